@@ -1,0 +1,69 @@
+"""File requests for staff: to look at, to cancel, to expire. Nothing can be added or edited by hand."""
+
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from exports import services
+from exports.models import Download, FileRequest, Notification
+
+
+class ReadOnly(admin.ModelAdmin):
+    def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+
+@admin.register(FileRequest)
+class FileRequestAdmin(ReadOnly):
+    list_display = ("file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at")
+    list_filter = ("status", "file_type", "format", "lane")
+    search_fields = ("id", "filename", "requester__username")
+    date_hierarchy = "requested_at"
+    list_select_related = ("requester",)
+    exclude = ("filehandle", "dedupe_key", "criteria")
+    actions = ("cancel_requests", "expire_files")
+
+    def has_change_requests_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("exports.change_filerequest")
+
+    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
+        return False
+
+    @admin.action(description=_("Cancel the selected requests"), permissions=["change_requests"])
+    def cancel_requests(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
+        self._apply(request, queryset, services.cancel)
+
+    @admin.action(description=_("Remove the files of the selected requests"), permissions=["change_requests"])
+    def expire_files(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
+        self._apply(request, queryset, services.expire)
+
+    def _apply(self, request: HttpRequest, queryset: QuerySet[FileRequest], verb: services.Verb) -> None:
+        late = 0
+        for file_request in queryset:
+            try:
+                verb(file_request)
+            except services.TooLate:
+                late += 1
+        done = len(queryset) - late
+        self.message_user(request, ngettext("%d request changed.", "%d requests changed.", done) % done)
+        if late:
+            told = ngettext("%d request had moved on.", "%d requests had moved on.", late) % late
+            self.message_user(request, told, messages.WARNING)
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnly):
+    list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
+    list_filter = ("state", "kind")
+
+
+@admin.register(Download)
+class DownloadAdmin(ReadOnly):
+    list_display = ("at", "user", "file_type", "byte_count", "address", "request")
+    list_filter = ("file_type",)
+    date_hierarchy = "at"

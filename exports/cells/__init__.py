@@ -1,0 +1,16 @@
+"""Values to cells, one column of a batch at a time. No Django here.
+
+The type of a value decides how it is written, never its looks, nor the declared kind alone: numbers, dates and the like
+are exempt from escaping, text never is.
+
+    columns     Column, what a host project declares · Alterations, the cells that differ from their values, counted
+    text        to_text: cells of CSV and other text files
+    guard       text that no spreadsheet runs as a formula
+    sheet       to_sheet: typed cells of XLSX, exact or text
+"""
+
+from exports.cells.columns import ALTERATIONS, FORMULAS, KINDS, NUMERIC, Alterations, Column
+from exports.cells.sheet import to_sheet
+from exports.cells.text import to_text
+
+__all__ = ["ALTERATIONS", "FORMULAS", "KINDS", "NUMERIC", "Alterations", "Column", "to_sheet", "to_text"]

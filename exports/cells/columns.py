@@ -1,0 +1,128 @@
+"""Columns as they are declared, and the count of cells that differ from their values."""
+
+import numbers
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from enum import Enum
+from functools import lru_cache
+from types import NoneType
+from typing import Final
+from uuid import UUID
+
+NUMERIC: Final = ("integer", "decimal", "float")
+KINDS: Final = ("text", *NUMERIC, "boolean", "date", "datetime", "time", "duration", "json", "uuid")
+
+# Text that a spreadsheet would run as a formula is made harmless, left alone (for machines only) or refused.
+FORMULAS: Final = ("escape", "raw", "reject")
+
+# Every way in which a cell may differ from its value, with the sentence of the receipt.
+ALTERATIONS: Final = {
+    "formula_escaped": "Text that a spreadsheet would run as a formula was made harmless by an apostrophe.",
+    "control_removed": "Control characters were removed from text.",
+    "surrogate_replaced": "Halves of characters, which no file can hold, became replacement characters.",
+    "line_break_changed": "Carriage returns in text became the line breaks that Excel uses.",
+    "text_cut": "Text was cut at the 32,767 characters that an Excel cell can hold.",
+    "number_as_text": "Numbers that Excel would round (over 15 digits) or cannot hold were written as text.",
+    "not_a_number": "NaN and infinite numbers, which Excel does not have, were written as text.",
+    "date_as_text": "Dates outside Excel's calendar (before 1 March 1900) were written as text.",
+    "time_as_text": "Times of day with a zone of their own were written as text.",
+    "duration_as_text": "Durations that Excel cannot show (negative, or beyond the year 9999) were written as text.",
+}
+
+# In this order: a bool is an int, a datetime is a date, and a member of a TextChoices is a str.
+FAMILIES: Final = (
+    (Enum, "enum"),
+    (bool, "boolean"),
+    (numbers.Integral, "integer"),
+    (Decimal, "decimal"),
+    (numbers.Real, "float"),
+    (datetime, "datetime"),
+    (date, "date"),
+    (time, "time"),
+    (timedelta, "duration"),
+    (UUID, "uuid"),
+    (str, "text"),
+    ((bytes, bytearray, memoryview), "binary"),
+    ((Mapping, list, tuple), "json"),
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of an export, as a host project declares it.
+
+    `source` is an ORM path, a Django expression, or a callable that takes the model instance; None is the path `name`.
+    `kind` is one of KINDS, or "" where the type of each value decides. `width` counts Excel's characters, `format` is
+    an Excel number format; both are for XLSX only.
+    """
+
+    name: str
+    header: str = ""
+    kind: str = ""
+    width: float | None = None
+    format: str = ""
+    source: object = None
+
+    def __post_init__(self) -> None:
+        if self.kind and self.kind not in KINDS:
+            raise ValueError(f"Column {self.name!r}: the kind {self.kind!r} is none of {', '.join(KINDS)}.")
+
+    @property
+    def label(self) -> str:
+        """What stands above the column."""
+        return str(self.header or self.name)
+
+
+class Alterations(Counter[str]):
+    """How many cells were altered, by kind (the keys of ALTERATIONS). A cell counts once under each kind."""
+
+    def sentences(self) -> list[str]:
+        """For people, in the order of ALTERATIONS."""
+        return [f"{sentence} Cells: {self[kind]:,}." for kind, sentence in ALTERATIONS.items() if self[kind]]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a conversion needs to know beside the values."""
+
+    column: Column
+    zone: tzinfo
+    alterations: Alterations
+    formulas: str = "escape"
+
+    def count(self, kind: str, cells: int = 1) -> None:
+        self.alterations[kind] += cells
+
+
+Conversion = Callable[[Sequence, Rules], list]
+
+
+def convert(values: Sequence[object], rules: Rules, conversions: Mapping[str, Conversion], *, empty: object) -> list:
+    """The cells of a column: each type of value is converted in one go, by the conversion of its family; None is empty.
+
+    Most columns have one type, or one and None.
+    """
+    types = set(map(type, values))
+    if len(types) == 1 and NoneType not in types:
+        return conversions[family(types.pop(), rules.column)](values, rules)
+    cells = [empty] * len(values)
+    for type_ in types - {NoneType}:
+        places = [place for place, value in enumerate(values) if type(value) is type_]
+        converted = conversions[family(type_, rules.column)]([values[place] for place in places], rules)
+        for place, cell in zip(places, converted, strict=True):
+            cells[place] = cell
+    return cells
+
+
+def family(type_: type, column: Column) -> str:
+    """The family of FAMILIES, or "object". The strings of a JSON column are JSON."""
+    found = _family(type_)
+    return "json" if found == "text" and column.kind == "json" else found
+
+
+@lru_cache(maxsize=256)
+def _family(type_: type) -> str:
+    return next((name for base, name in FAMILIES if issubclass(type_, base)), "object")

@@ -1,0 +1,125 @@
+"""Cells of text files. One function a type, a column at a time."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from enum import Enum
+from numbers import Integral, Real
+from typing import Final
+
+from exports.cells.columns import Alterations, Column, Conversion, Rules, convert
+from exports.cells.guard import guard
+
+
+def to_text(
+    column: Column, values: Sequence[object], *, zone: tzinfo, alterations: Alterations, formulas: str = "escape"
+) -> list[str]:
+    """The cells of one column for a text file such as CSV; None is "".
+
+    Aware datetimes are converted to `zone` and keep their offset, naive ones stay; both are ISO 8601. Booleans are true
+    and false, decimals plain, floats the shortest digits that read back equal, durations [-]HH:MM:SS[.ffffff], bytes
+    hexadecimal, lists and dicts compact JSON, enum members their values, all else `str()`. Text is guarded.
+
+    `formulas` is one of FORMULAS. Raises FormulaRejected where it is "reject" and a spreadsheet would run a text.
+    """
+    return convert(values, Rules(column, zone, alterations, formulas), TEXT, empty="")
+
+
+def strings(values: Sequence[object]) -> list[str]:
+    """Plain strings of values of one type: of strings and their subclasses, lazy translations, any object."""
+    return list(values) if type(values[0]) is str else [str.__str__(str(value)) for value in values]
+
+
+def boolean_text(values: Sequence[bool]) -> list[str]:
+    return ["true" if value else "false" for value in values]
+
+
+def integer_text(values: Sequence[Integral]) -> list[str]:
+    return [str(int(value)) for value in values]
+
+
+def float_text(values: Sequence[Real]) -> list[str]:
+    return [repr(float(value)) for value in values]
+
+
+def decimal_text(values: Sequence[Decimal]) -> list[str]:
+    """Plain digits, never an exponent."""
+    texts = strings(values)
+    return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
+
+
+def datetime_text(values: Sequence[datetime], zone: tzinfo) -> list[str]:
+    return [local(value, zone).isoformat() for value in values]
+
+
+def local(value: datetime, zone: tzinfo) -> datetime:
+    """The same moment in `zone`. A naive one stays, as does one that `zone` would move out of the years 1 to 9999."""
+    if value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(zone)
+    except OverflowError:
+        return value
+
+
+def iso_text(values: Sequence[date | time]) -> list[str]:
+    return [value.isoformat() for value in values]
+
+
+def duration_text(values: Sequence[timedelta]) -> list[str]:
+    return list(map(_clock, values))
+
+
+def _clock(duration: timedelta) -> str:
+    """As many hours as it takes: the form that spreadsheets read as a duration."""
+    sign, size = ("-", -duration) if duration < timedelta() else ("", duration)
+    minutes, seconds = divmod(size.seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    fraction = f".{size.microseconds:06}" if size.microseconds else ""
+    return f"{sign}{size.days * 24 + hours:02}:{minutes:02}:{seconds:02}{fraction}"
+
+
+def binary_text(values: Sequence[bytes]) -> list[str]:
+    return [bytes(value).hex() for value in values]
+
+
+def json_text(values: Sequence[Mapping | Sequence | str]) -> list[str]:
+    return list(map(_json, values))
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    except (TypeError, ValueError, RecursionError):  # a key that JSON does not have, or a value that holds itself
+        return str(value)
+
+
+def members(values: Sequence[Enum]) -> list[object]:
+    return [value.value for value in values]
+
+
+def _exempt(render: Callable[[Sequence], list[str]]) -> Conversion:
+    return lambda values, rules: render(values)
+
+
+def _guarded(render: Callable[[Sequence], list[str]]) -> Conversion:
+    return lambda values, rules: guard(render(values), rules)
+
+
+TEXT: Final[dict[str, Conversion]] = {
+    "boolean": _exempt(boolean_text),
+    "integer": _exempt(integer_text),
+    "decimal": _exempt(decimal_text),
+    "float": _exempt(float_text),
+    "datetime": lambda values, rules: datetime_text(values, rules.zone),
+    "date": _exempt(iso_text),
+    "time": _exempt(iso_text),
+    "duration": _exempt(duration_text),
+    "uuid": _exempt(strings),
+    "binary": _exempt(binary_text),
+    "text": _guarded(strings),
+    "json": _guarded(json_text),
+    "object": _guarded(strings),
+    "enum": lambda values, rules: convert(members(values), rules, TEXT, empty=""),
+}

@@ -1,0 +1,75 @@
+"""The settings of the app: `EXPORTS = {...}` in the host's settings, read when used. `docs/settings.md` lists them.
+
+All durations are seconds, all sizes bytes.
+"""
+
+from typing import Any
+
+from django.conf import settings as django_settings
+
+HOUR = 3600
+DAY = 24 * HOUR
+
+DEFAULTS: dict[str, Any] = {
+    # The run
+    "LEASE": 60.0,
+    "HEARTBEAT": 15.0,
+    "REPORT_INTERVAL": 0.25,
+    "STALL": 600.0,
+    "MAX_RUNTIME": 6 * HOUR,
+    "MAX_ATTEMPTS": 3,
+    "MAX_CRASHES": 3,
+    "RETRY_DELAY": 5.0,
+    "BATCH_ROWS": 2000,
+    "WORK_DIR": "",
+    # The queue
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "DOORBELL": "exports.doorbell.ring",
+    "QUEUE_PREFIX": "exports",
+    "QUEUE_KEYS": None,
+    "LANES": ("large", "small"),
+    "SMALL_ROWS": 10_000,
+    "MAX_WAIT": DAY,
+    "RING_AGAIN": 20.0,
+    "SWEEP": 15.0,
+    # Files and links
+    "UPLOAD_TO": "generated",
+    "STORAGE": None,
+    "RETENTION": 2 * DAY,
+    "LEEWAY": HOUR,
+    "HISTORY": 30 * DAY,
+    "TICKET_KEYS": None,
+    "TICKET_MAX_AGE": 60,
+    "ACCEL_REDIRECT": None,
+    # The mail
+    "BASE_URL": "",
+    "FROM_EMAIL": None,
+    "MAIL_GRACE": 10.0,
+    "MAIL_ATTEMPTS": 8,
+    # The socket
+    "ORIGINS": (),
+    "SOCKET_SILENCE": 60.0,
+    "SOCKET_FRAME_BYTES": 1024,
+    "SOCKET_FRAMES_PER_SECOND": 5,
+    "SOCKETS_PER_USER": 5,
+    "SOCKET_RECHECK": 60.0,
+    "SNAPSHOT_REQUESTS": 50,
+}
+
+
+class Settings:
+    """`config.LEASE` is the host's value or the default. An unknown name raises AttributeError."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in DEFAULTS:
+            raise AttributeError(f"EXPORTS has no setting named {name!r}.")
+        return self.given().get(name, DEFAULTS[name])
+
+    def given(self) -> dict[str, Any]:
+        return getattr(django_settings, "EXPORTS", {})
+
+    def unknown(self) -> list[str]:
+        return sorted(set(self.given()) - set(DEFAULTS))
+
+
+config = Settings()

@@ -1,0 +1,196 @@
+"""The WebSocket door: the whole state on connect, then every change. docs/protocol.md describes it.
+
+Only the latest state of each request waits to be sent, so a slow reader costs no memory and gets the end first.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections import deque
+from datetime import timedelta
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from channels.db import database_sync_to_async
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.db import DatabaseError
+from django.db.models import Q
+from django.utils import timezone
+
+from exports import events, services
+from exports.conf import config
+from exports.models import ACTIVE, FileRequest, Status
+from exports.models.file_request import AnyUser
+from exports.serializers import State, personalize, serialize
+
+log = logging.getLogger("exports.sockets")
+
+MALFORMED, LOGGED_OUT, SILENT, TOO_FAST = 4400, 4401, 4408, 4429
+PACE_SECONDS = 0.05
+SNAPSHOT_AGE = timedelta(hours=24)
+
+
+class ExportsConsumer(AsyncWebsocketConsumer):
+    """/ws/exports/ follows all of the user's requests, /ws/exports/<uuid>/ one that the user may see."""
+
+    async def connect(self) -> None:
+        self._waiting: dict[str, State] = {}
+        self._wake = asyncio.Event()
+        self._heard: deque[float] = deque([time.monotonic()], maxlen=config.SOCKET_FRAMES_PER_SECOND + 1)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._group = await in_thread(group_for)(self.scope)
+        if self._group is None:
+            await self.close()
+            return
+        # Join before reading, so that no change falls between the two.
+        await self.channel_layer.group_add(self._group, self.channel_name)
+        snapshot = await in_thread(snapshot_for)(self.scope)
+        await self.accept()
+        for state in snapshot:
+            self._offer(state)
+        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+
+    async def disconnect(self, code: int) -> None:
+        for task in self._tasks:
+            task.cancel()
+        if self._group is not None:
+            await self.channel_layer.group_discard(self._group, self.channel_name)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Changes go straight to the waiting states: the base class would hop through a thread for each."""
+        if message["type"] == "export.changed":
+            self._offer(message["export"])
+        else:
+            await super().dispatch(message)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        self._heard.append(time.monotonic())
+        if len(self._heard) == self._heard.maxlen and self._heard[-1] - self._heard[0] < 1:
+            await self._refuse(TOO_FAST, "too many frames")
+            return
+        frame = parse(text_data)
+        if frame is None:
+            await self._refuse(MALFORMED, "malformed frame")
+        elif frame["type"] == "ping":
+            await self.send(text_data='{"type": "pong"}')
+        else:
+            await in_thread(see)(self.scope, frame["id"])
+
+    def _offer(self, state: State) -> None:
+        """Let this state wait to be sent, instead of an older one of the same request."""
+        if state["seq"] >= self._waiting.get(state["id"], state)["seq"]:
+            self._waiting[state["id"]] = state
+            self._wake.set()
+
+    async def _pump(self) -> None:
+        """Send what waits, at most once in PACE_SECONDS, for as long as the socket is open."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            waiting, self._waiting = self._waiting, {}
+            try:
+                for state in waiting.values():
+                    await self._send_state(state)
+            except DatabaseError as error:
+                log.warning("state not sent, the page will ask for it: %s", type(error).__name__)
+            await asyncio.sleep(PACE_SECONDS)
+
+    async def _send_state(self, state: State) -> None:
+        """A READY state gets a ticket of its reader's own, after another look at who that is."""
+        if state["status"] == Status.READY:
+            fresh = await in_thread(ready_state_for)(self.scope, state["id"])
+            if fresh is None:
+                await self._refuse(LOGGED_OUT, "signed out")
+                return
+            state = fresh
+        await self.send(text_data=json.dumps({"type": "export.changed", "export": state}))
+
+    async def _watch(self) -> None:
+        """Close the socket of a client that is silent, or of a user who has signed out."""
+        checked_at = time.monotonic()
+        while True:
+            await asyncio.sleep(min(config.SOCKET_SILENCE, config.SOCKET_RECHECK) / 4)
+            now = time.monotonic()
+            if now - self._heard[-1] > config.SOCKET_SILENCE:
+                await self.close(code=SILENT)
+                return
+            if now - checked_at > config.SOCKET_RECHECK:
+                checked_at = now
+                if await in_thread(group_for)(self.scope) is None:
+                    await self._refuse(LOGGED_OUT, "signed out")
+                    return
+
+    async def _refuse(self, code: int, reason: str) -> None:
+        log.warning("socket closed with %d: %s", code, reason)
+        await self.close(code=code)
+
+
+def in_thread(function: Any) -> Any:
+    """In a thread of the pool: the one shared thread would let a slow query delay every socket."""
+    return database_sync_to_async(function, thread_sensitive=False)
+
+
+def parse(text: str | None) -> dict[str, Any] | None:
+    """A client's frame, or None when it is not one that docs/protocol.md knows."""
+    if text is None or len(text.encode()) > config.SOCKET_FRAME_BYTES:
+        return None
+    try:
+        frame = json.loads(text)
+        if frame["type"] == "seen":
+            return {"type": "seen", "id": UUID(frame["id"])}
+        return {"type": "ping"} if frame["type"] == "ping" else None
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def user_of(scope: dict[str, Any]) -> AnyUser:
+    """Who the session cookie says it is, read afresh. A host's own middleware may set scope["user"] instead."""
+    if "user" in scope:
+        return scope["user"]
+    engine = import_module(settings.SESSION_ENGINE)
+    session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+    return get_user(SimpleNamespace(session=session))
+
+
+def group_for(scope: dict[str, Any]) -> str | None:
+    """The group this socket may listen to, or None: anonymous, deactivated, not yours, not there."""
+    user = user_of(scope)
+    request_id = scope["url_route"]["kwargs"].get("pk")
+    if not user.is_authenticated or not user.is_active:
+        return None
+    if request_id is None:
+        return events.group_of_user(user.pk)
+    is_there = FileRequest.objects.visible_to(user).filter(pk=request_id).exists()
+    return events.group_of_request(request_id) if is_there else None
+
+
+def snapshot_for(scope: dict[str, Any]) -> list[State]:
+    """The states that a page needs on connect, oldest first: what is under way, and what ended lately."""
+    user, request_id = user_of(scope), scope["url_route"]["kwargs"].get("pk")
+    if request_id is not None:
+        rows = FileRequest.objects.visible_to(user).filter(pk=request_id)
+    else:
+        recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
+        rows = FileRequest.objects.filter(recent, requester=user)
+    newest = rows.order_by("-requested_at")[: config.SNAPSHOT_REQUESTS]
+    return [serialize(row) for row in reversed(newest)]
+
+
+def ready_state_for(scope: dict[str, Any], request_id: str) -> State | None:
+    """The state as it is now, with a ticket for this reader, or None when the reader may not see it any more."""
+    user = user_of(scope)
+    request = FileRequest.objects.visible_to(user).filter(pk=request_id).first()
+    return None if request is None else personalize(serialize(request), request, user)
+
+
+def see(scope: dict[str, Any], request_id: UUID) -> None:
+    """The owner's page has shown the end of a request."""
+    user = user_of(scope)
+    request = FileRequest.objects.visible_to(user).filter(pk=request_id, requester=user.pk).first()
+    if request is not None:
+        services.mark_seen(request)

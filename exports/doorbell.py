@@ -1,0 +1,96 @@
+"""huey's send side. A message is a bell that says "look"; what there is to do, and who does it, is on the rows.
+
+Messages are JSON under an HMAC-SHA256, so whoever can write to Redis can make a worker look, and nothing else.
+"""
+
+import hashlib
+import hmac
+import json
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from exports.conf import config
+
+if TYPE_CHECKING:
+    from huey import RedisHuey
+    from huey.registry import Message
+
+log = logging.getLogger("exports.doorbell")
+
+TASK_MODULE = "exports.tasks"
+TASK_NAME = "look"
+CONNECT_SECONDS = 1.0
+ANSWER_SECONDS = 2.0
+
+
+class BadMessage(ValueError):
+    """Not a message that this site signed: it is dropped, and nothing of it runs."""
+
+
+class SignedJSONSerializer:
+    """huey messages as JSON, signed with the first of EXPORTS["QUEUE_KEYS"], verified with any of them."""
+
+    def serialize(self, message: "Message") -> bytes:
+        body = json.dumps(list(message), separators=(",", ":")).encode()
+        return _signature(_keys()[0], body) + b"." + body
+
+    def deserialize(self, data: bytes) -> "Message":
+        """Raises BadMessage for a pickle, an unsigned message, or one under a key that is not ours any more."""
+        from huey.registry import Message
+
+        signature, _, body = data.partition(b".")
+        if not any(hmac.compare_digest(signature, _signature(key, body)) for key in _keys()):
+            raise BadMessage("A message in the queue is not signed with EXPORTS['QUEUE_KEYS']; it was dropped.")
+        return Message(*json.loads(body))
+
+
+def ring(lane: str) -> bool:
+    """Ask a worker of this lane to look. A queue that is down is logged: housekeeping rings again."""
+    try:
+        huey, bell = _sender(lane, config.REDIS_URL)
+        huey.enqueue(bell())
+    except Exception as error:
+        log.warning("bell of lane %s not rung: %s", lane, type(error).__name__)
+        return False
+    return True
+
+
+def queue(lane: str) -> "RedisHuey":
+    """A huey of our own for one lane, with no task registered. The host's own HUEY is left alone."""
+    from huey import RedisHuey
+    from redis import ConnectionPool
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    pool = ConnectionPool.from_url(
+        config.REDIS_URL,
+        socket_connect_timeout=CONNECT_SECONDS,
+        socket_timeout=ANSWER_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=30,
+    )
+    name = f"{config.QUEUE_PREFIX}.{lane}"
+    return RedisHuey(
+        name, clean_name=False, connection_pool=pool, immediate=False, results=False, serializer=SignedJSONSerializer()
+    )
+
+
+@cache
+def _sender(lane: str, url: str) -> tuple["RedisHuey", Any]:
+    from huey.api import Task
+
+    huey = queue(lane)
+    bell = type(TASK_NAME, (Task,), {"__module__": TASK_MODULE})
+    huey._registry.register(bell)
+    return huey, bell
+
+
+def _keys() -> list[bytes]:
+    return [key.encode() for key in config.QUEUE_KEYS or [settings.SECRET_KEY]]
+
+
+def _signature(key: bytes, body: bytes) -> bytes:
+    return hmac.new(hashlib.sha256(b"exports.queue" + key).digest(), body, hashlib.sha256).hexdigest().encode()

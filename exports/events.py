@@ -1,0 +1,85 @@
+"""The channel layer's send side: tell the pages that a request has changed. A hint; whoever misses it reads the row.
+
+One event loop thread per process sends all of them: a new loop for every call would open a new connection each time.
+Without channels, or without a channel layer, nothing is sent.
+"""
+
+import asyncio
+import hashlib
+import logging
+import os
+import threading
+from concurrent.futures import Future
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from exports.models import FileRequest
+from exports.serializers import State, serialize
+
+log = logging.getLogger("exports.events")
+
+SEND_SECONDS = 2.0
+BACKLOG = 200
+
+_waiting = threading.BoundedSemaphore(BACKLOG)
+
+
+def publish(request: FileRequest) -> None:
+    """Send the whole state of `request` to the pages that follow it. Returns at once and never raises."""
+    layer = _layer()
+    if layer is not None:
+        groups = [
+            group_of_request(request.pk),
+            *([group_of_user(request.requester_id)] if request.requester_id else []),
+        ]
+        _send(layer, groups, message(serialize(request)))
+
+
+def message(state: State) -> dict[str, Any]:
+    return {"type": "export.changed", "export": state}
+
+
+def group_of_user(user_id: Any) -> str:
+    """A name within the channel layer's alphabet, whatever a primary key looks like."""
+    return "exports.user." + hashlib.sha256(str(user_id).encode()).hexdigest()[:32]
+
+
+def group_of_request(request_id: UUID) -> str:
+    return f"exports.request.{request_id.hex}"
+
+
+def _layer() -> Any:
+    try:
+        from channels.layers import get_channel_layer
+    except ImportError:
+        return None
+    return get_channel_layer()
+
+
+def _send(layer: Any, groups: list[str], event: dict[str, Any]) -> None:
+    if not _waiting.acquire(blocking=False):
+        log.warning("event dropped: %d are waiting for the channel layer", BACKLOG)
+        return
+    sending = asyncio.run_coroutine_threadsafe(_send_to_all(layer, groups, event), _loop(os.getpid()))
+    sending.add_done_callback(_sent)
+
+
+async def _send_to_all(layer: Any, groups: list[str], event: dict[str, Any]) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        for group in groups:
+            await layer.group_send(group, event)
+
+
+def _sent(sending: "Future[None]") -> None:
+    _waiting.release()
+    if (error := sending.exception()) is not None:
+        log.warning("event not sent: %s", type(error).__name__)
+
+
+@cache
+def _loop(pid: int) -> asyncio.AbstractEventLoop:
+    """The loop of this process; a forked child makes its own."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="exports-events", daemon=True).start()
+    return loop

@@ -1,0 +1,113 @@
+"""What can go wrong, by name. No Django here: the writers use these too.
+
+ExportError                 ends a request: `code` is stored on the row, its sentence for people is in serializers
+├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType
+├── FormulaRejected, TooManyColumns, LostCells
+├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull
+└── Retryable               worth another attempt
+    └── StorageFailed
+LeaseEnded                  stops a worker, says nothing about the request
+├── LostLease               somebody else moved the row: write nothing, emit nothing
+└── Stopping                the worker was told to stop: give the attempt back
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class ExportError(Exception):
+    """An error that ends a request, with a stable `code` and a message without row data."""
+
+    code: ClassVar[str] = "export_failed"
+
+
+class UnknownFormat(ExportError):
+    code = "unknown_format"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no format named {name!r}. Known formats: {', '.join(sorted(known))}.")
+
+
+class UnknownColumn(ExportError):
+    code = "unknown_column"
+
+
+class UnknownFileType(ExportError, KeyError):
+    """No exporter is registered under this file type (a KeyError, as the registry of dj-bgfiles raised)."""
+
+    code = "unknown_file_type"
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class BadOption(ExportError):
+    code = "bad_option"
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"Option {name!r}: {why}")
+        self.name = name
+
+
+class FormulaRejected(ExportError):
+    code = "formula_rejected"
+
+
+class TooManyColumns(ExportError):
+    code = "too_many_columns"
+
+
+class LostCells(ExportError):
+    """The writer refused a cell that the cell rules let through: a defect, never a shorter file."""
+
+    code = "lost_cells"
+
+
+class PermissionLost(ExportError):
+    code = "permission_lost"
+
+
+class InvalidStoredCriteria(ExportError):
+    """The criteria were valid at the door and are not any more."""
+
+    code = "invalid_criteria"
+
+
+class NoFile(ExportError):
+    code = "no_file"
+
+
+class TookTooLong(ExportError):
+    code = "took_too_long"
+
+
+class Stalled(ExportError):
+    code = "stalled"
+
+
+class StorageFull(ExportError):
+    """No room for the file, here or in the storage; trying again at once would not help."""
+
+    code = "storage_full"
+
+
+class Retryable(ExportError):
+    """Worth another attempt: a network, a database or a storage that may be back soon."""
+
+    code = "unavailable"
+
+
+class StorageFailed(Retryable):
+    code = "storage_failed"
+
+
+class LeaseEnded(Exception):
+    """The worker's right to this request has ended."""
+
+
+class LostLease(LeaseEnded):
+    """The row was cancelled, rescued or published by somebody else."""
+
+
+class Stopping(LeaseEnded):
+    """The process was told to stop."""

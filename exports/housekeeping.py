@@ -1,0 +1,175 @@
+"""What keeps the promises when something dies: rescue, ring again, expire, collect, mail.
+
+All of it is idempotent, so several housekeepers may run.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import close_old_connections
+from django.db.models.functions import Now
+
+from exports import events, notifications, runner, storage
+from exports.conf import config
+from exports.models import Artifact, FileRequest, Notification, Status, moves
+from exports.patterns import registry
+
+log = logging.getLogger("exports.housekeeping")
+
+AT_ONCE = 500
+
+
+@dataclass
+class Swept:
+    """How many of each were dealt with in one sweep."""
+
+    rescued: int = 0
+    given_up: int = 0
+    rung: int = 0
+    expired: int = 0
+    collected: int = 0
+    removed: int = 0
+    mailed: int = 0
+    work_dirs: int = 0
+    failed: int = 0
+
+    def __str__(self) -> str:
+        return (
+            ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in asdict(self).items() if count) or "nothing"
+        )
+
+
+def sweep() -> Swept:
+    """One round of everything. A step that fails is logged and counted, and the others have their turn."""
+    swept = Swept()
+    steps: dict[str, Callable[[], int]] = {
+        "rescued": rescue,
+        "given_up": give_up,
+        "rung": ring_again,
+        "expired": expire,
+        "collected": collect,
+        "removed": remove_old,
+        "mailed": mail,
+        "work_dirs": runner.sweep_work_dirs,
+    }
+    for name, step in steps.items():
+        try:
+            setattr(swept, name, step())
+        except Exception as error:
+            swept.failed += 1
+            log.warning("%s: %s", step.__name__, runner.describe(error))
+    return swept
+
+
+def keep_house(stop: threading.Event) -> None:
+    """Sweep every EXPORTS["SWEEP"] seconds until told to stop."""
+    while True:
+        close_old_connections()
+        swept = sweep()
+        if str(swept) != "nothing":
+            log.info("swept: %s", swept)
+        if stop.wait(config.SWEEP):
+            return
+
+
+def rescue() -> int:
+    """Requests whose worker is gone go back to the queue, or fail after the last crash that is allowed."""
+    return _each(FileRequest.objects.abandoned(Now()), _rescue)
+
+
+def give_up() -> int:
+    """Requests that waited longer than EXPORTS["MAX_WAIT"] end as FAILED."""
+    waiting = _ours().filter(status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.MAX_WAIT))
+    return _each(waiting, _then_publish(moves.give_up))
+
+
+def ring_again() -> int:
+    """Due requests whose bell was not heard: ring once more, once a lane."""
+    quiet = _ours().due(Now()).exclude(rung_at__gte=_ago(config.RING_AGAIN)).order_by("requested_at")[:AT_ONCE]
+    rung = [request.lane for request in quiet if moves.ring_again(request)]
+    for lane in sorted(set(rung)):
+        registry.ring(lane)
+    return len(rung)
+
+
+def expire() -> int:
+    """Files past their retention: the links die now, the bytes after the leeway."""
+    return _each(FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now()), _then_publish(moves.expire))
+
+
+def collect() -> int:
+    """Remove bytes that nobody needs, then, one lease later, once more what a worker may have written since."""
+    garbage = Artifact.objects.garbage(Now(), _ago(config.LEEWAY))[:AT_ONCE]
+    collected = sum(_forget(artifact) for artifact in garbage)
+    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))[:AT_ONCE]
+    for artifact in settled:
+        storage.forget(artifact.key)
+        artifact.delete()
+    return collected
+
+
+def remove_old() -> int:
+    """Rows that ended longer ago than EXPORTS["HISTORY"] and have no file any more."""
+    ended = (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+    old = _ours().filter(status__in=ended, finished_at__lt=_ago(config.HISTORY)).values_list("pk", flat=True)[:AT_ONCE]
+    return FileRequest.objects.filter(pk__in=list(old)).delete()[1].get("exports.FileRequest", 0)
+
+
+def mail() -> int:
+    """Send the mails that are due."""
+    due = Notification.objects.due(Now()).order_by("due_at")[:AT_ONCE]
+    return sum(_mail(notification) for notification in due if notifications.claim(notification))
+
+
+def _mail(notification: Notification) -> bool:
+    with registry.locale_of(notification.request):
+        is_ready = notification.kind == Notification.Kind.READY
+        if is_ready and not registry.is_still_granted(notification.request):
+            return notifications.suppress(notification, "permission lost")
+        return notifications.deliver(notification)
+
+
+def _rescue(request: FileRequest) -> bool:
+    if not moves.rescue(request):
+        return False
+    request.refresh_from_db()
+    log.warning("request %s: worker lost (crash %d), now %s", request.pk, request.crashes, request.status)
+    events.publish(request)
+    return True
+
+
+def _then_publish(move: Callable[[FileRequest], bool]) -> Callable[[FileRequest], bool]:
+    def moved(request: FileRequest) -> bool:
+        if not move(request):
+            return False
+        request.refresh_from_db()
+        events.publish(request)
+        return True
+
+    return moved
+
+
+def _forget(artifact: Artifact) -> bool:
+    """Mark first, then delete: a crash between the two leaves bytes that the second pass removes."""
+    still = Artifact.objects.garbage(Now(), _ago(config.LEEWAY)).filter(pk=artifact.pk)
+    if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
+        return False
+    storage.forget(artifact.key)
+    return True
+
+
+def _each(requests: Any, move: Callable[[FileRequest], bool]) -> int:
+    return sum(move(request) for request in requests[:AT_ONCE])
+
+
+def _ours() -> Any:
+    """Requests of registered types; others wait for whoever added them."""
+    return FileRequest.objects.filter(file_type__in=registry.handlers.keys())
+
+
+def _ago(seconds: float) -> Any:
+    return Now() - timedelta(seconds=seconds)

@@ -1,0 +1,78 @@
+"""HTTP rules that need no request row: the filename header and byte ranges."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from urllib.parse import quote
+
+UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\/:*?<>|;%\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+LONGEST_NAME = 150
+
+
+class RangeNotSatisfiable(ValueError):
+    """RFC 9110, 15.5.17: the range lies outside the file."""
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """A part of a file: the first byte and how many."""
+
+    first: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+
+def create_content_disposition(filename: str | bytes, attachment: bool = True) -> str:
+    """The Content-Disposition header for a file of this name (RFC 6266).
+
+    Unsafe characters become spaces. A name beyond ASCII has an NFKD-ASCII fallback beside the UTF-8 extended name.
+    """
+    disposition = "attachment" if attachment else "inline"
+    name = safe_name(filename.decode("utf-8", "replace") if isinstance(filename, bytes) else filename)
+    fallback = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    fallback = " ".join(UNSAFE.sub(" ", fallback).split()) or "download"
+    if fallback == name:
+        return f'{disposition}; filename="{name}"'
+    return f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def safe_name(filename: str) -> str:
+    """A name without path, control characters and quotes, never empty, its extension kept."""
+    readable = filename.encode("utf-8", "replace").decode("utf-8")
+    name = " ".join(UNSAFE.sub(" ", readable).split()).strip(". ") or "download"
+    if len(name) <= LONGEST_NAME:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension) > 10:
+        return name[:LONGEST_NAME]
+    return f"{stem[: LONGEST_NAME - len(extension) - 1]}.{extension}"
+
+
+def parse_range(header: str, size: int) -> ByteRange | None:
+    """The one range that a Range header asks for, or None where the whole file is the answer (RFC 9110, 14.2).
+
+    Several ranges, other units and malformed headers are answered with the whole file. Raises RangeNotSatisfiable.
+    """
+    match = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", header, re.ASCII | re.IGNORECASE)
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        return _suffix(int(last), size)
+    if last and int(last) < int(first):
+        return None
+    if int(first) >= size:
+        raise RangeNotSatisfiable(header)
+    end = min(int(last), size - 1) if last else size - 1
+    return ByteRange(int(first), end - int(first) + 1)
+
+
+def _suffix(length: int, size: int) -> ByteRange:
+    """The last `length` bytes."""
+    if length == 0 or size == 0:
+        raise RangeNotSatisfiable("a suffix of nothing")
+    count = min(length, size)
+    return ByteRange(size - count, count)

@@ -1,0 +1,238 @@
+"""FileRequest: the row that is the job."""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from copy import copy
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.db import models
+from django.db.models import OuterRef, Q, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from exports import storage
+from exports.fields import ConfigurableFileField
+from exports.progress import QUEUED as QUEUED_PHASE
+from exports.progress import Snapshot
+
+AnyUser = AbstractBaseUser | AnonymousUser
+
+
+class Status(models.TextChoices):
+    QUEUED = "queued", _("Queued")
+    RUNNING = "running", _("Running")
+    READY = "ready", _("Ready")
+    FAILED = "failed", _("Failed")
+    CANCELLED = "cancelled", _("Cancelled")
+    EXPIRED = "expired", _("Expired")
+
+
+ACTIVE = (Status.QUEUED, Status.RUNNING)
+TERMINAL = (Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+
+
+class FileRequestQuerySet(models.QuerySet["FileRequest"]):
+    def visible_to(self, user: AnyUser) -> Self:
+        """What this user may know of: one's own, or all with the permission to view file requests."""
+        if not user.is_authenticated or not user.is_active:
+            return self.none()
+        return self if user.has_perm("exports.view_filerequest") else self.filter(requester=user)
+
+    def active(self) -> Self:
+        return self.filter(status__in=ACTIVE)
+
+    def due(self, now: datetime | Combinable) -> Self:
+        """Waiting rows that a worker may claim now."""
+        return self.filter(Q(not_before=None) | Q(not_before__lte=now), status=Status.QUEUED, finished_at=None)
+
+    def in_turn(self) -> Self:
+        """The order of the queue: whoever has the fewest running first, then the oldest."""
+        running = (
+            FileRequest.objects.filter(requester=OuterRef("requester"), status=Status.RUNNING)
+            .order_by()
+            .values("requester")
+            .annotate(n=models.Count("pk"))
+            .values("n")
+        )
+        return self.annotate(busy=Coalesce(Subquery(running), 0)).order_by("busy", "requested_at", "pk")
+
+    def next_due(self, lane: str, file_types: Collection[str]) -> "FileRequest | None":
+        return self.due(Now()).filter(lane=lane, file_type__in=file_types).in_turn().first()
+
+    def to_handle(self) -> Self:
+        """Unfinished requests, oldest first."""
+        return self.filter(finished_at=None).order_by("requested_at", "pk")
+
+    def abandoned(self, now: datetime | Combinable) -> Self:
+        """Running rows whose worker has not been heard of for a whole lease."""
+        return self.filter(status=Status.RUNNING, lease_expires_at__lt=now)
+
+
+class FileRequest(models.Model):
+    """One file that somebody asked for, from the request to the removal of its bytes.
+
+    `save()` writes what the caller changed and never a column in ENGINE_COLUMNS: those belong to `moves`.
+    """
+
+    ENGINE_COLUMNS = frozenset(
+        {
+            "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before", "rung_at",
+            "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total", "bytes_done",
+            "bytes_total", "started_at", "error_code", "error_detail", "sha256", "receipt", "dedupe_key", "seen_at",
+        }
+    )  # fmt: skip
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    criteria = models.TextField(blank=True)
+    filehandle = ConfigurableFileField(null=True, blank=True)
+    filename = models.CharField(max_length=200, blank=True)
+    description = models.TextField(blank=True)
+    file_type = models.CharField(max_length=100, blank=True, db_index=True)
+    content_type = models.CharField(max_length=200, blank=True)
+    size = models.BigIntegerField(null=True, blank=True)
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.CASCADE, related_name="requested_downloads"
+    )
+    requester_language = models.CharField(max_length=10, blank=True)
+    requester_timezone = models.CharField(max_length=200, blank=True)
+    requested_at = models.DateTimeField(default=timezone.now, db_index=True)
+    finished_at = models.DateTimeField(null=True, blank=True, db_index=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED, editable=False)
+    format = models.CharField(max_length=20, blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    lane = models.CharField(max_length=20, default="large")
+    epoch = models.PositiveIntegerField(default=0, editable=False)
+    seq = models.PositiveIntegerField(default=0, editable=False)
+    attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    crashes = models.PositiveSmallIntegerField(default=0, editable=False)
+    lease_owner = models.CharField(max_length=200, blank=True, editable=False)
+    lease_expires_at = models.DateTimeField(null=True, editable=False)
+    not_before = models.DateTimeField(null=True, editable=False)
+    rung_at = models.DateTimeField(null=True, editable=False)
+    deadline_at = models.DateTimeField(null=True, editable=False)
+    phase = models.CharField(max_length=10, default=QUEUED_PHASE, editable=False)
+    phase_started_at = models.DateTimeField(null=True, editable=False)
+    progressed_at = models.DateTimeField(null=True, editable=False)
+    rows_done = models.BigIntegerField(default=0, editable=False)
+    rows_total = models.BigIntegerField(null=True, editable=False)
+    bytes_done = models.BigIntegerField(default=0, editable=False)
+    bytes_total = models.BigIntegerField(null=True, editable=False)
+    started_at = models.DateTimeField(null=True, editable=False)
+    error_code = models.CharField(max_length=50, blank=True, editable=False)
+    error_detail = models.TextField(blank=True, editable=False)
+    sha256 = models.CharField(max_length=64, blank=True, editable=False)
+    receipt = models.JSONField(default=dict, blank=True, editable=False)
+    dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
+    seen_at = models.DateTimeField(null=True, editable=False)
+
+    objects = FileRequestQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-requested_at",)
+        permissions = (("download_any_filerequest", "Can download the file of any request"),)
+        indexes = (
+            models.Index(fields=["status", "lane", "requested_at"], name="exports_queue"),
+            models.Index(fields=["status", "lease_expires_at"], name="exports_leases"),
+            models.Index(fields=["requester", "-requested_at"], name="exports_mine"),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["dedupe_key"],
+                condition=Q(status__in=[Status.QUEUED, Status.RUNNING]) & ~Q(dedupe_key=""),
+                name="exports_one_active_twin",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.file_type} requested at {self.requested_at} by {self.requester}"
+
+    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+        """Insert the whole row, or update what was changed on this instance; never the engine's columns."""
+        if not self._state.adding:
+            chosen = self._changed() if update_fields is None else set(update_fields)
+            update_fields = chosen - self.ENGINE_COLUMNS
+        super().save(*args, update_fields=update_fields, **kwargs)
+        self._remember()
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Delete the row and its file. What a cascade or a queryset deletes, housekeeping collects by its Artifact."""
+        key = self.filehandle.name
+        deleted = super().delete(*args, **kwargs)
+        if key:
+            storage.forget(key)
+        return deleted
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
+        request = super().from_db(db, field_names, values)
+        request._remember()
+        return request
+
+    def refresh_from_db(
+        self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
+    ) -> None:
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        self._remember()
+
+    def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
+        """Let the file expire `delta` after `timestamp` (now). Does not save."""
+        self.expires_at = (timestamp or timezone.now()) + delta
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in ACTIVE
+
+    @property
+    def progress(self) -> Snapshot:
+        return Snapshot(self.phase, self.rows_done, self.rows_total, self.bytes_done, self.bytes_total)
+
+    def is_visible_to(self, user: AnyUser) -> bool:
+        return self._is_owned_by(user) or self._is_granted(user, "exports.view_filerequest")
+
+    def is_changeable_by(self, user: AnyUser) -> bool:
+        """May cancel it, expire it, revoke its links."""
+        return self._is_owned_by(user) or self._is_granted(user, "exports.change_filerequest")
+
+    def is_downloadable_by(self, user: AnyUser) -> bool:
+        return self._is_owned_by(user) or self._is_granted(user, "exports.download_any_filerequest")
+
+    def _is_owned_by(self, user: AnyUser) -> bool:
+        return user.is_authenticated and user.is_active and self.requester_id == user.pk
+
+    def _is_granted(self, user: AnyUser, permission: str) -> bool:
+        return user.is_active and user.has_perm("exports.view_filerequest") and user.has_perm(permission)
+
+    def queue_position(self) -> int | None:
+        """1 for the request that the next free worker of its lane takes, None when it does not wait."""
+        if self.status != Status.QUEUED:
+            return None
+        mine = FileRequest.objects.filter(pk=self.pk).in_turn().values_list("busy", flat=True).first()
+        waiting = FileRequest.objects.filter(lane=self.lane, status=Status.QUEUED, finished_at=None).in_turn()
+        earlier = Q(requested_at__lt=self.requested_at) | Q(requested_at=self.requested_at, pk__lt=self.pk)
+        return waiting.filter(Q(busy__lt=mine) | Q(earlier, busy=mine)).count() + 1 if mine is not None else None
+
+    def _changed(self) -> set[str]:
+        now = self._values()
+        return {name for name, value in now.items() if name not in self._loaded or self._loaded[name] != value}
+
+    def _remember(self) -> None:
+        self._loaded = self._values()
+
+    def _values(self) -> dict[str, Any]:
+        """The columns as they stand on this instance, without loading a deferred one."""
+        values = {name: copy(self.__dict__[name]) for name in self._saved_names() if name in self.__dict__}
+        return values | self._file_name()
+
+    def _file_name(self) -> dict[str, str]:
+        return {"filehandle": str(self.filehandle or "")} if "filehandle" in self.__dict__ else {}
+
+    @classmethod
+    def _saved_names(cls) -> Sequence[str]:
+        return [field.attname for field in cls._meta.concrete_fields if not field.primary_key]

@@ -1,0 +1,245 @@
+"""The moves of a FileRequest: each is one UPDATE guarded by the status and the epoch it saw.
+
+Every function returns whether it won (a Claim or None for `claim`). A move that lost has changed nothing. `now` is the
+database's clock; tests pass a datetime. The numbers are those of the table in docs/architecture.md.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import make_msgid
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import F, Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+
+from exports import storage
+from exports.conf import config
+from exports.models.file_request import ACTIVE, FileRequest, Status
+from exports.models.records import Artifact, Notification
+from exports.progress import COUNTING, DONE, QUEUED, Snapshot
+
+Clock = datetime | Combinable
+
+NO_LEASE = {"lease_owner": "", "lease_expires_at": None, "deadline_at": None}
+NO_PROGRESS = {"rows_done": 0, "rows_total": None, "bytes_done": 0, "bytes_total": None}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to one request. The epoch is the fencing token: the database refuses writes of an older one."""
+
+    request_id: UUID
+    epoch: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a finished run has to say about its file."""
+
+    size: int
+    sha256: str
+    filename: str
+    content_type: str
+    rows: int
+    receipt: Mapping[str, Any]
+
+
+def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
+    """Move 1: insert the row, or return the active twin with the same dedupe_key. Also says whether it was inserted."""
+    try:
+        with transaction.atomic():
+            request.save(force_insert=True)
+    except IntegrityError:
+        twin = FileRequest.objects.active().filter(dedupe_key=request.dedupe_key).exclude(dedupe_key="").first()
+        if twin is None:
+            raise
+        return twin, False
+    return request, True
+
+
+def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None = None) -> Claim | None:
+    """Move 2: take a due request for this worker, and record the key it may write, before the first byte."""
+    now = _clock(now)
+    epoch = request.epoch + 1
+    key = storage.new_key(request.pk, epoch, extension)
+    with transaction.atomic():
+        won = _move(
+            FileRequest.objects.due(now).filter(pk=request.pk, epoch=request.epoch),
+            status=Status.RUNNING,
+            epoch=epoch,
+            attempts=F("attempts") + 1,
+            lease_owner=owner,
+            lease_expires_at=_after(now, config.LEASE),
+            deadline_at=_after(now, config.MAX_RUNTIME),
+            started_at=now,
+            phase=COUNTING,
+            phase_started_at=now,
+            progressed_at=now,
+            **NO_PROGRESS,
+        )
+        if won:
+            Artifact.objects.create(request=request, epoch=epoch, key=key)
+    return Claim(request.pk, epoch, key) if won else None
+
+
+def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now: Clock | None = None) -> bool:
+    """Move 3: renew the lease and report the progress."""
+    now = _clock(now)
+    times: dict[str, Any] = {"progressed_at": now} if moved else {}
+    times |= {"phase_started_at": now} if began_phase else {}
+    return _move(_held(held), lease_expires_at=_after(now, config.LEASE), **_columns(progress), **times)
+
+
+def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
+    """Move 4: the file is stored and checked; from here on the link works."""
+    now = _clock(now)
+    with transaction.atomic():
+        won = _move(
+            _held(held),
+            status=Status.READY,
+            filehandle=held.key,
+            size=made.size,
+            sha256=made.sha256,
+            filename=made.filename,
+            content_type=made.content_type,
+            receipt=dict(made.receipt),
+            rows_done=made.rows,
+            rows_total=made.rows,
+            phase=DONE,
+            finished_at=now,
+            expires_at=_after(now, config.RETENTION),
+            error_code="",
+            error_detail="",
+            **NO_LEASE,
+        )
+        if won:
+            Artifact.objects.filter(key=held.key).update(state=Artifact.State.PUBLISHED)
+            _notify(held.request_id, Notification.Kind.READY, now)
+    return won
+
+
+def give_back(held: Claim, *, now: Clock | None = None) -> bool:
+    """Move 5 of a worker told to stop: back to the queue at once, and the attempt does not count."""
+    return _move(_held(held), **_waiting(_clock(now)), attempts=F("attempts") - 1)
+
+
+def retry_later(held: Claim, *, delay: float, code: str, detail: str, now: Clock | None = None) -> bool:
+    """Move 5 of a retryable error: back to the queue, due in `delay` seconds."""
+    now = _clock(now)
+    errors = {"error_code": code, "error_detail": detail}
+    return _move(_held(held), **_waiting(now) | {"not_before": _after(now, delay)}, **errors)
+
+
+def fail(held: Claim, *, code: str, detail: str, now: Clock | None = None) -> bool:
+    """Move 6: this request ends here."""
+    return _fail(_held(held), held.request_id, code=code, detail=detail, now=_clock(now))
+
+
+def rescue(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Move 7: the worker is gone; back to the queue, or FAILED at the last crash that is allowed."""
+    now = _clock(now)
+    seen = FileRequest.objects.abandoned(now).filter(pk=request.pk, epoch=request.epoch)
+    fenced = {"epoch": F("epoch") + 1, "crashes": F("crashes") + 1}
+    if request.crashes + 1 >= config.MAX_CRASHES:
+        return _fail(seen, request.pk, code="worker_lost", detail=f"owner {request.lease_owner}", now=now, **fenced)
+    return _move(seen, **_waiting(now), **fenced)
+
+
+def cancel(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Move 8: wins at once; a worker is fenced at its next write."""
+    seen = FileRequest.objects.filter(pk=request.pk, status__in=ACTIVE)
+    return _move(seen, status=Status.CANCELLED, finished_at=_clock(now), epoch=F("epoch") + 1, **NO_LEASE)
+
+
+def give_up(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Move 9: it waited longer than max_wait."""
+    now = _clock(now)
+    seen = FileRequest.objects.filter(pk=request.pk, status=Status.QUEUED, epoch=request.epoch, finished_at=None)
+    return _fail(seen, request.pk, code="expired_in_queue", detail="", now=now)
+
+
+def refuse(request: FileRequest, *, code: str, detail: str = "", now: Clock | None = None) -> bool:
+    """Move 6 before the claim: the owner may not have this export any more, or its criteria do not hold."""
+    seen = FileRequest.objects.filter(pk=request.pk, status=Status.QUEUED, epoch=request.epoch, finished_at=None)
+    return _fail(seen, request.pk, code=code, detail=detail, now=_clock(now), epoch=F("epoch") + 1)
+
+
+def expire(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Move 10: the links die now, the bytes after the leeway."""
+    now = _clock(now)
+    seen = FileRequest.objects.filter(pk=request.pk, status=Status.READY, epoch=request.epoch)
+    return _move(seen, status=Status.EXPIRED, epoch=F("epoch") + 1, expires_at=now)
+
+
+def revoke_links(request: FileRequest) -> bool:
+    """Move 10b: every ticket dies, the file stays."""
+    return _move(FileRequest.objects.filter(pk=request.pk, status=Status.READY), epoch=F("epoch") + 1)
+
+
+def ring_again(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Move 12: note that the bell rings; whoever wins rings it."""
+    now = _clock(now)
+    quiet = Q(rung_at=None) | Q(rung_at__lt=_after(now, -config.RING_AGAIN))
+    return FileRequest.objects.due(now).filter(quiet, pk=request.pk).update(rung_at=now) == 1
+
+
+def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:
+    """Somebody's page has shown the end of this request: no mail is needed."""
+    ended = FileRequest.objects.filter(pk=request.pk, status__in=(Status.READY, Status.FAILED), seen_at=None)
+    return ended.update(seen_at=_clock(now)) == 1
+
+
+def _held(held: Claim) -> Any:
+    return FileRequest.objects.filter(pk=held.request_id, status=Status.RUNNING, epoch=held.epoch)
+
+
+def _move(guarded: Any, **columns: Any) -> bool:
+    return guarded.update(seq=F("seq") + 1, **columns) == 1
+
+
+def _fail(guarded: Any, request_id: UUID, *, code: str, detail: str, now: Clock, **columns: Any) -> bool:
+    with transaction.atomic():
+        end = {"status": Status.FAILED, "finished_at": now, "error_code": code, "error_detail": detail}
+        won = _move(guarded, **end, **NO_LEASE, **columns)
+        if won:
+            _notify(request_id, Notification.Kind.FAILED, now)
+    return won
+
+
+def _waiting(now: Clock) -> dict[str, Any]:
+    """The columns of a row that goes back to the queue, to be rung for at the next sweep."""
+    times = {"not_before": None, "rung_at": None, "phase_started_at": None, "progressed_at": now}
+    return {"status": Status.QUEUED, "phase": QUEUED} | times | NO_LEASE | NO_PROGRESS
+
+
+def _columns(progress: Snapshot) -> dict[str, Any]:
+    return {
+        "phase": progress.phase,
+        "rows_done": progress.rows_done,
+        "rows_total": progress.rows_total,
+        "bytes_done": progress.bytes_done,
+        "bytes_total": progress.bytes_total,
+    }
+
+
+def _notify(request_id: UUID, kind: str, now: Clock) -> None:
+    """Put the mail into the outbox, once a kind, with the Message-ID it will keep."""
+    message_id = make_msgid(
+        idstring=f"{kind}-{request_id.hex}", domain=urlsplit(config.BASE_URL).hostname or "localhost"
+    )
+    due = {"due_at": _after(now, config.MAIL_GRACE), "message_id": message_id}
+    Notification.objects.get_or_create(request_id=request_id, kind=kind, defaults=due)
+
+
+def _clock(now: Clock | None) -> Clock:
+    return Now() if now is None else now
+
+
+def _after(now: Clock, seconds: float) -> Any:
+    return now + timedelta(seconds=seconds)

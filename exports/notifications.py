@@ -1,0 +1,110 @@
+"""The mail: one to whoever did not see how a request ended. It leads to a page behind login, never to the file.
+
+At least once: a crash between the server's 250 and our commit sends it again, with the same Message-ID.
+"""
+
+import logging
+import smtplib
+from datetime import timedelta
+from urllib.parse import urljoin
+
+from django.core.mail import EmailMultiAlternatives
+from django.db.models import F
+from django.db.models.functions import Now
+from django.template.loader import render_to_string
+from django.urls import reverse
+
+from exports.conf import config
+from exports.models import FileRequest, Notification, Status
+from exports.serializers import serialize
+
+log = logging.getLogger("exports.mail")
+
+CLAIM_SECONDS = 120
+RETRY_SECONDS = 30
+
+ENDS = {Notification.Kind.READY: Status.READY, Notification.Kind.FAILED: Status.FAILED}
+
+
+def claim(notification: Notification) -> bool:
+    """PENDING → SENDING for one mailer; one that dies leaves it due again after CLAIM_SECONDS."""
+    due_again = Now() + timedelta(seconds=CLAIM_SECONDS)
+    due = Notification.objects.due(Now()).filter(pk=notification.pk, attempts=notification.attempts)
+    return due.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
+
+
+def deliver(notification: Notification) -> bool:
+    """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
+
+    A server that does not answer puts it back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
+    """
+    request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
+    if reason := needless(request, notification):
+        return suppress(notification, reason)
+    try:
+        compose(request, notification).send()
+    except (smtplib.SMTPException, OSError) as error:
+        _put_back(notification, type(error).__name__)
+        return False
+    _settle(notification, Notification.State.SENT, "")
+    return True
+
+
+def suppress(notification: Notification, reason: str) -> bool:
+    """Settle a claimed mail without sending it."""
+    _settle(notification, Notification.State.SUPPRESSED, reason)
+    return False
+
+
+def needless(request: FileRequest, notification: Notification) -> str:
+    """Why this mail need not be sent, or ''."""
+    if request.seen_at is not None:
+        return "seen"
+    if request.status != ENDS[notification.kind]:
+        return f"request is {request.status}"
+    if request.requester is None or not request.requester.is_active:
+        return "no requester"
+    return "" if _address(request) else "no address"
+
+
+def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:
+    """The mail as its reader gets it; call it with the reader's language and time zone active."""
+    context = {"export": serialize(request), "request": request, "url": page_address(request)}
+    subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
+    mail = EmailMultiAlternatives(
+        subject=" ".join(subject.split()),
+        body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
+        from_email=config.FROM_EMAIL,
+        to=[_address(request)],
+        headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
+    )
+    mail.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
+    return mail
+
+
+def page_address(request: FileRequest) -> str:
+    """The absolute address of the request's page, from EXPORTS["BASE_URL"], never from a Host header."""
+    return urljoin(config.BASE_URL, reverse("exports:page", args=[request.pk]))
+
+
+def _address(request: FileRequest) -> str:
+    owner = request.requester
+    return getattr(owner, owner.get_email_field_name(), "") or ""
+
+
+def _settle(notification: Notification, state: str, reason: str) -> None:
+    Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING).update(
+        state=state, reason=reason, settled_at=Now()
+    )
+
+
+def _put_back(notification: Notification, reason: str) -> None:
+    attempt = notification.attempts + 1
+    log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
+    if attempt >= config.MAIL_ATTEMPTS:
+        _settle(notification, Notification.State.SUPPRESSED, f"gave up: {reason}")
+        return
+    due_at = Now() + timedelta(seconds=RETRY_SECONDS * 2 ** (attempt - 1))
+    Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING).update(
+        state=Notification.State.PENDING, due_at=due_at, reason=reason
+    )

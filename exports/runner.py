@@ -1,0 +1,282 @@
+"""One claimed request, from lease to publish. Knows nothing of huey or channels.
+
+A heartbeat thread with a database connection of its own renews the lease and reports the progress. The main thread
+makes the file and looks at the lease between batches. Whoever loses the lease stops, writes nothing and says nothing.
+"""
+
+import errno
+import hashlib
+import logging
+import os
+import random
+import shutil
+import socket
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
+
+from exports import storage
+from exports.conf import config
+from exports.exceptions import (
+    ExportError,
+    LeaseEnded,
+    LostLease,
+    NoFile,
+    Retryable,
+    Stalled,
+    Stopping,
+    StorageFull,
+    TookTooLong,
+)
+from exports.models import FileRequest, Status, moves
+from exports.models.moves import Claim, Made
+from exports.progress import COUNTING, STORING, Progress
+
+log = logging.getLogger("exports.runner")
+
+HASH_BLOCK = 1 << 20
+
+OnChange = Callable[[FileRequest], None]
+
+stopping = threading.Event()
+"""Set when the process was told to stop: every run gives its request back at the next batch."""
+
+
+class Exporter(Protocol):
+    """What makes the bytes of one request. See patterns.QuerySetExport."""
+
+    def extension(self, request: FileRequest) -> str: ...
+
+    def produce(self, run: "Run") -> "Produced": ...
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What an exporter says about the file that it wrote to `run.path`."""
+
+    filename: str
+    content_type: str
+    rows: int
+    receipt: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """One attempt as its exporter sees it: the request, where to write, the progress to report, when to stop."""
+
+    def __init__(self, request: FileRequest, claim: Claim, extension: str, stop: threading.Event) -> None:
+        self.request = request
+        self.claim = claim
+        self.work_dir = work_root() / f"{request.pk}-{claim.epoch}"
+        self.path = self.work_dir / f"file.{extension}"
+        self.progress = Progress()
+        self._stop = stop
+        self._ended: LeaseEnded | ExportError | None = None
+
+    def check(self) -> None:
+        """Raise what ended this run, if anything did. Exporters call it between batches."""
+        if self._ended is not None:
+            raise self._ended
+        if self._stop.is_set():
+            raise Stopping("The worker was told to stop.")
+
+    def end(self, reason: LeaseEnded | ExportError) -> None:
+        self._ended = reason
+
+
+def run(
+    request: FileRequest, claim: Claim, exporter: Exporter, *, on_change: OnChange, stop: threading.Event = stopping
+) -> None:
+    """Make, store and publish the file of a claimed request, or move it on with the reason why not.
+
+    `on_change` gets the request after every move that won. Whatever the export raises is dealt with: see the row.
+    """
+    attempt = Run(request, claim, exporter.extension(request), stop)
+    try:
+        with _work_dir(attempt), _heartbeat(attempt, on_change):
+            made = _make(attempt, exporter)
+        won = moves.publish(claim, made)
+    except LostLease:
+        won = False
+    except Stopping:
+        won = moves.give_back(claim)
+    except Exception as error:
+        won = _settle(request, claim, error)
+    _report(request, claim, won, on_change)
+
+
+def work_root() -> Path:
+    """Where unfinished files lie on this host."""
+    return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / "exports-work")
+
+
+def owner_name() -> str:
+    """Who holds a lease, for people who read the row: host, process, thread."""
+    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+
+
+def sweep_work_dirs() -> int:
+    """Remove the work files on this host of every attempt that does not run any more. Returns how many there were."""
+    removed = 0
+    for folder in _work_dirs():
+        request_id, _, epoch = folder.name.rpartition("-")
+        if not FileRequest.objects.filter(pk=request_id, epoch=epoch, status=Status.RUNNING).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            removed += 1
+    return removed
+
+
+def _work_dirs() -> Iterator[Path]:
+    pattern = "-".join("[0-9a-f]" * length for length in (8, 4, 4, 4, 12)) + "-[0-9]*"
+    return work_root().glob(pattern)
+
+
+def _make(attempt: Run, exporter: Exporter) -> Made:
+    attempt.check()
+    produced = exporter.produce(attempt)
+    attempt.check()
+    if not attempt.path.is_file():
+        raise NoFile("The exporter wrote no file.")
+    size, sha256 = _measure(attempt.path)
+    attempt.progress.storing(0, size)
+    storage.put(attempt.path, attempt.claim.key, on_bytes=lambda sent: _stored(attempt, sent, size))
+    attempt.check()
+    receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
+    return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt)
+
+
+def _stored(attempt: Run, sent: int, size: int) -> None:
+    attempt.check()
+    attempt.progress.storing(sent, size)
+
+
+def _measure(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file that is now safe on the disk."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        while block := file.read(HASH_BLOCK):
+            digest.update(block)
+        return file.tell(), digest.hexdigest()
+
+
+def _settle(request: FileRequest, claim: Claim, error: Exception) -> bool:
+    """Back to the queue where another attempt may help and is left, else FAILED."""
+    code = error.code if isinstance(error, ExportError) else _code_of(error)
+    detail = describe(error)
+    log.warning("request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, detail)
+    if _is_retryable(error) and request.attempts < config.MAX_ATTEMPTS:
+        delay = config.RETRY_DELAY * 2 ** (request.attempts - 1) * random.uniform(0.5, 1.5)
+        return moves.retry_later(claim, delay=delay, code=code, detail=detail)
+    return moves.fail(claim, code=code, detail=detail)
+
+
+def _is_retryable(error: Exception) -> bool:
+    return isinstance(error, (Retryable, OperationalError, InterfaceError, ConnectionError, TimeoutError))
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull.code
+    return "unavailable" if _is_retryable(error) else "export_failed"
+
+
+def describe(error: BaseException) -> str:
+    """For staff: the exception's type and place, never its message, which may hold row data."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" at {Path(place[0].filename).name}:{place[0].lineno} in {place[0].name}" if place else ""
+    message = f": {error}" if isinstance(error, ExportError) else ""
+    return f"{type(error).__name__}{message}{where}"
+
+
+def _report(request: FileRequest, claim: Claim, won: bool, on_change: OnChange) -> None:
+    if not won:
+        log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
+        return
+    request.refresh_from_db()
+    log.info("request %s epoch %d: %s", claim.request_id, claim.epoch, request.status)
+    on_change(request)
+
+
+@contextmanager
+def _work_dir(attempt: Run) -> Iterator[None]:
+    attempt.work_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(attempt.work_dir, ignore_errors=True)
+
+
+@contextmanager
+def _heartbeat(attempt: Run, on_change: OnChange) -> Iterator[None]:
+    heart = _Heart(attempt, on_change)
+    heart.start()
+    try:
+        yield
+    finally:
+        heart.stop()
+
+
+class _Heart(threading.Thread):
+    """Renews the lease every HEARTBEAT, reports progress at most every REPORT_INTERVAL, ends a run that hangs."""
+
+    def __init__(self, attempt: Run, on_change: OnChange) -> None:
+        super().__init__(name=f"exports-heart-{attempt.claim.request_id}", daemon=True)
+        self._attempt = attempt
+        self._on_change = on_change
+        self._finished = threading.Event()
+        self._written = attempt.progress.now
+        self._beat_at = self._moved_at = self._began_at = time.monotonic()
+
+    def stop(self) -> None:
+        self._finished.set()
+        self.join()
+
+    def run(self) -> None:
+        try:
+            while not self._finished.wait(config.REPORT_INTERVAL):
+                if not self._look():
+                    break
+        finally:
+            connection.close()
+
+    def _look(self) -> bool:
+        """Whether the run goes on."""
+        if (reason := self._overdue()) is not None:
+            self._attempt.end(reason)
+            return False
+        moved = self._attempt.progress.now != self._written
+        if not moved and time.monotonic() - self._beat_at < config.HEARTBEAT:
+            return True
+        return self._beat(moved)
+
+    def _overdue(self) -> ExportError | None:
+        now = time.monotonic()
+        if now - self._began_at > config.MAX_RUNTIME:
+            return TookTooLong("The export took longer than EXPORTS['MAX_RUNTIME'].")
+        if now - self._moved_at > config.STALL and self._attempt.progress.now.phase not in (COUNTING, STORING):
+            return Stalled("The export made no progress for EXPORTS['STALL'] seconds.")
+        return None
+
+    def _beat(self, moved: bool) -> bool:
+        claim, progress = self._attempt.claim, self._attempt.progress.now
+        began_phase = progress.phase != self._written.phase
+        try:
+            if not moves.beat(claim, progress, began_phase=began_phase, moved=moved):
+                self._attempt.end(LostLease("Another process has moved this request."))
+                return False
+            self._on_change(FileRequest.objects.get(pk=claim.request_id))
+        except (DatabaseError, FileRequest.DoesNotExist) as error:
+            log.warning("request %s: heartbeat not written: %s", claim.request_id, type(error).__name__)
+            connection.close()
+            return True
+        self._written, self._beat_at = progress, time.monotonic()
+        self._moved_at = self._beat_at if moved else self._moved_at
+        return True

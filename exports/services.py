@@ -1,0 +1,187 @@
+"""The verbs of the doors: request, cancel, retry, revoke, expire, see. Each makes one move and tells the pages."""
+
+import hashlib
+import json
+import zoneinfo
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.forms import Form
+from django.http import QueryDict
+from django.utils import timezone, translation
+
+from exports import events, writers
+from exports.exceptions import UnknownFormat
+from exports.models import FileRequest, Status, moves
+from exports.models.file_request import AnyUser
+from exports.patterns import QuerySetExport, registry
+
+Verb = Callable[[FileRequest], None]
+
+
+class InvalidCriteria(ValueError):
+    """The form does not accept the criteria; `form.errors` says why."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__("The criteria are not valid.")
+        self.form = form
+
+
+class NotAllowed(Exception):
+    """This user may not have this export."""
+
+
+class TooLate(Exception):
+    """The request has moved on; what was asked does not apply any more."""
+
+
+def request_export(
+    user: AnyUser,
+    file_type: str,
+    criteria: QueryDict | Mapping[str, Any],
+    *,
+    format: str = "",
+    options: Mapping[str, Any] | None = None,
+    time_zone: str = "",
+) -> tuple[FileRequest, bool]:
+    """Queue an export for `user` and ring the bell when the transaction commits.
+
+    Returns the request and whether it is new: the same user asking for the same thing while it is under way gets the
+    request that is. Language is the active one; `time_zone` an IANA name, the active zone where it is empty or unknown.
+    Raises UnknownFileType, UnknownFormat, BadOption, InvalidCriteria or NotAllowed.
+    """
+    exporter = registry.find(file_type)
+    writer = writers.get(_offered(exporter, format or exporter.formats[0]))
+    cleaned_options = writer.clean_options(options or {})
+    form = exporter.get_form(_query_dict(criteria), user)
+    if not form.is_valid():
+        raise InvalidCriteria(form)
+    if not exporter.has_permission(user, form.cleaned_data):
+        raise NotAllowed("You may not export this.")
+    request = FileRequest(
+        requester=user if user.is_authenticated else None,
+        file_type=file_type,
+        format=writer.format,
+        options=cleaned_options,
+        criteria=_stored(form),
+        description=str(exporter.title),
+        content_type=writer.content_type,
+        lane=exporter.get_lane(user, form.cleaned_data),
+        requester_language=translation.get_language() or "",
+        requester_timezone=_known_zone(time_zone),
+        rung_at=timezone.now(),
+    )
+    request.filename = exporter.get_filename(request)
+    request.dedupe_key = _dedupe_key(request)
+    return _enqueue(request)
+
+
+def retry(request: FileRequest) -> tuple[FileRequest, bool]:
+    """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
+    if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
+        raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
+    return request_export(
+        request.requester,
+        request.file_type,
+        QueryDict(request.criteria),
+        format=request.format,
+        options=request.options,
+        time_zone=request.requester_timezone,
+    )
+
+
+def cancel(request: FileRequest) -> None:
+    """End a queued or running request now. Raises TooLate when it has ended already."""
+    _move(moves.cancel, request)
+
+
+def expire(request: FileRequest) -> None:
+    """Let the file go: links die now, bytes after the leeway. Raises TooLate when there is no file."""
+    _move(moves.expire, request)
+
+
+def revoke_links(request: FileRequest) -> None:
+    """End every ticket that is out. The file stays. Raises TooLate when there is no file."""
+    _move(moves.revoke_links, request)
+
+
+def mark_seen(request: FileRequest) -> None:
+    """The page of its owner has shown how it ended: no mail."""
+    moves.mark_seen(request)
+
+
+def may_download(user: AnyUser, request: FileRequest) -> bool:
+    """Whether this user may have this file now: the row's own rule, and the exporter's for the owner."""
+    if not request.is_downloadable_by(user):
+        return False
+    return request.requester_id != user.pk or registry.is_still_granted(request)
+
+
+def publish_later(request: FileRequest) -> None:
+    """Tell the pages when the transaction commits; the row is what counts, so a lost event does not matter."""
+    transaction.on_commit(partial(events.publish, request), robust=True)
+
+
+def _move(move: Any, request: FileRequest) -> None:
+    won = move(request)
+    request.refresh_from_db()
+    if not won:
+        raise TooLate("It is too late for that: the request has moved on.")
+    publish_later(request)
+
+
+def _enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
+    request, is_new = moves.enqueue(request)
+    if is_new:
+        transaction.on_commit(partial(registry.ring, request.lane), robust=True)
+        publish_later(request)
+    return request, is_new
+
+
+def _offered(exporter: QuerySetExport, format: str) -> str:
+    if format not in exporter.formats:
+        raise UnknownFormat(format, exporter.formats)
+    return format
+
+
+def _query_dict(criteria: QueryDict | Mapping[str, Any]) -> QueryDict:
+    if isinstance(criteria, QueryDict):
+        return criteria
+    given = QueryDict(mutable=True)
+    for name, value in criteria.items():
+        given.setlist(name, value if isinstance(value, list | tuple) else [value])
+    return given
+
+
+def _stored(form: Form) -> str:
+    """The form's own fields as they were posted, sorted and URL-encoded; no token, nothing the form does not know."""
+    kept = QueryDict(mutable=True)
+    for name in sorted(form.data):
+        if any(name == field or name.startswith(f"{field}_") for field in map(form.add_prefix, form.fields)):
+            kept.setlist(name, form.data.getlist(name))
+    return kept.urlencode()
+
+
+def _known_zone(name: str) -> str:
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return timezone.get_current_timezone_name()
+
+
+def _dedupe_key(request: FileRequest) -> str:
+    """The same for two requests that would make the same file. Anonymous requests are never the same."""
+    if request.requester_id is None:
+        return ""
+    same = [
+        str(request.requester_id),
+        request.file_type,
+        request.format,
+        request.options,
+        request.criteria,
+        request.requester_language,
+        request.requester_timezone,
+    ]
+    return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()

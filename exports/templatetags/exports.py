@@ -1,0 +1,46 @@
+"""{% load exports %}: an export's form, and one's recent exports, on any page of the host."""
+
+from typing import Any
+
+from django import template
+from django.forms import Form
+from django.template.context import Context
+
+from exports.cells import ALTERATIONS
+from exports.models import FileRequest
+from exports.models.file_request import AnyUser
+from exports.patterns import registry
+from exports.serializers import personalize, serialize
+
+register = template.Library()
+
+RECENT = 5
+
+
+@register.inclusion_tag("exports/_form.html", takes_context=True)
+def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
+    """The filter of this export with a button for each format. `form` shows one that the page has filled already."""
+    exporter = registry.find(file_type)
+    user = context["request"].user
+    shown = form if form is not None else exporter.get_form(None, user)
+    return {"exporter": exporter, "form": shown, "csrf_token": context.get("csrf_token")}
+
+
+@register.inclusion_tag("exports/_list.html", takes_context=True)
+def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[str, Any]:
+    """The newest exports of this user, live, in the list that a form of the same page adds to."""
+    recent = FileRequest.objects.filter(requester=user.pk).select_related("requester")[:count]
+    exports = [personalize(serialize(each), each, user) for each in recent]
+    return {"exports": exports, "csrf_token": context.get("csrf_token")}
+
+
+@register.inclusion_tag("exports/_assets.html")
+def export_assets() -> dict[str, Any]:
+    """The stylesheet and the script, for the head of a page."""
+    return {}
+
+
+@register.filter
+def alteration(kind: str) -> str:
+    """What an alteration that the receipt counts was, in words."""
+    return str(ALTERATIONS.get(kind, kind.replace("_", " ")))

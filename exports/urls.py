@@ -1,0 +1,21 @@
+"""Where the doors are. Include it in the host's urls: path("exports/", include("exports.urls"))."""
+
+from django.urls import path
+
+from exports import views
+
+app_name = "exports"
+
+urlpatterns = [
+    path("", views.list_view, name="list"),
+    path("new/<slug:file_type>/", views.form_view, name="form"),
+    path("file/<str:ticket>/", views.file_view, name="file"),
+    path("<uuid:pk>/", views.detail_view, name="detail"),
+    path("<uuid:pk>/page/", views.page_view, name="page"),
+    path("<uuid:pk>/cancel/", views.cancel_view, name="cancel"),
+    path("<uuid:pk>/retry/", views.retry_view, name="retry"),
+    path("<uuid:pk>/expire/", views.expire_view, name="expire"),
+    path("<uuid:pk>/revoke/", views.revoke_view, name="revoke"),
+    path("<uuid:pk>/seen/", views.seen_view, name="seen"),
+    path("<uuid:pk>/download/", views.download_view, name="download"),
+]

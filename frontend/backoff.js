@@ -1,0 +1,26 @@
+/**
+ * How long to wait before the next attempt: "full jitter", an even spread over 0 to min(cap, base x 2^attempt), so that
+ * the pages that lost one server do not all come back in the same moment. Milliseconds.
+ */
+export class Backoff {
+  #attempt = 0;
+  #base;
+  #cap;
+  #random;
+
+  constructor({ base = 1_000, cap = 15_000, random = Math.random } = {}) {
+    this.#base = base;
+    this.#cap = cap;
+    this.#random = random;
+  }
+
+  next() {
+    const ceiling = Math.min(this.#cap, this.#base * 2 ** this.#attempt);
+    this.#attempt += 1;
+    return this.#random() * ceiling;
+  }
+
+  reset() {
+    this.#attempt = 0;
+  }
+}

@@ -1,0 +1,34 @@
+/** Whether the server is out of reach for so long that a person should be told. */
+export class Contact {
+  #clock;
+  #tell;
+  #patience;
+  #timer = null;
+  #isTold = false;
+
+  /** `tell(true)` after `patience` milliseconds without contact, `tell(false)` when it is back. */
+  constructor({ clock, tell, patience = 5_000 }) {
+    this.#clock = clock;
+    this.#tell = tell;
+    this.#patience = patience;
+  }
+
+  get isTold() {
+    return this.#isTold;
+  }
+
+  lost() {
+    this.#timer ??= this.#clock.setTimeout(() => this.#say(true), this.#patience);
+  }
+
+  made() {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+    if (this.#isTold) this.#say(false);
+  }
+
+  #say(isLost) {
+    this.#isTold = isLost;
+    this.#tell(isLost);
+  }
+}

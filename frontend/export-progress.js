@@ -1,0 +1,226 @@
+import { Announcements } from "./announcements.js";
+import { systemClock } from "./clock.js";
+import { load } from "./load.js";
+import { connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
+import { partsOf } from "./parts.js";
+import { isActive, isReady, isState, isTerminal } from "./state.js";
+import { viewOf } from "./view.js";
+import { ENDINGS, LOGGED_OUT, STARTED, TROUBLE } from "./words.js";
+
+/**
+ * One export on the page. Takes over the markup that the server rendered, or builds it.
+ *
+ * Attributes: `state` (a STATE as JSON; a child `<script type="application/json">` serves too) or `src` (urls.self);
+ * `socket` (address of the WebSocket); `autodownload` (fetch the file as soon as it is ready). Set by the element:
+ * `status`, `export-id`, `troubled`. Events, bubbling, with the STATE as detail: export:changed, export:ready,
+ * export:failed.
+ */
+export class ExportProgress extends HTMLElement {
+  #words;
+  #parts;
+  #state = null;
+  #firstId = null;
+  #connection;
+  #announcements;
+  #listening;
+  #isPosting = false;
+  #isNoticeLasting = false;
+  #stop = () => {};
+  #listener = {
+    changed: (state) => this.#change(state),
+    troubled: (isLost) => this.#trouble(isLost),
+    ended: (reason) => this.#end(reason),
+  };
+
+  /** The newest STATE that is shown, or null before the first. */
+  get state() {
+    return this.#state;
+  }
+
+  connectedCallback() {
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    // While the page is still being read, the markup to take over may not be there yet.
+    if (document.readyState !== "loading") this.#start(signal);
+    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
+  }
+
+  disconnectedCallback() {
+    this.#listening.abort();
+    this.#stop();
+  }
+
+  #start(signal) {
+    this.#words = words();
+    this.#parts = partsOf(this);
+    this.addEventListener("submit", (event) => this.#submit(event), { signal });
+    const state = this.#state ?? givenState(this);
+    if (state) this.#follow(state);
+    else if (this.hasAttribute("src")) this.#load();
+  }
+
+  #load() {
+    const listener = { ...this.#listener, changed: (state) => this.#follow(state) };
+    this.#stop = load(this.getAttribute("src"), { fetch: pageFetch, clock: systemClock, listener });
+  }
+
+  #follow(state) {
+    this.#stop();
+    this.#state = state;
+    this.#firstId ??= state.id;
+    this.#announcements = new Announcements(this.#words, state);
+    this.#notice("");
+    this.#show(state);
+    // A socket for one export only names it in its address; after "Try again" that is another one.
+    this.#connection = connectionTo(socketUrl(this).replace(this.#firstId, state.id));
+    this.#stop = this.#connection.watch(state, this.#listener);
+  }
+
+  #change(state) {
+    const before = this.#state;
+    const isReadyNow = isActive(before) && isReady(state);
+    if (isReadyNow) mark("ready-received");
+    this.#state = state;
+    if (state.status !== before.status || !this.#isNoticeLasting) this.#notice("");
+    this.#show(state);
+    if (before.status !== "running" && state.status === "running") mark("first-progress");
+    if (isReadyNow && this.hasAttribute("autodownload")) this.#download(state);
+    this.#say(this.#announcements.next(state));
+    this.#tell(before, state);
+  }
+
+  #tell(before, state) {
+    this.#fire("changed", state);
+    if (isTerminal(before) || !["ready", "failed"].includes(state.status)) return;
+    this.#fire(state.status, state);
+  }
+
+  #fire(name, detail) {
+    this.dispatchEvent(new CustomEvent(`export:${name}`, { bubbles: true, detail }));
+  }
+
+  // What is shown
+
+  #show(state) {
+    const view = viewOf(state, this.#words);
+    const focused = this.contains(document.activeElement) ? document.activeElement : null;
+    this.#setAttributes(this, { status: state.status, "export-id": state.id, role: "group", "aria-label": view.label });
+    for (const name of ["title", "format", "percent", "status", "detail"]) this.#text(name, view[name]);
+    this.#parts.title?.setAttribute("href", view.page);
+    this.#parts.login?.setAttribute("href", view.page);
+    this.#showBar(view);
+    this.#showDownload(view.download);
+    for (const name of ["cancel", "retry"]) this.#showForm(this.#parts[name], view[name]);
+    if (focused?.closest("[hidden]")) this.#keepFocus();
+  }
+
+  #showBar({ bar, hasBar, label }) {
+    const node = this.#parts.bar;
+    if (!node) return;
+    node.hidden = !hasBar;
+    node.setAttribute("aria-label", label);
+    if (bar === null) node.removeAttribute("value");
+    else node.value = bar;
+  }
+
+  #showDownload({ url, label }) {
+    const node = this.#parts.download;
+    if (!node) return;
+    node.hidden = url === null;
+    this.#setAttributes(node, { href: url ?? "", "aria-label": label });
+  }
+
+  #showForm(form, { url, label }) {
+    if (!form) return;
+    form.hidden = url === null;
+    form.setAttribute("action", url ?? "");
+    form.querySelector("button")?.setAttribute("aria-label", label);
+  }
+
+  /** The button under the person's finger has gone: the next one is what they would want. */
+  #keepFocus() {
+    const { download, retry, title } = this.#parts;
+    const next = [download, retry?.querySelector("button"), title].find((node) => node && !node.closest("[hidden]"));
+    next?.focus({ preventScroll: true });
+  }
+
+  #notice(text, { isLasting = false } = {}) {
+    this.#isNoticeLasting = isLasting;
+    this.#text("notice", text);
+    if (text) this.#say(text);
+    if (this.#parts.login) this.#parts.login.hidden = !text.startsWith(LOGGED_OUT) || this.#state === null;
+  }
+
+  #say(text) {
+    if (text !== null) this.#text("announce", text);
+  }
+
+  #text(name, text) {
+    const node = this.#parts[name];
+    if (node && node.textContent !== text) node.textContent = text;
+  }
+
+  #setAttributes(node, attributes) {
+    for (const [name, value] of Object.entries(attributes)) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+  }
+
+  // What the connection says
+
+  #trouble(isLost) {
+    const isShown = isLost && (this.#state === null || isActive(this.#state));
+    if (isShown === this.hasAttribute("troubled")) return;
+    this.toggleAttribute("troubled", isShown);
+    this.#notice(isShown ? TROUBLE : "");
+  }
+
+  #end(reason) {
+    this.#notice(ENDINGS[reason]);
+  }
+
+  // What the person does
+
+  #submit(event) {
+    if (![this.#parts.cancel, this.#parts.retry].includes(event.target)) return;
+    event.preventDefault();
+    if (!this.#isPosting) this.#post(event.target);
+  }
+
+  async #post(form) {
+    const { signal } = this.#listening;
+    this.#setBusy(form, true);
+    const reply = await postFromPage(form.getAttribute("action"));
+    this.#setBusy(form, false);
+    if (signal.aborted) return;
+    if (isState(reply.body)) this.#take(reply.body);
+    else this.#notice(this.#words.refusal(reply, systemClock.now()), { isLasting: true });
+  }
+
+  #setBusy(form, isPosting) {
+    this.#isPosting = isPosting;
+    this.setAttribute("aria-busy", String(isPosting));
+    // `disabled` would take the focus away.
+    form.querySelector("button")?.setAttribute("aria-disabled", String(isPosting));
+  }
+
+  /** The answer to Cancel is this export, the answer to Try again is a new one. */
+  #take(state) {
+    if (state.id === this.#state.id) return this.#connection.learn(state);
+    this.#follow(state);
+    this.#say(`${state.title}: ${this.#words.status(state)}`);
+    this.#fire("changed", state);
+  }
+
+  #download({ file, urls }) {
+    const isTicketGood = urls.ticket && Date.parse(urls.ticket_expires_at) > systemClock.now();
+    const link = document.createElement("a");
+    link.href = isTicketGood ? urls.ticket : urls.download;
+    link.download = file?.name ?? "";
+    link.click();
+    this.#notice(STARTED, { isLasting: true });
+  }
+}
+
+function givenState(element) {
+  const json = element.getAttribute("state") ?? element.querySelector("script[type='application/json']")?.textContent;
+  return json ? JSON.parse(json) : null;
+}

@@ -1,0 +1,61 @@
+/** The markup of one export: found where the server has rendered it, built where the element is empty. */
+
+/** The parts by name, as `data-part` says. A host's own markup may leave some out. */
+export function partsOf(element) {
+  if (!element.querySelector("[data-part]")) element.append(builtCard());
+  return Object.fromEntries([...element.querySelectorAll("[data-part]")].map((node) => [node.dataset.part, node]));
+}
+
+/** The same structure as templates/exports/_progress.html. */
+function builtCard() {
+  return make("div", { class: "export-card" }, [builtHead(), builtBar(), builtFoot(), builtAnnouncer()]);
+}
+
+function builtHead() {
+  return make("div", { class: "export-head" }, [
+    part("title", "a", { class: "export-title" }),
+    part("format", "span", { class: "export-format" }),
+    part("percent", "span", { class: "export-percent" }),
+  ]);
+}
+
+function builtBar() {
+  return part("bar", "progress", { max: "1" });
+}
+
+function builtFoot() {
+  return make("div", { class: "export-foot" }, [
+    make("div", { class: "export-words" }, [
+      part("status", "p", { class: "export-status" }),
+      part("detail", "p", { class: "export-detail" }),
+      part("notice", "p", { class: "export-notice" }),
+    ]),
+    make("div", { class: "export-actions" }, [
+      part("login", "a", { class: "export-button", hidden: "" }, ["Log in again"]),
+      part("download", "a", { class: "export-button export-button-main", hidden: "" }, ["Download"]),
+      builtForm("cancel", "Cancel"),
+      builtForm("retry", "Try again"),
+    ]),
+  ]);
+}
+
+function builtForm(name, label) {
+  const token = make("input", { type: "hidden", name: "csrfmiddlewaretoken" });
+  const button = make("button", { class: "export-button", type: "submit" }, [label]);
+  return part(name, "form", { method: "post", hidden: "" }, [token, button]);
+}
+
+function builtAnnouncer() {
+  return part("announce", "p", { class: "export-spoken", role: "status" });
+}
+
+function part(name, tag, attributes, children = []) {
+  return make(tag, { "data-part": name, ...attributes }, children);
+}
+
+function make(tag, attributes, children = []) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}

@@ -1,0 +1,48 @@
+/** Tells the server, once per export, that a person's page has its end: then no mail is needed. */
+export class SeenOutbox {
+  #deliver;
+  #clock;
+  #backoff;
+  #pace;
+  #waiting = new Map();
+  #taken = new Set();
+  #isRunning = false;
+
+  /** `deliver(state)` resolves to whether it got through. `pace` keeps a long list under the server's frame limit. */
+  constructor({ deliver, clock, backoff, pace = 500 }) {
+    this.#deliver = deliver;
+    this.#clock = clock;
+    this.#backoff = backoff;
+    this.#pace = pace;
+  }
+
+  add(state) {
+    if (this.#taken.has(state.id)) return;
+    this.#taken.add(state.id);
+    this.#waiting.set(state.id, state);
+    if (!this.#isRunning) this.#run();
+  }
+
+  async #run() {
+    this.#isRunning = true;
+    while (this.#waiting.size > 0) {
+      const isDelivered = await this.#deliverNewest();
+      await this.#pause(isDelivered ? this.#pace : this.#pace + this.#backoff.next());
+    }
+    this.#isRunning = false;
+  }
+
+  async #deliverNewest() {
+    const state = [...this.#waiting.values()].at(-1);
+    const isDelivered = await this.#deliver(state);
+    if (isDelivered) {
+      this.#waiting.delete(state.id);
+      this.#backoff.reset();
+    }
+    return isDelivered;
+  }
+
+  #pause(delay) {
+    return new Promise((resolve) => this.#clock.setTimeout(resolve, delay));
+  }
+}

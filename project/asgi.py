@@ -1,0 +1,14 @@
+"""HTTP by Django, WebSockets by the app: `daphne project.asgi:application`."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+http_application = get_asgi_application()
+
+# Its models can only be imported once Django is set up, which the line above does.
+from exports.routing import websocket_application  # noqa: E402
+
+application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

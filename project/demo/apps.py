@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class DemoConfig(AppConfig):
+    name = "project.demo"
+    verbose_name = _("Flights of New York, 2013")
+
+    def ready(self) -> None:
+        from exports.patterns import registry
+
+        from project.demo.exports import FlightExport, WeatherExport
+
+        registry.register(FlightExport)
+        registry.register(WeatherExport)

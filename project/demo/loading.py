@@ -1,0 +1,164 @@
+"""From the text of the source's tables to typed rows of ours, in one transaction."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+
+from django.db import connection, models, transaction
+
+from project.demo.models import Airline, Airport, Flight, Plane, Weather
+from project.demo.source import lines
+
+FLIGHTS = 336_776
+BATCH = 5000
+
+Reader = Callable[[str], object]
+Report = Callable[[int], None]
+
+
+class FlightsMissing(Exception):
+    """The archive held another number of flights than it should."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One CSV file of the source: which model it fills, and each field's column in the file and reader of its text."""
+
+    name: str
+    model: type[models.Model]
+    fields: dict[str, tuple[str, Reader]]
+
+    def load(self, archive: Path, *, report: Report | None = None) -> int:
+        """Inserts every line of the file. Gives their number; `report` hears how many are in so far."""
+        done, remaining = 0, self.values(archive)
+        while batch := list(islice(remaining, BATCH)):
+            insert(self.model, self.fields, batch)
+            done += len(batch)
+            if report:
+                report(done)
+        return done
+
+    def values(self, archive: Path) -> Iterator[list[object]]:
+        table = lines(archive, self.name)
+        header = next(table)
+        readers = [(header.index(column), read) for column, read in self.fields.values()]
+        return ([read(line[index]) for index, read in readers] for line in table)
+
+
+def load(archive: Path, *, expected: int = FLIGHTS, report: Report | None = None) -> int:
+    """Replaces all five tables by those of `archive`, or changes nothing. Gives the number of flights.
+
+    `report` hears how many flights are in so far. Raises FlightsMissing when there are not `expected` of them.
+    """
+    with transaction.atomic():
+        for model in (Flight, Weather, Plane, Airport, Airline):
+            model.objects.all().delete()
+        for table in (AIRLINES, AIRPORTS, PLANES, WEATHER):
+            table.load(archive)
+        count = flights_table().load(archive, report=report)
+        if count != expected:
+            raise FlightsMissing(f"{archive} holds {count:,} flights; {expected:,} were expected.")
+    return count
+
+
+def insert(model: type[models.Model], names: Iterable[str], batch: list[list[object]]) -> None:
+    # Not bulk_create: for values that have the database's types already, this takes a fifth of its time.
+    quote = connection.ops.quote_name
+    columns = [quote(model._meta.get_field(name).column) for name in names]
+    places = ", ".join(["%s"] * len(columns))
+    with connection.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO {quote(model._meta.db_table)} ({', '.join(columns)}) VALUES ({places})", batch)
+
+
+def text(value: str) -> str:
+    return "" if value == "NA" else value
+
+
+def whole(value: str) -> int | None:
+    return int(value) if text(value) else None
+
+
+def decimal(value: str) -> float | None:
+    return float(value) if text(value) else None
+
+
+# The 336,776 flights share 6,936 hours.
+@lru_cache(maxsize=16_384)
+def instant(value: str) -> object:
+    """What the database takes for one of the source's hours, which are UTC: 2013-01-01T10:00:00Z."""
+    return connection.ops.adapt_datetimefield_value(datetime.fromisoformat(value))
+
+
+def one_of(known: Iterable[str]) -> Reader:
+    codes = set(known)
+    return lambda code: code if code in codes else None
+
+
+AIRLINES = Table("airlines", Airline, {"carrier": ("carrier", str), "name": ("name", str)})
+AIRPORTS = Table(
+    "airports",
+    Airport,
+    {
+        "faa": ("faa", str),
+        "name": ("name", str),
+        "latitude": ("lat", float),
+        "longitude": ("lon", float),
+        "altitude": ("alt", int),
+        "utc_offset": ("tz", int),
+        "daylight_saving": ("dst", str),
+        "time_zone": ("tzone", text),
+    },
+)
+PLANES = Table(
+    "planes",
+    Plane,
+    {
+        "tailnum": ("tailnum", str),
+        "year": ("year", whole),
+        "kind": ("type", str),
+        "manufacturer": ("manufacturer", str),
+        "model": ("model", str),
+        "engines": ("engines", int),
+        "seats": ("seats", int),
+        "speed": ("speed", whole),
+        "engine": ("engine", str),
+    },
+)
+WEATHER = Table(
+    "weather",
+    Weather,
+    {
+        "origin": ("origin", str),
+        **{name: (name, int) for name in ("year", "month", "day", "hour")},
+        **{name: (name, decimal) for name in ("temp", "dewp", "humid", "wind_speed", "wind_gust", "pressure")},
+        "wind_dir": ("wind_dir", whole),
+        "precip": ("precip", float),
+        "visib": ("visib", float),
+        "time_hour": ("time_hour", instant),
+    },
+)
+
+
+def flights_table() -> Table:
+    """The table of flights, which needs to know the planes and airports that are there."""
+    published = ("year", "month", "day", "sched_dep_time", "sched_arr_time", "distance", "hour", "minute")
+    missing_when_cancelled = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
+    return Table(
+        "flights",
+        Flight,
+        {
+            **{name: (name, int) for name in published},
+            **{name: (name, whole) for name in missing_when_cancelled},
+            "carrier": ("carrier", str),
+            "number": ("flight", int),
+            "tailnum": ("tailnum", text),
+            "plane": ("tailnum", one_of(Plane.objects.values_list("pk", flat=True))),
+            "origin": ("origin", str),
+            "dest": ("dest", str),
+            "destination": ("dest", one_of(Airport.objects.values_list("pk", flat=True))),
+            "time_hour": ("time_hour", instant),
+        },
+    )

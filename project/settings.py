@@ -1,0 +1,171 @@
+"""The demo site's settings, by environment variables alone. docs/deploying.md has the table of them."""
+
+import os
+from pathlib import Path
+
+import environ
+from csp.constants import NONE, SELF
+
+from exports.conf import DEFAULTS
+from project import environment, logs
+
+env = environ.Env()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VAR_DIR = Path(env.str("VAR_DIR", default=str(BASE_DIR / "var"))).absolute()
+VAR_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+# Security
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = environment.secret_key(env.str("SECRET_KEY", default=""), debug=DEBUG)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+X_FRAME_OPTIONS = "DENY"
+# Not "no-referrer": browsers then send "Origin: null" with a form, and the CSRF check has nothing to go by.
+SECURE_REFERRER_POLICY = "same-origin"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+HTTPS = env.bool("HTTPS", default=False)
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if HTTPS else 0
+# Whether all subdomains are HTTPS too is for the owner of the domain to say, not for one site on it.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if env.bool("BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# Application
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "django_tables2",
+    "exports",
+    "project.demo",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "project.static_files.StaticFiles",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "project.urls"
+ASGI_APPLICATION = "project.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# Database
+sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(VAR_DIR / "db.sqlite3")}
+DATABASES = {"default": env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else sqlite}
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+# Under ASGI a request has no thread to itself, so a kept connection would outlive its use.
+DATABASES["default"]["CONN_MAX_AGE"] = 0
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    database_options = {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+    }
+else:
+    database_options = {"application_name": "live-exports"}
+DATABASES["default"]["OPTIONS"] = database_options | DATABASES["default"].get("OPTIONS", {})
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Language and time
+LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en")
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+USE_TZ = True
+USE_I18N = True
+
+# Static files: straight from their folders, or by hashed names from STATIC_ROOT once `collectstatic` has filled it.
+STATIC_URL = "/static/"
+STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
+STATICFILES_DIRS = [("exports", BASE_DIR / "frontend"), BASE_DIR / "project" / "static"]
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+STORAGES = {
+    "default": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": str(VAR_DIR / "media")},
+    },
+    "staticfiles": {
+        "BACKEND": "project.static_files.HashedStaticFiles"
+        if STATIC_ROOT
+        else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+    # No base_url: these files have no address of their own, only the app's checked ones.
+    "exports": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": env.str("EXPORTS_ROOT", default=str(VAR_DIR / "exports"))},
+    },
+}
+
+# Mail: into a folder unless EMAIL_URL names a server.
+EMAIL_TIMEOUT = 30
+DEFAULT_FROM_EMAIL = env.str("FROM_EMAIL", default="exports@localhost")
+if env.str("EMAIL_URL", default=""):
+    globals().update(env.email_url("EMAIL_URL"))
+else:
+    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
+    EMAIL_FILE_PATH = str(VAR_DIR / "mails")
+
+# The queue, the channel layer and the exports
+REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
+# Publish and subscribe know no database numbers: two sites on one server must differ by prefix.
+QUEUE_PREFIX = env.str("QUEUE_PREFIX", default="exports")
+CHANNEL_LAYERS = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": QUEUE_PREFIX},
+    }
+}
+EXPORTS = {
+    "BASE_URL": env.str("BASE_URL", default="http://127.0.0.1:8000"),
+    "REDIS_URL": REDIS_URL,
+    "QUEUE_PREFIX": QUEUE_PREFIX,
+    "QUEUE_KEYS": env.list("QUEUE_KEYS", default=[]) or None,
+    "TICKET_KEYS": env.list("TICKET_KEYS", default=[]) or None,
+    "WORK_DIR": env.str("WORK_DIR", default=str(VAR_DIR / "work")),
+    "FROM_EMAIL": DEFAULT_FROM_EMAIL,
+    "ACCEL_REDIRECT": env.str("ACCEL_REDIRECT", default="") or None,
+    **environment.numbers(os.environ, DEFAULTS, prefix="EXPORTS_"),
+}
+
+LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper())

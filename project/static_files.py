@@ -1,0 +1,51 @@
+"""Static files by whitenoise, under ASGI and with hashed names."""
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import markcoroutinefunction, sync_to_async
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from whitenoise.middleware import WhiteNoiseMiddleware
+from whitenoise.responders import StaticFile
+from whitenoise.storage import CompressedManifestStaticFilesStorage
+
+
+class StaticFiles(WhiteNoiseMiddleware):
+    """whitenoise's middleware as a coroutine.
+
+    The original is synchronous, which would hold a thread for every request behind it while that waits, and answers
+    with a synchronous iterator, which Django warns of under ASGI. Our files are small, so they are sent whole.
+    """
+
+    sync_capable = False
+    async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], Awaitable[HttpResponseBase]]) -> None:
+        super().__init__(get_response)
+        markcoroutinefunction(self)
+
+    async def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        find = self.find_file if self.autorefresh else self.files.get
+        static_file = find(request.path_info)
+        if static_file is None:
+            return await self.get_response(request)
+        return await sync_to_async(self.serve, thread_sensitive=False)(static_file, request)
+
+    @staticmethod
+    def serve(static_file: StaticFile, request: HttpRequest) -> HttpResponse:
+        found = static_file.get_response(request.method, request.META)
+        content = b""
+        if found.file is not None:
+            with found.file as file:
+                content = file.read()
+        response = HttpResponse(content, status=int(found.status))
+        del response["Content-Type"]
+        for name, value in found.headers:
+            response[name] = value
+        return response
+
+
+class HashedStaticFiles(CompressedManifestStaticFilesStorage):
+    """Names with a hash of the content, inside `import` statements of JavaScript modules too."""
+
+    support_js_module_import_aggregation = True

@@ -1,0 +1,55 @@
+"""Real servers as fixtures. A test that names one gets it running and empty, and the app's settings lead to it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from channels.layers import get_channel_layer
+
+from tests.servers import Postgres, Smtp, Valkey
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
+    """Valkey as the channel layer and the queue, the doorbell on. A test may stop, start and flush it."""
+    valkey_server.start()
+    valkey_server.flush()
+    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": valkey_server.url, "DOORBELL": "exports.doorbell.ring"}
+    return valkey_server
+
+
+@pytest.fixture(scope="session")
+def smtp_server() -> Iterator[Smtp]:
+    with Smtp() as server:
+        yield server
+
+
+@pytest.fixture
+def smtp(smtp_server: Smtp, settings: Any) -> Smtp:
+    """SMTP as Django's mail server, its box empty."""
+    smtp_server.start()
+    smtp_server.clear()
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp_server.port
+    return smtp_server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Postgres) -> str:
+    """An empty PostgreSQL database, whatever database the tests themselves run on."""
+    return postgres.create_database("scratch")

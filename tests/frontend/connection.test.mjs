@@ -1,0 +1,422 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ExportsConnection } from "../../frontend/connection.js";
+import { Clock, ID, Server, ready, running, settled, socketClass, stateOf } from "./stand_ins.mjs";
+
+const SELF = `/exports/${ID}/`;
+const SEEN = `/exports/${ID}/seen/`;
+const OTHER = "7d9f6c1e-0000-4000-8000-000000000002";
+
+/** A connection in a world of its own, and what its one watcher was told. */
+function given({ shown = running(), answers = { [SELF]: { body: running() }, [SEEN]: { body: ready() } }, random = () => 0.5 } = {}) {
+  const clock = new Clock();
+  const Socket = socketClass();
+  const server = new Server(answers);
+  const told = { states: [], troubles: [], endings: [] };
+  const listener = {
+    changed: (state) => told.states.push(state),
+    troubled: (isLost) => told.troubles.push(isLost),
+    ended: (reason) => told.endings.push(reason),
+  };
+  const connection = new ExportsConnection({
+    url: "ws://host/ws/exports/", WebSocket: Socket, fetch: server.fetch, token: () => "token", clock, random,
+  });
+  const stop = shown ? connection.watch(shown, listener) : null;
+  return { clock, Socket, server, told, listener, connection, stop };
+}
+
+const seenOf = (Socket) => Socket.sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "seen");
+
+test("watching opens the socket and passes newer states on", () => {
+  const { Socket, told } = given();
+  assert.equal(Socket.last.url, "ws://host/ws/exports/");
+  Socket.last.open();
+  Socket.last.change(running({ seq: 3 }));
+  assert.deepEqual(told.states.map(({ seq }) => seq), [3]);
+});
+
+test("an older state is dropped, from wherever it comes", () => {
+  const { Socket, told, connection } = given();
+  Socket.last.open();
+  Socket.last.change(running({ seq: 8 }));
+  Socket.last.change(running({ seq: 7 }));
+  connection.learn(running({ seq: 2 }));
+  assert.deepEqual(told.states.map(({ seq }) => seq), [8]);
+});
+
+test("a repeated state is not told twice", () => {
+  const { Socket, told } = given();
+  Socket.last.open();
+  Socket.last.change(running({ seq: 3 }));
+  Socket.last.change(running({ seq: 3 }));
+  assert.equal(told.states.length, 1);
+});
+
+test("each watcher hears of its own export, a subscriber of all", () => {
+  const { Socket, told, connection } = given();
+  const all = [];
+  connection.subscribe({ changed: (state) => all.push(state.id) });
+  Socket.last.open();
+  Socket.last.change(running({ id: OTHER }));
+  Socket.last.change(running({ seq: 3 }));
+  assert.deepEqual(told.states.map(({ id }) => id), [ID]);
+  assert.deepEqual(all, [OTHER, ID]);
+});
+
+test("a watcher that comes late is told what is known already", () => {
+  const { Socket, connection } = given();
+  Socket.last.open();
+  Socket.last.change(ready());
+  const states = [];
+  connection.watch(running(), { changed: (state) => states.push(state.status) });
+  assert.deepEqual(states, ["ready"]);
+});
+
+test("many watchers share one socket", () => {
+  const { Socket, connection } = given();
+  connection.watch(running({ id: OTHER }), {});
+  assert.equal(Socket.sockets.length, 1);
+});
+
+test("a frame that makes no sense changes nothing", () => {
+  const { Socket, told } = given();
+  Socket.last.open();
+  for (const frame of ["no json", { type: "export.changed" }, { type: "export.changed", export: { id: ID } }, { type: "new" }]) {
+    Socket.last.receive(frame);
+  }
+  assert.deepEqual(told.states, []);
+});
+
+test("while the socket is open each active export is read every 15 seconds, cheaply", async () => {
+  const answer = ({ headers }) => (headers["If-None-Match"] ? { status: 304 } : { body: running({ seq: 3 }), headers: { ETag: '"3"' } });
+  const { clock, Socket, server, told } = given({ answers: { [SELF]: answer } });
+  Socket.last.open();
+  await clock.advance(14_999);
+  assert.equal(server.count(SELF), 0);
+  await clock.advance(1);
+  assert.equal(server.count(SELF), 1);
+  Socket.last.receive({ type: "pong" });
+  await clock.advance(30_000);
+  assert.equal(server.count(SELF), 3);
+  assert.equal(server.asked.at(-1).headers["If-None-Match"], '"3"');
+  assert.equal(told.states.length, 1);
+});
+
+test("a state that the socket lost arrives with the next reading", async () => {
+  const { clock, Socket, told } = given({ answers: { [SELF]: { body: ready() }, [SEEN]: { body: ready() } } });
+  Socket.last.open();
+  await clock.advance(15_000);
+  assert.deepEqual(told.states.map(({ status }) => status), ["ready"]);
+});
+
+test("an export that has ended is not read any more", async () => {
+  const { clock, Socket, server } = given();
+  Socket.last.open();
+  Socket.last.change(ready());
+  await clock.advance(50_000);
+  assert.equal(server.count(SELF), 0);
+});
+
+test("a first handshake that fails starts polling at once", async () => {
+  const { clock, Socket, server, told } = given({ answers: { [SELF]: { body: running({ seq: 3 }) } } });
+  Socket.last.drop();
+  await clock.advance(0);
+  assert.equal(server.count(SELF), 1);
+  assert.deepEqual(told.states.map(({ seq }) => seq), [3]);
+});
+
+test("a first handshake that takes longer than two seconds starts polling meanwhile", async () => {
+  const { clock, Socket, server } = given();
+  await clock.advance(1_999);
+  assert.equal(server.count(SELF), 0);
+  await clock.advance(1);
+  assert.equal(server.count(SELF), 1);
+  assert.equal(Socket.sockets.length, 1);
+});
+
+test("polling goes on every second and stops when the socket opens", async () => {
+  const { clock, Socket, server } = given({ random: () => 1 });
+  Socket.last.drop();
+  await clock.advance(900);
+  assert.equal(server.count(SELF), 1);
+  await clock.advance(1_100);
+  assert.equal(server.count(SELF), 3);
+  Socket.last.open();
+  await clock.advance(14_000);
+  assert.equal(server.count(SELF), 3);
+});
+
+test("polling obeys Retry-After, also when a reconnect fails in between", async () => {
+  const body = running({ seq: 3 });
+  const { clock, Socket, server } = given({ answers: { [SELF]: { body, headers: { "Retry-After": "4" } } }, random: () => 0.1 });
+  Socket.last.drop();
+  for (let tenth = 0; tenth < 39; tenth += 1) {
+    await clock.advance(100);
+    if (Socket.last.onclose) Socket.last.drop();
+  }
+  assert.equal(server.count(SELF), 1);
+  await clock.advance(100);
+  assert.equal(server.count(SELF), 2);
+});
+
+test("polling that fails backs off", async () => {
+  const { clock, Socket, server } = given({ answers: {}, random: () => 1 });
+  Socket.last.drop();
+  await clock.advance(60_000);
+  assert.ok(server.count(SELF) <= 9, `${server.count(SELF)} requests in a minute`);
+});
+
+test("a lost socket is opened again, later with every failure", async () => {
+  const { clock, Socket } = given({ random: () => 1 });
+  Socket.last.drop();
+  const waits = [];
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const before = Socket.sockets.length;
+    const since = clock.now();
+    while (Socket.sockets.length === before) await clock.advance(500);
+    waits.push(clock.now() - since);
+    Socket.last.drop();
+  }
+  assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000, 15_000]);
+});
+
+test("a connection that was stable starts the waiting anew, one that was not does not", async () => {
+  const { clock, Socket } = given({ random: () => 1 });
+  Socket.last.drop();
+  await clock.advance(1_000);
+  Socket.last.open();
+  Socket.last.drop();
+  await clock.advance(1_999);
+  assert.equal(Socket.sockets.length, 2);
+  await clock.advance(1);
+  assert.equal(Socket.sockets.length, 3);
+  Socket.last.open();
+  await clock.advance(10_000);
+  Socket.last.drop();
+  await clock.advance(1_000);
+  assert.equal(Socket.sockets.length, 4);
+});
+
+test("a dead socket is replaced", async () => {
+  const { clock, Socket } = given();
+  Socket.last.open();
+  await clock.advance(60_000);
+  assert.ok(Socket.sockets[0].isClosed);
+  await clock.advance(1_000);
+  assert.equal(Socket.sockets.length, 2);
+});
+
+test("a browser that refuses the address leaves polling", async () => {
+  class Refusing {
+    constructor() {
+      throw new DOMException("mixed content", "SecurityError");
+    }
+  }
+  const { clock, server } = given({ shown: null });
+  new ExportsConnection({ url: "ws://host/", WebSocket: Refusing, fetch: server.fetch, clock }).watch(running(), {});
+  await clock.advance(0);
+  assert.equal(server.count(SELF), 1);
+});
+
+for (const [status, reason] of [[401, "logged_out"], [403, "forbidden"], [404, "not_found"]]) {
+  test(`a handshake refused for ${status} ends the reconnecting`, async () => {
+    const { clock, Socket, told, server } = given({ answers: { [SELF]: { status, body: { error: { code: "x", message: "x" } } } } });
+    Socket.last.drop();
+    await clock.advance(120_000);
+    assert.deepEqual(told.endings, [reason]);
+    assert.equal(Socket.sockets.length, 1);
+    assert.equal(server.count(SELF), 1);
+    assert.deepEqual(told.troubles.filter(Boolean), []);
+  });
+}
+
+test("one export that is gone does not end the others", async () => {
+  const answers = { [SELF]: { status: 404 }, [`/exports/${OTHER}/`]: { body: running({ id: OTHER }) } };
+  const { clock, Socket, told, connection } = given({ answers });
+  const endings = [];
+  connection.watch(running({ id: OTHER }), { ended: (reason) => endings.push(reason) });
+  Socket.last.drop();
+  await clock.advance(30_000);
+  assert.deepEqual(told.endings, ["not_found"]);
+  assert.deepEqual(endings, []);
+  assert.ok(Socket.sockets.length > 1);
+});
+
+test("a subscriber without an active export is told why the handshake failed", async () => {
+  const { clock, Socket, connection } = given({ shown: null, answers: { [SELF]: { status: 401 } } });
+  const endings = [];
+  connection.watch(stateOf({ status: "cancelled" }), {});
+  connection.subscribe({ ended: (reason) => endings.push(reason) });
+  Socket.last.drop();
+  await clock.advance(60_000);
+  assert.deepEqual(endings, ["logged_out"]);
+  assert.equal(Socket.sockets.length, 1);
+});
+
+test("close code 4401 ends it too", async () => {
+  const { clock, Socket, told, server } = given();
+  Socket.last.open();
+  Socket.last.drop(4401);
+  await clock.advance(120_000);
+  assert.deepEqual(told.endings, ["logged_out"]);
+  assert.equal(Socket.sockets.length, 1);
+  assert.equal(server.asked.length, 0);
+  assert.equal(clock.waiting, 0);
+});
+
+test("somebody who asks for a new export after an ending is followed again", async () => {
+  const { Socket, connection } = given();
+  Socket.last.open();
+  Socket.last.drop(4401);
+  connection.watch(running({ id: OTHER }), {});
+  assert.equal(Socket.sockets.length, 2);
+});
+
+test("ready is told as seen over the socket, once, however often it arrives", async () => {
+  const { clock, Socket, server } = given();
+  Socket.last.open();
+  for (const seq of [9, 9, 10]) Socket.last.change(ready({ seq }));
+  await clock.advance(60_000);
+  assert.deepEqual(seenOf(Socket), [{ type: "seen", id: ID }]);
+  assert.equal(server.count(SEEN, "POST"), 0);
+});
+
+test("failed is told as seen, cancelled and expired are not", async () => {
+  for (const [status, count] of [["failed", 1], ["cancelled", 0], ["expired", 0]]) {
+    const { clock, Socket } = given();
+    Socket.last.open();
+    Socket.last.change(stateOf({ seq: 9, status }));
+    await clock.advance(5_000);
+    assert.equal(seenOf(Socket).length, count, status);
+  }
+});
+
+test("seen is posted with the token while the socket is not open", async () => {
+  const { clock, Socket, server } = given({ answers: { [SELF]: { body: ready() }, [SEEN]: { body: ready() } } });
+  Socket.last.drop();
+  await clock.advance(60_000);
+  assert.equal(server.count(SEEN, "POST"), 1);
+  assert.equal(server.asked.find(({ url }) => url === SEEN).headers["X-CSRFToken"], "token");
+});
+
+test("seen is tried again until the server has answered", async () => {
+  let tries = 0;
+  const answers = { [SELF]: { body: ready() }, [SEEN]: () => ((tries += 1) < 3 ? { status: 503 } : { body: ready() }) };
+  const { clock, Socket } = given({ answers });
+  Socket.last.drop();
+  await clock.advance(120_000);
+  assert.equal(tries, 3);
+});
+
+test("an export of somebody's other page is not told as seen", async () => {
+  const { clock, Socket } = given();
+  Socket.last.open();
+  Socket.last.change(ready({ id: OTHER }));
+  await clock.advance(5_000);
+  assert.deepEqual(seenOf(Socket), []);
+});
+
+test("a page that opens on a finished export tells it only while its mail may be waiting", async () => {
+  for (const [finished_at, count] of [["2026-11-22T06:00:30Z", 1], ["2026-11-22T05:00:00Z", 0]]) {
+    const { clock, server } = given({ shown: ready({ finished_at }) });
+    await clock.advance(5_000);
+    assert.equal(server.count(SEEN, "POST"), count);
+  }
+});
+
+test("a long list of endings stays under the server's frame limit", async () => {
+  const { clock, Socket, connection } = given();
+  const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
+  for (const id of ids) connection.watch(running({ id }), {});
+  Socket.last.open();
+  for (const id of ids) Socket.last.change(ready({ id }));
+  await clock.advance(900);
+  assert.ok(seenOf(Socket).length <= 2);
+  await clock.advance(15_000);
+  assert.deepEqual(new Set(seenOf(Socket).map(({ id }) => id)), new Set(ids));
+  assert.equal(seenOf(Socket).length, 20);
+});
+
+test("waking connects at once instead of waiting out the backoff", async () => {
+  const { clock, Socket, connection } = given({ random: () => 1 });
+  for (let attempt = 0; attempt < 4; attempt += 1) {
+    Socket.last.drop();
+    await clock.advance([1_000, 2_000, 4_000, 1_500][attempt]);
+  }
+  assert.equal(Socket.sockets.length, 4);
+  connection.wake();
+  assert.equal(Socket.sockets.length, 5);
+});
+
+test("waking reads the state even while the socket looks open", async () => {
+  const { clock, Socket, connection, server } = given();
+  Socket.last.open();
+  await clock.advance(3_000);
+  connection.wake();
+  await clock.advance(0);
+  assert.equal(server.count(SELF), 1);
+});
+
+test("trouble is told after five seconds, and when it is over", async () => {
+  const { clock, Socket, told, server } = given({ answers: {} });
+  Socket.last.open();
+  await clock.advance(1_000);
+  Socket.last.drop();
+  await clock.advance(4_999);
+  assert.deepEqual(told.troubles, []);
+  await clock.advance(1);
+  assert.deepEqual(told.troubles, [true]);
+  server.answers[SELF] = { body: running({ seq: 3 }) };
+  await clock.advance(16_000);
+  assert.deepEqual(told.troubles, [true, false]);
+});
+
+test("polling that works is no trouble", async () => {
+  const { clock, Socket, told } = given();
+  for (let second = 0; second < 60; second += 1) {
+    if (Socket.last.onclose) Socket.last.drop();
+    await clock.advance(1_000);
+  }
+  assert.deepEqual(told.troubles, []);
+});
+
+test("a page with nothing under way opens no socket", async () => {
+  const { clock, Socket } = given({ shown: ready({ finished_at: "2026-11-20T06:00:00Z" }) });
+  await clock.advance(60_000);
+  assert.equal(Socket.sockets.length, 0);
+});
+
+test("a socket that is lost when nothing is under way any more stays closed", async () => {
+  const { clock, Socket, told } = given();
+  Socket.last.open();
+  Socket.last.change(ready());
+  Socket.last.drop();
+  await clock.advance(60_000);
+  assert.equal(Socket.sockets.length, 1);
+  assert.deepEqual(told.troubles, []);
+});
+
+test("the last one to leave closes the socket, unless somebody comes back soon", async () => {
+  const { clock, Socket, stop, connection } = given();
+  Socket.last.open();
+  stop();
+  const again = connection.watch(running(), {});
+  await clock.advance(5_000);
+  assert.ok(!Socket.last.isClosed);
+  again();
+  await clock.advance(1_000);
+  assert.ok(Socket.last.isClosed);
+  await clock.advance(60_000);
+  assert.equal(clock.waiting, 0);
+});
+
+test("a watcher that has left hears nothing", async () => {
+  const { Socket, stop, told } = given();
+  Socket.last.open();
+  stop();
+  Socket.last.change(ready());
+  await settled();
+  assert.deepEqual(told.states, []);
+  assert.deepEqual(seenOf(Socket), []);
+});

@@ -1,0 +1,61 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { csrfToken, get, post, retryAfter } from "../../frontend/http.js";
+import { Clock, Server } from "./stand_ins.mjs";
+
+const NOW = Date.parse("2026-11-22T06:00:00Z");
+
+test("Retry-After is seconds or a date", () => {
+  assert.equal(retryAfter("30", NOW), 30_000);
+  assert.equal(retryAfter("Sun, 22 Nov 2026 06:00:10 GMT", NOW), 10_000);
+  assert.equal(retryAfter("Sun, 22 Nov 2026 05:00:00 GMT", NOW), 0);
+  for (const value of [null, "", "soon"]) assert.equal(retryAfter(value, NOW), null);
+});
+
+test("a server that does not answer is status 0", async () => {
+  const answer = await get("/exports/", { fetch: new Server().fetch, clock: new Clock() });
+  assert.deepEqual(answer, { status: 0, body: null, etag: null, retryAfter: null });
+});
+
+test("a server that keeps us waiting is given up", async () => {
+  const clock = new Clock();
+  const fetch = (url, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  const asking = get("/exports/", { fetch, clock });
+  await clock.advance(10_000);
+  assert.equal((await asking).status, 0);
+});
+
+test("a login page in place of an answer means logged out", async () => {
+  const page = new Response("<html>", { headers: { "Content-Type": "text/html" } });
+  Object.defineProperty(page, "redirected", { value: true });
+  const answer = await get("/exports/", { fetch: async () => page, clock: new Clock() });
+  assert.equal(answer.status, 401);
+});
+
+test("an answer that is not JSON has no body", async () => {
+  const fetch = async () => new Response("<h1>Bad Gateway</h1>", { status: 502, headers: { "Content-Type": "text/html" } });
+  const answer = await get("/exports/", { fetch, clock: new Clock() });
+  assert.equal(answer.status, 502);
+  assert.equal(answer.body, null);
+});
+
+test("JSON that is cut off is no answer", async () => {
+  const fetch = async () => new Response('{"id": ', { headers: { "Content-Type": "application/json" } });
+  assert.equal((await get("/exports/", { fetch, clock: new Clock() })).status, 0);
+});
+
+test("a POST carries the token and asks for JSON", async () => {
+  const server = new Server({ "/cancel/": { body: {} } });
+  await post("/cancel/", { fetch: server.fetch, clock: new Clock(), token: "abc" });
+  const [{ method, headers }] = server.asked;
+  assert.equal(method, "POST");
+  assert.deepEqual(headers, { Accept: "application/json", "X-CSRFToken": "abc" });
+});
+
+test("the token comes from the cookie, else from a field of the page", () => {
+  const page = (cookie, value) => ({ cookie, querySelector: () => (value === null ? null : { value }) });
+  assert.equal(csrfToken(page("a=1; csrftoken=abc; b=2", "old")), "abc");
+  assert.equal(csrfToken(page("xcsrftoken=no", "field")), "field");
+  assert.equal(csrfToken(page("", null)), "");
+});

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { LiveSocket } from "../../frontend/socket.js";
+import { Clock, socketClass } from "./stand_ins.mjs";
+
+function given() {
+  const clock = new Clock();
+  const Socket = socketClass();
+  const heard = { opened: 0, messages: [], ends: [] };
+  const live = new LiveSocket({
+    url: "ws://host/ws/exports/", WebSocket: Socket, clock,
+    opened: () => (heard.opened += 1),
+    received: (message) => heard.messages.push(message),
+    closed: (end) => heard.ends.push(end),
+  });
+  return { clock, live, heard, socket: Socket.last };
+}
+
+const pingsOf = (socket) => socket.sent.filter(({ type }) => type === "ping").length;
+
+test("an open socket is pinged every 25 seconds", async () => {
+  const { clock, socket } = given();
+  socket.open();
+  await clock.advance(24_999);
+  assert.equal(pingsOf(socket), 0);
+  for (let ping = 1; ping <= 4; ping += 1) {
+    await clock.advance(ping === 1 ? 1 : 25_000);
+    assert.equal(pingsOf(socket), ping);
+    socket.receive({ type: "pong" });
+  }
+});
+
+test("sixty seconds of silence are the end", async () => {
+  const { clock, socket, heard } = given();
+  socket.open();
+  await clock.advance(59_999);
+  assert.deepEqual(heard.ends, []);
+  await clock.advance(1);
+  assert.deepEqual(heard.ends, [{ code: 1006, lasted: 60_000 }]);
+  assert.ok(socket.isClosed);
+});
+
+test("any frame is a sign of life", async () => {
+  const { clock, socket, heard } = given();
+  socket.open();
+  for (let minute = 0; minute < 5; minute += 1) {
+    await clock.advance(59_000);
+    socket.receive({ type: "pong" });
+  }
+  assert.deepEqual(heard.ends, []);
+});
+
+test("a computer that slept asks before it judges", async () => {
+  const { clock, socket, heard } = given();
+  socket.open();
+  clock.sleep(3_600_000);
+  await clock.advance(0);
+  assert.equal(pingsOf(socket), 1);
+  assert.deepEqual(heard.ends, []);
+  await clock.advance(9_999);
+  assert.deepEqual(heard.ends, []);
+  await clock.advance(1);
+  assert.equal(heard.ends.length, 1);
+});
+
+test("a message that comes when the timer is late sends the ping", () => {
+  const { clock, socket } = given();
+  socket.open();
+  clock.sleep(30_000);
+  socket.receive({ type: "pong" });
+  assert.equal(pingsOf(socket), 1);
+  socket.receive({ type: "pong" });
+  assert.equal(pingsOf(socket), 1);
+});
+
+test("nobody can make it ping faster than every 20 seconds", async () => {
+  const { clock, live, socket } = given();
+  socket.open();
+  for (let second = 0; second < 60; second += 1) {
+    live.ping();
+    socket.receive({ type: "pong" });
+    await clock.advance(1_000);
+  }
+  assert.equal(pingsOf(socket), 2);
+});
+
+test("a socket that does not open within ten seconds has failed", async () => {
+  const { clock, socket, heard } = given();
+  await clock.advance(10_000);
+  assert.deepEqual(heard.ends, [{ code: 1006, lasted: null }]);
+  assert.ok(socket.isClosed);
+});
+
+test("the close code and how long it lasted are told once", async () => {
+  const { clock, socket, heard } = given();
+  socket.open();
+  await clock.advance(5_000);
+  socket.drop(4401);
+  assert.deepEqual(heard.ends, [{ code: 4401, lasted: 5_000 }]);
+  assert.equal(clock.waiting, 0);
+});
+
+test("a frame that is not a JSON object is passed over", () => {
+  const { socket, heard } = given();
+  socket.open();
+  for (const text of ["not json", "7", "null", '{"type":"pong"}']) socket.receive(text);
+  assert.deepEqual(heard.messages, [{ type: "pong" }]);
+});
+
+test("a socket closed by its owner says nothing more and leaves no timer", () => {
+  const { clock, live, socket, heard } = given();
+  socket.open();
+  live.close();
+  assert.equal(live.send({ type: "ping" }), false);
+  assert.deepEqual(heard.ends, []);
+  assert.equal(clock.waiting, 0);
+});

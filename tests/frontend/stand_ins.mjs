@@ -1,0 +1,134 @@
+/** A clock that only moves when told, a WebSocket and a server that do what a test says. */
+
+export const ID = "7d9f6c1e-0000-4000-8000-000000000001";
+
+/** A STATE as docs/protocol.md has it; `progress`, `file` and `urls` may be given in part. */
+export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
+  const id = rest.id ?? ID;
+  const none = { rows_done: 0, rows_total: null, fraction: 0, rows_per_second: null, eta_seconds: null, queue_position: null };
+  const addresses = {
+    self: `/exports/${id}/`, page: `/exports/${id}/page/`, seen: `/exports/${id}/seen/`,
+    cancel: null, retry: null, download: null, ticket: null, ticket_expires_at: null,
+  };
+  return {
+    id, seq: 1, attempt: 1, resumed: false, status: "queued", phase: "queued", file_type: "flights", title: "Flights", format: "xlsx",
+    requested_at: "2026-11-22T06:00:00Z", finished_at: null, file: null, error: null, receipt: {},
+    ...rest, progress: { ...none, ...progress }, urls: { ...addresses, ...urls },
+  };
+}
+
+export const running = (given = {}) => stateOf({ seq: 2, status: "running", phase: "writing", ...given });
+export const ready = (given = {}) =>
+  stateOf({ seq: 9, status: "ready", phase: "done", finished_at: "2026-11-22T06:00:30Z", progress: { fraction: 1 }, ...given });
+
+export class Clock {
+  #now = Date.parse("2026-11-22T06:01:00Z");
+  #timers = new Map();
+  #names = 0;
+
+  now = () => this.#now;
+
+  setTimeout = (callback, delay) => {
+    this.#names += 1;
+    this.#timers.set(this.#names, { callback, due: this.#now + delay });
+    return this.#names;
+  };
+
+  clearTimeout = (name) => {
+    this.#timers.delete(name);
+  };
+
+  get waiting() {
+    return this.#timers.size;
+  }
+
+  /** Lets time pass, timer by timer, and after each lets everything that was promised happen. */
+  async advance(milliseconds) {
+    const end = this.#now + milliseconds;
+    await settled();
+    for (let next = this.#next(end); next; next = this.#next(end)) {
+      const [name, { callback, due }] = next;
+      this.#timers.delete(name);
+      this.#now = Math.max(due, this.#now);
+      callback();
+      await settled();
+    }
+    this.#now = end;
+  }
+
+  /** Time passes without any timer, as while a computer sleeps. */
+  sleep(milliseconds) {
+    this.#now += milliseconds;
+  }
+
+  #next(end) {
+    return [...this.#timers].filter(([, timer]) => timer.due <= end).sort(([, a], [, b]) => a.due - b.due)[0];
+  }
+}
+
+export const settled = () => new Promise((resolve) => setImmediate(resolve));
+
+/** A class of sockets; `sockets` lists those that were opened. */
+export function socketClass() {
+  return class Socket {
+    static sockets = [];
+    static get last() {
+      return this.sockets.at(-1);
+    }
+
+    sent = [];
+    isClosed = false;
+
+    constructor(url) {
+      this.url = url;
+      this.constructor.sockets.push(this);
+    }
+
+    send(text) {
+      this.sent.push(JSON.parse(text));
+    }
+
+    close() {
+      this.isClosed = true;
+    }
+
+    open() {
+      this.onopen();
+    }
+
+    receive(message) {
+      this.onmessage({ data: typeof message === "string" ? message : JSON.stringify(message) });
+    }
+
+    change(state) {
+      this.receive({ type: "export.changed", export: state });
+    }
+
+    drop(code = 1006) {
+      this.onclose({ code });
+    }
+  };
+}
+
+/** A server for `fetch`; `answers[url]` is `{status, body, headers}`, a function of the request, or nothing: no network. */
+export class Server {
+  asked = [];
+
+  constructor(answers = {}) {
+    this.answers = answers;
+  }
+
+  fetch = async (url, options) => {
+    this.asked.push({ url, ...options });
+    const given = this.answers[url];
+    const answer = typeof given === "function" ? given(options) : given;
+    if (!answer) throw new TypeError("Failed to fetch");
+    const { status = 200, body = null, headers = {} } = answer;
+    const text = status === 304 ? null : JSON.stringify(body);
+    return new Response(text, { status, headers: { "Content-Type": "application/json", ...headers } });
+  };
+
+  count(url, method = "GET") {
+    return this.asked.filter((request) => request.url === url && request.method === method).length;
+  }
+}

@@ -1,0 +1,101 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Words } from "../../frontend/words.js";
+import { viewOf } from "../../frontend/view.js";
+import { ready, running, stateOf } from "./stand_ins.mjs";
+
+const words = new Words("en");
+const FILE = { name: "flights.xlsx", size: 48_234_496, content_type: "", sha256: "", expires_at: "2026-11-24T06:00:00Z" };
+const NOW = Date.parse("2026-11-22T06:05:00Z");
+const reply = (given) => ({ status: 0, body: null, etag: null, retryAfter: null, ...given });
+
+test("each status has its sentence", () => {
+  const cases = [
+    [stateOf(), "Waiting"],
+    [stateOf({ progress: { queue_position: 1 } }), "Waiting, next in line"],
+    [stateOf({ progress: { queue_position: 2 } }), "Waiting, 2nd in line"],
+    [running({ phase: "counting" }), "Counting rows"],
+    [running({ progress: { rows_done: 120_000, rows_total: 336_776 } }), "Writing rows: 120,000 of 336,776"],
+    [running({ progress: { rows_done: 120_000 } }), "Writing rows: 120,000 so far"],
+    [running({ phase: "finishing" }), "Finishing the file"],
+    [running({ phase: "storing" }), "Storing the file"],
+    [running({ phase: "something new" }), "Working"],
+    [ready({ file: FILE }), "Ready: flights.xlsx, 46 MB"],
+    [stateOf({ status: "failed", error: { code: "stalled", message: "It stalled." } }), "Failed: It stalled."],
+    [stateOf({ status: "cancelled" }), "Cancelled"],
+    [stateOf({ status: "expired" }), "Expired"],
+  ];
+  for (const [state, sentence] of cases) assert.equal(words.status(state), sentence);
+});
+
+test("a resumed run says so and keeps its numbers in the second line", () => {
+  const state = running({ resumed: true, progress: { rows_done: 10, rows_total: 20, rows_per_second: 5, eta_seconds: 2 } });
+  assert.equal(words.status(state), "Resumed: a worker stopped and another one goes on");
+  assert.equal(words.detail(state), "Writing rows: 10 of 20 · 5 rows/s · a few seconds left");
+  assert.equal(words.status(stateOf({ resumed: true })), "Waiting for another worker");
+  assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46 MB");
+});
+
+test("places in the queue are ordinals", () => {
+  const places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111];
+  assert.deepEqual(places.map((place) => words.ordinal(place)),
+    ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "103rd", "111th"]);
+});
+
+test("time left is coarse and rounded up", () => {
+  const times = [2, 7.2, 17, 41, 56, 170, 5400].map((seconds) => words.timeLeft(seconds));
+  assert.deepEqual(times, ["a few seconds left", "about 8 sec left", "about 20 sec left", "about 45 sec left", "about 1 min left",
+    "about 3 min left", "about 1.5 hr left"]);
+});
+
+test("the rate has three digits that count", () => {
+  assert.deepEqual([12_345.6, 987.65, 0.4].map((rate) => words.rate(rate)), ["12,300 rows/s", "988 rows/s", "less than 1 row/s"]);
+});
+
+test("sizes go by 1,024 and keep one digit while they are small", () => {
+  const sizes = [0, 1, 999, 1536, 48_234_496, 5 * 1024 ** 3].map((bytes) => words.size(bytes));
+  assert.deepEqual(sizes, ["0 bytes", "1 byte", "999 bytes", "1.5 kB", "46 MB", "5 GB"]);
+});
+
+test("one row is not rows", () => {
+  assert.equal(words.rows(1), "1 row");
+  assert.equal(words.rows(336_776), "336,776 rows");
+});
+
+test("an empty file says that it has no rows, a file made by hand says nothing of rows", () => {
+  assert.match(words.detail(ready({ receipt: { rows: 0 }, file: FILE })), /^0 rows · kept until Nov 24, 2026/);
+  assert.match(words.detail(ready({ file: FILE })), /^Kept until/);
+});
+
+test("numbers follow the language of the page", () => {
+  const german = new Words("de");
+  assert.equal(german.status(running({ progress: { rows_done: 120_000, rows_total: 336_776 } })), "Writing rows: 120.000 of 336.776");
+  assert.match(german.percent(36), /^36\s%$/);
+});
+
+test("a language that is none is no reason to fail", () => {
+  for (const language of ["", "en_GB", "no such language", undefined]) assert.match(new Words(language).rows(1000), /^1.?000 rows$/);
+});
+
+test("a refusal says what to do", () => {
+  assert.match(words.refusal(reply(), NOW), /^No answer came\. Check your connection/);
+  assert.match(words.refusal(reply({ status: 401 }), NOW), /^You are logged out\. Log in again/);
+  assert.match(words.refusal(reply({ status: 403 }), NOW), /Reload the page and try again\.$/);
+  assert.match(words.refusal(reply({ status: 502 }), NOW), /^The server has a problem\. Wait a minute/);
+});
+
+test("the server's own words come first, and Retry-After says when", () => {
+  const refused = reply({ status: 429, body: { error: { code: "too_many", message: "You have five exports running." } }, retryAfter: 30_000 });
+  const [first, then] = words.refusal(refused, NOW).split(" Try again in ");
+  assert.equal(first, "You have five exports running.");
+  assert.match(then, /^30 seconds, at .*:05:30/);
+});
+
+test("the card shows percent only while it means something", () => {
+  assert.equal(viewOf(running({ progress: { fraction: 0.364 } }), words).percent, "36%");
+  assert.equal(viewOf(running({ progress: { fraction: null } }), words).percent, "");
+  assert.equal(viewOf(stateOf(), words).percent, "");
+  assert.equal(viewOf(ready({ file: FILE }), words).percent, "100%");
+  assert.equal(viewOf(stateOf({ status: "failed", progress: { fraction: 0.5 } }), words).percent, "");
+});
