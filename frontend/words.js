@@ -23,7 +23,7 @@ const PHASE = {
 const DETAIL = {
   queued: (words, state) => [`asked for ${words.moment(state.requested_at)}`],
   running: (words, state) => words.pace(state),
-  ready: (words, state) => [words.rowsInFile(state.receipt), words.keptUntil(state.file?.expires_at)],
+  ready: (words, state) => [words.rowsInFile(state.receipt), words.altered(state.receipt), words.keptUntil(state.file?.expires_at)],
   failed: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   cancelled: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   expired: () => ["the file was kept for a while and is gone; try again to have it made anew"],
@@ -113,6 +113,12 @@ export class Words {
   /** A file that was attached by hand has no receipt, and nobody knows its rows. */
   rowsInFile(receipt) {
     return Number.isFinite(receipt?.rows) && this.rows(receipt.rows);
+  }
+
+  /** Cells that the format could not hold as they were; the page of the export says which kinds. */
+  altered(receipt) {
+    const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
+    return cells > 0 && `${this.#number.format(cells)} ${cells === 1 ? "cell" : "cells"} altered`;
   }
 
   rate(rowsPerSecond) {

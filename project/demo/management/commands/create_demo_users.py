@@ -16,7 +16,9 @@ class Command(BaseCommand):
         path: Path = settings.VAR_DIR / "demo.json"
         known = credentials.ensure(path)
         stored = known.get("stored", {})
-        now_stored = {name: ensure_user(name, password, stored.get(name)) for name, password in known["passwords"].items()}
+        now_stored = {
+            name: ensure_user(name, password, stored.get(name)) for name, password in known["passwords"].items()
+        }
         if now_stored != stored:
             credentials.store(path, {**known, "stored": now_stored})
 
