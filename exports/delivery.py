@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from exports import storage
 from exports.conf import config
-from exports.http import ByteRange, RangeNotSatisfiable, create_content_disposition, parse_range
+from exports.http import ByteRange, RangeNotSatisfiable, create_content_disposition, is_match, parse_range
 from exports.models import FileRequest
 
 BLOCK = 1 << 18
@@ -32,7 +32,7 @@ HEADERS = {
 def respond(http_request: HttpRequest, request: FileRequest) -> HttpResponse | StreamingHttpResponse:
     """The file of a READY request: 200, 206, 304 or 416, for GET and HEAD. Raises FileNotFoundError when it is gone."""
     etag = f'"{request.sha256}"'
-    if http_request.headers.get("If-None-Match") == etag:
+    if is_match(http_request.headers.get("If-None-Match"), etag):
         return _with_headers(HttpResponse(status=304), request, etag)
     try:
         part = _asked_part(http_request, etag, request.size)
@@ -56,11 +56,12 @@ def _streamed(
     http_request: HttpRequest, request: FileRequest, part: ByteRange | None
 ) -> HttpResponse | StreamingHttpResponse:
     asked = part or ByteRange(0, request.size)
+    file = storage.open_file(request.filehandle.name)
     response: HttpResponse | StreamingHttpResponse
     if http_request.method == "HEAD":
+        file.close()
         response = HttpResponse()
     else:
-        file = storage.open_file(request.filehandle.name)
         part_class = _AsyncPart if isinstance(http_request, ASGIRequest) else _Part
         response = StreamingHttpResponse(part_class(file, asked))
     response.headers["Content-Length"] = str(asked.count)
@@ -122,7 +123,7 @@ class _AsyncPart(_Part):
 def shortened(address: str) -> str:
     """An address without its host part: the network of 24 bits of IPv4, of 48 bits of IPv6; '' for anything else."""
     try:
-        bits = 24 if ipaddress.ip_address(address).version == 4 else 48
+        given = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return ""
-    return str(ipaddress.ip_network(f"{address}/{bits}", strict=False).network_address)
+    return str(ipaddress.ip_network(f"{given}/{24 if given.version == 4 else 48}", strict=False).network_address)

@@ -103,7 +103,7 @@ def expire() -> int:
 
 def collect() -> int:
     """Remove bytes that nobody needs, then, one lease later, once more what a worker may have written since."""
-    garbage = Artifact.objects.garbage(Now(), _ago(config.LEEWAY))[:AT_ONCE]
+    garbage = Artifact.objects.garbage(_ago(config.LEEWAY))[:AT_ONCE]
     collected = sum(_forget(artifact) for artifact in garbage)
     settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))[:AT_ONCE]
     for artifact in settled:
@@ -155,7 +155,7 @@ def _then_publish(move: Callable[[FileRequest], bool]) -> Callable[[FileRequest]
 
 def _forget(artifact: Artifact) -> bool:
     """Mark first, then delete: a crash between the two leaves bytes that the second pass removes."""
-    still = Artifact.objects.garbage(Now(), _ago(config.LEEWAY)).filter(pk=artifact.pk)
+    still = Artifact.objects.garbage(_ago(config.LEEWAY)).filter(pk=artifact.pk)
     if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
         return False
     storage.forget(artifact.key)

@@ -1,12 +1,15 @@
-"""HTTP rules that need no request row: the filename header and byte ranges."""
+"""HTTP rules that need no request row: the filename header, byte ranges, conditional requests."""
 
 import re
 import unicodedata
 from dataclasses import dataclass
 from urllib.parse import quote
 
-UNSAFE = re.compile(r"[\x00-\x1f\x7f\"\\/:*?<>|;%\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+from django.utils.http import parse_etags
+
+UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\"\\/:*?<>|;%\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 LONGEST_NAME = 150
+NAMELESS = "download"
 
 
 class RangeNotSatisfiable(ValueError):
@@ -32,8 +35,7 @@ def create_content_disposition(filename: str | bytes, attachment: bool = True) -
     """
     disposition = "attachment" if attachment else "inline"
     name = safe_name(filename.decode("utf-8", "replace") if isinstance(filename, bytes) else filename)
-    fallback = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
-    fallback = " ".join(UNSAFE.sub(" ", fallback).split()) or "download"
+    fallback = _in_ascii(name)
     if fallback == name:
         return f'{disposition}; filename="{name}"'
     return f"{disposition}; filename=\"{fallback}\"; filename*=UTF-8''{quote(name, safe='')}"
@@ -41,14 +43,30 @@ def create_content_disposition(filename: str | bytes, attachment: bool = True) -
 
 def safe_name(filename: str) -> str:
     """A name without path, control characters and quotes, never empty, its extension kept."""
-    readable = filename.encode("utf-8", "replace").decode("utf-8")
-    name = " ".join(UNSAFE.sub(" ", readable).split()).strip(". ") or "download"
+    name = _tidy(filename.encode("utf-8", "replace").decode("utf-8")) or NAMELESS
     if len(name) <= LONGEST_NAME:
         return name
     stem, dot, extension = name.rpartition(".")
     if not dot or len(extension) > 10:
-        return name[:LONGEST_NAME]
+        return name[:LONGEST_NAME].rstrip(". ")
     return f"{stem[: LONGEST_NAME - len(extension) - 1]}.{extension}"
+
+
+def _in_ascii(name: str) -> str:
+    """What is left of a safe name in ASCII; a name of which only the extension is left gets another stem."""
+    decomposed = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")
+    stem, dot, extension = decomposed.rpartition(".")
+    return _tidy(decomposed if stem.strip(". ") or not dot else f"{NAMELESS}.{extension}") or NAMELESS
+
+
+def _tidy(name: str) -> str:
+    return " ".join(UNSAFE.sub(" ", name).split()).strip(". ")
+
+
+def is_match(header: str | None, etag: str) -> bool:
+    """Whether an If-None-Match header names this entity tag, compared weakly (RFC 9110, 13.1.2)."""
+    given = parse_etags(header or "")
+    return given == ["*"] or etag.removeprefix("W/") in (each.removeprefix("W/") for each in given)
 
 
 def parse_range(header: str, size: int) -> ByteRange | None:

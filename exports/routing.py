@@ -3,6 +3,7 @@
 ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket_application})
 """
 
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,13 +13,16 @@ from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
-from django.urls import path
+from django.urls import path, re_path
 
 from exports.conf import config
 from exports.consumers import ExportsConsumer
 
 Scope = dict[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
+
+ORIGIN = re.compile(r"https?://[^/?#@\\\s]+", re.IGNORECASE)
+PORTS = {"http": 80, "https": 443}
 
 websocket_urlpatterns = [
     path("ws/exports/", ExportsConsumer.as_asgi()),
@@ -39,22 +43,30 @@ class SameOrigin:
 
 
 def is_admitted(headers: dict[str, str], *, is_secure: bool) -> bool:
-    origin = headers.get("origin", "")
-    if origin in config.ORIGINS:
+    origin, host = headers.get("origin", ""), _host_of(headers)
+    if origin in list(config.ORIGINS):
         return True
-    own = _origin_of(f"{'https' if is_secure else 'http'}://{headers.get('host', '')}")
-    return own is not None and own == _origin_of(origin) and _is_allowed_host(headers["host"])
+    own = _origin_of(f"{'https' if is_secure else 'http'}://{host}")
+    return own is not None and own == _origin_of(origin) and _is_allowed_host(host)
+
+
+def _host_of(headers: dict[str, str]) -> str:
+    """The site's own host and port, where Django looks for them."""
+    if settings.USE_X_FORWARDED_HOST and "x-forwarded-host" in headers:
+        return headers["x-forwarded-host"]
+    return headers.get("host", "")
 
 
 def _origin_of(address: str) -> tuple[str, str, int] | None:
     """(scheme, host, port) of an origin as RFC 6454 writes one, or None for anything else."""
+    if not ORIGIN.fullmatch(address):
+        return None
     try:
         parts = urlsplit(address)
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        port = PORTS[parts.scheme] if parts.port is None else parts.port
     except ValueError:
         return None
-    more = parts.path or parts.query or parts.fragment or "@" in parts.netloc
-    return None if more or port is None or not parts.hostname else (parts.scheme, parts.hostname, port)
+    return (parts.scheme, parts.hostname, port) if parts.hostname else None
 
 
 def _is_allowed_host(host: str) -> bool:
@@ -73,4 +85,6 @@ def _is_secure(scope: Scope, headers: dict[str, str]) -> bool:
     return scope.get("scheme") == "wss"
 
 
-websocket_application = SameOrigin(CookieMiddleware(URLRouter(websocket_urlpatterns)))
+# A browser that asks for another address gets a refusal, not a traceback.
+_routes = URLRouter([*websocket_urlpatterns, re_path("", WebsocketDenier.as_asgi())])
+websocket_application = SameOrigin(CookieMiddleware(_routes))

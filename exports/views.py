@@ -19,10 +19,12 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
-from django.views.decorators.http import require_GET, require_http_methods, require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import delivery, services
+from exports.conf import config
 from exports.exceptions import BadOption, UnknownFileType, UnknownFormat
+from exports.http import is_match
 from exports.models import Download, FileRequest, Status
 from exports.patterns import QuerySetExport, registry
 from exports.serializers import State, personalize, serialize
@@ -30,6 +32,7 @@ from exports.signing import BadTicket, Ticket
 
 PAGE_SIZE = 20
 POLL_SECONDS = 2
+CLOCKS_DIFFER_SECONDS = 60
 
 View = Callable[..., HttpResponseBase]
 
@@ -56,7 +59,7 @@ def door(view: View) -> View:
     return guarded
 
 
-@require_GET
+@require_safe
 @door
 def list_view(request: HttpRequest) -> HttpResponse:
     """The history of one's own requests, newest first."""
@@ -87,7 +90,13 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The page of one request. It works without JavaScript, by reloading itself while the request is under way."""
     file_request = _find(request, pk)
-    context = {"export": _state(request, file_request), "is_live": file_request.is_active, "request_row": file_request}
+    is_own = file_request.requester_id == request.user.pk
+    context = {
+        "export": _state(request, file_request),
+        "is_live": file_request.is_active,
+        # The socket of all requests of a reader does not tell of somebody else's.
+        "export_socket": "" if is_own else f"/ws/exports/{pk}/",
+    }
     return render(request, "exports/page.html", context)
 
 
@@ -183,10 +192,11 @@ def _admit(request: HttpRequest, text: str) -> FileRequest:
     except BadTicket:
         raise Http404 from None
     file_request = FileRequest.objects.select_related("requester").get(pk=ticket.request_id)
+    left = ticket.expires - timezone.now().timestamp()
     is_good = (
         ticket.user_id == str(request.user.pk)
         and ticket.epoch == file_request.epoch
-        and ticket.expires > timezone.now().timestamp()
+        and 0 < left <= config.TICKET_MAX_AGE + CLOCKS_DIFFER_SECONDS
         and file_request.status == Status.READY
         and services.may_download(request.user, file_request)
     )
@@ -213,10 +223,10 @@ def _record(request: HttpRequest, file_request: FileRequest, response: HttpRespo
 def _poll(request: HttpRequest, file_request: FileRequest) -> HttpResponse:
     state = serialize(file_request)
     etag = f'W/"{hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:32]}"'
-    if request.headers.get("If-None-Match") == etag:
+    status = 410 if file_request.status == Status.EXPIRED else 200
+    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
         response: HttpResponse = HttpResponse(status=304)
     else:
-        status = 410 if file_request.status == Status.EXPIRED else 200
         response = JsonResponse(personalize(state, file_request, request.user), status=status)
     response.headers["ETag"] = etag
     if file_request.is_active:
@@ -330,4 +340,5 @@ def _refuse(request: HttpRequest, status: int, code: str, message: str, **more: 
 
 
 def _error(status: int, code: str, message: str, **more: Any) -> JsonResponse:
-    return JsonResponse({"error": {"code": code, "message": message, **more}}, status=status)
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+    return JsonResponse({"error": {"code": code, "message": message, **more}}, status=status, headers=headers)

@@ -1,6 +1,6 @@
 /**
  * Follows exports: over one WebSocket while it is open, by GET while it is not, and by a GET every 15 s even then,
- * because a message is only a hint. What arrives is kept newest first per export and told to whoever watches.
+ * because a message is only a hint. Of each one the newest state is kept, and told to whoever watches.
  */
 
 import { Backoff } from "./backoff.js";

@@ -12,8 +12,8 @@ import { ENDINGS, LOGGED_OUT, STARTED, TROUBLE } from "./words.js";
  *
  * Attributes: `state` (a STATE as JSON; a child `<script type="application/json">` serves too) or `src` (urls.self);
  * `socket` (address of the WebSocket); `autodownload` (fetch the file as soon as it is ready). Set by the element:
- * `status`, `export-id`, `troubled`. Events, bubbling, with the STATE as detail: export:changed, export:ready,
- * export:failed.
+ * `status`, `export-id`, `troubled`, `ended` (why nothing more comes).
+ * Events, bubbling, with the STATE as detail: export:changed, export:ready, export:failed.
  */
 export class ExportProgress extends HTMLElement {
   #words;
@@ -69,6 +69,7 @@ export class ExportProgress extends HTMLElement {
     this.#state = state;
     this.#firstId ??= state.id;
     this.#announcements = new Announcements(this.#words, state);
+    this.removeAttribute("ended");
     this.#notice("");
     this.#show(state);
     // A socket for one export only names it in its address; after "Try again" that is another one.
@@ -81,6 +82,7 @@ export class ExportProgress extends HTMLElement {
     const isReadyNow = isActive(before) && isReady(state);
     if (isReadyNow) mark("ready-received");
     this.#state = state;
+    this.removeAttribute("ended");
     if (state.status !== before.status || !this.#isNoticeLasting) this.#notice("");
     this.#show(state);
     if (before.status !== "running" && state.status === "running") mark("first-progress");
@@ -173,7 +175,11 @@ export class ExportProgress extends HTMLElement {
     this.#notice(isShown ? TROUBLE : "");
   }
 
+  /** A card that shows an end already has nothing to lose. */
   #end(reason) {
+    if (this.#state !== null && isTerminal(this.#state)) return;
+    this.setAttribute("ended", reason);
+    this.removeAttribute("troubled");
     this.#notice(ENDINGS[reason]);
   }
 

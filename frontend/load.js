@@ -1,4 +1,4 @@
-/** Reads an export whose state the page does not have yet, until there is one. */
+/** Reads the state that a page does not have yet, until there is one. */
 
 import { Backoff } from "./backoff.js";
 import { Contact } from "./contact.js";

@@ -26,6 +26,7 @@ from project.processes import POLL, TETHER, NotStarted, Process, Report, say
 REPOSITORY = Path(__file__).resolve().parent.parent
 LANES = ("large", "small")
 TEND_EVERY = 0.1
+STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Unable(Exception):
@@ -191,7 +192,7 @@ def lock(var_dir: Path) -> IO[str]:
 
 
 def main() -> int:
-    for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for signal_number in STOPPING_SIGNALS:
         signal.signal(signal_number, stop)
     try:
         run_demo()
@@ -205,9 +206,10 @@ def main() -> int:
 
 
 def stop(signal_number: int, frame: FrameType | None) -> None:
-    # Once is enough: what stops the processes must not be stopped itself. Their own limits bound it.
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, signal.SIG_IGN)
+    # Once is enough: what stops the processes must not be stopped itself. Their own limits bound it. Not SIG_IGN:
+    # Python complains where a signal that is on its way meets it.
+    for each in STOPPING_SIGNALS:
+        signal.signal(each, lambda *_: None)
     say("\nStopping ...")
     raise Stopped
 

@@ -45,10 +45,11 @@ class Process:
         environment: Mapping[str, str],
         is_ready: Callable[[], bool] | None = None,
         report: Report = say,
+        shows_output: bool = True,
         stop_limit: float = 30.0,
     ) -> None:
         self.name, self.command, self.environment = name, command, environment
-        self.report, self.stop_limit = report, stop_limit
+        self.report, self.shows_output, self.stop_limit = report, shows_output, stop_limit
         self.last_lines: deque[str] = deque(maxlen=20)
         self._asks_ready = is_ready
         self._said_ready = threading.Event()
@@ -134,7 +135,8 @@ class Process:
         self.last_lines.append(line)
         if READY.search(line):
             self._said_ready.set()
-        self.report(f"{self.name:<11} | {line}")
+        if self.shows_output:
+            self.report(f"{self.name:<11} | {line}")
 
     def _note_death(self, now: float) -> None:
         self._died_at = now

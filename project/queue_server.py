@@ -44,9 +44,15 @@ def find(environment: Mapping[str, str], *, var_dir: Path, report: Report = say)
     # Two servers on one path would both live, and the second would take the first one's clients.
     if failure(url) is None:
         return QueueServer(url)
-    command = command_of(find_program(), socket=socket, var_dir=var_dir)
-    is_ready = partial(answers, url)
-    return QueueServer(url, Process("queue", command, environment=environment, is_ready=is_ready, report=report))
+    server = Process(
+        "queue",
+        command_of(find_program(), socket=socket, var_dir=var_dir),
+        environment=environment,
+        is_ready=partial(answers, url),
+        report=report,
+        shows_output=False,
+    )
+    return QueueServer(url, server)
 
 
 def external(url: str) -> QueueServer:

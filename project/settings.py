@@ -116,17 +116,19 @@ USE_TZ = True
 USE_I18N = True
 
 # Static files: straight from their folders, or by hashed names from STATIC_ROOT once `collectstatic` has filled it.
+# JavaScript modules import one another by their plain names, which browsers keep for a minute only.
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
 STATICFILES_DIRS = [("exports", BASE_DIR / "frontend"), BASE_DIR / "project" / "static"]
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+WHITENOISE_ALLOW_ALL_ORIGINS = False
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
         "OPTIONS": {"location": str(VAR_DIR / "media")},
     },
     "staticfiles": {
-        "BACKEND": "project.static_files.HashedStaticFiles"
+        "BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"
         if STATIC_ROOT
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },

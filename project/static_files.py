@@ -1,4 +1,4 @@
-"""Static files by whitenoise, under ASGI and with hashed names."""
+"""Static files by whitenoise, under ASGI."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,7 +7,6 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
-from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class StaticFiles(WhiteNoiseMiddleware):
@@ -43,9 +42,3 @@ class StaticFiles(WhiteNoiseMiddleware):
         for name, value in found.headers:
             response[name] = value
         return response
-
-
-class HashedStaticFiles(CompressedManifestStaticFilesStorage):
-    """Names with a hash of the content, inside `import` statements of JavaScript modules too."""
-
-    support_js_module_import_aggregation = True

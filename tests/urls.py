@@ -1,3 +1,9 @@
+from django.contrib import admin
+from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
-urlpatterns = [path("exports/", include("exports.urls"))]
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("accounts/login/", auth_views.LoginView.as_view(), name="login"),
+    path("exports/", include("exports.urls")),
+]

@@ -1,14 +1,16 @@
 """FileRequest: the row that is the job."""
 
 import uuid
-from collections.abc import Collection, Iterable, Sequence
-from copy import copy
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import deepcopy
 from datetime import datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
-from django.db import models
+from django.db import models, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
@@ -134,6 +136,9 @@ class FileRequest(models.Model):
 
     objects = FileRequestQuerySet.as_manager()
 
+    # The columns as they were loaded or last saved. What is not in here was set by the caller.
+    _loaded: Mapping[str, Any] = MappingProxyType({})
+
     class Meta:
         ordering = ("-requested_at",)
         permissions = (("download_any_filerequest", "Can download the file of any request"),)
@@ -153,20 +158,23 @@ class FileRequest(models.Model):
     def __str__(self) -> str:
         return f"{self.file_type} requested at {self.requested_at} by {self.requester}"
 
-    def save(self, *args: Any, update_fields: Iterable[str] | None = None, **kwargs: Any) -> None:
+    def save(
+        self, *args: Any, force_insert: Any = False, update_fields: Iterable[str] | None = None, **kwargs: Any
+    ) -> None:
         """Insert the whole row, or update what was changed on this instance; never the engine's columns."""
-        if not self._state.adding:
+        if not (self._state.adding or force_insert):
             chosen = self._changed() if update_fields is None else set(update_fields)
             update_fields = chosen - self.ENGINE_COLUMNS
-        super().save(*args, update_fields=update_fields, **kwargs)
-        self._remember()
+        super().save(*args, force_insert=force_insert, update_fields=update_fields, **kwargs)
+        self._remember(update_fields)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete the row and its file. What a cascade or a queryset deletes, housekeeping collects by its Artifact."""
+        """Delete the row, and its file once that is committed. What a cascade or a queryset deletes, and what the
+        storage does not let go, housekeeping collects by its Artifact."""
         key = self.filehandle.name
         deleted = super().delete(*args, **kwargs)
         if key:
-            storage.forget(key)
+            transaction.on_commit(partial(storage.forget, key), using=self._state.db, robust=True)
         return deleted
 
     @classmethod
@@ -178,8 +186,9 @@ class FileRequest(models.Model):
     def refresh_from_db(
         self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
     ) -> None:
-        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
-        self._remember()
+        names = None if fields is None else list(fields)
+        super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
+        self._remember(names)
 
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
         """Let the file expire `delta` after `timestamp` (now). Does not save."""
@@ -219,20 +228,25 @@ class FileRequest(models.Model):
         return waiting.filter(Q(busy__lt=mine) | Q(earlier, busy=mine)).count() + 1 if mine is not None else None
 
     def _changed(self) -> set[str]:
-        now = self._values()
+        now = self._values(self._saved_names())
         return {name for name, value in now.items() if name not in self._loaded or self._loaded[name] != value}
 
-    def _remember(self) -> None:
-        self._loaded = self._values()
+    def _remember(self, names: Iterable[str] | None = None) -> None:
+        """Take these columns, or all of them, for unchanged from here on."""
+        self._loaded = {**self._loaded, **self._values(self._saved_names(names))}
 
-    def _values(self) -> dict[str, Any]:
+    def _values(self, names: Iterable[str]) -> dict[str, Any]:
         """The columns as they stand on this instance, without loading a deferred one."""
-        values = {name: copy(self.__dict__[name]) for name in self._saved_names() if name in self.__dict__}
-        return values | self._file_name()
+        return {name: self._value(name) for name in names if name in self.__dict__}
 
-    def _file_name(self) -> dict[str, str]:
-        return {"filehandle": str(self.filehandle or "")} if "filehandle" in self.__dict__ else {}
+    def _value(self, name: str) -> Any:
+        if name == "filehandle":
+            return str(self.filehandle or "")
+        value = self.__dict__[name]
+        return deepcopy(value) if isinstance(value, dict | list) else value
 
     @classmethod
-    def _saved_names(cls) -> Sequence[str]:
-        return [field.attname for field in cls._meta.concrete_fields if not field.primary_key]
+    def _saved_names(cls, names: Iterable[str] | None = None) -> Sequence[str]:
+        fields = [field for field in cls._meta.concrete_fields if not field.primary_key]
+        chosen = None if names is None else set(names)
+        return [field.attname for field in fields if chosen is None or {field.name, field.attname} & chosen]

@@ -19,7 +19,7 @@ from django.db.models.functions import Now
 
 from exports import storage
 from exports.conf import config
-from exports.models.file_request import ACTIVE, FileRequest, Status
+from exports.models.file_request import FileRequest, Status
 from exports.models.records import Artifact, Notification
 from exports.progress import COUNTING, DONE, QUEUED, Snapshot
 
@@ -53,13 +53,13 @@ class Made:
 def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
     """Move 1: insert the row, or return the active twin with the same dedupe_key. Also says whether it was inserted."""
     try:
-        with transaction.atomic():
-            request.save(force_insert=True)
+        _insert(request)
     except IntegrityError:
         twin = FileRequest.objects.active().filter(dedupe_key=request.dedupe_key).exclude(dedupe_key="").first()
-        if twin is None:
-            raise
-        return twin, False
+        if twin is not None:
+            return twin, False
+        # Either the twin has ended since, and the row fits now, or it was something else, which raises again.
+        _insert(request)
     return request, True
 
 
@@ -153,7 +153,8 @@ def rescue(request: FileRequest, *, now: Clock | None = None) -> bool:
 
 def cancel(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Move 8: wins at once; a worker is fenced at its next write."""
-    seen = FileRequest.objects.filter(pk=request.pk, status__in=ACTIVE)
+    waiting = Q(status=Status.QUEUED, finished_at=None)
+    seen = FileRequest.objects.filter(waiting | Q(status=Status.RUNNING), pk=request.pk)
     return _move(seen, status=Status.CANCELLED, finished_at=_clock(now), epoch=F("epoch") + 1, **NO_LEASE)
 
 
@@ -193,6 +194,11 @@ def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Somebody's page has shown the end of this request: no mail is needed."""
     ended = FileRequest.objects.filter(pk=request.pk, status__in=(Status.READY, Status.FAILED), seen_at=None)
     return ended.update(seen_at=_clock(now)) == 1
+
+
+def _insert(request: FileRequest) -> None:
+    with transaction.atomic():
+        request.save(force_insert=True)
 
 
 def _held(held: Claim) -> Any:

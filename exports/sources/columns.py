@@ -114,9 +114,13 @@ def _completed(column: Column, *, kind: str = "", header: str = "", format: str 
     return replace(
         column,
         kind=column.kind or kind,
-        header=str(column.header or capfirst(header or column.name.replace("_", " "))),
+        header=str(column.header or capfirst(header or _spoken(column.name))),
         format=column.format or (format if column.kind in ("", kind) else ""),
     )
+
+
+def _spoken(name: str) -> str:
+    return " ".join(filter(None, name.split("_")))
 
 
 def _fields(model: Model | None, column: Column) -> list[AnyField]:

@@ -184,7 +184,7 @@ class CountedFile:
         return written
 
     def tell(self) -> int:
-        return self._file.tell() - self._start
+        return self._done if self.is_discarded else self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         if self.is_discarded:

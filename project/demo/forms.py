@@ -21,7 +21,7 @@ class FlightFilter(forms.Form):
     month_to = month_field(_("To month"), _("The last"))
     origin = forms.ModelChoiceField(
         Airport.objects.filter(faa__in=NEW_YORK_AIRPORTS),
-        label=_("From"),
+        label=_("Airport"),
         empty_label=_("All airports"),
         required=False,
     )

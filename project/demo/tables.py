@@ -13,28 +13,32 @@ PAGE_ROWS = 20
 
 
 class SortedColumn(tables.Column):
-    """Sorts what is missing to the end, and equal values by primary key, so that pages never repeat or skip a row."""
+    """Sorts by these fields, what is missing last, and equal rows by primary key: no page repeats or skips one."""
 
-    def __init__(self, *, wide_only: bool = False, number: bool = False, **options: Any) -> None:
+    def __init__(
+        self, header: str, *sort_by: str, wide_only: bool = False, number: bool = False, **options: Any
+    ) -> None:
         names = " ".join(name for name, is_set in (("wide-only", wide_only), ("number", number)) if is_set)
-        super().__init__(attrs={"th": {"class": names}, "td": {"class": names}} if names else {}, **options)
+        super().__init__(
+            verbose_name=header, attrs={"th": {"class": names}, "td": {"class": names}} if names else {}, **options
+        )
+        self.sort_by = [F(field) for field in sort_by]
 
     def order(self, queryset: QuerySet[Flight], is_descending: bool) -> tuple[QuerySet[Flight], bool]:
-        fields = [F(str(accessor.bare).replace(".", "__")) for accessor in self.order_by or (self.accessor,)]
-        ways = [field.desc(nulls_last=True) if is_descending else field.asc(nulls_last=True) for field in fields]
+        ways = [by.desc(nulls_last=True) if is_descending else by.asc(nulls_last=True) for by in self.sort_by]
         return queryset.order_by(*ways, "pk"), True
 
 
 class FlightTable(tables.Table):
-    scheduled_at = SortedColumn(verbose_name=_("Scheduled"), order_by=("time_hour", "minute"))
-    number = SortedColumn(verbose_name=_("Flight"), order_by=("carrier_id", "number"))
-    carrier = SortedColumn(verbose_name=_("Airline"), accessor="carrier__name", wide_only=True)
-    origin_id = SortedColumn(verbose_name=_("From"))
-    dest = SortedColumn(verbose_name=_("To"))
-    dep_delay = SortedColumn(verbose_name=_("Late at departure (min)"), number=True)
-    arr_delay = SortedColumn(verbose_name=_("Late at arrival (min)"), number=True)
-    distance = SortedColumn(verbose_name=_("Miles"), number=True, wide_only=True)
-    tailnum = SortedColumn(verbose_name=_("Tail number"), wide_only=True)
+    scheduled_at = SortedColumn(_("Scheduled"), "time_hour", "minute")
+    number = SortedColumn(_("Flight"), "carrier_id", "number")
+    carrier = SortedColumn(_("Airline"), "carrier__name", wide_only=True)
+    origin_id = SortedColumn(_("From"), "origin_id")
+    dest = SortedColumn(_("To"), "dest")
+    dep_delay = SortedColumn(_("Departure delay"), "dep_delay", number=True)
+    arr_delay = SortedColumn(_("Arrival delay"), "arr_delay", number=True)
+    distance = SortedColumn(_("Miles"), "distance", number=True, wide_only=True)
+    tailnum = SortedColumn(_("Tail number"), "tailnum", wide_only=True)
 
     class Meta:
         model = Flight
@@ -43,7 +47,7 @@ class FlightTable(tables.Table):
         empty_text = _("No flight fits this filter.")
 
     def render_scheduled_at(self, value: Any) -> str:
-        return date_format(value, "j M Y, H:i")
+        return date_format(value, "j M, H:i")
 
     def render_number(self, record: Flight) -> str:
         return f"{record.carrier_id} {record.number}"

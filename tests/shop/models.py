@@ -35,3 +35,9 @@ class Order(models.Model):
 
     def __str__(self) -> str:
         return self.number
+
+
+class SortedOrder(Order):
+    class Meta:
+        proxy = True
+        ordering = ("-quantity",)

@@ -1,0 +1,140 @@
+"""The whole site on real servers: daphne, two workers, the housekeeper and Valkey, as the demo's launcher runs them."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any, Self
+from uuid import UUID
+
+import httpx
+import psycopg
+
+from project.demo import source
+from project.launcher import Demo, running
+from project.processes import Process
+from tests.servers import Smtp, free_port, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# Everything that keeps the promises happens within seconds, so that a test need not wait for it.
+SHORT_TIMES = {"EXPORTS_LEASE": "2", "EXPORTS_HEARTBEAT": "0.5", "EXPORTS_SWEEP": "0.5", "EXPORTS_MAIL_GRACE": "2"}
+FINISH_SECONDS = 240.0
+
+State = dict[str, Any]
+
+
+class Stack:
+    """A demo in `folder`, on SQLite there or on the PostgreSQL that `database_url` names. Mails go to `smtp`."""
+
+    def __init__(self, folder: Path, smtp: Smtp, *, database_url: str = "") -> None:
+        self.folder = folder
+        self.smtp = smtp
+        self.database_url = database_url
+        own = {"VAR_DIR": str(folder), "PORT": str(free_port()), "EMAIL_URL": smtp.url, "DATABASE_URL": database_url}
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        self.demo = Demo(inherited | own | SHORT_TIMES)
+        self.processes: dict[str, Process] = {}
+        self._open = ExitStack()
+        self._open.enter_context(self.demo.lock)
+
+    def __enter__(self) -> Self:
+        self.demo.prepare()
+        launcher = self._open.enter_context(running(self.demo.launcher()))
+        self.processes = launcher.processes
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
+
+    @property
+    def url(self) -> str:
+        return self.demo.url.rstrip("/")
+
+    def kill(self, name: str) -> None:
+        """SIGKILL; the launcher starts the process again."""
+        self.processes[name].kill()
+
+    def client(self, username: str | None) -> "Client":
+        """Somebody's HTTP client, signed in, or nobody's."""
+        client = self._open.enter_context(Client(self.url))
+        if username:
+            client.sign_in(username, self.demo.passwords[username])
+        return client
+
+    def cancel_all(self) -> None:
+        """End what a test has left under way, so that the next one finds the workers free."""
+        staff = self.client("staff")
+        for (export_id,) in self.rows("SELECT id FROM exports_filerequest WHERE status IN ('queued', 'running')"):
+            staff.send_form(f"/exports/{UUID(str(export_id))}/cancel/", json=True)
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
+        """Rows straight from the database, as a stream. The parameters stand as %s."""
+        if self.database_url:
+            yield from self._rows_of_postgres(query, parameters)
+            return
+        with closing(sqlite3.connect(self.folder / "db.sqlite3", timeout=20)) as connection:
+            yield from connection.execute(query.replace("%s", "?"), parameters)
+
+    def _rows_of_postgres(self, query: str, parameters: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        with psycopg.connect(self.database_url) as connection, connection.cursor("rows") as cursor:
+            cursor.execute(query, parameters)
+            yield from cursor
+
+    def id_in_database(self, export_id: str) -> object:
+        """A UUID as the database has it: SQLite keeps the digits."""
+        return UUID(export_id) if self.database_url else UUID(export_id).hex
+
+    def column(self, name: str, table: str, export_id: str, *, key: str = "request_id") -> list[Any]:
+        """The values of one column in the rows of one export."""
+        query = f"SELECT {name} FROM exports_{table} WHERE {key} = %s"
+        return [value for (value,) in self.rows(query, [self.id_in_database(export_id)])]
+
+
+class Client(httpx.Client):
+    """A program that speaks to the site as a browser would: cookies, CSRF token, no redirects followed."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(base_url=url, timeout=30, headers={"Referer": f"{url}/"}, trust_env=False)
+
+    def sign_in(self, username: str, password: str) -> None:
+        self.get("/login/")
+        answer = self.send_form("/login/", username=username, password=password)
+        assert answer.status_code == 302, answer.text
+
+    def send_form(self, path: str, *, json: bool = False, **fields: str) -> httpx.Response:
+        token = self.cookies.get("csrftoken", "")
+        headers = {"Accept": "application/json"} if json else {"Accept": "text/html"}
+        return self.post(path, data={"csrfmiddlewaretoken": token, **fields}, headers=headers)
+
+    def request_export(self, file_type: str = "flights", *, format: str = "csv", **criteria: str) -> State:
+        answer = self.send_form(f"/exports/new/{file_type}/", json=True, format=format, **criteria)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def state(self, state: State) -> State:
+        return self.get(state["urls"]["self"]).json()
+
+    def wait_for(self, state: State, *statuses: str) -> State:
+        """The state once it has one of these statuses."""
+        newest = [state]
+
+        def is_there() -> bool:
+            newest[0] = self.state(state)
+            return newest[0]["status"] in statuses
+
+        wait_until(is_there, seconds=FINISH_SECONDS, describe=lambda: f"Not {statuses}: {newest[0]}")
+        return newest[0]
+
+    def make(self, file_type: str = "flights", **chosen: str) -> State:
+        """An export that is READY."""
+        return self.wait_for(self.request_export(file_type, **chosen), "ready")
+
+
+def prepared_folder(folder: Path) -> Path:
+    """A new folder for a demo, with the archive of flights in it, which is downloaded once into var/data."""
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(source.fetch(ROOT / "var" / "data"), folder / "data")
+    return folder

@@ -1,0 +1,35 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import { test } from "node:test";
+
+const FOLDER = new URL("../../frontend/", import.meta.url);
+const modules = readdirSync(FOLDER).filter((name) => name.endsWith(".js"));
+const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
+
+// Django's ManifestStaticFilesStorage takes everything from the word to the next `from "./..."` for a re-export, and
+// writes the hash into that name a second time.
+test("no comment before the imports has the word that hashed file names stumble over", () => {
+  for (const name of modules) {
+    const text = read(name);
+    const head = text.slice(0, Math.max(0, text.lastIndexOf(' from "./')));
+    assert.doesNotMatch(head, /export[\s{]/, name);
+  }
+});
+
+test("every import names a file that is there", () => {
+  for (const name of modules) {
+    for (const [, path] of read(name).matchAll(/ from "\.\/(.+?)";/g)) assert.ok(modules.includes(path), `${name}: ${path}`);
+  }
+});
+
+test("the entry reaches every module", () => {
+  const reached = new Set(["exports.js"]);
+  for (const name of reached) {
+    for (const [, path] of read(name).matchAll(/ from "\.\/(.+?)";/g)) reached.add(path);
+  }
+  assert.deepEqual([...reached].sort(), modules.sort());
+});
+
+test("nothing writes markup, styles or code from text", () => {
+  for (const name of modules) assert.doesNotMatch(read(name), /innerHTML|outerHTML|insertAdjacentHTML|\.style\b|\beval\(|new Function/, name);
+});

@@ -1,0 +1,76 @@
+"""Requests in every status, each brought there by the app's own moves, with a file that is really stored."""
+
+import hashlib
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+
+from exports import storage
+from exports.models import FileRequest, Status, moves
+from exports.models.moves import Made
+
+CONTENT = b"Name\r\n" + b"".join(b"row %06d\r\n" % number for number in range(2000))
+CSV = "text/csv; charset=utf-8"
+
+
+def queued(owner: User | None, **columns: Any) -> FileRequest:
+    given = {"file_type": "report", "format": "csv", "lane": "small", "criteria": "month=4", "description": "Report"}
+    return FileRequest.objects.create(requester=owner, **given | {"filename": "report.csv"} | columns)
+
+
+def running(owner: User | None, **columns: Any) -> FileRequest:
+    return claimed(owner, **columns)[0]
+
+
+def claimed(owner: User | None, **columns: Any) -> tuple[FileRequest, moves.Claim]:
+    request = queued(owner, **columns)
+    claim = moves.claim(request, owner="here:1:1", extension="csv")
+    assert claim is not None
+    return fresh(request), claim
+
+
+def ready(owner: User | None, content: bytes = CONTENT, **columns: Any) -> FileRequest:
+    request, claim = claimed(owner, **columns)
+    assert publish(claim, content, filename=request.filename)
+    return fresh(request)
+
+
+def publish(claim: moves.Claim, content: bytes = CONTENT, *, filename: str = "report.csv") -> bool:
+    storage.exports_storage().save(claim.key, ContentFile(content))
+    digest = hashlib.sha256(content).hexdigest()
+    receipt = {"rows_asked": 2000, "rows": 2000, "alterations": {"control_characters": 2}, "sha256": digest}
+    receipt |= {"language": "en", "time_zone": "UTC"}
+    return moves.publish(claim, Made(len(content), digest, filename, CSV, 2000, receipt))
+
+
+def failed(owner: User | None, code: str = "storage_full", **columns: Any) -> FileRequest:
+    request, claim = claimed(owner, **columns)
+    assert moves.fail(claim, code=code, detail="secret detail for staff")
+    return fresh(request)
+
+
+def cancelled(owner: User | None, **columns: Any) -> FileRequest:
+    request = running(owner, **columns)
+    assert moves.cancel(request)
+    return fresh(request)
+
+
+def expired(owner: User | None, **columns: Any) -> FileRequest:
+    request = ready(owner, **columns)
+    assert moves.expire(request)
+    return fresh(request)
+
+
+IN_STATUS = {
+    Status.QUEUED: queued,
+    Status.RUNNING: running,
+    Status.READY: ready,
+    Status.FAILED: failed,
+    Status.CANCELLED: cancelled,
+    Status.EXPIRED: expired,
+}
+
+
+def fresh(request: FileRequest) -> FileRequest:
+    return FileRequest.objects.select_related("requester").get(pk=request.pk)

@@ -1,0 +1,92 @@
+"""The exports of the shop, registered when this module is imported, and what tests tell them by their switches."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from exports.models.file_request import AnyUser
+from exports.patterns import Column, QuerySetExport, registry
+from tests.shop.models import Customer, Order
+
+
+class OrderFilter(forms.Form):
+    status = forms.ChoiceField(choices=[("", "All"), ("open", "Open"), ("sent", "Sent")], required=False)
+    at_least = forms.IntegerField(required=False)
+    city = forms.CharField(required=False)
+
+    def clean_city(self) -> str:
+        """A city is valid as long as a customer lives there."""
+        city = self.cleaned_data["city"]
+        if city and not Customer.objects.filter(city=city).exists():
+            raise forms.ValidationError("Nobody lives there.")
+        return city
+
+
+class OrderExport(QuerySetExport):
+    """The orders, for whoever `is_granted` lets have them."""
+
+    file_type = "orders"
+    title = "Orders"
+    form_class = OrderFilter
+    formats = ("csv", "xlsx")
+    columns = (
+        Column("number"),
+        Column("quantity"),
+        Column("customer__name", "Customer"),
+        Column("placed_at"),
+    )
+
+    def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Order]:
+        orders = Order.objects.order_by("pk")
+        if criteria["status"]:
+            orders = orders.filter(status=criteria["status"])
+        if criteria["at_least"] is not None:
+            orders = orders.filter(quantity__gte=criteria["at_least"])
+        return orders
+
+    def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
+        return rules[-1](user)
+
+
+class CustomerExport(QuerySetExport):
+    """An export without a filter, in a lane that it names."""
+
+    file_type = "customers"
+    title = "Customers"
+    formats = ("xlsx", "csv")
+    columns = (Column("name"), Column("city"), Column("tier"))
+    lane = "small"
+
+    def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Customer]:
+        return Customer.objects.order_by("pk")
+
+
+rules: list[Callable[[AnyUser], bool]] = [lambda user: True]
+
+registry.register(OrderExport)
+registry.register(CustomerExport)
+
+
+@contextmanager
+def order_rule(rule: Callable[[AnyUser], bool]) -> Iterator[None]:
+    """Inside, `rule` decides who may have the orders."""
+    rules.append(rule)
+    try:
+        yield
+    finally:
+        rules.pop()
+
+
+@contextmanager
+def registered(exporter: type) -> Iterator[None]:
+    """Inside, this exporter class makes the files of its type, in place of another one that may have been there."""
+    before = dict(registry.handlers)
+    registry.register(exporter)
+    try:
+        yield
+    finally:
+        registry.handlers.clear()
+        registry.handlers.update(before)

@@ -1,0 +1,97 @@
+"""Requests for tests: made by hand, moved by the real moves, at a noon of long ago unless told otherwise."""
+
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import connection
+
+from exports.models import FileRequest, Status, moves
+from exports.models.moves import Claim, Made
+
+NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
+WAIT_SECONDS = 30.0
+
+
+def after(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def user(name: str = "ada", **columns: Any) -> User:
+    """The user of this name, made where there is none."""
+    found = User.objects.filter(username=name).first()
+    return found or User.objects.create_user(name, email=f"{name}@shop.example", **columns)
+
+
+def queued(**columns: Any) -> FileRequest:
+    """A request for all orders as CSV, by Ada, asked for at noon."""
+    defaults = {"file_type": "orders", "format": "csv", "requested_at": NOON, "requester": user()}
+    request, _ = moves.enqueue(FileRequest(**defaults | columns))
+    return request
+
+
+def claimed(request: FileRequest | None = None, *, now: datetime = NOON, **columns: Any) -> tuple[FileRequest, Claim]:
+    """A running request as its worker has it."""
+    request = request or queued(**columns)
+    claim = moves.claim(request, owner="host:1:1", extension="csv", now=now)
+    assert claim is not None
+    request.refresh_from_db()
+    return request, claim
+
+
+def made(**changes: Any) -> Made:
+    columns = {"size": 3, "sha256": "ab" * 32, "filename": "orders.csv", "content_type": "text/csv", "rows": 7}
+    return Made(**{**columns, "receipt": {"rows": 7}, **changes})
+
+
+def in_status(status: str, **columns: Any) -> FileRequest:
+    """A request that real moves have brought to this status."""
+    request = queued(**columns)
+    if status in (Status.RUNNING, Status.READY, Status.EXPIRED):
+        request, claim = claimed(request)
+        if status != Status.RUNNING:
+            assert moves.publish(claim, made(), now=NOON)
+    if status == Status.FAILED:
+        assert moves.refuse(request, code="permission_lost", now=NOON)
+    if status == Status.CANCELLED:
+        assert moves.cancel(request, now=NOON)
+    request.refresh_from_db()
+    if status == Status.EXPIRED:
+        assert moves.expire(request, now=NOON)
+        request.refresh_from_db()
+    assert request.status == status
+    return request
+
+
+def row(request_id: UUID) -> dict[str, Any]:
+    """Every column as the database has it."""
+    return FileRequest.objects.filter(pk=request_id).values().get()
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The columns that differ, with their new values."""
+    return {name: value for name, value in after.items() if before[name] != value}
+
+
+def at_once(*verbs: Callable[[], Any]) -> Sequence[Any]:
+    """Call all of them at the same moment, each in a thread and a connection of its own. Returns what they returned."""
+    start = threading.Barrier(len(verbs))
+    outcomes: list[Any] = [None] * len(verbs)
+
+    def act(place: int, verb: Callable[[], Any]) -> None:
+        try:
+            start.wait(WAIT_SECONDS)
+            outcomes[place] = verb()
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=act, args=pair) for pair in enumerate(verbs)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT_SECONDS)
+    assert not any(thread.is_alive() for thread in threads)
+    return outcomes
