@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "RING_AGAIN": 20.0,
     "SWEEP": 15.0,
     # Files and links
-    "UPLOAD_TO": "generated",
+    "UPLOAD_TO": "",
     "STORAGE": None,
     "RETENTION": 2 * DAY,
     "LEEWAY": HOUR,
@@ -41,6 +41,13 @@ DEFAULTS: dict[str, Any] = {
     "TICKET_KEYS": None,
     "TICKET_MAX_AGE": 60,
     "ACCEL_REDIRECT": None,
+    # Tokens and criteria of dj-bgfiles' patterns
+    "SIGNER": None,
+    "KEY": None,
+    "SALT": None,
+    "SERIALIZER": None,
+    "MAX_AGE": DAY,
+    "CRITERIA_ENCODING": None,
     # The mail
     "BASE_URL": "",
     "FROM_EMAIL": None,
@@ -48,12 +55,25 @@ DEFAULTS: dict[str, Any] = {
     "MAIL_ATTEMPTS": 8,
     # The socket
     "ORIGINS": (),
-    "SOCKET_SILENCE": 60.0,
+    "SOCKET_SILENCE": 75.0,
     "SOCKET_FRAME_BYTES": 1024,
     "SOCKET_FRAMES_PER_SECOND": 5,
     "SOCKETS_PER_USER": 5,
     "SOCKET_RECHECK": 60.0,
     "SNAPSHOT_REQUESTS": 50,
+}
+
+
+# The names of dj-bgfiles, which count where EXPORTS says nothing.
+ORIGINALS = {
+    "SIGNER": "BGFILES_DEFAULT_SIGNER",
+    "KEY": "BGFILES_DEFAULT_KEY",
+    "SALT": "BGFILES_DEFAULT_SALT",
+    "SERIALIZER": "BGFILES_DEFAULT_SERIALIZER",
+    "MAX_AGE": "BGFILES_DEFAULT_MAX_AGE",
+    "STORAGE": "BG_FILES_STORAGE",
+    "UPLOAD_TO": "BG_FILES_UPLOAD_TO",
+    "CRITERIA_ENCODING": "BG_FILES_CRITERIA_ENCODING",
 }
 
 
@@ -63,6 +83,8 @@ class Settings:
     def __getattr__(self, name: str) -> Any:
         if name not in DEFAULTS:
             raise AttributeError(f"EXPORTS has no setting named {name!r}.")
+        if name not in self.given() and name in ORIGINALS:
+            return getattr(django_settings, ORIGINALS[name], DEFAULTS[name])
         return self.given().get(name, DEFAULTS[name])
 
     def given(self) -> dict[str, Any]:

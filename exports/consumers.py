@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable
 from datetime import timedelta
 from importlib import import_module
 from types import SimpleNamespace
@@ -17,7 +18,8 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
-from django.contrib.auth import get_user
+from django.contrib.auth import get_user, get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.db.models import Q
 from django.utils import timezone
@@ -30,9 +32,17 @@ from exports.serializers import State, personalize, serialize
 
 log = logging.getLogger("exports.sockets")
 
-MALFORMED, LOGGED_OUT, SILENT, TOO_FAST = 4400, 4401, 4408, 4429
+MALFORMED, LOGGED_OUT, NOT_FOUND, SILENT, TOO_FAST = 4400, 4401, 4404, 4408, 4429
 PACE_SECONDS = 0.05
 SNAPSHOT_AGE = timedelta(hours=24)
+
+
+class Refused(Exception):
+    """This reader may not listen, or not any more. `code` is the one to close the socket with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class ExportsConsumer(AsyncWebsocketConsumer):
@@ -41,14 +51,19 @@ class ExportsConsumer(AsyncWebsocketConsumer):
     async def connect(self) -> None:
         self._waiting: dict[str, State] = {}
         self._wake = asyncio.Event()
-        self._heard: deque[float] = deque([time.monotonic()], maxlen=config.SOCKET_FRAMES_PER_SECOND + 1)
+        self._heard_at = time.monotonic()
+        self._frames: deque[float] = deque(maxlen=config.SOCKET_FRAMES_PER_SECOND + 1)
         self._tasks: list[asyncio.Task[None]] = []
-        self._group = await in_thread(group_for)(self.scope)
-        if self._group is None:
+        self._group: str | None = None
+        self._is_over = False
+        try:
+            group = await in_thread(group_for)(self.scope)
+        except Refused:
             await self.close()
             return
         # Join before reading, so that no change falls between the two.
-        await self.channel_layer.group_add(self._group, self.channel_name)
+        await self.channel_layer.group_add(group, self.channel_name)
+        self._group = group
         snapshot = await in_thread(snapshot_for)(self.scope)
         await self.accept()
         for state in snapshot:
@@ -69,17 +84,20 @@ class ExportsConsumer(AsyncWebsocketConsumer):
             await super().dispatch(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        self._heard.append(time.monotonic())
-        if len(self._heard) == self._heard.maxlen and self._heard[-1] - self._heard[0] < 1:
-            await self._refuse(TOO_FAST, "too many frames")
+        if self._is_over:
+            return
+        self._heard_at = time.monotonic()
+        self._frames.append(self._heard_at)
+        if len(self._frames) == self._frames.maxlen and self._heard_at - self._frames[0] < 1:
+            await self._end(TOO_FAST, "too many frames")
             return
         frame = parse(text_data)
         if frame is None:
-            await self._refuse(MALFORMED, "malformed frame")
+            await self._end(MALFORMED, "malformed frame")
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
-            await in_thread(see)(self.scope, frame["id"])
+            await self._try(in_thread(see)(self.scope, frame["id"]))
 
     def _offer(self, state: State) -> None:
         """Let this state wait to be sent, instead of an older one of the same request."""
@@ -89,45 +107,49 @@ class ExportsConsumer(AsyncWebsocketConsumer):
 
     async def _pump(self) -> None:
         """Send what waits, at most once in PACE_SECONDS, for as long as the socket is open."""
-        while True:
+        while not self._is_over:
             await self._wake.wait()
             self._wake.clear()
             waiting, self._waiting = self._waiting, {}
-            try:
-                for state in waiting.values():
-                    await self._send_state(state)
-            except DatabaseError as error:
-                log.warning("state not sent, the page will ask for it: %s", type(error).__name__)
+            for state in waiting.values():
+                await self._try(self._send_state(state))
             await asyncio.sleep(PACE_SECONDS)
 
     async def _send_state(self, state: State) -> None:
         """A READY state gets a ticket of its reader's own, after another look at who that is."""
+        latest: State | None = state
         if state["status"] == Status.READY:
-            fresh = await in_thread(ready_state_for)(self.scope, state["id"])
-            if fresh is None:
-                await self._refuse(LOGGED_OUT, "signed out")
-                return
-            state = fresh
-        await self.send(text_data=json.dumps({"type": "export.changed", "export": state}))
+            latest = await in_thread(ready_state_for)(self.scope, state["id"])
+        if latest is not None and not self._is_over:
+            await self.send(text_data=json.dumps({"type": "export.changed", "export": latest}))
 
     async def _watch(self) -> None:
         """Close the socket of a client that is silent, or of a user who has signed out."""
         checked_at = time.monotonic()
-        while True:
+        while not self._is_over:
             await asyncio.sleep(min(config.SOCKET_SILENCE, config.SOCKET_RECHECK) / 4)
             now = time.monotonic()
-            if now - self._heard[-1] > config.SOCKET_SILENCE:
-                await self.close(code=SILENT)
-                return
-            if now - checked_at > config.SOCKET_RECHECK:
+            if now - self._heard_at > config.SOCKET_SILENCE:
+                await self._end(SILENT, "silent")
+            elif now - checked_at > config.SOCKET_RECHECK:
                 checked_at = now
-                if await in_thread(group_for)(self.scope) is None:
-                    await self._refuse(LOGGED_OUT, "signed out")
-                    return
+                await self._try(in_thread(group_for)(self.scope))
 
-    async def _refuse(self, code: int, reason: str) -> None:
-        log.warning("socket closed with %d: %s", code, reason)
-        await self.close(code=code)
+    async def _try(self, step: Awaitable[Any]) -> None:
+        """Take a step that looks at who is there, and end the socket of whoever may not listen any more."""
+        try:
+            await step
+        except Refused as refused:
+            await self._end(refused.code, str(refused))
+        except DatabaseError as error:
+            log.warning("the page will have to ask: %s", type(error).__name__)
+
+    async def _end(self, code: int, reason: str) -> None:
+        """Close once: frames that were on their way have no say any more."""
+        if not self._is_over:
+            self._is_over = True
+            log.warning("socket closed with %d: %s", code, reason)
+            await self.close(code=code)
 
 
 def in_thread(function: Any) -> Any:
@@ -151,22 +173,28 @@ def parse(text: str | None) -> dict[str, Any] | None:
 def user_of(scope: dict[str, Any]) -> AnyUser:
     """Who the session cookie says it is, read afresh. A host's own middleware may set scope["user"] instead."""
     if "user" in scope:
-        return scope["user"]
+        return get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
     engine = import_module(settings.SESSION_ENGINE)
     session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
     return get_user(SimpleNamespace(session=session))
 
 
-def group_for(scope: dict[str, Any]) -> str | None:
-    """The group this socket may listen to, or None: anonymous, deactivated, not yours, not there."""
+def reader_of(scope: dict[str, Any]) -> AnyUser:
+    """The user, as long as it is one who may read anything. Raises Refused."""
     user = user_of(scope)
-    request_id = scope["url_route"]["kwargs"].get("pk")
     if not user.is_authenticated or not user.is_active:
-        return None
+        raise Refused(LOGGED_OUT, "signed out")
+    return user
+
+
+def group_for(scope: dict[str, Any]) -> str:
+    """The group this socket may listen to. Raises Refused: anonymous, deactivated, not yours, not there."""
+    user, request_id = reader_of(scope), scope["url_route"]["kwargs"].get("pk")
     if request_id is None:
         return events.group_of_user(user.pk)
-    is_there = FileRequest.objects.visible_to(user).filter(pk=request_id).exists()
-    return events.group_of_request(request_id) if is_there else None
+    if not FileRequest.objects.visible_to(user).filter(pk=request_id).exists():
+        raise Refused(NOT_FOUND, "no such request")
+    return events.group_of_request(request_id)
 
 
 def snapshot_for(scope: dict[str, Any]) -> list[State]:
@@ -176,21 +204,21 @@ def snapshot_for(scope: dict[str, Any]) -> list[State]:
         rows = FileRequest.objects.visible_to(user).filter(pk=request_id)
     else:
         recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
-        rows = FileRequest.objects.filter(recent, requester=user)
+        rows = FileRequest.objects.filter(recent, requester=user.pk)
     newest = rows.order_by("-requested_at")[: config.SNAPSHOT_REQUESTS]
     return [serialize(row) for row in reversed(newest)]
 
 
 def ready_state_for(scope: dict[str, Any], request_id: str) -> State | None:
-    """The state as it is now, with a ticket for this reader, or None when the reader may not see it any more."""
-    user = user_of(scope)
+    """The state as it is now, with a ticket for this reader, or None when the row has gone. Raises Refused."""
+    user = reader_of(scope)
     request = FileRequest.objects.visible_to(user).filter(pk=request_id).first()
     return None if request is None else personalize(serialize(request), request, user)
 
 
 def see(scope: dict[str, Any], request_id: UUID) -> None:
-    """The owner's page has shown the end of a request."""
-    user = user_of(scope)
+    """The owner's page has shown the end of a request. Raises Refused."""
+    user = reader_of(scope)
     request = FileRequest.objects.visible_to(user).filter(pk=request_id, requester=user.pk).first()
     if request is not None:
         services.mark_seen(request)

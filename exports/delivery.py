@@ -3,8 +3,11 @@
 FileResponse reads a whole file into memory under ASGI, so this streams by an async iterator there.
 """
 
+import hashlib
+import io
 import ipaddress
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
@@ -31,43 +34,73 @@ HEADERS = {
 
 def respond(http_request: HttpRequest, request: FileRequest) -> HttpResponse | StreamingHttpResponse:
     """The file of a READY request: 200, 206, 304 or 416, for GET and HEAD. Raises FileNotFoundError when it is gone."""
-    etag = f'"{request.sha256}"'
+    etag, size = etag_of(request), size_of(request)
     if is_match(http_request.headers.get("If-None-Match"), etag):
         return _with_headers(HttpResponse(status=304), request, etag)
     try:
-        part = _asked_part(http_request, etag, request.size)
+        part = _asked_part(http_request, etag, size)
     except RangeNotSatisfiable:
-        response = HttpResponse(status=416, headers={"Content-Range": f"bytes */{request.size}"})
+        response = HttpResponse(status=416, headers={"Content-Range": f"bytes */{size}"})
         return _with_headers(response, request, etag)
     if config.ACCEL_REDIRECT:
         return _with_headers(_handed_over(request), request, etag)
-    return _with_headers(_streamed(http_request, request, part), request, etag)
+    return _with_headers(_streamed(http_request, request, part, size), request, etag)
+
+
+def once(
+    http_request: HttpRequest, buffer: Any, *, filename: str, content_type: str, attachment: bool = True
+) -> HttpResponse | StreamingHttpResponse:
+    """What was written into a buffer as a response, streamed where the buffer can be read, and gone afterwards."""
+    if not hasattr(buffer, "read"):
+        response: HttpResponse | StreamingHttpResponse = HttpResponse(buffer.getvalue())
+    else:
+        size = buffer.seek(0, io.SEEK_END)
+        part_class = _part_class(http_request)
+        response = StreamingHttpResponse(part_class(buffer, ByteRange(0, size)), headers={"Content-Length": str(size)})
+    response.headers["Content-Type"] = content_type
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if filename:
+        response.headers["Content-Disposition"] = create_content_disposition(filename, attachment)
+    return response
+
+
+def etag_of(request: FileRequest) -> str:
+    """A strong ETag: of the bytes where they were measured, else of the key, which is never used for other bytes."""
+    return f'"{request.sha256 or hashlib.sha256(request.filehandle.name.encode()).hexdigest()}"'
+
+
+def size_of(request: FileRequest) -> int:
+    """The bytes of the file: as measured at publish, or as the storage says of a file attached by hand."""
+    return request.size if request.sha256 else storage.size_of(request.filehandle.name)
+
+
+def _part_class(http_request: HttpRequest | None) -> "type[_Part]":
+    return _AsyncPart if isinstance(http_request, ASGIRequest) else _Part
 
 
 def _asked_part(http_request: HttpRequest, etag: str, size: int) -> ByteRange | None:
-    """The range asked for, unless If-Range names another file than this one."""
+    """The range that a GET asks for, unless If-Range names another file than this one."""
     header = http_request.headers.get("Range")
-    if header is None or http_request.headers.get("If-Range", etag) != etag:
+    if header is None or http_request.method != "GET" or http_request.headers.get("If-Range", etag) != etag:
         return None
     return parse_range(header, size)
 
 
 def _streamed(
-    http_request: HttpRequest, request: FileRequest, part: ByteRange | None
+    http_request: HttpRequest, request: FileRequest, part: ByteRange | None, size: int
 ) -> HttpResponse | StreamingHttpResponse:
-    asked = part or ByteRange(0, request.size)
+    asked = part or ByteRange(0, size)
     file = storage.open_file(request.filehandle.name)
     response: HttpResponse | StreamingHttpResponse
     if http_request.method == "HEAD":
         file.close()
         response = HttpResponse()
     else:
-        part_class = _AsyncPart if isinstance(http_request, ASGIRequest) else _Part
-        response = StreamingHttpResponse(part_class(file, asked))
+        response = StreamingHttpResponse(_part_class(http_request)(file, asked))
     response.headers["Content-Length"] = str(asked.count)
     if part is not None:
         response.status_code = 206
-        response.headers["Content-Range"] = f"bytes {part.first}-{part.last}/{request.size}"
+        response.headers["Content-Range"] = f"bytes {part.first}-{part.last}/{size}"
     return response
 
 

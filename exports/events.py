@@ -5,11 +5,12 @@ Without channels, or without a channel layer, nothing is sent.
 """
 
 import asyncio
+import atexit
 import hashlib
 import logging
 import os
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -22,18 +23,18 @@ log = logging.getLogger("exports.events")
 SEND_SECONDS = 2.0
 BACKLOG = 200
 
-_waiting = threading.BoundedSemaphore(BACKLOG)
+_sending: set["Future[None]"] = set()
+_starting = threading.Lock()
 
 
 def publish(request: FileRequest) -> None:
     """Send the whole state of `request` to the pages that follow it. Returns at once and never raises."""
-    layer = _layer()
-    if layer is not None:
-        groups = [
-            group_of_request(request.pk),
-            *([group_of_user(request.requester_id)] if request.requester_id else []),
-        ]
-        _send(layer, groups, message(serialize(request)))
+    try:
+        layer = _layer()
+        if layer is not None:
+            _send(layer, _groups_of(request), message(serialize(request)))
+    except Exception as error:
+        log.warning("event not sent: %s", type(error).__name__)
 
 
 def message(state: State) -> dict[str, Any]:
@@ -49,6 +50,11 @@ def group_of_request(request_id: UUID) -> str:
     return f"exports.request.{request_id.hex}"
 
 
+def _groups_of(request: FileRequest) -> list[str]:
+    owner = [group_of_user(request.requester_id)] if request.requester_id else []
+    return [group_of_request(request.pk), *owner]
+
+
 def _layer() -> Any:
     try:
         from channels.layers import get_channel_layer
@@ -58,10 +64,13 @@ def _layer() -> Any:
 
 
 def _send(layer: Any, groups: list[str], event: dict[str, Any]) -> None:
-    if not _waiting.acquire(blocking=False):
+    if len(_sending) >= BACKLOG:
         log.warning("event dropped: %d are waiting for the channel layer", BACKLOG)
         return
-    sending = asyncio.run_coroutine_threadsafe(_send_to_all(layer, groups, event), _loop(os.getpid()))
+    with _starting:
+        loop = _loop(os.getpid())
+    sending = asyncio.run_coroutine_threadsafe(_send_to_all(layer, groups, event), loop)
+    _sending.add(sending)
     sending.add_done_callback(_sent)
 
 
@@ -72,14 +81,17 @@ async def _send_to_all(layer: Any, groups: list[str], event: dict[str, Any]) -> 
 
 
 def _sent(sending: "Future[None]") -> None:
-    _waiting.release()
+    _sending.discard(sending)
     if (error := sending.exception()) is not None:
         log.warning("event not sent: %s", type(error).__name__)
 
 
 @cache
 def _loop(pid: int) -> asyncio.AbstractEventLoop:
-    """The loop of this process; a forked child makes its own."""
+    """The loop of this process. A forked child makes its own, and leaves alone what its parent was sending."""
+    _sending.clear()
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="exports-events", daemon=True).start()
+    # A command that ends right after its last change would otherwise take the news with it.
+    atexit.register(lambda: wait(_sending, SEND_SECONDS))
     return loop

@@ -6,6 +6,7 @@ ExportError                 ends a request: `code` is stored on the row, its sen
 ├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull
 └── Retryable               worth another attempt
     └── StorageFailed
+TooLate                     a door's or a hand's move that lost: it changed nothing
 LeaseEnded                  stops a worker, says nothing about the request
 ├── LostLease               somebody else moved the row: write nothing, emit nothing
 └── Stopping                the worker was told to stop: give the attempt back
@@ -99,6 +100,10 @@ class Retryable(ExportError):
 
 class StorageFailed(Retryable):
     code = "storage_failed"
+
+
+class TooLate(Exception):
+    """The request has moved on; what was asked does not apply any more."""
 
 
 class LeaseEnded(Exception):

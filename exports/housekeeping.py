@@ -126,7 +126,7 @@ def mail() -> int:
 
 
 def _mail(notification: Notification) -> bool:
-    with registry.locale_of(notification.request):
+    with runner.locale_of(notification.request):
         is_ready = notification.kind == Notification.Kind.READY
         if is_ready and not registry.is_still_granted(notification.request):
             return notifications.suppress(notification, "permission lost")

@@ -69,6 +69,12 @@ def is_match(header: str | None, etag: str) -> bool:
     return given == ["*"] or etag.removeprefix("W/") in (each.removeprefix("W/") for each in given)
 
 
+def extension_of(filename: str) -> str:
+    """What a storage key ends with: the extension where it is a plain one, else "bin"."""
+    extension = filename.rpartition(".")[2].lower()
+    return extension if extension.isascii() and extension.isalnum() and len(extension) <= 10 else "bin"
+
+
 def parse_range(header: str, size: int) -> ByteRange | None:
     """The one range that a Range header asks for, or None where the whole file is the answer (RFC 9110, 14.2).
 

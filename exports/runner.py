@@ -15,13 +15,16 @@ import tempfile
 import threading
 import time
 import traceback
+import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.utils import timezone, translation
 
 from exports import storage
 from exports.conf import config
@@ -46,6 +49,8 @@ HASH_BLOCK = 1 << 20
 
 OnChange = Callable[[FileRequest], None]
 
+_current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
+
 stopping = threading.Event()
 """Set when the process was told to stop: every run gives its request back at the next batch."""
 
@@ -55,7 +60,7 @@ class Exporter(Protocol):
 
     def extension(self, request: FileRequest) -> str: ...
 
-    def produce(self, run: "Run") -> "Produced": ...
+    def produce(self, run: "Run") -> "Produced | None": ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Produced:
 
 class Run:
     """One attempt as its exporter sees it: the request, where to write, the progress to report, when to stop."""
+
+    produced: Produced | None = None
 
     def __init__(self, request: FileRequest, claim: Claim, extension: str, stop: threading.Event) -> None:
         self.request = request
@@ -90,6 +97,33 @@ class Run:
     def end(self, reason: LeaseEnded | ExportError) -> None:
         self._ended = reason
 
+    def begin(self, rows_total: int | None) -> None:
+        """Writing begins; None when the number of rows is not known."""
+        if self.progress.now.phase == COUNTING:
+            self.progress.writing(rows_total)
+
+    def advance(self, rows_done: int) -> None:
+        """So many rows are written. Raises what ended this run, like `check`."""
+        self.check()
+        self.progress.rows(rows_done)
+
+
+def current(request: FileRequest) -> Run | None:
+    """The run of this request that this very code is part of, if it is."""
+    running = _current.get()
+    return running if running is not None and running.request.pk == request.pk else None
+
+
+def take(request: FileRequest, exporter: Exporter, *, on_change: OnChange, stop: threading.Event = stopping) -> bool:
+    """Claim a due request and make its file. Returns False when somebody else has it, or it is not due."""
+    claim = moves.claim(request, owner=owner_name(), extension=exporter.extension(request))
+    if claim is None:
+        return False
+    request.refresh_from_db()
+    on_change(request)
+    run(request, claim, exporter, on_change=on_change, stop=stop)
+    return True
+
 
 def run(
     request: FileRequest, claim: Claim, exporter: Exporter, *, on_change: OnChange, stop: threading.Event = stopping
@@ -100,9 +134,9 @@ def run(
     """
     attempt = Run(request, claim, exporter.extension(request), stop)
     try:
-        with _work_dir(attempt), _heartbeat(attempt, on_change):
+        with _work_dir(attempt), _heartbeat(attempt, on_change), _running(attempt):
             made = _make(attempt, exporter)
-        won = moves.publish(claim, made)
+        won = made is None or moves.publish(claim, made)
     except LostLease:
         won = False
     except Stopping:
@@ -110,6 +144,22 @@ def run(
     except Exception as error:
         won = _settle(request, claim, error)
     _report(request, claim, won, on_change)
+
+
+@contextmanager
+def locale_of(request: FileRequest) -> Iterator[None]:
+    """The language and the time zone of whoever asked are active inside."""
+    language = request.requester_language or translation.get_language()
+    with translation.override(language), timezone.override(zone_named(request.requester_timezone)):
+        yield
+
+
+def zone_named(name: str) -> zoneinfo.ZoneInfo:
+    """The time zone of this IANA name, or the site's where there is none or the name is not known here."""
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return timezone.get_default_timezone()
 
 
 def work_root() -> Path:
@@ -138,9 +188,12 @@ def _work_dirs() -> Iterator[Path]:
     return work_root().glob(pattern)
 
 
-def _make(attempt: Run, exporter: Exporter) -> Made:
+def _make(attempt: Run, exporter: Exporter) -> Made | None:
+    """The file, stored and checked; None where the exporter has attached and published it itself."""
     attempt.check()
     produced = exporter.produce(attempt)
+    if produced is None:
+        return _attached(attempt)
     attempt.check()
     if not attempt.path.is_file():
         raise NoFile("The exporter wrote no file.")
@@ -150,6 +203,13 @@ def _make(attempt: Run, exporter: Exporter) -> Made:
     attempt.check()
     receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
     return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt)
+
+
+def _attached(attempt: Run) -> None:
+    published = FileRequest.objects.filter(pk=attempt.request.pk, epoch=attempt.claim.epoch, status=Status.READY)
+    if not published.exists():
+        attempt.check()
+        raise NoFile("The handler attached no file.")
 
 
 def _stored(attempt: Run, sent: int, size: int) -> None:
@@ -212,6 +272,16 @@ def _work_dir(attempt: Run) -> Iterator[None]:
         yield
     finally:
         shutil.rmtree(attempt.work_dir, ignore_errors=True)
+
+
+@contextmanager
+def _running(attempt: Run) -> Iterator[None]:
+    token = _current.set(attempt)
+    try:
+        with moves.holding(attempt.claim):
+            yield
+    finally:
+        _current.reset(token)
 
 
 @contextmanager

@@ -13,28 +13,16 @@ from django.http import QueryDict
 from django.utils import timezone, translation
 
 from exports import events, writers
-from exports.exceptions import UnknownFormat
+from exports.exceptions import TooLate, UnknownFormat
 from exports.models import FileRequest, Status, moves
 from exports.models.file_request import AnyUser
-from exports.patterns import QuerySetExport, registry
+from exports.patterns import InvalidForm, QuerySetExport, registry
 
 Verb = Callable[[FileRequest], None]
 
 
-class InvalidCriteria(ValueError):
-    """The form does not accept the criteria; `form.errors` says why."""
-
-    def __init__(self, form: Form) -> None:
-        super().__init__("The criteria are not valid.")
-        self.form = form
-
-
 class NotAllowed(Exception):
     """This user may not have this export."""
-
-
-class TooLate(Exception):
-    """The request has moved on; what was asked does not apply any more."""
 
 
 def request_export(
@@ -50,14 +38,14 @@ def request_export(
 
     Returns the request and whether it is new: the same user asking for the same thing while it is under way gets the
     request that is. Language is the active one; `time_zone` an IANA name, the active zone where it is empty or unknown.
-    Raises UnknownFileType, UnknownFormat, BadOption, InvalidCriteria or NotAllowed.
+    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm or NotAllowed.
     """
-    exporter = registry.find(file_type)
+    exporter = registry.find_export(file_type)
     writer = writers.get(_offered(exporter, format or exporter.formats[0]))
     cleaned_options = writer.clean_options(options or {})
     form = exporter.get_form(_query_dict(criteria), user)
     if not form.is_valid():
-        raise InvalidCriteria(form)
+        raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
         raise NotAllowed("You may not export this.")
     request = FileRequest(

@@ -2,7 +2,8 @@
 
 import errno
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 from uuid import UUID
@@ -70,21 +71,41 @@ def put(path: Path, key: str, *, on_bytes: Callable[[int], None]) -> None:
     """
     size = path.stat().st_size
     storage = exports_storage()
-    try:
+    with _failures_named():
         with path.open("rb") as file:
             stored = storage.save(key, _WorkFile(file, path, on_bytes))
         if stored != key or storage.size(key) != size:
             raise StorageFailed("The storage did not keep the file as it was given.")
+    on_bytes(size)
+
+
+def put_contents(contents: File, key: str) -> None:
+    """Store what somebody attaches by hand under `key`. Raises StorageFull, StorageFailed like `put`."""
+    with _failures_named():
+        # A wrapper of its own: FileSystemStorage would move a file that has a path, and this one is not ours.
+        if exports_storage().save(key, File(contents, name=key)) != key:
+            raise StorageFailed("The storage did not keep the file as it was given.")
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    """What a storage raises, by our names."""
+    try:
+        yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise StorageFull("The storage is full.") from error
         raise StorageFailed(f"The storage failed: {type(error).__name__}.") from error
-    on_bytes(size)
 
 
 def open_file(key: str) -> File:
     """The stored bytes, for reading. Raises FileNotFoundError when they are gone."""
     return exports_storage().open(key, "rb")
+
+
+def size_of(key: str) -> int:
+    """Raises FileNotFoundError when the bytes are gone."""
+    return exports_storage().size(key)
 
 
 def forget(key: str) -> None:

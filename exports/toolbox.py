@@ -6,7 +6,6 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +13,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.files import File
 from django.core.serializers.json import DjangoJSONEncoder
 from django.core.signing import BadSignature, dumps, loads
-from django.db import transaction
-from django.http import Http404
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 
@@ -158,8 +156,26 @@ def serve(
     request: FileRequest,
     raise_on_missing: type[Exception] | None = Http404,
     default_content_type: str = "application/octet-stream",
+    http_request: HttpRequest | None = None,
 ) -> HttpResponseBase:
-    """The file as a streamed response. Raises `raise_on_missing` where there is none."""
-    if not request.filehandle:
-        raise (raise_on_missing or Http404)()
-    return delivery.whole(request, default_content_type=default_content_type)
+    """The file as a streamed response, with ranges where `http_request` is given. Without one: `raise_on_missing`.
+
+    Under ASGI `http_request` is needed for streaming: a plain iterator would be read as a whole there.
+    """
+    try:
+        if not request.filehandle:
+            raise FileNotFoundError
+        response = delivery.respond(http_request or _plain_get(), request)
+    except FileNotFoundError:
+        raise (raise_on_missing or Http404)() from None
+    if not request.content_type:
+        response.headers["Content-Type"] = default_content_type
+    if not request.filename:
+        del response.headers["Content-Disposition"]
+    return response
+
+
+def _plain_get() -> HttpRequest:
+    request = HttpRequest()
+    request.method = "GET"
+    return request

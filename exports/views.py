@@ -11,7 +11,9 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.paginator import Paginator
+from django.core.signing import BadSignature, SignatureExpired
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
@@ -21,12 +23,12 @@ from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from exports import delivery, services
+from exports import delivery, services, toolbox
 from exports.conf import config
 from exports.exceptions import BadOption, UnknownFileType, UnknownFormat
 from exports.http import is_match
 from exports.models import Download, FileRequest, Status
-from exports.patterns import QuerySetExport, registry
+from exports.patterns import InvalidForm, QuerySetExport, registry
 from exports.serializers import State, personalize, serialize
 from exports.signing import BadTicket, Ticket
 
@@ -73,7 +75,7 @@ def list_view(request: HttpRequest) -> HttpResponse:
 @door
 def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """GET: the filter of an export as a page. POST: ask for the file."""
-    exporter = registry.find(file_type)
+    exporter = registry.find_export(file_type)
     if request.method == "POST":
         return _create(request, exporter)
     return _render_form(request, exporter, exporter.get_form(None, request.user))
@@ -167,6 +169,60 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     return response
 
 
+class SuspiciousToken(SuspiciousOperation):
+    """The token is not one that this signer made."""
+
+
+class SignatureHasExpired(PermissionDenied):
+    """The token was good once."""
+
+
+class UserIsNotRequester(PermissionDenied):
+    """The file is somebody else's."""
+
+
+def evaluate_request(
+    request: HttpRequest,
+    token: str,
+    require_requester: bool = True,
+    verify_requester: bool = True,
+    signer: Any = None,
+) -> tuple[FileRequest, Any]:
+    """The request of this token, and the data in it, for a view of the host's own.
+
+    Looks at the token, then at the requester, then at the file. Raises SuspiciousToken, SignatureHasExpired,
+    UserIsNotRequester or Http404. With both flags False whoever holds a token of this signer is let in.
+    """
+    try:
+        file_request, data = toolbox.decode(token, require_requester=require_requester, signer=signer)
+    except SignatureExpired as error:
+        raise SignatureHasExpired("This link has expired.") from error
+    except BadSignature as error:
+        raise SuspiciousToken("This link is not one of ours.") from error
+    except FileRequest.DoesNotExist as error:
+        raise Http404("There is no such file.") from error
+    if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
+        raise UserIsNotRequester("This file is somebody else's.")
+    if not file_request.filehandle or file_request.status == Status.EXPIRED:
+        raise Http404("There is no such file.")
+    return file_request, data
+
+
+def serve_file(
+    request: HttpRequest,
+    token: str,
+    require_requester: bool = True,
+    verify_requester: bool = True,
+    signer: Any = None,
+) -> HttpResponseBase:
+    """The file of this token, streamed. Raises like evaluate_request."""
+    file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
+    response = toolbox.serve(file_request, http_request=request)
+    if request.method == "GET" and response.status_code in (200, 206):
+        _record(request, file_request, response)
+    return response
+
+
 def _find(request: HttpRequest, pk: UUID) -> FileRequest:
     return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
 
@@ -210,11 +266,11 @@ def _record(request: HttpRequest, file_request: FileRequest, response: HttpRespo
     first_byte = int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0])
     Download.objects.create(
         request=file_request,
-        user=request.user,
+        user=request.user if request.user.is_authenticated else None,
         file_type=file_request.file_type,
         address=delivery.shortened(request.META.get("REMOTE_ADDR", "")),
         first_byte=first_byte,
-        byte_count=int(response.headers.get("Content-Length", file_request.size)),
+        byte_count=int(response.headers.get("Content-Length") or file_request.size or 0),
     )
     if file_request.requester_id == request.user.pk:
         services.mark_seen(file_request)
@@ -266,7 +322,7 @@ def _created(
     """Run a verb that makes a request, and say what came of it."""
     try:
         file_request, _is_new = make()
-    except services.InvalidCriteria as error:
+    except InvalidForm as error:
         return _invalid(request, exporter, error)
     except services.NotAllowed as error:
         return _refuse(request, 403, "not_allowed", str(error))
@@ -280,7 +336,7 @@ def _created(
     return response
 
 
-def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: services.InvalidCriteria) -> HttpResponse:
+def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: InvalidForm) -> HttpResponse:
     if exporter is not None and not wants_json(request):
         return _render_form(request, exporter, error.form, status=400)
     fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}

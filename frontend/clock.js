@@ -1,4 +1,4 @@
-/** The time and the timers of the browser, as the one argument that tests replace. `now` and all delays are milliseconds. */
+/** The time and the timers of the browser, as one argument that tests replace. Milliseconds throughout. */
 export const systemClock = {
   now: () => Date.now(),
   setTimeout: (callback, delay) => globalThis.setTimeout(callback, delay),

@@ -53,7 +53,8 @@ export class ExportsConnection {
     this.#token = token;
     this.#backoff = new Backoff({ random });
     this.#contact = new Contact({ clock, tell: (isLost) => this.#tellAll("troubled", isLost) });
-    this.#outbox = new SeenOutbox({ deliver: (state) => this.#sendSeen(state), clock, backoff: new Backoff({ random }) });
+    const deliver = (state) => this.#sendSeen(state);
+    this.#outbox = new SeenOutbox({ deliver, clock, backoff: new Backoff({ random }) });
   }
 
   get url() {
@@ -222,7 +223,8 @@ export class ExportsConnection {
 
   #rest() {
     this.#clock.clearTimeout(this.#lingering);
-    if (this.#watched.size + this.#everyone.size === 0) this.#lingering = this.#clock.setTimeout(() => this.#shut(), LINGER);
+    if (this.#watched.size + this.#everyone.size > 0) return;
+    this.#lingering = this.#clock.setTimeout(() => this.#shut(), LINGER);
   }
 
   #end(reason) {
@@ -245,7 +247,8 @@ export class ExportsConnection {
   }
 
   #isNeeded() {
-    return this.#ending === null && (this.#everyone.size > 0 || [...this.#watched.values()].some((watch) => this.#isFollowed(watch)));
+    if (this.#ending !== null) return false;
+    return this.#everyone.size > 0 || [...this.#watched.values()].some((watch) => this.#isFollowed(watch));
   }
 
   #tellAll(method, argument) {

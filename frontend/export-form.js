@@ -85,6 +85,7 @@ export class ExportForm extends HTMLElement {
     const list = this.#list;
     const entry = ["OL", "UL"].includes(list.tagName) ? progress.closest("li") ?? listItem(progress) : progress;
     if (!present) list.prepend(entry);
+    bringIntoView(progress);
     this.#say(present ? `${state.title}: already on its way` : `${state.title}: ${words().status(state)}`);
     this.dispatchEvent(new CustomEvent("export:requested", { bubbles: true, detail: state }));
   }
@@ -103,7 +104,8 @@ export class ExportForm extends HTMLElement {
   }
 
   #ownList() {
-    const own = this.querySelector(":scope > .export-list") ?? Object.assign(document.createElement("div"), { className: "export-list" });
+    const own = this.querySelector(":scope > .export-list") ?? document.createElement("div");
+    own.className = "export-list";
     this.append(own);
     return own;
   }
@@ -125,7 +127,9 @@ export class ExportForm extends HTMLElement {
     this.#isPosting = isPosting;
     form.setAttribute("aria-busy", String(isPosting));
     // `disabled` would take the focus away.
-    for (const button of form.querySelectorAll("button, input[type=submit]")) button.setAttribute("aria-disabled", String(isPosting));
+    for (const button of form.querySelectorAll("button, input[type=submit]")) {
+      button.setAttribute("aria-disabled", String(isPosting));
+    }
   }
 }
 
@@ -136,6 +140,12 @@ function entriesOf(form, submitter) {
   const token = csrfToken(document);
   if (token) entries.set("csrfmiddlewaretoken", token);
   return entries;
+}
+
+/** On a phone the list is below the form; a tap that changes nothing in sight looks like one that did nothing. */
+function bringIntoView(node) {
+  const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  node.scrollIntoView({ block: "nearest", behavior: isCalm ? "instant" : "smooth" });
 }
 
 function listItem(child) {

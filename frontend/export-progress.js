@@ -163,7 +163,9 @@ export class ExportProgress extends HTMLElement {
   }
 
   #setAttributes(node, attributes) {
-    for (const [name, value] of Object.entries(attributes)) if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (node.getAttribute(name) !== value) node.setAttribute(name, value);
+    }
   }
 
   // What the connection says

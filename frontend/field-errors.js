@@ -1,11 +1,12 @@
-/** The errors of a form next to their fields, and a summary at its top. Only `textContent`, nothing of the answer is markup. */
+/** The errors of a form next to their fields, and a summary at its top. Nothing of an answer becomes markup. */
 
 const OWN = "data-export-error";
 
 /** Shows `message` and `fields` ({name: [sentence, ...]}), and moves the focus to the first field that is wrong. */
 export function showErrors(form, { message, fields = {} }) {
   clearErrors(form);
-  const wrong = Object.entries(fields).map(([name, sentences]) => ({ name, sentences, control: visibleControl(form, name) }));
+  const wrong = Object.entries(fields)
+    .map(([name, sentences]) => ({ name, sentences, control: visibleControl(form, name) }));
   const placed = wrong.filter(({ control }) => control);
   for (const { control, name, sentences } of placed) markWrong(form, control, name, sentences.join(" "));
   const box = summary(message, wrong);

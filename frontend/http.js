@@ -1,4 +1,4 @@
-/** Requests to the server as plain answers: `{status, body, etag, retryAfter}`, `body` JSON or null, status 0 when none came. */
+/** Requests as plain answers: `{status, body, etag, retryAfter}`; `body` is JSON or null, status 0 is no answer. */
 
 const NO_ANSWER = { status: 0, body: null, etag: null, retryAfter: null };
 const READ_WITHIN = 10_000;
@@ -17,10 +17,11 @@ export function get(url, { fetch, clock, etag = null }) {
   return ask(url, { method: "GET", headers, cache: "no-store" }, { fetch, clock, within: READ_WITHIN });
 }
 
-/** The token for a POST: the cookie is the newest, a field of the page serves where the cookie is hidden from scripts. */
+/** The token for a POST: the cookie's is the newest, a field's serves where scripts cannot read the cookie. */
 export function csrfToken(document) {
   const cookie = /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie);
-  return cookie ? decodeURIComponent(cookie[1]) : document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
+  if (cookie) return decodeURIComponent(cookie[1]);
+  return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
 
 /** Retry-After (RFC 9110, 10.2.3: seconds or a date) as milliseconds from `now`, or null. */
@@ -34,7 +35,8 @@ async function ask(url, options, { fetch, clock, within }) {
   const abort = new AbortController();
   const timer = clock.setTimeout(() => abort.abort(), within);
   try {
-    return await answerOf(await fetch(url, { credentials: "same-origin", signal: abort.signal, ...options }), clock.now());
+    const response = await fetch(url, { credentials: "same-origin", signal: abort.signal, ...options });
+    return await answerOf(response, clock.now());
   } catch {
     // No network, no server, no answer in time: for the caller it is all the same.
     return NO_ANSWER;

@@ -15,7 +15,7 @@ export class Poll {
   #timer = null;
   #isReading = false;
 
-  /** `report({kind: "state", state} | {kind: "unchanged"} | {kind: "refused", status} | {kind: "failed"})` per answer. */
+  /** `report` gets one outcome per answer: `kind` is state (with `state`), unchanged, refused (`status`) or failed. */
   constructor({ url, fetch, clock, backoff, report }) {
     this.#url = url;
     this.#fetch = fetch;

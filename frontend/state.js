@@ -17,8 +17,8 @@ export const isWorthSeeing = (state) => WORTH_SEEING.has(state.status);
 
 /** Whether a value from the wire has what every rule here relies on. */
 export function isState(value) {
-  return Boolean(value) && typeof value.id === "string" && Number.isFinite(value.seq) && typeof value.status === "string"
-    && Boolean(value.progress) && Boolean(value.urls);
+  if (!value?.progress || !value.urls) return false;
+  return typeof value.id === "string" && Number.isFinite(value.seq) && typeof value.status === "string";
 }
 
 /**

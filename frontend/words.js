@@ -23,7 +23,7 @@ const PHASE = {
 const DETAIL = {
   queued: (words, state) => [`asked for ${words.moment(state.requested_at)}`],
   running: (words, state) => words.pace(state),
-  ready: (words, state) => [words.rowsInFile(state.receipt), words.altered(state.receipt), words.keptUntil(state.file?.expires_at)],
+  ready: (words, state) => words.inFile(state),
   failed: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   cancelled: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   expired: () => ["the file was kept for a while and is gone; try again to have it made anew"],
@@ -98,7 +98,7 @@ export class Words {
 
   writing({ rows_done: done, rows_total: total }) {
     const reached = this.#number.format(done);
-    return total === null ? `Writing rows: ${reached} so far` : `Writing rows: ${reached} of ${this.#number.format(total)}`;
+    return `Writing rows: ${reached} ${total === null ? "so far" : `of ${this.#number.format(total)}`}`;
   }
 
   pace(state) {
@@ -108,6 +108,10 @@ export class Words {
 
   rows(count) {
     return `${this.#number.format(count)} ${count === 1 ? "row" : "rows"}`;
+  }
+
+  inFile({ receipt, file }) {
+    return [this.rowsInFile(receipt), this.altered(receipt), this.keptUntil(file?.expires_at)];
   }
 
   /** A file that was attached by hand has no receipt, and nobody knows its rows. */
@@ -142,7 +146,8 @@ export class Words {
     const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), BYTE_UNITS.length - 1);
     const amount = bytes / 1024 ** power;
     const digits = power > 0 && amount < 10 ? 1 : 0;
-    return this.#unit(amount, BYTE_UNITS[power], { unitDisplay: power > 0 ? "short" : "long", maximumFractionDigits: digits });
+    const unitDisplay = power > 0 ? "short" : "long";
+    return this.#unit(amount, BYTE_UNITS[power], { unitDisplay, maximumFractionDigits: digits });
   }
 
   percent(whole) {

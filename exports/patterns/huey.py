@@ -1,6 +1,6 @@
 """Patterns whose delayed files are made by the host's own huey task, as dj-bgfiles had it for Celery.
 
-They are for hosts that have such a task already. Other exports need none: the row is the job, and our workers look for it.
+They are for hosts that have such a task already. Other exports need none: the row is the job.
 """
 
 from collections.abc import Mapping, Sequence

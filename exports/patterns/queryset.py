@@ -100,10 +100,9 @@ class QuerySetExport:
         request, alterations = run.request, Alterations()
         queryset = self.get_queryset(_owner(request), self.restore(request))
         columns = sources.resolve(queryset, self.get_columns(_owner(request)))
-        with run.path.open("xb") as file:
-            with self._writer(run, file, columns, alterations) as writer:
-                rows_asked = _write_rows(run, writer, queryset, columns)
-                run.progress.finishing(0, None)
+        with run.path.open("xb") as file, self._writer(run, file, columns, alterations) as writer:
+            rows_asked = _write_rows(run, writer, queryset, columns)
+            run.progress.finishing(0, None)
         receipt = {
             "rows_asked": rows_asked,
             "alterations": dict(alterations),
@@ -129,12 +128,11 @@ def _write_rows(run: Run, writer: writers.Writer, queryset: QuerySet[Any], colum
     """Write every row of one snapshot of the database. Returns how many rows it counted beforehand."""
     with sources.snapshot(queryset.db):
         rows_asked = sources.count(queryset)
-        run.progress.writing(rows_asked)
+        run.begin(rows_asked)
         with closing(sources.batches(queryset, columns, size=config.BATCH_ROWS)) as batches:
             for batch in batches:
-                run.check()
                 writer.write(batch)
-                run.progress.rows(writer.rows)
+                run.advance(writer.rows)
     return rows_asked
 
 

@@ -1,23 +1,19 @@
 """Who handles which file type, and the way from a waiting row to a run."""
 
 import logging
-import zoneinfo
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, close_old_connections
-from django.utils import timezone, translation
 from django.utils.module_loading import import_string
 
 from exports import events, runner
 from exports.conf import config
 from exports.exceptions import UnknownFileType
 from exports.models import FileRequest, Status, moves
-
-if TYPE_CHECKING:
-    from exports.patterns.queryset import QuerySetExport
+from exports.patterns.base import Handled
+from exports.patterns.queryset import QuerySetExport
 
 log = logging.getLogger("exports.registry")
 
@@ -25,18 +21,35 @@ handlers: dict[str, Any] = {}
 
 
 def register(handler_class: type, file_types: Iterable[str] | None = None) -> type:
-    """Let `handler_class` make the files of these types, its own `file_type` by default. Returns it, for decorating."""
+    """Let `handler_class` make the files of these types, its own `file_type` by default. Returns it, for decorating.
+
+    It is a QuerySetExport, or anything with `handle(request)`: a pattern, a class of your own, a module.
+    """
     for file_type in file_types or [handler_class.file_type]:
         handlers[file_type] = handler_class
     return handler_class
 
 
-def find(file_type: str) -> "QuerySetExport":
-    """The exporter of a file type. Raises UnknownFileType, a KeyError, which names the known ones."""
+def find(file_type: str) -> Any:
+    """What is registered for a file type. Raises UnknownFileType, a KeyError, which names the known ones."""
     if file_type not in handlers:
         known = ", ".join(sorted(handlers)) or "none"
         raise UnknownFileType(f"No exporter is registered for {file_type!r}. Registered: {known}.")
-    return handlers[file_type]()
+    return handlers[file_type]
+
+
+def find_export(file_type: str) -> QuerySetExport:
+    """The export that the doors offer under this type. Raises UnknownFileType for a handler that has no form."""
+    handler = find(file_type)
+    if not _is_export(handler):
+        raise UnknownFileType(f"{file_type!r} is made by a handler of its own; ask for it where its view is.")
+    return handler()
+
+
+def exporter_of(request: FileRequest) -> QuerySetExport | Handled:
+    """What makes the file of this request. Raises UnknownFileType."""
+    handler = find(request.file_type)
+    return handler() if _is_export(handler) else Handled(handler)
 
 
 def dispatch(file_request_id: UUID) -> bool:
@@ -46,10 +59,10 @@ def dispatch(file_request_id: UUID) -> bool:
     FileRequest.DoesNotExist, and UnknownFileType, before anything is claimed.
     """
     request = FileRequest.objects.get(pk=file_request_id)
-    exporter = find(request.file_type)
+    exporter = exporter_of(request)
     if request.finished_at is not None:
         return False
-    with locale_of(request):
+    with runner.locale_of(request):
         return _refused(request, exporter) or _claimed(request, exporter)
 
 
@@ -75,28 +88,12 @@ def ring(lane: str) -> None:
 def is_still_granted(request: FileRequest) -> bool:
     """Whether the exporter still lets the owner of this request have its file; a type that is gone lets nobody."""
     try:
-        return find(request.file_type).refusal(request) is None
+        return exporter_of(request).refusal(request) is None
     except UnknownFileType:
         return False
 
 
-@contextmanager
-def locale_of(request: FileRequest) -> Iterator[None]:
-    """The language and the time zone of whoever asked are active inside."""
-    language = request.requester_language or translation.get_language()
-    with translation.override(language), timezone.override(zone_named(request.requester_timezone)):
-        yield
-
-
-def zone_named(name: str) -> zoneinfo.ZoneInfo:
-    """The time zone of this IANA name, or the site's where there is none or the name is not known here."""
-    try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return timezone.get_default_timezone()
-
-
-def _refused(request: FileRequest, exporter: "QuerySetExport") -> bool:
+def _refused(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
     """End a request whose owner may not have it any more, or whose criteria do not hold any more."""
     code, detail = _refusal(request, exporter)
     if code is None:
@@ -106,7 +103,7 @@ def _refused(request: FileRequest, exporter: "QuerySetExport") -> bool:
     return True
 
 
-def _refusal(request: FileRequest, exporter: "QuerySetExport") -> tuple[str | None, str]:
+def _refusal(request: FileRequest, exporter: QuerySetExport | Handled) -> tuple[str | None, str]:
     """Why this request may not run: an error code, and a detail for staff. An exporter that breaks ends its request,
     not the queue behind it."""
     try:
@@ -119,15 +116,16 @@ def _refusal(request: FileRequest, exporter: "QuerySetExport") -> tuple[str | No
         return getattr(error, "code", "export_failed"), runner.describe(error)
 
 
-def _claimed(request: FileRequest, exporter: "QuerySetExport") -> bool:
-    claim = moves.claim(request, owner=runner.owner_name(), extension=exporter.extension(request))
-    if claim is None:
+def _claimed(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
+    if not runner.take(request, exporter, on_change=events.publish):
         return False
-    _publish(request)
-    runner.run(request, claim, exporter, on_change=events.publish)
     if request.status == Status.QUEUED and request.not_before is None:
         ring(request.lane)
     return True
+
+
+def _is_export(handler: Any) -> bool:
+    return isinstance(handler, type) and issubclass(handler, QuerySetExport)
 
 
 def _publish(request: FileRequest) -> None:

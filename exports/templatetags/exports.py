@@ -20,7 +20,7 @@ RECENT = 5
 @register.inclusion_tag("exports/_form.html", takes_context=True)
 def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
     """The filter of this export with a button for each format. `form` shows one that the page has filled already."""
-    exporter = registry.find(file_type)
+    exporter = registry.find_export(file_type)
     user = context["request"].user
     shown = form if form is not None else exporter.get_form(None, user)
     return {"exporter": exporter, "form": shown, "csrf_token": context.get("csrf_token")}

@@ -38,12 +38,13 @@ class Stack:
         self.demo = Demo(inherited | own | SHORT_TIMES)
         self.processes: dict[str, Process] = {}
         self._open = ExitStack()
-        self._open.enter_context(self.demo.lock)
 
     def __enter__(self) -> Self:
-        self.demo.prepare()
-        launcher = self._open.enter_context(running(self.demo.launcher()))
-        self.processes = launcher.processes
+        with ExitStack() as opened:
+            opened.enter_context(self.demo.lock)
+            self.demo.prepare()
+            self.processes = opened.enter_context(running(self.demo.launcher())).processes
+            self._open = opened.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,6 +1,5 @@
 """Whatever is interrupted in the middle of an export, the page ends right."""
 
-from tests.e2e.stack import Stack
 from tests.e2e.visits import Visit, assert_whole_life
 
 

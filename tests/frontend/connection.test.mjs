@@ -6,10 +6,11 @@ import { Clock, ID, Server, ready, running, settled, socketClass, stateOf } from
 
 const SELF = `/exports/${ID}/`;
 const SEEN = `/exports/${ID}/seen/`;
+const ANSWERS = { [SELF]: { body: running() }, [SEEN]: { body: ready() } };
 const OTHER = "7d9f6c1e-0000-4000-8000-000000000002";
 
 /** A connection in a world of its own, and what its one watcher was told. */
-function given({ shown = running(), answers = { [SELF]: { body: running() }, [SEEN]: { body: ready() } }, random = () => 0.5 } = {}) {
+function given({ shown = running(), answers = ANSWERS, random = () => 0.5 } = {}) {
   const clock = new Clock();
   const Socket = socketClass();
   const server = new Server(answers);
@@ -82,14 +83,14 @@ test("many watchers share one socket", () => {
 test("a frame that makes no sense changes nothing", () => {
   const { Socket, told } = given();
   Socket.last.open();
-  for (const frame of ["no json", { type: "export.changed" }, { type: "export.changed", export: { id: ID } }, { type: "new" }]) {
-    Socket.last.receive(frame);
-  }
+  const incomplete = { type: "export.changed", export: { id: ID } };
+  for (const frame of ["no json", { type: "export.changed" }, incomplete, { type: "new" }]) Socket.last.receive(frame);
   assert.deepEqual(told.states, []);
 });
 
 test("while the socket is open each active export is read every 15 seconds, cheaply", async () => {
-  const answer = ({ headers }) => (headers["If-None-Match"] ? { status: 304 } : { body: running({ seq: 3 }), headers: { ETag: '"3"' } });
+  const whole = { body: running({ seq: 3 }), headers: { ETag: '"3"' } };
+  const answer = ({ headers }) => (headers["If-None-Match"] ? { status: 304 } : whole);
   const { clock, Socket, server, told } = given({ answers: { [SELF]: answer } });
   Socket.last.open();
   await clock.advance(14_999);
@@ -148,8 +149,8 @@ test("polling goes on every second and stops when the socket opens", async () =>
 });
 
 test("polling obeys Retry-After, also when a reconnect fails in between", async () => {
-  const body = running({ seq: 3 });
-  const { clock, Socket, server } = given({ answers: { [SELF]: { body, headers: { "Retry-After": "4" } } }, random: () => 0.1 });
+  const answers = { [SELF]: { body: running({ seq: 3 }), headers: { "Retry-After": "4" } } };
+  const { clock, Socket, server } = given({ answers, random: () => 0.1 });
   Socket.last.drop();
   for (let tenth = 0; tenth < 39; tenth += 1) {
     await clock.advance(100);
@@ -221,7 +222,8 @@ test("a browser that refuses the address leaves polling", async () => {
 
 for (const [status, reason] of [[401, "logged_out"], [403, "forbidden"], [404, "not_found"]]) {
   test(`a handshake refused for ${status} ends the reconnecting`, async () => {
-    const { clock, Socket, told, server } = given({ answers: { [SELF]: { status, body: { error: { code: "x", message: "x" } } } } });
+    const answers = { [SELF]: { status, body: { error: { code: "x", message: "x" } } } };
+    const { clock, Socket, told, server } = given({ answers });
     Socket.last.drop();
     await clock.advance(120_000);
     assert.deepEqual(told.endings, [reason]);

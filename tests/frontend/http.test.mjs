@@ -20,7 +20,8 @@ test("a server that does not answer is status 0", async () => {
 
 test("a server that keeps us waiting is given up", async () => {
   const clock = new Clock();
-  const fetch = (url, { signal }) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  const aborted = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  const fetch = (url, { signal }) => aborted(signal);
   const asking = get("/exports/", { fetch, clock });
   await clock.advance(10_000);
   assert.equal((await asking).status, 0);
@@ -34,7 +35,8 @@ test("a login page in place of an answer means logged out", async () => {
 });
 
 test("an answer that is not JSON has no body", async () => {
-  const fetch = async () => new Response("<h1>Bad Gateway</h1>", { status: 502, headers: { "Content-Type": "text/html" } });
+  const headers = { "Content-Type": "text/html" };
+  const fetch = async () => new Response("<h1>Bad Gateway</h1>", { status: 502, headers });
   const answer = await get("/exports/", { fetch, clock: new Clock() });
   assert.equal(answer.status, 502);
   assert.equal(answer.body, null);

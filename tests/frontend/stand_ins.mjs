@@ -2,24 +2,29 @@
 
 export const ID = "7d9f6c1e-0000-4000-8000-000000000001";
 
+const ENDED = { finished_at: "2026-11-22T06:00:30Z", progress: { fraction: 1 } };
+const READY = { seq: 9, status: "ready", phase: "done", ...ENDED };
+
 /** A STATE as docs/protocol.md has it; `progress`, `file` and `urls` may be given in part. */
 export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   const id = rest.id ?? ID;
-  const none = { rows_done: 0, rows_total: null, fraction: 0, rows_per_second: null, eta_seconds: null, queue_position: null };
+  const none = {
+    rows_done: 0, rows_total: null, fraction: 0, rows_per_second: null, eta_seconds: null, queue_position: null,
+  };
   const addresses = {
     self: `/exports/${id}/`, page: `/exports/${id}/page/`, seen: `/exports/${id}/seen/`,
     cancel: null, retry: null, download: null, ticket: null, ticket_expires_at: null,
   };
   return {
-    id, seq: 1, attempt: 1, resumed: false, status: "queued", phase: "queued", file_type: "flights", title: "Flights", format: "xlsx",
+    id, seq: 1, attempt: 1, resumed: false, status: "queued", phase: "queued",
+    file_type: "flights", title: "Flights", format: "xlsx",
     requested_at: "2026-11-22T06:00:00Z", finished_at: null, file: null, error: null, receipt: {},
     ...rest, progress: { ...none, ...progress }, urls: { ...addresses, ...urls },
   };
 }
 
 export const running = (given = {}) => stateOf({ seq: 2, status: "running", phase: "writing", ...given });
-export const ready = (given = {}) =>
-  stateOf({ seq: 9, status: "ready", phase: "done", finished_at: "2026-11-22T06:00:30Z", progress: { fraction: 1 }, ...given });
+export const ready = (given = {}) => stateOf({ ...READY, ...given });
 
 export class Clock {
   #now = Date.parse("2026-11-22T06:01:00Z");
@@ -110,7 +115,7 @@ export function socketClass() {
   };
 }
 
-/** A server for `fetch`; `answers[url]` is `{status, body, headers}`, a function of the request, or nothing: no network. */
+/** A server for `fetch`; `answers[url]` is `{status, body, headers}`, a function of the request, or nothing at all. */
 export class Server {
   asked = [];
 

@@ -6,7 +6,7 @@ import { viewOf } from "../../frontend/view.js";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
 const words = new Words("en");
-const FILE = { name: "flights.xlsx", size: 48_234_496, content_type: "", sha256: "", expires_at: "2026-11-24T06:00:00Z" };
+const FILE = { name: "flights.xlsx", size: 48_234_496, expires_at: "2026-11-24T06:00:00Z" };
 const NOW = Date.parse("2026-11-22T06:05:00Z");
 const reply = (given) => ({ status: 0, body: null, etag: null, retryAfter: null, ...given });
 
@@ -30,7 +30,8 @@ test("each status has its sentence", () => {
 });
 
 test("a resumed run says so and keeps its numbers in the second line", () => {
-  const state = running({ resumed: true, progress: { rows_done: 10, rows_total: 20, rows_per_second: 5, eta_seconds: 2 } });
+  const progress = { rows_done: 10, rows_total: 20, rows_per_second: 5, eta_seconds: 2 };
+  const state = running({ resumed: true, progress });
   assert.equal(words.status(state), "Resumed: a worker stopped and another one goes on");
   assert.equal(words.detail(state), "Writing rows: 10 of 20 · 5 rows/s · a few seconds left");
   assert.equal(words.status(stateOf({ resumed: true })), "Waiting for another worker");
@@ -45,12 +46,15 @@ test("places in the queue are ordinals", () => {
 
 test("time left is coarse and rounded up", () => {
   const times = [2, 7.2, 17, 41, 56, 170, 5400].map((seconds) => words.timeLeft(seconds));
-  assert.deepEqual(times, ["a few seconds left", "about 8 sec left", "about 20 sec left", "about 45 sec left", "about 1 min left",
-    "about 3 min left", "about 1.5 hr left"]);
+  assert.deepEqual(times, [
+    "a few seconds left", "about 8 sec left", "about 20 sec left", "about 45 sec left",
+    "about 1 min left", "about 3 min left", "about 1.5 hr left",
+  ]);
 });
 
 test("the rate has three digits that count", () => {
-  assert.deepEqual([12_345.6, 987.65, 0.4].map((rate) => words.rate(rate)), ["12,300 rows/s", "988 rows/s", "less than 1 row/s"]);
+  const rates = [12_345.6, 987.65, 0.4].map((rate) => words.rate(rate));
+  assert.deepEqual(rates, ["12,300 rows/s", "988 rows/s", "less than 1 row/s"]);
 });
 
 test("sizes go by 1,024 and keep one digit while they are small", () => {
@@ -76,12 +80,15 @@ test("cells that had to be altered are not kept quiet", () => {
 
 test("numbers follow the language of the page", () => {
   const german = new Words("de");
-  assert.equal(german.status(running({ progress: { rows_done: 120_000, rows_total: 336_776 } })), "Writing rows: 120.000 of 336.776");
+  const state = running({ progress: { rows_done: 120_000, rows_total: 336_776 } });
+  assert.equal(german.status(state), "Writing rows: 120.000 of 336.776");
   assert.match(german.percent(36), /^36\s%$/);
 });
 
 test("a language that is none is no reason to fail", () => {
-  for (const language of ["", "en_GB", "no such language", undefined]) assert.match(new Words(language).rows(1000), /^1.?000 rows$/);
+  for (const language of ["", "en_GB", "no such language", undefined]) {
+    assert.match(new Words(language).rows(1000), /^1.?000 rows$/);
+  }
 });
 
 test("a refusal says what to do", () => {
@@ -92,7 +99,8 @@ test("a refusal says what to do", () => {
 });
 
 test("the server's own words come first, and Retry-After says when", () => {
-  const refused = reply({ status: 429, body: { error: { code: "too_many", message: "You have five exports running." } }, retryAfter: 30_000 });
+  const body = { error: { code: "too_many", message: "You have five exports running." } };
+  const refused = reply({ status: 429, body, retryAfter: 30_000 });
   const [first, then] = words.refusal(refused, NOW).split(" Try again in ");
   assert.equal(first, "You have five exports running.");
   assert.match(then, /^30 seconds, at .*:05:30/);

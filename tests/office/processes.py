@@ -1,0 +1,101 @@
+"""Processes beside the test, with its settings and on its database: workers, a web server, a script."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from tests.servers import Server, free_port
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT_SECONDS = 60
+START = "import django; django.setup()\n"
+
+
+def environment(folder: Path, **changes: Any) -> dict[str, str]:
+    """What a process needs to run with the settings of this moment and these changes. `folder` is for its own files."""
+    shared = {name: getattr(settings, name) for name in ("EXPORTS", "CHANNEL_LAYERS", "STORAGES", "ALLOWED_HOSTS")}
+    given = {**shared, "DATABASES": {"default": database()}, "MEDIA_ROOT": str(settings.MEDIA_ROOT), **changes}
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "tests.office.settings",
+        "OFFICE_SETTINGS": json.dumps(given),
+        "TMPDIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONWARNINGS": "default",
+    }
+
+
+def database() -> dict[str, Any]:
+    names = ("ENGINE", "NAME", "USER", "PASSWORD", "HOST", "PORT", "OPTIONS")
+    given = {name: connection.settings_dict[name] for name in names}
+    return given | {"NAME": str(given["NAME"])}
+
+
+def run(code: str, folder: Path, **changes: Any) -> str:
+    """Run a script in a process with Django set up. Returns what it printed. Raises when it ends with an error."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + code],
+        cwd=ROOT, env=environment(folder, **changes), capture_output=True, text=True, timeout=SCRIPT_SECONDS,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+class Process(Server):
+    """A process of the app, ready when `ready` is in its log."""
+
+    ready = ""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__()
+        self.changes = changes
+
+    def options(self) -> dict[str, object]:
+        return {"cwd": ROOT, "env": environment(self.folder, **self.changes)}
+
+    def answers(self) -> bool:
+        return self.ready in self.words()
+
+    def words(self) -> str:
+        """All that it has logged."""
+        return self.log.read_text() if self.log.exists() else ""
+
+
+class Worker(Process):
+    """`manage.py exports work LANE`"""
+
+    def __init__(self, lane: str = "small", **changes: Any) -> None:
+        super().__init__(**changes)
+        self.lane = lane
+        self.ready = f"worker {lane}: ready"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "manage.py", "exports", "work", self.lane]
+
+
+class Daphne(Process):
+    """The web process, on a port of its own."""
+
+    def __init__(self, **changes: Any) -> None:
+        super().__init__(**changes)
+        self.port = free_port()
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "project.asgi:application"]
+
+    def answers(self) -> bool:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False

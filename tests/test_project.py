@@ -1,0 +1,72 @@
+"""How the demo site reads its environment and writes its log."""
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from project import environment
+from project.logs import OneLine, configuration
+
+DEFAULTS = {"LEASE": 60.0, "MAX_ATTEMPTS": 3, "WORK_DIR": "", "STORAGE": None, "IS_OPEN": True}
+
+
+def test_numbers_of_the_environment_take_the_type_of_their_default() -> None:
+    given = {"EXPORTS_LEASE": "2", "EXPORTS_MAX_ATTEMPTS": "7", "EXPORTS_PORT": "tcp://10.0.0.1:80", "LEASE": "9"}
+    assert environment.numbers(given, DEFAULTS, prefix="EXPORTS_") == {"LEASE": 2.0, "MAX_ATTEMPTS": 7}
+
+
+def test_an_empty_number_is_none_at_all() -> None:
+    assert environment.numbers({"EXPORTS_LEASE": ""}, DEFAULTS, prefix="EXPORTS_") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "wanted"), [("LEASE", "soon", "a number"), ("MAX_ATTEMPTS", "2.5", "a whole")]
+)
+def test_what_is_no_number_is_a_sentence(name: str, text: str, wanted: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=f"EXPORTS_{name} must be {wanted}"):
+        environment.numbers({f"EXPORTS_{name}": text}, DEFAULTS, prefix="EXPORTS_")
+
+
+def test_without_a_secret_key_only_development_starts() -> None:
+    assert environment.secret_key("given", debug=False) == "given"
+    assert environment.secret_key("", debug=True).startswith("django-insecure-")
+    with pytest.raises(ImproperlyConfigured, match="SECRET_KEY is not set"):
+        environment.secret_key("", debug=False)
+
+
+def test_a_traceback_stays_on_the_line_of_its_record() -> None:
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        record = logging.LogRecord("exports", logging.ERROR, "here.py", 1, "It failed", None, sys.exc_info())
+    line = OneLine("%(levelname)s %(message)s").format(record)
+    assert line.startswith("ERROR It failed | Traceback")
+    assert line.endswith("ValueError: two | lines")
+    assert "\n" not in line
+
+
+def test_queries_with_their_values_are_never_logged() -> None:
+    assert configuration("DEBUG")["loggers"]["django.db.backends"]["level"] == "INFO"
+
+
+def test_https_is_one_switch_that_the_deployment_check_accepts(tmp_path: Path) -> None:
+    own = {
+        "HTTPS": "1",
+        "BASE_URL": "https://exports.example",
+        "SECRET_KEY": "kC" * 20 + "0123456789-ABCDEF",
+        "VAR_DIR": str(tmp_path),
+    }
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    finished = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],
+        cwd=Path(__file__).parent.parent,
+        env=inherited | own,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
