@@ -5,13 +5,16 @@ All of it is idempotent, so several housekeepers may run.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.db import close_old_connections
+from django.db.models import Count
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from exports import events, notifications, runner, storage
 from exports.conf import config
@@ -76,6 +79,63 @@ def keep_house(stop: threading.Event) -> None:
             return
 
 
+@dataclass(frozen=True)
+class Budget:
+    """How much one call of a command may do: seconds between items, the epoch second to stop at, items at most."""
+
+    sleep: float | None = None
+    until: float | None = None
+    items: int | None = None
+
+    def is_spent(self, done: int) -> bool:
+        return done == self.items or (self.until is not None and time.time() > self.until)
+
+
+def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:
+    """Make the files that wait, one after the other, then send the mails that are due: the work of a cron job.
+
+    `on_handled` gets each request as it ended. Requests whose type nobody registered wait on. Returns how many it made.
+    """
+    rescue()
+    handled = 0
+    while not (budget.is_spent(handled) or runner.stopping.is_set()):
+        request = FileRequest.objects.next_due(None, registry.handlers.keys())
+        if request is None:
+            break
+        if handled and budget.sleep:
+            time.sleep(budget.sleep)
+        handled += registry.dispatch(request.pk)
+        request.refresh_from_db()
+        on_handled(request)
+    mail()
+    return handled
+
+
+def unregistered() -> dict[str, int]:
+    """How many requests wait for a type that nobody registered."""
+    waiting = (
+        FileRequest.objects.to_handle().filter(status=Status.QUEUED).exclude(file_type__in=registry.handlers.keys())
+    )
+    counts = waiting.order_by().values_list("file_type").annotate(count=Count("pk"))
+    return dict(counts)
+
+
+def clean(
+    budget: Budget, *, leeway: float, on_deleted: Callable[[int, int], None] | None = None
+) -> tuple[str, int, int]:
+    """Expire files, collect bytes that nobody needs, and delete requests that expired long enough ago.
+
+    Long enough is `leeway` seconds for the bytes, and EXPORTS["HISTORY"] more for the rows. `on_deleted` and the result
+    are those of `FileRequest.objects.remove_expired`.
+    """
+    expire()
+    collect(leeway)
+    threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY)
+    return FileRequest.objects.remove_expired(
+        threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
+    )
+
+
 def rescue() -> int:
     """Requests whose worker is gone go back to the queue, or fail after the last crash that is allowed."""
     return _each(FileRequest.objects.abandoned(Now()), _rescue)
@@ -101,10 +161,10 @@ def expire() -> int:
     return _each(FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now()), _then_publish(moves.expire))
 
 
-def collect() -> int:
-    """Remove bytes that nobody needs, then, one lease later, once more what a worker may have written since."""
-    garbage = Artifact.objects.garbage(_ago(config.LEEWAY))[:AT_ONCE]
-    collected = sum(_forget(artifact) for artifact in garbage)
+def collect(leeway: float | None = None) -> int:
+    """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
+    leeway_ends = _ago(config.LEEWAY if leeway is None else leeway)
+    collected = sum(_forget(artifact, leeway_ends) for artifact in Artifact.objects.garbage(leeway_ends)[:AT_ONCE])
     settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))[:AT_ONCE]
     for artifact in settled:
         storage.forget(artifact.key)
@@ -130,7 +190,7 @@ def _mail(notification: Notification) -> bool:
         is_ready = notification.kind == Notification.Kind.READY
         if is_ready and not registry.is_still_granted(notification.request):
             return notifications.suppress(notification, "permission lost")
-        return notifications.deliver(notification)
+        return notifications.deliver(notification, registry.own_mail(notification.request) if is_ready else None)
 
 
 def _rescue(request: FileRequest) -> bool:
@@ -153,9 +213,9 @@ def _then_publish(move: Callable[[FileRequest], bool]) -> Callable[[FileRequest]
     return moved
 
 
-def _forget(artifact: Artifact) -> bool:
+def _forget(artifact: Artifact, leeway_ends: Any) -> bool:
     """Mark first, then delete: a crash between the two leaves bytes that the second pass removes."""
-    still = Artifact.objects.garbage(_ago(config.LEEWAY)).filter(pk=artifact.pk)
+    still = Artifact.objects.garbage(leeway_ends).filter(pk=artifact.pk)
     if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
         return False
     storage.forget(artifact.key)

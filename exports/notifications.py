@@ -4,7 +4,7 @@ At least once: a crash between the server's 250 and our commit sends it again, w
 """
 
 import logging
-import smtplib
+from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urljoin
 
@@ -12,11 +12,11 @@ from django.core.mail import EmailMultiAlternatives
 from django.db.models import F
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status
-from exports.serializers import serialize
+from exports.serializers import error_of, title_of
 
 log = logging.getLogger("exports.mail")
 
@@ -33,17 +33,21 @@ def claim(notification: Notification) -> bool:
     return due.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
 
 
-def deliver(notification: Notification) -> bool:
+def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
     """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
 
-    A server that does not answer puts it back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
+    `send` sends the mail of an export's author in place of ours. A server that does not answer, or an author's mail that
+    breaks, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
-    if reason := needless(request, notification):
+    if reason := needless(request, notification) or ("" if send else unreachable(request)):
         return suppress(notification, reason)
     try:
-        compose(request, notification).send()
-    except (smtplib.SMTPException, OSError) as error:
+        if send is None:
+            compose(request, notification).send()
+        else:
+            send()
+    except Exception as error:
         _put_back(notification, type(error).__name__)
         return False
     _settle(notification, Notification.State.SENT, "")
@@ -57,11 +61,14 @@ def suppress(notification: Notification, reason: str) -> bool:
 
 
 def needless(request: FileRequest, notification: Notification) -> str:
-    """Why this mail need not be sent, or ''."""
+    """Why nobody needs this mail, or ''."""
     if request.seen_at is not None:
         return "seen"
-    if request.status != ENDS[notification.kind]:
-        return f"request is {request.status}"
+    return "" if request.status == ENDS[notification.kind] else f"request is {request.status}"
+
+
+def unreachable(request: FileRequest) -> str:
+    """Why there is nobody to mail to, or ''."""
     if request.requester is None or not request.requester.is_active:
         return "no requester"
     return "" if _address(request) else "no address"
@@ -69,7 +76,12 @@ def needless(request: FileRequest, notification: Notification) -> str:
 
 def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:
     """The mail as its reader gets it; call it with the reader's language and time zone active."""
-    context = {"export": serialize(request), "request": request, "url": page_address(request)}
+    context = {
+        "title": title_of(request),
+        "request": request,
+        "reason": (error_of(request) or {}).get("message", ""),
+        "url": page_address(request),
+    }
     subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
     mail = EmailMultiAlternatives(
         subject=" ".join(subject.split()),
@@ -83,8 +95,14 @@ def compose(request: FileRequest, notification: Notification) -> EmailMultiAlter
 
 
 def page_address(request: FileRequest) -> str:
-    """The absolute address of the request's page, from EXPORTS["BASE_URL"], never from a Host header."""
-    return urljoin(config.BASE_URL, reverse("exports:page", args=[request.pk]))
+    """The absolute address of the request's page, from EXPORTS["BASE_URL"], never from a Host header.
+
+    A host that does not include our urls has no such page; its mails lead to BASE_URL.
+    """
+    try:
+        return urljoin(config.BASE_URL, reverse("exports:page", args=[request.pk]))
+    except NoReverseMatch:
+        return config.BASE_URL
 
 
 def _address(request: FileRequest) -> str:

@@ -49,7 +49,7 @@ def serialize(request: FileRequest) -> State:
         "status": str(request.status),
         "phase": request.phase,
         "file_type": request.file_type,
-        "title": request.description or capfirst(request.file_type.replace("_", " ")),
+        "title": title_of(request),
         "format": request.format,
         "requested_at": _iso(request.requested_at),
         "finished_at": _iso(request.finished_at),
@@ -72,6 +72,11 @@ def personalize(state: Mapping[str, Any], request: FileRequest, user: AnyUser) -
         "ticket_expires_at": _iso(datetime.fromtimestamp(expires, UTC)),
     }
     return {**state, "urls": {**state["urls"], **link}}
+
+
+def title_of(request: FileRequest) -> str:
+    """What people call this export: its description, or else its file type in words."""
+    return request.description or capfirst(request.file_type.replace("_", " "))
 
 
 def error_of(request: FileRequest) -> dict[str, str] | None:

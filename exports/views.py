@@ -92,13 +92,7 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The page of one request. It works without JavaScript, by reloading itself while the request is under way."""
     file_request = _find(request, pk)
-    is_own = file_request.requester_id == request.user.pk
-    context = {
-        "export": _state(request, file_request),
-        "is_live": file_request.is_active,
-        # The socket of all requests of a reader does not tell of somebody else's.
-        "export_socket": "" if is_own else f"/ws/exports/{pk}/",
-    }
+    context = {"export": _state(request, file_request), "is_live": file_request.is_active}
     return render(request, "exports/page.html", context)
 
 

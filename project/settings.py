@@ -162,6 +162,7 @@ EXPORTS = {
     "BASE_URL": env.str("BASE_URL", default="http://127.0.0.1:8000"),
     "REDIS_URL": REDIS_URL,
     "QUEUE_PREFIX": QUEUE_PREFIX,
+    "UPLOAD_TO": "generated",
     "QUEUE_KEYS": env.list("QUEUE_KEYS", default=[]) or None,
     "TICKET_KEYS": env.list("TICKET_KEYS", default=[]) or None,
     "WORK_DIR": env.str("WORK_DIR", default=str(VAR_DIR / "work")),

@@ -19,7 +19,7 @@ from exports.serializers import personalize, serialize
 from exports.signing import Ticket
 from tests.office import people, rows
 from tests.office.exports import open_office
-from tests.test_views import HTML, JSON, signed_in, ticket_for
+from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 
 SIGN_IN = 302
 EVERYBODY = tuple(people.PEOPLE)

@@ -22,7 +22,7 @@ from exports import delivery, storage
 from exports.models import FileRequest
 from tests.office import people, rows
 from tests.office.exports import open_office
-from tests.test_views import signed_in, ticket_for
+from tests.office.browsers import signed_in, ticket_for
 
 CONTENT = bytes(range(256)) * 4
 KEY = "generated/7/report 7.csv"

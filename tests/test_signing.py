@@ -9,6 +9,7 @@ from django.conf import LazySettings
 from django.core import signing as django_signing
 
 from exports.signing import SALT, BadTicket, Ticket
+from tests.office.browsers import mutated
 
 MUTATIONS = 2000
 ALPHABET = string.ascii_letters + string.digits + "-_:.=%é\0 "
@@ -31,28 +32,11 @@ def test_a_ticket_fits_into_one_part_of_a_path(ticket: Ticket):
     assert set(ticket.sign()) <= set(string.ascii_letters + string.digits + "-_:")
 
 
-def mutated(text: str, chance: random.Random) -> str:
-    """The text with one to three of its characters replaced, removed, doubled, swapped or cut off."""
-    for _ in range(chance.randint(1, 3)):
-        at = chance.randrange(max(1, len(text)))
-        text = chance.choice(
-            [
-                text[:at] + chance.choice(ALPHABET) + text[at + 1 :],
-                text[:at] + text[at + 1 :],
-                text[:at] + text[at : at + 1] * 2 + text[at + 1 :],
-                text[:at] + text[at + 1 : at + 2] + text[at : at + 1] + text[at + 2 :],
-                text[: at + 1],
-                text[:at] + text[at:].swapcase(),
-            ]
-        )
-    return text
-
-
 def test_no_altered_ticket_is_accepted(ticket: Ticket):
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     chance, good = random.Random(seed), ticket.sign()
-    altered = {mutated(good, chance) for _ in range(MUTATIONS)} - {good}
+    altered = {mutated(good, chance, ALPHABET) for _ in range(MUTATIONS)} - {good}
     assert len(altered) > MUTATIONS / 2
     for text in altered:
         with pytest.raises(BadTicket):

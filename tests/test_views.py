@@ -1,31 +1,22 @@
-"""The HTTP doors as their callers see them: asking, polling, changing, downloading."""
+"""The HTTP doors as their callers see them: polling, asking, changing, the history."""
 
 import json
-import random
-import time
 from collections.abc import Iterator
-from urllib.parse import quote
-from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import reverse
 
-from exports import storage
-from exports.models import Download, FileRequest, Status, moves
+from exports.models import FileRequest, Status, moves
 from exports.patterns import registry
 from exports.serializers import serialize
-from exports.signing import Ticket
 from tests.office import people, rows
+from tests.office.browsers import HTML, JSON, door, signed_in, status_of, ticket_for
 from tests.office.exports import open_office
-from tests.test_signing import mutated
 
 pytestmark = pytest.mark.django_db
 
-JSON = {"accept": "application/json"}
-HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 FORM = "/exports/new/report/"
 ASKED = {"month": "4", "format": "csv"}
 
@@ -45,30 +36,6 @@ def owner() -> User:
 def client(owner: User) -> Client:
     """A browser in which the owner is signed in."""
     return signed_in(owner)
-
-
-def signed_in(someone: User, **options: object) -> Client:
-    client = Client(**options)
-    client.force_login(someone)
-    return client
-
-
-def door(name: str, request: FileRequest) -> str:
-    return reverse(f"exports:{name}", args=[request.pk])
-
-
-def ticket_for(request: FileRequest, user: User, *, seconds: float = 30, epoch: int | None = None) -> str:
-    """The address of the file with a ticket that is good for so many seconds."""
-    expires = int(time.time() + seconds)
-    ticket = Ticket(request.pk, request.epoch if epoch is None else epoch, str(user.pk), expires)
-    return reverse("exports:file", args=[ticket.sign()])
-
-
-def status_of(client: Client, address: str, **options: object) -> int:
-    """The status of a GET, its body read to the end, which closes the file."""
-    response = client.get(address, **options)
-    response.getvalue()
-    return response.status_code
 
 
 # Polling
@@ -408,155 +375,6 @@ def test_after_a_revocation_the_download_leads_to_a_new_link(client: Client, own
     request = rows.ready(owner)
     client.post(door("revoke", request))
     assert client.get(door("download", request), follow=True).getvalue() == rows.CONTENT
-
-
-# Seen
-
-
-@pytest.mark.parametrize("status", ["ready", "failed"])
-def test_the_page_of_the_owner_says_that_it_has_shown_the_end(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.post(door("seen", request), headers=JSON)
-    assert (response.status_code, response.json()["id"]) == (200, str(request.pk))
-    assert rows.fresh(request).seen_at is not None
-
-
-def test_what_has_not_ended_cannot_be_seen_to_have_ended(client: Client, owner: User):
-    request = rows.running(owner)
-    assert client.post(door("seen", request), headers=JSON).status_code == 200
-    assert rows.fresh(request).seen_at is None
-
-
-def test_staff_who_look_do_not_count_as_the_owner(owner: User):
-    request = rows.ready(owner)
-    client = signed_in(people.staff("staff", people.VIEW, people.CHANGE, people.ANY))
-    assert client.post(door("seen", request), headers=JSON).status_code == 200
-    assert client.get(door("download", request), follow=True).getvalue() == rows.CONTENT
-    assert rows.fresh(request).seen_at is None
-
-
-def test_reading_a_page_or_a_state_does_not_count_as_having_seen_it(client: Client, owner: User):
-    request = rows.ready(owner)
-    for address in (door("page", request), door("detail", request), "/exports/", door("download", request)):
-        client.get(address)
-    client.head(ticket_for(request, owner))
-    assert rows.fresh(request).seen_at is None
-
-
-def test_a_download_counts_as_having_seen_it(client: Client, owner: User):
-    request = rows.ready(owner)
-    status_of(client, ticket_for(request, owner))
-    assert rows.fresh(request).seen_at is not None
-
-
-# Downloading
-
-
-def test_the_download_leads_over_a_fresh_ticket_to_the_file(client: Client, owner: User):
-    request = rows.ready(owner)
-    response = client.get(door("download", request))
-    assert response.status_code == 302
-    assert response["Location"].startswith("/exports/file/")
-    assert response["Referrer-Policy"] == "no-referrer"
-    assert client.get(response["Location"]).getvalue() == rows.CONTENT
-
-
-@pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled", "expired"])
-def test_a_download_of_what_is_not_ready_leads_to_its_page(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.get(door("download", request))
-    assert (response.status_code, response["Location"]) == (302, door("page", request))
-
-
-def test_the_ticket_of_a_state_downloads_at_once_for_its_reader(client: Client, owner: User):
-    state = client.get(door("detail", rows.ready(owner))).json()
-    assert client.get(state["urls"]["ticket"]).getvalue() == rows.CONTENT
-
-
-def test_staff_get_a_ticket_of_their_own(owner: User):
-    request, downloader = rows.ready(owner), people.staff("downloader", people.VIEW, people.ANY)
-    state = signed_in(downloader).get(door("detail", request)).json()
-    assert status_of(signed_in(downloader), state["urls"]["ticket"]) == 200
-    assert status_of(signed_in(owner), state["urls"]["ticket"]) == 404
-
-
-def test_whoever_may_only_look_gets_no_ticket(owner: User):
-    state = signed_in(people.staff("viewer", people.VIEW)).get(door("detail", rows.ready(owner))).json()
-    assert state["urls"]["ticket"] is None
-
-
-def test_a_ticket_is_good_for_its_user_its_minute_and_its_epoch_alone(client: Client, owner: User):
-    request, other = rows.ready(owner), people.user("other")
-    assert status_of(client, ticket_for(request, owner)) == 200
-    assert status_of(client, ticket_for(request, other)) == 404
-    assert status_of(signed_in(other), ticket_for(request, owner)) == 404
-    assert status_of(signed_in(other), ticket_for(request, other)) == 404
-    assert status_of(client, ticket_for(request, owner, seconds=-1)) == 404
-    assert status_of(client, ticket_for(request, owner, seconds=3600)) == 404
-    assert status_of(client, ticket_for(request, owner, epoch=request.epoch + 1)) == 404
-    assert status_of(client, ticket_for(request, owner, epoch=request.epoch - 1)) == 404
-
-
-@pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled", "expired"])
-def test_a_ticket_for_what_is_not_ready_opens_nothing(client: Client, owner: User, status: str):
-    assert status_of(client, ticket_for(rows.IN_STATUS[status](owner), owner)) == 404
-
-
-def test_a_ticket_for_what_is_not_there_opens_nothing(client: Client, owner: User):
-    assert client.get(ticket_for(FileRequest(pk=uuid4()), owner)).status_code == 404
-
-
-def test_a_ticket_of_somebody_who_lost_the_permission_opens_nothing(client: Client, owner: User):
-    request = rows.ready(owner)
-    people.refuse(owner)
-    assert status_of(client, ticket_for(request, owner)) == 404
-    assert client.get(door("download", request)).status_code == 404
-
-
-def test_no_altered_ticket_opens_the_file(client: Client, owner: User):
-    good = ticket_for(rows.ready(owner), owner).removeprefix("/exports/file/").removesuffix("/")
-    seed = random.SystemRandom().randrange(2**32)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
-    for text in {mutated(good, chance) for _ in range(200)} - {good}:
-        assert client.get(f"/exports/file/{quote(text, safe='')}/").status_code == 404
-    assert not Download.objects.exists()
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["%00", "%FF%FE", "..%2F..%2Fetc", "%E2%80%AE", "a:b:c", ":::", "%0D%0ASet-Cookie:x", "x" * 20_000, "%25", "{}"],
-)
-def test_no_garbage_in_place_of_a_ticket_is_more_than_not_found(client: Client, text: str):
-    assert client.get(f"/exports/file/{text}/").status_code == 404
-
-
-def test_a_file_that_has_vanished_is_not_found(client: Client, owner: User):
-    request = rows.ready(owner)
-    storage.forget(request.filehandle.name)
-    for method in (client.get, client.head):
-        assert method(ticket_for(request, owner)).status_code == 404
-    assert not Download.objects.exists()
-    assert rows.fresh(request).seen_at is None
-
-
-def test_a_download_leaves_a_trail(client: Client, owner: User):
-    request = rows.ready(owner)
-    client.get(ticket_for(request, owner), REMOTE_ADDR="203.0.113.77").getvalue()
-    client.get(ticket_for(request, owner), headers={"range": "bytes=100-199"}, REMOTE_ADDR="2001:db8:1:2::3").getvalue()
-    whole, part = Download.objects.order_by("at")
-    assert (whole.request, whole.user, whole.file_type) == (request, owner, "report")
-    assert (whole.address, whole.first_byte, whole.byte_count) == ("203.0.113.0", 0, request.size)
-    assert (part.address, part.first_byte, part.byte_count) == ("2001:db8:1::", 100, 100)
-
-
-def test_what_hands_over_no_bytes_leaves_no_trail(client: Client, owner: User):
-    request = rows.ready(owner)
-    address = ticket_for(request, owner)
-    client.head(address)
-    client.get(address, headers={"if-none-match": f'"{request.sha256}"'})
-    client.get(address, headers={"range": f"bytes={request.size}-"})
-    assert not Download.objects.exists()
 
 
 # The history

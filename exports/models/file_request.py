@@ -1,7 +1,8 @@
 """FileRequest: the row that is the job."""
 
+import time
 import uuid
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import partial
@@ -64,12 +65,44 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         )
         return self.annotate(busy=Coalesce(Subquery(running), 0)).order_by("busy", "requested_at", "pk")
 
-    def next_due(self, lane: str, file_types: Collection[str]) -> "FileRequest | None":
-        return self.due(Now()).filter(lane=lane, file_type__in=file_types).in_turn().first()
+    def next_due(self, lane: str | None, file_types: Collection[str]) -> "FileRequest | None":
+        """The request whose turn it is in this lane, or in any of them."""
+        waiting = self.due(Now()).filter(file_type__in=file_types)
+        return (waiting if lane is None else waiting.filter(lane=lane)).in_turn().first()
 
     def to_handle(self) -> Self:
         """Unfinished requests, oldest first."""
         return self.filter(finished_at=None).order_by("requested_at", "pk")
+
+    def remove_expired(
+        self,
+        treshold: datetime | None = None,
+        timeout: float | None = None,
+        sleep: float | None = None,
+        max_items: int | None = None,
+        *,
+        threshold: datetime | None = None,
+        on_deleted: Callable[[int, int], None] | None = None,
+    ) -> tuple[str, int, int]:
+        """Delete the requests that expired before `threshold` (now), earliest first, one by one through `delete()`.
+
+        Sleeps `sleep` seconds before each but the first, calls `on_deleted(done, total)` after each. Stops after `max_items`, or after the row at which the epoch
+        second `timeout` has passed. Returns ("processed" | "max_items" | "timeout", deleted, how many there were).
+        """
+        expired = self.filter(expires_at__lte=treshold or threshold or timezone.now()).order_by("expires_at", "pk")
+        keys = list(expired.values_list("pk", flat=True))
+        for deleted, key in enumerate(keys, start=1):
+            if sleep and deleted > 1:
+                time.sleep(sleep)
+            for request in self.filter(pk=key):
+                request.delete()
+            if on_deleted is not None:
+                on_deleted(deleted, len(keys))
+            if deleted == max_items:
+                return "max_items", deleted, len(keys)
+            if timeout and time.time() > timeout:
+                return "timeout", deleted, len(keys)
+        return "processed", len(keys), len(keys)
 
     def abandoned(self, now: datetime | Combinable) -> Self:
         """Running rows whose worker has not been heard of for a whole lease."""

@@ -17,7 +17,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Least, Now
 
 from exports import storage
 from exports.conf import config
@@ -207,7 +207,9 @@ def expire(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Move 10: the links die now, the bytes after the leeway."""
     now = _clock(now)
     seen = FileRequest.objects.filter(pk=request.pk, status=Status.READY, epoch=request.epoch)
-    return _move(seen, status=Status.EXPIRED, epoch=F("epoch") + 1, expires_at=now)
+    # What had run out already keeps the moment when it did: the leeway counts from there.
+    expired_at = Least(Coalesce(F("expires_at"), now), now)
+    return _move(seen, status=Status.EXPIRED, epoch=F("epoch") + 1, expires_at=expired_at)
 
 
 def revoke_links(request: FileRequest) -> bool:

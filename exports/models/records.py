@@ -20,7 +20,10 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         readable = mine.filter(
             Q(status=Status.READY) | Q(status=Status.EXPIRED, expires_at__gte=leeway_ends), filehandle=OuterRef("key")
         )
-        in_the_making = mine.filter(status=Status.RUNNING, epoch=OuterRef("epoch"))
+        running = Q(status=Status.RUNNING, epoch=OuterRef("epoch"))
+        # What is attached by hand is stored under the next epoch, while the request waits or has a file already.
+        by_hand = Q(status__in=(Status.QUEUED, Status.READY), epoch__lt=OuterRef("epoch"))
+        in_the_making = mine.filter(running | by_hand)
         kept = Q(Exists(readable), state=Artifact.State.PUBLISHED) | Q(
             Exists(in_the_making), state=Artifact.State.STAGED
         )

@@ -273,6 +273,12 @@ class Handled:
         self.handler.handle(run.request)
         return run.produced
 
+    def send_mail(self, request: FileRequest) -> None:
+        """What a pattern's author wrote, with a fresh token. A handler that is no pattern has no mail."""
+        if hasattr(self.handler, "send_notification"):
+            pattern = self.handler.restore(request)
+            pattern.send_notification(request, pattern.create_token(request))
+
 
 def _fields(file_request: FileRequest) -> dict[str, Any]:
     """The request's fields by name, for %(name)s."""

@@ -1,7 +1,8 @@
 """Who handles which file type, and the way from a waiting row to a run."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -91,6 +92,12 @@ def is_still_granted(request: FileRequest) -> bool:
         return exporter_of(request).refusal(request) is None
     except UnknownFileType:
         return False
+
+
+def own_mail(request: FileRequest) -> Callable[[], object] | None:
+    """What sends the mail that the author of this export wrote, or None where ours is sent."""
+    exporter = exporter_of(request)
+    return partial(exporter.send_mail, request) if isinstance(exporter, Handled) else None
 
 
 def _refused(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:

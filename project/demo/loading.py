@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from django.db import connection, models, transaction
@@ -13,8 +13,7 @@ from project.demo.models import Airline, Airport, Flight, Plane, Weather
 from project.demo.source import lines
 
 FLIGHTS = 336_776
-# Rows in one INSERT: 21 columns of them stay under the 32,766 parameters that SQLite takes.
-BATCH = 1000
+BATCH = 5000
 
 Reader = Callable[[str], object]
 Report = Callable[[int], None]
@@ -66,12 +65,17 @@ def load(archive: Path, *, expected: int = FLIGHTS, report: Report | None = None
 
 
 def insert(model: type[models.Model], names: Iterable[str], batch: list[list[object]]) -> None:
-    # Not bulk_create: for values that have the database's types already, this takes a fifth of its time.
+    # Not bulk_create: for values that have the database's types already, these take a fifth of its time, or less.
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(model._meta.get_field(name).column) for name in names)
-    places = ", ".join(["(" + ", ".join(["%s"] * len(batch[0])) + ")"] * len(batch))
+    columns = [quote(model._meta.get_field(name).column) for name in names]
+    into = f"{quote(model._meta.db_table)} ({', '.join(columns)})"
     with connection.cursor() as cursor:
-        cursor.execute(f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES {places}", list(chain(*batch)))
+        if connection.vendor == "postgresql":
+            with cursor.copy(f"COPY {into} FROM STDIN") as copy:
+                for values in batch:
+                    copy.write_row(values)
+        else:
+            cursor.executemany(f"INSERT INTO {into} VALUES ({', '.join(['%s'] * len(columns))})", batch)
 
 
 def text(value: str) -> str:

@@ -39,10 +39,10 @@ def database() -> dict[str, Any]:
     return given | {"NAME": str(given["NAME"])}
 
 
-def run(code: str, folder: Path, **changes: Any) -> str:
-    """Run a script in a process with Django set up. Returns what it printed. Raises when it ends with an error."""
+def run(code: str, folder: Path, *, before: str = "", **changes: Any) -> str:
+    """Run a script in a process of its own, `before` before Django is set up. Returns all that it printed."""
     done = subprocess.run(
-        [sys.executable, "-c", START + code],
+        [sys.executable, "-c", f"{before}\n{START}{code}"],
         cwd=ROOT, env=environment(folder, **changes), capture_output=True, text=True, timeout=SCRIPT_SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

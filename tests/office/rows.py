@@ -9,6 +9,7 @@ from django.core.files.base import ContentFile
 from exports import storage
 from exports.models import FileRequest, Status, moves
 from exports.models.moves import Made
+from exports.progress import WRITING, Snapshot
 
 CONTENT = b"Name\r\n" + b"".join(b"row %06d\r\n" % number for number in range(2000))
 CSV = "text/csv; charset=utf-8"
@@ -42,6 +43,10 @@ def publish(claim: moves.Claim, content: bytes = CONTENT, *, filename: str = "re
     receipt = {"rows_asked": 2000, "rows": 2000, "alterations": {"control_characters": 2}, "sha256": digest}
     receipt |= {"language": "en", "time_zone": "UTC"}
     return moves.publish(claim, Made(len(content), digest, filename, CSV, 2000, receipt))
+
+
+def progress(rows_done: int, rows_total: int | None = 2000) -> Snapshot:
+    return Snapshot(WRITING, rows_done, rows_total, 0, None)
 
 
 def failed(owner: User | None, code: str = "storage_full", **columns: Any) -> FileRequest:

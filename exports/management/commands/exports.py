@@ -1,18 +1,21 @@
-"""manage.py exports work|housekeep: the processes beside the web."""
+"""manage.py exports: work and housekeep beside the web; process and clean for cron in place of them."""
 
+import itertools
 import signal
 import threading
+import time
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from exports import housekeeping
+from exports import housekeeping, runner
 from exports.conf import config
+from exports.models import FileRequest
 
 
 class Command(BaseCommand):
-    help = "The processes of exports: workers and the housekeeper."
+    help = "The processes of exports: workers and the housekeeper; or process and clean, for cron."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -20,6 +23,17 @@ class Command(BaseCommand):
         work.add_argument("lane", help=f"One of: {', '.join(config.LANES)}.")
         housekeep = verbs.add_parser("housekeep", help="Rescue, ring again, expire, collect, mail; for ever.")
         housekeep.add_argument("--once", action="store_true", help="One round, for cron.")
+
+        self._add_batch(verbs, "process", "Make the files that wait and send the mails, for cron.")
+        self._add_batch(verbs, "clean", "Expire and remove files and old requests, for cron.")
+
+    def _add_batch(self, verbs: Any, name: str, summary: str) -> None:
+        batch = verbs.add_parser(name, help=summary)
+        batch.add_argument("--sleep", type=float, help="Seconds to sleep between items.")
+        batch.add_argument("--timeout", type=int, help="About how many seconds to go on at the most.")
+        batch.add_argument("--items", type=int, help="How many items at the most.")
+        leeway = "Seconds for which the bytes of an expired file stay, for downloads under way (3600)."
+        batch.add_argument("--leeway", type=int, default=3600, help=leeway)
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         getattr(self, verb)(**options)
@@ -43,6 +57,60 @@ class Command(BaseCommand):
         self._say("housekeeper: ready")
         housekeeping.keep_house(stop)
 
+    def process(self, *, sleep: float | None, timeout: int | None, items: int | None, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda *_: runner.stopping.set())
+        waiting = FileRequest.objects.to_handle().count()
+        bar = Bar(self.stdout)
+        numbers = itertools.count(1)
+        bar.show(0, waiting)
+
+        def tell(request: FileRequest) -> None:
+            bar.clear()
+            reason = f" ({request.error_code})" if request.error_code else ""
+            self._say(f"{request.file_type} {request.pk}: {request.status}{reason}")
+            bar.show(next(numbers), waiting)
+
+        handled = housekeeping.process(_budget(sleep, timeout, items), on_handled=tell)
+        bar.clear()
+        for file_type, count in housekeeping.unregistered().items():
+            self.stderr.write(f"No exporter is registered for {file_type!r}: {count} waiting.")
+        self._say(f"Handled {handled} requests.")
+
+    def clean(
+        self, *, leeway: int, sleep: float | None, timeout: int | None, items: int | None, **options: Any
+    ) -> None:
+        bar = Bar(self.stdout)
+        budget = _budget(sleep, timeout, items)
+        status, deleted, total = housekeeping.clean(budget, leeway=leeway, on_deleted=bar.show)
+        bar.clear()
+        ended = {"processed": "all of them", "max_items": "stopped at --items", "timeout": "stopped at --timeout"}
+        self._say(f"Removed {deleted} of {total} expired requests: {ended[status]}.")
+
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _budget(sleep: float | None, timeout: int | None, items: int | None) -> housekeeping.Budget:
+    return housekeeping.Budget(sleep=sleep, until=time.time() + timeout if timeout else None, items=items)
+
+
+class Bar:
+    """A progress bar on a terminal, nothing anywhere else."""
+
+    WIDTH = 30
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def show(self, done: int, total: int) -> None:
+        full = self.WIDTH * min(done, total) // max(total, 1)
+        self._write(f"\r[{'#' * full}{'.' * (self.WIDTH - full)}] {done} of {total}")
+
+    def clear(self) -> None:
+        self._write("\r\033[K")
+
+    def _write(self, text: str) -> None:
+        if self._stream.isatty():
+            self._stream.write(text, ending="")
+            self._stream.flush()

@@ -1,0 +1,64 @@
+"""Browsers and scripts that knock at the HTTP doors."""
+
+import random
+import time
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from exports.models import FileRequest
+from exports.signing import Ticket
+
+JSON = {"accept": "application/json"}
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+def signed_in(someone: User, **options: Any) -> Client:
+    client = Client(**options)
+    client.force_login(someone)
+    return client
+
+
+def second_window(client: Client) -> Client:
+    """The same session once more: it keeps its cookie when the first window signs out."""
+    copy = Client()
+    copy.cookies[settings.SESSION_COOKIE_NAME] = client.cookies[settings.SESSION_COOKIE_NAME].value
+    return copy
+
+
+def door(name: str, request: FileRequest) -> str:
+    return reverse(f"exports:{name}", args=[request.pk])
+
+
+def ticket_for(request: FileRequest, user: User, *, seconds: float = 30, epoch: int | None = None) -> str:
+    """The address of the file with a ticket that is good for so many seconds."""
+    expires = int(time.time() + seconds)
+    ticket = Ticket(request.pk, request.epoch if epoch is None else epoch, str(user.pk), expires)
+    return reverse("exports:file", args=[ticket.sign()])
+
+
+def status_of(client: Client, address: str, **options: Any) -> int:
+    """The status of a GET, its body read to the end, which closes the file."""
+    response = client.get(address, **options)
+    response.getvalue()
+    return response.status_code
+
+
+def mutated(text: str, chance: random.Random, alphabet: str) -> str:
+    """The text with one to three of its characters replaced, removed, doubled, swapped or cut off."""
+    for _ in range(chance.randint(1, 3)):
+        at = chance.randrange(max(1, len(text)))
+        text = chance.choice(
+            [
+                text[:at] + chance.choice(alphabet) + text[at + 1 :],
+                text[:at] + text[at + 1 :],
+                text[:at] + text[at : at + 1] * 2 + text[at + 1 :],
+                text[:at] + text[at + 1 : at + 2] + text[at : at + 1] + text[at + 2 :],
+                text[: at + 1],
+                text[:at] + text[at:].swapcase(),
+            ]
+        )
+    return text

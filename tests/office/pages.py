@@ -1,0 +1,83 @@
+"""Pages of the site with an open socket, in this process, and moves that they are told of."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from asgiref.sync import sync_to_async
+from channels.testing import WebsocketCommunicator
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from django.test import Client
+
+from exports import events
+from exports.models import FileRequest
+from exports.routing import websocket_application
+from tests.office import rows
+from tests.office.browsers import signed_in
+
+ALL = "/ws/exports/"
+IN_TIME = 5
+QUIET = 0.3
+
+
+class Page(WebsocketCommunicator):
+    """A page of the site with its socket."""
+
+    async def next(self) -> dict[str, Any]:
+        return await self.receive_json_from(timeout=IN_TIME)
+
+    async def next_state(self) -> dict[str, Any]:
+        message = await self.next()
+        assert message["type"] == "export.changed"
+        return message["export"]
+
+    async def states_until(self, is_last: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+        states = [await self.next_state()]
+        while not is_last(states[-1]):
+            states.append(await self.next_state())
+        return states
+
+    async def close_code(self) -> int:
+        """The code of the close that comes next."""
+        message = await self.receive_output(IN_TIME)
+        assert message["type"] == "websocket.close", message
+        return message["code"]
+
+
+def one(request: FileRequest) -> str:
+    """The address that tells of one request."""
+    return f"{ALL}{request.pk}/"
+
+
+def page_of(client: Client, path: str) -> Page:
+    cookie = f"{django_settings.SESSION_COOKIE_NAME}={client.cookies[django_settings.SESSION_COOKIE_NAME].value}"
+    headers = {"host": "testserver", "origin": "http://testserver", "cookie": cookie}
+    return Page(websocket_application, path, headers=[(n.encode(), v.encode()) for n, v in headers.items()])
+
+
+@asynccontextmanager
+async def opened(user: User | Client, path: str = ALL) -> AsyncIterator[Page]:
+    """A page of this user, or of this browser, whose socket is open."""
+    client = user if isinstance(user, Client) else await sync_to_async(signed_in)(user)
+    page = page_of(client, path)
+    is_open, _ = await page.connect(timeout=IN_TIME)
+    assert is_open
+    try:
+        yield page
+    finally:
+        await page.disconnect(timeout=IN_TIME)
+
+
+@sync_to_async
+def made(make: Callable[..., Any], *arguments: Any, **columns: Any) -> Any:
+    return make(*arguments, **columns)
+
+
+@sync_to_async
+def moved(move: Callable[..., bool], *arguments: Any, request: FileRequest, **more: Any) -> FileRequest:
+    """Make a move that must win, tell the pages, and return the row as it is now."""
+    assert move(*arguments, **more)
+    fresh = rows.fresh(request)
+    events.publish(fresh)
+    return fresh
