@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "TICKET_KEYS": None,
     "TICKET_MAX_AGE": 60,
     "ACCEL_REDIRECT": None,
+    "THRESHOLD": 1000,
     # Tokens and criteria of dj-bgfiles' patterns
     "SIGNER": None,
     "KEY": None,
@@ -64,7 +65,7 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-# The names of dj-bgfiles, which count where EXPORTS says nothing.
+# The names that dj-bgfiles and its like use, which count where EXPORTS says nothing.
 ORIGINALS = {
     "SIGNER": "BGFILES_DEFAULT_SIGNER",
     "KEY": "BGFILES_DEFAULT_KEY",
@@ -72,6 +73,7 @@ ORIGINALS = {
     "SERIALIZER": "BGFILES_DEFAULT_SERIALIZER",
     "MAX_AGE": "BGFILES_DEFAULT_MAX_AGE",
     "STORAGE": "BG_FILES_STORAGE",
+    "THRESHOLD": "ASYNC_EXPORT_THRESHOLD",
     "UPLOAD_TO": "BG_FILES_UPLOAD_TO",
     "CRITERIA_ENCODING": "BG_FILES_CRITERIA_ENCODING",
 }

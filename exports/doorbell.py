@@ -23,7 +23,8 @@ log = logging.getLogger("exports.doorbell")
 TASK_MODULE = "exports.tasks"
 TASK_NAME = "look"
 CONNECT_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
+RING_SECONDS = 1.0
+WAIT_SECONDS = 2.0  # longer than the second for which huey lets the server hold an empty answer back
 
 
 class BadMessage(ValueError):
@@ -50,7 +51,7 @@ class SignedJSONSerializer:
 def ring(lane: str) -> bool:
     """Ask a worker of this lane to look. A queue that is down is logged: housekeeping rings again."""
     try:
-        huey, bell = _sender(lane, config.REDIS_URL)
+        huey, bell = _sender(lane, config.REDIS_URL, config.QUEUE_PREFIX)
         huey.enqueue(bell())
     except Exception as error:
         log.warning("bell of lane %s not rung: %s", lane, type(error).__name__)
@@ -58,7 +59,7 @@ def ring(lane: str) -> bool:
     return True
 
 
-def queue(lane: str) -> "RedisHuey":
+def queue(lane: str, *, answer_seconds: float = WAIT_SECONDS) -> "RedisHuey":
     """A huey of our own for one lane, with no task registered. The host's own HUEY is left alone."""
     from huey import RedisHuey
     from redis import ConnectionPool
@@ -68,7 +69,7 @@ def queue(lane: str) -> "RedisHuey":
     pool = ConnectionPool.from_url(
         config.REDIS_URL,
         socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=ANSWER_SECONDS,
+        socket_timeout=answer_seconds,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
     )
@@ -79,10 +80,11 @@ def queue(lane: str) -> "RedisHuey":
 
 
 @cache
-def _sender(lane: str, url: str) -> tuple["RedisHuey", Any]:
+def _sender(lane: str, url: str, prefix: str) -> tuple["RedisHuey", Any]:
+    """Made once for each queue. A door waits for it, so it is given less time than a worker is."""
     from huey.api import Task
 
-    huey = queue(lane)
+    huey = queue(lane, answer_seconds=RING_SECONDS)
     bell = type(TASK_NAME, (Task,), {"__module__": TASK_MODULE})
     huey._registry.register(bell)
     return huey, bell

@@ -1,7 +1,7 @@
 """What can go wrong, by name. No Django here: the writers use these too.
 
 ExportError                 ends a request: `code` is stored on the row, its sentence for people is in serializers
-├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType
+├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
 ├── FormulaRejected, TooManyColumns, LostCells
 ├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull
 └── Retryable               worth another attempt
@@ -104,6 +104,21 @@ class StorageFailed(Retryable):
 
 class TooLate(Exception):
     """The request has moved on; what was asked does not apply any more."""
+
+
+class UnstorableQuerySet(ExportError):
+    """This queryset cannot be stored exactly; a QuerySetExport builds it again instead."""
+
+    code = "unstorable_queryset"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This queryset cannot be stored: {reason}. Declare a QuerySetExport that builds it.")
+
+
+class InputGone(ExportError):
+    """The rows that were stored with a request have been removed since."""
+
+    code = "input_gone"
 
 
 class LeaseEnded(Exception):

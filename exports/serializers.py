@@ -29,6 +29,8 @@ SENTENCES = {
     "bad_option": _("An option of this export is not valid. Please choose again."),
     "formula_rejected": _("A cell looks like a formula, and this export refuses formulas."),
     "too_many_columns": _("This export has more columns than the format can hold. Please choose another format."),
+    "input_gone": _("The rows of this export are not there any more. Please ask for it again where you did before."),
+    "unstorable_queryset": _("What this export reads has changed. Please ask for it again where you did before."),
     "no_file": _("The export ended without a file. Please tell your administrator."),
     "took_too_long": _("The export took longer than allowed. Please narrow the filter and try again."),
     "stalled": _("The export stopped making progress. Please try again."),

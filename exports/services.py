@@ -3,11 +3,12 @@
 import hashlib
 import json
 import zoneinfo
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone, translation
@@ -17,6 +18,7 @@ from exports.exceptions import TooLate, UnknownFormat
 from exports.models import FileRequest, Status, moves
 from exports.models.file_request import AnyUser
 from exports.patterns import InvalidForm, QuerySetExport, registry
+from exports.patterns.stored import StoredQuerySet, StoredRows, keep_rows, store_rows
 
 Verb = Callable[[FileRequest], None]
 
@@ -66,10 +68,47 @@ def request_export(
     return _enqueue(request)
 
 
+def request_rows(
+    user: AnyUser,
+    rows: QuerySet[Any] | Iterable[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    format: str,
+    options: Mapping[str, Any],
+    filename: str,
+    is_small: bool,
+) -> FileRequest:
+    """Queue a queryset, stored as JSON, or rows, stored as JSON Lines, for `user`. Raises UnstorableQuerySet."""
+    is_queryset = isinstance(rows, QuerySet)
+    request = FileRequest(
+        requester=user,
+        file_type=(StoredQuerySet if is_queryset else StoredRows).file_type,
+        format=format,
+        options=dict(options),
+        description=filename,
+        filename=filename,
+        content_type=writers.get(format).content_type,
+        lane="small" if is_small else "large",
+        requester_language=translation.get_language() or "",
+        requester_timezone=timezone.get_current_timezone_name(),
+        rung_at=timezone.now(),
+    )
+    if is_queryset:
+        request.criteria = StoredQuerySet.criteria_for(rows, columns)
+        return _enqueue(request)[0]
+    store_rows(request, rows, columns)
+    with transaction.atomic():
+        request, _is_new = _enqueue(request)
+        keep_rows(request)
+    return request
+
+
 def retry(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
     if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
+    if request.file_type in (StoredQuerySet.file_type, StoredRows.file_type):
+        return _again(request)
     return request_export(
         request.requester,
         request.file_type,
@@ -78,6 +117,28 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
         options=request.options,
         time_zone=request.requester_timezone,
     )
+
+
+def _again(request: FileRequest) -> tuple[FileRequest, bool]:
+    """A new request for stored rows or a stored queryset; the input of the old one is now the input of the new one."""
+    copied = (
+        "requester",
+        "file_type",
+        "format",
+        "options",
+        "criteria",
+        "description",
+        "filename",
+        "content_type",
+        "lane",
+    )
+    locale = ("requester_language", "requester_timezone")
+    again = FileRequest(rung_at=timezone.now(), **{name: getattr(request, name) for name in copied + locale})
+    with transaction.atomic():
+        again, is_new = _enqueue(again)
+        if again.file_type == StoredRows.file_type:
+            keep_rows(again)
+    return again, is_new
 
 
 def cancel(request: FileRequest) -> None:

@@ -2,11 +2,13 @@
 
 import logging
 import signal
+from collections.abc import Callable
+from datetime import datetime
 from types import FrameType
 from typing import Any
 
 from django.db import close_old_connections
-from huey.consumer import Consumer
+from huey.consumer import Consumer, Worker
 
 from exports import doorbell, runner
 from exports.patterns import registry
@@ -16,19 +18,39 @@ log = logging.getLogger("exports.worker")
 STOP_SECONDS = 25.0
 
 
-class LaneConsumer(Consumer):
-    """huey's consumer, telling the run in progress to stop on SIGTERM and SIGINT, so that it gives its request back."""
+class LaneWorker(Worker):
+    """huey's worker, which takes no bell any more once the process was told to stop: it is for another one."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def loop(self, now: datetime | None = None) -> None:
+        if runner.stopping.is_set():
+            self.stop_flag.wait()
+        else:
+            super().loop(now)
+
+
+class LaneConsumer(Consumer):
+    """huey's consumer, telling the run in progress to stop on SIGTERM and SIGINT, so that it gives its request back.
+
+    `on_ready` is called once it listens, to bells and to signals.
+    """
+
+    worker_class = LaneWorker
+
+    def __init__(self, *args: Any, on_ready: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._signal_actions[signal.SIGINT] = self._signal_actions[signal.SIGTERM]
+        self._on_ready = on_ready
+
+    def start(self) -> None:
+        super().start()
+        self._on_ready()
 
     def _handle_signal(self, signum: int, frame: FrameType | None) -> None:
         runner.stopping.set()
         super()._handle_signal(signum, frame)
 
 
-def consumer(lane: str) -> LaneConsumer:
+def consumer(lane: str, *, on_ready: Callable[[], None] = lambda: None) -> LaneConsumer:
     """One worker thread that looks for due requests of this lane whenever the bell rings, and once at the start."""
     huey = doorbell.queue(lane)
 
@@ -36,6 +58,9 @@ def consumer(lane: str) -> LaneConsumer:
     def look() -> None:
         close_old_connections()
         registry.work_off(lane)
+        if runner.stopping.is_set():
+            # The bell is used up, but what it was rung for may still wait.
+            registry.ring(lane)
 
     huey.on_startup(name="sweep")(runner.sweep_work_dirs)
     huey.on_startup(name="look")(lambda: look.func())
@@ -47,4 +72,5 @@ def consumer(lane: str) -> LaneConsumer:
         max_delay=1.0,
         shutdown_timeout=STOP_SECONDS,
         graceful_signal="TERM",
+        on_ready=on_ready,
     )

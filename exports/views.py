@@ -121,7 +121,7 @@ def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     file_request = _find(request, pk)
     if file_request.requester_id == request.user.pk:
         services.mark_seen(file_request)
-    return _answer(request, file_request)
+    return answer(request, file_request)
 
 
 @require_POST
@@ -130,7 +130,7 @@ def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Ask again, as a new request."""
     file_request = _find(request, pk)
     if file_request.requester_id != request.user.pk:
-        return _refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
+        return refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
     return _created(request, lambda: services.retry(file_request), status=201)
 
 
@@ -153,14 +153,7 @@ def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @door
 def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     """The bytes. The ticket must be signed, of this user, of this epoch and not run out; the row must be READY."""
-    file_request = _admit(request, ticket)
-    try:
-        response = delivery.respond(request, file_request)
-    except FileNotFoundError:
-        raise Http404 from None
-    if request.method == "GET" and response.status_code in (200, 206):
-        _record(request, file_request, response)
-    return response
+    return hand_over(request, _admit(request, ticket))
 
 
 class SuspiciousToken(SuspiciousOperation):
@@ -213,6 +206,17 @@ def serve_file(
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
     if request.method == "GET" and response.status_code in (200, 206):
+        _record(request, file_request, response)
+    return response
+
+
+def hand_over(request: HttpRequest, file_request: FileRequest) -> HttpResponseBase:
+    """The file of a READY request, for somebody who may have it, recorded as a download. Raises Http404 when it is gone."""
+    try:
+        response = delivery.respond(request, file_request)
+    except FileNotFoundError:
+        raise Http404 from None
+    if request.method != "HEAD" and response.status_code in (200, 206):
         _record(request, file_request, response)
     return response
 
@@ -319,15 +323,12 @@ def _created(
     except InvalidForm as error:
         return _invalid(request, exporter, error)
     except services.NotAllowed as error:
-        return _refuse(request, 403, "not_allowed", str(error))
+        return refuse(request, 403, "not_allowed", str(error))
     except services.TooLate as error:
-        return _refuse(request, 409, "too_late", str(error))
+        return refuse(request, 409, "too_late", str(error))
     except (UnknownFormat, BadOption) as error:
-        return _refuse(request, 400, error.code, str(error))
-    response = _answer(request, file_request, status=status)
-    if wants_json(request):
-        response.headers["Location"] = reverse("exports:detail", args=[file_request.pk])
-    return response
+        return refuse(request, 400, error.code, str(error))
+    return answer(request, file_request, status=status)
 
 
 def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: InvalidForm) -> HttpResponse:
@@ -335,7 +336,7 @@ def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: Inval
         return _render_form(request, exporter, error.form, status=400)
     fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
     message = _("Please correct the marked fields.")
-    return _refuse(request, 400, "invalid_criteria", message, fields=fields)
+    return refuse(request, 400, "invalid_criteria", message, fields=fields)
 
 
 def _render_form(request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200) -> HttpResponse:
@@ -346,14 +347,17 @@ def _change(request: HttpRequest, file_request: FileRequest, verb: Callable[[Fil
     try:
         verb(file_request)
     except services.TooLate:
-        return _answer(request, file_request, status=409)
-    return _answer(request, file_request)
+        return answer(request, file_request, status=409)
+    return answer(request, file_request)
 
 
-def _answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200) -> HttpResponse:
+def answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200) -> HttpResponse:
     """The state for a program, the way to its page for a browser."""
     if wants_json(request):
-        return JsonResponse(_state(request, file_request), status=status)
+        headers = {"Retry-After": str(POLL_SECONDS)} if file_request.is_active else {}
+        if status in (201, 202):
+            headers["Location"] = reverse("exports:detail", args=[file_request.pk])
+        return JsonResponse(_state(request, file_request), status=status, headers=headers)
     response = HttpResponseRedirect(reverse("exports:page", args=[file_request.pk]))
     response.status_code = 303
     return response
@@ -383,7 +387,7 @@ def _not_found(request: HttpRequest) -> HttpResponse:
     raise Http404("There is no such export.")
 
 
-def _refuse(request: HttpRequest, status: int, code: str, message: str, **more: Any) -> HttpResponse:
+def refuse(request: HttpRequest, status: int, code: str, message: str, **more: Any) -> HttpResponse:
     if wants_json(request):
         return _error(status, code, message, **more)
     return render(request, "exports/refused.html", {"message": message}, status=status)

@@ -18,8 +18,8 @@ from exports.routing import websocket_application
 from exports.serializers import personalize, serialize
 from exports.signing import Ticket
 from tests.office import people, rows
-from tests.office.exports import open_office
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
+from tests.office.exports import open_office
 
 SIGN_IN = 302
 EVERYBODY = tuple(people.PEOPLE)

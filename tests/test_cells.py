@@ -161,6 +161,23 @@ def test_the_hours_of_a_clock_that_goes_back_are_told_apart():
     ]
 
 
+def test_values_that_repeat_are_each_rendered_as_if_alone():
+    twice_shown = [datetime(2013, 11, 3, 1, 30, tzinfo=NEW_YORK, fold=fold) for fold in (0, 1)]
+    same = datetime(2013, 1, 1, 12, tzinfo=UTC)
+    for values in (
+        twice_shown,
+        [same, same + timedelta(hours=1)],
+        [same, same.replace(tzinfo=None)],
+        [Decimal("1.0"), Decimal("1.00")],
+        [0.0, -0.0],
+        [time(1, tzinfo=UTC), time(2, tzinfo=timezone(timedelta(hours=1)))],
+        [1, True, 2, None],
+        [date(2013, 1, 1), date(2013, 1, 2)],
+    ):
+        alone = [text(value, zone=NEW_YORK)[0] for value in values]
+        assert text(*values * 200, zone=NEW_YORK) == alone * 200
+
+
 def test_an_unknown_kind_is_refused_at_the_declaration():
     with pytest.raises(ValueError, match=r"Column 'x': the kind 'number' is none of text, integer"):
         Column("x", kind="number")

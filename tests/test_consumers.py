@@ -13,7 +13,7 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from exports import events
-from exports.models import moves
+from exports.models import FileRequest, moves
 from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, signed_in

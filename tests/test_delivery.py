@@ -21,8 +21,8 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 from exports import delivery, storage
 from exports.models import FileRequest
 from tests.office import people, rows
-from tests.office.exports import open_office
 from tests.office.browsers import signed_in, ticket_for
+from tests.office.exports import open_office
 
 CONTENT = bytes(range(256)) * 4
 KEY = "generated/7/report 7.csv"

@@ -382,9 +382,10 @@ def test_what_a_running_worker_writes_is_no_garbage() -> None:
     assert garbage() == set()
 
 
+@pytest.mark.parametrize("state", ["staged", "published"])
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
-def test_what_another_attempt_has_written_is_garbage(status: str) -> None:
-    left = artifact(in_status(status), 77, "staged")
+def test_what_another_attempt_has_written_is_garbage(status: str, state: str) -> None:
+    left = artifact(in_status(status), 0, state)
 
     assert left.key in garbage()
 

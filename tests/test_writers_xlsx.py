@@ -109,7 +109,17 @@ def test_widths_and_formats_are_those_declared_or_fit_the_kind():
     widths = [round(sheet.column_dimensions[letter].width) for letter in "ABCDE"]
     assert widths == [8, 33, 20, 13, 256]
     formats = [cell.number_format for cell in sheet[2]]
-    assert formats == ["0", "0", "yyyy-mm-dd hh:mm:ss", "#,##0.00", "General"]
+    assert formats == ["General", "General", "yyyy-mm-dd hh:mm:ss", "#,##0.00", "General"]
+
+
+def test_integers_that_excel_would_show_with_an_exponent_have_a_format():
+    file = written([Column("n", kind="integer"), Column("m")], [[10**11, 1], [-(10**11), "x"]], [[1], [99_999_999_999]])
+    sheet = workbook(file).active
+    assert [[cell.number_format for cell in row] for row in sheet["A2:B4"]] == [
+        ["0", "0"],
+        ["0", "General"],
+        ["General", "General"],
+    ]
 
 
 def test_a_declared_format_is_for_its_kind_and_other_types_keep_theirs():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from numbers import Integral, Real
@@ -10,6 +10,9 @@ from typing import Final
 
 from exports.cells.columns import Alterations, Column, Conversion, Rules, convert
 from exports.cells.guard import guard
+
+# So many values tell whether those of a column repeat.
+SAMPLE: Final = 64
 
 
 def to_text(
@@ -28,7 +31,13 @@ def to_text(
 
 def strings(values: Sequence[object]) -> list[str]:
     """Plain strings of values of one type: of strings and their subclasses, lazy translations, any object."""
-    return list(values) if type(values[0]) is str else [str.__str__(str(value)) for value in values]
+    if type(values[0]) is str:
+        return list(values)
+    return [str.__str__(text) for text in map(str, values)]
+
+
+def _str(values: Sequence[object]) -> list[str]:
+    return list(map(str, values))
 
 
 def boolean_text(values: Sequence[bool]) -> list[str]:
@@ -36,7 +45,7 @@ def boolean_text(values: Sequence[bool]) -> list[str]:
 
 
 def integer_text(values: Sequence[Integral]) -> list[str]:
-    return list(map(str, values if type(values[0]) is int else map(int, values)))
+    return each_once(_str, values if type(values[0]) is int else list(map(int, values)))
 
 
 def float_text(values: Sequence[Real]) -> list[str]:
@@ -45,12 +54,16 @@ def float_text(values: Sequence[Real]) -> list[str]:
 
 def decimal_text(values: Sequence[Decimal]) -> list[str]:
     """Plain digits, never an exponent."""
-    texts = strings(values)
+    texts = _str(values)
     return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
 
 
 def datetime_text(values: Sequence[datetime], zone: tzinfo) -> list[str]:
-    return [value.isoformat() for value in local(values, zone)]
+    """ISO 8601, with the offset where there is one."""
+    if {value.tzinfo for value in values} == {UTC}:
+        return each_once(lambda moments: iso_text(local(moments, zone)), values)
+    # Moments in another zone may be equal and still differ: an hour that the clock shows twice.
+    return iso_text(local(values, zone))
 
 
 def local(values: Sequence[datetime], zone: tzinfo) -> list[datetime]:
@@ -59,6 +72,19 @@ def local(values: Sequence[datetime], zone: tzinfo) -> list[datetime]:
         return [value if value.tzinfo is None else value.astimezone(zone) for value in values]
     except OverflowError:
         return list(values) if len(values) == 1 else [moved for value in values for moved in local([value], zone)]
+
+
+def each_once(render: Callable[[Sequence], list[str]], values: Sequence) -> list[str]:
+    """The same as `render(values)`, by rendering equal values once where the first ones say that most are repeated.
+
+    For types only whose equal values have the same text, which decimals, floats and times have not.
+    """
+    sample = values[:SAMPLE]
+    if len(values) == len(sample) or len(set(sample)) > SAMPLE // 2:
+        return render(values)
+    distinct = list(set(values))
+    texts = dict(zip(distinct, render(distinct), strict=True))
+    return [texts[value] for value in values]
 
 
 def iso_text(values: Sequence[date | time]) -> list[str]:

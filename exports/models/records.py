@@ -24,8 +24,15 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
         # What is attached by hand is stored under the next epoch, while the request waits or has a file already.
         by_hand = Q(status__in=(Status.QUEUED, Status.READY), epoch__lt=OuterRef("epoch"))
         in_the_making = mine.filter(running | by_hand)
-        kept = Q(Exists(readable), state=Artifact.State.PUBLISHED) | Q(
-            Exists(in_the_making), state=Artifact.State.STAGED
+        # The rows a request was made with serve its attempts, and another request that tries it again.
+        needed = mine.filter(
+            Q(status__in=(Status.QUEUED, Status.RUNNING))
+            | Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__gte=leeway_ends)
+        )
+        kept = (
+            Q(Exists(needed), state=Artifact.State.INPUT)
+            | Q(Exists(readable), state=Artifact.State.PUBLISHED)
+            | Q(Exists(in_the_making), state=Artifact.State.STAGED)
         )
         return self.exclude(state=Artifact.State.DELETED).exclude(kept)
 
@@ -37,6 +44,7 @@ class Artifact(models.Model):
     """
 
     class State(models.TextChoices):
+        INPUT = "input", _("Input")
         STAGED = "staged", _("Staged")
         PUBLISHED = "published", _("Published")
         DELETED = "deleted", _("Deleted")

@@ -1,30 +1,30 @@
 """QuerySetExport: an export declared in a few lines, read from a queryset in column batches."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from typing import Any, BinaryIO, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
-from django.utils import timezone, translation
+from django.utils import timezone
 from django.utils.text import slugify
 
-from exports import sources, writers
-from exports.cells import Alterations, Column
+from exports import sources
+from exports.cells import Column
 from exports.conf import config
 from exports.exceptions import ExportError, InvalidStoredCriteria
 from exports.models import FileRequest
 from exports.models.file_request import AnyUser
-from exports.runner import Produced, Run
+from exports.patterns.table import Table, TableExport, table_of
 
 
 class EmptyForm(Form):
     """The filter of an export that has none."""
 
 
-class QuerySetExport:
+class QuerySetExport(TableExport):
     """Subclass it, declare what to export, override what differs, and register it:
 
         class FlightExport(QuerySetExport):
@@ -42,7 +42,6 @@ class QuerySetExport:
     """
 
     file_type: ClassVar[str]
-    title: ClassVar[Any] = ""
     form_class: ClassVar[type[Form]] = EmptyForm
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
     columns: ClassVar[Sequence[Column]] = ()
@@ -92,53 +91,11 @@ class QuerySetExport:
             raise InvalidStoredCriteria(f"Not valid any more: {', '.join(sorted(form.errors))}.")
         return form.cleaned_data
 
-    def extension(self, request: FileRequest) -> str:
-        return writers.get(request.format).extension
-
-    def produce(self, run: Run) -> Produced:
-        """Write the rows to `run.path`, a batch of columns at a time."""
-        request, alterations = run.request, Alterations()
+    @contextmanager
+    def table(self, request: FileRequest) -> Iterator[Table]:
         queryset = self.get_queryset(_owner(request), self.restore(request))
-        columns = sources.resolve(queryset, self.get_columns(_owner(request)))
-        with run.path.open("xb") as file, self._writer(run, file, columns, alterations) as writer:
-            rows_asked = _write_rows(run, writer, queryset, columns)
-            run.progress.finishing(0, None)
-        receipt = {
-            "rows_asked": rows_asked,
-            "alterations": dict(alterations),
-            "language": translation.get_language(),
-            "time_zone": timezone.get_current_timezone_name(),
-        }
-        return Produced(self.get_filename(request), writer.content_type, writer.rows, receipt)
-
-    def _writer(self, run: Run, file: BinaryIO, columns: Sequence[Column], alterations: Alterations) -> writers.Writer:
-        return writers.get(run.request.format)(
-            file,
-            columns,
-            options=run.request.options,
-            zone=timezone.get_current_timezone(),
-            title=str(self.title),
-            work_dir=run.work_dir,
-            alterations=alterations,
-            on_bytes=lambda done, expected: _finishing(run, done, expected),
-        )
-
-
-def _write_rows(run: Run, writer: writers.Writer, queryset: QuerySet[Any], columns: Sequence[Column]) -> int:
-    """Write every row of one snapshot of the database. Returns how many rows it counted beforehand."""
-    with sources.snapshot(queryset.db):
-        rows_asked = sources.count(queryset)
-        run.begin(rows_asked)
-        with closing(sources.batches(queryset, columns, size=config.BATCH_ROWS)) as batches:
-            for batch in batches:
-                writer.write(batch)
-                run.advance(writer.rows)
-    return rows_asked
-
-
-def _finishing(run: Run, done: int, expected: int | None) -> None:
-    run.check()
-    run.progress.finishing(done, expected)
+        with table_of(queryset, self.get_columns(_owner(request))) as table:
+            yield table
 
 
 def _owner(request: FileRequest) -> AnyUser:

@@ -15,10 +15,12 @@ from exports.exceptions import UnknownFileType
 from exports.models import FileRequest, Status, moves
 from exports.patterns.base import Handled
 from exports.patterns.queryset import QuerySetExport
+from exports.patterns.stored import StoredQuerySet, StoredRows
+from exports.patterns.table import TableExport
 
 log = logging.getLogger("exports.registry")
 
-handlers: dict[str, Any] = {}
+handlers: dict[str, Any] = {StoredQuerySet.file_type: StoredQuerySet, StoredRows.file_type: StoredRows}
 
 
 def register(handler_class: type, file_types: Iterable[str] | None = None) -> type:
@@ -42,12 +44,12 @@ def find(file_type: str) -> Any:
 def find_export(file_type: str) -> QuerySetExport:
     """The export that the doors offer under this type. Raises UnknownFileType for a handler that has no form."""
     handler = find(file_type)
-    if not _is_export(handler):
+    if not (_is_export(handler) and issubclass(handler, QuerySetExport)):
         raise UnknownFileType(f"{file_type!r} is made by a handler of its own; ask for it where its view is.")
     return handler()
 
 
-def exporter_of(request: FileRequest) -> QuerySetExport | Handled:
+def exporter_of(request: FileRequest) -> TableExport | Handled:
     """What makes the file of this request. Raises UnknownFileType."""
     handler = find(request.file_type)
     return handler() if _is_export(handler) else Handled(handler)
@@ -100,7 +102,7 @@ def own_mail(request: FileRequest) -> Callable[[], object] | None:
     return partial(exporter.send_mail, request) if isinstance(exporter, Handled) else None
 
 
-def _refused(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
+def _refused(request: FileRequest, exporter: TableExport | Handled) -> bool:
     """End a request whose owner may not have it any more, or whose criteria do not hold any more."""
     code, detail = _refusal(request, exporter)
     if code is None:
@@ -110,7 +112,7 @@ def _refused(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
     return True
 
 
-def _refusal(request: FileRequest, exporter: QuerySetExport | Handled) -> tuple[str | None, str]:
+def _refusal(request: FileRequest, exporter: TableExport | Handled) -> tuple[str | None, str]:
     """Why this request may not run: an error code, and a detail for staff. An exporter that breaks ends its request,
     not the queue behind it."""
     try:
@@ -123,7 +125,7 @@ def _refusal(request: FileRequest, exporter: QuerySetExport | Handled) -> tuple[
         return getattr(error, "code", "export_failed"), runner.describe(error)
 
 
-def _claimed(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
+def _claimed(request: FileRequest, exporter: TableExport | Handled) -> bool:
     if not runner.take(request, exporter, on_change=events.publish):
         return False
     if request.status == Status.QUEUED and request.not_before is None:
@@ -132,7 +134,7 @@ def _claimed(request: FileRequest, exporter: QuerySetExport | Handled) -> bool:
 
 
 def _is_export(handler: Any) -> bool:
-    return isinstance(handler, type) and issubclass(handler, QuerySetExport)
+    return isinstance(handler, type) and issubclass(handler, TableExport)
 
 
 def _publish(request: FileRequest) -> None:

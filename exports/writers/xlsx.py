@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from inspect import unwrap
 from itertools import chain, repeat
 from pathlib import Path
 from types import NoneType
@@ -42,12 +43,14 @@ KINDS_OF_TYPES: Final = {
     timedelta: "duration",
 }
 PATTERNS: Final = {
-    "integer": "0",
     "date": "yyyy-mm-dd",
     "datetime": "yyyy-mm-dd hh:mm:ss",
     "time": "hh:mm:ss",
     "duration": "[h]:mm:ss",
 }
+# Excel shows longer integers with an exponent unless they have a format; others go without, as they write faster.
+SHOWN_DIGITS: Final = 11
+LONG_INTEGER: Final = "0"
 WIDTHS: Final = {"text": 20, "date": 11, "datetime": 19, "json": 40, "uuid": 37}
 WIDTH: Final = 12
 WIDEST_HEADER: Final = 50
@@ -71,6 +74,11 @@ OTHER_PARTS_BYTES: Final = 6_000
 _MISREAD = re.compile(r"_x[0-9a-fA-F]{4}_|\A<r>")
 _PARTING = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
 _NOT_IN_NAMES = re.compile("[\\[\\]:*?/\\\\\x00-\x20\x7f\ufffe\uffff\ud800-\udfff]+")
+
+# Without the reading of "A1", which costs time at each cell.
+write_boolean, write_number, write_string = map(
+    unwrap, (Worksheet.write_boolean, Worksheet.write_number, Worksheet.write_string)
+)
 
 Put = Callable[[Worksheet, int, int, object, Format | None], int]
 PreparedColumn = tuple[Put, Format | None, Sequence[object]]
@@ -147,18 +155,20 @@ class XlsxWriter(Writer):
         if len(types) > 1:
             return self._put_by_type(column), None, cells
         type_ = types.pop() if types else str
-        return _put_of(type_, cells), self._style(column, type_), _numbered(type_, cells)
+        return _put_of(type_, cells), self._style(column, type_, cells), _numbered(type_, cells)
 
     def _put_by_type(self, column: Column) -> Put:
         def put(sheet: Worksheet, row: int, number: int, cell: object, _: Format | None) -> int:
             type_ = type(cell)
             [value] = _numbered(type_, [cell])
-            return _put_of(type_, [cell])(sheet, row, number, value, self._style(column, type_))
+            return _put_of(type_, [cell])(sheet, row, number, value, self._style(column, type_, [cell]))
 
         return put
 
-    def _style(self, column: Column, type_: type) -> Format | None:
+    def _style(self, column: Column, type_: type, cells: Sequence[object]) -> Format | None:
         pattern = _pattern(column, KINDS_OF_TYPES[type_])
+        if not pattern and type_ is int and _has_long(cells):
+            pattern = LONG_INTEGER
         if pattern not in self._formats:
             self._formats[pattern] = self._book.add_format({"num_format": pattern})
         return self._formats[pattern]
@@ -233,6 +243,11 @@ def _pattern(column: Column, kind: str) -> str:
     return PATTERNS.get(kind, "")
 
 
+def _has_long(integers: Sequence[int | None]) -> bool:
+    sizes = [integer for integer in integers if integer is not None]
+    return max(sizes) >= 10**SHOWN_DIGITS or min(sizes) <= -(10**SHOWN_DIGITS)
+
+
 def _width(column: Column, label: str) -> float:
     if column.width is not None:
         return min(column.width, MAX_WIDTH)
@@ -247,17 +262,17 @@ def _numbered(type_: type, cells: Sequence[object]) -> Sequence[object]:
 
 def _put_of(type_: type, cells: Sequence[object]) -> Put:
     if type_ is bool:
-        return Worksheet.write_boolean
+        return write_boolean
     if type_ is not str:
-        return Worksheet.write_number
+        return write_number
     joined = " ".join(filter(None, cells))
-    return _write_text if "_x" in joined or "<r>" in joined else Worksheet.write_string
+    return _write_text if "_x" in joined or "<r>" in joined else write_string
 
 
 def _write_text(sheet: Worksheet, row: int, column: int, text: str, style: Format | None) -> int:
     """Text that every reader gives back as it is, parted into runs where it would be misread."""
     if not _MISREAD.search(text):
-        return sheet.write_string(row, column, text, style)
+        return write_string(sheet, row, column, text, style)
     first, *others = _PARTING.split(text)
     runs = [first, *chain.from_iterable(zip(repeat(Format()), others, strict=False))]
     return sheet.write_rich_string(row, column, *runs, *([style] if style else []))

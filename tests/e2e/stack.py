@@ -3,6 +3,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -57,6 +59,15 @@ class Stack:
     def kill(self, name: str) -> None:
         """SIGKILL; the launcher starts the process again."""
         self.processes[name].kill()
+
+    def end(self, name: str, signum: int) -> None:
+        """Send a signal; the launcher starts the process again once it has ended."""
+        os.kill(self.processes[name].pid, signum)
+
+    def housekeep(self) -> None:
+        """One more sweep, from beginning to end, besides those of the housekeeper."""
+        command = [sys.executable, "manage.py", "exports", "housekeep", "--once"]
+        subprocess.run(command, cwd=ROOT, env=self.demo.environment, check=True, capture_output=True)
 
     def client(self, username: str | None) -> "Client":
         """Somebody's HTTP client, signed in, or nobody's."""

@@ -47,7 +47,7 @@ class Visit:
         for name, value in chosen.items():
             self.page.locator(f"export-form [name={name}]").select_option(value)
         button = self.page.get_by_role("button", name=f"Export {format.upper()}")
-        with self.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        with self.page.expect_response(lambda answer: "/exports/new/" in answer.url) as answered:
             button.click()
         assert answered.value.status == 202, answered.value.text()
         return answered.value.json()["id"]

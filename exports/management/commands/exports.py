@@ -43,9 +43,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no lane {lane!r}. Lanes: {', '.join(config.LANES)}.")
         from exports import tasks
 
-        consumer = tasks.consumer(lane)
-        self._say(f"worker {lane}: ready")
-        consumer.run()
+        tasks.consumer(lane, on_ready=lambda: self._say(f"worker {lane}: ready")).run()
 
     def housekeep(self, *, once: bool, **options: Any) -> None:
         if once:

@@ -1,0 +1,233 @@
+"""The processes of `manage.py exports`, as real processes on a real queue: they work, they are stopped, they die."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+
+from exports import doorbell, services, storage
+from exports.models import Artifact, FileRequest
+from tests.office import people, rows
+from tests.office.exports import open_office
+from tests.office.processes import Process, Worker
+from tests.servers import Valkey, wait_until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LEASE = 2.0
+A_FEW_SECONDS = 8.0
+
+
+@pytest.fixture(autouse=True)
+def office() -> Iterator[None]:
+    with open_office():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def quick(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> None:
+    """Short leases, and folders of the test's own."""
+    pace = {"LEASE": LEASE, "HEARTBEAT": 0.5, "REPORT_INTERVAL": 0.1, "RING_AGAIN": 0.5, "SWEEP": 0.5}
+    settings.EXPORTS = {**settings.EXPORTS, **pace, "WORK_DIR": str(tmp_path / "work")}
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> User:
+    return people.user("owner")
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Worker]]:
+    """Starts workers, and ends them with the test."""
+    workers: list[Worker] = []
+
+    def started(lane: str = "small", **changes: Any) -> Worker:
+        workers.append(Worker(lane, **changes))
+        workers[-1].start()
+        return workers[-1]
+
+    yield started
+    for worker in workers:
+        worker.close()
+
+
+class Long:
+    """A request for the long report, which ends when it is let go."""
+
+    def __init__(self, owner: User, folder: Path, *, name: str = "long", is_let_go: bool = False) -> None:
+        self.until, self.log = folder / f"{name}.until", folder / f"{name}.log"
+        if is_let_go:
+            self.let_go()
+        criteria = {"until": str(self.until), "log": str(self.log)}
+        self.request, _ = services.request_export(owner, "long", criteria)
+
+    def let_go(self) -> None:
+        self.until.touch()
+
+    def lines(self) -> list[str]:
+        """What its attempts have noted: begin and end with their epochs."""
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+    @property
+    def row(self) -> FileRequest:
+        return rows.fresh(self.request)
+
+    def wait_for(self, status: str) -> FileRequest:
+        wait_until(lambda: self.row.status == status, describe=lambda: f"{self.row.status}, not {status}")
+        return self.row
+
+    def wait_until_it_writes(self) -> FileRequest:
+        wait_until(lambda: self.row.rows_done > 0)
+        return self.row
+
+
+def test_a_bell_is_heard_and_the_file_is_there(owner: User, start: Callable[..., Worker]):
+    worker = start()
+    request, _ = services.request_export(owner, "report", {"month": 4}, format="csv")
+    wait_until(lambda: rows.fresh(request).status == "ready", describe=worker.words)
+    request = rows.fresh(request)
+    with storage.open_file(request.filehandle.name) as file:
+        assert file.read().decode("utf-8-sig") == "Name\r\nowner\r\n"
+    assert request.receipt["rows"] == request.receipt["rows_asked"] == 1
+    assert worker.words() == "worker small: ready\n"
+
+
+def test_what_waited_before_a_worker_came_needs_no_bell(
+    owner: User, start: Callable[..., Worker], valkey: Valkey, tmp_path: Path
+):
+    long = Long(owner, tmp_path, is_let_go=True)
+    valkey.flush()
+    start()
+    assert long.wait_for("ready").attempts == 1
+
+
+def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_it(
+    owner: User, start: Callable[..., Worker], tmp_path: Path
+):
+    first, long = start(), Long(owner, tmp_path)
+    long.wait_until_it_writes()
+    process, began = first.process, time.monotonic()
+    first.stop(signal.SIGTERM)
+    assert time.monotonic() - began < A_FEW_SECONDS
+    assert process.returncode == 0
+    assert (long.row.status, long.row.attempts, long.row.rows_done) == ("queued", 0, 0)
+    assert doorbell.queue("small").pending_count() > 0
+    long.let_go()
+    start()
+    row = long.wait_for("ready")
+    assert (row.attempts, row.crashes, row.epoch) == (1, 0, 2)
+    assert long.lines() == ["begin 1", "begin 2", "end 2"]
+    assert "Traceback" not in first.words()
+
+
+def test_a_worker_that_has_nothing_to_do_stops_at_once(start: Callable[..., Worker]):
+    worker = start()
+    for _ in range(2):
+        doorbell.ring("small")
+    process, began = worker.process, time.monotonic()
+    worker.stop(signal.SIGTERM)
+    assert time.monotonic() - began < A_FEW_SECONDS
+    assert process.returncode == 0
+
+
+def test_what_a_killed_worker_had_is_finished_by_another_one_after_its_lease(
+    owner: User, start: Callable[..., Worker], tmp_path: Path
+):
+    workers, long = [start(), start()], Long(owner, tmp_path)
+    held_by = long.wait_until_it_writes().lease_owner
+    [its_worker] = [each for each in workers if f":{each.process.pid}:" in held_by]
+    its_worker.stop(signal.SIGKILL)
+    call_command("exports", "housekeep", "--once")
+    assert long.row.status == "running"
+    wait_until(lambda: long.row.lease_expires_at.timestamp() < time.time())
+    long.let_go()
+    call_command("exports", "housekeep", "--once")
+    row = long.wait_for("ready")
+    assert (row.attempts, row.crashes, row.epoch) == (2, 1, 3)
+    assert long.lines() == ["begin 1", "begin 3", "end 3"]
+    assert list(Artifact.objects.filter(state="published").values_list("key", flat=True)) == [row.filehandle.name]
+
+
+def test_two_workers_and_every_bell_twice_make_each_file_once(
+    owner: User, start: Callable[..., Worker], tmp_path: Path
+):
+    for _ in range(2):
+        start()
+    longs = [Long(owner, tmp_path, name=f"long {number}") for number in range(6)]
+    for long in longs:
+        doorbell.ring("small")
+        long.let_go()
+    for long in longs:
+        assert long.wait_for("ready").attempts == 1
+        assert long.lines() == ["begin 1", "end 1"]
+
+
+def test_a_cancel_stops_a_worker_in_the_middle(owner: User, start: Callable[..., Worker], tmp_path: Path):
+    start()
+    long, after = Long(owner, tmp_path), Long(owner, tmp_path, name="after", is_let_go=True)
+    long.wait_until_it_writes()
+    services.cancel(long.row)
+    after.wait_for("ready")
+    assert long.row.status == "cancelled"
+    assert long.lines() == ["begin 1"]
+
+
+def test_messages_that_are_not_ours_do_not_stop_a_worker(owner: User, start: Callable[..., Worker], valkey: Valkey):
+    worker, key = start(), doorbell.queue("small").storage.queue_key
+    with valkey.client() as client:
+        for data in (b"", b"\x80\x04N.", b"x.y", bytes(range(256))):
+            client.lpush(key, data)
+    request, _ = services.request_export(owner, "report", {"month": 4}, format="csv")
+    wait_until(lambda: rows.fresh(request).status == "ready", describe=worker.words)
+    wait_until(lambda: worker.words().count("BadMessage") >= 4)
+
+
+def test_a_worker_waits_for_a_queue_that_is_down_and_goes_on_when_it_is_back(
+    owner: User, start: Callable[..., Worker], valkey: Valkey, tmp_path: Path
+):
+    valkey.stop()
+    worker = start()
+    wait_until(lambda: "Error reading from queue" in worker.words())
+    valkey.start()
+    long = Long(owner, tmp_path, is_let_go=True)
+    long.wait_for("ready")
+    valkey.restart()
+    assert Long(owner, tmp_path, name="after", is_let_go=True).wait_for("ready")
+
+
+def test_a_lane_that_there_is_not_is_refused_with_those_there_are():
+    with pytest.raises(CommandError, match=r"There is no lane 'huge'\. Lanes: large, small\."):
+        call_command("exports", "work", "huge")
+
+
+def test_one_round_of_housekeeping_says_what_it_did(capsys: pytest.CaptureFixture[str], owner: User):
+    call_command("exports", "housekeep", "--once")
+    rows.queued(owner)
+    call_command("exports", "housekeep", "--once")
+    assert capsys.readouterr().out == "swept: nothing\nswept: rung 1\n"
+
+
+class Housekeeper(Process):
+    ready = "housekeeper: ready"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "manage.py", "exports", "housekeep"]
+
+
+def test_the_housekeeper_keeps_sweeping_until_it_is_told_to_stop(owner: User):
+    request = rows.queued(owner)
+    with Housekeeper() as housekeeper:
+        wait_until(lambda: doorbell.queue("small").pending_count() > 0)
+        assert rows.fresh(request).rung_at is not None
+        process, began = housekeeper.process, time.monotonic()
+        housekeeper.stop(signal.SIGTERM)
+        assert time.monotonic() - began < A_FEW_SECONDS
+        assert process.returncode == 0
+        assert "Traceback" not in housekeeper.words()
