@@ -57,10 +57,12 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         self._group: str | None = None
         self._is_over = False
         try:
-            group = await in_thread(group_for)(self.scope)
+            await self._begin()
         except Refused:
             await self.close()
-            return
+
+    async def _begin(self) -> None:
+        group = await in_thread(group_for)(self.scope)
         # Join before reading, so that no change falls between the two.
         await self.channel_layer.group_add(group, self.channel_name)
         self._group = group
@@ -198,8 +200,8 @@ def group_for(scope: dict[str, Any]) -> str:
 
 
 def snapshot_for(scope: dict[str, Any]) -> list[State]:
-    """The states that a page needs on connect, oldest first: what is under way, and what ended lately."""
-    user, request_id = user_of(scope), scope["url_route"]["kwargs"].get("pk")
+    """What a page needs on connect, oldest first: what is under way and what ended lately. Raises Refused."""
+    user, request_id = reader_of(scope), scope["url_route"]["kwargs"].get("pk")
     if request_id is not None:
         rows = FileRequest.objects.visible_to(user).filter(pk=request_id)
     else:

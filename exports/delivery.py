@@ -1,4 +1,5 @@
-"""A stored file as a response: streamed by parts, never as a whole, with ranges; or handed to the front web server.
+"""A stored file as a response: streamed by parts, never as a whole, with ranges; or handed over to the front web server,
+or to the storage by an address that it signs.
 
 FileResponse reads a whole file into memory under ASGI, so this streams by an async iterator there.
 """
@@ -21,6 +22,7 @@ from exports.http import ByteRange, RangeNotSatisfiable, create_content_disposit
 from exports.models import FileRequest
 
 BLOCK = 1 << 18
+UNKNOWN_TYPE = "application/octet-stream"
 
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -30,10 +32,19 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Accept-Ranges": "bytes",
 }
+# Neither the signed address may be kept, nor may the storage learn the address of the ticket.
+REDIRECT_HEADERS = {name: HEADERS[name] for name in ("Cache-Control", "Referrer-Policy")}
+# The answers by which somebody gets bytes.
+HANDED_OVER = (200, 206, 302)
 
 
 def respond(http_request: HttpRequest, request: FileRequest) -> HttpResponse | StreamingHttpResponse:
-    """The file of a READY request: 200, 206, 304 or 416, for GET and HEAD. Raises FileNotFoundError when it is gone."""
+    """The file of a READY request, for GET and HEAD: 200, 206, 304 or 416, or 302 to the storage that sends it itself.
+
+    Raises FileNotFoundError when it is gone, unless the storage is the one to say so.
+    """
+    if (address := _presigned(http_request, request)) is not None:
+        return HttpResponse(status=302, headers=REDIRECT_HEADERS | {"Location": address})
     etag, size = etag_of(request), size_of(request)
     if is_match(http_request.headers.get("If-None-Match"), etag):
         return _with_headers(HttpResponse(status=304), request, etag)
@@ -104,6 +115,19 @@ def _streamed(
     return response
 
 
+def _presigned(http_request: HttpRequest, request: FileRequest) -> str | None:
+    """The address, good for one click, where the storage sends the file itself, if it does."""
+    if config.ACCEL_REDIRECT:
+        return None
+    return storage.presign(
+        request.filehandle.name,
+        seconds=config.TICKET_MAX_AGE,
+        content_type=request.content_type or UNKNOWN_TYPE,
+        disposition=create_content_disposition(request.filename),
+        method="HEAD" if http_request.method == "HEAD" else "GET",
+    )
+
+
 def _handed_over(request: FileRequest) -> HttpResponse:
     """An empty answer that tells nginx which internal location holds the bytes; ranges are then its business."""
     return HttpResponse(headers={"X-Accel-Redirect": config.ACCEL_REDIRECT + quote(request.filehandle.name)})
@@ -114,7 +138,7 @@ def _with_headers(
 ) -> HttpResponse | StreamingHttpResponse:
     own = {
         "ETag": etag,
-        "Content-Type": request.content_type or "application/octet-stream",
+        "Content-Type": request.content_type or UNKNOWN_TYPE,
         "Content-Disposition": create_content_disposition(request.filename),
     }
     for name, value in (HEADERS | own).items():

@@ -3,7 +3,7 @@
 ExportError                 ends a request: `code` is stored on the row, its sentence for people is in serializers
 ├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
 ├── FormulaRejected, TooManyColumns, LostCells
-├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull
+├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull, StorageDenied
 └── Retryable               worth another attempt
     └── StorageFailed
 TooLate                     a door's or a hand's move that lost: it changed nothing
@@ -90,6 +90,12 @@ class StorageFull(ExportError):
     """No room for the file, here or in the storage; trying again at once would not help."""
 
     code = "storage_full"
+
+
+class StorageDenied(ExportError):
+    """The storage does not let us, or is not there: somebody must change its settings or its policy first."""
+
+    code = "storage_denied"
 
 
 class Retryable(ExportError):

@@ -36,8 +36,8 @@ def claim(notification: Notification) -> bool:
 def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
     """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
 
-    `send` sends the mail of an export's author in place of ours. A server that does not answer, or an author's mail that
-    breaks, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
+    `send` sends the mail of an export's author in place of ours. A mail that cannot be sent, by the server or by its
+    author, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
     if reason := needless(request, notification) or ("" if send else unreachable(request)):

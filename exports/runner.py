@@ -199,7 +199,12 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
         raise NoFile("The exporter wrote no file.")
     size, sha256 = _measure(attempt.path)
     attempt.progress.storing(0, size)
-    storage.put(attempt.path, attempt.claim.key, on_bytes=lambda sent: _stored(attempt, sent, size))
+    storage.put(
+        attempt.path,
+        attempt.claim.key,
+        on_bytes=lambda sent: _stored(attempt, sent, size),
+        content_type=produced.content_type,
+    )
     attempt.check()
     receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
     return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt)

@@ -41,10 +41,11 @@ def export_response(
 ) -> HttpResponseBase:
     """Answer `request` with these rows as a file.
 
-    Up to `threshold` rows (EXPORTS["THRESHOLD"]) the file is in the response. More become a file request of the signed-in
-    user: a browser is led to its live page, a program gets 202 with the state, Location and Retry-After. With `wait`
-    there is no threshold: the job starts, and if the file is there within that many seconds, it is the response; inside
-    a transaction nothing is waited for, since no worker can see the row.
+    Up to `threshold` rows (EXPORTS["THRESHOLD"]) the file is in the response. More become a file request of the
+    signed-in user: a browser is led to its live page, a program gets 202 with the state, Location and Retry-After.
+
+    With `wait` there is no threshold: the job starts, and if the file is there within that many seconds, it is the
+    response. Inside a transaction nothing is waited for, since no worker can see the row.
 
     `filename` needs no extension. `columns` are names of fields, or keys; by default those of the rows. `empty` is the
     answer where there are no rows, by default a file with headers only. An unknown format or option is a 400 that says

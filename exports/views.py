@@ -205,7 +205,7 @@ def serve_file(
     """The file of this token, streamed. Raises like evaluate_request."""
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
-    if request.method == "GET" and response.status_code in (200, 206):
+    if request.method == "GET" and response.status_code in delivery.HANDED_OVER:
         _record(request, file_request, response)
     return response
 
@@ -216,7 +216,7 @@ def hand_over(request: HttpRequest, file_request: FileRequest) -> HttpResponseBa
         response = delivery.respond(request, file_request)
     except FileNotFoundError:
         raise Http404 from None
-    if request.method != "HEAD" and response.status_code in (200, 206):
+    if request.method != "HEAD" and response.status_code in delivery.HANDED_OVER:
         _record(request, file_request, response)
     return response
 

@@ -194,6 +194,8 @@ def lock(var_dir: Path) -> IO[str]:
 def main() -> int:
     for signal_number in STOPPING_SIGNALS:
         signal.signal(signal_number, stop)
+    # The processes may say what this terminal has no letters for.
+    sys.stdout.reconfigure(errors="replace")
     try:
         run_demo()
     except Stopped:

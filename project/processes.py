@@ -28,7 +28,9 @@ class NotStarted(Exception):
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    # A terminal or a pipe that is gone must not end the thread that hears a program: its output would fill up.
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
 
 
 class Process:

@@ -86,8 +86,10 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
     ) -> tuple[str, int, int]:
         """Delete the requests that expired before `threshold` (now), earliest first, one by one through `delete()`.
 
-        Sleeps `sleep` seconds before each but the first, calls `on_deleted(done, total)` after each. Stops after `max_items`, or after the row at which the epoch
-        second `timeout` has passed. Returns ("processed" | "max_items" | "timeout", deleted, how many there were).
+        Sleeps `sleep` seconds before each but the first, calls `on_deleted(done, total)` after each. Stops after
+        `max_items`, or after the row at which the epoch second `timeout` has passed.
+
+        Returns ("processed" | "max_items" | "timeout", how many were deleted, how many there were).
         """
         expired = self.filter(expires_at__lte=treshold or threshold or timezone.now()).order_by("expires_at", "pk")
         keys = list(expired.values_list("pk", flat=True))

@@ -29,8 +29,9 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
             Q(status__in=(Status.QUEUED, Status.RUNNING))
             | Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__gte=leeway_ends)
         )
+        just_stored = Q(request=None, created_at__gte=leeway_ends)
         kept = (
-            Q(Exists(needed), state=Artifact.State.INPUT)
+            Q(Q(Exists(needed)) | just_stored, state=Artifact.State.INPUT)
             | Q(Exists(readable), state=Artifact.State.PUBLISHED)
             | Q(Exists(in_the_making), state=Artifact.State.STAGED)
         )

@@ -1,8 +1,8 @@
-"""A queryset as JSON, and back: the model, the filter tree, the order, the columns. Never a pickle, never a list of keys.
+"""A queryset as JSON, and back: model, filter tree, order and columns. Never a pickle, never a list of keys.
 
-Only what JSON can say exactly is stored: lookups of values on columns of the model and of what its foreign keys lead to,
-and, or, not; orders by names; values(). The SQL of the restored queryset is compared before anything is stored, so a
-queryset that would come back as another one is refused with its reason.
+Only what JSON can say exactly is stored: lookups of values on columns of the model and of what its foreign keys lead
+to; and, or, not; orders by names; values(). The SQL of the restored queryset is compared before anything is stored, so
+a queryset that would come back as another one is refused with its reason.
 """
 
 import json
@@ -71,10 +71,13 @@ def _refuse_what_does_not_fit(queryset: QuerySet[Any]) -> None:
             raise UnstorableQuerySet(reason)
 
 
-def _tree(query: Any, node: Any) -> Tree | None:
+def _tree(query: Any, node: Any, *, under_not: bool = False) -> Tree | None:
     """[connector, negated, children] of a branch, [path, lookup, value] of a leaf, None of no condition at all."""
     if isinstance(node, WhereNode):
-        children = [_tree(query, child) for child in _without_what_not_adds(node)]
+        is_not = under_not != node.negated
+        # Under a "not" Django adds "is not null" to a column by itself, and would add it again.
+        given = [child for child in node.children if not (is_not and _is_not_null(child))]
+        children = [_tree(query, child, under_not=is_not) for child in given]
         return [node.connector, node.negated, children] if children else None
     if isinstance(node, NothingNode):
         return ["pk", "in", {"$": "list", "v": []}]
@@ -84,14 +87,7 @@ def _tree(query: Any, node: Any) -> Tree | None:
     return ["__".join([*path, *transforms]), node.lookup_name, _value(node.rhs)]
 
 
-def _without_what_not_adds(node: WhereNode) -> list[Any]:
-    """The children of a node, without the "is not null" that `exclude` adds by itself, and would add again."""
-    if not node.negated:
-        return node.children
-    return [child for child in node.children if not _is_added(child)]
-
-
-def _is_added(child: Any) -> bool:
+def _is_not_null(child: Any) -> bool:
     return isinstance(child, Lookup) and child.lookup_name == "isnull" and child.rhs is False
 
 
@@ -102,7 +98,8 @@ def _path(query: Any, side: Any) -> tuple[list[str], list[str]]:
         return path, [*transforms, side.lookup_name]
     if not isinstance(side, Col):
         raise UnstorableQuerySet(f"it filters by {type(side).__name__}")
-    return [*_joins(query, side.alias), side.target.name], []
+    name = "pk" if side.target.primary_key else side.target.name
+    return [*_joins(query, side.alias), name], []
 
 
 def _joins(query: Any, alias: str) -> list[str]:

@@ -29,7 +29,9 @@ def export_form(context: Context, file_type: str, form: Form | None = None) -> d
 @register.inclusion_tag("exports/_list.html", takes_context=True)
 def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[str, Any]:
     """The newest exports of this user, live, in the list that a form of the same page adds to."""
-    recent = FileRequest.objects.filter(requester=user.pk).select_related("requester")[:count]
+    # Whoever is not signed in has no key, and must not get the requests that have no owner.
+    theirs = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
+    recent = theirs.select_related("requester")[:count]
     exports = [personalize(serialize(each), each, user) for each in recent]
     return {"exports": exports, "csrf_token": context.get("csrf_token")}
 

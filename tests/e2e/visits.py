@@ -107,10 +107,17 @@ def moves(entries: list[Entry]) -> int:
 
 
 def falls(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
-    """Where the bar went backwards within an attempt."""
+    """Where the bar went backwards within a run. Back in the queue it may: there the next run begins."""
     shown = [entry for entry in entries if entry.value is not None]
-    pairs = [(before, after) for before, after in pairwise(shown) if before.attempt == after.attempt]
-    return [(before, after) for before, after in pairs if after.value < before.value]
+    return [
+        (before, after)
+        for before, after in pairwise(shown)
+        if is_same_run(before, after) and after.value < before.value
+    ]
+
+
+def is_same_run(before: Entry, after: Entry) -> bool:
+    return before.status == "running" and before.attempt == after.attempt and after.status in ("running", "ready")
 
 
 def seconds_running(entries: list[Entry]) -> float:

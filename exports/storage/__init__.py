@@ -1,0 +1,104 @@
+"""Where finished files lie: put one, open one, sign an address of one, forget one. Keys are generated, never used twice."""
+
+import secrets
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from uuid import UUID
+
+from django.conf import settings
+from django.core.files import File
+from django.core.files.storage import InvalidStorageError, Storage, default_storage, storages
+from django.utils.module_loading import import_string
+
+from exports.conf import config
+from exports.storage.store import Store
+
+ALIAS = "exports"
+
+
+def exports_storage() -> Storage:
+    """The storage of the files: EXPORTS["STORAGE"], else STORAGES["exports"], else Django's default."""
+    return configured() or default_storage
+
+
+def configured() -> Storage | None:
+    """The storage chosen for exports (an alias, a dotted path, a class or an instance), or None where none is."""
+    chosen = config.STORAGE
+    if chosen is None:
+        return storages[ALIAS] if ALIAS in settings.STORAGES else None
+    if isinstance(chosen, str):
+        return _named(chosen)
+    return chosen() if callable(chosen) else chosen
+
+
+def is_s3(storage: Storage) -> bool:
+    """Whether it is the S3 backend of django-storages, or made from it. Imports neither that nor boto3."""
+    return any(each.__module__ == "storages.backends.s3" for each in type(storage).__mro__)
+
+
+def new_key(request_id: UUID, epoch: int, extension: str) -> str:
+    """A storage key that only this claim may write. Nothing in it comes from a user."""
+    name = f"{request_id}/{epoch}-{secrets.token_hex(8)}.{extension}"
+    return f"{config.UPLOAD_TO.strip('/')}/{name}".lstrip("/")
+
+
+def put(path: Path, key: str, *, on_bytes: Callable[[int], None], content_type: str = "") -> None:
+    """Store the work file under `key` and check that all of it arrived. `on_bytes` gets the bytes sent so far.
+
+    `on_bytes` may be called from other threads, never from two at once. What it raises ends the upload, leaves no part
+    of it in the storage, and is raised here. Raises StorageFull without room; StorageDenied when the storage does not
+    let us; StorageFailed when it does not answer, chose another key or holds something else.
+    """
+    _store().put(path, key, content_type=content_type, on_bytes=on_bytes)
+
+
+def put_contents(contents: File, key: str) -> None:
+    """Store what somebody attaches by hand under `key`. Raises StorageFull, StorageDenied, StorageFailed like `put`."""
+    _store().put_contents(contents, key)
+
+
+def open_file(key: str) -> File:
+    """The stored bytes, for reading. Raises FileNotFoundError when they are gone; else like `put`."""
+    return _store().open(key)
+
+
+def size_of(key: str) -> int:
+    """How many bytes are stored. Raises like `open_file`."""
+    return _store().size_of(key)
+
+
+def presign(key: str, *, seconds: int, content_type: str, disposition: str, method: str = "GET") -> str | None:
+    """An address of the bytes, for whoever holds it and `seconds` long; None where the storage has none to give.
+
+    The answer there has these headers, `Cache-Control: private, no-store`, and a signature over all of it. `method` is
+    GET or HEAD. Nothing is asked of the storage, so bytes that are gone are missed by whoever goes there.
+    """
+    return _store().presign(key, seconds=seconds, content_type=content_type, disposition=disposition, method=method)
+
+
+def forget(key: str) -> None:
+    """Delete the bytes under `key`, unfinished uploads too; a key that holds nothing is fine."""
+    _store().forget(key)
+
+
+def _store() -> Store:
+    storage = exports_storage()
+    if not is_s3(storage):
+        return Store(storage)
+    from exports.storage.s3 import S3Store
+
+    return S3Store(storage)
+
+
+def _named(name: str) -> Storage:
+    try:
+        return storages[name]
+    except InvalidStorageError:
+        return _made_once(name)
+
+
+# Making a client of S3 takes a third of a second, and a storage keeps its own.
+@cache
+def _made_once(dotted_path: str) -> Storage:
+    return import_string(dotted_path)()

@@ -1,0 +1,224 @@
+"""S3, by django-storages' backend: its bucket, its client, its options. docs/s3.md says what the bucket and the role need.
+
+Nothing that is raised or logged here has a key, a secret or a signed address in it.
+"""
+
+import base64
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from boto3.exceptions import S3UploadFailedError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
+from django.core.files import File
+
+from exports.exceptions import ExportError, StorageDenied, StorageFailed, StorageFull
+from exports.storage.store import NOT_KEPT, Store
+
+CACHE_CONTROL = "private, no-store"
+CHECKSUM_BLOCK = IN_MEMORY = 1 << 20
+ADVICE = "Check the bucket, its region, the credentials and the role against docs/s3.md."
+
+FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "507"}
+GONE = {"404", "NoSuchKey"}
+# Another attempt would be answered in the same way. The answer to a HEAD has no body, so its status is the code.
+DENIED = {
+    "401",
+    "403",
+    "AccessControlListNotSupported",
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "InvalidAccessKeyId",
+    "InvalidBucketName",
+    "InvalidToken",
+    "NoSuchBucket",
+    "NotImplemented",
+    "PermanentRedirect",
+    "SignatureDoesNotMatch",
+}
+NEVER_SENT = (NoCredentialsError, NoRegionError, ParamValidationError, PartialCredentialsError)
+
+
+class S3Store(Store):
+    """An S3 bucket. The client is the storage's own, which any thread may use."""
+
+    def __init__(self, storage: Any) -> None:
+        super().__init__(storage)
+        self._bucket = storage.bucket_name
+        self._client = storage.bucket.meta.client
+
+    def put(self, path: Path, key: str, *, content_type: str, on_bytes: Callable[[int], None]) -> None:
+        checksum = self._checksum(path)
+        headers = self._storage.get_object_parameters(key) | ({"ContentType": content_type} if content_type else {})
+        meter = _Meter(on_bytes)
+        with self.failures_named(), meter.reason_first():
+            self._client.upload_file(
+                str(path),
+                self._bucket,
+                self._name(key),
+                ExtraArgs=headers | checksum,
+                Callback=meter,
+                Config=self._storage.transfer_config,
+            )
+            self._compare(key, path.stat().st_size, checksum)
+        on_bytes(path.stat().st_size)
+
+    def open(self, key: str) -> File:
+        """A copy on this machine, in memory while it is small; django-storages would hold all of it there."""
+        copy = SpooledTemporaryFile(max_size=IN_MEMORY)
+        with self._reading(key):
+            self._client.download_fileobj(**self._object(key), Fileobj=copy, Config=self._storage.transfer_config)
+        copy.seek(0)
+        return File(copy, name=key)
+
+    def size_of(self, key: str) -> int:
+        with self._reading(key):
+            return self._client.head_object(**self._object(key))["ContentLength"]
+
+    def presign(self, key: str, *, seconds: int, content_type: str, disposition: str, method: str) -> str:
+        """Always of the bucket itself, whatever domain the storage's own addresses have: it needs no distribution."""
+        answer = {
+            "ResponseContentType": content_type,
+            "ResponseContentDisposition": disposition,
+            "ResponseCacheControl": CACHE_CONTROL,
+        }
+        with self.failures_named():
+            return self._client.generate_presigned_url(
+                "head_object" if method == "HEAD" else "get_object", Params=self._object(key) | answer, ExpiresIn=seconds
+            )
+
+    def forget(self, key: str) -> None:
+        with self.failures_named():
+            self._client.delete_object(**self._object(key))
+            for upload_id in self._unfinished(key):
+                self._abort(key, upload_id)
+
+    @contextmanager
+    def failures_named(self) -> Iterator[None]:
+        try:
+            with super().failures_named():
+                yield
+        except S3UploadFailedError as failed:
+            # boto3 puts its own error around what the service has answered.
+            raise _named(failed.__context__ or failed) from failed
+        except (BotoCoreError, ClientError) as error:
+            raise _named(error) from error
+
+    @contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            raise (FileNotFoundError(key) if _is_gone(error) else _named(error)) from error
+
+    def _checksum(self, path: Path) -> dict[str, str]:
+        """The CRC-32 of the whole file, which the bucket compares too; nothing where the client may not send one."""
+        if self._client.meta.config.request_checksum_calculation == "when_required":
+            return {}
+        return {"ChecksumCRC32": crc32_of(path)}
+
+    def _compare(self, key: str, size: int, checksum: dict[str, str]) -> None:
+        asked = {"ChecksumMode": "ENABLED"} if checksum else {}
+        stored = self._client.head_object(**self._object(key), **asked)
+        # Some services keep no checksum, or one of the parts' checksums, which ends with "-<number of parts>".
+        kept = {name: value for name, value in stored.items() if name in checksum and "-" not in value}
+        if stored["ContentLength"] != size or not kept.items() <= checksum.items():
+            raise StorageFailed(NOT_KEPT)
+
+    def _unfinished(self, key: str) -> list[str]:
+        name = self._name(key)
+        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=name)
+        return [each["UploadId"] for page in pages for each in page.get("Uploads", ()) if each["Key"] == name]
+
+    def _abort(self, key: str, upload_id: str) -> None:
+        try:
+            self._client.abort_multipart_upload(**self._object(key), UploadId=upload_id)
+        except self._client.exceptions.NoSuchUpload:
+            return  # Its worker, or another housekeeper, was faster.
+
+    def _object(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._name(key)}
+
+    def _name(self, key: str) -> str:
+        """What the storage calls this key in its bucket."""
+        return f"{self._storage.location.strip('/')}/{key}".lstrip("/")
+
+
+def crc32_of(path: Path) -> str:
+    """As S3 writes it: the four bytes in Base64."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(CHECKSUM_BLOCK):
+            value = zlib.crc32(block, value)
+    return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
+
+
+def _named(error: BaseException) -> ExportError:
+    """The service's answer by our names: its code and the operation, never its text."""
+    if isinstance(error, ClientError):
+        code, answer = _code_of(error), f"The storage answered {error.operation_name} with {_code_of(error)}."
+        if code in FULL:
+            return StorageFull(answer)
+        return StorageDenied(f"{answer} {ADVICE}") if code in DENIED else StorageFailed(answer)
+    message = f"The storage could not be asked: {type(error).__name__}."
+    return StorageDenied(f"{message} {ADVICE}") if isinstance(error, NEVER_SENT) else StorageFailed(message)
+
+
+def _is_gone(error: BaseException) -> bool:
+    return isinstance(error, ClientError) and _code_of(error) in GONE
+
+
+def _code_of(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", "no code"))
+
+
+class _Meter:
+    """Adds up what the threads of an upload report. What `on_bytes` raises is raised in each of them, so they all end."""
+
+    def __init__(self, on_bytes: Callable[[int], None]) -> None:
+        self._on_bytes = on_bytes
+        self._lock = threading.Lock()
+        self._reason: Exception | None = None
+        self._sent = self._most = 0
+
+    def __call__(self, count: int) -> None:
+        """`count` is negative where a part is sent once more."""
+        with self._lock:
+            self._sent += count
+            if self._reason is None and self._sent > self._most:
+                self._report()
+        if self._reason is not None:
+            raise self._reason
+
+    @contextmanager
+    def reason_first(self) -> Iterator[None]:
+        """Raises what ended the upload instead of what the upload made of it."""
+        try:
+            yield
+        except Exception:
+            if self._reason is not None:
+                raise self._reason from None
+            raise
+        if self._reason is not None:
+            raise self._reason
+
+    def _report(self) -> None:
+        self._most = self._sent
+        try:
+            self._on_bytes(self._sent)
+        except Exception as reason:
+            self._reason = reason

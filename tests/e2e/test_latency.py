@@ -1,0 +1,30 @@
+"""How long a person waits: from the click to the first progress, and from READY in the worker to a link they can use."""
+
+from datetime import datetime
+from statistics import median
+
+from tests.e2e.visits import Visit
+
+TIMES = 20
+# Milliseconds, as promised for a machine that has nothing else to do. Here it may be five times as long.
+FIRST_PROGRESS, LINK = 500, 200
+LENIENCE = 5
+
+
+def test_the_medians_of_twenty_exports(visit: Visit, capsys):
+    waits = [waits_of(visit) for _ in range(TIMES)]
+    first_progress, link = (median(each) for each in zip(*waits, strict=True))
+    with capsys.disabled():
+        print(f"\nclick to first progress {first_progress:.0f} ms, READY to link {link:.0f} ms (medians of {TIMES})")
+    assert first_progress < LENIENCE * FIRST_PROGRESS
+    assert link < LENIENCE * LINK
+
+
+def waits_of(visit: Visit) -> tuple[float, float]:
+    """The two waits of one export of a month, in milliseconds."""
+    export_id = visit.export("csv", month_from="2", month_to="2")
+    visit.wait_for_status(export_id, "ready")
+    [first, *_] = [entry for entry in visit.entries(export_id) if entry.status == "running"]
+    [ready, *_] = [entry for entry in visit.entries(export_id) if entry.link is not None]
+    finished = datetime.fromisoformat(visit.state(export_id)["finished_at"]).timestamp() * 1000
+    return first.at - visit.page.evaluate("recorder.clickedAt"), ready.at - finished

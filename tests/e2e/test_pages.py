@@ -1,0 +1,126 @@
+"""The pages themselves: a strict policy that nothing breaks, the keyboard, and everything without JavaScript."""
+
+import csv
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page
+
+from tests.e2e.conftest import OpenVisit
+from tests.e2e.stack import Stack
+from tests.e2e.visits import FINISH, Visit, assert_whole_life
+
+OPEN_TO_ALL = ["/login/", "/nothing-here/"]
+ADAS = ["/", "/?month_from=2", "/exports/", "/exports/new/flights/", "/exports/new/weather/", "/nothing-here/"]
+STAFFS = ["/admin/", "/admin/exports/filerequest/"]
+
+
+def complaints(page: Page) -> list[str]:
+    """Collects what the browser complains about from now on: errors of scripts and breaches of the policy."""
+    heard: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        # A missing page is told as an error too.
+        if message.type == "error" and "status of 404" not in message.text:
+            heard.append(message.text)
+
+    page.on("console", hear)
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    return heard
+
+
+@pytest.mark.parametrize(
+    ("who", "path"),
+    [*((None, path) for path in OPEN_TO_ALL), *(("ada", path) for path in ADAS), *(("staff", path) for path in STAFFS)],
+)
+def test_a_page_keeps_its_policy(open_visit: OpenVisit, who: str | None, path: str):
+    visit = open_visit(who)
+    heard = complaints(visit.page)
+    answer = visit.page.goto(path, wait_until="load")
+    assert "default-src 'self'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    assert heard == visit.page.evaluate("recorder.violations") == []
+
+
+def test_an_export_from_click_to_file_keeps_the_policy(visit: Visit):
+    heard = complaints(visit.page)
+    export_id = visit.export(month_from="4", month_to="4")
+    visit.wait_for_ready(export_id)
+    visit.go(f"/exports/{export_id}/page/").card(export_id).wait_for()
+    assert heard == visit.page.evaluate("recorder.violations") == []
+
+
+def test_a_wrong_choice_is_told_beside_its_field_without_leaving_the_page(visit: Visit):
+    visit.page.locator("[name=month_from]").select_option("5")
+    visit.page.locator("[name=month_to]").select_option("4")
+    visit.page.get_by_role("button", name="Export CSV").click()
+    visit.page.get_by_text("Choose a month that is not before the first one.").wait_for()
+    assert visit.page.locator("[name=month_to]").get_attribute("aria-invalid") == "true"
+
+
+def test_the_keyboard_is_enough(visit: Visit):
+    """Reach the button, ask for the file, walk on to the card's link, and download with Enter."""
+    page = visit.page
+    for name in ("month_from", "month_to"):
+        tab_to(page, f"[name={name}]")
+        page.keyboard.type("March")
+    tab_to(page, "button[value=csv]")
+    with page.expect_response(lambda answer: "/exports/new/" in answer.url) as answered:
+        page.keyboard.press("Enter")
+    export_id = answered.value.json()["id"]
+    visit.wait_for_ready(export_id)
+    tab_to(page, f'export-progress[export-id="{export_id}"] [data-part=download]')
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == visit.state(export_id)["file"]["name"]
+    assert visit.state(export_id)["receipt"]["rows"] == 28_834
+
+
+def tab_to(page: Page, selector: str) -> None:
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"The keyboard does not reach {selector}.")
+
+
+def test_progress_is_told_to_those_who_do_not_see_it(visit: Visit):
+    export_id = visit.export()
+    visit.wait_for_bar(export_id)
+    bar = visit.page.get_by_role("progressbar", name="Export: Flights").first
+    assert float(bar.get_attribute("value")) > 0
+    visit.wait_for_ready(export_id)
+    spoken = visit.part(export_id, "announce")
+    assert spoken.get_attribute("role") == "status"
+    assert "Ready" in spoken.inner_text() or "ready" in spoken.inner_text()
+
+
+def test_without_javascript_the_form_posts_the_page_reloads_itself_and_the_file_comes(open_visit: OpenVisit):
+    page = open_visit("ada", java_script_enabled=False).go().page
+    page.locator("[name=month_from]").select_option("1")
+    page.locator("[name=month_to]").select_option("3")
+    page.get_by_role("button", name="Export CSV").click()
+    page.wait_for_url("**/page/")
+    link = page.get_by_role("link", name="Download")
+    link.wait_for(timeout=FINISH)
+    with page.expect_download() as download:
+        link.click()
+    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+        assert sum(1 for _ in csv.reader(file)) == 1 + 80_789
+
+
+def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visit: OpenVisit):
+    page = open_visit("ada", java_script_enabled=False).go().page
+    page.get_by_role("button", name="Export CSV").click()
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled").wait_for()
+    first = page.url
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Cancel").wait_for()
+    assert page.url != first
+
+
+def test_the_history_page_follows_what_is_under_way(stack: Stack, open_visit: OpenVisit):
+    state = stack.client("ada").request_export()
+    visit = open_visit("ada").go("/exports/")
+    visit.wait_for_ready(state["id"])
+    assert_whole_life(visit, state["id"])
