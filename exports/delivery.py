@@ -1,5 +1,5 @@
-"""A stored file as a response: streamed by parts, never as a whole, with ranges; or handed over to the front web server,
-or to the storage by an address that it signs.
+"""A stored file as a response: streamed by parts, never as a whole, with ranges; or handed to the front web server, or
+to the storage by an address that it signs.
 
 FileResponse reads a whole file into memory under ASGI, so this streams by an async iterator there.
 """
@@ -66,12 +66,11 @@ def once(
         response: HttpResponse | StreamingHttpResponse = HttpResponse(buffer.getvalue())
     else:
         size = buffer.seek(0, io.SEEK_END)
-        part_class = _part_class(http_request)
-        response = StreamingHttpResponse(part_class(buffer, ByteRange(0, size)), headers={"Content-Length": str(size)})
+        response = _streaming(http_request, buffer, ByteRange(0, size))
+        response.headers["Content-Length"] = str(size)
     response.headers["Content-Type"] = content_type
     response.headers["X-Content-Type-Options"] = "nosniff"
-    if filename:
-        response.headers["Content-Disposition"] = create_content_disposition(filename, attachment)
+    response.headers["Content-Disposition"] = create_content_disposition(filename, attachment)
     return response
 
 
@@ -85,8 +84,10 @@ def size_of(request: FileRequest) -> int:
     return request.size if request.sha256 else storage.size_of(request.filehandle.name)
 
 
-def _part_class(http_request: HttpRequest | None) -> "type[_Part]":
-    return _AsyncPart if isinstance(http_request, ASGIRequest) else _Part
+def _streaming(http_request: HttpRequest | None, file: Any, part: ByteRange) -> StreamingHttpResponse:
+    if isinstance(http_request, ASGIRequest):
+        return StreamingHttpResponse(_AsyncPart(file, part))
+    return _StreamedEitherWay(_Part(file, part))
 
 
 def _asked_part(http_request: HttpRequest, etag: str, size: int) -> ByteRange | None:
@@ -107,7 +108,7 @@ def _streamed(
         file.close()
         response = HttpResponse()
     else:
-        response = StreamingHttpResponse(_part_class(http_request)(file, asked))
+        response = _streaming(http_request, file, asked)
     response.headers["Content-Length"] = str(asked.count)
     if part is not None:
         response.status_code = 206
@@ -174,6 +175,15 @@ class _AsyncPart(_Part):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while block := await sync_to_async(self._next, thread_sensitive=False)():
+            yield block
+
+
+class _StreamedEitherWay(StreamingHttpResponse):
+    """A response made without the request that it answers: an ASGI server that sends it gets it by blocks too."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        blocks = iter(self.streaming_content)
+        while block := await sync_to_async(next, thread_sensitive=False)(blocks, b""):
             yield block
 
 

@@ -19,11 +19,17 @@ def get_upload_to() -> str:
     return config.UPLOAD_TO
 
 
+def _in_folder(instance: models.Model, filename: str) -> str:
+    """Where `filehandle.save` puts a file; what is attached or exported gets a generated key instead."""
+    return f"{storage.folder()}{filename}"
+
+
 class ConfigurableFileField(models.FileField):
     """A FileField whose migration says nothing about where files lie, so that changing it needs no migration."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("storage", storage.exports_storage)
+        kwargs.setdefault("upload_to", _in_folder)
         kwargs.setdefault("max_length", 255)
         super().__init__(*args, **kwargs)
 

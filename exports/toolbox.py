@@ -6,20 +6,25 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import ValidationError
 from django.core.files import File
 from django.core.serializers.json import DjangoJSONEncoder
-from django.core.signing import BadSignature, dumps, loads
+from django.core.signing import BadSignature, SignatureExpired, TimestampSigner
+from django.db import transaction
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
+from django.utils.encoding import force_str
+from django.utils.module_loading import import_string
 
-from exports import delivery
+from exports import delivery, events
 from exports.conf import config
-from exports.models import FileRequest, moves
+from exports.models import FileRequest, Status, moves
 
 
 class JSONSerializer:
@@ -55,22 +60,41 @@ class Signer:
 
     def load(self, token: str) -> Any:
         """What is in the token. Raises BadSignature, or SignatureExpired where it is older than max_age."""
-        return loads(token, key=self.key, salt=self.salt, serializer=self.serializer, max_age=self.max_age)
+        try:
+            return self._unsign(token, "sha256")
+        except SignatureExpired:
+            raise
+        except BadSignature:
+            # Django signed with SHA-1 before 3.1, and so did the sites that come from there: their links go on.
+            return self._unsign(token, "sha1")
 
     def dump(self, data: Any) -> str:
-        return dumps(data, key=self.key, salt=self.salt, serializer=self.serializer, compress=self.compress)
+        return self._signer("sha256").sign_object(data, serializer=self.serializer, compress=self.compress)
+
+    def _unsign(self, token: str, algorithm: str) -> Any:
+        return self._signer(algorithm).unsign_object(token, serializer=self.serializer, max_age=self.max_age)
+
+    def _signer(self, algorithm: str) -> TimestampSigner:
+        # A key of its own has nothing to do with SECRET_KEY_FALLBACKS, which Django would accept as well.
+        fallbacks = None if self.key is None else []
+        return TimestampSigner(key=self.key, salt=self.salt, algorithm=algorithm, fallback_keys=fallbacks)
 
 
 def get_default_signer() -> Any:
-    """The signer of the settings: EXPORTS["SIGNER"], an instance, or one made of KEY, SALT, SERIALIZER and MAX_AGE."""
-    if config.SIGNER is not None:
-        return config.SIGNER
+    """The signer of the settings: EXPORTS["SIGNER"], or one made of KEY, SALT, SERIALIZER and MAX_AGE."""
+    if signer := _loaded(config.SIGNER):
+        return signer
     return Signer(
         key=config.KEY,
-        salt=config.SALT or Signer.DEFAULT_SALT,
-        serializer=config.SERIALIZER or Signer.DEFAULT_SERIALIZER,
+        salt=Signer.DEFAULT_SALT if config.SALT is None else config.SALT,
+        serializer=_loaded(config.SERIALIZER) or Signer.DEFAULT_SERIALIZER,
         max_age=config.MAX_AGE,
     )
+
+
+def _loaded(chosen: Any) -> Any:
+    """What a setting names by its dotted path; anything else is meant itself."""
+    return import_string(chosen) if isinstance(chosen, str) else chosen
 
 
 def add_request(
@@ -89,12 +113,14 @@ def add_request(
         file_type=file_type,
         requester=None if isinstance(requester, AnonymousUser) else requester,
         content_type=content_type or "",
-        description=description or "",
+        description=force_str(description or ""),
         filename=filename or "",
         requester_language=(language if language is not None else translation.get_language()) or "",
         requester_timezone=tz if tz is not None else timezone.get_current_timezone_name(),
     )
-    return moves.enqueue(request)[0]
+    moves.enqueue(request)
+    _tell(request)
+    return request
 
 
 def attach_file(
@@ -106,10 +132,12 @@ def attach_file(
 ) -> None:
     """Store `contents` as the file of this request, mark it finished, and save it. Falsy arguments keep what is there.
 
-    Raises TooLate when the request has moved on since it was loaded.
+    `contents` is a File, anything that can be read, or bytes or text. Raises TooLate when the request has moved on
+    since it was loaded.
     """
     request.attach_file(contents, filename, content_type, size=size)
     request.save()
+    _tell(request)
 
 
 def attach_local_file(
@@ -146,10 +174,13 @@ def decode(token: str, require_requester: bool = True, signer: Any = None) -> tu
     data = (signer or get_default_signer()).load(token)
     if not isinstance(data, dict) or "id" not in data:
         raise BadSignature("This token names no file.")
-    if require_requester and "requester" not in data:
+    if require_requester and data.get("requester") is None:
         raise BadSignature("This token names no requester.")
     named = {"pk": data["id"]} | ({"requester_id": data["requester"]} if "requester" in data else {})
-    return FileRequest.objects.select_related("requester").get(**named), data
+    try:
+        return FileRequest.objects.select_related("requester").get(**named), data
+    except (ValidationError, ValueError, TypeError) as error:
+        raise FileRequest.DoesNotExist("This token names no request.") from error
 
 
 def serve(
@@ -158,12 +189,9 @@ def serve(
     default_content_type: str = "application/octet-stream",
     http_request: HttpRequest | None = None,
 ) -> HttpResponseBase:
-    """The file as a streamed response, with ranges where `http_request` is given. Without one: `raise_on_missing`.
-
-    Under ASGI `http_request` is needed for streaming: a plain iterator would be read as a whole there.
-    """
+    """The file as a streamed response, with ranges where `http_request` is given. Without one: `raise_on_missing`."""
     try:
-        if not request.filehandle:
+        if not request.filehandle or request.status == Status.EXPIRED:
             raise FileNotFoundError
         response = delivery.respond(http_request or _plain_get(), request)
     except FileNotFoundError:
@@ -173,6 +201,11 @@ def serve(
     if not request.filename:
         del response.headers["Content-Disposition"]
     return response
+
+
+def _tell(request: FileRequest) -> None:
+    """Let the pages know when the transaction commits; the row is what counts, so a lost event does not matter."""
+    transaction.on_commit(partial(events.publish, request), robust=True)
 
 
 def _plain_get() -> HttpRequest:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.bucket.server import Moto
 from tests.servers import Postgres, Smtp, Valkey
 
 
@@ -51,3 +52,18 @@ def postgres() -> Iterator[Postgres]:
 def postgres_url(postgres: Postgres) -> str:
     """An empty PostgreSQL database, whatever database the tests themselves run on."""
     return postgres.create_database("scratch")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Moto]:
+    with Moto() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: Moto, settings: Any) -> Moto:
+    """S3 as the storage of the exports, its bucket empty. A test may stop and start it, which empties it too."""
+    s3_server.start()
+    s3_server.reset()
+    settings.STORAGES = {**settings.STORAGES, "exports": s3_server.storage()}
+    return s3_server

@@ -47,9 +47,9 @@ class Whole(int):
         return "=whole"
 
 
-def text(*values: object, kind: str = "", zone=UTC, formulas: str = "escape", counted: Alterations | None = None):
+def text(*values: object, kind: str = "", zone=UTC, counted: Alterations | None = None, **how: str) -> list[str]:
     alterations = Alterations() if counted is None else counted
-    return to_text(Column("x", kind=kind), values, zone=zone, alterations=alterations, formulas=formulas)
+    return to_text(Column("x", kind=kind), values, zone=zone, alterations=alterations, **how)
 
 
 def escaped(value: str) -> str:
@@ -212,6 +212,12 @@ def test_a_formula_after_an_inner_separator_gets_an_apostrophe(separator, betwee
     assert escaped(f"a{separator}{between}{start}1") == f"a{separator}{between}'{start}1"
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_comma_separates_too_where_the_file_has_no_quotes_around_it(delimiter):
+    assert text("a, =1", "a,b", delimiter=delimiter) == ["a, '=1", "a,b"]
+    assert text("a, =1", delimiter=",") == ["a, =1"]
+
+
 @pytest.mark.parametrize(
     "value", ["a-b", "a = b", "New York - JFK", "a, -b", "x;y", "two\nlines", "a\tb", "5 + 5", "e@f"]
 )
@@ -289,9 +295,10 @@ def leaks(cell: str, separators: str) -> list[str]:
 @settings(max_examples=500)
 @given(st.lists(HOSTILE, min_size=1, max_size=5))
 def test_no_hostile_text_is_run_whatever_it_is_split_at(values: Sequence[str]):
-    for cell in text(*values, kind="text"):
-        for separators in ("\r\n", "\r\n;", "\r\n\t", "\r\n;\t"):
-            assert leaks(cell, separators) == []
+    for delimiter, commas in ((",", ""), (";", ","), ("\t", ",")):
+        for cell in text(*values, kind="text", delimiter=delimiter):
+            for separators in ("\r\n", "\r\n;", "\r\n\t", "\r\n;\t"):
+                assert leaks(cell, separators + commas) == []
 
 
 @given(st.lists(HOSTILE | st.none(), min_size=1, max_size=5))

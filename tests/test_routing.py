@@ -12,6 +12,9 @@ from exports.routing import SameOrigin, is_admitted, websocket_application
 
 HOST = "exports.example"
 
+# At every message channels closes what connections to the database are too old.
+through_channels = pytest.mark.django_db(transaction=True)
+
 
 @pytest.fixture(autouse=True)
 def site(settings: LazySettings) -> Iterator[LazySettings]:
@@ -154,6 +157,7 @@ def scope_of(scheme: str, **headers: str) -> dict[str, Any]:
     return {"scheme": scheme, "headers": encoded}
 
 
+@through_channels
 async def test_the_scheme_is_that_of_the_socket():
     assert await knock(scope_of("wss", origin=f"https://{HOST}"))
     assert not await knock(scope_of("wss", origin=f"http://{HOST}"))
@@ -161,6 +165,7 @@ async def test_the_scheme_is_that_of_the_socket():
     assert not await knock(scope_of("ws", origin=f"https://{HOST}"))
 
 
+@through_channels
 async def test_behind_a_proxy_the_scheme_is_what_its_header_says(site: LazySettings):
     site.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     assert await knock(scope_of("ws", origin=f"https://{HOST}", x_forwarded_proto="https"))
@@ -170,10 +175,12 @@ async def test_behind_a_proxy_the_scheme_is_what_its_header_says(site: LazySetti
     assert await knock(scope_of("wss", origin=f"https://{HOST}"))
 
 
+@through_channels
 async def test_without_the_setting_nobody_believes_the_header():
     assert not await knock(scope_of("ws", origin=f"https://{HOST}", x_forwarded_proto="https"))
 
 
+@through_channels
 async def test_an_unknown_address_is_refused_without_a_traceback():
     headers = [(b"host", HOST.encode()), (b"origin", f"http://{HOST}".encode())]
     socket = WebsocketCommunicator(websocket_application, "/ws/somewhere/else/", headers=headers)

@@ -92,6 +92,7 @@ class Rules:
     zone: tzinfo
     alterations: Alterations
     formulas: str = "escape"
+    delimiter: str = ","
 
     def count(self, kind: str, cells: int = 1) -> None:
         self.alterations[kind] += cells

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from exports.cells.columns import Rules
@@ -18,10 +19,6 @@ _CONTROL = re.compile(f"[{CONTROLS}]")
 _SURROGATE = re.compile(f"[{SURROGATES}]")
 _CONTROL_OR_SURROGATE = re.compile(f"[{CONTROLS}{SURROGATES}]")
 _STARTS_FORMULA = re.compile(f"[{SKIPPED}]*[{FORMULA}]|[\t\r\n]")
-# Takes the whole run after a separator, formula or not, so that hostile runs of separators cost linear time.
-_INNER_FORMULA = re.compile(f"[\r\n;\t][;{SKIPPED}]*([{FORMULA}])?")
-# Tells of all cells at once, joined by line feeds. A long run is suspect unread: linear time again.
-_SUSPECT = re.compile(f"[\r\n;\t](?:[{SKIPPED}]{{41}}|[{SKIPPED}]{{0,40}}[{FORMULA}])")
 _FORMULA_CHARACTERS: Final = tuple("=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20")
 _BREAKS: Final = ("\t", "\r", "\n")
 
@@ -31,19 +28,20 @@ def guard(texts: Sequence[str], rules: Rules) -> list[str]:
 
     Control characters other than TAB, LF and CR are deleted, lone surrogates become U+FFFD. An apostrophe is put before
     a text that starts (after white space, quotes and invisible characters) with one of = + - @ or a wide form of them,
-    or that starts with TAB, CR or LF; and before such a character after an inner CR, LF, semicolon or TAB. Found by
-    opening 6,012 hostile cells in LibreOffice; quoting alone never helps.
+    or that starts with TAB, CR or LF; and before such a character after an inner CR, LF, semicolon or TAB, or comma
+    where the delimiter is another (a file between commas has quotes there, and a reader that splits at commas knows
+    them). Found by opening hostile cells in LibreOffice with each separator; quotes help against their own only.
 
     "raw" replaces surrogates only. "reject" raises FormulaRejected where "escape" would put an apostrophe.
     """
     if rules.formulas == "raw":
         return [_replaced(text, rules) for text in texts] if _SURROGATE.search("".join(texts)) else list(texts)
-    if not _needs_care(texts):
+    if not _needs_care(texts, rules.delimiter):
         return list(texts)
     return [_harmless(_without_controls(_replaced(text, rules), rules), rules) for text in texts]
 
 
-def _needs_care(texts: Sequence[str]) -> bool:
+def _needs_care(texts: Sequence[str], delimiter: str) -> bool:
     """Whether a text of this column may have to change. Cheap, and certain where it says no."""
     joined = " ".join(texts)
     if not joined.isprintable() and _CONTROL_OR_SURROGATE.search(joined):
@@ -52,7 +50,24 @@ def _needs_care(texts: Sequence[str]) -> bool:
         return True
     if not any(character in joined for character in _FORMULA_CHARACTERS):
         return False
-    return _SUSPECT.search("\n" + "\n".join(filter(None, texts))) is not None
+    return _suspect(delimiter).search("\n" + "\n".join(filter(None, texts))) is not None
+
+
+@cache
+def _suspect(delimiter: str) -> re.Pattern[str]:
+    """Tells of all cells at once, joined by line feeds. A long run is suspect unread, so that it costs linear time."""
+    return re.compile(f"[{_separators(delimiter)}](?:[{SKIPPED}]{{41}}|[{SKIPPED}]{{0,40}}[{FORMULA}])")
+
+
+@cache
+def _inner_formula(delimiter: str) -> re.Pattern[str]:
+    """Takes the whole run after a separator, formula or not, so that hostile runs of separators cost linear time."""
+    separators = _separators(delimiter)
+    return re.compile(f"[{separators}][{separators}{SKIPPED}]*([{FORMULA}])?")
+
+
+def _separators(delimiter: str) -> str:
+    return "\r\n;\t" if delimiter == "," else "\r\n;\t,"
 
 
 def _replaced(text: str, rules: Rules) -> str:
@@ -64,7 +79,7 @@ def _without_controls(text: str, rules: Rules) -> str:
 
 
 def _harmless(text: str, rules: Rules) -> str:
-    escaped = _INNER_FORMULA.sub(_with_apostrophe, text)
+    escaped = _inner_formula(rules.delimiter).sub(_with_apostrophe, text)
     if _STARTS_FORMULA.match(text):
         escaped = "'" + escaped
     if escaped != text and rules.formulas == "reject":

@@ -16,7 +16,13 @@ SAMPLE: Final = 64
 
 
 def to_text(
-    column: Column, values: Sequence[object], *, zone: tzinfo, alterations: Alterations, formulas: str = "escape"
+    column: Column,
+    values: Sequence[object],
+    *,
+    zone: tzinfo,
+    alterations: Alterations,
+    formulas: str = "escape",
+    delimiter: str = ",",
 ) -> list[str]:
     """The cells of one column for a text file such as CSV; None is "".
 
@@ -24,9 +30,10 @@ def to_text(
     and false, decimals plain, floats the shortest digits that read back equal, durations [-]HH:MM:SS[.ffffff], bytes
     hexadecimal, lists and dicts compact JSON, enum members their values, all else `str()`. Text is guarded.
 
-    `formulas` is one of FORMULAS. Raises FormulaRejected where it is "reject" and a spreadsheet would run a text.
+    `delimiter` is what stands between the cells of the file, `formulas` one of FORMULAS. Raises FormulaRejected where
+    that is "reject" and a spreadsheet would run a text.
     """
-    return convert(values, Rules(column, zone, alterations, formulas), TEXT, empty="")
+    return convert(values, Rules(column, zone, alterations, formulas, delimiter), TEXT, empty="")
 
 
 def strings(values: Sequence[object]) -> list[str]:

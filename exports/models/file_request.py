@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.db.models import OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
@@ -234,17 +235,21 @@ class FileRequest(models.Model):
         size: int | None = None,
         timestamp: datetime | None = None,
     ) -> None:
-        """Store `contents` (a File) and be READY since `timestamp` (now). Falsy arguments keep the old values.
+        """Store `contents` and be READY since `timestamp` (now). Falsy arguments keep the old values.
 
-        The file and the end are stored at once; name, type and size wait for the caller's `save()`. Raises TooLate when
-        the request has moved on since it was loaded: the bytes are then collected.
+        `contents` is a File, anything that can be read, or bytes or text. The file and the end are stored at once; name,
+        type and size wait for the caller's `save()`. Raises TooLate when the request has moved on since it was loaded:
+        the bytes are then collected.
         """
         from exports.models import moves
 
+        if self._state.adding:
+            self.save()
         self.filename = filename or self.filename
         self.content_type = content_type or self.content_type
         self.size = size or self.size
-        if not moves.attach(self, contents, filename=self.filename, now=timestamp):
+        file = contents if hasattr(contents, "read") else ContentFile(contents)
+        if not moves.attach(self, file, filename=self.filename, now=timestamp):
             raise TooLate("The request has moved on, so this file was not attached.")
         self.refresh_from_db(fields=[*self.ENGINE_COLUMNS, "filehandle", "finished_at"])
 

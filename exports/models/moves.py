@@ -136,7 +136,7 @@ def attach(request: FileRequest, contents: Any, *, filename: str = "", now: Cloc
     A READY request gets a new file under a new key. Nothing is mailed: whoever attaches by hand tells by hand.
     """
     held = _holding.get()
-    if held is not None and held.request_id == request.pk:
+    if held is not None and held.request_id == request.pk and request.status == Status.RUNNING:
         return _attach(_held(held), held.key, contents, now=_clock(now))
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension_of(filename))
@@ -240,7 +240,9 @@ def _attach(guarded: Any, key: str, contents: Any, *, now: Clock, **columns: Any
     storage.put_contents(contents, key)
     with transaction.atomic():
         end = {"status": Status.READY, "phase": DONE, "filehandle": key, "finished_at": now}
-        won = _move(guarded, **end, **NO_LEASE, **columns)
+        # What was known of another file, or of an attempt before, is not true of this one.
+        unmeasured = {"sha256": "", "receipt": {}, "error_code": "", "error_detail": ""}
+        won = _move(guarded, **end, **unmeasured, **NO_LEASE, **columns)
         if won:
             Artifact.objects.filter(key=key).update(state=Artifact.State.PUBLISHED)
     return won

@@ -1,7 +1,11 @@
-"""Where finished files lie: put one, open one, sign an address of one, forget one. Keys are generated, never used twice."""
+"""Where finished files lie: put one, open one, sign an address of one, forget one.
+
+Keys are generated and never used twice. What a storage can do beyond Django's own is a Store of its own, as in `s3`.
+"""
 
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from uuid import UUID
@@ -39,8 +43,13 @@ def is_s3(storage: Storage) -> bool:
 
 def new_key(request_id: UUID, epoch: int, extension: str) -> str:
     """A storage key that only this claim may write. Nothing in it comes from a user."""
-    name = f"{request_id}/{epoch}-{secrets.token_hex(8)}.{extension}"
-    return f"{config.UPLOAD_TO.strip('/')}/{name}".lstrip("/")
+    return f"{folder()}{request_id}/{epoch}-{secrets.token_hex(8)}.{extension}"
+
+
+def folder() -> str:
+    """What keys begin with: "", or EXPORTS["UPLOAD_TO"], its %Y, %m and the like filled in as Django does, and "/"."""
+    path = datetime.now().strftime(config.UPLOAD_TO).strip("/")
+    return f"{path}/" if path else ""
 
 
 def put(path: Path, key: str, *, on_bytes: Callable[[int], None], content_type: str = "") -> None:

@@ -1,4 +1,4 @@
-"""S3, by django-storages' backend: its bucket, its client, its options. docs/s3.md says what the bucket and the role need.
+"""S3, by django-storages' backend: its bucket, its client, its options. docs/s3.md says what bucket and role need.
 
 Nothing that is raised or logged here has a key, a secret or a signed address in it.
 """
@@ -7,7 +7,7 @@ import base64
 import threading
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -79,9 +79,10 @@ class S3Store(Store):
 
     def open(self, key: str) -> File:
         """A copy on this machine, in memory while it is small; django-storages would hold all of it there."""
-        copy = SpooledTemporaryFile(max_size=IN_MEMORY)
-        with self._reading(key):
+        with self._reading(key), ExitStack() as opened:
+            copy = opened.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY))
             self._client.download_fileobj(**self._object(key), Fileobj=copy, Config=self._storage.transfer_config)
+            opened.pop_all()
         copy.seek(0)
         return File(copy, name=key)
 
@@ -98,7 +99,9 @@ class S3Store(Store):
         }
         with self.failures_named():
             return self._client.generate_presigned_url(
-                "head_object" if method == "HEAD" else "get_object", Params=self._object(key) | answer, ExpiresIn=seconds
+                "head_object" if method == "HEAD" else "get_object",
+                Params=self._object(key) | answer,
+                ExpiresIn=seconds,
             )
 
     def forget(self, key: str) -> None:
@@ -187,7 +190,7 @@ def _code_of(error: ClientError) -> str:
 
 
 class _Meter:
-    """Adds up what the threads of an upload report. What `on_bytes` raises is raised in each of them, so they all end."""
+    """Adds up what the threads of an upload report. What `on_bytes` raises is raised in all of them, so they end."""
 
     def __init__(self, on_bytes: Callable[[int], None]) -> None:
         self._on_bytes = on_bytes

@@ -36,8 +36,14 @@ class CsvWriter(Writer):
         self._write_lines([self._cells(column, values) for column, values in zip(self.columns, batch, strict=True)])
 
     def _cells(self, column: Column, values: Sequence[object]) -> list[str]:
-        formulas = str(self.options["formulas"])
-        return to_text(column, values, zone=self.zone, alterations=self.alterations, formulas=formulas)
+        return to_text(
+            column,
+            values,
+            zone=self.zone,
+            alterations=self.alterations,
+            formulas=str(self.options["formulas"]),
+            delimiter=str(self.options["delimiter"]),
+        )
 
     def _write_lines(self, columns: Sequence[Sequence[str]]) -> None:
         delimiter = str(self.options["delimiter"])

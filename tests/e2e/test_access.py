@@ -18,7 +18,7 @@ READY_TABLE = [
     ("ada", "self", 200),
     ("ada", "page", 200),
     ("ada", "download", 302),
-    ("ada", "cancel", 409),
+    ("ada", "cancel", 303),
     ("ada", "retry", 409),
     ("ada", "seen", 303),
     ("grace", "self", 404),
@@ -32,7 +32,7 @@ READY_TABLE = [
     ("staff", "self", 200),
     ("staff", "page", 200),
     ("staff", "download", 302),
-    ("staff", "cancel", 409),
+    ("staff", "cancel", 303),
     ("staff", "retry", 403),
     ("staff", "seen", 303),
     (None, "self", 401),
@@ -79,6 +79,12 @@ def test_who_may_do_what_with_a_file(people, ready, who, verb, status):
     assert ask(people[who], ready["id"], verb).status_code == status
 
 
+@pytest.mark.parametrize("who", ["ada", "staff"])
+def test_a_cancel_that_comes_too_late_changes_nothing_and_says_so(people, ready, who):
+    answer = ask(people[who], ready["id"], "cancel", json=True)
+    assert (answer.status_code, answer.json()["status"]) == (409, "ready")
+
+
 @pytest.mark.parametrize(("who", "verb", "status"), QUEUED_TABLE)
 def test_who_may_cancel(people, queued, who, verb, status):
     assert ask(people[who], queued["id"], verb).status_code == status
@@ -104,6 +110,24 @@ def test_a_ticket_serves_the_one_it_was_made_for(people, ready):
     ticket = people["ada"].state(ready)["urls"]["ticket"]
     answers = {who: client.get(ticket).status_code for who, client in people.items()}
     assert answers == {"ada": 200, "grace": 404, "staff": 404, None: 302}
+
+
+@pytest.mark.parametrize("who", ["ada", "staff"])
+def test_revoking_ends_every_ticket_that_is_out_and_keeps_the_file(people, ready, who):
+    old = people["ada"].state(ready)["urls"]["ticket"]
+    assert ask(people[who], ready["id"], "revoke").status_code == 303
+    assert people["ada"].get(old).status_code == 404
+    assert people["ada"].get(ready["urls"]["download"], follow_redirects=True).status_code == 200
+
+
+@pytest.mark.parametrize("who", ["ada", "staff"])
+def test_a_file_let_go_is_gone_for_everybody_and_can_be_asked_for_again(people, who):
+    state = people["ada"].make("weather", origin="LGA")
+    assert ask(people[who], state["id"], "expire").status_code == 303
+    assert people["ada"].get(state["urls"]["ticket"]).status_code == 404
+    gone = people["ada"].get(state["urls"]["self"])
+    assert (gone.status_code, gone.json()["status"]) == (410, "expired")
+    assert ask(people["ada"], state["id"], "retry", json=True).status_code == 201
 
 
 def test_staff_download_with_a_ticket_of_their_own(people, ready):

@@ -1,4 +1,4 @@
-"""How long a person waits: from the click to the first progress, and from READY in the worker to a link they can use."""
+"""How long a person waits: from the click to the first progress, and from READY to a link they can use."""
 
 from datetime import datetime
 from statistics import median

@@ -53,7 +53,7 @@ def test_a_wrong_choice_is_told_beside_its_field_without_leaving_the_page(visit:
     visit.page.locator("[name=month_from]").select_option("5")
     visit.page.locator("[name=month_to]").select_option("4")
     visit.page.get_by_role("button", name="Export CSV").click()
-    visit.page.get_by_text("Choose a month that is not before the first one.").wait_for()
+    visit.page.get_by_text("Choose a month that is not before the first one.", exact=True).wait_for()
     assert visit.page.locator("[name=month_to]").get_attribute("aria-invalid") == "true"
 
 
@@ -104,7 +104,7 @@ def test_without_javascript_the_form_posts_the_page_reloads_itself_and_the_file_
     link.wait_for(timeout=FINISH)
     with page.expect_download() as download:
         link.click()
-    with open(download.value.path(), encoding="utf-8-sig", newline="") as file:
+    with download.value.path().open(encoding="utf-8-sig", newline="") as file:
         assert sum(1 for _ in csv.reader(file)) == 1 + 80_789
 
 
@@ -117,6 +117,17 @@ def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visi
     page.get_by_role("button", name="Try again").click()
     page.get_by_role("button", name="Cancel").wait_for()
     assert page.url != first
+
+
+def test_a_page_whose_user_logs_out_elsewhere_says_so(visit: Visit):
+    export_id = visit.export(month_from="1", month_to="6")
+    visit.wait_for_bar(export_id, 0.1)
+    elsewhere = Visit(visit.page.context.new_page()).go()
+    elsewhere.page.get_by_role("button", name="Log out").click()
+    elsewhere.page.wait_for_url("**/login/")
+    visit.part(export_id, "notice").get_by_text("You are logged out.").wait_for(timeout=FINISH)
+    assert visit.part(export_id, "login").is_visible()
+    assert visit.entries(export_id)[-1].link is None
 
 
 def test_the_history_page_follows_what_is_under_way(stack: Stack, open_visit: OpenVisit):

@@ -1,0 +1,11 @@
+from django.apps import AppConfig
+
+
+class BucketConfig(AppConfig):
+    name = "tests.bucket"
+
+    def ready(self) -> None:
+        from exports.patterns import registry
+        from tests.bucket.exports import BigExport
+
+        registry.register(BigExport)

@@ -1,0 +1,87 @@
+"""S3 in a process of its own, by moto. It enforces roles and policies of users, but neither checksums nor addresses."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from urllib.request import Request, urlopen
+
+import boto3
+from botocore.client import BaseClient
+
+from tests.servers import Server, free_port
+
+
+class Moto(Server):
+    """S3 by moto, with one bucket. It forgets everything when it stops, and checks no signature of an address."""
+
+    REGION = "eu-central-1"
+    BUCKET = "private-exports"
+    KEY, SECRET = "AKIAANYBODY", "a-secret-of-anybody"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        if not self.is_running:
+            super().start()
+            self._make_bucket()
+
+    def reset(self) -> None:
+        """One empty bucket, and nobody is asked what they may."""
+        self._tell("reset", b"")
+        self._make_bucket()
+
+    def storage(self, key: str = KEY, secret: str = SECRET, **options: object) -> dict[str, object]:
+        """As STORAGES takes it."""
+        own = {"bucket_name": self.BUCKET, "region_name": self.REGION, "endpoint_url": self.url}
+        own |= {"access_key": key, "secret_key": secret, "signature_version": "s3v4"}
+        return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": own | options}
+
+    def client(self, service: str = "s3") -> BaseClient:
+        session = boto3.session.Session(self.KEY, self.SECRET, region_name=self.REGION)
+        return session.client(service, endpoint_url=self.url)
+
+    def keys(self) -> list[str]:
+        """What is stored."""
+        return [each["Key"] for each in self.client().list_objects_v2(Bucket=self.BUCKET).get("Contents", ())]
+
+    def unfinished(self) -> list[str]:
+        """The key of each upload that was begun and neither completed nor aborted."""
+        return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=self.BUCKET).get("Uploads", ())]
+
+    @contextmanager
+    def allowing(self, policy: Mapping[str, object]) -> Iterator[dict[str, str]]:
+        """Inside, nobody may do anything but a new user what this policy says. Gives that user's key and secret."""
+        users, name = self.client("iam"), f"user-{secrets.token_hex(4)}"
+        users.create_user(UserName=name)
+        users.put_user_policy(UserName=name, PolicyName="role", PolicyDocument=json.dumps(policy))
+        made = users.create_access_key(UserName=name)["AccessKey"]
+        self._tell("reset-auth", b"0")
+        try:
+            yield {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
+        finally:
+            self._tell("reset-auth", b"inf")
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def answers(self) -> bool:
+        with suppress(OSError), urlopen(f"{self.url}/moto-api/", timeout=5):
+            return True
+        return False
+
+    def _make_bucket(self) -> None:
+        place = {"LocationConstraint": self.REGION}
+        self.client().create_bucket(Bucket=self.BUCKET, CreateBucketConfiguration=place)
+
+    def _tell(self, verb: str, body: bytes) -> None:
+        url = f"{self.url}/moto-api/{verb}"
+        with urlopen(Request(url, body, {"Content-Type": "text/plain"}, method="POST"), timeout=5):
+            pass

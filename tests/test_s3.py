@@ -1,0 +1,282 @@
+"""Files in a bucket, on a real S3 server: what is put, opened, signed and forgotten there."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import pytest
+from django.conf import LazySettings
+from django.core.files import File
+from django.core.files.base import ContentFile
+
+from exports import storage
+from exports.exceptions import ExportError, LostLease, StorageDenied, StorageFailed
+from tests.bucket import exports as big
+from tests.bucket.server import Moto
+from tests.office import processes
+
+KEY = "generated/7/1-ab.csv"
+PART = 8 * big.MEBIBYTE
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A file of 20 MiB, which is stored in three parts."""
+    big.write(tmp_path / "file.csv", 20)
+    return tmp_path / "file.csv"
+
+
+def put(path: Path, key: str = KEY, on_bytes: Callable[[int], None] = lambda sent: None) -> None:
+    storage.put(path, key, on_bytes=on_bytes, content_type="text/csv; charset=utf-8")
+
+
+def presign(**changes: Any) -> str:
+    given = {"seconds": 60, "content_type": "text/csv; charset=utf-8", "disposition": 'attachment; filename="a b.csv"'}
+    address = storage.presign(KEY, **given | changes)
+    assert address is not None
+    return address
+
+
+def head(s3: Moto, key: str = KEY) -> dict[str, Any]:
+    return s3.client().head_object(Bucket=s3.BUCKET, Key=key, ChecksumMode="ENABLED")
+
+
+# Put
+
+
+def test_a_file_arrives_whole_in_parts_with_its_type_and_its_checksum(s3: Moto, path: Path):
+    put(path)
+    stored = head(s3)
+    assert (stored["ContentLength"], stored["ContentType"]) == (20 * big.MEBIBYTE, "text/csv; charset=utf-8")
+    assert stored["ETag"].endswith('-3"')
+    assert stored["ChecksumType"] == "FULL_OBJECT"
+    with storage.open_file(KEY) as file:
+        assert file.read() == big.content(20)
+    assert s3.unfinished() == []
+
+
+@pytest.mark.parametrize("content", [b"", b"a small one"])
+def test_a_small_file_is_stored_at_once(s3: Moto, tmp_path: Path, content: bytes):
+    (tmp_path / "small").write_bytes(content)
+    put(tmp_path / "small")
+    with storage.open_file(KEY) as file:
+        assert file.read() == content
+
+
+def test_the_progress_grows_to_the_size(s3: Moto, path: Path):
+    sent: list[int] = []
+    put(path, on_bytes=sent.append)
+    assert sent == sorted(sent)
+    assert sent[-1] == 20 * big.MEBIBYTE
+    assert len(sent) > 20
+
+
+@pytest.mark.parametrize("prefix", ["", "live-exports", "a/b"])
+def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettings, path: Path, prefix: str):
+    settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(location=prefix)}
+    put(path)
+    assert s3.keys() == [f"{prefix}/{KEY}".lstrip("/")]
+    assert storage.exports_storage().exists(KEY)
+    assert httpx.get(presign()).content == path.read_bytes()
+    storage.forget(KEY)
+    assert s3.keys() == []
+
+
+def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, path: Path):
+    def lose_the_lease(sent: int) -> None:
+        if sent > PART:
+            raise LostLease("cancelled")
+
+    with pytest.raises(LostLease):
+        put(path, on_bytes=lose_the_lease)
+    assert (s3.keys(), s3.unfinished()) == ([], [])
+
+
+@pytest.mark.parametrize("content", [b"shorter", b"x" * 20 * big.MEBIBYTE])
+def test_a_file_that_is_not_in_the_bucket_as_it_was_sent_is_refused(s3: Moto, path: Path, content: bytes):
+    def replace(**event: object) -> None:
+        s3.client().put_object(Bucket=s3.BUCKET, Key=KEY, Body=content, ChecksumCRC32="AAAAAA==")
+
+    big.client().meta.events.register("after-call.s3.CompleteMultipartUpload", replace)
+    with pytest.raises(StorageFailed, match="did not keep the file"):
+        put(path)
+
+
+def test_a_service_that_knows_no_checksums_needs_none(s3: Moto, path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+    put(path)
+    assert not [name for name in head(s3) if name.startswith("Checksum")]
+
+
+def test_what_is_attached_by_hand_may_be_text(s3: Moto):
+    storage.put_contents(ContentFile("größer"), KEY)
+    storage.put_contents(File(StringIO("größer")), "generated/7/2.csv")
+    assert httpx.get(presign()).text == "größer"
+    assert storage.size_of("generated/7/2.csv") == 8
+
+
+# What goes wrong
+
+
+def failure_of(act: Callable[[], object]) -> ExportError:
+    with pytest.raises(ExportError) as failed:
+        act()
+    return failed.value
+
+
+VERBS: dict[str, Callable[[Path], object]] = {
+    "put": put,
+    "put_contents": lambda path: storage.put_contents(ContentFile(b"abc"), KEY),
+    "open": lambda path: storage.open_file(KEY),
+    "size": lambda path: storage.size_of(KEY),
+    "forget": lambda path: storage.forget(KEY),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_server_that_is_away_may_be_back_soon(s3: Moto, path: Path, verb: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    s3.stop()
+    failed = failure_of(lambda: VERBS[verb](path))
+    assert type(failed) is StorageFailed
+    assert str(failed) == "The storage could not be asked: EndpointConnectionError."
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_whoever_may_do_nothing_is_told_where_to_look(s3: Moto, settings: LazySettings, path: Path, verb: str):
+    with s3.allowing({"Version": "2012-10-17", "Statement": []}) as user:
+        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+        failed = failure_of(lambda: VERBS[verb](path))
+    assert type(failed) is StorageDenied
+    assert "docs/s3.md" in str(failed)
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"bucket_name": "nobody-has-it"}, "NoSuchBucket"),
+        ({"bucket_name": "not a name"}, "ParamValidationError"),
+    ],
+)
+def test_a_bucket_that_is_not_there_is_named_as_such(
+    s3: Moto, settings: LazySettings, path: Path, options: dict[str, str], code: str
+):
+    settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**options)}
+    failed = failure_of(lambda: put(path))
+    assert type(failed) is StorageDenied
+    assert code in str(failed)
+
+
+@pytest.mark.parametrize("read", [storage.open_file, storage.size_of])
+def test_bytes_that_are_gone_are_said_to_be_gone(s3: Moto, read: Callable[[str], object]):
+    with pytest.raises(FileNotFoundError):
+        read(KEY)
+
+
+# A signed address
+
+
+def test_a_signed_address_gives_the_file_its_type_its_name_and_no_cache(s3: Moto, path: Path):
+    put(path)
+    answer = httpx.get(presign(disposition="attachment; filename=\"a.csv\"; filename*=UTF-8''%C3%BC.csv"))
+    assert answer.content == path.read_bytes()
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == "attachment; filename=\"a.csv\"; filename*=UTF-8''%C3%BC.csv"
+    assert answer.headers["cache-control"] == "private, no-store"
+    part = httpx.get(presign(), headers={"range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, path.read_bytes()[100:200])
+
+
+def test_a_head_has_an_address_of_its_own(s3: Moto, path: Path):
+    put(path)
+    answer = httpx.head(presign(method="HEAD"))
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(20 * big.MEBIBYTE))
+    assert urlsplit(presign(method="HEAD")).query != urlsplit(presign()).query
+
+
+def test_the_address_is_signed_by_version_4_for_so_many_seconds_with_all_headers(s3: Moto):
+    signed = parse_qs(urlsplit(presign(seconds=47)).query)
+    assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
+    assert signed["X-Amz-Expires"] == ["47"]
+    assert signed["response-content-type"] == ["text/csv; charset=utf-8"]
+    assert signed["response-content-disposition"] == ['attachment; filename="a b.csv"']
+    assert signed["response-cache-control"] == ["private, no-store"]
+    other = parse_qs(urlsplit(presign(seconds=47, disposition="inline")).query)
+    assert other["X-Amz-Signature"] != signed["X-Amz-Signature"]
+
+
+def test_signing_asks_the_server_nothing(s3: Moto):
+    s3.stop()
+    assert presign().startswith(s3.url)
+
+
+def test_a_folder_has_no_address_to_give():
+    assert storage.presign(KEY, seconds=60, content_type="text/csv", disposition="attachment") is None
+
+
+# Forget
+
+
+def test_forgetting_removes_the_bytes_and_twice_is_fine(s3: Moto, path: Path):
+    put(path)
+    storage.forget(KEY)
+    storage.forget(KEY)
+    assert s3.keys() == []
+
+
+def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
+    for key in (KEY, KEY, f"{KEY}.gz", "generated/7/2-cd.csv"):
+        s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=key)
+    storage.forget(KEY)
+    assert sorted(s3.unfinished()) == [f"{KEY}.gz", "generated/7/2-cd.csv"] or s3.unfinished() == []
+
+
+# In a process of its own
+
+MEASURED = """
+import json, resource
+from pathlib import Path
+from exports import storage
+
+def most() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+small, large, sent = Path({small!r}), Path({large!r}), []
+storage.put(small, "generated/small.csv", on_bytes=lambda sent: None)
+before = most()
+storage.put(large, "generated/large.csv", on_bytes=sent.append)
+grown = most() - before
+assert storage.presign("generated/large.csv", seconds=60, content_type="text/csv", disposition="attachment")
+storage.forget("generated/small.csv")
+print(json.dumps({{"grown": grown, "sent": sent[-1], "is_growing": sent == sorted(sent), "steps": len(sent)}}))
+"""
+
+
+def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto, tmp_path: Path):
+    small, large = tmp_path / "small.csv", tmp_path / "large.csv"
+    big.write(small, 20)
+    big.write(large, 200)
+    code = processes.START + MEASURED.format(small=str(small), large=str(large))
+    environment = processes.environment(tmp_path) | {"PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=processes.ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    measured = json.loads(done.stdout)
+    assert measured["grown"] < 32 * big.MEBIBYTE
+    assert (measured["sent"], measured["is_growing"]) == (200 * big.MEBIBYTE, True)
+    assert measured["steps"] > 200
+    assert head(s3, "generated/large.csv")["ETag"].endswith('-25"')
+    assert s3.keys() == ["generated/large.csv"]
+
+
+def test_boto_is_not_imported_where_no_bucket_is_used(tmp_path: Path):
+    code = "import sys\nfrom exports import checks, storage\nlist(checks.check_storage())\nstorage.forget('nothing')\n"
+    code += "print([name for name in ('boto3', 'botocore', 'storages') if name in sys.modules])"
+    assert processes.run(code, tmp_path).strip() == "[]"
