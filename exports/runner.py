@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import random
+import re
 import shutil
 import socket
 import tempfile
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,11 +43,12 @@ from exports.exceptions import (
 )
 from exports.models import FileRequest, Status, moves
 from exports.models.moves import Claim, Made
-from exports.progress import COUNTING, STORING, Progress
+from exports.progress import COUNTING, STORING, Progress, Snapshot
 
 log = logging.getLogger("exports.runner")
 
 HASH_BLOCK = 1 << 20
+WORK_DIR_NAME = re.compile(r"(?P<request>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<epoch>[0-9]{1,9})")
 
 OnChange = Callable[[FileRequest], None]
 
@@ -71,6 +74,8 @@ class Produced:
     content_type: str
     rows: int
     receipt: Mapping[str, Any] = field(default_factory=dict)
+    retention: float | None = field(default_factory=lambda: config.RETENTION)
+    """Seconds until the file expires; None leaves `expires_at` as it is."""
 
 
 class Run:
@@ -120,7 +125,7 @@ def take(request: FileRequest, exporter: Exporter, *, on_change: OnChange, stop:
     if claim is None:
         return False
     request.refresh_from_db()
-    on_change(request)
+    _tell(on_change, request)
     run(request, claim, exporter, on_change=on_change, stop=stop)
     return True
 
@@ -136,11 +141,11 @@ def run(
     try:
         with _work_dir(attempt), _heartbeat(attempt, on_change), _running(attempt):
             made = _make(attempt, exporter)
-        won = made is None or moves.publish(claim, made)
+        won = made is None or _patiently(partial(moves.publish, claim, made))
     except LostLease:
         won = False
     except Stopping:
-        won = moves.give_back(claim)
+        won = _patiently(partial(moves.give_back, claim))
     except Exception as error:
         won = _settle(request, claim, error)
     _report(request, claim, won, on_change)
@@ -175,17 +180,18 @@ def owner_name() -> str:
 def sweep_work_dirs() -> int:
     """Remove the work files on this host of every attempt that does not run any more. Returns how many there were."""
     removed = 0
-    for folder in _work_dirs():
-        request_id, _, epoch = folder.name.rpartition("-")
+    for folder, request_id, epoch in _work_dirs():
         if not FileRequest.objects.filter(pk=request_id, epoch=epoch, status=Status.RUNNING).exists():
             shutil.rmtree(folder, ignore_errors=True)
             removed += 1
     return removed
 
 
-def _work_dirs() -> Iterator[Path]:
-    pattern = "-".join("[0-9a-f]" * length for length in (8, 4, 4, 4, 12)) + "-[0-9]*"
-    return work_root().glob(pattern)
+def _work_dirs() -> Iterator[tuple[Path, str, str]]:
+    """The folders of attempts on this host, each with its request and its epoch."""
+    for folder in work_root().glob("*-*"):
+        if (name := WORK_DIR_NAME.fullmatch(folder.name)) is not None:
+            yield folder, name["request"], name["epoch"]
 
 
 def _make(attempt: Run, exporter: Exporter) -> Made | None:
@@ -207,12 +213,13 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
     )
     attempt.check()
     receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
-    return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt)
+    return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt, produced.retention)
 
 
 def _attached(attempt: Run) -> None:
-    published = FileRequest.objects.filter(pk=attempt.request.pk, epoch=attempt.claim.epoch, status=Status.READY)
-    if not published.exists():
+    # Attached twice, it has moved on by itself.
+    ready = FileRequest.objects.filter(pk=attempt.request.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
+    if not ready.exists():
         attempt.check()
         raise NoFile("The handler attached no file.")
 
@@ -239,8 +246,23 @@ def _settle(request: FileRequest, claim: Claim, error: Exception) -> bool:
     log.warning("request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, detail)
     if _is_retryable(error) and request.attempts < config.MAX_ATTEMPTS:
         delay = config.RETRY_DELAY * 2 ** (request.attempts - 1) * random.uniform(0.5, 1.5)
-        return moves.retry_later(claim, delay=delay, code=code, detail=detail)
-    return moves.fail(claim, code=code, detail=detail)
+        return _patiently(partial(moves.retry_later, claim, delay=delay, code=code, detail=detail))
+    return _patiently(partial(moves.fail, claim, code=code, detail=detail))
+
+
+def _patiently(move: Callable[[], bool]) -> bool:
+    """The last move of a run: a database that is away for less than a lease must not cost the whole work."""
+    give_up_at = time.monotonic() + config.LEASE
+    while True:
+        try:
+            return move()
+        except (OperationalError, InterfaceError) as error:
+            if connection.in_atomic_block or time.monotonic() > give_up_at:
+                raise
+            log.warning("the end of a run is not written yet: %s", type(error).__name__)
+            # A connection that has died stays dead; the next query opens another.
+            connection.close()
+            time.sleep(config.REPORT_INTERVAL)
 
 
 def _is_retryable(error: Exception) -> bool:
@@ -267,7 +289,15 @@ def _report(request: FileRequest, claim: Claim, won: bool, on_change: OnChange) 
         return
     request.refresh_from_db()
     log.info("request %s epoch %d: %s", claim.request_id, claim.epoch, request.status)
-    on_change(request)
+    _tell(on_change, request)
+
+
+def _tell(on_change: OnChange, request: FileRequest) -> None:
+    """Pages are told, and nothing more: one that cannot be told reads the row, and the run goes on."""
+    try:
+        on_change(request)
+    except Exception as error:
+        log.warning("request %s: nobody was told of a change: %s", request.pk, describe(error))
 
 
 @contextmanager
@@ -307,7 +337,7 @@ class _Heart(threading.Thread):
         self._attempt = attempt
         self._on_change = on_change
         self._finished = threading.Event()
-        self._written = attempt.progress.now
+        self._seen = self._written = attempt.progress.now
         self._beat_at = self._moved_at = self._began_at = time.monotonic()
 
     def stop(self) -> None:
@@ -324,34 +354,35 @@ class _Heart(threading.Thread):
 
     def _look(self) -> bool:
         """Whether the run goes on."""
-        if (reason := self._overdue()) is not None:
+        progress = self._attempt.progress.now
+        if progress != self._seen:
+            self._seen, self._moved_at = progress, time.monotonic()
+        if (reason := self._overdue(progress)) is not None:
             self._attempt.end(reason)
             return False
-        moved = self._attempt.progress.now != self._written
-        if not moved and time.monotonic() - self._beat_at < config.HEARTBEAT:
+        if progress == self._written and time.monotonic() - self._beat_at < config.HEARTBEAT:
             return True
-        return self._beat(moved)
+        return self._beat(progress)
 
-    def _overdue(self) -> ExportError | None:
+    def _overdue(self, progress: Snapshot) -> ExportError | None:
         now = time.monotonic()
         if now - self._began_at > config.MAX_RUNTIME:
             return TookTooLong("The export took longer than EXPORTS['MAX_RUNTIME'].")
-        if now - self._moved_at > config.STALL and self._attempt.progress.now.phase not in (COUNTING, STORING):
+        if now - self._moved_at > config.STALL and progress.phase not in (COUNTING, STORING):
             return Stalled("The export made no progress for EXPORTS['STALL'] seconds.")
         return None
 
-    def _beat(self, moved: bool) -> bool:
-        claim, progress = self._attempt.claim, self._attempt.progress.now
-        began_phase = progress.phase != self._written.phase
+    def _beat(self, progress: Snapshot) -> bool:
+        claim, before = self._attempt.claim, self._written
+        began_phase = progress.phase != before.phase
         try:
-            if not moves.beat(claim, progress, began_phase=began_phase, moved=moved):
+            if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
                 self._attempt.end(LostLease("Another process has moved this request."))
                 return False
-            self._on_change(FileRequest.objects.get(pk=claim.request_id))
-        except (DatabaseError, FileRequest.DoesNotExist) as error:
+            _tell(self._on_change, FileRequest.objects.get(pk=claim.request_id))
+        except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             log.warning("request %s: heartbeat not written: %s", claim.request_id, type(error).__name__)
             connection.close()
             return True
         self._written, self._beat_at = progress, time.monotonic()
-        self._moved_at = self._beat_at if moved else self._moved_at
         return True

@@ -4,7 +4,6 @@ import hashlib
 import json
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -170,7 +169,7 @@ def may_download(user: AnyUser, request: FileRequest) -> bool:
 
 def publish_later(request: FileRequest) -> None:
     """Tell the pages when the transaction commits; the row is what counts, so a lost event does not matter."""
-    transaction.on_commit(partial(events.publish, request), robust=True)
+    transaction.on_commit(lambda: events.publish(request), robust=True)
 
 
 def _move(move: Any, request: FileRequest) -> None:
@@ -184,7 +183,8 @@ def _move(move: Any, request: FileRequest) -> None:
 def _enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
     request, is_new = moves.enqueue(request)
     if is_new:
-        transaction.on_commit(partial(registry.ring, request.lane), robust=True)
+        # Not a partial: Django asks a callback that raises for its __qualname__.
+        transaction.on_commit(lambda: registry.ring(request.lane), robust=True)
         publish_later(request)
     return request, is_new
 

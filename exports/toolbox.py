@@ -6,7 +6,6 @@
 import json
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -205,7 +204,7 @@ def serve(
 
 def _tell(request: FileRequest) -> None:
     """Let the pages know when the transaction commits; the row is what counts, so a lost event does not matter."""
-    transaction.on_commit(partial(events.publish, request), robust=True)
+    transaction.on_commit(lambda: events.publish(request), robust=True)
 
 
 def _plain_get() -> HttpRequest:

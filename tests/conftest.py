@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.bucket.server import Moto
-from tests.servers import Postgres, Smtp, Valkey
+from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +44,11 @@ def smtp(smtp_server: Smtp, settings: Any) -> Smtp:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
+    """Only `bin/test fast` runs where PostgreSQL may be missing."""
+    try:
+        postgres_program("initdb")
+    except NotInstalled as error:
+        pytest.skip(str(error))
     with Postgres() as server:
         yield server
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
@@ -17,12 +18,13 @@ from django.core.files.base import ContentFile
 
 from exports import storage
 from exports.exceptions import ExportError, LostLease, StorageDenied, StorageFailed
+from exports.storage.s3 import crc32_of
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
 from tests.office import processes
 
 KEY = "generated/7/1-ab.csv"
-PART = 8 * big.MEBIBYTE
+NOTHING = {"Effect": "Allow", "Action": "s3:ListAllMyBuckets", "Resource": "*"}
 
 
 @pytest.fixture
@@ -74,7 +76,6 @@ def test_the_progress_grows_to_the_size(s3: Moto, path: Path):
     put(path, on_bytes=sent.append)
     assert sent == sorted(sent)
     assert sent[-1] == 20 * big.MEBIBYTE
-    assert len(sent) > 20
 
 
 @pytest.mark.parametrize("prefix", ["", "live-exports", "a/b"])
@@ -89,8 +90,12 @@ def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettin
 
 
 def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, path: Path):
+    has_lost = threading.Event()
+    big.at_each_part(lambda **event: has_lost.wait(10))
+
     def lose_the_lease(sent: int) -> None:
-        if sent > PART:
+        if sent > 0:
+            has_lost.set()
             raise LostLease("cancelled")
 
     with pytest.raises(LostLease):
@@ -98,10 +103,13 @@ def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, p
     assert (s3.keys(), s3.unfinished()) == ([], [])
 
 
-@pytest.mark.parametrize("content", [b"shorter", b"x" * 20 * big.MEBIBYTE])
-def test_a_file_that_is_not_in_the_bucket_as_it_was_sent_is_refused(s3: Moto, path: Path, content: bytes):
+@pytest.mark.parametrize("size", [7, 20 * big.MEBIBYTE])
+def test_a_file_that_is_not_in_the_bucket_as_it_was_sent_is_refused(s3: Moto, path: Path, tmp_path: Path, size: int):
+    other = tmp_path / "other"
+    other.write_bytes(b"x" * size)
+
     def replace(**event: object) -> None:
-        s3.client().put_object(Bucket=s3.BUCKET, Key=KEY, Body=content, ChecksumCRC32="AAAAAA==")
+        s3.client().upload_file(str(other), s3.BUCKET, KEY, ExtraArgs={"ChecksumCRC32": crc32_of(other)})
 
     big.client().meta.events.register("after-call.s3.CompleteMultipartUpload", replace)
     with pytest.raises(StorageFailed, match="did not keep the file"):
@@ -150,7 +158,7 @@ def test_a_server_that_is_away_may_be_back_soon(s3: Moto, path: Path, verb: str,
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_whoever_may_do_nothing_is_told_where_to_look(s3: Moto, settings: LazySettings, path: Path, verb: str):
-    with s3.allowing({"Version": "2012-10-17", "Statement": []}) as user:
+    with s3.allowing({"Version": "2012-10-17", "Statement": [NOTHING]}) as user:
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         failed = failure_of(lambda: VERBS[verb](path))
     assert type(failed) is StorageDenied
@@ -234,7 +242,7 @@ def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
     for key in (KEY, KEY, f"{KEY}.gz", "generated/7/2-cd.csv"):
         s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=key)
     storage.forget(KEY)
-    assert sorted(s3.unfinished()) == [f"{KEY}.gz", "generated/7/2-cd.csv"] or s3.unfinished() == []
+    assert sorted(s3.unfinished()) == [f"{KEY}.gz", "generated/7/2-cd.csv"]
 
 
 # In a process of its own
@@ -254,7 +262,7 @@ storage.put(large, "generated/large.csv", on_bytes=sent.append)
 grown = most() - before
 assert storage.presign("generated/large.csv", seconds=60, content_type="text/csv", disposition="attachment")
 storage.forget("generated/small.csv")
-print(json.dumps({{"grown": grown, "sent": sent[-1], "is_growing": sent == sorted(sent), "steps": len(sent)}}))
+print(json.dumps({{"grown": grown, "sent": sorted(set(sent)), "is_growing": sent == sorted(sent)}}))
 """
 
 
@@ -270,8 +278,8 @@ def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto,
     assert (done.returncode, done.stderr) == (0, "")
     measured = json.loads(done.stdout)
     assert measured["grown"] < 32 * big.MEBIBYTE
-    assert (measured["sent"], measured["is_growing"]) == (200 * big.MEBIBYTE, True)
-    assert measured["steps"] > 200
+    assert (measured["sent"][-1], measured["is_growing"]) == (200 * big.MEBIBYTE, True)
+    assert len(measured["sent"]) > 5
     assert head(s3, "generated/large.csv")["ETag"].endswith('-25"')
     assert s3.keys() == ["generated/large.csv"]
 

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Lower, TruncMonth
+from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum, Value
+from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
-from django.utils import translation
-from django.utils.translation import gettext_lazy
 
 from exports import sources
 from exports.cells import Column
@@ -69,138 +67,6 @@ def rows(queryset: QuerySet, *columns: Column | str, size: int = 3) -> list[tupl
     return [row for batch in batches for row in zip(*batch, strict=True)]
 
 
-def resolved(queryset: QuerySet, *columns: Column | str) -> list[Column]:
-    return sources.resolve(queryset, [each if isinstance(each, Column) else Column(each) for each in columns])
-
-
-# resolve
-
-
-def test_kinds_come_from_the_model():
-    kinds = {column.name: column.kind for column in resolved(Order.objects.all(), *KINDS_OF_ORDER)}
-    assert kinds == KINDS_OF_ORDER
-
-
-KINDS_OF_ORDER = {
-    "id": "integer",
-    "pk": "integer",
-    "number": "text",
-    "note": "text",
-    "status": "text",
-    "customer": "integer",
-    "customer_id": "integer",
-    "customer__tier": "text",
-    "quantity": "integer",
-    "units": "integer",
-    "price": "decimal",
-    "weight": "float",
-    "is_paid": "boolean",
-    "ordered_on": "date",
-    "placed_at": "datetime",
-    "placed_at__year": "integer",
-    "placed_at__date": "date",
-    "opens_at": "time",
-    "preparation": "duration",
-    "details": "json",
-    "details__size": "",
-    "reference": "uuid",
-}
-
-
-@pytest.mark.parametrize(
-    ("source", "kind"),
-    [
-        (F("quantity") - F("units"), "integer"),
-        (F("quantity") * F("price"), "decimal"),
-        (Lower("customer__name"), "text"),
-        (TruncMonth("placed_at"), "datetime"),
-        (Count("customer__orders"), "integer"),
-        (Q(quantity__gt=1), "boolean"),
-        (Value("x"), "text"),
-        (lambda order: order.number, ""),
-    ],
-)
-def test_kinds_come_from_an_expression_but_not_from_a_callable(source, kind):
-    assert resolved(Order.objects.all(), Column("c", source=source))[0].kind == kind
-
-
-@pytest.mark.parametrize(
-    ("name", "header"),
-    [
-        ("number", "Order number"),
-        ("is_paid", "Paid"),
-        ("customer", "Customer"),
-        ("customer__name", "Customer full name"),
-        ("placed_at__year", "Placed at year"),
-        ("details__size", "Details size"),
-    ],
-)
-def test_headers_come_from_verbose_names(name, header):
-    assert resolved(Order.objects.all(), name)[0].header == header
-
-
-def test_the_header_of_an_expression_comes_from_the_name_of_the_column():
-    [gain, label] = resolved(
-        Order.objects.all(), Column("gain_minutes", source=F("quantity") - 1), Column("label", source=str)
-    )
-    assert (gain.header, label.header) == ("Gain minutes", "Label")
-
-
-def test_what_is_declared_stays():
-    declared = Column("price", "Cost", kind="float", width=9, format="0.0", source="price")
-    assert resolved(Order.objects.all(), declared) == [declared]
-
-
-def test_a_lazy_header_is_in_the_language_of_the_moment():
-    with translation.override("de"):
-        [column] = resolved(Order.objects.all(), Column("number", gettext_lazy("Yes")))
-    assert (column.header, type(column.header)) == ("Ja", str)
-
-
-def test_decimals_are_shown_with_the_places_of_their_field():
-    [price, bare, float_] = resolved(
-        Order.objects.all(), "price", Column("p", source=F("price") / 2), Column("price", kind="float")
-    )
-    assert (price.format, bare.format, float_.format) == ("0.00", "", "")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("nmuber", "Column 'nmuber': there is no 'nmuber' in Order. Did you mean 'number'"),
-        ("customer__nmae", "Column 'customer__nmae': there is no 'nmae' in Customer. Did you mean 'name'"),
-        ("customer__zzzzz", "in Customer. Known: city, id, name, orders, tier."),
-        ("number__zzz", "there is no 'zzz' in number"),
-        ("totle", "Did you mean 'total'"),
-    ],
-)
-def test_a_path_that_leads_nowhere_names_what_comes_close(name, message):
-    with pytest.raises(UnknownColumn) as caught:
-        resolved(Order.objects.annotate(total=F("price")), name)
-    assert message in str(caught.value)
-
-
-def test_an_expression_of_unknown_fields_or_types_is_refused():
-    with pytest.raises(UnknownColumn, match="Column 'c': Cannot resolve keyword 'nope'"):
-        resolved(Order.objects.all(), Column("c", source=F("nope")))
-    with pytest.raises(UnknownColumn, match=r"Column 'c': .*output_field"):
-        resolved(Order.objects.all(), Column("c", source=F("price") + F("weight")))
-
-
-def test_a_path_with_many_values_a_row_is_refused():
-    with pytest.raises(UnknownColumn, match=r"'orders' has many values for each row\. Use an aggregate or a callable"):
-        resolved(Customer.objects.all(), "orders__number")
-
-
-def test_annotations_and_aliases_are_columns(orders):
-    queryset = Order.objects.annotate(twice=F("quantity") * 2).alias(thrice=F("quantity") * 3)
-    assert [column.kind for column in resolved(queryset, "twice", "thrice")] == ["integer", "integer"]
-    assert rows(queryset, "number", "twice", "thrice")[2] == ("o2", 4, 6)
-
-
-# batches
-
-
 def test_every_kind_of_value_arrives_as_python_has_it():
     values = {
         "number": "o1",
@@ -247,6 +113,11 @@ def test_a_path_an_expression_and_a_callable_stand_side_by_side(orders):
     assert rows(Order.objects.all(), *columns)[:1] == expected
     assert rows(Order.objects.all(), *columns[:3], columns[4])[:1] == [(*expected[0][:3], 0)]
     assert rows(Order.objects.all(), *columns)[6][0] is None
+
+
+def test_annotations_and_aliases_are_columns(orders):
+    queryset = Order.objects.annotate(twice=F("quantity") * 2).alias(thrice=F("quantity") * 3)
+    assert rows(queryset, "number", "twice", "thrice")[2] == ("o2", 4, 6)
 
 
 def test_two_columns_may_have_the_same_source(orders):
@@ -379,13 +250,6 @@ def test_values_have_only_their_own_columns_and_no_instances(customers):
         rows(queryset, "name")
     with pytest.raises(UnknownColumn, match="made from a model instance, but this queryset gives values"):
         rows(queryset, Column("c", source=str))
-
-
-def test_values_resolve_their_kinds(orders):
-    queryset = Order.objects.values("customer__name").annotate(total=Sum("price"))
-    assert [(c.kind, c.header) for c in resolved(queryset, "customer__name", "total")] == [
-        ("text", "Customer full name"), ("decimal", "Total"),
-    ]  # fmt: skip
 
 
 @needs_postgres

@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from datetime import datetime, timedelta
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -211,7 +210,8 @@ class FileRequest(models.Model):
         key = self.filehandle.name
         deleted = super().delete(*args, **kwargs)
         if key:
-            transaction.on_commit(partial(storage.forget, key), using=self._state.db, robust=True)
+            # Not a partial: Django asks a callback that raises for its __qualname__.
+            transaction.on_commit(lambda: storage.forget(key), using=self._state.db, robust=True)
         return deleted
 
     @classmethod

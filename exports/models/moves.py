@@ -7,7 +7,7 @@ database's clock; tests pass a datetime. The numbers are those of the table in d
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import make_msgid
 from typing import Any
@@ -51,6 +51,8 @@ class Made:
     content_type: str
     rows: int
     receipt: Mapping[str, Any]
+    retention: float | None = field(default_factory=lambda: config.RETENTION)
+    """Seconds until the file expires; None leaves `expires_at` as it is."""
 
 
 _holding: ContextVar[Claim | None] = ContextVar("exports_claim", default=None)
@@ -105,6 +107,7 @@ def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now
 def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
     """Move 4: the file is stored and checked; from here on the link works."""
     now = _clock(now)
+    expiry = {} if made.retention is None else {"expires_at": _after(now, made.retention)}
     with transaction.atomic():
         won = _move(
             _held(held),
@@ -119,9 +122,9 @@ def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
             rows_total=made.rows,
             phase=DONE,
             finished_at=now,
-            expires_at=_after(now, config.RETENTION),
             error_code="",
             error_detail="",
+            **expiry,
             **NO_LEASE,
         )
         if won:

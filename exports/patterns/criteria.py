@@ -65,8 +65,9 @@ class QueryDictCriteria(Criteria):
 
     @classmethod
     def criteria_query_dict(cls, file_request: FileRequest) -> QueryDict:
-        """The stored criteria as a QueryDict, read in EXPORTS["CRITERIA_ENCODING"] (the default charset)."""
-        return QueryDict(file_request.criteria, encoding=config.CRITERIA_ENCODING)
+        """The stored criteria as a QueryDict; EXPORTS["CRITERIA_ENCODING"] makes bytes of them first."""
+        text = file_request.criteria
+        return QueryDict(text.encode(config.CRITERIA_ENCODING) if config.CRITERIA_ENCODING else text)
 
     @classmethod
     def http_query_dict(cls, http_request: HttpRequest) -> QueryDict:

@@ -4,7 +4,6 @@ They are for hosts that have such a task already. Other exports need none: the r
 """
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar
 
 from django.db import transaction
@@ -20,23 +19,26 @@ class ScheduleWithHueyMixin:
 
     task: ClassVar[Any] = None
 
-    def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> None:
+    def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
+        """What huey says of the task; None inside a transaction, which has to end first, and while the queue is down."""
         context = (file_request, http_request, dataset)
-        enqueue = partial(
-            _enqueue,
-            self.get_task(*context),
-            self.get_task_args(*context),
-            self.get_task_kwargs(*context),
-            self.get_huey_kwargs(*context),
-        )
+        task, options = self.get_task(*context), dict(self.get_huey_kwargs(*context))
+        args, kwargs = tuple(self.get_task_args(*context)), dict(self.get_task_kwargs(*context))
+        when = {} if "eta" in options else {"delay": 0}
+        results: list[Any] = []
+
+        def enqueue() -> None:
+            results.append(task.schedule(args=args, kwargs=kwargs, **when | options))
+
         transaction.on_commit(enqueue, robust=True)
+        return results[0] if results else None
 
     def get_task(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
         return self.task
 
     def get_task_args(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Sequence[Any]:
-        """The id as text, so that any serializer can carry it."""
-        return [str(file_request.pk)]
+        """The id. A queue that does not pickle its messages wants it as text: override this then."""
+        return [file_request.pk]
 
     def get_task_kwargs(
         self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset
@@ -52,7 +54,3 @@ class ScheduleWithHueyMixin:
 
 class ScheduleWithHueyPattern(ScheduleWithHueyMixin, FullPattern):
     """A FullPattern whose delayed files a huey task makes."""
-
-
-def _enqueue(task: Any, args: Sequence[Any], kwargs: Mapping[str, Any], huey_kwargs: Mapping[str, Any]) -> None:
-    task.schedule(args=tuple(args), kwargs=dict(kwargs), **{"delay": 0, **huey_kwargs})

@@ -55,9 +55,9 @@ def folder() -> str:
 def put(path: Path, key: str, *, on_bytes: Callable[[int], None], content_type: str = "") -> None:
     """Store the work file under `key` and check that all of it arrived. `on_bytes` gets the bytes sent so far.
 
-    `on_bytes` may be called from other threads, never from two at once. What it raises ends the upload, leaves no part
-    of it in the storage, and is raised here. Raises StorageFull without room; StorageDenied when the storage does not
-    let us; StorageFailed when it does not answer, chose another key or holds something else.
+    What `on_bytes` raises ends the upload, leaves no part of it in the storage, and is raised here. Raises StorageFull
+    without room; StorageDenied when the storage does not let us; StorageFailed when it does not answer, chose another
+    key or holds something else.
     """
     _store().put(path, key, content_type=content_type, on_bytes=on_bytes)
 

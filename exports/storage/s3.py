@@ -9,10 +9,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from tempfile import SpooledTemporaryFile
+from tempfile import NamedTemporaryFile, SpooledTemporaryFile
 from typing import Any
 
-from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import create_transfer_manager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -28,6 +28,7 @@ from exports.storage.store import NOT_KEPT, Store
 
 CACHE_CONTROL = "private, no-store"
 CHECKSUM_BLOCK = IN_MEMORY = 1 << 20
+LOOK_SECONDS = 0.1
 ADVICE = "Check the bucket, its region, the credentials and the role against docs/s3.md."
 
 FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "507"}
@@ -62,20 +63,20 @@ class S3Store(Store):
         self._client = storage.bucket.meta.client
 
     def put(self, path: Path, key: str, *, content_type: str, on_bytes: Callable[[int], None]) -> None:
-        checksum = self._checksum(path)
+        size, checksum = path.stat().st_size, self._checksum(path)
         headers = self._storage.get_object_parameters(key) | ({"ContentType": content_type} if content_type else {})
-        meter = _Meter(on_bytes)
-        with self.failures_named(), meter.reason_first():
-            self._client.upload_file(
-                str(path),
-                self._bucket,
-                self._name(key),
-                ExtraArgs=headers | checksum,
-                Callback=meter,
-                Config=self._storage.transfer_config,
-            )
-            self._compare(key, path.stat().st_size, checksum)
-        on_bytes(path.stat().st_size)
+        with self.failures_named():
+            self._upload(path, key, headers | checksum, on_bytes)
+            self._compare(key, size, checksum)
+        on_bytes(size)
+
+    def put_contents(self, contents: File, key: str) -> None:
+        """By way of a file of bytes here: text would be sent with its number of characters as its length."""
+        with self.failures_named(), NamedTemporaryFile() as copy:
+            for chunk in File(contents).chunks():
+                copy.write(chunk.encode() if isinstance(chunk, str) else chunk)
+            copy.flush()
+            self.put(Path(copy.name), key, content_type="", on_bytes=lambda sent: None)
 
     def open(self, key: str) -> File:
         """A copy on this machine, in memory while it is small; django-storages would hold all of it there."""
@@ -115,11 +116,17 @@ class S3Store(Store):
         try:
             with super().failures_named():
                 yield
-        except S3UploadFailedError as failed:
-            # boto3 puts its own error around what the service has answered.
-            raise _named(failed.__context__ or failed) from failed
         except (BotoCoreError, ClientError) as error:
             raise _named(error) from error
+
+    def _upload(self, path: Path, key: str, extra: dict[str, str], on_bytes: Callable[[int], None]) -> None:
+        """In parts, by boto3's threads. Whatever is raised here, it aborts the upload once no part is under way."""
+        meter = _Meter()
+        with create_transfer_manager(self._client, self._storage.transfer_config) as manager:
+            upload = manager.upload(str(path), self._bucket, self._name(key), extra, [meter])
+            while not meter.has_ended.wait(LOOK_SECONDS):
+                on_bytes(meter.most)
+            upload.result()
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
@@ -190,38 +197,19 @@ def _code_of(error: ClientError) -> str:
 
 
 class _Meter:
-    """Adds up what the threads of an upload report. What `on_bytes` raises is raised in all of them, so they end."""
+    """Adds up what the threads of an upload have sent. It gets their events by the names that boto3 has for them."""
 
-    def __init__(self, on_bytes: Callable[[int], None]) -> None:
-        self._on_bytes = on_bytes
+    def __init__(self) -> None:
+        self.has_ended = threading.Event()
+        self.most = 0
+        self._sent = 0
         self._lock = threading.Lock()
-        self._reason: Exception | None = None
-        self._sent = self._most = 0
 
-    def __call__(self, count: int) -> None:
-        """`count` is negative where a part is sent once more."""
+    def on_progress(self, bytes_transferred: int, **event: object) -> None:
+        """The number is negative where a part has to be sent once more."""
         with self._lock:
-            self._sent += count
-            if self._reason is None and self._sent > self._most:
-                self._report()
-        if self._reason is not None:
-            raise self._reason
+            self._sent += bytes_transferred
+            self.most = max(self.most, self._sent)
 
-    @contextmanager
-    def reason_first(self) -> Iterator[None]:
-        """Raises what ended the upload instead of what the upload made of it."""
-        try:
-            yield
-        except Exception:
-            if self._reason is not None:
-                raise self._reason from None
-            raise
-        if self._reason is not None:
-            raise self._reason
-
-    def _report(self) -> None:
-        self._most = self._sent
-        try:
-            self._on_bytes(self._sent)
-        except Exception as reason:
-            self._reason = reason
+    def on_done(self, **event: object) -> None:
+        self.has_ended.set()

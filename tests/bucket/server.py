@@ -5,6 +5,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from urllib.request import Request, urlopen
 
 import boto3
@@ -44,6 +45,7 @@ class Moto(Server):
         own |= {"access_key": key, "secret_key": secret, "signature_version": "s3v4"}
         return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": own | options}
 
+    @cache
     def client(self, service: str = "s3") -> BaseClient:
         session = boto3.session.Session(self.KEY, self.SECRET, region_name=self.REGION)
         return session.client(service, endpoint_url=self.url)

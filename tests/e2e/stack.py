@@ -1,5 +1,6 @@
 """The whole site on real servers: daphne, two workers, the housekeeper and Valkey, as the demo's launcher runs them."""
 
+import logging
 import os
 import shutil
 import sqlite3
@@ -37,7 +38,8 @@ class Stack:
         self.database_url = database_url
         own = {"VAR_DIR": str(folder), "PORT": str(free_port()), "EMAIL_URL": smtp.url, "DATABASE_URL": database_url}
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        self.demo = Demo(inherited | own | SHORT_TIMES)
+        # What the processes say is shown with a test that fails.
+        self.demo = Demo(inherited | own | SHORT_TIMES, report=logging.getLogger("site").warning)
         self.processes: dict[str, Process] = {}
         self._open = ExitStack()
 

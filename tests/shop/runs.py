@@ -1,0 +1,113 @@
+"""Runs for tests: an exporter that does what a test tells it, and the pages that hear of it."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from exports import runner
+from exports.models import FileRequest, moves
+from exports.models.moves import Claim
+from exports.runner import Produced, Run
+from exports.serializers import serialize
+from tests.servers import wait_until
+from tests.shop.requests import queued
+
+Make = Callable[[Run], Any]
+SECONDS = 20.0
+
+
+class Scripted:
+    """An exporter that does what a test tells it to do."""
+
+    def __init__(self, make: Make) -> None:
+        self.make = make
+
+    def extension(self, request: FileRequest) -> str:
+        return "csv"
+
+    def produce(self, run: Run) -> Produced:
+        self.make(run)
+        return Produced("orders.csv", "text/csv", run.progress.now.rows_done, {"rows_asked": 3})
+
+
+class Events(list[FileRequest]):
+    """What was published, as the pages would have got it, and when."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[dict[str, Any]] = []
+        self.times: list[float] = []
+
+    def publish(self, request: FileRequest) -> None:
+        self.times.append(time.monotonic())
+        self.states.append(serialize(request))
+        self.append(request)
+
+    @property
+    def statuses(self) -> list[str]:
+        return [state["status"] for state in self.states]
+
+    def of(self, name: str) -> list[Any]:
+        return [state["progress"][name] for state in self.states]
+
+
+def configure(settings: Any, **changes: Any) -> None:
+    """Change EXPORTS for this test."""
+    settings.EXPORTS = {**settings.EXPORTS, **changes}
+
+
+def use_folders(settings: Any, folder: Path) -> Path:
+    """Work files and stored files of this test's own, and a quick clock. Returns where the stored files lie."""
+    configure(settings, HEARTBEAT=0.1, REPORT_INTERVAL=0.02, WORK_DIR=str(folder / "work"))
+    files = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(folder / "files")}}
+    settings.STORAGES = {**settings.STORAGES, "exports": files}
+    return folder / "files"
+
+
+def write(content: bytes, rows: int = 3) -> Make:
+    def make(run: Run) -> None:
+        run.begin(rows)
+        run.path.write_bytes(content)
+        run.advance(rows)
+
+    return make
+
+
+def run_now(make: Make, events: Events, request: FileRequest | None = None, **kwargs: Any) -> tuple[FileRequest, Claim]:
+    request, claim = claimed_now(request)
+    runner.run(request, claim, Scripted(make), on_change=events.publish, **kwargs)
+    return FileRequest.objects.get(pk=request.pk), claim
+
+
+def claimed_now(request: FileRequest | None = None) -> tuple[FileRequest, Claim]:
+    """Claimed by the clock of the database, so that the lease holds."""
+    request = request or queued()
+    claim = moves.claim(request, owner=runner.owner_name(), extension="csv")
+    assert claim is not None
+    request.refresh_from_db()
+    return request, claim
+
+
+def until(condition: Callable[[], object]) -> None:
+    wait_until(condition, seconds=SECONDS)
+
+
+def until_ended(run: Run) -> None:
+    """Go on like an exporter, row by row, until somebody ends the run."""
+    for number in range(10**9):
+        run.advance(number)
+        time.sleep(0.001)
+
+
+def work_folders() -> list[Path]:
+    return list(runner.work_root().iterdir()) if runner.work_root().exists() else []
+
+
+def stored_files(location: Path) -> list[Path]:
+    return [path for path in location.rglob("*") if path.is_file()]
+
+
+def heart_has_stopped(run: Run) -> bool:
+    return not any(thread.name.endswith(str(run.request.pk)) for thread in threading.enumerate())

@@ -1,0 +1,405 @@
+"""From a waiting row to a run: who makes which type, in whose language, and who is refused."""
+
+import csv
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, OperationalError
+from django.db.models import QuerySet
+from django.utils import timezone, translation
+
+from exports import events, runner, storage
+from exports.exceptions import UnknownFileType
+from exports.models import FileRequest, Status, moves
+from exports.patterns import registry
+from tests.shop.exports import OrderExport, order_rule, registered
+from tests.shop.models import Customer, Order
+from tests.shop.requests import claimed, in_status, queued, row, user
+from tests.shop.runs import configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+bells: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
+    """A doorbell that is heard here, and folders of this test's own."""
+    use_folders(settings, tmp_path)
+    configure(settings, DOORBELL="tests.test_registry.bells.append")
+    bells.clear()
+    yield bells
+    bells.clear()
+    runner.stopping.clear()
+
+
+class LoudExport(OrderExport):
+    """Every hook may break: a test says how."""
+
+    file_type = "loud"
+    error: Exception | None = None
+
+    def has_permission(self, user: Any, criteria: Mapping[str, Any]) -> bool:
+        if self.error is not None:
+            raise self.error
+        return True
+
+
+def breaking(error: Exception) -> type:
+    return type("Breaking", (LoudExport,), {"error": error})
+
+
+def lines_of(request: FileRequest) -> list[list[str]]:
+    with storage.open_file(request.filehandle.name) as file:
+        return list(csv.reader(file.read().decode("utf-8-sig").splitlines()))
+
+
+def make_orders(*quantities: int, **columns: Any) -> None:
+    customer = Customer.objects.create(name="Ada", city="Oslo")
+    for number, quantity in enumerate(quantities):
+        Order.objects.create(number=f"N{number}", quantity=quantity, customer=customer, **columns)
+
+
+# The way to a file
+
+
+def test_a_waiting_request_becomes_a_file() -> None:
+    make_orders(1, 2, 3)
+    request = queued(criteria="at_least=2")
+
+    assert registry.dispatch(request.pk)
+
+    request.refresh_from_db()
+    assert request.status == Status.READY
+    assert lines_of(request) == [
+        ["Order number", "Quantity", "Customer", "Placed at"],
+        ["N1", "2", "Ada", ""],
+        ["N2", "3", "Ada", ""],
+    ]
+    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (2, 2)
+    assert request.filename == "orders-2026-06-01.csv"
+
+
+def test_xlsx_is_made_the_same_way() -> None:
+    make_orders(1)
+    request = queued(format="xlsx")
+
+    assert registry.dispatch(request.pk)
+
+    request.refresh_from_db()
+    assert request.filename == "orders-2026-06-01.xlsx"
+    with storage.open_file(request.filehandle.name) as file:
+        assert file.read(2) == b"PK"
+
+
+def test_the_language_and_the_time_zone_of_whoever_asked_are_active_and_named_in_the_receipt() -> None:
+    seen: list[tuple[str, str]] = []
+
+    class LocalExport(OrderExport):
+        file_type = "local"
+
+        def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> QuerySet[Order]:
+            seen.append((translation.get_language(), timezone.get_current_timezone_name()))
+            return super().get_queryset(user, criteria)
+
+    make_orders(1, placed_at=datetime(2026, 6, 1, 22, 30, tzinfo=UTC))
+    request = queued(file_type="local", requester_language="de", requester_timezone="Asia/Tokyo")
+
+    with registered(LocalExport):
+        registry.dispatch(request.pk)
+
+    request.refresh_from_db()
+    assert set(seen) == {("de", "Asia/Tokyo")}
+    assert (request.receipt["language"], request.receipt["time_zone"]) == ("de", "Asia/Tokyo")
+    assert "2026-06-02" in lines_of(request)[1][3]
+    assert translation.get_language() == "en"
+    assert timezone.get_current_timezone_name() == "UTC"
+
+
+@pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "Europe", "\x00"])
+def test_a_time_zone_that_is_not_known_here_is_the_sites(name: str) -> None:
+    assert str(runner.zone_named(name)) == "UTC"
+
+
+def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> None:
+    configure(settings, BATCH_ROWS=10, REPORT_INTERVAL=0.01, HEARTBEAT=0.01)
+    make_orders(*range(300))
+    written: list[int] = []
+
+    class SlowExport(OrderExport):
+        file_type = "slow"
+
+        def table(self, request: FileRequest) -> Any:
+            return slowly(super().table(request), request, written)
+
+    request = queued(file_type="slow")
+    with registered(SlowExport):
+        assert registry.dispatch(request.pk)
+
+    request.refresh_from_db()
+    assert request.status == Status.CANCELLED
+    assert len(written) < 29
+
+
+class slowly:
+    """A table whose request is cancelled at the third batch, by somebody else."""
+
+    def __init__(self, table: Any, request: FileRequest, written: list[int]) -> None:
+        self.table, self.request, self.written = table, request, written
+
+    def __enter__(self) -> Any:
+        from dataclasses import replace
+
+        opened = self.table.__enter__()
+        return replace(opened, batches=self.batches(opened.batches))
+
+    def batches(self, batches: Any) -> Iterator[Any]:
+        import threading
+
+        for number, batch in enumerate(batches):
+            self.written.append(number)
+            if number == 3:
+                cancelling = threading.Thread(target=cancel_elsewhere, args=[self.request])
+                cancelling.start()
+                cancelling.join()
+            threading.Event().wait(0.02)
+            yield batch
+
+    def __exit__(self, *error: Any) -> Any:
+        return self.table.__exit__(*error)
+
+
+def cancel_elsewhere(request: FileRequest) -> None:
+    from django.db import connection
+
+    moves.cancel(request)
+    connection.close()
+
+
+# Who may not
+
+
+def test_a_permission_that_was_lost_since_ends_the_request_before_it_runs() -> None:
+    request = queued()
+
+    with order_rule(lambda user: user.username != "ada"):
+        assert registry.dispatch(request.pk)
+
+    request.refresh_from_db()
+    assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "permission_lost", 0)
+
+
+def test_an_owner_who_is_no_longer_active_gets_no_file() -> None:
+    request = queued()
+    request.requester.is_active = False
+    request.requester.save()
+
+    registry.dispatch(request.pk)
+
+    assert row(request.pk)["error_code"] == "permission_lost"
+
+
+def test_criteria_that_do_not_hold_any_more_end_the_request() -> None:
+    request = queued(criteria="city=Atlantis")
+
+    registry.dispatch(request.pk)
+
+    assert (row(request.pk)["status"], row(request.pk)["error_code"]) == ("failed", "invalid_criteria")
+
+
+def test_a_format_that_is_gone_ends_the_request() -> None:
+    request = queued(format="dbf")
+
+    registry.dispatch(request.pk)
+
+    assert (row(request.pk)["status"], row(request.pk)["error_code"]) == ("failed", "unknown_format")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("of row 4711"),
+        ValidationError("of row 4711"),
+        ValidationError("of row 4711", code="strange"),
+        IntegrityError("of row 4711"),
+        DataError("of row 4711"),
+        type("Answer", (Exception,), {"code": 404})("of row 4711"),
+    ],
+)
+def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, fine = queued(file_type="loud"), queued()
+
+    with registered(breaking(error)):
+        assert registry.work_off("large") == 2
+
+    ended = row(broken.pk)
+    assert (ended["status"], ended["error_code"], ended["attempts"]) == ("failed", "export_failed", 0)
+    assert type(error).__name__ in ended["error_detail"]
+    assert row(fine.pk)["status"] == "ready"
+    assert "4711" not in caplog.text + str(ended)
+
+
+def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lane() -> None:
+    stuck, fine = queued(file_type="loud"), queued()
+
+    with registered(breaking(OperationalError("the other database is down"))):
+        assert registry.work_off("large") == 1
+
+    assert (row(stuck.pk)["status"], row(fine.pk)["status"]) == ("queued", "ready")
+    with registered(LoudExport):
+        assert registry.work_off("large") == 1
+    assert row(stuck.pk)["status"] == "ready"
+
+
+def test_a_rule_that_breaks_lets_nobody_have_the_file() -> None:
+    request = in_status(Status.READY, file_type="loud")
+
+    with registered(breaking(RuntimeError("of row 4711"))):
+        assert not registry.is_still_granted(request)
+    with registered(LoudExport):
+        assert registry.is_still_granted(request)
+
+
+def test_the_file_of_a_type_that_is_gone_is_nobodys() -> None:
+    assert not registry.is_still_granted(in_status(Status.READY, file_type="gone"))
+
+
+# Nothing to do
+
+
+def test_an_unknown_type_is_named_and_claims_nothing() -> None:
+    request = queued(file_type="gone")
+
+    with pytest.raises(UnknownFileType, match="'gone'.*orders"):
+        registry.dispatch(request.pk)
+
+    assert row(request.pk)["status"] == "queued"
+
+
+def test_an_unknown_type_is_a_key_error_as_it_was_in_dj_bgfiles() -> None:
+    with pytest.raises(KeyError):
+        registry.find("gone")
+
+
+def test_a_request_that_is_gone_is_an_error() -> None:
+    with pytest.raises(FileRequest.DoesNotExist):
+        registry.dispatch(FileRequest().pk)
+
+
+@pytest.mark.parametrize("status", [Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
+def test_a_request_that_has_ended_is_nothing_to_do(status: str) -> None:
+    request = in_status(status)
+    before = row(request.pk)
+
+    assert not registry.dispatch(request.pk)
+    assert row(request.pk) == before
+
+
+def test_a_request_that_somebody_else_makes_is_nothing_to_do() -> None:
+    request, _ = claimed()
+
+    assert not registry.dispatch(request.pk)
+
+
+# The lane
+
+
+def test_a_worker_makes_all_that_is_due_in_its_lane_whoever_rang() -> None:
+    mine = [queued(), queued(), queued()]
+    other = queued(lane="small")
+
+    assert registry.work_off("large") == 3
+
+    assert {row(each.pk)["status"] for each in mine} == {"ready"}
+    assert row(other.pk)["status"] == "queued"
+    assert registry.work_off("large") == 0
+
+
+def test_people_take_turns() -> None:
+    order: list[str] = []
+
+    def note(user: Any) -> bool:
+        order.append(user.username)
+        return True
+
+    running, _ = claimed(requester=user("ada"))
+    for name in ("ada", "ada", "bob"):
+        queued(requester=user(name))
+
+    with order_rule(note):
+        registry.work_off("large")
+
+    assert order[0] == "bob"
+    assert row(running.pk)["status"] == "running"
+
+
+def test_a_worker_that_is_told_to_stop_takes_nothing_more() -> None:
+    request = queued()
+    runner.stopping.set()
+
+    assert registry.work_off("large") == 0
+    assert row(request.pk)["status"] == "queued"
+
+
+def test_whoever_gives_a_request_back_rings_for_the_next_worker(bell: list[str]) -> None:
+    class StoppedExport(OrderExport):
+        file_type = "stopped"
+
+        def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> QuerySet[Order]:
+            runner.stopping.set()
+            return super().get_queryset(user, criteria)
+
+    request = queued(file_type="stopped")
+    with registered(StoppedExport):
+        registry.work_off("large")
+
+    assert row(request.pk)["status"] == "queued"
+    assert bell == ["large"]
+
+
+def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]) -> None:
+    class DownExport(OrderExport):
+        file_type = "down"
+
+        def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> QuerySet[Order]:
+            raise ConnectionError
+
+    request = queued(file_type="down")
+    with registered(DownExport):
+        registry.work_off("large")
+
+    assert row(request.pk)["status"] == "queued"
+    assert bell == []
+
+
+def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> None:
+    configure(settings, DOORBELL=None)
+
+    registry.ring("large")
+
+    assert bell == []
+
+
+def test_registering_under_several_names_makes_all_of_them() -> None:
+    with registered(OrderExport):
+        assert registry.register(OrderExport, ["a", "b"]) is OrderExport
+        assert [type(registry.find_export(name)) for name in ("a", "b")] == [OrderExport, OrderExport]
+
+
+def test_an_event_is_sent_for_every_move_that_a_page_can_see(settings: Any) -> None:
+    configure(settings, REPORT_INTERVAL=10, HEARTBEAT=10)
+    request = queued()
+    seen: list[str] = []
+    publish, events.publish = events.publish, lambda request: seen.append(request.status)
+    try:
+        registry.dispatch(request.pk)
+    finally:
+        events.publish = publish
+
+    assert seen == ["running", "ready"]
