@@ -91,7 +91,9 @@ def _sender(lane: str, url: str, prefix: str) -> tuple["RedisHuey", Any]:
 
 
 def _keys() -> list[bytes]:
-    return [key.encode() for key in config.QUEUE_KEYS or [settings.SECRET_KEY]]
+    given = config.QUEUE_KEYS or settings.SECRET_KEY
+    # One key given as text must not be taken for a list of keys of one letter each.
+    return [key.encode() for key in ([given] if isinstance(given, str) else given)]
 
 
 def _signature(key: bytes, body: bytes) -> bytes:

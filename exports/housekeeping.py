@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.db import close_old_connections
-from django.db.models import Count
+from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -48,23 +49,26 @@ class Swept:
 
 def sweep() -> Swept:
     """One round of everything. A step that fails is logged and counted, and the others have their turn."""
+    return _swept(
+        rescued=rescue,
+        given_up=give_up,
+        rung=ring_again,
+        expired=expire,
+        collected=collect,
+        removed=remove_old,
+        mailed=mail,
+        work_dirs=runner.sweep_work_dirs,
+    )
+
+
+def _swept(**steps: Callable[[], int]) -> Swept:
     swept = Swept()
-    steps: dict[str, Callable[[], int]] = {
-        "rescued": rescue,
-        "given_up": give_up,
-        "rung": ring_again,
-        "expired": expire,
-        "collected": collect,
-        "removed": remove_old,
-        "mailed": mail,
-        "work_dirs": runner.sweep_work_dirs,
-    }
     for name, step in steps.items():
         try:
             setattr(swept, name, step())
         except Exception as error:
             swept.failed += 1
-            log.warning("%s: %s", step.__name__, runner.describe(error))
+            log.warning("%s: %s", name, runner.describe(error))
     return swept
 
 
@@ -97,16 +101,14 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     `on_handled` gets each request as it ended. Requests whose type nobody registered wait on. Returns how many it made.
     """
     rescue()
-    handled = 0
-    while not (budget.is_spent(handled) or runner.stopping.is_set()):
-        request = FileRequest.objects.next_due(None, registry.handlers.keys())
-        if request is None:
-            break
+    look, handled = registry.Look(None), 0
+    while not budget.is_spent(handled) and (request := look.next()) is not None:
         if handled and budget.sleep:
             time.sleep(budget.sleep)
-        handled += registry.dispatch(request.pk)
-        request.refresh_from_db()
-        on_handled(request)
+        if look.make(request):
+            handled += 1
+            request.refresh_from_db()
+            on_handled(request)
     mail()
     return handled
 
@@ -121,15 +123,27 @@ def unregistered() -> dict[str, int]:
 
 
 def clean(
-    budget: Budget, *, leeway: float, on_deleted: Callable[[int, int], None] | None = None
+    budget: Budget,
+    *,
+    leeway: float,
+    on_swept: Callable[[Swept], None] | None = None,
+    on_deleted: Callable[[int, int], None] | None = None,
 ) -> tuple[str, int, int]:
-    """Expire files, collect bytes that nobody needs, and delete requests that expired long enough ago.
+    """Expire files, collect bytes that nobody needs, end what waited too long, and delete requests that expired, failed
+    or were cancelled long enough ago: the work of a cron job.
 
     Long enough is `leeway` seconds for the bytes, and EXPORTS["HISTORY"] more for the rows. `on_deleted` and the result
-    are those of `FileRequest.objects.remove_expired`.
+    are those of `FileRequest.objects.remove_expired`; `on_swept` gets what else was done.
     """
-    expire()
-    collect(leeway)
+    swept = _swept(
+        given_up=lambda: _all(give_up, budget),
+        expired=lambda: _all(expire, budget),
+        collected=lambda: _all(lambda: collect(leeway), budget),
+        removed=lambda: _all(lambda: _remove(_fileless()), budget),
+        work_dirs=runner.sweep_work_dirs,
+    )
+    if on_swept is not None:
+        on_swept(swept)
     threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY)
     return FileRequest.objects.remove_expired(
         threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
@@ -164,28 +178,32 @@ def expire() -> int:
 def collect(leeway: float | None = None) -> int:
     """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
     leeway_ends = _ago(config.LEEWAY if leeway is None else leeway)
-    collected = sum(_forget(artifact, leeway_ends) for artifact in Artifact.objects.garbage(leeway_ends)[:AT_ONCE])
-    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))[:AT_ONCE]
-    for artifact in settled:
-        storage.forget(artifact.key)
-        artifact.delete()
+    collected = _each(Artifact.objects.garbage(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
+    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))
+    _each(settled.order_by("deleted_at"), _forget_again)
     return collected
 
 
 def remove_old() -> int:
-    """Rows that ended longer ago than EXPORTS["HISTORY"] and have no file any more."""
-    ended = (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-    old = _ours().filter(status__in=ended, finished_at__lt=_ago(config.HISTORY)).values_list("pk", flat=True)[:AT_ONCE]
-    return FileRequest.objects.filter(pk__in=list(old)).delete()[1].get("exports.FileRequest", 0)
+    """Delete the rows that ended longer ago than EXPORTS["HISTORY"] and have no file, or none any more."""
+    expired = Q(status=Status.EXPIRED, expires_at__lt=_ago(config.LEEWAY + config.HISTORY))
+    return _remove(expired | _fileless())
 
 
 def mail() -> int:
-    """Send the mails that are due."""
-    due = Notification.objects.due(Now()).order_by("due_at")[:AT_ONCE]
-    return sum(_mail(notification) for notification in due if notifications.claim(notification))
+    """Send the mails that are due. The mail of a file that is ready is its maker's: of a registered type.
+
+    What a slow server leaves no time for is sent by the next sweep.
+    """
+    ends = time.monotonic() + config.SWEEP
+    ours = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
+    due = Notification.objects.due(Now()).filter(ours).order_by("due_at")
+    return _each(due, lambda notification: time.monotonic() < ends and _mail(notification))
 
 
 def _mail(notification: Notification) -> bool:
+    if not notifications.claim(notification):
+        return False
     with runner.locale_of(notification.request):
         is_ready = notification.kind == Notification.Kind.READY
         if is_ready and not registry.is_still_granted(notification.request):
@@ -222,8 +240,45 @@ def _forget(artifact: Artifact, leeway_ends: Any) -> bool:
     return True
 
 
-def _each(requests: Any, move: Callable[[FileRequest], bool]) -> int:
-    return sum(move(request) for request in requests[:AT_ONCE])
+def _forget_again(artifact: Artifact) -> bool:
+    storage.forget(artifact.key)
+    artifact.delete()
+    return True
+
+
+def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
+    """Act on at most AT_ONCE of them. Returns how many were done; one that fails is logged and is in nobody's way."""
+    return sum(_tried(act, item) for item in items[:AT_ONCE])
+
+
+def _tried(act: Callable[[Any], bool], item: Model) -> bool:
+    try:
+        return act(item)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.warning("%s %s: %s", type(item).__name__, item.pk, runner.describe(error))
+        return False
+
+
+def _fileless() -> Q:
+    """Requests that never got a file and ended long ago."""
+    return Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=_ago(config.HISTORY))
+
+
+def _remove(which: Q) -> int:
+    old = _ours().filter(which).values_list("pk", flat=True)[:AT_ONCE]
+    return FileRequest.objects.filter(pk__in=list(old)).delete()[1].get("exports.FileRequest", 0)
+
+
+def _all(step: Callable[[], int], budget: Budget) -> int:
+    """Do a step of housekeeping until nothing is left of it, or the time is up. Returns how many it dealt with."""
+    total = 0
+    while done := step():
+        total += done
+        if budget.until is not None and time.time() > budget.until:
+            break
+    return total
 
 
 def _ours() -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from urllib.parse import urljoin
 
-from django.core.mail import EmailMultiAlternatives
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db.models import F
 from django.db.models.functions import Now
 from django.template.loader import render_to_string
@@ -21,23 +22,34 @@ from exports.serializers import error_of, title_of
 log = logging.getLogger("exports.mail")
 
 CLAIM_SECONDS = 120
+SEND_SECONDS = 30
 RETRY_SECONDS = 30
 
 ENDS = {Notification.Kind.READY: Status.READY, Notification.Kind.FAILED: Status.FAILED}
 
 
-def claim(notification: Notification) -> bool:
-    """PENDING → SENDING for one mailer; one that dies leaves it due again after CLAIM_SECONDS."""
+class NobodyToTell(Exception):
+    """There is nobody to whom this mail would say anything; the message says why."""
+
+
+def claim(notification: Notification, *, early: bool = False) -> bool:
+    """PENDING → SENDING for one mailer; one that dies leaves it due again after CLAIM_SECONDS.
+
+    `early` does not wait until it is due, for whoever knows that nobody else can send it.
+    """
     due_again = Now() + timedelta(seconds=CLAIM_SECONDS)
-    due = Notification.objects.due(Now()).filter(pk=notification.pk, attempts=notification.attempts)
+    waiting = Notification.objects.filter(state=Notification.State.PENDING)
+    due = (waiting if early else Notification.objects.due(Now())).filter(
+        pk=notification.pk, attempts=notification.attempts
+    )
     return due.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
 
 
 def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
     """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
 
-    `send` sends the mail of an export's author in place of ours. A mail that cannot be sent, by the server or by its
-    author, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
+    `send` sends the mail of an export's author in place of ours, or raises NobodyToTell. A mail that cannot be sent, by
+    the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
     if reason := needless(request, notification) or ("" if send else unreachable(request)):
@@ -47,6 +59,8 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
             compose(request, notification).send()
         else:
             send()
+    except NobodyToTell as error:
+        return suppress(notification, str(error))
     except Exception as error:
         _put_back(notification, type(error).__name__)
         return False
@@ -71,7 +85,7 @@ def unreachable(request: FileRequest) -> str:
     """Why there is nobody to mail to, or ''."""
     if request.requester is None or not request.requester.is_active:
         return "no requester"
-    return "" if _address(request) else "no address"
+    return "" if address_of(request) else "no address"
 
 
 def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:
@@ -87,11 +101,20 @@ def compose(request: FileRequest, notification: Notification) -> EmailMultiAlter
         subject=" ".join(subject.split()),
         body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
         from_email=config.FROM_EMAIL,
-        to=[_address(request)],
+        to=[address_of(request)],
         headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
+        # Without a timeout a mail server that says nothing would hold the housekeeper for ever.
+        connection=get_connection(timeout=settings.EMAIL_TIMEOUT or SEND_SECONDS),
     )
     mail.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
     return mail
+
+
+def headers_of(request: FileRequest) -> dict[str, str]:
+    """The headers of the mail that a file is ready: the Message-ID that it keeps, and that no person wrote it."""
+    ready = Notification.objects.filter(request=request, kind=Notification.Kind.READY)
+    message_id = ready.values_list("message_id", flat=True).first()
+    return ({"Message-ID": message_id} if message_id else {}) | {"Auto-Submitted": "auto-generated"}
 
 
 def page_address(request: FileRequest) -> str:
@@ -105,9 +128,10 @@ def page_address(request: FileRequest) -> str:
         return config.BASE_URL
 
 
-def _address(request: FileRequest) -> str:
+def address_of(request: FileRequest) -> str:
+    """Where to write to whoever asked, or ''."""
     owner = request.requester
-    return getattr(owner, owner.get_email_field_name(), "") or ""
+    return (getattr(owner, owner.get_email_field_name(), "") or "") if owner is not None else ""
 
 
 def _settle(notification: Notification, state: str, reason: str) -> None:
@@ -119,10 +143,10 @@ def _settle(notification: Notification, state: str, reason: str) -> None:
 def _put_back(notification: Notification, reason: str) -> None:
     attempt = notification.attempts + 1
     log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
+    # Only while nobody else has taken it over.
+    mine = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
     if attempt >= config.MAIL_ATTEMPTS:
-        _settle(notification, Notification.State.SUPPRESSED, f"gave up: {reason}")
+        mine.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
         return
     due_at = Now() + timedelta(seconds=RETRY_SECONDS * 2 ** (attempt - 1))
-    Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING).update(
-        state=Notification.State.PENDING, due_at=due_at, reason=reason
-    )
+    mine.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)

@@ -1,6 +1,6 @@
 """How far a run is: phases, counters, and the one fraction that the bar shows. No Django here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 QUEUED: Final = "queued"
@@ -27,17 +27,21 @@ class Snapshot:
 
 
 class Progress:
-    """The counters of one attempt. The run writes them, the heartbeat reads them, so they only grow within a phase."""
+    """The counters of one attempt. The run writes them, the heartbeat reads them.
+
+    They only grow, and so does what they say: a report of an earlier phase moves nothing back, and an estimate that is
+    raised later does not count.
+    """
 
     def __init__(self) -> None:
         self.now = Snapshot(phase=COUNTING)
 
     def writing(self, rows_total: int | None) -> None:
-        self.now = Snapshot(WRITING, 0, rows_total)
+        total = rows_total if self.now.rows_total is None else self.now.rows_total
+        self.now = replace(self.now, phase=self._later(WRITING), rows_total=total)
 
     def rows(self, rows_done: int) -> None:
-        now = self.now
-        self.now = Snapshot(WRITING, max(rows_done, now.rows_done), now.rows_total, now.bytes_done, now.bytes_total)
+        self.now = replace(self.now, phase=self._later(WRITING), rows_done=max(rows_done, self.now.rows_done))
 
     def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
         self._bytes(FINISHING, bytes_done, bytes_total)
@@ -45,8 +49,19 @@ class Progress:
     def storing(self, bytes_done: int, bytes_total: int | None) -> None:
         self._bytes(STORING, bytes_done, bytes_total)
 
-    def _bytes(self, phase: str, bytes_done: int, bytes_total: int | None) -> None:
-        self.now = Snapshot(phase, self.now.rows_done, self.now.rows_total, bytes_done, bytes_total)
+    def _bytes(self, phase: str, done: int, total: int | None) -> None:
+        now = self.now
+        if phase == now.phase:
+            done, total = max(done, now.bytes_done), _smaller(now.bytes_total, total)
+        if phase == self._later(phase):
+            self.now = replace(now, phase=phase, bytes_done=done, bytes_total=max(done, total) if total else None)
+
+    def _later(self, phase: str) -> str:
+        return max(phase, self.now.phase, key=PHASES.index)
+
+
+def _smaller(one: int | None, other: int | None) -> int | None:
+    return min(one, other) if one and other else one or other
 
 
 def fraction(now: Snapshot, *, finishing_share: float) -> float | None:

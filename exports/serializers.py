@@ -104,11 +104,18 @@ def _progress(request: FileRequest) -> dict[str, Any]:
     return {
         "rows_done": request.rows_done,
         "rows_total": request.rows_total,
-        "fraction": progress.fraction(request.progress, finishing_share=finishing_share(request.format)),
+        "fraction": _fraction(request),
         "rows_per_second": rows_per_second,
         "eta_seconds": progress.eta(request.progress, rows_per_second),
         "queue_position": request.queue_position(),
     }
+
+
+def _fraction(request: FileRequest) -> float | None:
+    """1 says that the link works, so a file that has expired has none."""
+    if request.status == Status.EXPIRED:
+        return None
+    return progress.fraction(request.progress, finishing_share=finishing_share(request.format))
 
 
 def _seconds_writing(request: FileRequest) -> float:

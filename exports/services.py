@@ -6,6 +6,7 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.forms import Form
@@ -106,10 +107,10 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
     if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
-    if request.file_type in (StoredQuerySet.file_type, StoredRows.file_type):
+    if not registry.has_form(request.file_type):
         return _again(request)
     return request_export(
-        request.requester,
+        request.requester or AnonymousUser(),
         request.file_type,
         QueryDict(request.criteria),
         format=request.format,
@@ -119,7 +120,8 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
 
 
 def _again(request: FileRequest) -> tuple[FileRequest, bool]:
-    """A new request for stored rows or a stored queryset; the input of the old one is now the input of the new one."""
+    """A new request for what no form stands before: stored rows, whose input is now the input of the new one, a stored
+    queryset, or what a handler of the host makes."""
     copied = (
         "requester",
         "file_type",
@@ -196,11 +198,13 @@ def _offered(exporter: QuerySetExport, format: str) -> str:
 
 
 def _query_dict(criteria: QueryDict | Mapping[str, Any]) -> QueryDict:
+    """The criteria as text, which is how they are stored: what the form accepts here it accepts in the worker."""
     if isinstance(criteria, QueryDict):
         return criteria
     given = QueryDict(mutable=True)
     for name, value in criteria.items():
-        given.setlist(name, value if isinstance(value, list | tuple) else [value])
+        values = value if isinstance(value, list | tuple) else [value]
+        given.setlist(name, [str(each) for each in values if each is not None])
     return given
 
 

@@ -47,4 +47,6 @@ class Ticket:
 
 
 def _keys() -> Sequence[str]:
-    return config.TICKET_KEYS or [settings.SECRET_KEY]
+    given = config.TICKET_KEYS or settings.SECRET_KEY
+    # One key given as text must not be taken for a list of keys of one letter each.
+    return [given] if isinstance(given, str) else given

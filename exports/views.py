@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.paginator import Paginator
@@ -211,11 +212,17 @@ def serve_file(
 
 
 def hand_over(request: HttpRequest, file_request: FileRequest) -> HttpResponseBase:
-    """The file of a READY request, for somebody who may have it, recorded as a download. Raises Http404 when it is gone."""
+    """The file of a READY request, for somebody who may have it, and a record of it. Raises Http404 when it is gone.
+
+    After a POST the answer is never another site but the page with the link: browsers that go by a `form-action` let no
+    form lead elsewhere, not even by a redirect.
+    """
     try:
         response = delivery.respond(request, file_request)
     except FileNotFoundError:
         raise Http404 from None
+    if request.method == "POST" and response.status_code == 302:
+        return answer(request, file_request)
     if request.method != "HEAD" and response.status_code in delivery.HANDED_OVER:
         _record(request, file_request, response)
     return response
@@ -260,17 +267,18 @@ def _admit(request: HttpRequest, text: str) -> FileRequest:
 
 
 def _record(request: HttpRequest, file_request: FileRequest, response: HttpResponseBase) -> None:
-    """A download is the best proof that its owner has seen the end."""
+    """A download is the best proof that its owner has seen the end. Whoever holds a token may be nobody."""
+    user = getattr(request, "user", AnonymousUser())
     first_byte = int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0])
     Download.objects.create(
         request=file_request,
-        user=request.user if request.user.is_authenticated else None,
+        user=user if user.is_authenticated else None,
         file_type=file_request.file_type,
         address=delivery.shortened(request.META.get("REMOTE_ADDR", "")),
         first_byte=first_byte,
         byte_count=int(response.headers.get("Content-Length") or file_request.size or 0),
     )
-    if file_request.requester_id == request.user.pk:
+    if user.is_authenticated and file_request.requester_id == user.pk:
         services.mark_seen(file_request)
 
 

@@ -24,6 +24,11 @@ def configuration(level: str) -> dict[str, Any]:
             "django": {"handlers": [], "level": level, "propagate": True},
             # Below INFO it logs every query with its values, which are row data.
             "django.db.backends": {"level": "INFO"},
+            # Below INFO they log requests with their signatures.
+            "boto3": {"level": "INFO"},
+            "botocore": {"level": "INFO"},
+            "s3transfer": {"level": "INFO"},
+            "urllib3": {"level": "INFO"},
             "daphne": {"level": "WARNING"},
             "twisted": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},

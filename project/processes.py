@@ -129,6 +129,8 @@ class Process:
         finally:
             self.kill()
             self._child.wait()
+            # What it said last is heard before the next one is told to stop.
+            self._listener.join(LAST_WORDS_SECONDS)
 
     def _listen(self, child: subprocess.Popen[str]) -> None:
         assert child.stdout is not None

@@ -122,6 +122,24 @@ STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
 STATICFILES_DIRS = [("exports", BASE_DIR / "frontend"), BASE_DIR / "project" / "static"]
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_ALLOW_ALL_ORIGINS = False
+
+# Finished files: in a private bucket where one is named, else in a folder. Neither gives them a lasting address.
+exports_folder = {
+    "BACKEND": "django.core.files.storage.FileSystemStorage",
+    "OPTIONS": {"location": env.str("EXPORTS_ROOT", default=str(VAR_DIR / "exports"))},
+}
+exports_bucket = {
+    "BACKEND": "storages.backends.s3.S3Storage",
+    "OPTIONS": {
+        "bucket_name": env.str("EXPORTS_S3_BUCKET", default=""),
+        "location": env.str("EXPORTS_S3_PREFIX", default="").strip("/"),
+        "region_name": env.str("EXPORTS_S3_REGION", default="") or None,
+        "endpoint_url": env.str("EXPORTS_S3_ENDPOINT_URL", default="") or None,
+        # Not the default: that would sign addresses of the global host, which new buckets answer with a redirect.
+        "addressing_style": "path" if env.bool("EXPORTS_S3_PATH_STYLE", default=False) else "virtual",
+        "signature_version": "s3v4",
+    },
+}
 STORAGES = {
     "default": {
         "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -132,11 +150,7 @@ STORAGES = {
         if STATIC_ROOT
         else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
-    # No base_url: these files have no address of their own, only the app's checked ones.
-    "exports": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": env.str("EXPORTS_ROOT", default=str(VAR_DIR / "exports"))},
-    },
+    "exports": exports_bucket if exports_bucket["OPTIONS"]["bucket_name"] else exports_folder,
 }
 
 # Mail: into a folder unless EMAIL_URL names a server.

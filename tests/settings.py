@@ -23,6 +23,7 @@ INSTALLED_APPS = [
     "channels",
     "exports",
     "tests.shop",
+    "tests.seed",
 ]
 DATABASES = {
     "default": environ.Env.db_url_config(os.environ.get("TEST_DATABASE_URL", f"sqlite:///{SCRATCH}/db.sqlite3"))

@@ -1,25 +1,22 @@
 """Who may do what, as a table; and that what is not yours and what is not there are the same answer."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.testing import WebsocketCommunicator
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
 from exports.models import Download, FileRequest
-from exports.routing import websocket_application
 from exports.serializers import personalize, serialize
 from exports.signing import Ticket
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.exports import open_office
+from tests.office.pages import IN_TIME, leave, page_of
 
 SIGN_IN = 302
 EVERYBODY = tuple(people.PEOPLE)
@@ -239,33 +236,28 @@ SOCKETS = {"/ws/exports/": LISTENING, "/ws/exports/{pk}/": SEEING}
 @pytest.mark.parametrize("path", SOCKETS)
 async def test_a_socket_opens_for_those_in_the_table_alone(name: str, path: str):
     request, client = await sync_to_async(prepared)(name)
-    socket = socket_of(client, path.format(pk=request.pk))
-    is_open, _ = await socket.connect(timeout=5)
-    assert is_open == (name in SOCKETS[path])
-    if is_open:
-        await socket.disconnect()
+    assert await is_admitted(client, path.format(pk=request.pk)) == (name in SOCKETS[path])
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_nobody_can_listen_to_what_is_not_there():
     _, client = await sync_to_async(prepared)("owner")
-    assert not (await socket_of(client, f"/ws/exports/{uuid4()}/").connect(timeout=5))[0]
+    assert not await is_admitted(client, f"/ws/exports/{uuid4()}/")
+
+
+async def is_admitted(client: Client, path: str) -> bool:
+    socket = page_of(client, path)
+    is_open, _ = await socket.connect(timeout=IN_TIME)
+    if is_open:
+        await socket.disconnect(timeout=IN_TIME)
+    await leave()
+    return is_open
 
 
 def prepared(name: str) -> tuple[FileRequest, Client]:
     owner = people.user("owner")
     request = rows.ready(owner)
     return request, entered(owner, name)[0]
-
-
-def socket_of(client: Client, path: str) -> WebsocketCommunicator:
-    cookie = client.cookies.get(django_settings.SESSION_COOKIE_NAME)
-    headers: dict[str, Any] = {"host": "testserver", "origin": "http://testserver"}
-    if cookie is not None:
-        headers["cookie"] = f"{cookie.key}={cookie.value}"
-    return WebsocketCommunicator(
-        websocket_application, path, headers=[(name.encode(), value.encode()) for name, value in headers.items()]
-    )
 
 
 # The admin

@@ -18,7 +18,7 @@ from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, signed_in
 from tests.office.exports import open_office
-from tests.office.pages import ALL, QUIET, made, moved, one, opened
+from tests.office.pages import ALL, QUIET, leave, made, moved, one, opened
 from tests.servers import Valkey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("layer")]
@@ -33,7 +33,7 @@ def office() -> Iterator[None]:
 @pytest.fixture
 async def layer(valkey: Valkey) -> AsyncIterator[None]:
     yield
-    await get_channel_layer().flush()
+    await leave()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import second_window, signed_in
 from tests.office.exports import open_office
-from tests.office.pages import ALL, IN_TIME, QUIET, Page, made, moved, one, opened
+from tests.office.pages import ALL, IN_TIME, QUIET, Page, leave, made, moved, one, opened
 from tests.servers import Valkey, wait_until
 
 SHORT = 0.2
@@ -39,7 +39,7 @@ def office() -> Iterator[None]:
 @pytest.fixture
 async def layer(valkey: Valkey) -> AsyncIterator[None]:
     yield
-    await get_channel_layer().flush()
+    await leave()
 
 
 @pytest.fixture

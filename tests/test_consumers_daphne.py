@@ -23,7 +23,7 @@ from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, second_window, signed_in, ticket_for
 from tests.office.exports import open_office
-from tests.office.pages import ALL, IN_TIME, made, moved, one
+from tests.office.pages import ALL, IN_TIME, leave, made, moved, one
 from tests.office.processes import Daphne
 from tests.servers import Valkey, wait_until
 
@@ -44,9 +44,10 @@ def daphne(valkey_server: Valkey, django_db_setup: None) -> Iterator[Daphne]:
 
 
 @pytest.fixture(autouse=True)
-def office(valkey: Valkey) -> Iterator[None]:
+async def office(valkey: Valkey) -> AsyncIterator[None]:
     with open_office():
         yield
+    await leave()
 
 
 @pytest.fixture

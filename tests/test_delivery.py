@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from exports.models import FileRequest
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 from tests.office.exports import open_office
+from tests.office.pages import leave
 
 CONTENT = bytes(range(256)) * 4
 KEY = "generated/7/report 7.csv"
@@ -276,7 +277,14 @@ def ready(transactional_db: None) -> Iterator[tuple[Client, FileRequest, Path]]:
         with path.open("r+b") as file:
             file.truncate(BIG)
         FileRequest.objects.filter(pk=request.pk).update(size=BIG)
+        request_finished.connect(close_old_connections)
         yield signed_in(request.requester), request, path
+
+
+@pytest.fixture
+async def by_asgi() -> AsyncIterator[None]:
+    yield
+    await leave()
 
 
 def test_the_site_streams_and_closes_the_file_by_wsgi(ready: tuple[Client, FileRequest, Path]):
@@ -288,6 +296,7 @@ def test_the_site_streams_and_closes_the_file_by_wsgi(ready: tuple[Client, FileR
     assert not is_open(path)
 
 
+@pytest.mark.usefixtures("by_asgi")
 async def test_the_site_streams_and_closes_the_file_by_asgi(ready: tuple[Client, FileRequest, Path]):
     client, request, path = ready
     browser = AsyncClient()
@@ -299,6 +308,7 @@ async def test_the_site_streams_and_closes_the_file_by_asgi(ready: tuple[Client,
     assert not is_open(path)
 
 
+@pytest.mark.usefixtures("by_asgi")
 async def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(ready: tuple[Client, FileRequest, Path]):
     client, request, path = ready
     visitor = Visitor(client, ticket_for(request, request.requester))

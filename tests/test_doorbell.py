@@ -121,6 +121,15 @@ def test_the_first_key_signs(message: Message, settings: LazySettings):
     assert read(data) == plain(message)
 
 
+def test_one_key_given_as_text_is_one_key_and_not_one_of_its_letters(message: Message, settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_KEYS": "secret"}
+    data = SignedJSONSerializer().serialize(message)
+    assert read(data) == plain(message)
+    with_keys(settings, *"secret")
+    with pytest.raises(BadMessage):
+        SignedJSONSerializer().deserialize(data)
+
+
 def test_without_keys_of_its_own_the_site_key_signs(message: Message, settings: LazySettings):
     data = SignedJSONSerializer().serialize(message)
     settings.SECRET_KEY = "another"

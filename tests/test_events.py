@@ -19,6 +19,7 @@ from exports.models import FileRequest
 from exports.serializers import serialize
 from tests.office import people, processes, rows
 from tests.office.exports import open_office
+from tests.office.pages import leave
 from tests.servers import Valkey, wait_until
 
 A_FEW_MILLISECONDS = 0.005
@@ -78,7 +79,7 @@ class Listener:
 @pytest.fixture
 async def layer(valkey: Valkey) -> AsyncIterator[None]:
     yield
-    await get_channel_layer().flush()
+    await leave()
 
 
 @pytest.mark.usefixtures("layer")

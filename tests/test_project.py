@@ -54,6 +54,11 @@ def test_queries_with_their_values_are_never_logged() -> None:
     assert configuration("DEBUG")["loggers"]["django.db.backends"]["level"] == "INFO"
 
 
+@pytest.mark.parametrize("name", ["boto3", "botocore", "s3transfer", "urllib3"])
+def test_requests_to_a_bucket_with_their_signatures_are_never_logged(name: str) -> None:
+    assert configuration("DEBUG")["loggers"][name]["level"] == "INFO"
+
+
 def test_https_is_one_switch_that_the_deployment_check_accepts(tmp_path: Path) -> None:
     own = {
         "HTTPS": "1",

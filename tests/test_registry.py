@@ -1,7 +1,9 @@
 """From a waiting row to a run: who makes which type, in whose language, and who is refused."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,28 +14,28 @@ from django.db import DataError, IntegrityError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone, translation
 
-from exports import events, runner, storage
+from exports import runner, storage
 from exports.exceptions import UnknownFileType
 from exports.models import FileRequest, Status, moves
 from exports.patterns import registry
-from tests.shop.exports import OrderExport, order_rule, registered
+from exports.patterns.table import Table
+from exports.writers import Batch
+from tests.servers import wait_until
+from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.models import Customer, Order
-from tests.shop.requests import claimed, in_status, queued, row, user
-from tests.shop.runs import configure, use_folders
+from tests.shop.requests import at_once, claimed, in_status, queued, row, user
+from tests.shop.runs import configure, heart_of, use_folders
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-bells: list[str] = []
 
 
 @pytest.fixture(autouse=True)
 def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
     """A doorbell that is heard here, and folders of this test's own."""
     use_folders(settings, tmp_path)
-    configure(settings, DOORBELL="tests.test_registry.bells.append")
-    bells.clear()
-    yield bells
-    bells.clear()
+    configure(settings, DOORBELL="tests.shop.exports.hear")
+    heard.clear()
+    yield heard
     runner.stopping.clear()
 
 
@@ -133,8 +135,18 @@ def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> 
     class SlowExport(OrderExport):
         file_type = "slow"
 
-        def table(self, request: FileRequest) -> Any:
-            return slowly(super().table(request), request, written)
+        @contextmanager
+        def table(self, request: FileRequest) -> Iterator[Table]:
+            with super().table(request) as table:
+                yield replace(table, batches=self.batches(table.batches, request))
+
+        def batches(self, batches: Iterable[Batch], request: FileRequest) -> Iterator[Batch]:
+            for number, batch in enumerate(batches):
+                written.append(number)
+                if number == 3:
+                    at_once(lambda: moves.cancel(request))
+                    wait_until(lambda: not heart_of(request))
+                yield batch
 
     request = queued(file_type="slow")
     with registered(SlowExport):
@@ -142,42 +154,7 @@ def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> 
 
     request.refresh_from_db()
     assert request.status == Status.CANCELLED
-    assert len(written) < 29
-
-
-class slowly:
-    """A table whose request is cancelled at the third batch, by somebody else."""
-
-    def __init__(self, table: Any, request: FileRequest, written: list[int]) -> None:
-        self.table, self.request, self.written = table, request, written
-
-    def __enter__(self) -> Any:
-        from dataclasses import replace
-
-        opened = self.table.__enter__()
-        return replace(opened, batches=self.batches(opened.batches))
-
-    def batches(self, batches: Any) -> Iterator[Any]:
-        import threading
-
-        for number, batch in enumerate(batches):
-            self.written.append(number)
-            if number == 3:
-                cancelling = threading.Thread(target=cancel_elsewhere, args=[self.request])
-                cancelling.start()
-                cancelling.join()
-            threading.Event().wait(0.02)
-            yield batch
-
-    def __exit__(self, *error: Any) -> Any:
-        return self.table.__exit__(*error)
-
-
-def cancel_elsewhere(request: FileRequest) -> None:
-    from django.db import connection
-
-    moves.cancel(request)
-    connection.close()
+    assert written == [0, 1, 2, 3]
 
 
 # Who may not
@@ -276,7 +253,7 @@ def test_the_file_of_a_type_that_is_gone_is_nobodys() -> None:
 def test_an_unknown_type_is_named_and_claims_nothing() -> None:
     request = queued(file_type="gone")
 
-    with pytest.raises(UnknownFileType, match="'gone'.*orders"):
+    with pytest.raises(UnknownFileType, match=r"'gone'.*orders"):
         registry.dispatch(request.pk)
 
     assert row(request.pk)["status"] == "queued"
@@ -378,6 +355,14 @@ def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]
     assert bell == []
 
 
+def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    configure(settings, DOORBELL="tests.shop.exports.deaf")
+
+    registry.ring("large")
+
+    assert "bell of lane large not rung: ConnectionRefusedError" in caplog.text
+
+
 def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> None:
     configure(settings, DOORBELL=None)
 
@@ -390,16 +375,3 @@ def test_registering_under_several_names_makes_all_of_them() -> None:
     with registered(OrderExport):
         assert registry.register(OrderExport, ["a", "b"]) is OrderExport
         assert [type(registry.find_export(name)) for name in ("a", "b")] == [OrderExport, OrderExport]
-
-
-def test_an_event_is_sent_for_every_move_that_a_page_can_see(settings: Any) -> None:
-    configure(settings, REPORT_INTERVAL=10, HEARTBEAT=10)
-    request = queued()
-    seen: list[str] = []
-    publish, events.publish = events.publish, lambda request: seen.append(request.status)
-    try:
-        registry.dispatch(request.pk)
-    finally:
-        events.publish = publish
-
-    assert seen == ["running", "ready"]

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from channels.testing import WebsocketCommunicator
 from django.conf import LazySettings
 
 from exports.routing import SameOrigin, is_admitted, websocket_application
+from tests.office.pages import Page
 
 HOST = "exports.example"
 
@@ -183,5 +183,5 @@ async def test_without_the_setting_nobody_believes_the_header():
 @through_channels
 async def test_an_unknown_address_is_refused_without_a_traceback():
     headers = [(b"host", HOST.encode()), (b"origin", f"http://{HOST}".encode())]
-    socket = WebsocketCommunicator(websocket_application, "/ws/somewhere/else/", headers=headers)
+    socket = Page(websocket_application, "/ws/somewhere/else/", headers=headers)
     assert await socket.connect() == (False, 1000)

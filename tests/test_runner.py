@@ -20,7 +20,7 @@ from tests.shop.runs import (
     Scripted,
     claimed_now,
     configure,
-    heart_has_stopped,
+    heart_of,
     run_now,
     stored_files,
     until,
@@ -193,7 +193,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
 
     def make(run: Run) -> None:
         moves.cancel(run.request)
-        until(lambda: heart_has_stopped(run))
+        until(lambda: not heart_of(run.request))
         for number in range(10):
             run.check()
             batches.append(number)

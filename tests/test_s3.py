@@ -82,11 +82,11 @@ def test_the_progress_grows_to_the_size(s3: Moto, path: Path):
 def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettings, path: Path, prefix: str):
     settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(location=prefix)}
     put(path)
-    assert s3.keys() == [f"{prefix}/{KEY}".lstrip("/")]
+    assert s3.stored() == [f"{prefix}/{KEY}".lstrip("/")]
     assert storage.exports_storage().exists(KEY)
     assert httpx.get(presign()).content == path.read_bytes()
     storage.forget(KEY)
-    assert s3.keys() == []
+    assert s3.stored() == []
 
 
 def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, path: Path):
@@ -100,7 +100,7 @@ def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, p
 
     with pytest.raises(LostLease):
         put(path, on_bytes=lose_the_lease)
-    assert (s3.keys(), s3.unfinished()) == ([], [])
+    assert (s3.stored(), s3.unfinished()) == ([], [])
 
 
 @pytest.mark.parametrize("size", [7, 20 * big.MEBIBYTE])
@@ -235,7 +235,7 @@ def test_forgetting_removes_the_bytes_and_twice_is_fine(s3: Moto, path: Path):
     put(path)
     storage.forget(KEY)
     storage.forget(KEY)
-    assert s3.keys() == []
+    assert s3.stored() == []
 
 
 def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
@@ -281,7 +281,7 @@ def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto,
     assert (measured["sent"][-1], measured["is_growing"]) == (200 * big.MEBIBYTE, True)
     assert len(measured["sent"]) > 5
     assert head(s3, "generated/large.csv")["ETag"].endswith('-25"')
-    assert s3.keys() == ["generated/large.csv"]
+    assert s3.stored() == ["generated/large.csv"]
 
 
 def test_boto_is_not_imported_where_no_bucket_is_used(tmp_path: Path):

@@ -94,6 +94,15 @@ def test_keys_of_its_own_make_the_site_key_worthless_here(ticket: Ticket, settin
         Ticket.read(text)
 
 
+def test_one_key_given_as_text_is_one_key_and_not_one_of_its_letters(ticket: Ticket, settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "TICKET_KEYS": "secret"}
+    text = ticket.sign()
+    assert Ticket.read(text) == ticket
+    with_keys(settings, *"secret")
+    with pytest.raises(BadTicket):
+        Ticket.read(text)
+
+
 @pytest.mark.parametrize("payload", [None, 7, "text", [], ["x"], [1, 2, 3, 4], ["x" * 32, 1, "1", 1], {"a": 1}])
 def test_a_signed_value_that_is_no_ticket_is_refused(payload: object, settings: LazySettings):
     text = django_signing.TimestampSigner(key=settings.SECRET_KEY, salt=SALT).sign_object(payload)

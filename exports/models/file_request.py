@@ -237,9 +237,9 @@ class FileRequest(models.Model):
     ) -> None:
         """Store `contents` and be READY since `timestamp` (now). Falsy arguments keep the old values.
 
-        `contents` is a File, anything that can be read, or bytes or text. The file and the end are stored at once; name,
-        type and size wait for the caller's `save()`. Raises TooLate when the request has moved on since it was loaded:
-        the bytes are then collected.
+        `contents` is a File, anything that can be read, or bytes or text. The file and the end are stored at once;
+        name, type and size wait for the caller's `save()`. Raises TooLate when the request has moved on since it was
+        loaded: the bytes are then collected.
         """
         from exports.models import moves
 

@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from django.contrib.auth.models import AnonymousUser
-from django.core.mail import send_mail
+from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.encoding import force_str
 
-from exports import delivery, events, runner, toolbox
-from exports.http import extension_of
-from exports.models import FileRequest
+from exports import delivery, events, notifications, runner, toolbox
+from exports.conf import config
+from exports.models import FileRequest, Status
 from exports.patterns.criteria import Criteria, QueryDictCriteriaWithRequester
-from exports.patterns.dataset import Dataset, Spool, counted, pour
-from exports.runner import Produced, Run
+from exports.patterns.dataset import Dataset, Spool, closed_on_error, spooled
+from exports.patterns.making import ByHand, mail_now, write
 
 
 class SimplePattern:
@@ -82,18 +82,19 @@ class WriterPattern(SimplePattern):
         return dataset
 
     def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> Any:
-        buffer = self.get_buffer_class()()
-        self.write_bytes(dataset, buffer)
+        with closed_on_error(self.get_buffer_class()()) as buffer:
+            self.write_bytes(dataset, buffer)
         return delivery.once(
             http_request,
-            buffer,
+            spooled(buffer),
             filename=self.get_filename() or "",
             content_type=self.get_content_type() or "application/octet-stream",
             attachment=self.content_as_attachment,
         )
 
     def respond_with_delay(self, http_request: HttpRequest, dataset: Dataset) -> Any:
-        file_request = toolbox.add_request(**self.get_file_request_data(http_request, dataset))
+        asked = {"filename": self.get_filename()} | self.get_file_request_data(http_request, dataset)
+        file_request = toolbox.add_request(**asked)
         schedule = self.schedule(file_request, http_request, dataset)
         return self.create_delayed_response(file_request, http_request, dataset, schedule)
 
@@ -132,35 +133,21 @@ class WriterPattern(SimplePattern):
     def create_file(self, file_request: FileRequest) -> Any:
         """Make the file: under the lease of the run that asks for it, or, called by hand, under one of its own.
 
-        The mail follows through the outbox. Returns whether a file was made.
+        The mail goes through the outbox. Returns whether there is a file now; why there is none is on the request.
         """
         run = runner.current(file_request)
-        if run is None:
-            return runner.take(file_request, self, on_change=events.publish)
-        run.produced = self.produce(run)
-        return True
-
-    def extension(self, file_request: FileRequest) -> str:
-        return extension_of(self.get_filename() or file_request.filename)
-
-    def produce(self, run: Run) -> Produced:
-        """Write into the work file of this run; iterating `dataset.items` counts rows."""
-        criteria = self.criteria_class.restore_from(run.request)
-        items = counted(self.get_items(criteria), begin=run.begin, advance=run.advance)
-        buffer = self.get_buffer_class()()
-        self.write_bytes(Dataset(criteria, items), buffer)
-        with run.path.open("wb") as file:
-            pour(buffer, file)
-        filename = self.get_filename() or run.request.filename
-        return Produced(filename, self.get_content_type() or run.request.content_type, run.progress.now.rows_done)
+        if run is not None:
+            run.produced = write(self, run)
+            return True
+        taken = runner.take(file_request, ByHand(self), on_change=events.publish)
+        is_made = taken and file_request.status == Status.READY
+        if is_made:
+            mail_now(self, file_request)
+        return is_made
 
     def get_token_data(self, file_request: FileRequest) -> Mapping[str, Any]:
         """More to put into the token."""
         return {}
-
-    def create_token(self, file_request: FileRequest) -> str:
-        make = toolbox.create_token if self.is_requester_only() else toolbox.create_general_token
-        return make(file_request, data=self.get_token_data(file_request), signer=self.get_signer())
 
     def send_notification(self, file_request: FileRequest, token: str) -> Any:
         """Tell the requester. Does nothing; FullPattern mails. Called by the mailer, once the file is there."""
@@ -221,21 +208,27 @@ class EmailNotificationMixin:
     def send_notification(self, file_request: FileRequest, token: str) -> int:
         """Send it. Returns how many mails went out."""
         values = _fields(file_request) | {"token": token, "download_url": self.get_download_url(file_request, token)}
-        html = self.get_email_html_message()
-        return send_mail(
-            " ".join((force_str(self.get_email_subject()) % values).split()),
-            force_str(self.get_email_text_message()) % values,
-            self.get_from_email(),
-            self.get_email_recipients(file_request),
-            html_message=force_str(html) % values if html else None,
+        mail = EmailMultiAlternatives(
+            subject=" ".join(_filled(self.get_email_subject(), values).split()),
+            body=_filled(self.get_email_text_message(), values),
+            from_email=self.get_from_email() or config.FROM_EMAIL,
+            to=self.get_email_recipients(file_request),
+            headers=notifications.headers_of(file_request),
         )
+        if html := self.get_email_html_message():
+            mail.attach_alternative(_filled(html, values), "text/html")
+        return mail.send()
 
     def get_download_url(self, file_request: FileRequest, token: str) -> str:
-        """The whole address, host included, where this token is served."""
-        return force_str(self.download_url or "") % (_fields(file_request) | {"token": token})
+        """The whole address, host included, where this token is served; without one, the request's page."""
+        if not self.download_url:
+            return notifications.page_address(file_request)
+        return _filled(self.download_url, _fields(file_request) | {"token": token})
 
     def get_email_recipients(self, file_request: FileRequest) -> list[str]:
-        return [file_request.requester.email]
+        """Whoever asked, if anybody did and has an address."""
+        address = notifications.address_of(file_request)
+        return [address] if address else []
 
     def get_email_subject(self) -> Any:
         return self.email_subject
@@ -254,30 +247,8 @@ class FullPattern(DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPa
     """Everything: the page that says "later", the file, the mail."""
 
 
-class Handled:
-    """A registered handler that only has `handle(request)`, as the runner wants an exporter."""
-
-    def __init__(self, handler: Any) -> None:
-        self.handler = handler
-
-    def refusal(self, request: FileRequest) -> str | None:
-        """Only that its owner is still somebody who may sign in: more than that a handler decides itself."""
-        owner = request.requester
-        return "permission_lost" if owner is not None and not owner.is_active else None
-
-    def extension(self, request: FileRequest) -> str:
-        return extension_of(request.filename)
-
-    def produce(self, run: Run) -> Produced | None:
-        """None where the handler attached its file itself."""
-        self.handler.handle(run.request)
-        return run.produced
-
-    def send_mail(self, request: FileRequest) -> None:
-        """What a pattern's author wrote, with a fresh token. A handler that is no pattern has no mail."""
-        if hasattr(self.handler, "send_notification"):
-            pattern = self.handler.restore(request)
-            pattern.send_notification(request, pattern.create_token(request))
+def _filled(template: Any, values: Mapping[str, Any]) -> str:
+    return force_str(template or "") % values
 
 
 def _fields(file_request: FileRequest) -> dict[str, Any]:

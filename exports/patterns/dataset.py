@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -30,6 +31,17 @@ class Spool(tempfile.SpooledTemporaryFile):
         """All of it at once, as BytesIO has it."""
         self.seek(0)
         return self.read()
+
+
+@contextmanager
+def closed_on_error(buffer: Any) -> Iterator[Any]:
+    """A buffer that has a file is closed where writing into it fails."""
+    try:
+        yield buffer
+    except BaseException:
+        if hasattr(buffer, "close"):
+            buffer.close()
+        raise
 
 
 def spooled(buffer: Any) -> Any:

@@ -20,7 +20,7 @@ class ScheduleWithHueyMixin:
     task: ClassVar[Any] = None
 
     def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
-        """What huey says of the task; None inside a transaction, which has to end first, and while the queue is down."""
+        """What huey says of the task; None in a transaction, which has to end first, and where the queue is down."""
         context = (file_request, http_request, dataset)
         task, options = self.get_task(*context), dict(self.get_huey_kwargs(*context))
         args, kwargs = tuple(self.get_task_args(*context)), dict(self.get_task_kwargs(*context))

@@ -113,11 +113,11 @@ class S3Store(Store):
 
     @contextmanager
     def failures_named(self) -> Iterator[None]:
-        try:
-            with super().failures_named():
+        with super().failures_named():
+            try:
                 yield
-        except (BotoCoreError, ClientError) as error:
-            raise _named(error) from error
+            except (BotoCoreError, ClientError) as error:
+                raise _named(error) from error
 
     def _upload(self, path: Path, key: str, extra: dict[str, str], on_bytes: Callable[[int], None]) -> None:
         """In parts, by boto3's threads. Whatever is raised here, it aborts the upload once no part is under way."""

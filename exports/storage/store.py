@@ -2,14 +2,14 @@
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from django.core.files import File
 from django.core.files.storage import Storage
 
-from exports.exceptions import StorageFailed, StorageFull
+from exports.exceptions import ExportError, LeaseEnded, StorageFailed, StorageFull
 
 NOT_KEPT = "The storage did not keep the file as it was given."
 
@@ -23,11 +23,24 @@ class Store:
     def put(self, path: Path, key: str, *, content_type: str, on_bytes: Callable[[int], None]) -> None:
         size = path.stat().st_size
         with self.failures_named():
-            with path.open("rb") as file:
-                stored = self._storage.save(key, _WorkFile(file, path, content_type, on_bytes))
+            stored = self._save(path, key, content_type, on_bytes)
             if stored != key or self._storage.size(key) != size:
+                self._discard(stored)
                 raise StorageFailed(NOT_KEPT)
         on_bytes(size)
+
+    def _save(self, path: Path, key: str, content_type: str, on_bytes: Callable[[int], None]) -> str:
+        try:
+            with path.open("rb") as file:
+                return self._storage.save(key, _WorkFile(file, path, content_type, on_bytes))
+        except BaseException:
+            self._discard(key)
+            raise
+
+    def _discard(self, key: str) -> None:
+        # What cannot be removed now, housekeeping removes by its Artifact.
+        with suppress(Exception):
+            self._storage.delete(key)
 
     def put_contents(self, contents: File, key: str) -> None:
         with self.failures_named():
@@ -52,8 +65,10 @@ class Store:
         """What a storage raises, by our names."""
         try:
             yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        except (ExportError, LeaseEnded):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageFull("The storage is full.") from error
             raise StorageFailed(f"The storage failed: {type(error).__name__}.") from error
 

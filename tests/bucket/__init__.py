@@ -1,1 +1,1 @@
-"""Exports that are big enough to be stored in parts, the S3 server for them, and processes that die while they store."""
+"""An S3 server, an export that is big enough to be stored in parts, and processes that die while they store it."""

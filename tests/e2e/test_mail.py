@@ -24,7 +24,7 @@ def wait_for_settled(stack: Stack, export_id: str) -> None:
 
 @pytest.mark.parametrize("stack", ["sqlite", "postgres"], indirect=True)
 def test_a_tab_closed_before_the_end_gets_exactly_one_mail(stack: Stack, visit: Visit):
-    export_id = visit.export(month_from="1", month_to="6")
+    export_id = visit.export()
     visit.wait_for_bar(export_id, 0.1)
     visit.page.close()
     wait_for_settled(stack, export_id)

@@ -120,7 +120,7 @@ def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visi
 
 
 def test_a_page_whose_user_logs_out_elsewhere_says_so(visit: Visit):
-    export_id = visit.export(month_from="1", month_to="6")
+    export_id = visit.export()
     visit.wait_for_bar(export_id, 0.1)
     elsewhere = Visit(visit.page.context.new_page()).go()
     elsewhere.page.get_by_role("button", name="Log out").click()

@@ -5,9 +5,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from asgiref.sync import sync_to_async
+from asgiref.testing import ApplicationCommunicator
+from channels.layers import get_channel_layer
 from channels.testing import WebsocketCommunicator
-from django.conf import settings as django_settings
+from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connections
 from django.test import Client
 
 from exports import events
@@ -22,7 +25,15 @@ QUIET = 0.3
 
 
 class Page(WebsocketCommunicator):
-    """A page of the site with its socket."""
+    """A page of the site with its socket.
+
+    Channels' own class keeps old database connections open meanwhile, for tests inside a transaction. These are not.
+    """
+
+    send_input = ApplicationCommunicator.send_input
+    receive_output = ApplicationCommunicator.receive_output
+    receive_nothing = ApplicationCommunicator.receive_nothing
+    wait = ApplicationCommunicator.wait
 
     async def next(self) -> dict[str, Any]:
         return await self.receive_json_from(timeout=IN_TIME)
@@ -51,8 +62,10 @@ def one(request: FileRequest) -> str:
 
 
 def page_of(client: Client, path: str) -> Page:
-    cookie = f"{django_settings.SESSION_COOKIE_NAME}={client.cookies[django_settings.SESSION_COOKIE_NAME].value}"
-    headers = {"host": "testserver", "origin": "http://testserver", "cookie": cookie}
+    """A page that this browser shows, its socket not open yet."""
+    headers = {"host": "testserver", "origin": "http://testserver"}
+    if cookie := client.cookies.get(settings.SESSION_COOKIE_NAME):
+        headers["cookie"] = f"{cookie.key}={cookie.value}"
     return Page(websocket_application, path, headers=[(n.encode(), v.encode()) for n, v in headers.items()])
 
 
@@ -81,3 +94,9 @@ def moved(move: Callable[..., bool], *arguments: Any, request: FileRequest, **mo
     fresh = rows.fresh(request)
     events.publish(fresh)
     return fresh
+
+
+async def leave() -> None:
+    """What an async test does at its end: nobody else would close what it has opened."""
+    await get_channel_layer().flush()
+    await sync_to_async(connections.close_all)()

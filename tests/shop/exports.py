@@ -64,6 +64,19 @@ class CustomerExport(QuerySetExport):
         return Customer.objects.order_by("pk")
 
 
+heard: list[str] = []
+
+
+def hear(lane: str) -> None:
+    """A doorbell that writes down which lanes it was rung for."""
+    heard.append(lane)
+
+
+def deaf(lane: str) -> None:
+    """A doorbell whose queue is down."""
+    raise ConnectionRefusedError
+
+
 rules: list[Callable[[AnyUser], bool]] = [lambda user: True]
 
 registry.register(OrderExport)

@@ -11,6 +11,7 @@ from django.db import connection
 
 from exports.models import FileRequest, Status, moves
 from exports.models.moves import Claim, Made
+from tests.shop.exports import OrderExport
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WAIT_SECONDS = 30.0
@@ -28,7 +29,7 @@ def user(name: str = "ada", **columns: Any) -> User:
 
 def queued(**columns: Any) -> FileRequest:
     """A request for all orders as CSV, by Ada, asked for at noon."""
-    defaults = {"file_type": "orders", "format": "csv", "requested_at": NOON, "requester": user()}
+    defaults = {"file_type": OrderExport.file_type, "format": "csv", "requested_at": NOON, "requester": user()}
     request, _ = moves.enqueue(FileRequest(**defaults | columns))
     return request
 
@@ -64,6 +65,20 @@ def in_status(status: str, **columns: Any) -> FileRequest:
         request.refresh_from_db()
     assert request.status == status
     return request
+
+
+def end(request: FileRequest, status: str) -> None:
+    """Bring a waiting request to this end, by the real moves."""
+    if status == Status.CANCELLED:
+        assert moves.cancel(request)
+    elif status == Status.FAILED:
+        assert moves.refuse(request, code="permission_lost")
+    else:
+        _, claim = claimed(request)
+        assert moves.publish(claim, made())
+        request.refresh_from_db()
+        assert status == Status.READY or moves.expire(request)
+    request.refresh_from_db()
 
 
 def row(request_id: UUID) -> dict[str, Any]:

@@ -109,5 +109,6 @@ def stored_files(location: Path) -> list[Path]:
     return [path for path in location.rglob("*") if path.is_file()]
 
 
-def heart_has_stopped(run: Run) -> bool:
-    return not any(thread.name.endswith(str(run.request.pk)) for thread in threading.enumerate())
+def heart_of(request: FileRequest) -> list[threading.Thread]:
+    """The heartbeat thread of this request's run, if it is alive."""
+    return [thread for thread in threading.enumerate() if thread.name.endswith(str(request.pk))]

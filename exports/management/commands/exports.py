@@ -5,6 +5,8 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -56,7 +58,6 @@ class Command(BaseCommand):
         housekeeping.keep_house(stop)
 
     def process(self, *, sleep: float | None, timeout: int | None, items: int | None, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, lambda *_: runner.stopping.set())
         waiting = FileRequest.objects.to_handle().count()
         bar = Bar(self.stdout)
         numbers = itertools.count(1)
@@ -68,7 +69,8 @@ class Command(BaseCommand):
             self._say(f"{request.file_type} {request.pk}: {request.status}{reason}")
             bar.show(next(numbers), waiting)
 
-        handled = housekeeping.process(_budget(sleep, timeout, items), on_handled=tell)
+        with _stopping_on_sigterm():
+            handled = housekeeping.process(_budget(sleep, timeout, items), on_handled=tell)
         bar.clear()
         for file_type, count in housekeeping.unregistered().items():
             self.stderr.write(f"No exporter is registered for {file_type!r}: {count} waiting.")
@@ -79,7 +81,9 @@ class Command(BaseCommand):
     ) -> None:
         bar = Bar(self.stdout)
         budget = _budget(sleep, timeout, items)
-        status, deleted, total = housekeeping.clean(budget, leeway=leeway, on_deleted=bar.show)
+        status, deleted, total = housekeeping.clean(
+            budget, leeway=leeway, on_swept=lambda swept: self._say(f"Swept: {swept}."), on_deleted=bar.show
+        )
         bar.clear()
         ended = {"processed": "all of them", "max_items": "stopped at --items", "timeout": "stopped at --timeout"}
         self._say(f"Removed {deleted} of {total} expired requests: {ended[status]}.")
@@ -87,6 +91,19 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+@contextmanager
+def _stopping_on_sigterm() -> Iterator[None]:
+    """Inside, SIGTERM lets the run in progress give its request back. Only the main thread may listen to signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: runner.stopping.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _budget(sleep: float | None, timeout: int | None, items: int | None) -> housekeeping.Budget:

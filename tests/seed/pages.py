@@ -1,0 +1,32 @@
+"""What the pages hear: a channel layer that keeps what is sent to it."""
+
+from typing import Any, ClassVar
+
+from channels.layers import InMemoryChannelLayer
+
+from exports import events
+from tests.servers import wait_until
+
+
+class HeardLayer(InMemoryChannelLayer):
+    """A channel layer whose messages a test can read in the order they were sent."""
+
+    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        self.sent.append((group, message))
+
+
+class Pages:
+    """The live pages of one test."""
+
+    LAYER: ClassVar[dict[str, Any]] = {"default": {"BACKEND": "tests.seed.pages.HeardLayer"}}
+
+    def __init__(self) -> None:
+        HeardLayer.sent.clear()
+
+    def heard(self, request_id: Any) -> list[dict[str, Any]]:
+        """The states of this request, as its page got them."""
+        wait_until(lambda: not events._sending)
+        group = events.group_of_request(request_id)
+        return [message["export"] for name, message in list(HeardLayer.sent) if name == group]

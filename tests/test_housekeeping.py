@@ -1,0 +1,468 @@
+"""The housekeeper: each step, twice over, and with something in its way."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import mail
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.utils import timezone
+
+from exports import housekeeping, runner, storage
+from exports.conf import config
+from exports.housekeeping import sweep
+from exports.models import Artifact, FileRequest, Notification, Status, moves
+from exports.patterns import registry
+from tests.shop.exports import OrderExport, heard, order_rule, registered
+from tests.shop.requests import claimed, in_status, made, queued, row, user
+from tests.shop.runs import claimed_now, configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+
+NOTHING = "nothing"
+
+
+@pytest.fixture(autouse=True)
+def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
+    use_folders(settings, tmp_path)
+    configure(settings, DOORBELL="tests.shop.exports.hear")
+    heard.clear()
+    yield heard
+    heard.clear()
+
+
+def ago(seconds: float) -> Any:
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+def change(request: FileRequest, **columns: Any) -> FileRequest:
+    FileRequest.objects.filter(pk=request.pk).update(**columns)
+    request.refresh_from_db()
+    return request
+
+
+def waiting(**columns: Any) -> FileRequest:
+    """A request that was asked for, and rung for, just now."""
+    now = timezone.now()
+    return queued(**{"requested_at": now, "rung_at": now, **columns})
+
+
+def with_bytes(request: FileRequest) -> str:
+    """Put bytes under the newest key that was made for this request."""
+    key = Artifact.objects.filter(request=request).latest("pk").key
+    storage.exports_storage().save(key, ContentFile(b"abc"))
+    return key
+
+
+def ready(**columns: Any) -> FileRequest:
+    """A file that was published just now."""
+    request, claim = claimed_now(waiting(**columns))
+    assert moves.publish(claim, made())
+    Notification.objects.filter(request=request).delete()
+    request.refresh_from_db()
+    return request
+
+
+def exists(key: str) -> bool:
+    return storage.exports_storage().exists(key)
+
+
+# Rescue
+
+
+def test_a_request_whose_worker_is_gone_goes_back_to_the_queue_and_is_rung_for(bell: list[str]) -> None:
+    request, claim = claimed_now(waiting())
+    change(request, lease_expires_at=ago(1))
+
+    swept = sweep()
+
+    assert (swept.rescued, swept.rung) == (1, 1)
+    assert (row(request.pk)["status"], row(request.pk)["crashes"]) == ("queued", 1)
+    assert bell == ["large"]
+    assert not moves.publish(claim, made())
+
+
+def test_a_worker_that_is_heard_of_is_left_alone() -> None:
+    request, _ = claimed_now(waiting())
+
+    assert str(sweep()) == NOTHING
+    assert row(request.pk)["status"] == "running"
+
+
+def test_the_last_crash_fails_the_request(settings: Any) -> None:
+    configure(settings, MAX_CRASHES=1)
+    request, _ = claimed_now(waiting())
+    change(request, lease_expires_at=ago(1))
+
+    assert sweep().rescued == 1
+    assert (row(request.pk)["status"], row(request.pk)["error_code"]) == ("failed", "worker_lost")
+
+
+# Waiting
+
+
+def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
+    old, young = waiting(requested_at=ago(config.MAX_WAIT + 60)), waiting()
+
+    assert sweep().given_up == 1
+
+    assert (row(old.pk)["status"], row(old.pk)["error_code"]) == ("failed", "expired_in_queue")
+    assert row(young.pk)["status"] == "queued"
+
+
+def test_requests_of_a_type_that_nobody_registered_wait_for_whoever_added_them(bell: list[str]) -> None:
+    request = waiting(file_type="somebody-elses", requested_at=ago(config.MAX_WAIT + 60), rung_at=None)
+
+    assert str(sweep()) == NOTHING
+    assert row(request.pk)["status"] == "queued"
+    assert bell == []
+
+
+def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> None:
+    waiting(rung_at=ago(config.RING_AGAIN + 1))
+    waiting(rung_at=None)
+    waiting(rung_at=ago(config.RING_AGAIN + 1), lane="small")
+    waiting()
+
+    assert sweep().rung == 3
+    assert bell == ["large", "small"]
+
+    assert str(sweep()) == NOTHING
+    assert bell == ["large", "small"]
+
+
+def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
+    request, claim = claimed_now(waiting())
+    moves.retry_later(claim, delay=60, code="unavailable", detail="")
+
+    assert sweep().rung == 0
+
+    change(request, not_before=ago(1))
+    assert sweep().rung == 1
+    assert bell == ["large"]
+
+
+def test_a_dead_bell_stops_no_other_step(settings: Any) -> None:
+    configure(settings, DOORBELL="tests.shop.exports.deaf")
+    waiting(rung_at=None)
+    expired = change(ready(), expires_at=ago(1))
+
+    swept = sweep()
+
+    assert (swept.rung, swept.expired, swept.failed) == (1, 1, 0)
+    assert row(expired.pk)["status"] == "expired"
+
+
+# Files
+
+
+def test_a_file_past_its_retention_expires_and_its_bytes_stay_for_the_leeway() -> None:
+    request = ready()
+    key = with_bytes(request)
+    change(request, expires_at=ago(1))
+
+    assert sweep().expired == 1
+    assert row(request.pk)["status"] == "expired"
+    assert exists(key)
+    assert str(sweep()) == NOTHING
+
+    change(request, expires_at=ago(config.LEEWAY + 60))
+    assert sweep().collected == 1
+    assert not exists(key)
+    assert str(sweep()) == NOTHING
+
+
+def test_a_file_without_an_expiry_is_kept() -> None:
+    request = change(ready(), expires_at=None)
+    key = with_bytes(request)
+
+    assert str(sweep()) == NOTHING
+    assert exists(key)
+
+
+def test_the_file_of_a_ready_request_and_what_a_running_worker_writes_are_kept() -> None:
+    running, _ = claimed_now(waiting())
+    keys = [with_bytes(ready()), with_bytes(running)]
+
+    assert str(sweep()) == NOTHING
+    assert all(map(exists, keys))
+
+
+def test_the_bytes_of_a_deleted_user_are_removed() -> None:
+    keys = [with_bytes(ready(requester=user("bob"))), with_bytes(claimed_now(waiting(requester=user("bob")))[0])]
+    User.objects.get(username="bob").delete()
+
+    assert sweep().collected == 2
+    assert not any(map(exists, keys))
+
+
+@pytest.mark.parametrize("end", [moves.cancel, lambda request: fail(request), lambda request: rescue(request)])
+def test_the_bytes_of_an_attempt_that_ended_are_removed(end: Any) -> None:
+    request, _ = claimed_now(waiting())
+    key = with_bytes(request)
+    assert end(request)
+
+    assert sweep().collected == 1
+    assert not exists(key)
+
+
+def fail(request: FileRequest) -> bool:
+    claim = moves.Claim(request.pk, request.epoch, "")
+    return moves.fail(claim, code="no_file", detail="")
+
+
+def rescue(request: FileRequest) -> bool:
+    return moves.rescue(change(request, lease_expires_at=ago(1)))
+
+
+def test_what_a_zombie_wrote_after_the_first_pass_is_removed_by_the_second() -> None:
+    request, _ = claimed_now(waiting())
+    key = with_bytes(request)
+    assert moves.cancel(request)
+    sweep()
+    assert not exists(key)
+
+    storage.exports_storage().save(key, ContentFile(b"of a zombie"))
+    assert sweep().collected == 0
+    assert exists(key)
+
+    Artifact.objects.update(deleted_at=ago(2 * config.LEASE + 1))
+    sweep()
+    assert not exists(key)
+    assert not Artifact.objects.exists()
+
+
+class Sticky(FileSystemStorage):
+    """A storage that does not let go of what was put under some keys."""
+
+    stuck: frozenset[str] = frozenset()
+
+    def delete(self, name: str) -> None:
+        if name in self.stuck:
+            raise PermissionError(13, "Permission denied", name)
+        super().delete(name)
+
+
+def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
+    settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sticky = Sticky(tmp_path / "files")
+    configure(settings, STORAGE=sticky)
+    keys = []
+    for _ in range(3):
+        request, _ = claimed_now(waiting())
+        keys.append(with_bytes(request))
+        assert moves.cancel(request)
+    sticky.stuck = frozenset(keys[:1])
+
+    assert sweep().collected == 2
+    assert "PermissionError" in caplog.text
+    assert [sticky.exists(key) for key in keys] == [True, False, False]
+
+    Artifact.objects.update(deleted_at=ago(2 * config.LEASE + 1))
+    sweep()
+    assert list(Artifact.objects.values_list("key", flat=True)) == keys[:1]
+
+    sticky.stuck = frozenset()
+    sweep()
+    assert not sticky.exists(keys[0])
+    assert not Artifact.objects.exists()
+
+
+# Old rows
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
+def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
+    request = change(in_status(status, criteria="at_least=1"), finished_at=ago(config.HISTORY + 60))
+    change(request, expires_at=ago(config.LEEWAY + config.HISTORY + 60))
+    Notification.objects.all().delete()
+
+    sweep()
+
+    assert not FileRequest.objects.exists()
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_younger_rows_stay(status: str) -> None:
+    change(in_status(status), finished_at=ago(config.HISTORY - 60))
+
+    assert sweep().removed == 0
+
+
+def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> None:
+    request = change(ready(), finished_at=ago(3 * config.HISTORY))
+    key = with_bytes(request)
+    assert str(sweep()) == NOTHING
+
+    change(request, expires_at=ago(1))
+    assert sweep().expired == 1
+    assert (sweep().removed, exists(key)) == (0, True)
+
+    change(request, expires_at=ago(config.LEEWAY + 60))
+    swept = sweep()
+    assert (swept.collected, swept.removed, exists(key)) == (1, 0, False)
+
+    change(request, expires_at=ago(config.LEEWAY + config.HISTORY + 60))
+    assert sweep().removed == 1
+
+
+def test_old_rows_of_a_type_that_nobody_registered_stay() -> None:
+    change(in_status(Status.CANCELLED, file_type="somebody-elses"), finished_at=ago(config.HISTORY + 60))
+
+    assert sweep().removed == 0
+
+
+# Mail
+
+
+def mailed() -> list[str]:
+    return [str(message.to[0]) for message in mail.outbox]
+
+
+def failed_for(name: str, **columns: Any) -> FileRequest:
+    """A request of this user that failed long enough ago to be mailed about."""
+    request = waiting(requester=user(name), **columns)
+    assert moves.refuse(request, code="permission_lost")
+    Notification.objects.filter(request=request).update(due_at=ago(1))
+    return request
+
+
+def ready_for(name: str, **columns: Any) -> FileRequest:
+    request, claim = claimed_now(waiting(requester=user(name), **columns))
+    assert moves.publish(claim, made())
+    Notification.objects.filter(request=request).update(due_at=ago(1))
+    return request
+
+
+def test_mails_that_are_due_are_sent_once() -> None:
+    failed_for("ada")
+    ready_for("bob")
+    assert moves.refuse(waiting(requester=user("not-yet")), code="permission_lost")
+
+    assert sweep().mailed == 2
+    assert sweep().mailed == 0
+    assert sorted(mailed()) == ["ada@shop.example", "bob@shop.example"]
+
+
+def test_a_permission_that_was_lost_since_is_not_mailed_about() -> None:
+    request = ready_for("ada")
+
+    with order_rule(lambda user: False):
+        sweep()
+
+    assert mailed() == []
+    assert Notification.objects.get(request=request).reason == "permission lost"
+
+
+def test_a_rule_that_breaks_is_in_no_other_mails_way() -> None:
+    class Broken(OrderExport):
+        file_type = "broken"
+
+        def has_permission(self, user: Any, criteria: Any) -> bool:
+            raise RuntimeError
+
+    ready_for("ada", file_type="broken")
+    ready_for("bob")
+
+    with registered(Broken):
+        sweep()
+
+    assert mailed() == ["bob@shop.example"]
+
+
+def test_a_mail_that_cannot_be_written_is_in_no_other_mails_way() -> None:
+    bad = failed_for("ada")
+    Notification.objects.filter(request=bad).update(message_id="<a>\nBcc: x@example.com", due_at=ago(5))
+    failed_for("bob")
+
+    assert sweep().mailed == 1
+    assert mailed() == ["bob@shop.example"]
+    assert Notification.objects.get(request=bad).state == "pending"
+
+
+def test_mailing_ends_when_a_sweeps_time_is_over(settings: Any) -> None:
+    configure(settings, SWEEP=0)
+    failed_for("ada")
+
+    assert sweep().mailed == 0
+
+    configure(settings, SWEEP=15)
+    assert sweep().mailed == 1
+
+
+# All of it
+
+
+def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None:
+    configure(settings, HISTORY="long", WORK_DIR=str(tmp_path))
+    request, _ = claimed_now(waiting())
+    cancelled, _ = claimed_now(waiting())
+    moves.cancel(cancelled)
+    change(request, lease_expires_at=ago(1))
+    (tmp_path / f"{cancelled.pk}-1").mkdir()
+    failed_for("ada")
+
+    swept = sweep()
+
+    assert (swept.rescued, swept.removed, swept.mailed, swept.work_dirs) == (1, 0, 1, 1)
+    assert swept.failed == 1
+
+
+def test_a_sweep_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+    waiting(rung_at=None)
+    change(ready(), expires_at=ago(1))
+
+    assert str(sweep()) == "rung 1, expired 1"
+
+
+def test_two_housekeepers_do_no_harm() -> None:
+    request, _ = claimed_now(waiting())
+    change(request, lease_expires_at=ago(1))
+    stale = FileRequest.objects.get(pk=request.pk)
+    sweep()
+
+    assert not moves.rescue(stale)
+    assert row(request.pk)["crashes"] == 1
+
+
+def test_work_folders_of_attempts_that_run_are_kept() -> None:
+    running, _ = claimed_now(waiting())
+    kept = runner.work_root() / f"{running.pk}-{running.epoch}"
+    left = runner.work_root() / f"{running.pk}-{running.epoch - 1}"
+    for folder in (kept, left):
+        folder.mkdir(parents=True)
+
+    assert sweep().work_dirs == 1
+    assert (kept.exists(), left.exists()) == (True, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
+    settings: Any, caplog: pytest.LogCaptureFixture, bell: list[str]
+) -> None:
+    configure(settings, SWEEP=0.01)
+    waiting(rung_at=None)
+    stop = threading.Event()
+    caplog.set_level(logging.INFO)
+    caplog.handler.addFilter(lambda record: stop.set() or True if "swept" in record.message else True)
+
+    housekeeping.keep_house(stop)
+
+    assert bell == ["large"]
+    assert "swept: rung 1" in caplog.text
+
+
+def test_requests_that_wait_for_a_type_nobody_registered_are_counted() -> None:
+    waiting()
+    waiting(file_type="gone")
+    claimed(file_type="gone")
+
+    assert housekeeping.unregistered() == {"gone": 1}
+    assert "orders" in registry.handlers

@@ -1,0 +1,324 @@
+"""The mail: to whom, when, in which words; what happens when it cannot be sent."""
+
+import struct
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.core.mail.backends.base import BaseEmailBackend
+from django.utils import timezone
+
+from exports import housekeeping, notifications
+from exports.conf import config
+from exports.models import FileRequest, Notification, Status, moves
+from exports.serializers import SENTENCES
+from tests.shop.requests import claimed, in_status, made, queued
+from tests.shop.runs import configure
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+
+
+class Down(BaseEmailBackend):
+    """A mail server that does not answer, as smtplib would say it."""
+
+    def send_messages(self, messages: Any) -> int:
+        raise ConnectionRefusedError(111, "row 4711")
+
+
+DOWN = "tests.test_notifications.Down"
+
+
+def ended(status: str = Status.READY, **columns: Any) -> tuple[FileRequest, Notification]:
+    """A request that ended this way, and its mail, which is due."""
+    request = in_status(status, **columns)
+    Notification.objects.filter(request=request).update(due_at=just_now())
+    return request, Notification.objects.get(request=request)
+
+
+def failed(code: str, **columns: Any) -> FileRequest:
+    request, claim = claimed(**columns)
+    assert moves.fail(claim, code=code, detail="ValueError at secret.py:1")
+    Notification.objects.filter(request=request).update(due_at=just_now())
+    return FileRequest.objects.get(pk=request.pk)
+
+
+def just_now() -> datetime:
+    return timezone.now() - timedelta(seconds=1)
+
+
+def settled(notification: Notification) -> tuple[str, str]:
+    notification.refresh_from_db()
+    return notification.state, notification.reason
+
+
+# Whether
+
+
+def test_whoever_did_not_see_the_end_gets_one_mail() -> None:
+    request, notification = ended()
+
+    assert [housekeeping.mail() for _ in range(3)] == [1, 0, 0]
+
+    assert [message.to for message in mail.outbox] == [[request.requester.email]]
+    assert settled(notification) == ("sent", "")
+    assert notification.settled_at is not None
+
+
+def test_whoever_saw_the_end_gets_none() -> None:
+    request, notification = ended()
+    assert moves.mark_seen(request)
+
+    assert housekeeping.mail() == 0
+
+    assert mail.outbox == []
+    assert settled(notification) == ("suppressed", "seen")
+
+
+def test_a_mail_waits_for_the_grace() -> None:
+    _, claim = claimed(queued(requested_at=timezone.now()))
+    assert moves.publish(claim, made())
+
+    assert housekeeping.mail() == 0
+    assert mail.outbox == []
+
+    due_at = Notification.objects.get().due_at
+    assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_GRACE)) < timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [({"requester": None}, "no requester"), ({"expired": True}, "request is expired")],
+)
+def test_a_mail_that_nobody_needs_is_not_sent(columns: dict[str, Any], reason: str) -> None:
+    expired = columns.pop("expired", False)
+    request, notification = ended(**columns)
+    if expired:
+        assert moves.expire(request)
+
+    housekeeping.mail()
+
+    assert mail.outbox == []
+    assert settled(notification) == ("suppressed", reason)
+
+
+@pytest.mark.parametrize(("column", "value", "reason"), [("email", "", "no address"), ("is_active", False, "")])
+def test_somebody_who_cannot_be_reached_or_has_left_is_not_mailed(column: str, value: Any, reason: str) -> None:
+    request, notification = ended(Status.FAILED)
+    setattr(request.requester, column, value)
+    request.requester.save()
+
+    housekeeping.mail()
+
+    assert mail.outbox == []
+    assert settled(notification) == ("suppressed", reason or "no requester")
+
+
+# In which words
+
+
+def test_the_mail_about_a_file_names_it_and_leads_to_its_page() -> None:
+    request, _ = ended()
+
+    housekeeping.mail()
+
+    message = mail.outbox[0]
+    assert message.subject == "Your export is ready: Orders"
+    assert "orders.csv" in message.body
+    assert f"https://exports.example/exports/{request.pk}/page/" in message.body
+
+
+def test_the_mail_about_a_failure_says_why_in_words_and_no_more() -> None:
+    failed("took_too_long", description="Orders of Ada")
+
+    housekeeping.mail()
+
+    message = mail.outbox[0]
+    assert message.subject == "Your export failed: Orders of Ada"
+    assert str(SENTENCES["took_too_long"]) in message.body
+    assert "secret.py" not in text_of(message)
+    assert "took_too_long" not in text_of(message)
+
+
+@pytest.mark.parametrize("status", [Status.READY, Status.FAILED])
+def test_every_link_leads_to_the_page_behind_login_and_none_to_the_file(status: str, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["evil.example"]
+    request, _ = ended(status)
+
+    housekeeping.mail()
+
+    text = text_of(mail.outbox[0])
+    links = {word.strip('"<>()') for word in text.replace("href=", " ").split() if "://" in word}
+    assert {link.split('"')[0] for link in links} == {f"https://exports.example/exports/{request.pk}/page/"}
+    assert "/file/" not in text
+    assert "/download/" not in text
+    assert (request.filehandle.name or "generated/") not in text
+
+
+def test_the_mail_is_in_the_language_of_whoever_asked(settings: Any, tmp_path: Path) -> None:
+    sentence = str(SENTENCES["stalled"])
+    german = {sentence: "Der Export steht still.", "Your export failed: %(title)s": "Aus: %(title)s"}
+    translate(settings, tmp_path, german)
+    failed("stalled", requester_language="de")
+
+    housekeeping.mail()
+
+    message = mail.outbox[0]
+    assert message.subject == "Aus: Orders"
+    assert "Der Export steht still." in message.body
+    assert sentence not in text_of(message)
+
+
+def test_the_expiry_is_told_in_the_zone_of_whoever_asked() -> None:
+    request, _ = ended(requester_timezone="Asia/Tokyo")
+    FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")
+
+    housekeeping.mail()
+
+    assert "June 4, 2026, 5 a.m." in mail.outbox[0].body
+
+
+def test_what_people_chose_as_a_title_breaks_no_header_and_no_markup() -> None:
+    failed("stalled", description="Tea & <b>Biscuits</b>\r\nBcc: x@example.com")
+
+    housekeeping.mail()
+
+    message = mail.outbox[0]
+    assert message.subject == "Your export failed: Tea & <b>Biscuits</b> Bcc: x@example.com"
+    assert message.bcc == []
+    assert "Tea & <b>Biscuits</b>" in message.body
+    assert "Tea &amp; &lt;b&gt;Biscuits&lt;/b&gt;" in str(message.alternatives[0].content)
+
+
+def test_no_person_is_asked_to_answer_it(settings: Any) -> None:
+    configure(settings, FROM_EMAIL="Exports <exports@shop.example>")
+    _, notification = ended()
+
+    housekeeping.mail()
+
+    message = mail.outbox[0].message()
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message["From"] == "Exports <exports@shop.example>"
+    assert message["Message-ID"] == notification.message_id
+
+
+def text_of(message: Any) -> str:
+    return "\n".join([message.subject, message.body, *(str(each.content) for each in message.alternatives)])
+
+
+def translate(settings: Any, folder: Path, words: Mapping[str, str]) -> None:
+    """Let these sentences have a German translation: a catalogue as gettext compiles it."""
+    catalogue = folder / "de" / "LC_MESSAGES" / "django.mo"
+    catalogue.parent.mkdir(parents=True)
+    pairs = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **words}.items())
+    texts = [text.encode() for pair in zip(*pairs, strict=True) for text in pair]
+    tables, blob = [], b""
+    start = 28 + 16 * len(pairs)
+    for text in texts:
+        tables.append(struct.pack("<II", len(text), start + len(blob)))
+        blob += text + b"\0"
+    header = struct.pack("<7I", 0x950412DE, 0, len(pairs), 28, 28 + 8 * len(pairs), 0, 0)
+    catalogue.write_bytes(header + b"".join(tables) + blob)
+    settings.LOCALE_PATHS = [str(folder)]
+
+
+# When it cannot be sent
+
+
+def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(settings: Any) -> None:
+    settings.EMAIL_BACKEND = DOWN
+    configure(settings, MAIL_ATTEMPTS=3)
+    _, notification = ended()
+    delays = []
+    for _ in range(2):
+        assert housekeeping.mail() == 0
+        assert settled(notification) == ("pending", "ConnectionRefusedError")
+        delays.append((notification.due_at - timezone.now()).total_seconds())
+        assert housekeeping.mail() == 0
+        Notification.objects.update(due_at=just_now())
+
+    assert housekeeping.mail() == 0
+
+    assert settled(notification) == ("suppressed", "gave up: ConnectionRefusedError")
+    assert notification.attempts == 3
+    assert delays == pytest.approx([30, 60], abs=2)
+
+
+def test_a_mail_that_was_put_back_is_sent_when_the_server_is_there_again(settings: Any) -> None:
+    settings.EMAIL_BACKEND = DOWN
+    _, notification = ended()
+    housekeeping.mail()
+
+    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    Notification.objects.update(due_at=just_now())
+
+    assert housekeeping.mail() == 1
+    assert settled(notification)[0] == "sent"
+
+
+def test_the_log_of_a_failure_holds_no_address_and_no_content(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+    settings.EMAIL_BACKEND = DOWN
+    ended()
+
+    housekeeping.mail()
+
+    assert "ConnectionRefusedError" in caplog.text
+    assert "ada@" not in caplog.text
+    assert "4711" not in caplog.text
+
+
+def test_a_mailer_that_dies_after_its_claim_is_followed_by_another_with_the_same_message_id() -> None:
+    _, notification = ended()
+    assert notifications.claim(notification)
+    assert housekeeping.mail() == 0
+
+    Notification.objects.update(due_at=just_now())
+
+    assert housekeeping.mail() == 1
+    assert mail.outbox[0].message()["Message-ID"] == notification.message_id
+    assert settled(notification)[0] == "sent"
+    assert notification.attempts == 2
+
+
+def test_of_two_mailers_one_has_the_mail() -> None:
+    _, notification = ended()
+    mine, yours = notification, Notification.objects.get()
+
+    assert [notifications.claim(mine), notifications.claim(yours)] == [True, False]
+
+
+def test_a_mailer_that_was_slow_does_not_put_back_what_another_is_sending(settings: Any) -> None:
+    _, slow = ended()
+    assert notifications.claim(slow)
+    Notification.objects.update(due_at=just_now())
+    assert notifications.claim(Notification.objects.get())
+
+    settings.EMAIL_BACKEND = DOWN
+    assert not notifications.deliver(slow)
+
+    assert settled(slow)[0] == "sending"
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_for_ever(settings: Any) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    request, notification = ended()
+
+    assert settings.EMAIL_TIMEOUT is None
+    assert notifications.compose(request, notification).connection.timeout == notifications.SEND_SECONDS
+
+    settings.EMAIL_TIMEOUT = 5
+    assert notifications.compose(request, notification).connection.timeout == 5
+
+
+def test_there_is_one_mail_of_a_kind_for_a_request() -> None:
+    request = queued()
+    for number in range(2):
+        request, claim = claimed(request)
+        assert moves.fail(claim, code="stalled", detail="") is True
+        if number == 0:
+            FileRequest.objects.filter(pk=request.pk).update(status=Status.QUEUED, finished_at=None)
+            request.refresh_from_db()
+
+    assert Notification.objects.count() == 1

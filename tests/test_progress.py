@@ -1,0 +1,123 @@
+"""How far a run is: counters that only grow, and one fraction that never falls and never lies about the end."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exports.progress import (
+    COUNTING,
+    DONE,
+    FINISHING,
+    PHASES,
+    QUEUED,
+    STORING,
+    WRITING,
+    Progress,
+    Snapshot,
+    eta,
+    fraction,
+    rate,
+)
+
+counts = st.integers(0, 10**7)
+totals = st.none() | st.integers(0, 10**7)
+shares = st.sampled_from([0.0, 0.2, 0.5, 0.9])
+
+Step = Callable[[Progress], None]
+
+steps: st.SearchStrategy[Step] = st.one_of(
+    totals.map(lambda total: lambda progress: progress.writing(total)),
+    counts.map(lambda rows: lambda progress: progress.rows(rows)),
+    st.tuples(counts, totals).map(lambda both: lambda progress: progress.finishing(*both)),
+    st.tuples(counts, totals).map(lambda both: lambda progress: progress.storing(*both)),
+)
+
+
+def snapshots(taken: Sequence[Step]) -> list[Snapshot]:
+    progress = Progress()
+    seen = [progress.now]
+    for step in taken:
+        step(progress)
+        seen.append(progress.now)
+    return seen
+
+
+@given(st.lists(steps, max_size=30), shares)
+def test_whatever_an_exporter_reports_the_fraction_never_falls_and_is_never_whole(
+    taken: list[Step], share: float
+) -> None:
+    fractions = [fraction(now, finishing_share=share) for now in snapshots(taken)]
+
+    known = [each for each in fractions if each is not None]
+    assert known == sorted(known)
+    assert all(0.0 <= each < 1.0 for each in known)
+
+
+@given(st.lists(steps, max_size=30))
+def test_whatever_an_exporter_reports_phases_and_rows_only_go_on(taken: list[Step]) -> None:
+    for before, now in pairwise(snapshots(taken)):
+        assert PHASES.index(now.phase) >= PHASES.index(before.phase)
+        assert now.rows_done >= before.rows_done
+        assert now.phase != before.phase or now.bytes_done >= before.bytes_done
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_it_is_whole_when_it_is_done_and_not_before(share: float) -> None:
+    assert fraction(Snapshot(DONE), finishing_share=share) == 1.0
+    assert fraction(Snapshot(STORING, 9, 9, 5, 5), finishing_share=share) == 0.999
+
+
+def test_it_is_nothing_while_it_waits() -> None:
+    assert fraction(Snapshot(QUEUED), finishing_share=0.2) == 0.0
+    assert fraction(Snapshot(COUNTING), finishing_share=0.2) == 0.0
+
+
+def test_without_a_total_writing_has_no_fraction() -> None:
+    assert fraction(Snapshot(WRITING, 5, None), finishing_share=0.2) is None
+
+
+def test_finishing_begins_where_writing_ends_and_storing_where_finishing_ends() -> None:
+    ends = [
+        (Snapshot(WRITING, 10, 10), Snapshot(FINISHING, 10, 10, 0, None)),
+        (Snapshot(FINISHING, 10, 10, 7, 7), Snapshot(STORING, 10, 10, 0, 7)),
+    ]
+    for end, start in ends:
+        assert fraction(end, finishing_share=0.2) == fraction(start, finishing_share=0.2)
+
+
+def test_a_format_without_finishing_gives_its_share_to_writing() -> None:
+    halves = [fraction(Snapshot(WRITING, 5, 10), finishing_share=share) for share in (0.0, 0.2)]
+
+    assert halves == [0.485, 0.385]
+
+
+@pytest.mark.parametrize("phase", [WRITING, FINISHING, STORING])
+def test_more_than_was_expected_is_no_more_than_the_whole_phase(phase: str) -> None:
+    assert fraction(Snapshot(phase, 30, 10, 30, 10), finishing_share=0.2) == fraction(
+        Snapshot(phase, 10, 10, 10, 10), finishing_share=0.2
+    )
+
+
+def test_an_empty_table_is_written_at_once() -> None:
+    progress = Progress()
+    progress.writing(0)
+    progress.rows(0)
+
+    assert fraction(progress.now, finishing_share=0.0) == 0.01
+
+
+def test_the_speed_is_known_after_the_first_rows_and_a_while() -> None:
+    assert rate(0, 5.0) is None
+    assert rate(10, 0.0) is None
+    assert rate(100, 8.0) == 12.5
+
+
+def test_the_time_left_is_known_while_rows_are_written_and_their_number_is_known() -> None:
+    assert eta(Snapshot(WRITING, 40, 100), 20.0) == 3.0
+    assert eta(Snapshot(WRITING, 100, 90), 20.0) == 0.0
+    assert eta(Snapshot(WRITING, 40, None), 20.0) is None
+    assert eta(Snapshot(WRITING, 40, 100), None) is None
+    assert eta(Snapshot(FINISHING, 100, 100), 20.0) is None

@@ -1,0 +1,201 @@
+"""What docs/s3.md gives to copy, tried on a server that enforces it, and the demo site's own switch."""
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.conf import LazySettings
+from django.core.files.base import ContentFile
+
+from exports import storage
+from exports.conf import DAY, DEFAULTS
+from exports.exceptions import ExportError, StorageDenied
+from exports.storage.s3 import DENIED
+from tests.bucket import exports as big
+from tests.bucket.server import Moto
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "docs" / "s3.md").read_text()
+KEY = "generated/7/1-ab.csv"
+
+
+def document(name: str) -> dict[str, Any]:
+    """The JSON under the comment with this name, for the bucket of the tests."""
+    [text] = re.findall(rf"<!-- {re.escape(name)} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
+    return json.loads(text.replace("example-exports", Moto.BUCKET))
+
+
+# The role
+
+
+def allowed() -> list[str]:
+    files, uploads = document("role.json")["Statement"]
+    return [*files["Action"], uploads["Action"]]
+
+
+def role_without(action: str) -> dict[str, Any]:
+    role = deepcopy(document("role.json"))
+    files, uploads = role["Statement"]
+    if action == uploads["Action"]:
+        return {**role, "Statement": [files]}
+    files["Action"].remove(action)
+    return role
+
+
+def do_everything(path: Path, key: str = KEY) -> None:
+    """All that the app asks of its bucket, except the signed address, which this server does not check."""
+    storage.put(path, key, on_bytes=lambda sent: None)
+    storage.put_contents(ContentFile(b"abc"), f"{key}.small")
+    storage.open_file(f"{key}.small").close()
+    storage.forget(f"{key}.small")
+    big.client().create_multipart_upload(Bucket=Moto.BUCKET, Key=key)
+    storage.forget(key)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    big.write(tmp_path / "file.csv", 10)
+    return tmp_path / "file.csv"
+
+
+def test_the_role_suffices_for_all_that_the_app_asks(s3: Moto, settings: LazySettings, path: Path):
+    with s3.allowing(document("role.json")) as user:
+        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+        do_everything(path)
+    assert (s3.stored(), s3.unfinished()) == ([], [])
+
+
+@pytest.mark.parametrize("action", allowed())
+def test_the_role_has_no_action_too_many(s3: Moto, settings: LazySettings, path: Path, action: str):
+    with s3.allowing(role_without(action)) as user:
+        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+        with pytest.raises(StorageDenied, match=r"AccessDenied|403"):
+            do_everything(path)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda path: do_everything(path, "elsewhere/1.csv"),
+        lambda path: storage.forget("elsewhere/1.csv"),
+        lambda path: storage.size_of("elsewhere/1.csv"),
+    ],
+)
+def test_the_role_opens_no_other_folder(s3: Moto, settings: LazySettings, path: Path, ask: Callable[[Path], object]):
+    with s3.allowing(document("role.json")) as user:
+        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+        with pytest.raises(ExportError):
+            ask(path)
+
+
+def test_the_table_of_actions_is_that_of_the_role():
+    assert sorted(re.findall(r"^\| `(s3:\w+)` \|", PAGE, re.MULTILINE)) == sorted(allowed())
+
+
+# The bucket
+
+
+def test_the_policy_and_the_lifecycle_rule_are_accepted(s3: Moto):
+    s3.client().put_bucket_policy(Bucket=s3.BUCKET, Policy=json.dumps(document("policy.json")))
+    s3.client().put_bucket_lifecycle_configuration(Bucket=s3.BUCKET, LifecycleConfiguration=document("lifecycle.json"))
+    [rule] = s3.client().get_bucket_lifecycle_configuration(Bucket=s3.BUCKET)["Rules"]
+    assert rule["Filter"] == {"Prefix": "generated/"}
+    assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
+
+
+def test_the_rule_never_takes_a_file_before_the_app_does():
+    days = document("lifecycle.json")["Rules"][0]["Expiration"]["Days"]
+    assert days == math.ceil(DEFAULTS["RETENTION"] / DAY) + 1
+    assert DEFAULTS["RETENTION"] + DEFAULTS["LEEWAY"] < days * DAY
+
+
+def test_the_codes_that_the_page_explains_are_codes_that_end_a_request():
+    table = PAGE.split("| `error_detail` says |")[1].split("\n\n")[0]
+    explained = {code for line in table.splitlines() for code in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert {each for each in explained if not each.endswith("Error")} <= DENIED
+
+
+# The demo site
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": Moto.KEY, "AWS_SECRET_ACCESS_KEY": Moto.SECRET}
+SIGN = """
+from exports import storage
+print(storage.presign("generated/1.csv", seconds=60, content_type="text/csv", disposition="attachment"))
+"""
+STORE = """
+from django.core.files.base import ContentFile
+from exports import storage
+storage.put_contents(ContentFile("abc"), "generated/1.csv")
+"""
+
+
+def site(folder: Path, *command: str, **variables: str) -> str:
+    """What a command of the demo site prints, in an environment of these variables alone."""
+    own = {"VAR_DIR": str(folder), "DEBUG": "1", "PYTHONWARNINGS": "error", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "manage.py", *command], cwd=ROOT, env=own | variables, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def shell(folder: Path, code: str, **variables: str) -> str:
+    return site(folder, "shell", "--no-imports", "-c", code, **variables)
+
+
+@pytest.mark.parametrize(
+    ("variables", "address"),
+    [
+        (
+            {"EXPORTS_S3_REGION": "eu-central-1"},
+            "https://example-exports.s3.eu-central-1.amazonaws.com/generated/1.csv?",
+        ),
+        (
+            {"AWS_DEFAULT_REGION": "ap-east-1", "EXPORTS_S3_PREFIX": "/site/"},
+            "https://example-exports.s3.ap-east-1.amazonaws.com/site/generated/1.csv?",
+        ),
+        (
+            {"EXPORTS_S3_ENDPOINT_URL": "https://s3.example", "EXPORTS_S3_PATH_STYLE": "1"},
+            "https://s3.example/example-exports/generated/1.csv?",
+        ),
+    ],
+)
+def test_the_environment_says_where_the_bucket_is(tmp_path: Path, variables: dict[str, str], address: str):
+    given = {"EXPORTS_S3_BUCKET": "example-exports", **CREDENTIALS, **variables}
+    printed = shell(tmp_path, SIGN, **given)
+    assert printed.startswith(address)
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in printed
+
+
+def test_the_demo_site_stores_in_the_bucket_that_it_is_told(s3: Moto, tmp_path: Path):
+    place = {"EXPORTS_S3_BUCKET": s3.BUCKET, "EXPORTS_S3_ENDPOINT_URL": s3.url, "EXPORTS_S3_REGION": s3.REGION}
+    shell(tmp_path, STORE, **place, **CREDENTIALS)
+    assert s3.stored() == ["generated/1.csv"]
+    assert httpx.get(shell(tmp_path, SIGN, **place, **CREDENTIALS)).text == "abc"
+
+
+def test_without_a_bucket_the_demo_site_keeps_its_folder(tmp_path: Path):
+    shell(tmp_path, STORE)
+    assert (tmp_path / "exports" / "generated" / "1.csv").read_text() == "abc"
+
+
+def test_the_demo_site_passes_the_deployment_check_with_a_bucket(tmp_path: Path):
+    own = {"DEBUG": "0", "HTTPS": "1", "BASE_URL": "https://exports.example", "SECRET_KEY": "kC" * 20 + "0123456789-AB"}
+    site(tmp_path, "check", "--deploy", "--fail-level", "WARNING", EXPORTS_S3_BUCKET="example-exports", **own)
+
+
+def test_every_variable_is_in_the_table():
+    settings = (ROOT / "project" / "settings.py").read_text()
+    table = (ROOT / "docs" / "deploying.md").read_text()
+    named = set(re.findall(r'"(EXPORTS_S3_\w+)"', settings))
+    assert len(named) == 5
+    assert {name for name in named if f"| `{name}` |" not in table} == set()

@@ -1,0 +1,366 @@
+"""The walk-through of dj-bgfiles' README, step by step, on the app that is written as the README writes it."""
+
+import random
+import re
+import signal
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core import mail
+from django.core.mail import EmailMultiAlternatives
+from django.core.management import call_command
+from django.test import Client
+from django.utils import translation
+from huey import RedisHuey
+from openpyxl import load_workbook
+
+from exports import housekeeping, toolbox
+from exports.models import FileRequest, Notification, Status
+from exports.patterns import registry
+from exports.patterns.huey import ScheduleWithHueyPattern
+from tests.seed import tasks
+from tests.seed.exports import GeneralExport, LoginEventExport, SignedByHookExport, SignedExport, my_signer
+from tests.seed.models import LoginEvent
+from tests.seed.pages import Pages
+from tests.seed.spreadsheets import XLSX
+from tests.servers import Valkey
+from tests.shop.exports import registered
+from tests.shop.requests import user
+from tests.shop.runs import configure, until, use_folders
+
+pytestmark = [
+    pytest.mark.both_databases,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.seed.urls"),
+]
+
+LIMIT = 10_000
+SINCE = {"from_date": "2016-01-01"}
+LINK = re.compile(r"https://seed\.example(\S+)")
+
+
+@pytest.fixture(autouse=True)
+def seed(settings: Any, tmp_path: Path) -> Iterator[None]:
+    """Folders of this test's own, mails that do not wait, and an empty queue."""
+    use_folders(settings, tmp_path)
+    configure(settings, MAIL_GRACE=0)
+    tasks.huey.flush()
+    yield
+    tasks.huey.flush()
+
+
+@pytest.fixture
+def ada() -> User:
+    return user("ada")
+
+
+@pytest.fixture
+def client(ada: User) -> Client:
+    """A browser in which Ada is signed in."""
+    return signed_in(ada)
+
+
+def signed_in(someone: User) -> Client:
+    client = Client()
+    client.force_login(someone)
+    return client
+
+
+def log_in_events(count: int) -> None:
+    LoginEvent.objects.bulk_create([LoginEvent(succeeded=number % 2 == 0) for number in range(count)], 2000)
+
+
+def events_in(content: bytes) -> list[int]:
+    """The ids in a spreadsheet."""
+    sheet = load_workbook(BytesIO(content), read_only=True).active
+    return [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
+
+
+def all_events() -> list[int]:
+    return list(LoginEvent.objects.order_by("pk").values_list("pk", flat=True))
+
+
+def the_mail() -> EmailMultiAlternatives:
+    (sent,) = mail.outbox
+    return sent
+
+
+def link_in(sent: EmailMultiAlternatives) -> str:
+    """The path of the address in a mail."""
+    return LINK.search(sent.body).group(1)
+
+
+def delayed(client: Client, address: str = "/login-events/") -> FileRequest:
+    """The one request that was made because there were too many events."""
+    log_in_events(LIMIT + 1)
+    response = client.post(address, SINCE)
+    assert (response.status_code, response.templates[0].name) == (200, "reports/delayed_response.html")
+    return FileRequest.objects.get()
+
+
+def add(file_type: str, owner: User, **columns: Any) -> FileRequest:
+    given = {"criteria": "from_date=2016-01-01", "filename": "login-events.xlsx", "content_type": XLSX}
+    return toolbox.add_request(file_type=file_type, requester=owner, **given | columns)
+
+
+# The view, by hand
+
+
+def test_the_filter_is_shown_and_its_errors_too(client: Client):
+    for address in ("/by-hand/", "/login-events/"):
+        assert b"from_date" in client.get(address).content
+        assert b"This field is required" in client.post(address, {}).content
+    assert not FileRequest.objects.exists()
+
+
+@pytest.mark.parametrize("address", ["/by-hand/", "/login-events/"])
+def test_ten_thousand_events_are_served_at_once(client: Client, address: str):
+    log_in_events(LIMIT)
+    response = client.post(address, SINCE)
+    assert response["Content-Type"] == XLSX
+    assert events_in(response.getvalue()) == all_events()
+    assert not FileRequest.objects.exists()
+
+
+def test_one_more_is_made_later_and_the_page_says_so(client: Client, ada: User):
+    log_in_events(LIMIT + 1)
+    with translation.override("nl"):
+        response = client.post("/by-hand/", SINCE)
+    assert "10001 events are more than 10000" in response.content.decode()
+    request = FileRequest.objects.get()
+    assert (request.file_type, request.requester, request.content_type) == ("login_events", ada, XLSX)
+    assert (request.criteria, request.status, request.finished_at) == ("from_date=2016-01-01", Status.QUEUED, None)
+
+
+def test_the_task_of_the_hosts_own_huey_makes_the_file_and_mails_the_link(client: Client, ada: User):
+    request = delayed(client, "/by-hand/")
+    tasks.huey.execute(tasks.huey.dequeue())
+    request.refresh_from_db()
+    assert (request.status, request.filename) == (Status.READY, "login_events.xlsx")
+    assert the_mail().to == [ada.email]
+    response = client.get(link_in(the_mail()))
+    assert response["Content-Disposition"] == 'attachment; filename="login_events.xlsx"'
+    assert events_in(response.getvalue()) == all_events()
+
+
+def test_the_cron_job_makes_the_file_and_mails_the_link(client: Client):
+    request = delayed(client, "/by-cron/")
+    assert tasks.huey.pending_count() == 0
+    call_command("process_file_requests")
+    request.refresh_from_db()
+    assert request.status == Status.READY
+    assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
+    call_command("process_file_requests")
+    assert len(mail.outbox) == 1
+
+
+def test_what_is_left_of_the_cron_job_with_the_pattern(client: Client, ada: User):
+    log_in_events(3)
+    request = add("something_else", ada)
+    assert request.file_type not in registry.handlers
+    call_command("process_file_requests")
+    request.refresh_from_db()
+    assert (request.status, request.size, request.rows_done) == (Status.READY, request.filehandle.size, 3)
+    assert the_mail().subject == "File login-events.xlsx is ready!"
+    assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
+    housekeeping.mail()
+    assert len(mail.outbox) == 1
+
+
+def test_the_cron_job_raises_for_a_type_that_it_does_not_know(ada: User):
+    add("unknown", ada)
+    with pytest.raises(Exception, match="Unsupported file type unknown"):
+        call_command("process_file_requests")
+
+
+# The pattern
+
+
+def test_a_few_events_are_written_into_the_response(client: Client):
+    log_in_events(3)
+    response = client.post("/login-events/", SINCE)
+    assert response["Content-Disposition"] == 'attachment; filename="login-events.xlsx"'
+    assert response["Content-Type"] == XLSX
+    assert events_in(response.getvalue()) == all_events()
+
+
+def test_many_events_become_a_request_that_knows_what_was_asked(client: Client, ada: User):
+    request = delayed(client)
+    asked = (request.criteria, request.file_type, request.filename, request.content_type, request.requester)
+    assert asked == ("from_date=2016-01-01", "login_events", "login-events.xlsx", XLSX, ada)
+    assert (request.requester_language, request.requester_timezone) == ("en", "UTC")
+
+
+def test_the_delayed_answer_is_a_template_with_the_request_the_dataset_and_the_schedule(client: Client):
+    log_in_events(LIMIT + 1)
+    response = client.post("/login-events/", SINCE)
+    assert response.context["file_request"] == FileRequest.objects.get()
+    assert response.context["dataset"].items.count() == LIMIT + 1
+    assert response.context["schedule"] is None
+    assert "back to you on login-events.xlsx" in response.content.decode()
+
+
+def test_the_registered_class_is_processed_by_the_command_and_its_mail_serves_the_file(
+    client: Client, ada: User, capsys: pytest.CaptureFixture[str]
+):
+    request = delayed(client)
+    call_command("exports", "process", "--sleep=1", "--timeout=600", "--items=20")
+    request.refresh_from_db()
+    assert f"login_events {request.pk}: ready\nHandled 1 requests.\n" in capsys.readouterr().out
+    assert (request.status, request.rows_done, request.size) == (Status.READY, LIMIT + 1, request.filehandle.size)
+    assert (the_mail().subject, the_mail().to) == ("File login-events.xlsx is ready!", [ada.email])
+    assert the_mail().body.startswith("Come and get it: https://seed.example/downloads/")
+    assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
+
+
+def test_the_mail_goes_out_once_with_the_id_that_it_keeps(ada: User):
+    request = add("login_events", ada)
+    for _ in range(3):
+        call_command("exports", "process")
+    notification = Notification.objects.get(request=request)
+    assert the_mail().extra_headers["Message-ID"] == notification.message_id
+    assert (notification.state, notification.attempts) == (Notification.State.SENT, 1)
+
+
+def test_the_live_page_follows_what_the_command_makes(client: Client, settings: Any):
+    settings.CHANNEL_LAYERS = Pages.LAYER
+    pages = Pages()
+    request = delayed(client)
+    call_command("exports", "process")
+    heard = pages.heard(request.pk)
+    assert [state["status"] for state in heard][0] == "queued"
+    assert [state["status"] for state in heard][-1] == "ready"
+    assert heard[-1]["progress"]["rows_done"] == LIMIT + 1
+    assert client.get(f"/exports/{request.pk}/").json()["status"] == "ready"
+
+
+def test_a_task_of_the_hosts_own_huey_makes_what_its_pattern_schedules(client: Client):
+    with registered(tasks.QueuedExport):
+        request = delayed(client, "/queued/")
+        task = tasks.huey.dequeue()
+        assert task.args == (request.pk,)
+        assert tasks.huey.execute(task)
+    request.refresh_from_db()
+    assert request.status == Status.READY
+
+
+def test_a_real_consumer_on_a_real_queue_makes_it(ada: User, valkey: Valkey):
+    queue = RedisHuey("seed-host", url=valkey.url, immediate=False)
+    handled = queue.task()(tasks.dispatch_task.func)
+
+    class ByConsumer(LoginEventExport, ScheduleWithHueyPattern):
+        file_type = "by_consumer"
+        task = handled
+
+        def schedule(self, *context: Any) -> Any:
+            return ScheduleWithHueyPattern.schedule(self, *context)
+
+    log_in_events(3)
+    with registered(ByConsumer), consuming(queue):
+        request = add("by_consumer", ada)
+        ByConsumer("x.xlsx").schedule(request, None, None)
+        until(lambda: FileRequest.objects.get().status == Status.READY)
+
+
+class consuming:
+    """Inside, a consumer of this queue works."""
+
+    def __init__(self, queue: RedisHuey) -> None:
+        self.consumer = queue.create_consumer(workers=1, worker_type="thread", periodic=False, initial_delay=0.05)
+
+    def __enter__(self) -> None:
+        self.before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+        self.consumer.start()
+
+    def __exit__(self, *error: object) -> None:
+        self.consumer.stop(graceful=True)
+        for signum, handler in self.before.items():
+            signal.signal(signum, handler)
+
+
+# Serving the file
+
+
+@pytest.fixture
+def ready(ada: User) -> FileRequest:
+    log_in_events(3)
+    request = add("login_events", ada)
+    assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def test_the_wrapping_view_serves_the_file_to_its_requester_only(client: Client, ready: FileRequest):
+    address = f"/downloads/{toolbox.create_token(ready)}/"
+    assert events_in(client.get(address).getvalue()) == all_events()
+    for other in (Client(), signed_in(user("eve"))):
+        assert other.get(address).templates[0].name == "errors/access_denied.html"
+
+
+def test_a_token_that_is_none_is_answered_by_the_page_for_the_naughty(client: Client, ready: FileRequest):
+    token = toolbox.create_token(ready)
+    rng = random.Random(20160204)
+    for _ in range(20):
+        place = rng.randrange(len(token))
+        other = "b" if token[place] == "a" else "a"
+        broken = token[:place] + other + token[place + 1 :]
+        assert client.get(f"/downloads/{broken}/").templates[0].name == "errors/naughty.html"
+
+
+def test_a_token_without_requester_is_no_token_where_one_is_required(client: Client, ready: FileRequest):
+    address = f"/downloads/{toolbox.create_general_token(ready)}/"
+    assert client.get(address).templates[0].name == "errors/naughty.html"
+
+
+def test_an_old_token_is_answered_by_the_page_for_the_late(client: Client, ready: FileRequest, settings: Any):
+    address = f"/downloads/{toolbox.create_token(ready)}/"
+    configure(settings, MAX_AGE=-1)
+    assert client.get(address).templates[0].name == "errors/signature_expired.html"
+
+
+def test_a_general_export_mails_a_token_that_serves_anyone(client: Client, ada: User):
+    log_in_events(3)
+    with registered(GeneralExport):
+        add("general_events", ada)
+        call_command("exports", "process")
+    token = link_in(the_mail()).split("/")[2]
+    assert "requester" not in toolbox.decode(token, require_requester=False)[1]
+    for anyone in (client, Client(), signed_in(user("eve"))):
+        assert events_in(anyone.get(f"/anyone/{token}/").getvalue()) == all_events()
+
+
+def test_a_token_for_the_requester_serves_anyone_where_nobody_looks(ready: FileRequest):
+    address = f"/anyone/{toolbox.create_token(ready)}/"
+    assert events_in(Client().get(address).getvalue()) == all_events()
+
+
+@pytest.mark.parametrize("exporter", [SignedExport, SignedByHookExport])
+def test_an_own_signer_makes_the_token_and_accepts_it(client: Client, ada: User, exporter: type[LoginEventExport]):
+    with registered(exporter):
+        request = add(exporter.file_type, ada)
+        call_command("exports", "process")
+    address = link_in(the_mail())
+    assert client.get(address).status_code == 200
+    token = address.split("/")[2]
+    assert client.get(f"/downloads/{token}/").templates[0].name == "errors/naughty.html"
+    request.refresh_from_db()
+    lifetime = request.expires_at - request.finished_at
+    assert lifetime.total_seconds() == pytest.approx(my_signer.max_age)
+
+
+def test_a_page_before_the_file_can_be_made_of_the_checks_alone(client: Client, ready: FileRequest):
+    address = f"/preview/{toolbox.create_token(ready, {'extra': 1})}/"
+    assert client.get(address).content.decode() == "login-events.xlsx: ['extra', 'id', 'requester']"
+    assert signed_in(user("eve")).get(address).status_code == 403
+
+
+def test_a_file_that_is_gone_is_not_found(client: Client, ready: FileRequest):
+    token = toolbox.create_token(ready)
+    ready.filehandle.storage.delete(ready.filehandle.name)
+    assert client.get(f"/downloads/{token}/").status_code == 404
+    ready.delete()
+    assert client.get(f"/downloads/{token}/").status_code == 404

@@ -1,0 +1,244 @@
+"""The one JSON shape: what is in it for each status, and what never is."""
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, Permission
+from django.utils import timezone, translation
+
+from exports import exceptions
+from exports.exceptions import ExportError
+from exports.models import FileRequest, Status, moves
+from exports.progress import Snapshot
+from exports.serializers import OTHERWISE, SENTENCES, personalize, serialize
+from exports.signing import Ticket
+from tests.shop.requests import after, claimed, in_status, made, queued, user
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+
+ACTIVE = (Status.QUEUED, Status.RUNNING)
+ENDED_WITHOUT_FILE = (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+
+
+def address(request: FileRequest, name: str = "") -> str:
+    return f"/exports/{request.pk}/{name}"
+
+
+def test_a_running_export_is_told_exactly_like_this() -> None:
+    request, claim = claimed(filename="orders.csv", description="Orders of Ada", requested_at=after(-60.5))
+    assert moves.beat(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
+    assert moves.beat(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
+    request.refresh_from_db()
+
+    assert serialize(request) == {
+        "id": str(request.pk),
+        "seq": 3,
+        "attempt": 1,
+        "resumed": False,
+        "status": "running",
+        "phase": "writing",
+        "file_type": "orders",
+        "title": "Orders of Ada",
+        "format": "csv",
+        "requested_at": "2026-06-01T11:58:59.500000Z",
+        "finished_at": None,
+        "progress": {
+            "rows_done": 50,
+            "rows_total": 200,
+            "fraction": 0.2475,
+            "rows_per_second": 10.0,
+            "eta_seconds": 15.0,
+            "queue_position": None,
+        },
+        "file": None,
+        "error": None,
+        "receipt": {},
+        "urls": {
+            "self": address(request),
+            "page": address(request, "page/"),
+            "seen": address(request, "seen/"),
+            "cancel": address(request, "cancel/"),
+            "retry": None,
+            "download": None,
+            "ticket": None,
+            "ticket_expires_at": None,
+        },
+    }
+
+
+def test_a_ready_file_is_told_exactly_like_this() -> None:
+    request, claim = claimed()
+    assert moves.publish(claim, made(receipt={"rows": 7, "sha256": "ab" * 32}), now=after(30))
+    request.refresh_from_db()
+
+    state = serialize(request)
+
+    assert state["file"] == {
+        "name": "orders.csv",
+        "size": 3,
+        "content_type": "text/csv",
+        "sha256": "ab" * 32,
+        "expires_at": (after(30) + timedelta(days=2)).isoformat().replace("+00:00", "Z"),
+    }
+    assert state["progress"] == {
+        "rows_done": 7,
+        "rows_total": 7,
+        "fraction": 1.0,
+        "rows_per_second": None,
+        "eta_seconds": None,
+        "queue_position": None,
+    }
+    assert (state["phase"], state["finished_at"]) == ("done", "2026-06-01T12:00:30Z")
+    assert state["receipt"] == {"rows": 7, "sha256": "ab" * 32}
+
+
+def test_the_example_of_the_protocol_has_the_same_keys() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
+    example = json.loads(re.search(r"```json\n(\{.*?\n\})\n```", text, re.DOTALL)[1])
+
+    state = serialize(in_status(Status.RUNNING))
+
+    assert keys_of(state) == keys_of(example)
+
+
+def keys_of(state: Any) -> Any:
+    return {name: keys_of(value) for name, value in state.items()} if isinstance(state, dict) else None
+
+
+@pytest.mark.parametrize("status", Status.values)
+def test_each_status_offers_what_can_be_done_in_it(status: str) -> None:
+    state = serialize(in_status(status))
+
+    assert json.loads(json.dumps(state)) == state
+    assert (state["urls"]["cancel"] is not None) is (status in ACTIVE)
+    assert (state["urls"]["retry"] is not None) is (status in ENDED_WITHOUT_FILE)
+    assert (state["urls"]["download"] is not None) is (status == Status.READY)
+    assert (state["file"] is not None) is (status == Status.READY)
+    assert (state["error"] is not None) is (status == Status.FAILED)
+    assert (state["progress"]["fraction"] == 1.0) is (status == Status.READY)
+    assert (state["progress"]["queue_position"] == 1) is (status == Status.QUEUED)
+    assert (state["finished_at"] is None) is (status in ACTIVE)
+
+
+def test_no_secret_and_no_detail_for_staff_is_in_it() -> None:
+    request, claim = claimed(criteria="at_least=4711", options={"delimiter": ";"}, dedupe_key="d" * 64)
+    assert moves.fail(claim, code="stalled", detail="Stalled at secret.py:4711")
+    request.refresh_from_db()
+
+    text = json.dumps(serialize(request))
+
+    hidden = ["4711", "secret.py", "d" * 64, "host:1:1", claim.key, "ada", "@"]
+    assert [word for word in hidden if word in text] == []
+
+
+def test_the_key_of_the_file_is_nobodys_business() -> None:
+    request = in_status(Status.READY)
+
+    assert request.filehandle.name not in json.dumps(serialize(request))
+
+
+# Errors
+
+
+def test_an_error_is_a_sentence_in_the_language_of_whoever_asked() -> None:
+    request = in_status(Status.FAILED, requester_language="de")
+
+    with translation.override("fr"):
+        state = serialize(request)
+        assert translation.get_language() == "fr"
+
+    assert state["error"] == {"code": "permission_lost", "message": "You may no longer export this."}
+
+
+def test_an_error_without_a_sentence_of_its_own_has_one_for_all() -> None:
+    request, claim = claimed()
+    assert moves.fail(claim, code="of_the_host", detail="")
+    request.refresh_from_db()
+
+    assert serialize(request)["error"] == {"code": "of_the_host", "message": str(OTHERWISE)}
+
+
+def test_every_error_that_can_end_a_request_has_a_sentence() -> None:
+    named = {
+        each.code
+        for each in vars(exceptions).values()
+        if isinstance(each, type) and issubclass(each, ExportError) and each.code != ExportError.code
+    }
+
+    # Only the author of an export can do something about these, and is told so by OTHERWISE.
+    assert named - SENTENCES.keys() <= {"lost_cells"}
+
+
+# Resumed
+
+
+def test_a_second_attempt_says_that_it_goes_on_after_the_first() -> None:
+    request, claim = claimed()
+    assert moves.retry_later(claim, delay=0, code="unavailable", detail="", now=after(0))
+    request.refresh_from_db()
+    assert serialize(request)["resumed"] is False
+
+    request, _ = claimed(request, now=after(1))
+
+    assert (serialize(request)["resumed"], serialize(request)["attempt"]) == (True, 2)
+
+
+def test_a_request_whose_worker_was_lost_says_so_at_once() -> None:
+    request, _ = claimed()
+    assert moves.rescue(request, now=after(3600))
+    request.refresh_from_db()
+
+    assert serialize(request)["resumed"] is True
+
+
+# Titles
+
+
+def test_without_a_description_the_type_is_the_title() -> None:
+    assert serialize(queued(file_type="login_events"))["title"] == "Login events"
+
+
+def test_a_format_that_is_not_known_any_more_is_no_error() -> None:
+    request, claim = claimed(format="dbf")
+    assert moves.beat(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
+    request.refresh_from_db()
+
+    assert serialize(request)["progress"]["fraction"] == 0.96
+
+
+# Tickets
+
+
+def test_the_owner_of_a_ready_file_gets_a_ticket_for_a_minute() -> None:
+    request = in_status(Status.READY)
+    state = serialize(request)
+
+    mine = personalize(state, request, request.requester)
+
+    ticket = Ticket.read(mine["urls"]["ticket"].split("/")[-2])
+    assert (ticket.request_id, ticket.epoch) == (request.pk, request.epoch)
+    assert ticket.user_id == str(request.requester.pk)
+    assert 58 <= ticket.expires - timezone.now().timestamp() <= 60
+    assert mine["urls"]["ticket_expires_at"].endswith("Z")
+    assert {**mine, "urls": None} == {**state, "urls": None}
+    assert state["urls"]["ticket"] is None
+
+
+@pytest.mark.parametrize("status", [status for status in Status.values if status != Status.READY])
+def test_without_a_file_there_is_no_ticket(status: str) -> None:
+    request = in_status(status)
+
+    assert personalize(serialize(request), request, request.requester)["urls"]["ticket"] is None
+
+
+def test_whoever_may_not_have_the_file_gets_no_ticket() -> None:
+    request = in_status(Status.READY)
+    viewer = user("eve")
+    viewer.user_permissions.set(Permission.objects.filter(codename="view_filerequest"))
+
+    for reader in (user("bob"), viewer, AnonymousUser()):
+        assert personalize(serialize(request), request, reader)["urls"]["ticket"] is None
