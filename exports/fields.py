@@ -19,6 +19,15 @@ def get_upload_to() -> str:
     return config.UPLOAD_TO
 
 
+class _Chosen:
+    """The storage that the settings choose, whenever it is used. A FileField asks a callable once, at import."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(storage.exports_storage(), name)
+
+
 def _in_folder(instance: models.Model, filename: str) -> str:
     """Where `filehandle.save` puts a file; what is attached or exported gets a generated key instead."""
     return f"{storage.folder()}{filename}"
@@ -28,7 +37,7 @@ class ConfigurableFileField(models.FileField):
     """A FileField whose migration says nothing about where files lie, so that changing it needs no migration."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("storage", storage.exports_storage)
+        kwargs.setdefault("storage", _Chosen())
         kwargs.setdefault("upload_to", _in_folder)
         kwargs.setdefault("max_length", 255)
         super().__init__(*args, **kwargs)

@@ -34,6 +34,8 @@ KEEPERS = {
     "channels": {"events", "consumers", "routing"},
     "huey": {"doorbell", "tasks", "patterns.huey"},
     "xlsxwriter": {"writers"},
+    "boto3": {"storage.s3"},
+    "botocore": {"storage.s3"},
 }
 WITHOUT_DJANGO = {"writers", "cells", "progress", "exceptions"}
 LAZY = {"events": {"channels"}, "doorbell": {"huey", "redis"}}

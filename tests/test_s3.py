@@ -245,6 +245,14 @@ def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
     assert sorted(s3.unfinished()) == [f"{KEY}.gz", "generated/7/2-cd.csv"]
 
 
+# The storage and its client
+
+
+def test_a_storage_named_by_its_path_is_made_once(settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "STORAGE": "storages.backends.s3.S3Storage"}
+    assert storage.configured() is storage.configured()
+
+
 # In a process of its own
 
 MEASURED = """
