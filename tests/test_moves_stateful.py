@@ -4,7 +4,7 @@ Hypothesis finds the order, shrinks what fails, and prints a blob with which it 
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 

@@ -1,0 +1,106 @@
+"""What every door needs: who is let in, which row it is about, and the shape of the reply."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_cache_control
+from django.utils.translation import gettext as _
+
+from exports.exceptions import UnknownFileType
+from exports.models import FileRequest
+from exports.serializers import State, personalize, serialize
+
+POLL_SECONDS = 2
+
+View = Callable[..., HttpResponseBase]
+
+
+def door(view: View) -> View:
+    """Lets signed-in users in, and turns what is not theirs and what is not there into the same answer."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return _sign_in(request)
+        try:
+            response = view(request, *args, **kwargs)
+        except (FileRequest.DoesNotExist, UnknownFileType, Http404):
+            return _not_found(request)
+        if "Cache-Control" not in response.headers:
+            patch_cache_control(response, private=True, no_cache=True)
+        return response
+
+    return guarded
+
+
+def json_door(request: HttpRequest, answer: Callable[[], HttpResponse]) -> HttpResponse:
+    """A door that speaks JSON to everybody."""
+    if not request.user.is_authenticated:
+        return error(401, "not_signed_in", _("Please sign in."))
+    try:
+        response = answer()
+    except FileRequest.DoesNotExist:
+        return error(404, "not_found", _("There is no such export."))
+    patch_cache_control(response, private=True, no_cache=True)
+    return response
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def find(request: HttpRequest, pk: UUID) -> FileRequest:
+    return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
+
+
+def changeable(request: HttpRequest, pk: UUID) -> FileRequest:
+    file_request = find(request, pk)
+    if not file_request.is_changeable_by(request.user):
+        raise Http404
+    return file_request
+
+
+def state_for(request: HttpRequest, file_request: FileRequest) -> State:
+    return personalize(serialize(file_request), file_request, request.user)
+
+
+def answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200) -> HttpResponse:
+    """The state for a program, the way to its page for a browser."""
+    if wants_json(request):
+        headers = {"Retry-After": str(POLL_SECONDS)} if file_request.is_active else {}
+        if status in (201, 202):
+            headers["Location"] = reverse("exports:detail", args=[file_request.pk])
+        return JsonResponse(state_for(request, file_request), status=status, headers=headers)
+    response = HttpResponseRedirect(reverse("exports:page", args=[file_request.pk]))
+    response.status_code = 303
+    return response
+
+
+def refuse(request: HttpRequest, status: int, code: str, message: str, **more: Any) -> HttpResponse:
+    if wants_json(request):
+        return error(status, code, message, **more)
+    return render(request, "exports/refused.html", {"message": message}, status=status)
+
+
+def error(status: int, code: str, message: str, **more: Any) -> JsonResponse:
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+    return JsonResponse({"error": {"code": code, "message": message, **more}}, status=status, headers=headers)
+
+
+def _sign_in(request: HttpRequest) -> HttpResponse:
+    if wants_json(request):
+        return error(401, "not_signed_in", _("Please sign in."))
+    return redirect_to_login(request.get_full_path() if request.method in ("GET", "HEAD") else reverse("exports:list"))
+
+
+def _not_found(request: HttpRequest) -> HttpResponse:
+    if wants_json(request):
+        return error(404, "not_found", _("There is no such export."))
+    raise Http404("There is no such export.")

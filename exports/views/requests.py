@@ -1,0 +1,178 @@
+"""The doors around a request: ask for one, look at it, cancel it, try it again."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.core.paginator import Paginator
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from exports import services
+from exports.exceptions import BadOption, UnknownFormat
+from exports.http import is_match
+from exports.models import FileRequest, Status
+from exports.patterns import InvalidForm, QuerySetExport, registry
+from exports.serializers import State, personalize, serialize
+from exports.views.replies import POLL_SECONDS, answer, changeable, door, find, json_door, refuse, state_for, wants_json
+
+PAGE_SIZE = 20
+
+
+@require_safe
+@door
+def list_view(request: HttpRequest) -> HttpResponse:
+    """The history of one's own requests, newest first."""
+    mine = FileRequest.objects.filter(requester=request.user).select_related("requester")
+    page = Paginator(mine, PAGE_SIZE).get_page(request.GET.get("page"))
+    exports = [state_for(request, each) for each in page]
+    return render(request, "exports/list.html", {"page": page, "exports": exports, "is_live": _any_active(exports)})
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@door
+def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
+    """GET: the filter of an export as a page. POST: ask for the file."""
+    exporter = registry.find_export(file_type)
+    if request.method == "POST":
+        return _create(request, exporter)
+    return _render_form(request, exporter, exporter.get_form(None, request.user))
+
+
+@require_safe
+def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """The state as JSON, for polling: ETag, Retry-After while it is under way, 410 once it has expired."""
+    return json_door(request, lambda: _poll(request, find(request, pk)))
+
+
+@require_safe
+@door
+def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """The page of one request. It works without JavaScript, by reloading itself while the request is under way."""
+    file_request = find(request, pk)
+    context = {"export": state_for(request, file_request), "is_live": file_request.is_active}
+    return render(request, "exports/page.html", context)
+
+
+@require_POST
+@door
+def cancel_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return _change(request, changeable(request, pk), services.cancel)
+
+
+@require_POST
+@door
+def expire_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return _change(request, changeable(request, pk), services.expire)
+
+
+@require_POST
+@door
+def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    return _change(request, changeable(request, pk), services.revoke_links)
+
+
+@require_POST
+@door
+def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """A page says that it has shown the end. Only the owner's page counts: the mail is the owner's."""
+    file_request = find(request, pk)
+    if file_request.requester_id == request.user.pk:
+        services.mark_seen(file_request)
+    return answer(request, file_request)
+
+
+@require_POST
+@door
+def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Ask again, as a new request."""
+    file_request = find(request, pk)
+    if file_request.requester_id != request.user.pk:
+        return refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
+    return _created(request, lambda: services.retry(file_request), status=201)
+
+
+def _any_active(exports: list[State]) -> bool:
+    return any(export["status"] in ("queued", "running") for export in exports)
+
+
+def _poll(request: HttpRequest, file_request: FileRequest) -> HttpResponse:
+    state = serialize(file_request)
+    etag = f'W/"{hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:32]}"'
+    status = 410 if file_request.status == Status.EXPIRED else 200
+    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
+        response: HttpResponse = HttpResponse(status=304)
+    else:
+        response = JsonResponse(personalize(state, file_request, request.user), status=status)
+    response.headers["ETag"] = etag
+    if file_request.is_active:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    return response
+
+
+def _create(request: HttpRequest, exporter: QuerySetExport) -> HttpResponse:
+    posted = request.POST
+    options = {
+        name.removeprefix("option_"): {"true": True, "false": False}.get(value, value)
+        for name, value in posted.items()
+        if name.startswith("option_")
+    }
+    return _created(
+        request,
+        lambda: services.request_export(
+            request.user,
+            exporter.file_type,
+            posted,
+            format=posted.get("format", ""),
+            options=options,
+            time_zone=posted.get("time_zone", ""),
+        ),
+        status=202,
+        exporter=exporter,
+    )
+
+
+def _created(
+    request: HttpRequest,
+    make: Callable[[], tuple[FileRequest, bool]],
+    *,
+    status: int,
+    exporter: QuerySetExport | None = None,
+) -> HttpResponse:
+    """Run a verb that makes a request, and say what came of it."""
+    try:
+        file_request, _is_new = make()
+    except InvalidForm as error:
+        return _invalid(request, exporter, error)
+    except services.NotAllowed as error:
+        return refuse(request, 403, "not_allowed", str(error))
+    except services.TooLate as error:
+        return refuse(request, 409, "too_late", str(error))
+    except (UnknownFormat, BadOption) as error:
+        return refuse(request, 400, error.code, str(error))
+    return answer(request, file_request, status=status)
+
+
+def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: InvalidForm) -> HttpResponse:
+    if exporter is not None and not wants_json(request):
+        return _render_form(request, exporter, error.form, status=400)
+    fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
+    message = _("Please correct the marked fields.")
+    return refuse(request, 400, "invalid_criteria", message, fields=fields)
+
+
+def _render_form(request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200) -> HttpResponse:
+    return render(request, "exports/form.html", {"exporter": exporter, "form": form}, status=status)
+
+
+def _change(request: HttpRequest, file_request: FileRequest, verb: Callable[[FileRequest], None]) -> HttpResponse:
+    try:
+        verb(file_request)
+    except services.TooLate:
+        return answer(request, file_request, status=409)
+    return answer(request, file_request)

@@ -1,0 +1,416 @@
+"""The patterns of dj-bgfiles: their names, criteria and hooks, and what they answer in a request."""
+
+import csv
+import gc
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.test import RequestFactory
+from django.utils.translation import gettext_lazy
+
+from exports import patterns, toolbox
+from exports.models import FileRequest
+from exports.patterns import (
+    Criteria,
+    Dataset,
+    DelayedTemplateResponseMixin,
+    EmailNotificationMixin,
+    FullPattern,
+    InvalidCriteria,
+    InvalidForm,
+    QueryDictCriteria,
+    QueryDictCriteriaWithRequester,
+    SimplePattern,
+    WriterPattern,
+    registry,
+)
+from exports.patterns.dataset import Spool
+from exports.patterns.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
+from exports.toolbox import Signer
+from tests.shop.exports import registered
+from tests.shop.requests import queued, user
+from tests.shop.runs import configure, use_folders
+from tests.test_toolbox import body_of, parameters_of
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+CONTEXT = "self, file_request, http_request, dataset"
+SIGNATURES: dict[Callable[..., Any], str] = {
+    Criteria: "raw",
+    Criteria.marshall: "self",
+    Criteria.restore_from: "file_request",
+    Criteria.build: "http_request",
+    QueryDictCriteria.sanitize: "raw",
+    QueryDictCriteria.http_query_dict: "http_request",
+    QueryDictCriteria.criteria_query_dict: "file_request",
+    QueryDictCriteriaWithRequester: "raw, user",
+    Dataset: "criteria, items=None, delay=False",
+    SimplePattern.respond_to: "self, http_request",
+    SimplePattern.build_dataset: "self, http_request",
+    SimplePattern.respond_with_file: "self, http_request, dataset",
+    SimplePattern.respond_with_delay: "self, http_request, dataset",
+    WriterPattern: "filename=None",
+    WriterPattern.get_items: "self, criteria",
+    WriterPattern.evaluate_dataset: "self, dataset, http_request",
+    WriterPattern.write_bytes: "self, dataset, buffer",
+    WriterPattern.schedule: CONTEXT,
+    WriterPattern.create_file: "self, file_request",
+    WriterPattern.send_notification: "self, file_request, token",
+    WriterPattern.get_file_request_data: "self, http_request, dataset",
+    WriterPattern.get_token_data: "self, file_request",
+    WriterPattern.get_content_type: "self",
+    WriterPattern.get_file_type: "self",
+    WriterPattern.get_file_description: "self",
+    WriterPattern.get_filename: "self",
+    WriterPattern.get_buffer_class: "self",
+    WriterPattern.get_signer: "self",
+    WriterPattern.is_requester_only: "self",
+    WriterPattern.create_delayed_response: f"{CONTEXT}, schedule",
+    WriterPattern.restore: "file_request",
+    WriterPattern.handle: "file_request",
+    DelayedTemplateResponseMixin.create_delayed_response: f"{CONTEXT}, schedule",
+    DelayedTemplateResponseMixin.get_delayed_template_name: "self",
+    DelayedTemplateResponseMixin.get_delayed_context_data: "self, kwargs",
+    EmailNotificationMixin.send_notification: "self, file_request, token",
+    EmailNotificationMixin.get_download_url: "self, file_request, token",
+    EmailNotificationMixin.get_email_recipients: "self, file_request",
+    EmailNotificationMixin.get_email_subject: "self",
+    EmailNotificationMixin.get_email_text_message: "self",
+    EmailNotificationMixin.get_email_html_message: "self",
+    EmailNotificationMixin.get_from_email: "self",
+    ScheduleWithHueyMixin.schedule: CONTEXT,
+    ScheduleWithHueyMixin.get_task: CONTEXT,
+    ScheduleWithHueyMixin.get_task_args: CONTEXT,
+    ScheduleWithHueyMixin.get_task_kwargs: CONTEXT,
+    ScheduleWithHueyMixin.get_huey_kwargs: CONTEXT,
+    registry.register: "handler_class, file_types=None",
+    registry.dispatch: "file_request_id",
+}
+NAMES = {
+    *("InvalidCriteria", "InvalidForm", "Criteria", "QueryDictCriteria", "QueryDictCriteriaWithRequester", "Dataset"),
+    *("SimplePattern", "WriterPattern", "DelayedTemplateResponseMixin", "EmailNotificationMixin", "FullPattern"),
+    "registry",
+}
+
+
+class WordsExport(WriterPattern):
+    """The words of the address, one a line; later where there are more than two of them."""
+
+    file_type = "words"
+    content_type = "text/plain"
+
+    def get_items(self, criteria: Any) -> Any:
+        return criteria.raw.getlist("word")
+
+    def evaluate_dataset(self, dataset: Dataset, http_request: HttpRequest) -> None:
+        dataset.delay = len(dataset.items) > 2
+
+    def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+        for word in dataset.items:
+            buffer.write(f"{word}\n".encode())
+
+
+@pytest.fixture(autouse=True)
+def folders(settings: Any, tmp_path: Path) -> None:
+    use_folders(settings, tmp_path)
+
+
+def asked(*words: str, method: str = "get", someone: Any = None) -> HttpRequest:
+    request = getattr(RequestFactory(), method)("/", {"word": words, "csrfmiddlewaretoken": "secret"})
+    request.user = someone or AnonymousUser()
+    return request
+
+
+def delayed(pattern: WriterPattern, *, someone: Any = None) -> FileRequest:
+    """The request that this pattern makes for too many words."""
+    is_delayed, _response = pattern.respond_to(asked("a", "b", "é", someone=someone))
+    assert is_delayed
+    return FileRequest.objects.latest("requested_at")
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
+def test_each_name_takes_what_it_took(function: Callable[..., Any]):
+    assert parameters_of(function) == SIGNATURES[function]
+
+
+def test_each_name_is_where_it_was():
+    assert set(patterns.__all__) >= NAMES
+    assert all(hasattr(patterns, name) for name in NAMES)
+    assert FullPattern.__bases__ == (DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern)
+    assert issubclass(ScheduleWithHueyPattern, ScheduleWithHueyMixin)
+    assert issubclass(ScheduleWithHueyPattern, FullPattern)
+
+
+# Criteria
+
+
+def test_criteria_that_say_nothing_about_themselves_cannot_be_used():
+    assert Criteria("raw").raw == "raw"
+    with pytest.raises(NotImplementedError):
+        Criteria("raw").marshall()
+    for way in (Criteria.restore_from, Criteria.build):
+        with pytest.raises(NotImplementedError):
+            way(None)
+
+
+def test_a_refused_form_is_on_the_error():
+    error = InvalidForm("no", form="the form")
+    assert (isinstance(error, InvalidCriteria), error.form, error.args) == (True, "the form", ("no",))
+    with pytest.raises(TypeError):
+        InvalidForm("no")
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_criteria_come_by_get_or_post_and_come_back_from_the_row(method: str):
+    criteria = QueryDictCriteriaWithRequester.build(asked("a b", "é", method=method, someone=user()))
+    assert (criteria.user, criteria.raw.getlist("word")) == (user(), ["a b", "é"])
+    assert criteria.marshall() == "word=a+b&word=%C3%A9"
+    restored = QueryDictCriteriaWithRequester.restore_from(queued(criteria=criteria.marshall()))
+    assert (restored.user, restored.raw.getlist("word")) == (user(), ["a b", "é"])
+
+
+@pytest.mark.parametrize("method", ["put", "head", "delete"])
+def test_no_other_method_has_criteria(method: str):
+    with pytest.raises(RuntimeError):
+        QueryDictCriteria.build(getattr(RequestFactory(), method)("/"))
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8", "latin-1"])
+def test_stored_criteria_read_the_same_in_every_encoding(settings: Any, encoding: str | None):
+    configure(settings, CRITERIA_ENCODING=encoding)
+    assert QueryDictCriteria.restore_from(queued(criteria="word=%C3%A9&other=1")).raw.dict() == {
+        "word": "é",
+        "other": "1",
+    }
+    assert QueryDictCriteria.criteria_query_dict(queued(criteria="word=é"))["word"] == "é"
+
+
+def test_sanitize_may_drop_more():
+    class WithoutOther(QueryDictCriteria):
+        @classmethod
+        def sanitize(cls, raw: QueryDict) -> QueryDict:
+            kept = super().sanitize(raw)
+            kept.pop("other")
+            return kept
+
+    assert WithoutOther(QueryDict("word=a&other=1&csrfmiddlewaretoken=x")).marshall() == "word=a"
+
+
+# In the request
+
+
+@pytest.mark.parametrize("name", ["build_dataset", "respond_with_file", "respond_with_delay"])
+def test_a_simple_pattern_asks_for_its_parts(name: str):
+    arguments = (None,) if name == "build_dataset" else (None, None)
+    with pytest.raises(NotImplementedError):
+        getattr(SimplePattern(), name)(*arguments)
+
+
+@pytest.mark.parametrize("name", ["get_items", "evaluate_dataset", "write_bytes"])
+@pytest.mark.parametrize("pattern", [WriterPattern, FullPattern, ScheduleWithHueyPattern])
+def test_a_pattern_asks_for_what_only_its_author_knows(pattern: type[WriterPattern], name: str):
+    with pytest.raises(NotImplementedError):
+        getattr(pattern(), name)(*((None,) if name == "get_items" else (None, None)))
+
+
+def test_a_simple_pattern_answers_now_or_later():
+    class Either(SimplePattern):
+        def build_dataset(self, http_request: HttpRequest) -> Dataset:
+            return Dataset(None, delay="late" in http_request.GET)
+
+        def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> str:
+            return "now"
+
+        def respond_with_delay(self, http_request: HttpRequest, dataset: Dataset) -> str:
+            return "later"
+
+    assert Either().respond_to(RequestFactory().get("/")) == (False, "now")
+    assert Either().respond_to(RequestFactory().get("/?late")) == (True, "later")
+
+
+def test_what_a_pattern_says_by_default():
+    pattern = WriterPattern("words.txt")
+    assert (pattern.filename, pattern.get_filename(), pattern.criteria_class) == (
+        *("words.txt", "words.txt"),
+        QueryDictCriteriaWithRequester,
+    )
+    assert (pattern.buffer_class, pattern.get_buffer_class(), pattern.signer, pattern.get_signer()) == (
+        *(Spool, Spool),
+        *(None, None),
+    )
+    assert (pattern.requester_only, pattern.is_requester_only(), pattern.content_as_attachment) == (True, True, True)
+    assert pattern.schedule(None, None, None) is None
+    assert pattern.create_delayed_response(None, None, None, None) is None
+    assert pattern.send_notification(None, "token") is None
+    assert pattern.get_token_data(None) == {}
+
+
+def test_the_file_is_in_the_response_and_nothing_of_it_stays_open():
+    is_delayed, response = WordsExport("words.txt").respond_to(asked("a", "é"))
+    assert (is_delayed, body_of(response).decode()) == (False, "a\né\n")
+    assert (response["Content-Type"], response["Content-Length"]) == ("text/plain", "5")
+    assert response["Content-Disposition"] == 'attachment; filename="words.txt"'
+    gc.collect()
+
+
+def test_the_file_may_be_shown_in_the_page_and_have_no_name():
+    class Inline(WordsExport):
+        content_as_attachment = False
+
+    for pattern, expected in ((Inline("w.txt"), 'inline; filename="w.txt"'), (WordsExport(), "attachment; ")):
+        _is_delayed, response = pattern.respond_to(asked("a"))
+        assert response["Content-Disposition"].startswith(expected)
+        response.close()
+
+
+class OnlyValue:
+    """A buffer that can only be written and asked for its value."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+
+    def write(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+
+    def getvalue(self) -> bytes:
+        return b"".join(self.chunks)
+
+
+def write_text(self: WriterPattern, dataset: Dataset, buffer: Any) -> None:
+    csv.writer(buffer, lineterminator="\n").writerows([word] for word in dataset.items)
+
+
+BUFFERS = {
+    "Spool": {},
+    "BytesIO": {"buffer_class": io.BytesIO},
+    "only getvalue": {"buffer_class": OnlyValue},
+    "text": {"buffer_class": io.StringIO, "write_bytes": write_text},
+    "by hook": {"get_buffer_class": lambda self: io.BytesIO},
+}
+
+
+@pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
+def test_any_buffer_will_do_in_the_response(members: dict[str, Any]):
+    pattern = type("Buffered", (WordsExport,), members)
+    assert body_of(pattern("w.txt").respond_to(asked("a", "é"))[1]).decode() == "a\né\n"
+
+
+@pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
+def test_any_buffer_will_do_in_the_worker(members: dict[str, Any]):
+    request = queued(file_type="words", criteria="word=a&word=%C3%A9")
+    assert type("Buffered", (WordsExport,), members)("w.txt").create_file(request)
+    with FileRequest.objects.get().filehandle.open() as file:
+        assert file.read().decode() == "a\né\n"
+    assert (FileRequest.objects.get().size, FileRequest.objects.get().rows_done) == (5, 2)
+
+
+def test_an_author_who_fails_leaves_no_buffer_open():
+    class Failing(WordsExport):
+        def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+            buffer.write(b"x" * (2 << 20))
+            raise InvalidCriteria("no")
+
+    with pytest.raises(InvalidCriteria):
+        Failing("w.txt").respond_to(asked("a"))
+    assert Failing("w.txt").create_file(queued()) is False
+    gc.collect()
+
+
+# Delayed
+
+
+def test_what_is_asked_for_is_on_the_request():
+    class Described(WordsExport):
+        file_description = gettext_lazy("Export")
+
+    request = delayed(Described("words.txt"), someone=user())
+    assert (request.criteria, request.file_type, request.description) == (
+        "word=a&word=b&word=%C3%A9",
+        "words",
+        "Export",
+    )
+    assert (request.requester, request.content_type, request.filename) == (user(), "text/plain", "words.txt")
+
+
+def test_the_hooks_say_what_the_attributes_said():
+    class Hooked(WordsExport):
+        file_type = content_type = file_description = "attribute"
+
+        def get_file_type(self) -> str:
+            return "hooked"
+
+        def get_content_type(self) -> str:
+            return "text/hooked"
+
+        def get_file_description(self) -> str:
+            return "Hooked"
+
+        def get_filename(self) -> str:
+            return "hooked.txt"
+
+    request = delayed(Hooked("attribute.txt"))
+    assert (request.file_type, request.content_type) == ("hooked", "text/hooked")
+    assert (request.description, request.filename) == ("Hooked", "hooked.txt")
+    _, response = Hooked().respond_to(asked("a"))
+    assert response["Content-Type"] == "text/hooked"
+    assert "hooked.txt" in response["Content-Disposition"]
+    response.close()
+
+
+def test_an_author_who_says_all_about_the_request_need_not_say_its_name():
+    class Own(WordsExport):
+        def get_file_request_data(self, http_request: HttpRequest, dataset: Dataset) -> dict[str, Any]:
+            return {"criteria": dataset.criteria.marshall(), "file_type": "own", "language": "fr"}
+
+    request = delayed(Own("own.txt"))
+    assert (request.file_type, request.requester_language, request.filename) == ("own", "fr", "own.txt")
+
+
+def test_what_schedule_returns_reaches_the_answer():
+    class Scheduled(WordsExport):
+        def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> str:
+            return f"{file_request.file_type} of {len(dataset.items)}"
+
+        def create_delayed_response(
+            self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset, schedule: str
+        ) -> HttpResponse:
+            return HttpResponse(schedule)
+
+    is_delayed, response = Scheduled().respond_to(asked("a", "b", "c"))
+    assert (is_delayed, response.content) == (True, b"words of 3")
+
+
+def test_the_template_and_its_context_can_be_chosen():
+    class Templated(DelayedTemplateResponseMixin, WordsExport):
+        def get_delayed_template_name(self) -> str:
+            return "reports/delayed_response.html"
+
+        def get_delayed_context_data(self, **kwargs: Any) -> dict[str, Any]:
+            assert set(kwargs) == {"file_request", "dataset", "schedule"}
+            return {"nr_events": 3, "max_nr_events": 2}
+
+    assert b"3 events are more than 2" in Templated().respond_to(asked("a", "b", "c"))[1].content
+
+
+def test_token_data_and_signer_are_in_the_token():
+    tokens = []
+
+    class Tokened(WordsExport):
+        signer = Signer(salt="own")
+
+        def get_token_data(self, file_request: FileRequest) -> dict[str, Any]:
+            return {"words": file_request.rows_done}
+
+        def send_notification(self, file_request: FileRequest, token: str) -> None:
+            tokens.append(token)
+
+    with registered(Tokened):
+        request = queued(file_type="words", criteria="word=a&word=b")
+        assert Tokened("w.txt").create_file(request)
+    (token,) = tokens
+    assert toolbox.decode(token, signer=Tokened.signer)[1]["words"] == 2

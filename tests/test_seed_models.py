@@ -1,0 +1,265 @@
+"""The model, the manager, the field and the settings, under the names of dj-bgfiles."""
+
+import inspect
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.files.storage import FileSystemStorage
+from django.db import models
+from django.utils import timezone
+
+from exports import storage
+from exports.conf import ORIGINALS, config
+from exports.fields import ConfigurableFileField, get_storage, get_upload_to
+from exports.models import FileRequest, Status
+from exports.patterns import registry
+from tests.shop.requests import NOON, after, queued, user
+from tests.shop.runs import configure, stored_files, use_folders
+from tests.test_toolbox import parameters_of
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+FIELDS = {
+    "id": models.UUIDField,
+    "criteria": models.TextField,
+    "filehandle": ConfigurableFileField,
+    "filename": models.CharField,
+    "description": models.TextField,
+    "file_type": models.CharField,
+    "content_type": models.CharField,
+    "size": models.BigIntegerField,
+    "requester": models.ForeignKey,
+    "requester_language": models.CharField,
+    "requester_timezone": models.CharField,
+    "requested_at": models.DateTimeField,
+    "finished_at": models.DateTimeField,
+    "expires_at": models.DateTimeField,
+}
+LENGTHS = {"filename": 200, "file_type": 100, "content_type": 200, "requester_language": 10, "requester_timezone": 200}
+NULLABLE = {"filehandle", "size", "requester", "finished_at", "expires_at"}
+INDEXED = {"file_type", "requested_at", "finished_at", "requester"}
+SIGNATURES: dict[Callable[..., Any], str] = {
+    FileRequest.attach_file: "self, contents, filename=None, content_type=None, size=None, timestamp=None",
+    FileRequest.expire_in: "self, delta, timestamp=None",
+    get_storage: "",
+    get_upload_to: "",
+}
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """Where the stored files of this test lie."""
+    return use_folders(settings, tmp_path)
+
+
+def expired(count: int) -> list[FileRequest]:
+    """Requests with a file that expired at noon and in the seconds after it, in no particular order of their ids."""
+    made = [queued(expires_at=after(second)) for second in range(count)]
+    for request in made:
+        request.attach_file(ContentFile(b"x"), "x.csv")
+        request.save()
+    return made
+
+
+# The model
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_is_what_it_was(name: str):
+    field = FileRequest._meta.get_field(name)
+    assert isinstance(field, FIELDS[name])
+    assert field.null == (name in NULLABLE)
+    assert (field.db_index or name in INDEXED) == (name in INDEXED)
+    assert field.max_length == LENGTHS.get(name, field.max_length)
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
+def test_each_name_takes_what_it_took(function: Callable[..., Any]):
+    assert parameters_of(function) == SIGNATURES[function]
+
+
+def test_a_requester_finds_the_requests_by_the_old_name():
+    request = queued()
+    assert list(user().requested_downloads.all()) == [request]
+
+
+def test_the_newest_request_comes_first():
+    old, new = queued(requested_at=after(0)), queued(requested_at=after(1))
+    assert list(FileRequest.objects.all()) == [new, old]
+
+
+def test_a_request_as_text_says_what_when_and_by_whom():
+    assert str(queued()) == f"orders requested at {NOON} by ada"
+    assert str(queued(requester=None)).endswith("by None")
+
+
+def test_deleting_a_request_deletes_its_file(folder: Path):
+    (request,) = expired(1)
+    assert len(stored_files(folder)) == 1
+    request.delete()
+    assert stored_files(folder) == []
+
+
+def test_deleting_a_request_whose_file_does_not_go_is_no_error(settings: Any):
+    (request,) = expired(1)
+    configure(settings, STORAGE=Stubborn())
+    request.delete()
+    assert not FileRequest.objects.exists()
+
+
+class Stubborn(FileSystemStorage):
+    def delete(self, name: str) -> None:
+        raise PermissionError(name)
+
+
+def test_attach_file_stores_the_file_and_the_end_and_leaves_the_rest_to_save():
+    request = queued()
+    request.attach_file(ContentFile(b"x"), "x.csv", "text/csv", 1, timestamp=NOON)
+    row = FileRequest.objects.get()
+    assert (row.status, row.finished_at, row.filehandle.read()) == (Status.READY, NOON, b"x")
+    assert (row.filename, row.content_type, row.size) == ("", "", None)
+    row.filehandle.close()
+    request.save()
+    row = FileRequest.objects.get()
+    assert (row.filename, row.content_type, row.size, row.finished_at) == ("x.csv", "text/csv", 1, NOON)
+
+
+def test_a_request_made_by_hand_need_not_be_saved_first():
+    request = FileRequest(file_type="by hand", requested_at=NOON)
+    request.attach_file(ContentFile(b"x"), "x.csv")
+    request.save()
+    assert (FileRequest.objects.get().filename, FileRequest.objects.get().status) == ("x.csv", Status.READY)
+
+
+def test_expire_in_sets_the_expiry_and_does_not_save():
+    request = queued()
+    request.expire_in(timedelta(hours=1), timestamp=NOON)
+    assert (request.expires_at, FileRequest.objects.get().expires_at) == (after(3600), None)
+    request.expire_in(timedelta(hours=1))
+    assert timedelta(minutes=59) < request.expires_at - timezone.now() <= timedelta(hours=1)
+
+
+@pytest.mark.parametrize("file_type", ["orders", "nobody's"])
+def test_a_row_made_with_an_end_and_no_status_counts_as_finished(file_type: str):
+    request = FileRequest.objects.create(file_type=file_type, requested_at=NOON, finished_at=NOON)
+    assert not FileRequest.objects.to_handle().exists()
+    assert FileRequest.objects.next_due(None, ["orders", "nobody's"]) is None
+    assert registry.dispatch(request.pk) is False
+
+
+def test_a_file_stored_through_the_field_lies_in_the_folder_of_the_settings(settings: Any, folder: Path):
+    configure(settings, UPLOAD_TO="by/%Y")
+    request = queued()
+    request.filehandle.save("x.csv", ContentFile(b"x"))
+    year = timezone.now().year
+    assert FileRequest.objects.get().filehandle.name == f"by/{year}/x.csv"
+    assert (folder / f"by/{year}/x.csv").read_bytes() == b"x"
+    assert request.filehandle.size == 1
+
+
+# The manager
+
+
+def test_to_handle_is_what_is_unfinished_oldest_first():
+    requests = [queued(requested_at=after(second)) for second in (2, 0, 1)]
+    expired(1)
+    assert list(FileRequest.objects.to_handle()) == [requests[1], requests[2], requests[0]]
+
+
+def test_remove_expired_takes_the_arguments_of_the_original():
+    names = list(inspect.signature(FileRequest.objects.remove_expired).parameters)
+    assert names[:4] == ["treshold", "timeout", "sleep", "max_items"]
+
+
+@pytest.mark.parametrize("given", [{"treshold": after(1)}, {"threshold": after(1)}])
+def test_remove_expired_deletes_rows_and_files_up_to_the_threshold(folder: Path, given: dict[str, Any]):
+    requests = expired(3)
+    assert FileRequest.objects.remove_expired(**given) == ("processed", 2, 2)
+    assert list(FileRequest.objects.all()) == [requests[2]]
+    assert len(stored_files(folder)) == 1
+
+
+def test_remove_expired_begins_with_the_earliest_and_stops_at_max_items():
+    requests = expired(3)
+    assert FileRequest.objects.remove_expired(after(9), None, None, 2) == ("max_items", 2, 3)
+    assert list(FileRequest.objects.all()) == [requests[2]]
+
+
+def test_remove_expired_stops_after_the_row_at_which_the_time_is_up():
+    expired(3)
+    assert FileRequest.objects.remove_expired(after(9), time.time() - 1) == ("timeout", 1, 3)
+    assert FileRequest.objects.remove_expired(after(9), time.time() + 60) == ("processed", 2, 2)
+
+
+def test_remove_expired_sleeps_before_every_row_but_the_first():
+    expired(3)
+    began = time.monotonic()
+    assert FileRequest.objects.remove_expired(after(9), sleep=0.1) == ("processed", 3, 3)
+    assert time.monotonic() - began >= 0.2
+    expired(1)
+    began = time.monotonic()
+    FileRequest.objects.remove_expired(after(9), sleep=60)
+    assert time.monotonic() - began < 30
+
+
+def test_what_never_expires_is_never_removed():
+    queued()
+    assert FileRequest.objects.remove_expired(after(9)) == ("processed", 0, 0)
+
+
+# The field and the settings
+
+
+def test_the_field_keeps_storage_and_folder_out_of_migrations():
+    field = ConfigurableFileField(upload_to="here", storage=FileSystemStorage("/tmp"), null=True)
+    field.set_attributes_from_name("file")
+    assert (field.upload_to, field.storage.location) == ("here", "/tmp")
+    for each in (field, FileRequest._meta.get_field("filehandle")):
+        assert {"storage", "upload_to"}.isdisjoint(each.deconstruct()[3])
+
+
+def test_no_storage_is_chosen_unless_it_is_set(settings: Any):
+    settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != storage.ALIAS}
+    assert get_storage() is None
+    chosen = FileSystemStorage("/tmp/exports-of-this-test")
+    settings.BG_FILES_STORAGE = chosen
+    assert get_storage() is chosen
+    assert FileRequest._meta.get_field("filehandle").storage.location == chosen.location
+
+
+def test_no_folder_is_chosen_unless_it_is_set(settings: Any):
+    settings.EXPORTS = {}
+    assert get_upload_to() == ""
+    settings.BG_FILES_UPLOAD_TO = "reports/"
+    assert get_upload_to() == "reports/"
+    assert queued_key().startswith("reports/")
+
+
+def queued_key() -> str:
+    (request,) = expired(1)
+    return request.filehandle.name
+
+
+@pytest.mark.parametrize("name", ORIGINALS)
+def test_each_setting_is_known_by_the_name_of_the_original_too(settings: Any, name: str):
+    settings.EXPORTS = {}
+    default = getattr(config, name)
+    setattr(settings, ORIGINALS[name], "the old one")
+    assert getattr(config, name) == "the old one"
+    settings.EXPORTS = {name: "ours"}
+    assert getattr(config, name) == "ours"
+    settings.EXPORTS = {}
+    delattr(settings, ORIGINALS[name])
+    assert getattr(config, name) == default
+
+
+def test_a_user_is_deleted_with_the_requests():
+    queued()
+    User.objects.all().delete()
+    assert not FileRequest.objects.exists()

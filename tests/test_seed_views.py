@@ -1,0 +1,187 @@
+"""The views of dj-bgfiles: what evaluate_request and serve_file let through, and how they refuse; and the header."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.core.files.base import ContentFile
+from django.http import Http404, HttpRequest
+from django.http.response import HttpResponseBase
+from django.test import RequestFactory
+
+from exports import toolbox
+from exports.http import create_content_disposition
+from exports.models import Download, FileRequest, moves
+from exports.toolbox import Signer
+from exports.views import SignatureHasExpired, SuspiciousToken, UserIsNotRequester, evaluate_request, serve_file
+from tests.shop.requests import queued, user
+from tests.shop.runs import configure, use_folders
+from tests.test_toolbox import body_of, parameters_of
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+VIEWS = (evaluate_request, serve_file)
+CONTENT = b"id\r\n1\r\n"
+
+
+@pytest.fixture(autouse=True)
+def folders(settings: Any, tmp_path: Path) -> None:
+    use_folders(settings, tmp_path)
+
+
+@pytest.fixture
+def ready() -> FileRequest:
+    request = queued()
+    toolbox.attach_file(request, ContentFile(CONTENT), "events.csv", "text/csv")
+    return request
+
+
+def asked_by(someone: Any) -> HttpRequest:
+    request = RequestFactory().get("/")
+    if someone is not None:
+        request.user = someone
+    return request
+
+
+def let_in(view: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+    """Whether this view gives the file of the request, or the request itself."""
+    given = view(*args, **kwargs)
+    return body_of(given) == CONTENT if isinstance(given, HttpResponseBase) else given[0].filename == "events.csv"
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_views_take_what_they_took(view: Callable[..., Any]):
+    assert parameters_of(view) == "request, token, require_requester=True, verify_requester=True, signer=None"
+
+
+def test_the_exceptions_are_of_the_kinds_they_were():
+    assert issubclass(SuspiciousToken, SuspiciousOperation)
+    assert issubclass(SignatureHasExpired, PermissionDenied)
+    assert issubclass(UserIsNotRequester, PermissionDenied)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_requester_is_let_in(view: Callable[..., Any], ready: FileRequest):
+    assert let_in(view, asked_by(user()), toolbox.create_token(ready))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_broken_token_is_suspicious(view: Callable[..., Any], ready: FileRequest):
+    with pytest.raises(SuspiciousToken):
+        view(asked_by(user()), toolbox.create_token(ready)[:-1])
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_token_without_requester_is_suspicious_where_one_is_required(view: Callable[..., Any], ready: FileRequest):
+    token = toolbox.create_general_token(ready)
+    with pytest.raises(SuspiciousToken):
+        view(asked_by(user()), token)
+    assert let_in(view, asked_by(user()), token, require_requester=False)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_an_old_token_has_expired(view: Callable[..., Any], ready: FileRequest, settings: Any):
+    token = toolbox.create_token(ready)
+    configure(settings, MAX_AGE=-1)
+    with pytest.raises(SignatureHasExpired):
+        view(asked_by(user()), token)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("name", ["eve", None])
+def test_somebody_else_is_not_the_requester_unless_nobody_looks(
+    view: Callable[..., Any], name: str | None, ready: FileRequest
+):
+    token, http_request = toolbox.create_token(ready), asked_by(user(name) if name else AnonymousUser())
+    with pytest.raises(UserIsNotRequester):
+        view(http_request, token)
+    assert let_in(view, http_request, token, verify_requester=False)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_nobody_is_the_requester_of_what_nobody_asked_for(view: Callable[..., Any]):
+    request = queued(requester=None)
+    toolbox.attach_file(request, ContentFile(CONTENT), "events.csv")
+    token = toolbox.create_general_token(request)
+    with pytest.raises(UserIsNotRequester):
+        view(asked_by(AnonymousUser()), token, require_requester=False)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_with_both_flags_off_anyone_with_a_token_is_let_in_even_where_there_are_no_users(
+    view: Callable[..., Any], ready: FileRequest
+):
+    for token in (toolbox.create_token(ready), toolbox.create_general_token(ready)):
+        for someone in (user("eve"), AnonymousUser(), None):
+            assert let_in(view, asked_by(someone), token, require_requester=False, verify_requester=False)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_signer_of_ones_own_decides(view: Callable[..., Any], ready: FileRequest):
+    signer = Signer(key="my-key", salt="my-salt")
+    token = toolbox.create_token(ready, signer=signer)
+    assert let_in(view, asked_by(user()), token, signer=signer)
+    with pytest.raises(SuspiciousToken):
+        view(asked_by(user()), token)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_request_that_is_gone_is_not_found(view: Callable[..., Any], ready: FileRequest):
+    token = toolbox.create_token(ready)
+    ready.delete()
+    with pytest.raises(Http404):
+        view(asked_by(user()), token)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_token_is_looked_at_first_then_the_requester_then_the_file(view: Callable[..., Any]):
+    request = queued()
+    token = toolbox.create_token(request)
+    with pytest.raises(SuspiciousToken):
+        view(asked_by(user("eve")), token + "x")
+    with pytest.raises(UserIsNotRequester):
+        view(asked_by(user("eve")), token)
+    with pytest.raises(Http404):
+        view(asked_by(user()), token)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_file_that_expired_is_not_found(view: Callable[..., Any], ready: FileRequest):
+    token = toolbox.create_token(ready)
+    assert moves.expire(ready)
+    with pytest.raises(Http404):
+        view(asked_by(user()), token)
+
+
+def test_a_download_is_recorded_and_only_the_requesters_own_counts_as_seen(ready: FileRequest):
+    token = toolbox.create_token(ready)
+    for someone in (user("eve"), None):
+        body_of(serve_file(asked_by(someone), token, require_requester=False, verify_requester=False))
+    ready.refresh_from_db()
+    assert (Download.objects.count(), ready.seen_at) == (2, None)
+    body_of(serve_file(asked_by(user()), token))
+    ready.refresh_from_db()
+    assert ready.seen_at is not None
+
+
+# The header
+
+
+@pytest.mark.parametrize(
+    ("filename", "attachment", "header"),
+    [
+        ("events.csv", True, 'attachment; filename="events.csv"'),
+        (b"events.csv", True, 'attachment; filename="events.csv"'),
+        ("events.csv", False, 'inline; filename="events.csv"'),
+        ('a/b\\c"d;e.csv', True, 'attachment; filename="a b c d e.csv"'),
+        ("café.csv", True, "attachment; filename=\"cafe.csv\"; filename*=UTF-8''caf%C3%A9.csv"),
+        ("café.csv".encode(), True, "attachment; filename=\"cafe.csv\"; filename*=UTF-8''caf%C3%A9.csv"),
+        ("", True, 'attachment; filename="download"'),
+    ],
+)
+def test_the_header_names_the_file(filename: str | bytes, attachment: bool, header: str):
+    assert create_content_disposition(filename, attachment) == header
+    assert parameters_of(create_content_disposition) == "filename, attachment=True"
