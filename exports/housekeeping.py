@@ -13,18 +13,20 @@ from functools import partial
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, close_old_connections
-from django.db.models import Count, Model, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from exports import events, notifications, runner, storage
 from exports.conf import config
+from exports.exceptions import Retryable
 from exports.models import Artifact, FileRequest, Notification, Status, moves
 from exports.patterns import registry
 
 log = logging.getLogger("exports.housekeeping")
 
 AT_ONCE = 500
+GIVE_UP_AFTER = 3
 
 
 @dataclass
@@ -247,18 +249,23 @@ def _forget_again(artifact: Artifact) -> bool:
 
 
 def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
-    """Act on at most AT_ONCE of them. Returns how many were done; one that fails is logged and is in nobody's way."""
-    return sum(_tried(act, item) for item in items[:AT_ONCE])
+    """Act on at most AT_ONCE of them. Returns how many were done; one that fails is logged and is in nobody's way.
 
-
-def _tried(act: Callable[[Any], bool], item: Model) -> bool:
-    try:
-        return act(item)
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:
-        log.warning("%s %s: %s", type(item).__name__, item.pk, runner.describe(error))
-        return False
+    A service that fails for several in a row is away for all of them: the next sweep tries again.
+    """
+    done = away = 0
+    for item in items[:AT_ONCE]:
+        try:
+            done += act(item)
+            away = 0
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:
+            log.warning("%s %s: %s", type(item).__name__, item.pk, runner.describe(error))
+            away += isinstance(error, Retryable)
+        if away == GIVE_UP_AFTER:
+            break
+    return done
 
 
 def _fileless() -> Q:

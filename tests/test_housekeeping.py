@@ -451,9 +451,19 @@ def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
     waiting(rung_at=None)
     stop = threading.Event()
     caplog.set_level(logging.INFO)
-    caplog.handler.addFilter(lambda record: stop.set() or True if "swept" in record.message else True)
 
-    housekeeping.keep_house(stop)
+
+    class StopsOnceSwept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "swept" in record.getMessage():
+                stop.set()
+
+    handler = StopsOnceSwept()
+    housekeeping.log.addHandler(handler)
+    try:
+        housekeeping.keep_house(stop)
+    finally:
+        housekeeping.log.removeHandler(handler)
 
     assert bell == ["large"]
     assert "swept: rung 1" in caplog.text

@@ -289,6 +289,14 @@ def test_of_two_mailers_one_has_the_mail() -> None:
     assert [notifications.claim(mine), notifications.claim(yours)] == [True, False]
 
 
+def test_a_mailer_with_an_old_list_does_not_claim_what_another_has_claimed_since() -> None:
+    _, old = ended()
+    assert notifications.claim(Notification.objects.get())
+    Notification.objects.update(due_at=just_now())
+
+    assert not notifications.claim(old)
+
+
 def test_a_mailer_that_was_slow_does_not_put_back_what_another_is_sending(settings: Any) -> None:
     _, slow = ended()
     assert notifications.claim(slow)

@@ -30,3 +30,13 @@ class Pages:
         wait_until(lambda: not events._sending)
         group = events.group_of_request(request_id)
         return [message["export"] for name, message in list(HeardLayer.sent) if name == group]
+
+
+class BrokenMail:
+    """A mail server that does not answer."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+
+    def send_messages(self, messages: list[Any]) -> int:
+        raise ConnectionRefusedError

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +97,8 @@ def until(condition: Callable[[], object]) -> None:
 
 def until_ended(run: Run) -> None:
     """Go on like an exporter, row by row, until somebody ends the run."""
-    for number in range(10**9):
-        run.advance(number)
-        time.sleep(0.001)
+    rows = count()
+    until(lambda: run.advance(next(rows)))
 
 
 def work_folders() -> list[Path]:

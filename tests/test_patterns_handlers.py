@@ -1,0 +1,244 @@
+"""Handlers of all kinds, files attached by hand, and the life and the mail of what a pattern makes."""
+
+import logging
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+
+from exports import housekeeping, toolbox
+from exports.exceptions import TooLate
+from exports.models import Artifact, FileRequest, Notification, Status, moves
+from exports.patterns import Dataset, WriterPattern, registry
+from tests.seed.exports import LoginEventExport
+from tests.shop.exports import registered
+from tests.shop.requests import queued, row, user
+from tests.shop.runs import configure, stored_files, use_folders
+from tests.test_patterns_runs import Slow, content_of, log_in_events, make
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """Where the stored files of this test lie."""
+    configure(settings, MAIL_GRACE=0)
+    return use_folders(settings, tmp_path)
+
+
+# Handlers
+
+
+class Handler:
+    """Anything with handle(request)."""
+
+    file_type = "handled"
+
+    @staticmethod
+    def handle(request: FileRequest) -> None:
+        toolbox.attach_file(request, ContentFile(b"by a handler"), "handled.txt", "text/plain")
+
+
+def test_a_handler_that_attaches_a_file_ends_ready_in_its_own_run(folder: Path):
+    request = make(Handler)
+    assert (request.status, request.epoch, request.filename) == (Status.READY, 1, "handled.txt")
+    assert content_of(request) == b"by a handler"
+    assert not request.notifications.exists()
+    assert len(stored_files(folder)) == Artifact.objects.count() == 1
+
+
+def test_a_handler_may_be_an_instance_or_a_module_or_attach_twice():
+    class Twice:
+        file_type = "twice"
+
+        def handle(self, request: FileRequest) -> None:
+            Handler.handle(request)
+            toolbox.attach_file(request, ContentFile(b"again"))
+
+    with registered(Handler):
+        registry.register(Twice(), ["twice"])
+        request = queued(file_type="twice")
+        assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    assert (request.status, content_of(request), request.filename) == (Status.READY, b"again", "handled.txt")
+
+
+def test_a_handler_that_attaches_nothing_fails_with_that_reason():
+    class Idle:
+        file_type = "idle"
+        handle = staticmethod(lambda request: None)
+
+    request = make(Idle)
+    assert (request.status, request.error_code) == (Status.FAILED, "no_file")
+
+
+def test_a_handler_that_leaves_the_writing_to_a_pattern_sends_that_patterns_mail(mailoutbox: list[Any]):
+    class Choosing:
+        file_type = "choosing"
+
+        @staticmethod
+        def handle(request: FileRequest) -> None:
+            LoginEventExport("events.xlsx").create_file(request)
+
+    request = make(Choosing, criteria="from_date=2016-01-01")
+    assert (request.status, request.filename) == (Status.READY, "events.xlsx")
+    assert [mail.subject for mail in mailoutbox] == ["File events.xlsx is ready!"]
+    assert Notification.objects.get().state == Notification.State.SENT
+
+
+def test_a_type_that_nobody_registered_is_a_key_error_and_claims_nothing():
+    request = queued(file_type="nobody's")
+    with pytest.raises(KeyError, match="nobody's"):
+        registry.dispatch(request.pk)
+    assert row(request.pk)["epoch"] == 0
+
+
+def test_a_finished_request_is_nothing_to_do_whoever_made_it():
+    request = queued(file_type="nobody's")
+    toolbox.attach_file(request, ContentFile(b"x"))
+    assert registry.dispatch(request.pk) is False
+
+
+def test_process_goes_on_behind_a_handler_that_raises_and_a_type_that_nobody_knows(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+):
+    class Raising:
+        file_type = "raising"
+
+        @staticmethod
+        def handle(request: FileRequest) -> None:
+            raise ValueError("of row 4711")
+
+    with registered(Raising), registered(Handler), caplog.at_level(logging.WARNING):
+        registry.register(Raising, ["raising"])
+        requests = [queued(file_type=name) for name in ("nobody's", "raising", "handled")]
+        call_command("exports", "process")
+    statuses = [row(request.pk)["status"] for request in requests]
+    assert statuses == [Status.QUEUED, Status.FAILED, Status.READY]
+    told = capsys.readouterr()
+    assert "raising" in told.out
+    assert "failed (export_failed)" in told.out
+    assert "Handled 2 requests." in told.out
+    assert 'No exporter is registered for "nobody\'s": 1 waiting.' in told.err
+    assert "4711" not in caplog.text + told.out + told.err
+
+
+# By hand
+
+
+def test_the_collector_leaves_an_attach_in_progress_alone(folder: Path):
+    came_by = []
+
+    class Watched(BytesIO):
+        """Housekeeping comes by in the middle of its being stored."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            came_by.append(housekeeping.collect(0))
+            return super().read(size)
+
+    request = queued()
+    toolbox.attach_file(request, Watched(b"first"))
+    toolbox.attach_file(request, Watched(b"second"))
+    assert len(came_by) >= 4
+    assert not any(came_by)
+    assert housekeeping.collect(0) == 1
+    assert content_of(FileRequest.objects.get()) == b"second"
+    assert len(stored_files(folder)) == 1
+
+
+def test_a_file_attached_after_a_run_is_served_as_what_it_is(folder: Path):
+    log_in_events(3)
+    request = make(Slow)
+    toolbox.attach_file(request, ContentFile(b"a shorter one"), "by-hand.txt")
+    response = toolbox.serve(FileRequest.objects.get())
+    assert (response.getvalue(), response["Content-Length"]) == (b"a shorter one", "13")
+    response.close()
+
+
+def test_a_cancel_in_the_middle_of_an_attach_wins(folder: Path):
+    class Cancelled(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            moves.cancel(FileRequest.objects.get())
+            return super().read(size)
+
+    with pytest.raises(TooLate):
+        toolbox.attach_file(queued(), Cancelled(b"x"))
+    assert FileRequest.objects.get().status == Status.CANCELLED
+    assert housekeeping.collect(0) == 1
+    assert stored_files(folder) == []
+
+
+# The life of the file
+
+
+class Lasting(WriterPattern):
+    file_type = "lasting"
+
+    def get_items(self, criteria: Any) -> None:
+        return None
+
+    def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+        buffer.write(b"x")
+
+
+@pytest.mark.parametrize("max_age", [60, 10**7, None])
+def test_a_patterns_file_lives_as_long_as_its_token(max_age: int | None):
+    request = make(type("Aged", (Lasting,), {"signer": toolbox.Signer(max_age=max_age)}))
+    housekeeping.mail()
+    request.refresh_from_db()
+    if max_age is None:
+        assert request.expires_at is None
+    else:
+        assert (request.expires_at - request.finished_at).total_seconds() == max_age
+
+
+def test_nobody_is_mailed_where_nobody_asked(mailoutbox: list[Any]):
+    request = make(LoginEventExport, requester=None, criteria="from_date=2016-01-01")
+    housekeeping.mail()
+    assert request.status == Status.READY
+    assert mailoutbox == []
+    assert Notification.objects.get().reason == "no requester"
+
+
+def test_an_authors_mail_that_breaks_is_sent_later_and_stops_no_other(mailoutbox: list[Any]):
+    class Broken(Lasting):
+        file_type = "broken"
+
+        @classmethod
+        def restore(cls, file_request: FileRequest) -> Any:
+            if file_request.status == Status.READY:
+                raise ValueError("no mail today")
+            return super().restore(file_request)
+
+    with registered(Broken), registered(LoginEventExport):
+        registry.register(Broken)
+        for file_type in ("broken", "login_events"):
+            assert registry.dispatch(queued(file_type=file_type, criteria="from_date=2016-01-01").pk)
+        housekeeping.mail()
+    states = dict(Notification.objects.values_list("request__file_type", "state"))
+    assert states == {"broken": Notification.State.PENDING, "login_events": Notification.State.SENT}
+    assert FileRequest.objects.get(file_type="broken").status == Status.READY
+    assert len(mailoutbox) == 1
+
+
+def test_a_failed_pattern_can_be_tried_again_from_its_page(client: Any):
+    class Failing(Lasting):
+        file_type = "failing"
+
+        def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+            raise ValueError
+
+    with registered(Failing):
+        request = queued(file_type="failing", filename="f.txt", criteria="a=1", requester_language="nl")
+        registry.dispatch(request.pk)
+        client.force_login(User.objects.get())
+        response = client.post(f"/exports/{request.pk}/retry/", headers={"accept": "application/json"})
+    assert response.status_code == 201
+    again = FileRequest.objects.get(pk=response.json()["id"])
+    assert again.pk != request.pk
+    assert (again.status, again.criteria, again.filename) == (Status.QUEUED, "a=1", "f.txt")
+    assert (again.requester_language, again.requester) == ("nl", user())

@@ -1,0 +1,219 @@
+"""The mail that a pattern's author writes, and the huey twin of the Celery mixin."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.mail import EmailMultiAlternatives
+from django.db import transaction
+from django.utils import translation
+from django.utils.translation import gettext_lazy
+from huey import MemoryHuey
+
+from exports import housekeeping, toolbox
+from exports.models import FileRequest, Notification, Status
+from exports.patterns import EmailNotificationMixin, WriterPattern, registry
+from exports.patterns.huey import ScheduleWithHueyPattern
+from tests.shop.exports import registered
+from tests.shop.requests import queued, user
+from tests.shop.runs import configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+
+class Mailed(EmailNotificationMixin, WriterPattern):
+    file_type = "mailed"
+    email_subject = gettext_lazy("%(filename)s is ready,\nat last")
+    email_text_message = "%(file_type)s of %(rows_done)s rows: %(download_url)s"
+    download_url = "https://seed.example/%(filename)s?%(token)s"
+
+    def get_items(self, criteria: Any) -> list[int]:
+        return [1, 2, 3]
+
+    def write_bytes(self, dataset: Any, buffer: Any) -> None:
+        for item in dataset.items:
+            buffer.write(str(item).encode())
+
+
+@pytest.fixture(autouse=True)
+def folders(settings: Any, tmp_path: Path) -> None:
+    use_folders(settings, tmp_path)
+    configure(settings, MAIL_GRACE=0)
+
+
+def mailed(
+    mailoutbox: list[EmailMultiAlternatives], pattern: type[WriterPattern] = Mailed, **columns: Any
+) -> EmailMultiAlternatives:
+    """The mail about a file that this pattern made, as the mailer sent it."""
+    with registered(pattern):
+        request = queued(file_type=pattern.file_type, filename="m.txt", **columns)
+        assert registry.dispatch(request.pk)
+        assert mailoutbox == []
+        assert housekeeping.mail() == 1
+        assert housekeeping.mail() == 0
+    (sent,) = mailoutbox
+    return sent
+
+
+def test_the_fields_of_the_request_and_the_address_are_filled_in(mailoutbox: list[Any]):
+    sent = mailed(mailoutbox)
+    assert (sent.subject, sent.to) == ("m.txt is ready, at last", ["ada@shop.example"])
+    assert sent.body.startswith("mailed of 3 rows: https://seed.example/m.txt?")
+    token = sent.body.partition("?")[2]
+    assert toolbox.decode(token)[0] == FileRequest.objects.get()
+
+
+def test_there_is_no_html_unless_its_author_wrote_some(mailoutbox: list[Any]):
+    assert mailed(mailoutbox).alternatives == []
+
+
+def test_html_is_sent_beside_the_text(mailoutbox: list[Any]):
+    sent = mailed(mailoutbox, type("Html", (Mailed,), {"email_html_message": "<a href='%(download_url)s'>m</a>"}))
+    ((content, kind),) = sent.alternatives
+    assert (kind, content.startswith("<a href='https://seed.example/m.txt?")) == ("text/html", True)
+
+
+@pytest.mark.parametrize(
+    ("members", "sender"),
+    [({}, "webmaster@localhost"), ({"from_email": "exports@seed.example"}, "exports@seed.example")],
+)
+def test_the_sender_is_the_authors_or_the_sites(mailoutbox: list[Any], members: dict[str, Any], sender: str):
+    assert mailed(mailoutbox, type("Sent", (Mailed,), members)).from_email == sender
+
+
+def test_every_part_has_its_hook(mailoutbox: list[Any]):
+    class Hooked(Mailed):
+        def get_email_subject(self) -> str:
+            return "hooked %(filename)s"
+
+        def get_email_text_message(self) -> str:
+            return "see %(download_url)s"
+
+        def get_email_html_message(self) -> str:
+            return "<b>%(download_url)s</b>"
+
+        def get_from_email(self) -> str:
+            return "hooked@seed.example"
+
+        def get_email_recipients(self, file_request: FileRequest) -> list[str]:
+            return ["boss@seed.example", file_request.requester.email]
+
+        def get_download_url(self, file_request: FileRequest, token: str) -> str:
+            return f"https://hooked.example/{len(token) > 20}"
+
+    sent = mailed(mailoutbox, Hooked)
+    assert (sent.subject, sent.body, sent.from_email) == (
+        *("hooked m.txt", "see https://hooked.example/True"),
+        "hooked@seed.example",
+    )
+    assert (sent.to, sent.alternatives[0][0]) == (
+        ["boss@seed.example", "ada@shop.example"],
+        "<b>https://hooked.example/True</b>",
+    )
+
+
+def test_without_an_address_of_its_own_the_mail_leads_to_the_page(mailoutbox: list[Any]):
+    sent = mailed(mailoutbox, type("Unaddressed", (Mailed,), {"download_url": None}))
+    assert sent.body.endswith(f"https://exports.example/exports/{FileRequest.objects.get().pk}/page/")
+
+
+def test_it_is_written_in_the_language_of_the_requester(mailoutbox: list[Any]):
+    class Local(Mailed):
+        def get_email_subject(self) -> str:
+            return translation.get_language()
+
+    assert mailed(mailoutbox, Local, requester_language="nl").subject == "nl"
+
+
+def test_an_author_who_wrote_nothing_does_not_mail_the_word_none(mailoutbox: list[Any]):
+    silent = {"email_subject": None, "email_text_message": None, "email_html_message": None}
+    sent = mailed(mailoutbox, type("Silent", (Mailed,), silent))
+    assert (sent.subject, sent.body, sent.alternatives) == ("", "", [])
+
+
+def test_a_file_made_by_hand_is_mailed_at_once_through_the_outbox(mailoutbox: list[Any]):
+    request = queued(file_type="unregistered", filename="m.txt")
+    assert Mailed("m.txt").create_file(request)
+    (sent,) = mailoutbox
+    notification = Notification.objects.get()
+    assert (notification.state, sent.extra_headers["Message-ID"]) == (
+        Notification.State.SENT,
+        notification.message_id,
+    )
+    assert housekeeping.mail() == 0
+
+
+# huey
+
+
+class Host:
+    """A host with a huey of its own, and a pattern that it schedules."""
+
+    def __init__(self, **options: Any) -> None:
+        self.huey = MemoryHuey("host", immediate=False)
+        self.handled: list[Any] = []
+        task = self.huey.task()(self.handled.append)
+
+        class Scheduled(ScheduleWithHueyPattern):
+            def get_huey_kwargs(self, *context: Any) -> dict[str, Any]:
+                return options
+
+        Scheduled.task = task
+        self.pattern = Scheduled()
+
+    def schedule(self, request: FileRequest) -> Any:
+        return self.pattern.schedule(request, None, None)
+
+    def work(self) -> None:
+        self.huey.execute(self.huey.dequeue())
+
+
+def test_the_task_gets_the_id_of_the_request():
+    host, request = Host(), queued()
+    assert host.pattern.get_task(request, None, None) is host.pattern.task
+    assert host.pattern.get_task_args(request, None, None) == [request.id]
+    assert host.pattern.get_task_kwargs(request, None, None) == {}
+    result = host.schedule(request)
+    host.work()
+    assert host.handled == [request.id]
+    assert result.id
+
+
+def test_a_task_is_enqueued_when_the_transaction_commits():
+    host = Host()
+    with transaction.atomic():
+        assert host.schedule(queued()) is None
+        assert host.huey.pending_count() == 0
+    assert host.huey.pending_count() == 1
+
+
+def test_a_rolled_back_request_enqueues_nothing():
+    host = Host()
+    with transaction.atomic():
+        host.schedule(queued())
+        transaction.set_rollback(True)
+    assert host.huey.pending_count() == 0
+
+
+@pytest.mark.parametrize("options", [{"delay": 3600}, {"eta": datetime.now() + timedelta(hours=1)}])
+def test_hueys_own_options_reach_the_task(options: dict[str, Any]):
+    host = Host(priority=5, retries=2, **options)
+    host.schedule(queued())
+    task = host.huey.dequeue()
+    assert (task.priority, task.retries) == (5, 2)
+    assert not host.huey.ready_to_run(task)
+
+
+def test_a_queue_that_is_down_loses_nothing(caplog: pytest.LogCaptureFixture):
+    class Down(ScheduleWithHueyPattern):
+        class task:
+            @staticmethod
+            def schedule(**options: Any) -> None:
+                raise ConnectionError
+
+    request = queued()
+    assert Down().schedule(request, None, None) is None
+    assert FileRequest.objects.get().status == Status.QUEUED
+    assert "on_commit" in caplog.text
+    assert request.requester == user()

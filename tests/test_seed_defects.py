@@ -1,0 +1,341 @@
+"""The defects of dj-bgfiles and of the blog's helper, none of which is here; each test is named after its own."""
+
+import time
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import AnonymousUser, User
+from django.core.files.base import ContentFile
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.core.signing import BadSignature
+from django.http import HttpRequest
+from django.test import Client, RequestFactory
+
+from exports import housekeeping, toolbox
+from exports.http import create_content_disposition
+from exports.models import FileRequest, Notification, Status
+from exports.patterns import Dataset, FullPattern, registry
+from exports.shortcuts import export_response
+from exports.toolbox import Signer
+from tests.servers import Valkey
+from tests.shop.exports import registered
+from tests.shop.requests import NOON, after, queued, row, user
+from tests.shop.runs import configure, stored_files, use_folders
+from tests.test_toolbox import body_of
+
+pytestmark = [
+    pytest.mark.both_databases,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.urls("tests.seed.urls"),
+]
+
+MEBIBYTE = 1 << 20
+JSON = {"accept": "application/json"}
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """Where the stored files of this test lie."""
+    configure(settings, MAIL_GRACE=0, HISTORY=0, LEEWAY=0)
+    return use_folders(settings, tmp_path)
+
+
+class SomeExport(FullPattern):
+    file_type = "some"
+    delayed_template_name = "reports/delayed_response.html"
+    email_subject = email_text_message = "%(filename)s"
+    megabytes = 0
+
+    def get_items(self, criteria: Any) -> None:
+        return None
+
+    def evaluate_dataset(self, dataset: Dataset, http_request: HttpRequest) -> None:
+        dataset.delay = "now" not in http_request.POST
+
+    def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+        buffer.write(b"bytes")
+        for _ in range(self.megabytes):
+            buffer.write(b"\0" * MEBIBYTE)
+
+
+class RaisingExport(SomeExport):
+    file_type = "raising"
+
+    def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+        raise ValueError("of row 4711")
+
+
+def posted(someone: Any, **given: str) -> HttpRequest:
+    request = RequestFactory().post("/", given)
+    request.user = someone
+    return request
+
+
+def attached(**columns: Any) -> FileRequest:
+    request = queued(**columns)
+    toolbox.attach_file(request, ContentFile(b"bytes"), "x.csv")
+    return request
+
+
+def signed_in(someone: User) -> Client:
+    client = Client()
+    client.force_login(someone)
+    return client
+
+
+# 1. `clean` swapped sleep and timeout
+
+
+def test_defect_1_clean_with_timeout_and_sleep_removes_all_that_expired(capsys: pytest.CaptureFixture[str]):
+    for second in range(2):
+        attached(expires_at=after(second))
+    began = time.monotonic()
+    call_command("exports", "clean", "--timeout=60", "--sleep=1")
+    assert "Removed 2 of 2 expired requests: all of them." in capsys.readouterr().out
+    assert 1 <= time.monotonic() - began < 30
+    assert not FileRequest.objects.exists()
+
+
+def test_defect_1_clean_stops_after_its_time(capsys: pytest.CaptureFixture[str]):
+    for second in range(3):
+        attached(expires_at=after(second))
+    call_command("exports", "clean", "--timeout=1", "--sleep=1.1")
+    assert "Removed 2 of 3 expired requests: stopped at --timeout." in capsys.readouterr().out
+
+
+# 2. The filename was not stored when the file was asked for
+
+
+def test_defect_2_the_filename_is_stored_when_the_file_is_asked_for():
+    SomeExport("some.txt").respond_to(posted(user()))
+    request = FileRequest.objects.get()
+    assert request.filename == "some.txt"
+    assert SomeExport(request.filename).create_file(request)
+    assert FileRequest.objects.get().filename == "some.txt"
+
+
+# 3. One failure aborted the whole batch, for ever
+
+
+def test_defect_3_a_raising_handler_and_an_unknown_type_do_not_block_the_queue():
+    with registered(RaisingExport), registered(SomeExport):
+        registry.register(RaisingExport)
+        requests = [queued(file_type=name, requested_at=after(n)) for n, name in enumerate(("raising", "gone", "some"))]
+        for _ in range(2):
+            call_command("exports", "process")
+    assert [row(request.pk)["status"] for request in requests] == [Status.FAILED, Status.QUEUED, Status.READY]
+
+
+# 4. What was stored, mailed, opened and measured wrongly
+
+
+def test_defect_4_the_csrf_token_is_no_criterion():
+    SomeExport("some.txt").respond_to(posted(user(), month="4", csrfmiddlewaretoken="secret"))
+    assert FileRequest.objects.get().criteria == "month=4"
+
+
+def test_defect_4_no_html_is_no_alternative(mailoutbox: list[Any]):
+    assert SomeExport("some.txt").create_file(queued())
+    assert mailoutbox[0].alternatives == []
+
+
+def test_defect_4_a_local_file_is_opened_as_bytes(tmp_path: Path):
+    path = tmp_path / "bytes"
+    path.write_bytes(b"\xff\xfe\r\n")
+    request = queued()
+    toolbox.attach_local_file(request, path)
+    with request.filehandle.open() as file:
+        assert file.read() == b"\xff\xfe\r\n"
+
+
+def test_defect_4_an_anonymous_user_may_ask():
+    assert SomeExport("some.txt").respond_to(posted(AnonymousUser()))[0]
+    assert toolbox.add_request(requester=AnonymousUser()).requester is None
+    assert list(FileRequest.objects.values_list("requester", flat=True)) == [None, None]
+
+
+def test_defect_4_a_pattern_sets_the_size():
+    SomeExport("some.txt").create_file(queued())
+    assert FileRequest.objects.get().size == 5
+
+
+# 5. Files left behind, dicts changed, tokens and names not looked at
+
+
+@pytest.mark.parametrize("deleted", [User.objects, FileRequest.objects], ids=["cascade", "queryset"])
+def test_defect_5_no_file_outlives_its_row(folder: Path, deleted: Any):
+    attached()
+    SomeExport("some.txt").create_file(queued())
+    deleted.all().delete()
+    assert housekeeping.collect() == 2
+    assert stored_files(folder) == []
+
+
+def test_defect_5_minting_a_token_leaves_the_callers_dict_alone():
+    request, data = attached(), {"extra": 1}
+    toolbox.create_token(request, data)
+    toolbox.create_general_token(request, data)
+    assert data == {"extra": 1}
+
+
+def test_defect_5_a_token_without_an_id_is_a_bad_signature():
+    with pytest.raises(BadSignature):
+        toolbox.decode(Signer().dump({"requester": 1}))
+    token = toolbox.get_default_signer().dump({"requester": 1})
+    assert b"naughty" in Client().get(f"/downloads/{token}/").content
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x.csv", "a\nb.csv", "a\0b.csv", "a\x7fb\u2028c.csv", b"a\r\nb.csv"])
+def test_defect_5_no_control_character_survives_in_the_header(name: str | bytes):
+    header = create_content_disposition(name)
+    assert header.isprintable()
+    assert header.isascii()
+
+
+# 6. Every token moved the expiry; what never finished was never cleaned
+
+
+def test_defect_6_a_second_token_does_not_move_the_expiry():
+    request = attached()
+    toolbox.create_token(request, signer=Signer(max_age=60))
+    expires_at = row(request.pk)["expires_at"]
+    toolbox.create_token(request, signer=Signer(max_age=6000))
+    toolbox.create_general_token(request, signer=Signer(max_age=6))
+    assert row(request.pk)["expires_at"] == expires_at
+
+
+def test_defect_6_a_request_that_never_finished_is_cleaned(settings: Any):
+    configure(settings, MAX_WAIT=3600)
+    with registered(SomeExport):
+        queued(file_type="some", requested_at=NOON)
+        configure(settings, HISTORY=86400)
+        call_command("exports", "clean")
+        assert FileRequest.objects.get().error_code == "expired_in_queue"
+        configure(settings, HISTORY=0)
+        call_command("exports", "clean")
+    assert not FileRequest.objects.exists()
+
+
+# 7. Lock, generation and mail in one transaction
+
+
+def test_defect_7_a_mail_that_fails_undoes_nothing_and_goes_out_later(settings: Any, mailoutbox: list[Any]):
+    working = settings.EMAIL_BACKEND
+    with registered(SomeExport):
+        request = queued(file_type="some", filename="some.txt")
+        settings.EMAIL_BACKEND = "tests.seed.pages.BrokenMail"
+        call_command("exports", "process")
+        assert row(request.pk)["status"] == Status.READY
+        settings.EMAIL_BACKEND = working
+        Notification.objects.update(due_at=NOON)
+        for _ in range(2):
+            call_command("exports", "process")
+    assert [mail.subject for mail in mailoutbox] == ["some.txt"]
+    assert Notification.objects.get().attempts == 2
+
+
+def test_defect_7_no_transaction_is_open_while_a_file_is_made():
+    open_transactions = []
+
+    class Looking(SomeExport):
+        def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
+            from django.db import connection
+
+            open_transactions.append(connection.in_atomic_block)
+            buffer.write(b"x")
+
+    with registered(Looking):
+        registry.dispatch(queued(file_type="some").pk)
+    assert open_transactions == [False]
+
+
+# 8. The whole file in memory
+
+
+def test_defect_8_neither_writing_nor_serving_takes_the_file_into_memory():
+    big = type("Big", (SomeExport,), {"megabytes": 64})
+    with registered(big):
+        request = queued(file_type="some", filename="big.txt")
+        tracemalloc.start()
+        assert registry.dispatch(request.pk)
+        _, written = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        response = toolbox.serve(FileRequest.objects.get())
+        served = sum(len(block) for block in response)
+        _, at_serving = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        response.close()
+    assert served == 64 * MEBIBYTE + 5
+    assert max(written, at_serving) < 16 * MEBIBYTE
+
+
+def test_defect_8_a_file_made_in_the_request_is_streamed_from_disk():
+    big = type("Big", (SomeExport,), {"megabytes": 64})
+    tracemalloc.start()
+    _is_delayed, response = big("big.txt").respond_to(posted(user(), now="1"))
+    served = sum(len(block) for block in response)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    response.close()
+    assert (served, peak < 16 * MEBIBYTE) == (64 * MEBIBYTE + 5, True)
+
+
+def test_defect_8_an_attached_upload_is_stored_by_chunks():
+    big = SimpleUploadedFile("big.bin", b"\0" * (32 * MEBIBYTE))
+    tracemalloc.start()
+    toolbox.attach_file(queued(), big, "big.bin")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * MEBIBYTE
+
+
+# 9. The blog's helper
+
+
+def exported(format: str, rows: int, someone: User | None = None) -> Any:
+    http_request = RequestFactory().get("/", headers=JSON)
+    http_request.user = someone or user()
+    cells = [{"number": number, "note": "sesame-4711"} for number in range(rows)]
+    return export_response(http_request, cells, "rows", format=format, threshold=10)
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+def test_defect_9_what_is_big_leaves_the_request_in_every_format(format: str):
+    assert exported(format, 11).status_code == 202
+    assert body_of(exported(format, 3))
+
+
+@pytest.mark.parametrize(("asked", "extension"), [("excel", "xlsx"), ("xlsx", "xlsx"), ("csv", "csv")])
+def test_defect_9_a_spreadsheet_is_named_like_one(asked: str, extension: str):
+    response = exported(asked, 3)
+    assert f'filename="rows.{extension}"' in response["Content-Disposition"]
+    assert body_of(response).startswith(b"PK") == (extension == "xlsx")
+
+
+def test_defect_9_no_row_travels_through_the_broker(valkey: Valkey):
+    assert exported("csv", 100).status_code == 202
+    with valkey.client() as client:
+        messages = b"".join(client.dump(key) or b"" for key in client.keys("*"))
+    assert messages
+    assert b"sesame" not in messages
+
+
+def test_defect_9_nobody_else_can_poll():
+    address = f"/exports/{exported('csv', 11).headers['Location'].split('/')[-2]}/"
+    assert signed_in(user()).get(address, headers=JSON).status_code == 200
+    other = signed_in(user("eve"))
+    assert other.get(address, headers=JSON).status_code == 404
+    assert other.get("/exports/00000000-0000-4000-8000-000000000000/", headers=JSON).status_code == 404
+    assert Client().get(address, headers=JSON).status_code == 401
+
+
+def test_defect_9_a_failure_reaches_whoever_asked(mailoutbox: list[Any]):
+    with registered(RaisingExport):
+        request = queued(file_type="raising", filename="some.txt", description="Some")
+        call_command("exports", "process")
+    state = signed_in(user()).get(f"/exports/{request.pk}/", headers=JSON).json()
+    assert (state["status"], state["error"]["code"]) == ("failed", "export_failed")
+    assert [(mail.to, "Some" in mail.subject) for mail in mailoutbox] == [(["ada@shop.example"], True)]
