@@ -29,7 +29,7 @@ from tests.servers import Valkey, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SILENCE = 3.0
+SILENCE = 6.0
 RECHECK = 0.4
 
 Logged = Callable[[], list[str]]

@@ -19,8 +19,9 @@ from exports.conf import config
 from exports.housekeeping import sweep
 from exports.models import Artifact, FileRequest, Notification, Status, moves
 from exports.patterns import registry
+from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
-from tests.shop.requests import claimed, in_status, made, queued, row, user
+from tests.shop.requests import at_once, claimed, in_status, made, queued, row, user
 from tests.shop.runs import claimed_now, configure, use_folders
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -450,20 +451,9 @@ def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
     configure(settings, SWEEP=0.01)
     waiting(rung_at=None)
     stop = threading.Event()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "exports.housekeeping")
 
-
-    class StopsOnceSwept(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if "swept" in record.getMessage():
-                stop.set()
-
-    handler = StopsOnceSwept()
-    housekeeping.log.addHandler(handler)
-    try:
-        housekeeping.keep_house(stop)
-    finally:
-        housekeeping.log.removeHandler(handler)
+    at_once(lambda: housekeeping.keep_house(stop), lambda: wait_until(lambda: bell) or stop.set())
 
     assert bell == ["large"]
     assert "swept: rung 1" in caplog.text
