@@ -140,10 +140,11 @@ class Process:
 
     def _hear(self, line: str) -> None:
         self.last_lines.append(line)
-        if READY.search(line):
-            self._said_ready.set()
         if self.shows_output:
             self.report(f"{self.name:<11} | {line}")
+        # Last, so that whoever waits for it finds the line reported.
+        if READY.search(line):
+            self._said_ready.set()
 
     def _note_death(self, now: float) -> None:
         self._died_at = now

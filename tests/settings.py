@@ -71,4 +71,9 @@ STORAGES = {
 }
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-EXPORTS = {"UPLOAD_TO": "generated", "WORK_DIR": str(SCRATCH / "work"), "DOORBELL": None, "BASE_URL": "https://exports.example"}
+EXPORTS = {
+    "UPLOAD_TO": "generated",
+    "WORK_DIR": str(SCRATCH / "work"),
+    "DOORBELL": None,
+    "BASE_URL": "https://exports.example",
+}

@@ -45,6 +45,7 @@ class TheMoves(RuleBasedStateMachine):
         for model in (Artifact, FileRequest):
             model.objects.all().delete()
         self.now = NOON
+        self.asked = 0
         self.bells = 0
         self.expected: dict[UUID, Expected] = {}
         self.pages: list[FileRequest] = []
@@ -63,10 +64,13 @@ class TheMoves(RuleBasedStateMachine):
     @precondition(lambda self: len(self.expected) < MOST_REQUESTS and len(self.open) < 2)
     @rule()
     def request_export(self) -> None:
-        request, is_new = moves.enqueue(FileRequest(file_type="orders", format="csv", requested_at=self.now))
+        # Chance would decide between requests of the same moment, and a failure could not be repeated.
+        self.asked += 1
+        _, is_new = moves.enqueue(FileRequest(pk=UUID(int=self.asked), file_type="orders", requested_at=self.now))
         assert is_new
+        request = FileRequest.objects.get(pk=UUID(int=self.asked))
         self.expected[request.pk] = Expected(self.now)
-        self.keep_page(FileRequest.objects.get(pk=request.pk))
+        self.keep_page(request)
         self.bells += 1
 
     @rule(number=numbers)
@@ -226,7 +230,7 @@ class TheMoves(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        for request in FileRequest.objects.exclude(status__in=AFTER_THE_END):
+        for request in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
             self.rescue(request, self.expected[request.pk])
             self.give_up(request, self.expected[request.pk])
             if moves.ring_again(request, now=self.now):
