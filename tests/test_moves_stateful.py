@@ -354,7 +354,7 @@ def test_no_order_of_moves_kills_and_clocks_lets_a_stale_write_land() -> None:
     run_state_machine_as_test(
         TheMoves,
         settings=settings(
-            max_examples=120,
+            max_examples=80,
             stateful_step_count=30,
             deadline=None,
             print_blob=True,

@@ -3,7 +3,6 @@
 import csv
 import gc
 import io
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,88 +12,26 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.utils.translation import gettext_lazy
 
-from exports import patterns, toolbox
+from exports import toolbox
 from exports.models import FileRequest
 from exports.patterns import (
-    Criteria,
     Dataset,
     DelayedTemplateResponseMixin,
-    EmailNotificationMixin,
     FullPattern,
     InvalidCriteria,
-    QueryDictCriteria,
     QueryDictCriteriaWithRequester,
     SimplePattern,
     WriterPattern,
-    registry,
 )
 from exports.patterns.dataset import Spool
-from exports.patterns.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
+from exports.patterns.huey import ScheduleWithHueyPattern
 from exports.toolbox import Signer
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user
 from tests.shop.runs import use_folders
-from tests.test_toolbox import body_of, parameters_of
+from tests.test_toolbox import body_of
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-CONTEXT = "self, file_request, http_request, dataset"
-SIGNATURES: dict[Callable[..., Any], str] = {
-    Criteria: "raw",
-    Criteria.marshall: "self",
-    Criteria.restore_from: "file_request",
-    Criteria.build: "http_request",
-    QueryDictCriteria.sanitize: "raw",
-    QueryDictCriteria.http_query_dict: "http_request",
-    QueryDictCriteria.criteria_query_dict: "file_request",
-    QueryDictCriteriaWithRequester: "raw, user",
-    Dataset: "criteria, items=None, delay=False",
-    SimplePattern.respond_to: "self, http_request",
-    SimplePattern.build_dataset: "self, http_request",
-    SimplePattern.respond_with_file: "self, http_request, dataset",
-    SimplePattern.respond_with_delay: "self, http_request, dataset",
-    WriterPattern: "filename=None",
-    WriterPattern.get_items: "self, criteria",
-    WriterPattern.evaluate_dataset: "self, dataset, http_request",
-    WriterPattern.write_bytes: "self, dataset, buffer",
-    WriterPattern.schedule: CONTEXT,
-    WriterPattern.create_file: "self, file_request",
-    WriterPattern.send_notification: "self, file_request, token",
-    WriterPattern.get_file_request_data: "self, http_request, dataset",
-    WriterPattern.get_token_data: "self, file_request",
-    WriterPattern.get_content_type: "self",
-    WriterPattern.get_file_type: "self",
-    WriterPattern.get_file_description: "self",
-    WriterPattern.get_filename: "self",
-    WriterPattern.get_buffer_class: "self",
-    WriterPattern.get_signer: "self",
-    WriterPattern.is_requester_only: "self",
-    WriterPattern.create_delayed_response: f"{CONTEXT}, schedule",
-    WriterPattern.restore: "file_request",
-    WriterPattern.handle: "file_request",
-    DelayedTemplateResponseMixin.create_delayed_response: f"{CONTEXT}, schedule",
-    DelayedTemplateResponseMixin.get_delayed_template_name: "self",
-    DelayedTemplateResponseMixin.get_delayed_context_data: "self, kwargs",
-    EmailNotificationMixin.send_notification: "self, file_request, token",
-    EmailNotificationMixin.get_download_url: "self, file_request, token",
-    EmailNotificationMixin.get_email_recipients: "self, file_request",
-    EmailNotificationMixin.get_email_subject: "self",
-    EmailNotificationMixin.get_email_text_message: "self",
-    EmailNotificationMixin.get_email_html_message: "self",
-    EmailNotificationMixin.get_from_email: "self",
-    ScheduleWithHueyMixin.schedule: CONTEXT,
-    ScheduleWithHueyMixin.get_task: CONTEXT,
-    ScheduleWithHueyMixin.get_task_args: CONTEXT,
-    ScheduleWithHueyMixin.get_task_kwargs: CONTEXT,
-    ScheduleWithHueyMixin.get_huey_kwargs: CONTEXT,
-    registry.register: "handler_class, file_types=None",
-    registry.dispatch: "file_request_id",
-}
-NAMES = {
-    *("InvalidCriteria", "InvalidForm", "Criteria", "QueryDictCriteria", "QueryDictCriteriaWithRequester", "Dataset"),
-    *("SimplePattern", "WriterPattern", "DelayedTemplateResponseMixin", "EmailNotificationMixin", "FullPattern"),
-    "registry",
-}
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class WordsExport(WriterPattern):
@@ -130,19 +67,6 @@ def delayed(pattern: WriterPattern, *, someone: Any = None) -> FileRequest:
     is_delayed, _response = pattern.respond_to(asked("a", "b", "é", someone=someone))
     assert is_delayed
     return FileRequest.objects.latest("requested_at")
-
-
-@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
-def test_each_name_takes_what_it_took(function: Callable[..., Any]):
-    assert parameters_of(function) == SIGNATURES[function]
-
-
-def test_each_name_is_where_it_was():
-    assert set(patterns.__all__) >= NAMES
-    assert all(hasattr(patterns, name) for name in NAMES)
-    assert FullPattern.__bases__ == (DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern)
-    assert issubclass(ScheduleWithHueyPattern, ScheduleWithHueyMixin)
-    assert issubclass(ScheduleWithHueyPattern, FullPattern)
 
 
 # In the request

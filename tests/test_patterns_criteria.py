@@ -11,7 +11,7 @@ from exports.patterns import Criteria, InvalidCriteria, InvalidForm, QueryDictCr
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 
 def asked(*words: str, method: str = "get", someone: Any = None) -> HttpRequest:

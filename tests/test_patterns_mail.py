@@ -19,7 +19,7 @@ from tests.shop.exports import registered
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure, use_folders
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Mailed(EmailNotificationMixin, WriterPattern):

@@ -2,7 +2,6 @@
 
 import inspect
 import time
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
-from django.db import models
 from django.utils import timezone
 
 from exports import storage
@@ -21,35 +19,8 @@ from exports.models import FileRequest, Status
 from exports.patterns import registry
 from tests.shop.requests import NOON, after, queued, user
 from tests.shop.runs import configure, stored_files, use_folders
-from tests.test_toolbox import parameters_of
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-FIELDS = {
-    "id": models.UUIDField,
-    "criteria": models.TextField,
-    "filehandle": ConfigurableFileField,
-    "filename": models.CharField,
-    "description": models.TextField,
-    "file_type": models.CharField,
-    "content_type": models.CharField,
-    "size": models.BigIntegerField,
-    "requester": models.ForeignKey,
-    "requester_language": models.CharField,
-    "requester_timezone": models.CharField,
-    "requested_at": models.DateTimeField,
-    "finished_at": models.DateTimeField,
-    "expires_at": models.DateTimeField,
-}
-LENGTHS = {"filename": 200, "file_type": 100, "content_type": 200, "requester_language": 10, "requester_timezone": 200}
-NULLABLE = {"filehandle", "size", "requester", "finished_at", "expires_at"}
-INDEXED = {"file_type", "requested_at", "finished_at", "requester"}
-SIGNATURES: dict[Callable[..., Any], str] = {
-    FileRequest.attach_file: "self, contents, filename=None, content_type=None, size=None, timestamp=None",
-    FileRequest.expire_in: "self, delta, timestamp=None",
-    get_storage: "",
-    get_upload_to: "",
-}
 
 
 @pytest.fixture(autouse=True)
@@ -68,20 +39,6 @@ def expired(count: int) -> list[FileRequest]:
 
 
 # The model
-
-
-@pytest.mark.parametrize("name", FIELDS)
-def test_each_field_is_what_it_was(name: str):
-    field = FileRequest._meta.get_field(name)
-    assert isinstance(field, FIELDS[name])
-    assert field.null == (name in NULLABLE)
-    assert (field.db_index or name in INDEXED) == (name in INDEXED)
-    assert field.max_length == LENGTHS.get(name, field.max_length)
-
-
-@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
-def test_each_name_takes_what_it_took(function: Callable[..., Any]):
-    assert parameters_of(function) == SIGNATURES[function]
 
 
 def test_a_requester_finds_the_requests_by_the_old_name():

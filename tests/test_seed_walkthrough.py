@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core import mail
 from django.core.mail import EmailMultiAlternatives
 from django.core.management import call_command
+from django.db import connection
 from django.test import Client
 from django.utils import translation
 from huey import RedisHuey
@@ -249,7 +250,11 @@ def test_a_task_of_the_hosts_own_huey_makes_what_its_pattern_schedules(client: C
 
 def test_a_real_consumer_on_a_real_queue_makes_it(ada: User, valkey: Valkey):
     queue = RedisHuey("seed-host", url=valkey.url, immediate=False)
-    handled = queue.task()(tasks.dispatch_task.func)
+
+    @queue.task()
+    def handled(file_request_id: Any) -> None:
+        registry.dispatch(file_request_id)
+        connection.close()
 
     class ByConsumer(LoginEventExport, ScheduleWithHueyPattern):
         file_type = "by_consumer"

@@ -18,7 +18,7 @@ from exports.toolbox import JSONSerializer, Signer
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure, use_folders
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 ID = UUID("5f0c3a52-6d0e-4a57-9a56-0f3b8f6f9d11")
 # Signed by dj-bgfiles 0.6.0 on Django 2.2, with SECRET_KEY "the-key-of-old"; the last one with a signer of its own.

@@ -1,0 +1,164 @@
+"""Every name that dj-bgfiles' users know, where it was, with the arguments that it took."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import models
+
+from exports import patterns, toolbox
+from exports.fields import ConfigurableFileField, get_storage, get_upload_to
+from exports.http import create_content_disposition
+from exports.models import FileRequest
+from exports.patterns import (
+    Criteria,
+    Dataset,
+    DelayedTemplateResponseMixin,
+    EmailNotificationMixin,
+    FullPattern,
+    QueryDictCriteria,
+    QueryDictCriteriaWithRequester,
+    SimplePattern,
+    WriterPattern,
+    registry,
+)
+from exports.patterns.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
+from exports.toolbox import JSONSerializer, Signer
+from exports.views import evaluate_request, serve_file
+
+NAMES = {
+    *("InvalidCriteria", "InvalidForm", "Criteria", "QueryDictCriteria", "QueryDictCriteriaWithRequester", "Dataset"),
+    *("SimplePattern", "WriterPattern", "DelayedTemplateResponseMixin", "EmailNotificationMixin", "FullPattern"),
+    "registry",
+}
+
+
+FIELDS = {
+    "id": models.UUIDField,
+    "criteria": models.TextField,
+    "filehandle": ConfigurableFileField,
+    "filename": models.CharField,
+    "description": models.TextField,
+    "file_type": models.CharField,
+    "content_type": models.CharField,
+    "size": models.BigIntegerField,
+    "requester": models.ForeignKey,
+    "requester_language": models.CharField,
+    "requester_timezone": models.CharField,
+    "requested_at": models.DateTimeField,
+    "finished_at": models.DateTimeField,
+    "expires_at": models.DateTimeField,
+}
+LENGTHS = {"filename": 200, "file_type": 100, "content_type": 200, "requester_language": 10, "requester_timezone": 200}
+NULLABLE = {"filehandle", "size", "requester", "finished_at", "expires_at"}
+INDEXED = {"file_type", "requested_at", "finished_at", "requester"}
+CONTEXT = "self, file_request, http_request, dataset"
+SIGNATURES: dict[Callable[..., Any], str] = {
+    Signer: "key=None, salt='bgfiles', serializer=JSONSerializer, compress=False, max_age=None",
+    Signer.load: "self, token",
+    Signer.dump: "self, data",
+    JSONSerializer.dumps: "self, obj",
+    JSONSerializer.loads: "self, data",
+    toolbox.get_default_signer: "",
+    toolbox.add_request: (
+        "criteria='', file_type='', requester=None, content_type='', description='', language=None, tz=None"
+        ", filename=''"
+    ),
+    toolbox.attach_file: "request, contents, filename=None, content_type=None, size=None",
+    toolbox.attach_local_file: "request, filepath, filename=None, content_type=None, size=None",
+    toolbox.create_token: "request, data=None, signer=None",
+    toolbox.create_general_token: "request, data=None, signer=None",
+    toolbox.decode: "token, require_requester=True, signer=None",
+    toolbox.serve: (
+        "request, raise_on_missing=Http404, default_content_type='application/octet-stream', http_request=None"
+    ),
+    FileRequest.attach_file: "self, contents, filename=None, content_type=None, size=None, timestamp=None",
+    FileRequest.expire_in: "self, delta, timestamp=None",
+    get_storage: "",
+    get_upload_to: "",
+    evaluate_request: "request, token, require_requester=True, verify_requester=True, signer=None",
+    serve_file: "request, token, require_requester=True, verify_requester=True, signer=None",
+    create_content_disposition: "filename, attachment=True",
+    Criteria: "raw",
+    Criteria.marshall: "self",
+    Criteria.restore_from: "file_request",
+    Criteria.build: "http_request",
+    QueryDictCriteria.sanitize: "raw",
+    QueryDictCriteria.http_query_dict: "http_request",
+    QueryDictCriteria.criteria_query_dict: "file_request",
+    QueryDictCriteriaWithRequester: "raw, user",
+    Dataset: "criteria, items=None, delay=False",
+    SimplePattern.respond_to: "self, http_request",
+    SimplePattern.build_dataset: "self, http_request",
+    SimplePattern.respond_with_file: "self, http_request, dataset",
+    SimplePattern.respond_with_delay: "self, http_request, dataset",
+    WriterPattern: "filename=None",
+    WriterPattern.get_items: "self, criteria",
+    WriterPattern.evaluate_dataset: "self, dataset, http_request",
+    WriterPattern.write_bytes: "self, dataset, buffer",
+    WriterPattern.schedule: CONTEXT,
+    WriterPattern.create_file: "self, file_request",
+    WriterPattern.send_notification: "self, file_request, token",
+    WriterPattern.get_file_request_data: "self, http_request, dataset",
+    WriterPattern.get_token_data: "self, file_request",
+    WriterPattern.get_content_type: "self",
+    WriterPattern.get_file_type: "self",
+    WriterPattern.get_file_description: "self",
+    WriterPattern.get_filename: "self",
+    WriterPattern.get_buffer_class: "self",
+    WriterPattern.get_signer: "self",
+    WriterPattern.is_requester_only: "self",
+    WriterPattern.create_delayed_response: f"{CONTEXT}, schedule",
+    WriterPattern.restore: "file_request",
+    WriterPattern.handle: "file_request",
+    DelayedTemplateResponseMixin.create_delayed_response: f"{CONTEXT}, schedule",
+    DelayedTemplateResponseMixin.get_delayed_template_name: "self",
+    DelayedTemplateResponseMixin.get_delayed_context_data: "self, kwargs",
+    EmailNotificationMixin.send_notification: "self, file_request, token",
+    EmailNotificationMixin.get_download_url: "self, file_request, token",
+    EmailNotificationMixin.get_email_recipients: "self, file_request",
+    EmailNotificationMixin.get_email_subject: "self",
+    EmailNotificationMixin.get_email_text_message: "self",
+    EmailNotificationMixin.get_email_html_message: "self",
+    EmailNotificationMixin.get_from_email: "self",
+    ScheduleWithHueyMixin.schedule: CONTEXT,
+    ScheduleWithHueyMixin.get_task: CONTEXT,
+    ScheduleWithHueyMixin.get_task_args: CONTEXT,
+    ScheduleWithHueyMixin.get_task_kwargs: CONTEXT,
+    ScheduleWithHueyMixin.get_huey_kwargs: CONTEXT,
+    registry.register: "handler_class, file_types=None",
+    registry.dispatch: "file_request_id",
+}
+
+
+def parameters_of(callable_: Callable[..., Any]) -> str:
+    """The parameters and their defaults, without the type hints."""
+    given = []
+    for parameter in inspect.signature(callable_).parameters.values():
+        default = parameter.default
+        shown = default.__name__ if isinstance(default, type) else repr(default)
+        given.append(parameter.name if default is parameter.empty else f"{parameter.name}={shown}")
+    return ", ".join(given)
+
+
+@pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
+def test_each_name_takes_what_it_took(function: Callable[..., Any]):
+    assert parameters_of(function) == SIGNATURES[function]
+
+
+def test_each_name_is_where_it_was():
+    assert set(patterns.__all__) >= NAMES
+    assert all(hasattr(patterns, name) for name in NAMES)
+    assert FullPattern.__bases__ == (DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern)
+    assert issubclass(ScheduleWithHueyPattern, ScheduleWithHueyMixin)
+    assert issubclass(ScheduleWithHueyPattern, FullPattern)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_is_what_it_was(name: str):
+    field = FileRequest._meta.get_field(name)
+    assert isinstance(field, FIELDS[name])
+    assert field.null == (name in NULLABLE)
+    assert (field.db_index or name in INDEXED) == (name in INDEXED)
+    assert field.max_length == LENGTHS.get(name, field.max_length)
