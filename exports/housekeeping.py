@@ -100,7 +100,8 @@ class Budget:
 def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:
     """Make the files that wait, one after the other, then send the mails that are due: the work of a cron job.
 
-    `on_handled` gets each request as it ended. Requests whose type nobody registered wait on. Returns how many it made.
+    `on_handled` gets each request as it ended. Requests whose type nobody registered wait on. Returns how many it
+    handled.
     """
     rescue()
     look, handled = registry.Look(None), 0
@@ -109,8 +110,8 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
             time.sleep(budget.sleep)
         if look.make(request):
             handled += 1
-            request.refresh_from_db()
-            on_handled(request)
+            # A handler may even have deleted it.
+            on_handled(FileRequest.objects.filter(pk=request.pk).first() or request)
     mail()
     return handled
 

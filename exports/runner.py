@@ -321,6 +321,10 @@ def _running(attempt: Run) -> Iterator[None]:
 
 @contextmanager
 def _heartbeat(attempt: Run, on_change: OnChange) -> Iterator[None]:
+    if connection.in_atomic_block:
+        # The host's own transaction: until it ends nobody else sees this claim, the heart's connection neither.
+        yield
+        return
     heart = _Heart(attempt, on_change)
     heart.start()
     try:

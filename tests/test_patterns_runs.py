@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone, translation
 
@@ -113,6 +114,13 @@ def test_the_language_and_the_zone_of_the_requester_are_active():
 
     request = make(Local, requester_language="nl", requester_timezone="Europe/Brussels")
     assert content_of(request) == b"nl Europe/Brussels"
+
+
+def test_a_run_inside_a_transaction_of_the_hosts_is_not_taken_for_lost():
+    log_in_events()
+    with transaction.atomic():
+        request = make(Slow)
+    assert (request.status, content_of(request).count(b"\n")) == (Status.READY, ROWS)
 
 
 READINGS: dict[str, Callable[[Any], Iterable[Any]]] = {

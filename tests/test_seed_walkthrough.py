@@ -227,6 +227,13 @@ def test_the_mail_goes_out_once_with_the_id_that_it_keeps(ada: User):
     assert (notification.state, notification.attempts) == (Notification.State.SENT, 1)
 
 
+def test_criteria_that_became_invalid_end_the_request_with_that_reason(ada: User):
+    request = add("login_events", ada, criteria="from_date=nonsense")
+    call_command("exports", "process")
+    request.refresh_from_db()
+    assert (request.status, request.error_code) == (Status.FAILED, "invalid_criteria")
+
+
 def test_the_live_page_follows_what_the_command_makes(client: Client, settings: Any):
     settings.CHANNEL_LAYERS = Pages.LAYER
     pages = Pages()

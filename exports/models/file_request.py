@@ -245,12 +245,12 @@ class FileRequest(models.Model):
 
         if self._state.adding:
             self.save()
+        file = contents if hasattr(contents, "read") else ContentFile(contents)
+        if not moves.attach(self, file, filename=filename or self.filename, now=timestamp):
+            raise TooLate("The request has moved on, so this file was not attached.")
         self.filename = filename or self.filename
         self.content_type = content_type or self.content_type
         self.size = size or self.size
-        file = contents if hasattr(contents, "read") else ContentFile(contents)
-        if not moves.attach(self, file, filename=self.filename, now=timestamp):
-            raise TooLate("The request has moved on, so this file was not attached.")
         self.refresh_from_db(fields=[*self.ENGINE_COLUMNS, "filehandle", "finished_at"])
 
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:

@@ -5,8 +5,10 @@ from functools import partial
 from typing import Any
 
 from exports import notifications, runner, toolbox
+from exports.exceptions import InvalidStoredCriteria
 from exports.http import extension_of
 from exports.models import FileRequest, Notification
+from exports.patterns.criteria import InvalidCriteria
 from exports.patterns.dataset import Dataset, Spool, closed_on_error, counted, pour
 from exports.runner import Produced, Run
 
@@ -34,7 +36,7 @@ class ByHand:
 def write(pattern: Any, run: Run) -> Written:
     """Write the work file of this run; iterating `dataset.items` counts rows."""
     criteria = pattern.criteria_class.restore_from(run.request)
-    items = counted(pattern.get_items(criteria), begin=run.begin, advance=run.advance)
+    items = counted(_items(pattern, criteria), begin=run.begin, advance=run.advance)
     with closed_on_error(_buffer(pattern, run)) as buffer:
         pattern.write_bytes(Dataset(criteria, items), buffer)
         run.progress.finishing(0, None)
@@ -65,6 +67,13 @@ def mail_now(pattern: Any, request: FileRequest) -> None:
         for notification in request.notifications.filter(kind=Notification.Kind.READY):
             if notifications.claim(notification, early=True):
                 notifications.deliver(notification, partial(mail, pattern, request))
+
+
+def _items(pattern: Any, criteria: Any) -> Any:
+    try:
+        return pattern.get_items(criteria)
+    except InvalidCriteria as error:
+        raise InvalidStoredCriteria("Not valid any more.") from error
 
 
 def _buffer(pattern: Any, run: Run) -> Any:

@@ -1,0 +1,270 @@
+"""`manage.py exports process` and `clean`: what they do, how long, and what they say."""
+
+import io
+import os
+import signal
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+
+from exports import runner, toolbox
+from exports.models import Artifact, FileRequest, Notification, Status
+from tests.shop.exports import registered
+from tests.shop.requests import NOON, after, in_status, queued, row, user
+from tests.shop.runs import configure, stored_files, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+HOUR = 3600
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """Where the stored files of this test lie."""
+    configure(settings, MAIL_GRACE=0, HISTORY=0)
+    return use_folders(settings, tmp_path)
+
+
+class Quick:
+    """A handler that makes its file at once, and says which requests it had."""
+
+    file_type = "quick"
+    handled: list[Any]
+
+    @classmethod
+    def handle(cls, request: FileRequest) -> None:
+        cls.handled.append(request.pk)
+        toolbox.attach_file(request, ContentFile(b"x"), "x.txt")
+
+
+@pytest.fixture(autouse=True)
+def quick() -> Any:
+    Quick.handled = []
+    with registered(Quick):
+        yield Quick
+
+
+class Terminal(io.StringIO):
+    """Somebody looks at it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def waiting(count: int) -> list[FileRequest]:
+    return [queued(file_type="quick", requested_at=after(second)) for second in range(count)]
+
+
+def expired(count: int) -> list[FileRequest]:
+    """Files that expired at noon of long ago and in the seconds after it."""
+    requests = [queued(expires_at=after(second)) for second in range(count)]
+    for request in requests:
+        toolbox.attach_file(request, ContentFile(b"x"), "x.csv")
+    return requests
+
+
+def run(*arguments: Any, stdout: io.StringIO | None = None, **options: Any) -> str:
+    """What `manage.py exports` prints."""
+    out = stdout or io.StringIO()
+    call_command("exports", *arguments, stdout=out, **options)
+    return out.getvalue()
+
+
+# process
+
+
+def test_process_makes_what_waits_the_oldest_first():
+    requests = waiting(3)
+    told = run("process")
+    assert Quick.handled == [request.pk for request in requests]
+    assert told.splitlines() == [*(f"quick {request.pk}: ready" for request in requests), "Handled 3 requests."]
+
+
+def test_process_has_nothing_to_do():
+    assert run("process") == "Handled 0 requests.\n"
+
+
+def test_process_stops_at_items():
+    waiting(3)
+    assert run("process", "--items=2").endswith("Handled 2 requests.\n")
+    assert FileRequest.objects.to_handle().count() == 1
+
+
+def test_process_stops_when_its_time_is_up():
+    waiting(3)
+    run("process", "--timeout=1", "--sleep=1.1")
+    assert len(Quick.handled) == 2
+
+
+def test_process_sleeps_between_files_only():
+    waiting(3)
+    began = time.monotonic()
+    run("process", "--sleep=0.2")
+    assert 0.4 <= time.monotonic() - began < 10
+
+
+def test_the_options_can_be_given_by_a_program():
+    waiting(2)
+    run("process", items=1, sleep=0.1, timeout=60)
+    assert len(Quick.handled) == 1
+    assert run("clean", timeout=60, sleep=0.1, items=5, leeway=0).endswith(
+        "Removed 0 of 0 expired requests: all of them.\n"
+    )
+
+
+def test_a_terminal_shows_how_far_process_is():
+    waiting(2)
+    out = Terminal()
+    told = run("process", stdout=out)
+    assert "[" + "." * 30 + "] 0 of 2" in told
+    assert "[" + "#" * 15 + "." * 15 + "] 1 of 2" in told
+    assert "[" + "#" * 30 + "] 2 of 2" in told
+    assert told.endswith("\r\033[KHandled 2 requests.\n")
+
+
+def test_process_takes_over_what_a_dead_worker_had(settings: Any):
+    configure(settings, LEASE=0)
+    request = queued(file_type="quick")
+    FileRequest.objects.filter(pk=request.pk).update(status=Status.RUNNING, epoch=1, lease_expires_at=NOON)
+    configure(settings, LEASE=60)
+    run("process")
+    assert (row(request.pk)["status"], row(request.pk)["crashes"]) == (Status.READY, 1)
+
+
+def test_process_sends_the_mails_that_are_due_also_those_of_failures(mailoutbox: list[Any]):
+    class Raising(Quick):
+        @classmethod
+        def handle(cls, request: FileRequest) -> None:
+            raise ValueError
+
+    with registered(Raising):
+        waiting(1)
+        run("process")
+    assert [mail.to for mail in mailoutbox] == [["ada@shop.example"]]
+    assert Notification.objects.get().state == Notification.State.SENT
+
+
+def test_a_handler_that_deletes_its_request_is_in_nobodys_way():
+    class Deleting(Quick):
+        @classmethod
+        def handle(cls, request: FileRequest) -> None:
+            cls.handled.append(request.pk)
+            request.delete()
+
+    with registered(Deleting):
+        waiting(2)
+        assert run("process").endswith("Handled 2 requests.\n")
+    assert not FileRequest.objects.exists()
+
+
+def test_sigterm_ends_the_batch_and_what_it_was_at_waits_on():
+    class Stopped(Quick):
+        @classmethod
+        def handle(cls, request: FileRequest) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            while not runner.stopping.wait(0.01):
+                pass
+            runner.current(request).check()
+
+    before = signal.getsignal(signal.SIGTERM)
+    with registered(Stopped):
+        requests = waiting(2)
+        try:
+            run("process")
+        finally:
+            runner.stopping.clear()
+    assert [row(request.pk)["status"] for request in requests] == [Status.QUEUED, Status.QUEUED]
+    assert row(requests[0].pk)["attempts"] == 0
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_thread_may_process_too():
+    waiting(1)
+    told = []
+
+    def process() -> None:
+        told.append(run("process"))
+        connection.close()
+
+    thread = threading.Thread(target=process)
+    thread.start()
+    thread.join(30)
+    assert told[0].endswith("Handled 1 requests.\n")
+
+
+# clean
+
+
+def test_clean_removes_rows_and_files_and_says_so(folder: Path):
+    expired(3)
+    assert run("clean") == "Swept: expired 3, collected 3.\nRemoved 3 of 3 expired requests: all of them.\n"
+    assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
+
+
+def test_clean_stops_at_items_and_at_its_time():
+    expired(4)
+    assert run("clean", "--items=1").endswith("Removed 1 of 4 expired requests: stopped at --items.\n")
+    assert run("clean", "--timeout=1", "--sleep=1.1").endswith(
+        "Removed 2 of 3 expired requests: stopped at --timeout.\n"
+    )
+
+
+def test_the_leeway_protects_the_bytes_and_the_row(folder: Path):
+    (request,) = expired(1)
+    FileRequest.objects.update(expires_at=timezone.now())
+    run("clean")
+    assert (row(request.pk)["status"], len(stored_files(folder))) == (Status.EXPIRED, 1)
+    run("clean", "--leeway=0")
+    assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
+
+
+def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Path):
+    configure(settings, HISTORY=HOUR)
+    (request,) = expired(1)
+    FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR - 60))
+    run("clean", "--leeway=0")
+    assert (row(request.pk)["status"], stored_files(folder)) == (Status.EXPIRED, [])
+    FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR + 60))
+    run("clean", "--leeway=0")
+    assert not FileRequest.objects.exists()
+
+
+def test_a_terminal_shows_how_far_clean_is():
+    expired(2)
+    told = run("clean", stdout=Terminal())
+    assert "[" + "#" * 15 + "." * 15 + "] 1 of 2" in told
+    assert told.endswith("\r\033[KRemoved 2 of 2 expired requests: all of them.\n")
+
+
+def test_clean_collects_orphans_however_many(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("exports.housekeeping.AT_ONCE", 2)
+    for request in expired(5):
+        FileRequest.objects.filter(pk=request.pk).update(expires_at=None)
+    FileRequest.objects.all().delete()
+    assert len(stored_files(folder)) == 5
+    assert run("clean").startswith("Swept: collected 5.\n")
+    assert stored_files(folder) == []
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
+def test_clean_removes_what_ended_without_a_file_too(status: str):
+    in_status(status)
+    assert run("clean").startswith("Swept: removed 1.\n")
+    assert not FileRequest.objects.exists()
+
+
+def test_clean_goes_on_behind_a_step_that_fails(settings: Any, caplog: pytest.LogCaptureFixture):
+    expired(1)
+    configure(settings, STORAGE="nobody.knows.Storage")
+    told = run("clean")
+    assert told.endswith("Removed 1 of 1 expired requests: all of them.\n")
+    assert Artifact.objects.get().request is None
+    assert user().requested_downloads.count() == 0
