@@ -1,12 +1,23 @@
 """Settings of the tests: file-based SQLite by default, PostgreSQL when TEST_DATABASE_URL says so."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import environ
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="live-exports-tests-"))
+OWNER = os.getpid()
+
+
+@atexit.register
+def remove_scratch() -> None:
+    # A forked child has it too, and leaves it to us.
+    if os.getpid() == OWNER:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
+
 
 SECRET_KEY = "only-for-tests"
 DEBUG = False

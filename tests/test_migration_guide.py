@@ -2,6 +2,7 @@
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,19 @@ def test_the_settings_are_listed_as_they_are():
         assert ast.literal_eval(default) == DEFAULTS[name], name
         assert original == ORIGINALS.get(name, "-"), name
         assert (kind != "-", bool(unit), meaning.endswith(".")) == (True, True, True), name
+
+
+# The import
+
+
+def test_the_import_changes_by_one_command():
+    (expression,) = re.findall(r"sed -i -E '(.*)'", GUIDE)
+    before = "from bgfiles import toolbox\nfrom bgfiles.patterns import FullPattern\nfrom mybgfiles import other\n"
+    done = subprocess.run(["sed", "-E", expression], input=before, capture_output=True, text=True, check=True)
+    assert (
+        done.stdout
+        == "from exports import toolbox\nfrom exports.patterns import FullPattern\nfrom mybgfiles import other\n"
+    )
 
 
 # The migration
