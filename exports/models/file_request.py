@@ -265,9 +265,6 @@ class FileRequest(models.Model):
     def progress(self) -> Snapshot:
         return Snapshot(self.phase, self.rows_done, self.rows_total, self.bytes_done, self.bytes_total)
 
-    def is_visible_to(self, user: AnyUser) -> bool:
-        return self._is_owned_by(user) or self._is_granted(user, "exports.view_filerequest")
-
     def is_changeable_by(self, user: AnyUser) -> bool:
         """May cancel it, expire it, revoke its links."""
         return self._is_owned_by(user) or self._is_granted(user, "exports.change_filerequest")
