@@ -5,7 +5,7 @@ ExportError                 ends a request: `code` is stored on the row, its sen
 ├── FormulaRejected, TooManyColumns, LostCells
 ├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull, StorageDenied
 └── Retryable               worth another attempt
-    └── StorageFailed
+    └── StorageFailed, ProcessLost
 TooLate                     a door's or a hand's move that lost: it changed nothing
 LeaseEnded                  stops a worker, says nothing about the request
 ├── LostLease               somebody else moved the row: write nothing, emit nothing
@@ -106,6 +106,12 @@ class Retryable(ExportError):
 
 class StorageFailed(Retryable):
     code = "storage_failed"
+
+
+class ProcessLost(Retryable):
+    """A process that worked at a file together with this one ended."""
+
+    code = "process_lost"
 
 
 class TooLate(Exception):

@@ -34,6 +34,7 @@ SENTENCES = {
     "no_file": _("The export ended without a file. Please tell your administrator."),
     "took_too_long": _("The export took longer than allowed. Please narrow the filter and try again."),
     "stalled": _("The export stopped making progress. Please try again."),
+    "process_lost": _("A process that was making the file ended. Please try again later."),
     "storage_failed": _("The file could not be stored. Please try again later."),
     "storage_denied": _("The storage did not let the file in. Please tell your administrator."),
     "storage_full": _("There is no room for the file. Please try again later, or tell your administrator."),

@@ -85,8 +85,8 @@ def escaped(value: str) -> str:
         (UUID(int=10), "00000000-0000-0000-0000-00000000000a"),
         (b"\x00\xff", "00ff"),
         (memoryview(b"=1"), "3d31"),
-        ({"a": [1, None, "é"]}, '{"a":[1,null,"é"]}'),
-        (("x", Decimal("1.5")), '["x","1.5"]'),
+        ({"a": [1, None, "é"]}, '{"a": [1, null, "é"]}'),
+        (("x", Decimal("1.5")), '["x", "1.5"]'),
         ({("not", "json"): 1}, "{('not', 'json'): 1}"),
         (Color.RED, "red"),
         (Color.FORMULA, "'=1"),
@@ -128,7 +128,7 @@ def test_a_string_in_an_integer_column_is_guarded_and_the_integers_are_not():
 
 
 def test_a_string_of_a_json_column_is_json():
-    assert text("a", 1, None, {"b": "é"}, kind="json") == ['"a"', "1", "", '{"b":"é"}']
+    assert text("a", 1, None, {"b": "é"}, kind="json") == ['"a"', "1", "", '{"b": "é"}']
 
 
 def test_a_value_that_holds_itself_is_still_text():
@@ -234,7 +234,7 @@ def test_typed_values_are_exempt_by_type_not_by_looks():
 
 
 def test_json_is_text_and_guarded():
-    assert text({"a": ";=1"}, "=x", kind="json") == ['{"a":";\'=1"}', '\'"=x"']
+    assert text({"a": ";=1"}, "=x", kind="json") == ['{"a": ";\'=1"}', '\'"=x"']
     assert text(-5, kind="json") == ["-5"]
 
 

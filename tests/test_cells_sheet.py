@@ -72,7 +72,7 @@ def test_what_excel_holds_stays_as_it_is(value):
         ("", None),
         (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
         (b"\x01", "01"),
-        ({"a": "é"}, '{"a":"é"}'),
+        ({"a": "é"}, '{"a": "é"}'),
         (Answer.FORTY_TWO, 42),
         (Fraction(1, 2), 0.5),
         (mark_safe("<b>"), "<b>"),

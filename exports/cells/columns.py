@@ -3,14 +3,16 @@
 import numbers
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
 from types import NoneType
-from typing import Final
+from typing import Final, Self
 from uuid import UUID
+
+from exports.cells.texts import Numbers, Texts
 
 NUMERIC: Final = ("integer", "decimal", "float")
 KINDS: Final = ("text", *NUMERIC, "boolean", "date", "datetime", "time", "duration", "json", "uuid")
@@ -55,8 +57,9 @@ class Column:
     """A column of an export, as a host project declares it.
 
     `source` is an ORM path, a Django expression, or a callable that takes the model instance; None is the path `name`.
-    `kind` is one of KINDS, or "" where the type of each value decides. `width` counts Excel's characters, `format` is
-    an Excel number format; both are for XLSX only.
+    `kind` is one of KINDS, or "" where the type of each value decides. `places` are the decimals that a number is
+    stored with. For XLSX only: `width` counts Excel's characters, `format` is an Excel number format, `style` and
+    `header_style` are properties of XlsxWriter's formats, such as {"bold": True}.
     """
 
     name: str
@@ -65,6 +68,9 @@ class Column:
     width: float | None = None
     format: str = ""
     source: object = None
+    places: int | None = None
+    style: Mapping[str, object] = field(default_factory=dict)
+    header_style: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.kind and self.kind not in KINDS:
@@ -74,6 +80,11 @@ class Column:
     def label(self) -> str:
         """What stands above the column."""
         return str(self.header or self.name)
+
+    @property
+    def portable(self) -> Self:
+        """The column as its cells need it, without its source: this can be pickled."""
+        return replace(self, header=self.label, source=None, style=dict(self.style), header_style={})
 
 
 class Alterations(Counter[str]):
@@ -101,30 +112,54 @@ class Rules:
 Conversion = Callable[[Sequence, Rules], list]
 
 
-def convert(values: Sequence[object], rules: Rules, conversions: Mapping[str, Conversion], *, empty: object) -> list:
+@dataclass(frozen=True)
+class Conversions:
+    """One kind of cells: how each family of Python values and of Texts is converted, and what an empty cell is.
+
+    `mixed` takes the cells of a column whose values have several types.
+    """
+
+    values: Mapping[str, Conversion]
+    texts: Mapping[str, Conversion]
+    empty: object
+    mixed: Callable[[list], list]
+
+
+def convert(values: Sequence[object], rules: Rules, conversions: Conversions) -> list:
     """The cells of a column: each type of value is converted in one go, by the conversion of its family; None is empty.
 
     Most columns have one type, or one and None.
     """
     types = set(map(type, values))
     if NoneType in types:
-        cells = iter(convert([value for value in values if value is not None], rules, conversions, empty=empty))
-        return [empty if value is None else next(cells) for value in values]
+        present = (value for value in values if value is not None)
+        kept = Texts(present, values.family) if isinstance(values, Texts) else list(present)
+        return _with_empty(values, convert(kept, rules, conversions), conversions.empty)
+    if not types:
+        return []
+    if isinstance(values, Texts):
+        return conversions.texts[values.family](values, rules)
     if len(types) == 1:
-        return conversions[family(types.pop(), rules.column)](values, rules)
+        return conversions.values[family(types.pop(), rules.column)](values, rules)
     return _convert_mixed(values, rules, conversions, types)
 
 
-def _convert_mixed(
-    values: Sequence[object], rules: Rules, conversions: Mapping[str, Conversion], types: Collection[type]
-) -> list:
+def _with_empty(values: Sequence[object], cells: list, empty: object) -> list:
+    """The cells of the values that are not None, with empty ones where a value is None."""
+    present = iter(cells)
+    filled = [empty if value is None else next(present) for value in values]
+    return type(cells)(filled, cells.family) if isinstance(cells, Texts | Numbers) else filled
+
+
+def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversions, types: Collection[type]) -> list:
     cells: list[object] = list(values)
     for type_ in types:
         places = [place for place, value in enumerate(values) if type(value) is type_]
-        converted = conversions[family(type_, rules.column)]([values[place] for place in places], rules)
+        same = [values[place] for place in places]
+        converted = conversions.values[family(type_, rules.column)](same, rules)
         for place, cell in zip(places, converted, strict=True):
             cells[place] = cell
-    return cells
+    return conversions.mixed(cells)
 
 
 def family(type_: type, column: Column) -> str:

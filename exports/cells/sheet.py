@@ -3,32 +3,38 @@
 import math
 import re
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Final
 
-from exports.cells.columns import Alterations, Column, Conversion, Rules, convert
+from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert
 from exports.cells.guard import CONTROLS, SURROGATES
+from exports.cells.moments import (
+    FIRST_DAY,
+    FIRST_MOMENT,
+    datetime_serials,
+    day_serials,
+    local,
+    moment_serials,
+    time_serials,
+)
 from exports.cells.text import (
     binary_text,
     decimal_text,
     duration_text,
     float_text,
     json_text,
-    local,
     members,
     strings,
 )
+from exports.cells.texts import Numbers
 
-# Excel's specifications and limits. Excel counts a 29 February 1900 that never was, so readers disagree about the days
-# before it.
+# Excel's specifications and limits.
 TEXT_UNITS: Final = 32_767
 DIGITS: Final = 15
 LARGEST: Final = 9.99999999999999e307
 SMALLEST: Final = 2.2250738585072014e-308
-FIRST_DAY: Final = date(1900, 3, 1)
-FIRST_MOMENT: Final = datetime(1900, 3, 1)
 DURATION_END: Final = timedelta(days=2_958_466)
 
 _UNFIT = re.compile(f"[{CONTROLS}{SURROGATES}\r]")
@@ -38,20 +44,24 @@ _RETURN = re.compile("\r\n?")
 _NOT_PLAIN = re.compile("[EIN]")
 
 
-def to_sheet(column: Column, values: Sequence[object], *, zone: tzinfo, alterations: Alterations) -> list[object]:
+def to_sheet(
+    column: Column, values: Sequence[object], *, zone: tzinfo, alterations: Alterations
+) -> list[object] | Numbers:
     """The cells of one column: None (empty), str, bool, int, float, Decimal, date, naive datetime or time, timedelta.
 
     A number has no more than 15 digits (a float keeps 16 of its own 17), a date is on or after 1 March 1900, a duration
     is not negative, a text fits its cell; what does not is text or cut, and counted. Aware datetimes become the naive
     local time of `zone`. Text is not guarded against formulas, because a text cell is never run. "" is empty.
+
+    Texts give the cells that their values would give, as Numbers where that spares making objects.
     """
-    return convert(values, Rules(column, zone, alterations), SHEET, empty=None)
+    return convert(values, Rules(column, zone, alterations), SHEET)
 
 
 def fitting_text(texts: Sequence[str], rules: Rules) -> list[str | None]:
     """Texts that XML and an Excel cell can hold: line breaks are LF, a cut falls between characters; "" is None."""
     if _is_fitting(texts):
-        return [text or None for text in texts]
+        return [text or None for text in texts] if "" in texts else list(texts)
     return [_fitted(text, rules) or None for text in texts]
 
 
@@ -124,7 +134,11 @@ def _not_a_number(text: str, rules: Rules) -> str:
 
 
 def _floats(values: Sequence[Real], rules: Rules) -> list[float | str]:
-    return [_float(value, rules) for value in map(float, values)]
+    floats = list(map(float, values))
+    # NaN is in no range.
+    if all(SMALLEST <= value <= LARGEST or -LARGEST <= value <= -SMALLEST or value == 0 for value in floats):
+        return floats
+    return [_float(value, rules) for value in floats]
 
 
 def _float(value: float, rules: Rules) -> float | str:
@@ -135,15 +149,19 @@ def _float(value: float, rules: Rules) -> float | str:
 
 
 def _datetimes(values: Sequence[datetime], rules: Rules) -> list[datetime | str]:
-    return [_datetime(value, rules) for value in local(values, rules.zone)]
-
-
-def _datetime(value: datetime, rules: Rules) -> datetime | str:
-    naive = value.replace(tzinfo=None)
-    return naive if naive >= FIRST_MOMENT else _date_text(value, rules)
+    moments = local(values, rules.zone)
+    naive = [moment.replace(tzinfo=None) for moment in moments]
+    if min(naive) >= FIRST_MOMENT:
+        return naive
+    return [
+        moment if moment >= FIRST_MOMENT else _date_text(aware, rules)
+        for moment, aware in zip(naive, moments, strict=True)
+    ]
 
 
 def _dates(values: Sequence[date], rules: Rules) -> list[date | str]:
+    if min(values) >= FIRST_DAY:
+        return list(values)
     return [value if value >= FIRST_DAY else _date_text(value, rules) for value in values]
 
 
@@ -174,19 +192,84 @@ def _fitted_after(render: Callable[[Sequence], list[str]]) -> Conversion:
     return lambda values, rules: fitting_text(render(values), rules)
 
 
-SHEET: Final[dict[str, Conversion]] = {
-    "boolean": lambda values, rules: list(values),
-    "integer": _integers,
-    "decimal": _decimals,
-    "float": _floats,
-    "datetime": _datetimes,
-    "date": _dates,
-    "time": _times,
-    "duration": _durations,
-    "uuid": _fitted_after(strings),
-    "binary": _fitted_after(binary_text),
-    "text": _fitted_after(strings),
-    "json": _fitted_after(json_text),
-    "object": _fitted_after(strings),
-    "enum": lambda values, rules: convert(members(values), rules, SHEET, empty=None),
-}
+def _integer_texts(texts: Sequence[str], rules: Rules) -> list:
+    return Numbers(texts, "integer") if _fit_a_number(texts) else _integers(list(map(int, texts)), rules)
+
+
+def _decimal_texts(texts: Sequence[str], rules: Rules) -> list:
+    if _fit_a_number(texts) and not _NOT_PLAIN.search("".join(texts)):
+        return Numbers(texts, "decimal")
+    return _decimals(list(map(Decimal, texts)), rules)
+
+
+def _fit_a_number(texts: Sequence[str]) -> bool:
+    return max(map(len, texts)) <= DIGITS
+
+
+def _date_texts(texts: Sequence[str], rules: Rules) -> list:
+    serials = day_serials(texts)
+    return _parsed(texts, rules, date.fromisoformat) if serials is None else Numbers(serials, "date")
+
+
+def _datetime_texts(texts: Sequence[str], rules: Rules) -> list:
+    serials = datetime_serials(texts)
+    return _parsed(texts, rules, datetime.fromisoformat) if serials is None else Numbers(serials, "datetime")
+
+
+def _moment_texts(texts: Sequence[str], rules: Rules) -> list:
+    serials = moment_serials(texts, rules.zone)
+    return _parsed(texts, rules, _moment) if serials is None else Numbers(serials, "datetime")
+
+
+def _time_texts(texts: Sequence[str], rules: Rules) -> list:
+    serials = time_serials(texts)
+    return _parsed(texts, rules, time.fromisoformat) if serials is None else Numbers(serials, "time")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _parsed(texts: Sequence[str], rules: Rules, parse: Callable[[str], object]) -> list:
+    """The cells of the values that the texts stand for. One that Python cannot hold (the year 10000) stays text."""
+    cells: list[object] = []
+    for text in texts:
+        try:
+            cells += convert([parse(text)], rules, SHEET)
+        except ValueError:
+            rules.count("date_as_text")
+            cells.append(text)
+    return cells
+
+
+SHEET: Final = Conversions(
+    {
+        "boolean": lambda values, rules: list(values),
+        "integer": _integers,
+        "decimal": _decimals,
+        "float": _floats,
+        "datetime": _datetimes,
+        "date": _dates,
+        "time": _times,
+        "duration": _durations,
+        "uuid": _fitted_after(strings),
+        "binary": _fitted_after(binary_text),
+        "text": _fitted_after(strings),
+        "json": _fitted_after(json_text),
+        "object": _fitted_after(strings),
+        "enum": lambda values, rules: convert(members(values), rules, SHEET),
+    },
+    {
+        "integer": _integer_texts,
+        "decimal": _decimal_texts,
+        "date": _date_texts,
+        "datetime": _datetime_texts,
+        "moment": _moment_texts,
+        "time": _time_texts,
+        "uuid": fitting_text,
+        "text": fitting_text,
+        "json": fitting_text,
+    },
+    empty=None,
+    mixed=list,
+)

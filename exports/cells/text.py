@@ -8,8 +8,10 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Final
 
-from exports.cells.columns import Alterations, Column, Conversion, Rules, convert
+from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert
 from exports.cells.guard import guard
+from exports.cells.moments import datetime_texts, local, moment_texts, time_texts
+from exports.cells.texts import Texts
 
 # So many values tell whether those of a column repeat.
 SAMPLE: Final = 64
@@ -28,12 +30,14 @@ def to_text(
 
     Aware datetimes are converted to `zone` and keep their offset, naive ones stay; both are ISO 8601. Booleans are true
     and false, decimals plain, floats the shortest digits that read back equal, durations [-]HH:MM:SS[.ffffff], bytes
-    hexadecimal, lists and dicts compact JSON, enum members their values, all else `str()`. Text is guarded.
+    hexadecimal, lists and dicts JSON with blanks after its commas and colons (so databases keep it), enum members their
+    values, all else `str()`. Text is guarded. Texts give the cells that their values would give. The answer is Texts
+    where a cell may hold any character, a plain list where none holds a quote, a line break or a delimiter.
 
     `delimiter` is what stands between the cells of the file, `formulas` one of FORMULAS. Raises FormulaRejected where
     that is "reject" and a spreadsheet would run a text.
     """
-    return convert(values, Rules(column, zone, alterations, formulas, delimiter), TEXT, empty="")
+    return convert(values, Rules(column, zone, alterations, formulas, delimiter), TEXT)
 
 
 def strings(values: Sequence[object]) -> list[str]:
@@ -73,14 +77,6 @@ def datetime_text(values: Sequence[datetime], zone: tzinfo) -> list[str]:
     return iso_text(local(values, zone))
 
 
-def local(values: Sequence[datetime], zone: tzinfo) -> list[datetime]:
-    """The same moments in `zone`. A naive one stays, as does one that `zone` would move out of the years 1 to 9999."""
-    try:
-        return [value if value.tzinfo is None else value.astimezone(zone) for value in values]
-    except OverflowError:
-        return list(values) if len(values) == 1 else [moved for value in values for moved in local([value], zone)]
-
-
 def each_once(render: Callable[[Sequence], list[str]], values: Sequence) -> list[str]:
     """The same as `render(values)`, by rendering equal values once where the first ones say that most are repeated.
 
@@ -115,13 +111,16 @@ def binary_text(values: Sequence[bytes]) -> list[str]:
     return [bytes(value).hex() for value in values]
 
 
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+
 def json_text(values: Sequence[Mapping | Sequence | str]) -> list[str]:
     return list(map(_json, values))
 
 
 def _json(value: object) -> str:
     try:
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+        return _encode(value)
     except (TypeError, ValueError, RecursionError):  # a key that JSON does not have, or a value that holds itself
         return str(value)
 
@@ -135,22 +134,45 @@ def _exempt(render: Callable[[Sequence], list[str]]) -> Conversion:
 
 
 def _guarded(render: Callable[[Sequence], list[str]]) -> Conversion:
-    return lambda values, rules: guard(render(values), rules)
+    return lambda values, rules: _guard(render(values), rules)
 
 
-TEXT: Final[dict[str, Conversion]] = {
-    "boolean": _exempt(boolean_text),
-    "integer": _exempt(integer_text),
-    "decimal": _exempt(decimal_text),
-    "float": _exempt(float_text),
-    "datetime": lambda values, rules: datetime_text(values, rules.zone),
-    "date": _exempt(iso_text),
-    "time": _exempt(iso_text),
-    "duration": _exempt(duration_text),
-    "uuid": _exempt(strings),
-    "binary": _exempt(binary_text),
-    "text": _guarded(strings),
-    "json": _guarded(json_text),
-    "object": _guarded(strings),
-    "enum": lambda values, rules: convert(members(values), rules, TEXT, empty=""),
-}
+def _guard(texts: Sequence[str], rules: Rules) -> Texts:
+    return Texts(guard(texts, rules), "text")
+
+
+def _as_they_are(texts: list[str], rules: Rules) -> list[str]:
+    return texts
+
+
+TEXT: Final = Conversions(
+    {
+        "boolean": _exempt(boolean_text),
+        "integer": _exempt(integer_text),
+        "decimal": _exempt(decimal_text),
+        "float": _exempt(float_text),
+        "datetime": lambda values, rules: datetime_text(values, rules.zone),
+        "date": _exempt(iso_text),
+        "time": _exempt(iso_text),
+        "duration": _exempt(duration_text),
+        "uuid": _exempt(strings),
+        "binary": _exempt(binary_text),
+        "text": _guarded(strings),
+        "json": _guarded(json_text),
+        "object": _guarded(strings),
+        "enum": lambda values, rules: convert(members(values), rules, TEXT),
+    },
+    {
+        "integer": _as_they_are,
+        "decimal": _as_they_are,
+        "date": _as_they_are,
+        "datetime": _exempt(datetime_texts),
+        "moment": lambda texts, rules: moment_texts(texts, rules.zone),
+        "time": _exempt(time_texts),
+        "uuid": _as_they_are,
+        "text": _guard,
+        "json": _guard,
+    },
+    empty="",
+    mixed=lambda cells: Texts(cells, "text"),
+)

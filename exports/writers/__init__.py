@@ -4,10 +4,10 @@ from typing import TypeVar
 
 from exports.exceptions import UnknownFormat
 from exports.writers.base import Batch, Writer
-from exports.writers.csv import CsvWriter
+from exports.writers.csv import CsvWriter, TsvWriter
 from exports.writers.xlsx import XlsxWriter
 
-__all__ = ["Batch", "CsvWriter", "Writer", "XlsxWriter", "formats", "get", "register"]
+__all__ = ["Batch", "CsvWriter", "TsvWriter", "Writer", "XlsxWriter", "formats", "get", "register"]
 
 WriterClass = TypeVar("WriterClass", bound=type[Writer])
 
@@ -33,4 +33,5 @@ def formats() -> list[type[Writer]]:
 
 
 register(CsvWriter)
+register(TsvWriter)
 register(XlsxWriter)

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
-from exports.cells import Alterations, Column
+from exports.cells import Alterations, Column, batch_rows
 from exports.exceptions import BadOption, TooManyColumns
 
 Batch = Sequence[Sequence[object]]
@@ -34,7 +34,9 @@ class Writer(ABC):
     """Writes one file. A subclass names its format and gives `add`, and where it needs them `begin` and `finish`.
 
     `choices` has the options with their allowed values, the default first. `finishing_share` is about the share of a
-    run's time that `close` takes, 0 to 1.
+    run's time that `close` takes, 0 to 1. `holds_tables` says that one file may have several: see `begin_table`.
+
+    Most writers have a serialiser (see `pipeline`) do the work, so that several processes can share it.
     """
 
     format: ClassVar[str]
@@ -44,6 +46,7 @@ class Writer(ABC):
     finishing_share: ClassVar[float] = 0.0
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     max_columns: ClassVar[int | None] = None
+    holds_tables: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -56,12 +59,14 @@ class Writer(ABC):
         work_dir: Path | None = None,
         alterations: Alterations | None = None,
         on_bytes: Callable[[int, int | None], None] = ignore,
+        processes: int = 1,
     ) -> None:
         """Begin the file, header included.
 
         `zone` is the zone that moments are shown in, `work_dir` the folder for temporary files (None: the system's),
         `alterations` the count to add to. `on_bytes(done, expected)` is called while closing, with the bytes written so
-        far and an estimate of them all, or None; what it raises ends the closing.
+        far and an estimate of them all, or None; what it raises ends the closing. `processes` serialise the rows: 1 is
+        this one, more are processes beside it.
 
         Raises BadOption, TooManyColumns, FormulaRejected (by a header), OSError, and ValueError without columns.
         """
@@ -73,6 +78,7 @@ class Writer(ABC):
         self.work_dir = work_dir
         self.alterations = Alterations() if alterations is None else alterations
         self.on_bytes = on_bytes
+        self.processes = processes
         self.rows = 0
         self.is_closed = False
         self._check_columns()
@@ -103,6 +109,10 @@ class Writer(ABC):
         if rows:
             self.add(batch)
             self.rows += rows
+
+    def begin_table(self, title: str, columns: Sequence[Column]) -> None:
+        """End this table and begin another one: a sheet. Only where `holds_tables`. Raises what `begin` raises."""
+        raise ValueError(f"{self.label} holds one table.")
 
     def close(self) -> None:
         """Finish the bytes; the file stays open. Raises OSError when the disk is full, and what `on_bytes` raises."""
@@ -142,6 +152,8 @@ class Writer(ABC):
             raise ValueError("This file is closed.")
         if len(batch) != len(self.columns):
             raise ValueError(f"A batch of {len(batch)} columns for a file of {len(self.columns)}.")
+        if not isinstance(batch, list | tuple):
+            return batch_rows(batch)
         lengths = set(map(len, batch))
         if len(lengths) != 1:
             raise ValueError(f"The columns of a batch differ in length: {sorted(lengths)}.")

@@ -1,19 +1,64 @@
-"""CSV as in RFC 4180: UTF-8, CRLF, quotes where they are needed."""
+"""CSV as in RFC 4180: UTF-8, CRLF, quotes where they are needed. TSV is the same with tabs."""
 
 import codecs
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import tzinfo
+from functools import cache
 from typing import ClassVar
 
-from exports.cells import FORMULAS, Column, to_text
-from exports.writers.base import Batch, Writer
+from exports.cells import FORMULAS, Alterations, Column, Texts, to_text
+from exports.writers.base import Batch
+from exports.writers.lines import LinesWriter, interleaved
 
 
-class CsvWriter(Writer):
-    """Options: `delimiter`; `bom`, without which Excel does not read UTF-8; `formulas`, see `cells.guard`.
+@dataclass(frozen=True)
+class CsvRows:
+    """The serialiser of rows. An empty cell is the empty field, whether the value was None or ""."""
 
-    An empty cell is the empty field, whether the value was None or "".
-    """
+    columns: tuple[Column, ...]
+    zone: tzinfo
+    formulas: str
+    delimiter: str
+
+    def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
+        pieces, fields = ["", self.delimiter] * len(self.columns), {}
+        pieces[-1] = "\r\n"
+        for number, column in enumerate(self.columns):
+            fields[2 * number] = self._fields(column, batch[number], alterations)
+        return interleaved(pieces, fields).encode()
+
+    def _fields(self, column: Column, values: Sequence[object], alterations: Alterations) -> Sequence[str]:
+        texts = to_text(
+            column,
+            values,
+            zone=self.zone,
+            alterations=alterations,
+            formulas=self.formulas,
+            delimiter=self.delimiter,
+        )
+        if len(self.columns) == 1 and "" in texts:
+            # A row of one empty field would be no row.
+            return [_quoted(text, self.delimiter) or '""' for text in texts]
+        if isinstance(texts, Texts) and _special(self.delimiter).search("".join(texts)):
+            return [_quoted(text, self.delimiter) for text in texts]
+        return texts
+
+
+def _quoted(text: str, delimiter: str) -> str:
+    if not _special(delimiter).search(text):
+        return text
+    return '"' + text.replace('"', '""') + '"'
+
+
+@cache
+def _special(delimiter: str) -> re.Pattern[str]:
+    return re.compile(f'["\r\n{delimiter}]')
+
+
+class CsvWriter(LinesWriter):
+    """Options: `delimiter`; `bom`, without which Excel does not read UTF-8; `formulas`, see `cells.guard`."""
 
     format = "csv"
     extension = "csv"
@@ -25,41 +70,29 @@ class CsvWriter(Writer):
         "formulas": FORMULAS,
     }
 
-    def begin(self) -> None:
-        self._special = ('"', "\r", "\n", str(self.options["delimiter"]))
-        self._needs_quotes = re.compile(f"[{''.join(self._special)}]").search
-        if self.options["bom"]:
-            self.file.write(codecs.BOM_UTF8)
-        self._write_lines([self._cells(Column(column.label), [column.label]) for column in self.columns])
+    def serialiser(self) -> CsvRows:
+        columns = tuple(column.portable for column in self.columns)
+        return CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())
 
-    def add(self, batch: Batch) -> None:
-        self._write_lines([self._cells(column, values) for column, values in zip(self.columns, batch, strict=True)])
+    def header(self) -> bytes:
+        labels = [[column.label] for column in self.columns]
+        # A label is text, whatever its column holds.
+        columns = tuple(Column(column.label) for column in self.columns)
+        line = CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())(labels, 0, self.alterations)
+        return codecs.BOM_UTF8 + line if self.options["bom"] else line
 
-    def _cells(self, column: Column, values: Sequence[object]) -> list[str]:
-        return to_text(
-            column,
-            values,
-            zone=self.zone,
-            alterations=self.alterations,
-            formulas=str(self.options["formulas"]),
-            delimiter=str(self.options["delimiter"]),
-        )
+    def delimiter(self) -> str:
+        return str(self.options["delimiter"])
 
-    def _write_lines(self, columns: Sequence[Sequence[str]]) -> None:
-        delimiter = str(self.options["delimiter"])
-        rows = zip(*map(self._quoted, columns), strict=True)
-        self.file.write(("\r\n".join(map(delimiter.join, rows)) + "\r\n").encode())
 
-    def _quoted(self, texts: Sequence[str]) -> Sequence[str]:
-        """The fields of a column. Most columns need no quotes at all."""
-        if len(self.columns) == 1 and "" in texts:
-            return [self._field(text) or '""' for text in texts]  # a row of one empty field would be no row
-        joined = "".join(texts)
-        if not any(character in joined for character in self._special):
-            return texts
-        return [self._field(text) for text in texts]
+class TsvWriter(CsvWriter):
+    """CSV between tabs. Options: `bom` and `formulas`, as those of CSV."""
 
-    def _field(self, text: str) -> str:
-        if not self._needs_quotes(text):
-            return text
-        return '"' + text.replace('"', '""') + '"'
+    format = "tsv"
+    extension = "tsv"
+    content_type = "text/tab-separated-values; charset=utf-8"
+    label = "TSV"
+    choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"bom": (True, False), "formulas": FORMULAS}
+
+    def delimiter(self) -> str:
+        return "\t"

@@ -1,0 +1,115 @@
+"""Where the rows lie: SQLite files and a PostgreSQL cluster in a folder that is kept from run to run.
+
+The folder is BENCH_DIR, by default below /var/tmp: PostgreSQL does not run as root, and must reach it. Tables that an
+older recipe made are made again.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+
+from tests.servers import Postgres
+
+ROOT = Path(__file__).resolve().parent.parent
+SQLITE = "sqlite"
+POSTGRESQL = "postgresql"
+MEMORY = "memory"
+RECIPE = ("bench/recipe.py", "bench/fill.py", "bench/rows/models.py", "exports/migrations")
+
+
+def home() -> Path:
+    """The folder of everything that a run writes, results excepted."""
+    folder = Path(os.environ.get("BENCH_DIR") or f"/var/tmp/live-exports-bench-{os.getuid()}").absolute()
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else. Name another folder in BENCH_DIR.")
+    return folder
+
+
+class KeptPostgres(Postgres):
+    """PostgreSQL whose cluster outlives it. Its socket is in a folder of its own, where paths are short."""
+
+    SETTINGS = ("max_wal_size=8GB", "autovacuum=off")
+
+    @property
+    def data(self) -> Path:
+        return home() / "postgresql" / "data"
+
+    def start(self) -> None:
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        if os.geteuid() == 0:
+            shutil.chown(self.data.parent, "postgres")
+            shutil.chown(self.folder, "postgres")
+        super().start()
+
+    def command(self) -> list[str]:
+        return [*super().command(), *(word for setting in self.SETTINGS for word in ("-c", setting))]
+
+    def need_database(self, name: str) -> None:
+        """Make an empty database unless there is one of this name."""
+        with psycopg.connect(self._conninfo(), autocommit=True) as connection:
+            found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
+            if not found:
+                self.create_database(name)
+
+
+def environment(database: str, rows: int, socket: Path | None = None) -> dict[str, str]:
+    """The environment of a process that works on this table. What lies in memory is read from SQLite first."""
+    return {
+        **os.environ,
+        "BENCH_DIR": str(home()),
+        "BENCH_DATABASE": database,
+        "BENCH_ROWS": str(rows),
+        "BENCH_SOCKET": str(socket or ""),
+        "DJANGO_SETTINGS_MODULE": "bench.settings",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def need_rows(database: str, rows: int, postgres: KeptPostgres | None) -> bool:
+    """Make the table unless it is there, made by the same recipe. Returns whether it was made."""
+    stamp = home() / database / f"rows_{rows}.recipe"
+    stamp.parent.mkdir(parents=True, exist_ok=True)
+    if postgres is not None and database == POSTGRESQL:
+        postgres.need_database(f"rows_{rows}")
+    if stamp.exists() and stamp.read_text() == recipe():
+        return False
+    stamp.unlink(missing_ok=True)
+    _empty(database, rows, postgres)
+    _run(environment(database, rows, postgres and postgres.folder))
+    stamp.write_text(recipe())
+    return True
+
+
+def recipe() -> str:
+    """A fingerprint of all that decides what the tables hold."""
+    paths = [path for name in RECIPE for path in _files(ROOT / name)]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.py")) if path.is_dir() else [path]
+
+
+def _empty(database: str, rows: int, postgres: KeptPostgres | None) -> None:
+    if postgres is not None and database == POSTGRESQL:
+        postgres.create_database(f"rows_{rows}")
+    for path in (home() / SQLITE).glob(f"rows_{rows}.sqlite3*") if database == SQLITE else ():
+        path.unlink()
+
+
+def _run(environment: Mapping[str, str]) -> None:
+    subprocess.run([sys.executable, "-m", "bench.fill"], check=True, env=dict(environment), cwd=ROOT)
+
+
+def scratch() -> Path:
+    """A new folder for the files of a run."""
+    return Path(tempfile.mkdtemp(prefix="files-", dir=home()))

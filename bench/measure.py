@@ -1,0 +1,163 @@
+"""One run of a case as a whole process: how long, how much memory, what it said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.cases import Case
+from bench.databases import ROOT
+
+LOOK_SECONDS = 0.1
+MIB = 1 << 20
+
+
+class Failed(Exception):
+    """A run ended without a file; the message is the last that the process said."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: seconds, the peak of all its processes together and the size of its file in bytes, and what it said."""
+
+    seconds: float
+    peak: int
+    bytes: int
+    said: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Result:
+    """The runs of a case, or why there are none."""
+
+    case: Case
+    runs: list[Run] = field(default_factory=list)
+    failure: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        return bool(self.runs) and not self.failure
+
+    @property
+    def seconds(self) -> float:
+        return median(run.seconds for run in self.runs)
+
+    @property
+    def peak_mib(self) -> float:
+        return median(run.peak for run in self.runs) / MIB
+
+    @property
+    def bytes(self) -> int:
+        return self.runs[-1].bytes
+
+    @property
+    def road(self) -> str:
+        return str(self.runs[-1].said.get("road", ""))
+
+    @property
+    def rows_per_second(self) -> float:
+        return self.case.rows / self.seconds
+
+    def said(self, name: str) -> float | None:
+        """The median of a number that the runs said, or None."""
+        numbers = [run.said[name] for run in self.runs if name in run.said]
+        return median(numbers) if numbers else None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"case": self.case.as_dict(), "runs": [asdict(run) for run in self.runs], "failure": self.failure}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Result":
+        return cls(Case(**stored["case"]), [Run(**run) for run in stored["runs"]], stored["failure"])
+
+
+def run(case: Case, path: Path, environment: Mapping[str, str]) -> Run:
+    """Run it in a process of its own. Raises Failed."""
+    command = [sys.executable, "-m", "bench.one", json.dumps(case.as_dict()), str(path)]
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=errors, env=dict(environment), cwd=ROOT, start_new_session=True
+        )
+        code, peak = _watched(process, time.monotonic() + case.limit)
+        if code:
+            raise Failed(_reason(code, _text(errors), case))
+        said = json.loads(_text(output).splitlines()[-1])
+    return Run(said.pop("seconds"), peak, said.pop("bytes"), said)
+
+
+def _watched(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
+    """The exit code, and the peak of the process and all its descendants: the sum of what each had at most, in bytes.
+
+    Memory that they share counts for each of them, so this is never too low.
+    """
+    peaks: dict[int, int] = {}
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            peaks[pid] = max(peaks.get(pid, 0), usage.ru_maxrss * 1024)
+            _end(process)
+            return process.returncode, sum(peaks.values())
+        if time.monotonic() > deadline:
+            _end(process)
+        for each in family(process.pid):
+            peaks[each] = max(peaks.get(each, 0), high_water(each))
+        time.sleep(LOOK_SECONDS)
+
+
+def _end(process: subprocess.Popen) -> None:
+    """End the process and whatever it has left behind in its session."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+def family(pid: int) -> set[int]:
+    """A process and its descendants, as /proc has them now."""
+    parents = {int(path.name): parent(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    found, grown = {pid}, True
+    while grown:
+        children = {child for child, its_parent in parents.items() if its_parent in found}
+        grown = not children <= found
+        found |= children
+    return found
+
+
+def parent(process: Path) -> int:
+    """The parent of a process by its folder in /proc; 0 where it has just ended."""
+    try:
+        stat = (process / "stat").read_text()
+    except OSError:
+        return 0
+    # The name, in parentheses, may hold anything.
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def high_water(pid: int) -> int:
+    """The most memory that a process has had so far, in bytes; 0 where it has just ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
+
+
+def _text(file: Any) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _reason(code: int, errors: str, case: Case) -> str:
+    if code == -signal.SIGKILL:
+        return f"Ended: it took longer than {case.limit:.0f} s, or more memory than there is."
+    lines = [line for line in errors.splitlines() if line.strip()]
+    return lines[-1] if lines else f"Exit code {code}."

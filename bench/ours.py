@@ -1,0 +1,151 @@
+"""What this project does, by the doors that a host project has."""
+
+import inspect
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.test import override_settings
+
+from bench.cases import CALLABLE, Case
+from bench.rows.models import COLUMNS, Row
+from bench.values import CHUNK, held, queryset_of
+from exports import runner, sources, writers
+from exports.cells import Column
+from exports.models import FileRequest, Status, moves
+from exports.patterns import QuerySetExport
+from exports.patterns.table import Table, table_of, write_now
+from exports.runner import Produced, Run
+
+Said = dict[str, Any]
+TITLE = "Rows"
+
+
+def columns_of(case: Case) -> list[Column]:
+    plain = [Column(name, header=name) for name in COLUMNS]
+    return [plain[0], Column("name", source=Row.label), *plain[2:]] if case.variant == CALLABLE else plain
+
+
+def table(case: Case, path: Path) -> Callable[[], Said]:
+    """A queryset to a file, at once: `table_of` and `write_now`."""
+    queryset, columns = queryset_of(case), columns_of(case)
+
+    def write() -> Said:
+        with path.open("wb") as file, table_of(queryset, columns) as rows:
+            write_now(rows, file, format=case.format, options={}, title=TITLE, **_processes(write_now, case))
+        return {"road": road_of(queryset, columns)}
+
+    return write
+
+
+def with_isal(case: Case, path: Path) -> Callable[[], Said]:
+    """The fastest deflate that there is, at the price of a larger file."""
+    write = table(case, path)
+
+    def write_with_isal() -> Said:
+        with override_settings(EXPORTS={**settings.EXPORTS, "DEFLATE_ENGINE": "isal", "DEFLATE_LEVEL": 1}):
+            return write()
+
+    return write_with_isal
+
+
+def alone(case: Case, path: Path) -> Callable[[], Said]:
+    """The writer alone, fed with column batches of Python values."""
+    columns = sources.resolve(Row.objects.all(), columns_of(case))
+    batches = _batches(case)
+
+    def write() -> Said:
+        with path.open("wb") as file, _writer(case, file, columns) as writer:
+            for _ in range(case.rows // case.rows_read):
+                for batch in batches:
+                    writer.write(batch)
+        return {}
+
+    return write
+
+
+def _batches(case: Case) -> list[Sequence[Sequence[object]]]:
+    rows = list(held(case.with_rows(case.rows_read))())
+    return [list(zip(*rows[start : start + CHUNK], strict=True)) for start in range(0, len(rows), CHUNK)]
+
+
+def _writer(case: Case, file: BinaryIO, columns: Sequence[Column]) -> writers.Writer:
+    writer_class = writers.get(case.format)
+    return writer_class(file, columns, options={}, zone=UTC, title=TITLE, **_processes(writer_class, case))
+
+
+def _processes(callable_: Callable, case: Case) -> dict[str, int]:
+    if case.processes == 1:
+        return {}
+    if "processes" not in inspect.signature(callable_).parameters:
+        raise NotImplementedError(f"{callable_.__name__} has no processes= yet.")
+    return {"processes": case.processes}
+
+
+def road_of(queryset: QuerySet, columns: Sequence[Column]) -> str:
+    """Which way the rows came."""
+    explain = getattr(sources, "explain", None)
+    return explain(queryset, sources.resolve(queryset, columns)).road if explain else ""
+
+
+class RowExport(QuerySetExport):
+    """The export of the rows. Says how long the main thread was busy with progress."""
+
+    file_type = "rows"
+    title = TITLE
+    columns = columns_of(Case("", "", "", 0, "", 0))
+    progress_seconds = 0.0
+
+    def get_queryset(self, user: object, criteria: object) -> QuerySet:
+        return Row.objects.order_by("pk")
+
+    def produce(self, run: Run) -> Produced:
+        run.begin, run.advance = self._timed(run.begin), self._timed(run.advance)
+        return super().produce(run)
+
+    def _timed(self, report: Callable) -> Callable:
+        def timed(*args: Any) -> None:
+            start = time.perf_counter()
+            report(*args)
+            self.progress_seconds += time.perf_counter() - start
+
+        return timed
+
+
+class Heart:
+    """Hears every change, and how long the heartbeat's thread has computed until then."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+        self.seconds = 0.0
+
+    def hear(self, request: FileRequest) -> None:
+        self.changes += 1
+        if threading.current_thread() is not threading.main_thread():
+            self.seconds = time.thread_time()
+
+
+def as_a_request(case: Case, path: Path) -> Callable[[], Said]:
+    """The whole run: claimed, leased, counted, written, hashed, stored and published; no servers.
+
+    "progress_seconds" is what the lease and the progress cost: the heartbeat's processor time and the reports.
+    """
+    request = FileRequest(file_type=RowExport.file_type, format=case.format, filename=f"rows.{case.format}")
+    moves.enqueue(request)
+    exporter, heart = RowExport(), Heart()
+
+    def write() -> Said:
+        runner.take(request, exporter, on_change=heart.hear)
+        request.refresh_from_db()
+        if request.status != Status.READY:
+            raise RuntimeError(f"The request is {request.status}: {request.error_code} {request.error_detail}")
+        Path(request.filehandle.path).rename(path)
+        said = {"changes": heart.changes, "progress_seconds": heart.seconds + exporter.progress_seconds}
+        return {"road": road_of(Row.objects.order_by("pk"), exporter.columns), **said}
+
+    return write

@@ -1,0 +1,54 @@
+"""The rows of the benchmark: ten columns of mixed types, and the same table with a custom field."""
+
+from typing import ClassVar
+
+from django.db import models
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+TABLE = "bench_row"
+COLUMNS = ("id", "name", "note", "amount", "ratio", "active", "day", "created", "attributes", "owner")
+
+
+class UpperCaseField(models.CharField):
+    """A field whose values only Python can make: what the database holds, in capital letters."""
+
+    def from_db_value(self, value: str | None, expression: object, connection: BaseDatabaseWrapper) -> str | None:
+        return None if value is None else value.upper()
+
+
+class TenColumns(models.Model):
+    id = models.IntegerField(primary_key=True)
+    name = models.CharField(max_length=100)
+    note = models.CharField(max_length=200)
+    amount = models.DecimalField(max_digits=10, decimal_places=2)
+    ratio = models.FloatField()
+    active = models.BooleanField()
+    day = models.DateField()
+    created = models.DateTimeField()
+    attributes = models.JSONField()
+    owner = models.IntegerField(null=True)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    def label(self) -> str:
+        """What an export computes from an instance."""
+        return f"{self.name} ({self.owner or 'nobody'})"
+
+
+class Row(TenColumns):
+    class Meta:
+        db_table = TABLE
+
+
+class RowWithCustomField(TenColumns):
+    """The same table. `name` passes through Python."""
+
+    name = UpperCaseField(max_length=100)
+
+    class Meta:
+        db_table = TABLE
+        managed: ClassVar[bool] = False

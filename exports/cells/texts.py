@@ -1,0 +1,49 @@
+"""Columns that are text already: values as a database renders them, and numbers as a spreadsheet stores them."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, Self
+
+# The families of Texts. `moment` is a point in time in UTC, `datetime` one without a zone.
+FAMILIES_OF_TEXTS: Final = ("integer", "decimal", "date", "datetime", "moment", "time", "uuid", "text", "json")
+
+
+class _OfFamily(list[str | None]):
+    """Texts of one family; None is no value. Slices are plain lists: see `part`."""
+
+    __slots__ = ("family",)
+
+    def __init__(self, texts: Iterable[str | None], family: str) -> None:
+        super().__init__(texts)
+        self.family = family
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[str | None], str]]:
+        return type(self), (list(self), self.family)
+
+
+class Texts(_OfFamily):
+    """Values of one of FAMILIES_OF_TEXTS that were never made into Python objects.
+
+    The text is what `to_text` writes for such a value, except for times: a `moment` or `datetime` is
+    "YYYY-MM-DD HH:MM:SS[.f]", a `time` "HH:MM:SS[.f]", with one to six digits of a second's fraction; between day and
+    time stands a blank or a T. JSON has the separators ", " and ": ". Texts of `text` and `json` are not guarded yet.
+    """
+
+
+class Numbers(_OfFamily):
+    """Cells of a spreadsheet as the numbers that it stores: a date is its serial number.
+
+    The family (integer, decimal, float, date, datetime, time, duration) says how they are to be shown.
+    """
+
+
+def part(values: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
+    """The rows from `start` up to `stop`, as a sequence of the same kind."""
+    if isinstance(values, _OfFamily):
+        return type(values)(values[start:stop], values.family)
+    return values[start:stop]
+
+
+def batch_rows(batch: Sequence[Sequence[Any]]) -> int:
+    """The rows of a batch, without making its columns where it knows."""
+    rows = getattr(batch, "rows", None)
+    return len(batch[0]) if rows is None else rows

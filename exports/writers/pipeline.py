@@ -1,0 +1,257 @@
+"""Batches to blocks of bytes, in order: in this process with the deflate beside it, or in several processes.
+
+A serialiser is a callable `(batch, first, alterations) -> bytes`, `first` being the number of the batch's first row in
+its table, from 0. For other processes it must be picklable: a frozen dataclass at the top of a module.
+"""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
+from itertools import chain, cycle
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Thread
+from types import NoneType
+from typing import Any, Final
+
+from exports.cells import Alterations
+from exports.cells.columns import FAMILIES
+from exports.exceptions import ProcessLost
+from exports.writers.deflate import END, Deflate
+
+Batch = Sequence[Sequence[object]]
+Serialise = Callable[[Batch, int, Alterations], bytes]
+
+# Batches under way in each process: one to work at, one to go on with.
+AHEAD: Final = 2
+# Blocks that may wait for the deflate beside.
+WAITING: Final = 4
+PATIENCE: Final = 5.0
+# Types that every process knows. The binary ones stand in a tuple.
+PORTABLE: Final = (
+    NoneType,
+    *chain.from_iterable(base if isinstance(base, tuple) else (base,) for base, name in FAMILIES if name != "enum"),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A piece of the file: `length` bytes with this CRC-32 before they were deflated (0 where they are not)."""
+
+    content: bytes
+    length: int
+    crc: int
+    alterations: Alterations
+
+
+class Pipeline:
+    """Hands each batch to a serialiser and each block, in the order of the batches, to `on_block`.
+
+    Memory is bounded: at most a few batches are under way. To end it, call `drain` and then `discard`; after an error
+    `discard` alone. Processes that are left alone, because this one was killed, end by themselves.
+    """
+
+    def __init__(self, *, deflate: Deflate | None, processes: int, on_block: Callable[[Block], None]) -> None:
+        self._deflate = deflate
+        self._on_block = on_block
+        self._waiting: deque[_Here | _Process] = deque()
+        if processes == 1:
+            self._workers: list[_Here | _Process] = [_Here(deflate)]
+            self._limit = WAITING if deflate else 1
+        else:
+            self._workers = [_Process(deflate) for _ in range(processes)]
+            self._limit = processes * AHEAD
+        self._turns = cycle(self._workers)
+
+    def begin(self, serialise: Serialise) -> None:
+        """What follows is serialised by this one. Call `drain` before where something was added."""
+        for worker in self._workers:
+            worker.begin(serialise)
+
+    def add(self, batch: Batch, first: int) -> None:
+        """Raises what the serialiser raised for this or an earlier batch, and ProcessLost."""
+        if len(self._waiting) == self._limit:
+            self._deliver()
+        worker = next(self._turns)
+        worker.send(batch, first)
+        self._waiting.append(worker)
+
+    def drain(self) -> None:
+        """Deliver every block; with deflate, the end of the stream as a last one."""
+        while self._waiting:
+            self._deliver()
+        if self._deflate:
+            self._on_block(self._workers[0].end())
+
+    def discard(self) -> None:
+        """Let go of the threads and processes, whatever they are doing."""
+        for worker in self._workers:
+            worker.close()
+
+    def _deliver(self) -> None:
+        self._on_block(self._waiting.popleft().receive())
+
+
+class _Here:
+    """Serialises at once; deflates in a thread, as one stream."""
+
+    def __init__(self, deflate: Deflate | None) -> None:
+        self._deflate = deflate
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="deflate") if deflate else None
+        self._blocks: deque[Future[Block] | Block] = deque()
+
+    def begin(self, serialise: Serialise) -> None:
+        self._serialise = serialise
+        self._compressor = self._deflate.compressor() if self._deflate else None
+
+    def send(self, batch: Batch, first: int) -> None:
+        alterations = Alterations()
+        content = self._serialise(batch, first, alterations)
+        if self._thread is None:
+            self._blocks.append(Block(content, len(content), 0, alterations))
+        else:
+            self._blocks.append(self._thread.submit(self._deflated, content, alterations))
+
+    def receive(self) -> Block:
+        block = self._blocks.popleft()
+        return block if isinstance(block, Block) else block.result()
+
+    def end(self) -> Block:
+        return Block(self._compressor.flush(), 0, 0, Alterations())
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _deflated(self, content: bytes, alterations: Alterations) -> Block:
+        compressed = self._compressor.compress(content)
+        return Block(compressed, len(content), self._deflate.crc(content), alterations)
+
+
+class _Process:
+    """A process of its own that serialises and deflates; each of its blocks is independent of the others."""
+
+    def __init__(self, deflate: Deflate | None) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, deflate), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def begin(self, serialise: Serialise) -> None:
+        self._send(serialise)
+
+    def send(self, batch: Batch, first: int) -> None:
+        self._send((portable(batch), first))
+
+    def receive(self) -> Block:
+        try:
+            answer = self._connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._lost() from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> Block:
+        return Block(END, 0, 0, Alterations())
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.join(PATIENCE)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+        self._process.close()
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.send(message)
+        except OSError as error:
+            raise self._lost() from error
+
+    def _lost(self) -> ProcessLost:
+        self._process.join(PATIENCE)
+        return ProcessLost(f"A process that serialises rows ended (exit code {self._process.exitcode}).")
+
+
+def portable(batch: Batch) -> Batch:
+    """The batch as another process can take it: what is only known by its `str()` here goes as that text."""
+    if not isinstance(batch, list | tuple):
+        return batch
+    return [_portable_column(values) for values in batch]
+
+
+def _portable_column(values: Sequence[object]) -> Sequence[object]:
+    if all(map(_is_portable, set(map(type, values)))):
+        return values
+    return [_portable_value(value) for value in values]
+
+
+def _is_portable(type_: type) -> bool:
+    return issubclass(type_, PORTABLE) and not issubclass(type_, Enum)
+
+
+def _portable_value(value: object) -> object:
+    if isinstance(value, Enum):
+        return _portable_value(value.value)
+    return value if isinstance(value, PORTABLE) else str(value)
+
+
+def serve(connection: Connection, deflate: Deflate | None) -> None:
+    """The life of a serialising process: it ends when the other end of the connection does."""
+    # The terminal's Ctrl-C reaches the whole group; the process that asked decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    inbox: SimpleQueue[Any] = SimpleQueue()
+    # What comes is taken at once, so that neither side waits for the other to read.
+    Thread(target=_take_in, args=(connection, inbox), daemon=True).start()
+    serialise: Serialise | None = None
+    while True:
+        message = inbox.get()
+        if isinstance(message, tuple):
+            _answer(connection, serialise, deflate, *message)
+        else:
+            serialise = message
+
+
+def _take_in(connection: Connection, inbox: SimpleQueue[Any]) -> None:
+    # Nothing is kept in this process that would have to be closed first.
+    try:
+        while True:
+            inbox.put(connection.recv())
+    except (EOFError, OSError):
+        os._exit(0)
+    except BaseException as error:
+        print(f"A batch could not be taken in: {type(error).__name__}", file=sys.stderr)
+        os._exit(1)
+
+
+def _answer(connection: Connection, serialise: Serialise, deflate: Deflate | None, batch: Batch, first: int) -> None:
+    try:
+        answer = _block(serialise, deflate, batch, first)
+    except Exception as error:
+        answer = error if _travels(error) else RuntimeError(type(error).__name__)
+    connection.send(answer)
+
+
+def _block(serialise: Serialise, deflate: Deflate | None, batch: Batch, first: int) -> Block:
+    alterations = Alterations()
+    content = serialise(batch, first, alterations)
+    if deflate is None:
+        return Block(content, len(content), 0, alterations)
+    return Block(deflate.block(content), len(content), deflate.crc(content), alterations)
+
+
+def _travels(error: Exception) -> bool:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
