@@ -1,5 +1,6 @@
 """Columns as they are declared, and the count of cells that differ from their values."""
 
+import json
 import numbers
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -149,6 +150,18 @@ def _with_empty(values: Sequence[object], cells: list, empty: object) -> list:
     present = iter(cells)
     filled = [empty if value is None else next(present) for value in values]
     return type(cells)(filled, cells.family) if isinstance(cells, Texts | Numbers) else filled
+
+
+def convert_json(texts: Sequence[str], rules: Rules, conversions: Conversions, convert_texts: Conversion) -> list:
+    """The cells of JSON texts: lists, dicts and strings by `convert_texts`, numbers and the like by their type."""
+    is_scalar = [not text.startswith(("{", "[", '"')) for text in texts]
+    if not any(is_scalar):
+        return convert_texts(texts, rules)
+    cells = (
+        convert([json.loads(text)], rules, conversions) if alone else convert_texts([text], rules)
+        for text, alone in zip(texts, is_scalar, strict=True)
+    )
+    return conversions.mixed([cell for [cell] in cells])
 
 
 def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversions, types: Collection[type]) -> list:

@@ -58,7 +58,7 @@ class _Spans(dict[str, _Span | None]):
             start = datetime.fromisoformat(text + self._rest).replace(tzinfo=UTC)
         except ValueError:
             return None
-        first, last = local([start, start + self._length - datetime.resolution], self._zone)
+        first, last = local([start, start + (self._length - datetime.resolution)], self._zone)
         offset, iso = first.utcoffset(), first.isoformat()
         if offset != last.utcoffset() or iso[self.end : 19] != self._rest:
             return None
@@ -90,7 +90,10 @@ def moment_texts(texts: Sequence[str], zone: tzinfo) -> list[str]:
 
 def datetime_texts(texts: Sequence[str]) -> list[str]:
     """Texts of datetimes without a zone as ISO 8601."""
-    return [_with_whole_fraction(f"{text[:10]}T{text[11:]}" if text[10:11] == " " else text) for text in texts]
+    return [
+        _with_whole_fraction(f"{text[:10]}T{text[11:]}") if text[10:11] == " " and text[-1].isdigit() else text
+        for text in texts
+    ]
 
 
 def time_texts(texts: Sequence[str]) -> list[str]:
@@ -175,7 +178,7 @@ def _are_strange(texts: Sequence[str]) -> bool:
 
 def _with_whole_fraction(text: str, seconds_end: int = SECONDS_END) -> str:
     """The fraction of a second, which a text ends in, with six digits; none where there is none."""
-    return text.ljust(seconds_end + 7, "0") if len(text) > seconds_end else text
+    return text.ljust(seconds_end + 7, "0") if text[seconds_end : seconds_end + 1] == "." else text
 
 
 def _moved(text: str, zone: tzinfo) -> str:

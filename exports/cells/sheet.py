@@ -8,7 +8,7 @@ from decimal import Decimal
 from numbers import Integral, Real
 from typing import Final
 
-from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert
+from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert, convert_json
 from exports.cells.guard import CONTROLS, SURROGATES
 from exports.cells.moments import (
     FIRST_DAY,
@@ -268,7 +268,7 @@ SHEET: Final = Conversions(
         "time": _time_texts,
         "uuid": fitting_text,
         "text": fitting_text,
-        "json": fitting_text,
+        "json": lambda texts, rules: convert_json(texts, rules, SHEET, fitting_text),
     },
     empty=None,
     mixed=list,

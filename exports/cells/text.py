@@ -8,7 +8,7 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Final
 
-from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert
+from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert, convert_json
 from exports.cells.guard import guard
 from exports.cells.moments import datetime_texts, local, moment_texts, time_texts
 from exports.cells.texts import Texts
@@ -171,7 +171,7 @@ TEXT: Final = Conversions(
         "time": _exempt(time_texts),
         "uuid": _as_they_are,
         "text": _guard,
-        "json": _guard,
+        "json": lambda texts, rules: convert_json(texts, rules, TEXT, _guard),
     },
     empty="",
     mixed=lambda cells: Texts(cells, "text"),

@@ -1,0 +1,185 @@
+"""Batches to blocks in order, in this process and in several, in bounded memory, with a clean end."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+
+import psutil
+import pytest
+
+from exports.cells import Alterations
+from exports.exceptions import FormulaRejected, ProcessLost
+from exports.writers.deflate import Deflate
+from exports.writers.pipeline import AHEAD, Block, Pipeline, portable
+
+KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A serialiser for these tests."""
+
+    mark: str
+
+    def __call__(self, batch, first: int, alterations: Alterations) -> bytes:
+        alterations["text_cut"] += 1
+        if "=" in batch[0]:
+            raise FormulaRejected("No formulas.")
+        if "die" in batch[0]:
+            os._exit(9)
+        return "".join(f"{self.mark}{first + number}:{cell};" for number, cell in enumerate(batch[0])).encode()
+
+
+@contextmanager
+def pipeline(deflate: Deflate | None = None, processes: int = 1) -> Iterator[tuple[Pipeline, list[Block]]]:
+    blocks: list[Block] = []
+    line = Pipeline(deflate=deflate, processes=processes, on_block=blocks.append)
+    try:
+        line.begin(Lines(""))
+        yield line, blocks
+    finally:
+        line.discard()
+
+
+def serialise(line: Pipeline, cell: str) -> None:
+    line.add([[cell]], first=0)
+    line.drain()
+
+
+def content(blocks: list[Block], deflate: Deflate | None) -> str:
+    joined = b"".join(block.content for block in blocks)
+    return (zlib.decompress(joined, -zlib.MAX_WBITS) if deflate else joined).decode()
+
+
+@pytest.mark.parametrize(("deflate", "processes"), KINDS)
+def test_blocks_come_in_the_order_of_the_batches(deflate, processes):
+    with pipeline(deflate, processes) as (line, blocks):
+        for number in range(20):
+            line.add([[f"x{number}"] * (1 + number % 3)], first=number * 10)
+        line.drain()
+    expected = [f"{number * 10 + row}:x{number};" for number in range(20) for row in range(1 + number % 3)]
+    assert content(blocks, deflate) == "".join(expected)
+    assert sum((block.alterations for block in blocks), Alterations()) == {"text_cut": 20}
+
+
+@pytest.mark.parametrize(("deflate", "processes"), KINDS)
+def test_another_serialiser_may_follow(deflate, processes):
+    with pipeline(deflate, processes) as (line, blocks):
+        line.add([["a"]], first=0)
+        line.drain()
+        first = content(blocks, deflate)
+        blocks.clear()
+        line.begin(Lines("second "))
+        line.add([["b"]], first=0)
+        line.drain()
+        assert (first, content(blocks, deflate)) == ("0:a;", "second 0:b;")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_block_knows_its_length_and_crc_before_the_deflate(processes):
+    with pipeline(Deflate("isal", 1), processes) as (line, blocks):
+        line.add([["a"]], first=0)
+        line.drain()
+    assert [(block.length, block.crc) for block in blocks] == [(4, zlib.crc32(b"0:a;")), (0, 0)]
+
+
+@pytest.mark.parametrize(("deflate", "processes"), KINDS)
+def test_what_a_serialiser_raises_reaches_the_caller(deflate, processes):
+    with pipeline(deflate, processes) as (line, _), pytest.raises(FormulaRejected, match="No formulas"):
+        serialise(line, "=")
+
+
+def test_no_more_than_a_few_batches_are_under_way():
+    with pipeline(None, 2) as (line, blocks):
+        for number in range(30):
+            line.add([["x"]], first=number)
+            assert number + 1 - len(blocks) <= 2 * AHEAD
+
+
+def test_batches_and_blocks_larger_than_a_pipe_holds_do_not_block_each_other():
+    with pipeline(None, 2) as (line, blocks):
+        for number in range(8):
+            line.add([["y" * 1_000_000]], first=number)
+        line.drain()
+    assert [len(block.content) for block in blocks] == [1_000_003] * 8
+
+
+def test_a_process_that_dies_is_told_as_such_and_worth_another_attempt():
+    with pipeline(None, 2) as (line, _), pytest.raises(ProcessLost, match="exit code 9"):
+        serialise(line, "die")
+
+
+def test_discarding_ends_the_processes_even_in_the_middle():
+    with pipeline(None, 2) as (line, _):
+        started = [psutil.Process(child.pid) for child in multiprocessing.active_children()]
+        assert len(started) == 2
+        line.add([["z" * 5_000_000]], first=0)
+    assert [process for process in started if process.is_running()] == []
+
+
+def test_processes_whose_parent_is_killed_end_by_themselves():
+    program = textwrap.dedent("""
+        import multiprocessing, sys, time
+        from exports.writers.pipeline import Pipeline
+        from tests.test_pipeline import Lines
+        if __name__ == "__main__":
+            line = Pipeline(deflate=None, processes=2, on_block=print)
+            line.begin(Lines(""))
+            line.add([["x"]], first=0)
+            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+            time.sleep(60)
+    """)
+    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
+    children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+    assert len(children) == 2
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    parent.stdout.close()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+def test_ctrl_c_is_left_to_the_process_that_asked():
+    with pipeline(None, 2) as (line, blocks):
+        line.add([["x"]], first=0)
+        line.drain()
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGINT)
+        line.add([["y"]], first=1)
+        line.add([["z"]], first=2)
+        line.drain()
+    assert content(blocks, None) == "0:x;1:y;2:z;"
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Lazy:
+    """Known by its text in this process only."""
+
+    def __reduce__(self):
+        raise TypeError("stays here")
+
+    def __str__(self) -> str:
+        return "lazy"
+
+
+def test_what_another_process_would_not_know_goes_as_its_text():
+    assert portable([[1, None, Colour.RED, Lazy(), "a"], [2.5, b"x", {"a": 1}, [1], None]]) == [
+        [1, None, "red", "lazy", "a"],
+        [2.5, b"x", {"a": 1}, [1], None],
+    ]
+
+
+def test_columns_that_every_process_knows_are_not_copied():
+    batch = [[1, 2], ["a", None]]
+    assert all(ours is theirs for ours, theirs in zip(portable(batch), batch, strict=True))
