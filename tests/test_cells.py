@@ -238,6 +238,14 @@ def test_json_is_text_and_guarded():
     assert text(-5, kind="json") == ["-5"]
 
 
+@given(st.lists(HOSTILE, min_size=1, max_size=9), st.sampled_from([",", ";"]))
+def test_a_column_is_guarded_as_each_of_its_texts_alone(texts, delimiter):
+    counted, alone = Alterations(), Alterations()
+    cells = text(*texts, delimiter=delimiter, counted=counted)
+    assert cells == [cell for each in texts for cell in text(each, delimiter=delimiter, counted=alone)]
+    assert counted == alone
+
+
 def test_control_characters_are_deleted_before_the_guard_looks():
     counted = Alterations()
     assert text("\x00=1", "a\x1bb", "\x7f\ufffe\uffff", "tab\tstays", counted=counted) == [

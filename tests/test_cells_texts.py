@@ -42,6 +42,7 @@ COLUMNS = {
         st.decimals(places=2, allow_nan=False, allow_infinity=False) | st.decimals(-1000, 1000, places=3),
         lambda number: format(number, "f"),
     ),
+    "float": (st.floats(), repr),
     "date": (st.dates() | st.dates(date(1899, 12, 1), date(1900, 4, 1)), date.isoformat),
     "datetime": (naive, database_text),
     "moment": (naive.map(lambda moment: moment.replace(tzinfo=UTC)), database_text),

@@ -1,8 +1,10 @@
 """Text that no spreadsheet runs as a formula, whichever separator it is told to split at."""
 
 import re
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import Final
 
 from exports.cells.columns import Rules
@@ -17,10 +19,10 @@ SURROGATES: Final = "\ud800-\udfff"
 
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _SURROGATE = re.compile(f"[{SURROGATES}]")
-_CONTROL_OR_SURROGATE = re.compile(f"[{CONTROLS}{SURROGATES}]")
+_UNFIT = re.compile(f"[{CONTROLS}{SURROGATES}]")
+_MAY_HIDE = re.compile(f"[{SKIPPED}{FORMULA}]")
 _STARTS_FORMULA = re.compile(f"[{SKIPPED}]*[{FORMULA}]|[\t\r\n]")
 _FORMULA_CHARACTERS: Final = tuple("=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20")
-_BREAKS: Final = ("\t", "\r", "\n")
 
 
 def guard(texts: Sequence[str], rules: Rules) -> list[str]:
@@ -36,27 +38,47 @@ def guard(texts: Sequence[str], rules: Rules) -> list[str]:
     """
     if rules.formulas == "raw":
         return [_replaced(text, rules) for text in texts] if _SURROGATE.search("".join(texts)) else list(texts)
-    if not _needs_care(texts, rules.delimiter):
-        return list(texts)
-    return [_harmless(_without_controls(_replaced(text, rules), rules), rules) for text in texts]
+    guarded = list(texts)
+    for place in _suspects(texts, rules.delimiter):
+        guarded[place] = _harmless(_without_controls(_replaced(texts[place], rules), rules), rules)
+    return guarded
 
 
-def _needs_care(texts: Sequence[str], delimiter: str) -> bool:
-    """Whether a text of this column may have to change. Cheap, and certain where it says no."""
+def _suspects(texts: Sequence[str], delimiter: str) -> Collection[int]:
+    """The places of the texts that may have to change. Most columns have none, and are known by their characters."""
     joined = " ".join(texts)
-    if not joined.isprintable() and _CONTROL_OR_SURROGATE.search(joined):
-        return True
-    if any(character in joined for character in _BREAKS) and any(text.startswith(_BREAKS) for text in texts):
-        return True
+    if not joined.isprintable():
+        # Line feeds are the commonest of what is not printable, and fit.
+        unfit = () if joined.replace("\n", " ").isprintable() else (_UNFIT,)
+        return _places(texts, *unfit, _suspect(delimiter))
     if not any(character in joined for character in _FORMULA_CHARACTERS):
-        return False
-    return _suspect(delimiter).search("\n" + "\n".join(filter(None, texts))) is not None
+        return ()
+    if not _MAY_HIDE.search("".join({text[:1] for text in texts})) and not _has_separator(joined, delimiter):
+        return ()
+    return _places(texts, _suspect(delimiter))
+
+
+def _has_separator(joined: str, delimiter: str) -> bool:
+    return any(separator in joined for separator in _separators(delimiter))
+
+
+def _places(texts: Sequence[str], *patterns: re.Pattern[str]) -> Collection[int]:
+    """The texts that a match touches, found in all of them at once: each stands after a line feed. Empty ones never."""
+    joined = "\n" + "\n".join(texts)
+    matches = [match.span() for pattern in patterns for match in pattern.finditer(joined)]
+    if not matches:
+        return ()
+    ends = list(accumulate(len(text) + 1 for text in texts))
+    places = {
+        place for start, end in matches for place in range(bisect_right(ends, start), bisect_right(ends, end - 1) + 1)
+    }
+    return [place for place in sorted(places) if texts[place]]
 
 
 @cache
 def _suspect(delimiter: str) -> re.Pattern[str]:
-    """Tells of all cells at once, joined by line feeds. A long run is suspect unread, so that it costs linear time."""
-    return re.compile(f"[{_separators(delimiter)}](?:[{SKIPPED}]{{41}}|[{SKIPPED}]{{0,40}}[{FORMULA}])")
+    """Tells of all texts at once, joined by line feeds. A long run is suspect unread, so that it costs linear time."""
+    return re.compile(f"[{_separators(delimiter)}](?:[{SKIPPED}]{{41}}|[{SKIPPED}]{{0,40}}[{FORMULA}]|(?<=\n)[\t\r\n])")
 
 
 @cache

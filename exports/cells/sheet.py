@@ -202,6 +202,13 @@ def _decimal_texts(texts: Sequence[str], rules: Rules) -> list:
     return _decimals(list(map(Decimal, texts)), rules)
 
 
+def _float_texts(texts: Sequence[str], rules: Rules) -> list:
+    # Only what is very large, very small or no number has a letter.
+    if any(letter in "".join(texts) for letter in "ein"):
+        return _floats(list(map(float, texts)), rules)
+    return Numbers(texts, "float")
+
+
 def _fit_a_number(texts: Sequence[str]) -> bool:
     return max(map(len, texts)) <= DIGITS
 
@@ -262,6 +269,7 @@ SHEET: Final = Conversions(
     {
         "integer": _integer_texts,
         "decimal": _decimal_texts,
+        "float": _float_texts,
         "date": _date_texts,
         "datetime": _datetime_texts,
         "moment": _moment_texts,

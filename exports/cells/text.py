@@ -60,7 +60,7 @@ def integer_text(values: Sequence[Integral]) -> list[str]:
 
 
 def float_text(values: Sequence[Real]) -> list[str]:
-    return [repr(float(value)) for value in values]
+    return list(map(repr, values if type(values[0]) is float else map(float, values)))
 
 
 def decimal_text(values: Sequence[Decimal]) -> list[str]:
@@ -165,6 +165,7 @@ TEXT: Final = Conversions(
     {
         "integer": _as_they_are,
         "decimal": _as_they_are,
+        "float": _as_they_are,
         "date": _as_they_are,
         "datetime": _exempt(datetime_texts),
         "moment": lambda texts, rules: moment_texts(texts, rules.zone),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self
 
 # The families of Texts. `moment` is a point in time in UTC, `datetime` one without a zone.
-FAMILIES_OF_TEXTS: Final = ("integer", "decimal", "date", "datetime", "moment", "time", "uuid", "text", "json")
+FAMILIES_OF_TEXTS: Final = ("integer", "decimal", "float", "date", "datetime", "moment", "time", "uuid", "text", "json")
 
 
 class _OfFamily(list[str | None]):

@@ -1,11 +1,9 @@
 """CSV as in RFC 4180: UTF-8, CRLF, quotes where they are needed. TSV is the same with tabs."""
 
 import codecs
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from functools import cache
 from typing import ClassVar
 
 from exports.cells import FORMULAS, Alterations, Column, Texts, to_text
@@ -38,23 +36,22 @@ class CsvRows:
             formulas=self.formulas,
             delimiter=self.delimiter,
         )
-        if len(self.columns) == 1 and "" in texts:
-            # A row of one empty field would be no row.
-            return [_quoted(text, self.delimiter) or '""' for text in texts]
-        if isinstance(texts, Texts) and _special(self.delimiter).search("".join(texts)):
-            return [_quoted(text, self.delimiter) for text in texts]
+        fields = _quoted(texts, self.delimiter) if isinstance(texts, Texts) else texts
+        # A row of one empty field would be no row.
+        return [field or '""' for field in fields] if len(self.columns) == 1 else fields
+
+
+def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
+    """The fields of a column. Most columns need no quotes at all."""
+    joined = "".join(texts)
+    if not any(special in joined for special in ('"', delimiter, "\n", "\r")):
         return texts
-
-
-def _quoted(text: str, delimiter: str) -> str:
-    if not _special(delimiter).search(text):
-        return text
-    return '"' + text.replace('"', '""') + '"'
-
-
-@cache
-def _special(delimiter: str) -> re.Pattern[str]:
-    return re.compile(f'["\r\n{delimiter}]')
+    return [
+        '"' + text.replace('"', '""') + '"'
+        if '"' in text or delimiter in text or "\n" in text or "\r" in text
+        else text
+        for text in texts
+    ]
 
 
 class CsvWriter(LinesWriter):
