@@ -11,9 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.cells import Alterations, Column, Numbers, Texts, batch_rows, part, to_sheet, to_text
-from exports.cells.moments import EPOCH, moment_serials, moment_texts, serials
+from exports.cells.moments import DAY, EPOCH, moment_serials, moment_texts, serials, since_midnight
 from exports.cells.text import json_text
-from exports.writers.xlsx import SERIALS
 
 ZONES = [
     UTC,
@@ -71,6 +70,14 @@ def shown(cells: list) -> list:
     if isinstance(cells, Numbers):
         return [None if cell is None else number(Decimal(cell)) for cell in cells]
     return [number(cell) for cell in cells]
+
+
+# What each type of cell is in days.
+SERIALS = {
+    datetime: lambda moment: (moment - EPOCH) / DAY,
+    date: lambda day: day.toordinal() - EPOCH.toordinal(),
+    time: lambda clock: since_midnight(clock) / DAY,
+}
 
 
 def number(cell: object) -> object:

@@ -154,12 +154,11 @@ def _with_empty(values: Sequence[object], cells: list, empty: object) -> list:
 
 def convert_json(texts: Sequence[str], rules: Rules, conversions: Conversions, convert_texts: Conversion) -> list:
     """The cells of JSON texts: lists, dicts and strings by `convert_texts`, numbers and the like by their type."""
-    is_scalar = [not text.startswith(("{", "[", '"')) for text in texts]
-    if not any(is_scalar):
+    if {text[0] for text in texts} <= {"{", "[", '"'}:
         return convert_texts(texts, rules)
     cells = (
-        convert([json.loads(text)], rules, conversions) if alone else convert_texts([text], rules)
-        for text, alone in zip(texts, is_scalar, strict=True)
+        convert_texts([text], rules) if text[0] in '{["' else convert([json.loads(text)], rules, conversions)
+        for text in texts
     )
     return conversions.mixed([cell for [cell] in cells])
 
