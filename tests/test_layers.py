@@ -16,18 +16,19 @@ LINES = (
     ("admin", "shortcuts", "views", "consumers", "management", "tasks", "templatetags"),
     ("housekeeping", "services"),
     ("patterns",),
-    ("runner",),
+    ("runner", "heartbeat"),
     ("toolbox", "notifications", "delivery", "events", "doorbell"),
     ("serializers",),
     ("models", "sources", "fields", "storage"),
     ("writers", "cells", "progress"),
-    ("signing", "conf", "http", "exceptions"),
+    ("signing", "conf", "http", "faults", "exceptions"),
     ("migrations",),
 )
 # Django writes them, with the imports that it needs.
 GENERATED = "exports.migrations."
 PLACES = {room: (line, place) for line, rooms in enumerate(LINES) for place, room in enumerate(rooms)}
-PATTERNS = ("", "registry", "queryset", "huey", "handled", "base", "making", "stored", "table", "criteria", "dataset")
+PATTERNS = ("", "registry", "queryset", "huey", "handled", "base", "making", "stored", "table", "sheets")
+PATTERNS += ("criteria", "dataset")
 
 # Only these rooms may know the library; the rest of the app works without it.
 KEEPERS = {
@@ -37,7 +38,7 @@ KEEPERS = {
     "boto3": {"storage.s3"},
     "botocore": {"storage.s3"},
 }
-WITHOUT_DJANGO = {"writers", "cells", "progress", "exceptions"}
+WITHOUT_DJANGO = {"writers", "cells", "progress", "faults", "exceptions"}
 LAZY = {"events": {"channels"}, "doorbell": {"huey", "redis"}}
 
 

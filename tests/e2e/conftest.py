@@ -75,6 +75,13 @@ def open_visit(stack: Stack, browser: Browser) -> Iterator[OpenVisit]:
 
 
 @pytest.fixture
+def slowly(stack: Stack) -> Iterator[None]:
+    """Exports take long enough to do something in their middle."""
+    with stack.slowly():
+        yield
+
+
+@pytest.fixture
 def visit(open_visit: OpenVisit) -> Visit:
     """Ada at the start page."""
     return open_visit("ada").go()

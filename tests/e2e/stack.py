@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 import httpx
 import psycopg
 
+from exports import faults
 from project.demo import source
 from project.launcher import Demo, running
 from project.processes import Process
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Everything that keeps the promises happens within seconds, so that a test need not wait for it.
 SHORT_TIMES = {"EXPORTS_LEASE": "2", "EXPORTS_HEARTBEAT": "0.5", "EXPORTS_SWEEP": "0.5", "EXPORTS_MAIL_GRACE": "2"}
 FINISH_SECONDS = 240.0
+BATCH_SECONDS = 0.05
 
 State = dict[str, Any]
 
@@ -37,6 +39,9 @@ class Stack:
         self.smtp = smtp
         self.database_url = database_url
         own = {"VAR_DIR": str(folder), "PORT": str(free_port()), "EMAIL_URL": smtp.url, "DATABASE_URL": database_url}
+        # Exports take seconds; a test that needs them to take longer says so in this file.
+        self._faults = folder / "faults"
+        own[faults.VARIABLE] = f"@{self._faults}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         # What the processes say is shown with a test that fails.
         self.demo = Demo(inherited | own | SHORT_TIMES, report=logging.getLogger("site").warning)
@@ -57,6 +62,13 @@ class Stack:
     @property
     def url(self) -> str:
         return self.demo.url.rstrip("/")
+
+    @contextmanager
+    def slowly(self) -> Iterator[None]:
+        """Inside, a worker waits after each batch of rows, so that there is time to interrupt it."""
+        self._faults.write_text(f"mid_rows=sleep:{BATCH_SECONDS}")
+        yield
+        self._faults.write_text("")
 
     def kill(self, name: str) -> None:
         """SIGKILL; the launcher starts the process again."""

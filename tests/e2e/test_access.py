@@ -61,7 +61,7 @@ def ready(people: dict[str | None, Client]) -> State:
 
 
 @pytest.fixture
-def queued(stack: Stack, people: dict[str | None, Client]) -> Iterator[State]:
+def queued(slowly: None, stack: Stack, people: dict[str | None, Client]) -> Iterator[State]:
     """Ada's export, waiting or under way."""
     yield people["ada"].request_export()
     stack.cancel_all()

@@ -12,6 +12,8 @@ from tests.servers import wait_until
 
 on_both_databases = pytest.mark.parametrize("stack", ["sqlite", "postgres"], indirect=True)
 
+pytestmark = pytest.mark.usefixtures("slowly")
+
 # A socket that cannot be made, one that never opens, and one that opens and then says nothing.
 REFUSED = "window.WebSocket = class { constructor() { throw new DOMException('blocked', 'SecurityError'); } };"
 HANGING = "window.WebSocket = class { send() {} close() {} };"

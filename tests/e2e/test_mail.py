@@ -22,6 +22,7 @@ def wait_for_settled(stack: Stack, export_id: str) -> None:
     wait_until(lambda: any(state in settled for state in stack.column("state", "notification", export_id)), seconds=120)
 
 
+@pytest.mark.usefixtures("slowly")
 @pytest.mark.parametrize("stack", ["sqlite", "postgres"], indirect=True)
 def test_a_tab_closed_before_the_end_gets_exactly_one_mail(stack: Stack, visit: Visit):
     export_id = visit.export()

@@ -83,6 +83,7 @@ def tab_to(page: Page, selector: str) -> None:
     raise AssertionError(f"The keyboard does not reach {selector}.")
 
 
+@pytest.mark.usefixtures("slowly")
 def test_progress_is_told_to_those_who_do_not_see_it(visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id)
@@ -108,6 +109,7 @@ def test_without_javascript_the_form_posts_the_page_reloads_itself_and_the_file_
         assert sum(1 for _ in csv.reader(file)) == 1 + 80_789
 
 
+@pytest.mark.usefixtures("slowly")
 def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visit: OpenVisit):
     page = open_visit("ada", java_script_enabled=False).go().page
     page.get_by_role("button", name="Export CSV").click()
@@ -119,6 +121,7 @@ def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visi
     assert page.url != first
 
 
+@pytest.mark.usefixtures("slowly")
 def test_a_page_whose_user_logs_out_elsewhere_says_so(visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id, 0.1)

@@ -57,7 +57,6 @@ def journey(request: pytest.FixtureRequest, stack: Stack, browser: Browser, tmp_
     with visiting(stack, browser) as visit, peak_of(worker) as peak:
         with visit.go().page.expect_download(timeout=FINISH) as download:
             export_id = visit.export(request.param)
-            visit.wait_for_bar(export_id, 0.6)
             take_picture(visit, export_id)
         path = tmp_path_factory.mktemp("downloads") / download.value.suggested_filename
         download.value.save_as(path)
@@ -68,6 +67,7 @@ def journey(request: pytest.FixtureRequest, stack: Stack, browser: Browser, tmp_
 
 def take_picture(visit: Visit, export_id: str) -> None:
     if os.environ.get(PICTURE) and visit.part(export_id, "format").inner_text() == "XLSX":
+        visit.wait_for_bar(export_id, 0.6)
         visit.page.set_viewport_size({"width": 1000, "height": 760})
         visit.page.screenshot(path=ROOT / "docs" / "live.png")
 

@@ -1,0 +1,54 @@
+"""Fault points do nothing unless armed, and then exactly what they were armed with."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from exports import faults
+
+
+def test_nothing_happens_where_nothing_is_armed(monkeypatch):
+    monkeypatch.delenv(faults.VARIABLE, raising=False)
+    faults.point("mid_rows")
+
+
+def test_only_the_armed_point_strikes(monkeypatch):
+    monkeypatch.setenv(faults.VARIABLE, "first_row=raise")
+    faults.point("mid_rows")
+    with pytest.raises(faults.FaultRaised):
+        faults.point("first_row")
+
+
+def test_a_point_can_wait(monkeypatch):
+    monkeypatch.setenv(faults.VARIABLE, "mid_rows=sleep:0.05")
+    began = time.monotonic()
+    faults.point("mid_rows")
+    assert time.monotonic() - began >= 0.05
+
+
+def test_a_process_can_be_killed_at_a_point():
+    program = "from exports.faults import point; point('mid_rows')"
+    environment = os.environ | {faults.VARIABLE: "mid_rows=kill"}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -signal.SIGKILL
+
+
+def test_a_file_arms_and_disarms_while_the_process_runs(monkeypatch, tmp_path):
+    armed = tmp_path / "faults"
+    monkeypatch.setenv(faults.VARIABLE, f"@{armed}")
+    faults.point("mid_rows")
+    armed.write_text("mid_rows=raise\n")
+    with pytest.raises(faults.FaultRaised):
+        faults.point("mid_rows")
+    armed.write_text("")
+    faults.point("mid_rows")
+
+
+@pytest.mark.parametrize("armed", ["mid_row=kill", "mid_rows=explode", "mid_rows"])
+def test_a_word_misspelt_is_told(monkeypatch, armed):
+    monkeypatch.setenv(faults.VARIABLE, armed)
+    with pytest.raises(ValueError, match="is no fault"):
+        faults.point("mid_rows")
