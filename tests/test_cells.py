@@ -246,6 +246,11 @@ def test_a_column_is_guarded_as_each_of_its_texts_alone(texts, delimiter):
     assert counted == alone
 
 
+@given(st.lists(st.floats() | st.floats(-1e6, 1e6), max_size=20) | st.lists(st.integers(), max_size=20))
+def test_many_numbers_at_once_are_written_as_python_writes_each(numbers):
+    assert text(*numbers) == list(map(repr, numbers))
+
+
 def test_control_characters_are_deleted_before_the_guard_looks():
     counted = Alterations()
     assert text("\x00=1", "a\x1bb", "\x7f\ufffe\uffff", "tab\tstays", counted=counted) == [

@@ -11,6 +11,7 @@ from typing import Final
 from exports.cells.columns import Alterations, Column, Conversion, Conversions, Rules, convert, convert_json
 from exports.cells.guard import guard
 from exports.cells.moments import datetime_texts, local, moment_texts, time_texts
+from exports.cells.numerals import float_texts, integer_texts
 from exports.cells.texts import Texts
 
 # So many values tell whether those of a column repeat.
@@ -47,25 +48,21 @@ def strings(values: Sequence[object]) -> list[str]:
     return [str.__str__(text) for text in map(str, values)]
 
 
-def _str(values: Sequence[object]) -> list[str]:
-    return list(map(str, values))
-
-
 def boolean_text(values: Sequence[bool]) -> list[str]:
     return ["true" if value else "false" for value in values]
 
 
 def integer_text(values: Sequence[Integral]) -> list[str]:
-    return each_once(_str, values if type(values[0]) is int else list(map(int, values)))
+    return integer_texts(values if type(values[0]) is int else list(map(int, values)))
 
 
 def float_text(values: Sequence[Real]) -> list[str]:
-    return list(map(repr, values if type(values[0]) is float else map(float, values)))
+    return float_texts(values if type(values[0]) is float else list(map(float, values)))
 
 
 def decimal_text(values: Sequence[Decimal]) -> list[str]:
     """Plain digits, never an exponent."""
-    texts = _str(values)
+    texts = list(map(str, values))
     return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
 
 
