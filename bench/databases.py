@@ -15,12 +15,10 @@ from pathlib import Path
 
 import psycopg
 
+from bench.cases import POSTGRESQL, SQLITE
 from tests.servers import Postgres
 
 ROOT = Path(__file__).resolve().parent.parent
-SQLITE = "sqlite"
-POSTGRESQL = "postgresql"
-MEMORY = "memory"
 RECIPE = ("bench/recipe.py", "bench/fill.py", "bench/rows/models.py", "exports/migrations")
 
 
@@ -60,17 +58,17 @@ class KeptPostgres(Postgres):
                 self.create_database(name)
 
 
-def environment(database: str, rows: int, socket: Path | None = None) -> dict[str, str]:
-    """The environment of a process that works on this table. What lies in memory is read from SQLite first."""
+def environment(database: str, rows: int, socket: Path | None = None, *, with_exports: bool = True) -> dict[str, str]:
+    """The environment of a process that works on this table, with our app installed or without."""
     return {
         **os.environ,
         "BENCH_DIR": str(home()),
         "BENCH_DATABASE": database,
         "BENCH_ROWS": str(rows),
         "BENCH_SOCKET": str(socket or ""),
+        "BENCH_WITH_EXPORTS": "1" if with_exports else "",
         "DJANGO_SETTINGS_MODULE": "bench.settings",
         "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "",
     }
 
 

@@ -19,14 +19,14 @@ Write = Callable[[], None]
 
 
 def copy_csv(case: Case, path: Path) -> Write:
-    duck = _attached(case)
-    return lambda: duck.execute(f"COPY ({_select(case)}) TO '{path}' (FORMAT csv, HEADER)") and None
+    duck = _attached()
+    return lambda: duck.execute(f"COPY ({_select()}) TO '{path}' (FORMAT csv, HEADER)") and None
 
 
 def copy_xlsx(case: Case, path: Path) -> Write:
-    duck = _attached(case)
+    duck = _attached()
     _load(duck, "excel")
-    return lambda: duck.execute(f"COPY ({_select(case)}) TO '{path}' (FORMAT xlsx, HEADER true)") and None
+    return lambda: duck.execute(f"COPY ({_select()}) TO '{path}' (FORMAT xlsx, HEADER true)") and None
 
 
 def alone(case: Case, path: Path) -> Write:
@@ -50,14 +50,13 @@ def _arrow_table(case: Case) -> object:
     return pyarrow.concat_tables([naive] * (case.rows // case.rows_read))
 
 
-def _attached(case: Case) -> Any:
+def _attached() -> Any:
     import duckdb
 
-    duck = duckdb.connect(config={"TimeZone": "UTC"} if False else {})
-    extension = "sqlite" if connection.vendor == "sqlite" else "postgres"
-    _load(duck, extension)
+    duck = duckdb.connect()
+    _load(duck, "sqlite_scanner" if connection.vendor == "sqlite" else "postgres_scanner")
     settings = connection.settings_dict
-    if extension == "sqlite":
+    if connection.vendor == "sqlite":
         duck.execute(f"ATTACH '{settings['NAME']}' AS host (TYPE sqlite, READ_ONLY)")
     else:
         names = f"host={settings['HOST']} dbname={settings['NAME']} user={settings['USER']}"
@@ -65,9 +64,12 @@ def _attached(case: Case) -> Any:
     return duck
 
 
-def _select(case: Case) -> str:
-    schema = "" if connection.vendor == "sqlite" else "public."
-    return f"SELECT {', '.join(COLUMNS)} FROM host.{schema}{TABLE} ORDER BY id"
+def _select() -> str:
+    names = ", ".join(COLUMNS)
+    if connection.vendor == "sqlite":
+        # SQLite has no booleans; DuckDB would write numbers.
+        return f"SELECT {names.replace('active', 'active::BOOLEAN AS active')} FROM host.{TABLE} ORDER BY id"
+    return f"SELECT {names} FROM host.public.{TABLE} ORDER BY id"
 
 
 def _load(duck: Any, extension: str) -> None:

@@ -86,14 +86,17 @@ def run(case: Case, path: Path, environment: Mapping[str, str]) -> Run:
         process = subprocess.Popen(
             command, stdout=output, stderr=errors, env=dict(environment), cwd=ROOT, start_new_session=True
         )
-        code, peak = _watched(process, time.monotonic() + case.limit)
+        try:
+            code, peak = watch(process, time.monotonic() + case.limit)
+        finally:
+            _end(process)
         if code:
             raise Failed(_reason(code, _text(errors), case))
         said = json.loads(_text(output).splitlines()[-1])
     return Run(said.pop("seconds"), peak, said.pop("bytes"), said)
 
 
-def _watched(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
+def watch(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
     """The exit code, and the peak of the process and all its descendants: the sum of what each had at most, in bytes.
 
     Memory that they share counts for each of them, so this is never too low.
@@ -104,7 +107,6 @@ def _watched(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             peaks[pid] = max(peaks.get(pid, 0), usage.ru_maxrss * 1024)
-            _end(process)
             return process.returncode, sum(peaks.values())
         if time.monotonic() > deadline:
             _end(process)

@@ -2,7 +2,8 @@
 
 CASE is the JSON of a Case. The module that it names sets everything up, imports and the connection included, and
 gives a function; only that function is timed, from before its first query until its file is closed. The last line of
-the output is {"seconds", "bytes", ...what the function says}.
+the output is {"seconds", "bytes", "cpu_seconds" of this process, ...}: the function may say more, and so may the
+module's `about(case)`, which is asked after the clock has stopped.
 """
 
 import json
@@ -20,14 +21,16 @@ from bench.cases import Case
 
 def main(case: Case, path: Path) -> dict[str, Any]:
     django.setup()
-    module, function = case.make.split(".")
-    write = getattr(import_module(f"bench.{module}"), function)(case, path)
+    name, function = case.make.split(".")
+    module = import_module(f"bench.{name}")
+    write = getattr(module, function)(case, path)
     connection.ensure_connection()
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     said = write() or {}
-    seconds = time.perf_counter() - start
+    seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
     size = path.stat().st_size if path.exists() else 0
-    return {"seconds": seconds, "bytes": size, **said}
+    about = module.about(case) if hasattr(module, "about") else {}
+    return {"seconds": seconds, "bytes": size, "cpu_seconds": cpu_seconds, **about, **said}
 
 
 if __name__ == "__main__":

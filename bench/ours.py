@@ -1,6 +1,5 @@
 """What this project does, by the doors that a host project has."""
 
-import inspect
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,17 +11,16 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.test import override_settings
 
-from bench.cases import CALLABLE, Case
+from bench.cases import CALLABLE, MEMORY, Case
 from bench.rows.models import COLUMNS, Row
-from bench.values import CHUNK, held, queryset_of
+from bench.values import CHUNK, held, import_arrow, queryset_of
 from exports import runner, sources, writers
 from exports.cells import Column
 from exports.models import FileRequest, Status, moves
 from exports.patterns import QuerySetExport
-from exports.patterns.table import Table, table_of, write_now
+from exports.patterns.table import table_of, write_now
 from exports.runner import Produced, Run
 
-Said = dict[str, Any]
 TITLE = "Rows"
 
 
@@ -31,40 +29,48 @@ def columns_of(case: Case) -> list[Column]:
     return [plain[0], Column("name", source=Row.label), *plain[2:]] if case.variant == CALLABLE else plain
 
 
-def table(case: Case, path: Path) -> Callable[[], Said]:
+def about(case: Case) -> dict[str, str]:
+    """Which way the rows came."""
+    if case.database == MEMORY:
+        return {}
+    queryset = queryset_of(case)
+    return {"road": sources.explain(queryset, sources.resolve(queryset, columns_of(case))).road}
+
+
+def table(case: Case, path: Path) -> Callable[[], None]:
     """A queryset to a file, at once: `table_of` and `write_now`."""
     queryset, columns = queryset_of(case), columns_of(case)
+    if case.format == "parquet":
+        import_arrow()
 
-    def write() -> Said:
+    def write() -> None:
         with path.open("wb") as file, table_of(queryset, columns) as rows:
-            write_now(rows, file, format=case.format, options={}, title=TITLE, **_processes(write_now, case))
-        return {"road": road_of(queryset, columns)}
+            write_now(rows, file, format=case.format, options={}, title=TITLE, processes=case.processes)
 
     return write
 
 
-def with_isal(case: Case, path: Path) -> Callable[[], Said]:
+def with_isal(case: Case, path: Path) -> Callable[[], None]:
     """The fastest deflate that there is, at the price of a larger file."""
     write = table(case, path)
 
-    def write_with_isal() -> Said:
+    def write_with_isal() -> None:
         with override_settings(EXPORTS={**settings.EXPORTS, "DEFLATE_ENGINE": "isal", "DEFLATE_LEVEL": 1}):
-            return write()
+            write()
 
     return write_with_isal
 
 
-def alone(case: Case, path: Path) -> Callable[[], Said]:
+def alone(case: Case, path: Path) -> Callable[[], None]:
     """The writer alone, fed with column batches of Python values."""
     columns = sources.resolve(Row.objects.all(), columns_of(case))
     batches = _batches(case)
 
-    def write() -> Said:
+    def write() -> None:
         with path.open("wb") as file, _writer(case, file, columns) as writer:
             for _ in range(case.rows // case.rows_read):
                 for batch in batches:
                     writer.write(batch)
-        return {}
 
     return write
 
@@ -76,21 +82,7 @@ def _batches(case: Case) -> list[Sequence[Sequence[object]]]:
 
 def _writer(case: Case, file: BinaryIO, columns: Sequence[Column]) -> writers.Writer:
     writer_class = writers.get(case.format)
-    return writer_class(file, columns, options={}, zone=UTC, title=TITLE, **_processes(writer_class, case))
-
-
-def _processes(callable_: Callable, case: Case) -> dict[str, int]:
-    if case.processes == 1:
-        return {}
-    if "processes" not in inspect.signature(callable_).parameters:
-        raise NotImplementedError(f"{callable_.__name__} has no processes= yet.")
-    return {"processes": case.processes}
-
-
-def road_of(queryset: QuerySet, columns: Sequence[Column]) -> str:
-    """Which way the rows came."""
-    explain = getattr(sources, "explain", None)
-    return explain(queryset, sources.resolve(queryset, columns)).road if explain else ""
+    return writer_class(file, columns, options={}, zone=UTC, title=TITLE, processes=case.processes)
 
 
 class RowExport(QuerySetExport):
@@ -130,7 +122,7 @@ class Heart:
             self.seconds = time.thread_time()
 
 
-def as_a_request(case: Case, path: Path) -> Callable[[], Said]:
+def as_a_request(case: Case, path: Path) -> Callable[[], dict[str, float]]:
     """The whole run: claimed, leased, counted, written, hashed, stored and published; no servers.
 
     "progress_seconds" is what the lease and the progress cost: the heartbeat's processor time and the reports.
@@ -139,13 +131,12 @@ def as_a_request(case: Case, path: Path) -> Callable[[], Said]:
     moves.enqueue(request)
     exporter, heart = RowExport(), Heart()
 
-    def write() -> Said:
+    def write() -> dict[str, float]:
         runner.take(request, exporter, on_change=heart.hear)
         request.refresh_from_db()
         if request.status != Status.READY:
             raise RuntimeError(f"The request is {request.status}: {request.error_code} {request.error_detail}")
         Path(request.filehandle.path).rename(path)
-        said = {"changes": heart.changes, "progress_seconds": heart.seconds + exporter.progress_seconds}
-        return {"road": road_of(Row.objects.order_by("pk"), exporter.columns), **said}
+        return {"changes": heart.changes, "progress_seconds": heart.seconds + exporter.progress_seconds}
 
     return write

@@ -9,15 +9,14 @@ import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC
+from itertools import islice
 from pathlib import Path
 
 from django.db import connection
 
 from bench.cases import Case
-from bench.limits import query
 from bench.rows.models import COLUMNS, Row
-from bench.values import CHUNK, held, naive, queryset_of, tuples
-from tests.servers import as_unprivileged_user, postgres_program
+from bench.values import CHUNK, held, import_arrow, naive, query, queryset_of, tuples
 
 Write = Callable[[], None]
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -55,6 +54,8 @@ def _safe(text: str) -> str:
 
 def psql_copy(case: Case, path: Path) -> Write:
     """What PostgreSQL itself makes of the same query: no rules for cells."""
+    from tests.servers import as_unprivileged_user, postgres_program
+
     settings = connection.settings_dict
     sql, _ = query()
     command = [postgres_program("psql"), "-h", settings["HOST"], "-U", settings["USER"], "-d", settings["NAME"]]
@@ -72,7 +73,7 @@ def import_export_csv(case: Case, path: Path) -> Write:
 
     def write() -> None:
         dataset = resource.export(queryset_of(case))
-        path.write_text(dataset.export("csv", escape=True), newline="", encoding="utf-8")
+        path.write_text(dataset.export("csv"), newline="", encoding="utf-8")
 
     return write
 
@@ -82,7 +83,7 @@ def import_export_xlsx(case: Case, path: Path) -> Write:
 
     def write() -> None:
         dataset = resource.export(queryset_of(case), force_native_type=True)
-        path.write_bytes(dataset.export("xlsx", escape=True))
+        path.write_bytes(dataset.export("xlsx"))
 
     return write
 
@@ -253,6 +254,7 @@ def values_orjson(case: Case, path: Path) -> Write:
 
 def values_list_pyarrow(case: Case, path: Path) -> Write:
     """A record batch of 10,000 rows at a time."""
+    import_arrow()
     import pyarrow
     from pyarrow import parquet
 
@@ -278,7 +280,5 @@ def arrow_schema() -> object:
 
 
 def _chunks(rows: Iterator[tuple], size: int) -> Iterator[list[tuple]]:
-    from itertools import islice
-
     while chunk := list(islice(rows, size)):
         yield chunk

@@ -15,10 +15,11 @@ START = datetime(2019, 1, 1)
 DAYS = tuple(date.fromordinal(date(2015, 1, 1).toordinal() + number).isoformat() for number in range(3_650))
 GIVEN = ("Ada", "Zoë", "Łukasz", "Mary", "Ahmed", "José", "Ingrid", "Wei", "Olga", "Tom", "Aoife", "Kofi", "Rosa")
 FAMILY = ("Lovelace", "Müller", "Nowak", "O'Brien", "Haddad", "García", "Berg", "Zhang", "Smith", "Mensah", "Ito")
-WORDS = (
+VOCABULARY = (
     "late early cold warm heavy light paid open closed checked packed sent returned lost found urgent spare whole "
     "broken new used north south east west upper lower first last red green blue small large round flat plain"
-).split()
+)
+WORDS = VOCABULARY.split()
 BREAKS = ("{}, {}", 'the "{}" one, {}', "{}\n{}")
 FORMULAS = ("=1+1", '=HYPERLINK("https://example.com","click")', "=A1<B1 & C1")
 
@@ -36,9 +37,7 @@ def block(first: int) -> list[RawRow]:
     random = Random(SEED + first)
     keys = range(first, first + BLOCK)
     columns = (keys, _names(random), _notes(random, keys), _amounts(random), _ratios(random), _actives(random))
-    return list(
-        zip(*columns, _days(random), _moments(random, keys), _attributes(random), _owners(random), strict=True)
-    )
+    return list(zip(*columns, _days(random), _moments(random, keys), _attributes(random), _owners(random), strict=True))
 
 
 def _names(random: Random) -> list[str]:

@@ -34,6 +34,18 @@ def held(case: Case) -> Callable[[], Iterator[tuple]]:
     return lambda: chain.from_iterable(repeat(rows, case.rows // len(rows)))
 
 
+def import_arrow() -> None:
+    """Import pyarrow and all that its first array imports: where pandas is installed, that too."""
+    import pyarrow.parquet
+
+    pyarrow.array([None])
+
+
+def query() -> tuple[str, tuple]:
+    """The SQL of the rows, and its parameters."""
+    return Row.objects.order_by("pk").values_list(*COLUMNS).query.sql_with_params()
+
+
 def naive(row: tuple) -> tuple:
     """The row with a moment that spreadsheets know: UTC, without saying so."""
     return (*row[:7], row[7].astimezone(UTC).replace(tzinfo=None), *row[8:])

@@ -1,4 +1,4 @@
-"""What Django can check at start: settings that cannot work, and storage that anybody can read."""
+"""What Django can check at start: settings that cannot work, storage that anybody can read, exports that cannot be."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,8 +10,13 @@ from django.core.checks import CheckMessage
 from django.core.files.storage import FileSystemStorage
 from django.utils.module_loading import import_string
 
-from exports import storage
+from exports import storage, writers
 from exports.conf import DEFAULTS, config
+from exports.exceptions import BadOption
+from exports.patterns import QuerySetExport, registry
+from exports.patterns.sheets import COUNTS
+from exports.patterns.table import TableExport
+from exports.writers.deflate import Deflate
 
 IN_DEFAULT_STORAGE = "Exports are kept in Django's default storage."
 CHOOSE_A_STORAGE = "Add STORAGES['exports'] with a private location; Django's default storage is often public."
@@ -22,6 +27,7 @@ PUBLIC_ACLS = {"authenticated-read", "public-read", "public-read-write"}
 def register_all() -> None:
     checks.register(check_settings, "exports")
     checks.register(check_storage, "exports")
+    checks.register(check_exports, "exports")
     checks.register(check_base_url, "exports", deploy=True)
     checks.register(check_default_storage, "exports", deploy=True)
 
@@ -34,6 +40,8 @@ def check_settings(**kwargs: Any) -> Iterable[CheckMessage]:
         hint = "Set EXPORTS['HEARTBEAT'] to a quarter of EXPORTS['LEASE'], or less."
         yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
     yield from _check_doorbell()
+    yield from _check_work()
+    yield from _check_limits()
 
 
 def check_storage(**kwargs: Any) -> Iterable[CheckMessage]:
@@ -45,6 +53,17 @@ def check_storage(**kwargs: Any) -> Iterable[CheckMessage]:
         yield from _check_folder(chosen)
     elif storage.is_s3(chosen):
         yield from _check_bucket(chosen)
+
+
+def check_exports(**kwargs: Any) -> Iterable[CheckMessage]:
+    """What is declared wrongly would otherwise be told to whoever asks for the file."""
+    for handler in dict.fromkeys(registry.handlers.values()):
+        if isinstance(handler, type) and issubclass(handler, TableExport):
+            yield from _check_processes(handler)
+            yield from _check_ceilings(handler)
+        if isinstance(handler, type) and issubclass(handler, QuerySetExport):
+            yield from _check_formats(handler)
+            yield from _check_count(handler)
 
 
 def check_default_storage(**kwargs: Any) -> Iterable[CheckMessage]:
@@ -94,6 +113,86 @@ def _ways_in(chosen: Any) -> Iterable[tuple[str, str]]:
         yield f"its ACL is {', '.join(sorted(acls))}", "Set default_acl to None, and name no ACL in object_parameters."
     if chosen.custom_domain and not chosen.cloudfront_signer:
         yield "custom_domain gives addresses without a signature", "Leave custom_domain out: the bucket signs its own."
+
+
+def _check_work() -> Iterable[CheckMessage]:
+    if config.MAX_PROCESSES is not None and not _is_positive(config.MAX_PROCESSES):
+        hint = "Give a whole number from 1 on, or None for as many as there are cores."
+        yield checks.Error(f"EXPORTS['MAX_PROCESSES'] is {config.MAX_PROCESSES!r}.", hint=hint, id="exports.E007")
+    try:
+        Deflate.chosen(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
+    except BadOption as error:
+        hint = "Correct EXPORTS['DEFLATE_ENGINE'] and EXPORTS['DEFLATE_LEVEL'], or leave both out."
+        yield checks.Error(f"XLSX cannot be compressed as asked. {error}", hint=hint, id="exports.E008")
+
+
+def _check_limits() -> Iterable[CheckMessage]:
+    for name in ("MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_DAY"):
+        if (limit := getattr(config, name)) is not None and not _is_positive(limit):
+            hint = "Give a whole number from 1 on, or None for no limit."
+            yield checks.Error(f"EXPORTS[{name!r}] is {limit!r}.", hint=hint, id="exports.E013")
+    for name in ("MAX_ROWS", "MAX_BYTES"):
+        if (most := getattr(config, name)) is not None and not _is_at_least(1, most):
+            hint = "Give a number from 1 on, or None for no ceiling."
+            yield checks.Error(f"EXPORTS[{name!r}] is {most!r}.", hint=hint, id="exports.E014")
+    for name in ("MIN_FREE_DISK", "REUSE_FRESH"):
+        if not _is_at_least(0, value := getattr(config, name)):
+            yield checks.Error(f"EXPORTS[{name!r}] is {value!r}.", hint="Give a number from 0 on.", id="exports.E014")
+
+
+def _check_ceilings(export: type[TableExport]) -> Iterable[CheckMessage]:
+    for name, least in (("max_rows", 1), ("max_bytes", 1), ("reuse_fresh", 0)):
+        value = getattr(export, name, None)
+        if value is not None and not _is_at_least(least, value):
+            hint = f"Give a number from {least} on, or None for what the settings say."
+            yield checks.Error(f"{export.__name__}.{name} is {value!r}.", hint=hint, obj=export, id="exports.E015")
+
+
+def _check_processes(export: type[TableExport]) -> Iterable[CheckMessage]:
+    if not _is_positive(export.processes):
+        yield checks.Error(
+            f"{export.__name__}.processes is {export.processes!r}.",
+            hint="Give a whole number from 1 on.",
+            obj=export,
+            id="exports.E009",
+        )
+
+
+def _check_formats(export: type[QuerySetExport]) -> Iterable[CheckMessage]:
+    offered = {writer.format for writer in export.offered()}
+    for format in export.formats:
+        if format not in offered:
+            yield _check_format(export.__name__, format)
+    if not export.formats:
+        hint = "Name at least one of the formats in `formats`."
+        yield checks.Error(f"{export.__name__} has no format.", hint=hint, id="exports.E010")
+
+
+def _check_format(export: str, format: str) -> CheckMessage:
+    """Why a declared format is not offered. Where only its library is missing, that may be meant so."""
+    if missing := writers.why_missing(format):
+        return checks.Info(f"{export} is not offered as {format!r}.", hint=missing, id="exports.I001")
+    known = {writer.format: writer.holds_tables for writer in writers.formats()}
+    if format not in known:
+        hint = f"Known formats: {', '.join(known)}."
+        return checks.Error(f"{export}: no format is named {format!r}.", hint=hint, id="exports.E010")
+    capable = ", ".join(name for name, holds_tables in known.items() if holds_tables)
+    hint = f"get_sheets() gives several tables; formats that hold them: {capable}."
+    return checks.Error(f"{export}: {format!r} holds one table.", hint=hint, id="exports.E011")
+
+
+def _check_count(export: type[QuerySetExport]) -> Iterable[CheckMessage]:
+    if export.count not in COUNTS:
+        hint = f"Use one of {', '.join(map(repr, COUNTS))}."
+        yield checks.Error(f"{export.__name__}.count is {export.count!r}.", hint=hint, id="exports.E012")
+
+
+def _is_positive(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number > 0
+
+
+def _is_at_least(least: float, number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and number >= least
 
 
 def _check_doorbell() -> Iterable[CheckMessage]:

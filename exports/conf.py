@@ -9,6 +9,7 @@ from django.conf import settings as django_settings
 
 HOUR = 3600
 DAY = 24 * HOUR
+GIB = 1 << 30
 
 DEFAULTS: dict[str, Any] = {
     # The run
@@ -17,10 +18,17 @@ DEFAULTS: dict[str, Any] = {
     "REPORT_INTERVAL": 0.25,
     "STALL": 600.0,
     "MAX_RUNTIME": 6 * HOUR,
+    "GRACE": 20.0,
+    "MAX_ROWS": 50_000_000,
+    "MAX_BYTES": 50 * GIB,
+    "MIN_FREE_DISK": GIB,
     "MAX_ATTEMPTS": 3,
     "MAX_CRASHES": 3,
     "RETRY_DELAY": 5.0,
     "BATCH_ROWS": 2000,
+    "MAX_PROCESSES": None,
+    "DEFLATE_ENGINE": None,
+    "DEFLATE_LEVEL": None,
     "WORK_DIR": "",
     # The queue
     "REDIS_URL": "redis://127.0.0.1:6379/0",
@@ -29,6 +37,10 @@ DEFAULTS: dict[str, Any] = {
     "QUEUE_KEYS": None,
     "LANES": ("large", "small"),
     "SMALL_ROWS": 10_000,
+    "MAX_QUEUED_PER_USER": 20,
+    "MAX_RUNNING_PER_USER": 2,
+    "MAX_PER_DAY": 500,
+    "REUSE_FRESH": 0,
     "MAX_WAIT": DAY,
     "RING_AGAIN": 20.0,
     "SWEEP": 15.0,
@@ -61,6 +73,9 @@ DEFAULTS: dict[str, Any] = {
     "SOCKET_FRAMES_PER_SECOND": 5,
     "SOCKET_RECHECK": 60.0,
     "SNAPSHOT_REQUESTS": 50,
+    # Operations
+    "METRICS_TOKEN": None,
+    "METRICS_WINDOW": HOUR,
 }
 
 

@@ -24,7 +24,7 @@ from django.db import DatabaseError
 from django.db.models import Q
 from django.utils import timezone
 
-from exports import events, services
+from exports import events, services, sockets
 from exports.conf import config
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.file_request import AnyUser
@@ -68,11 +68,13 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         self._group = group
         snapshot = await in_thread(snapshot_for)(self.scope)
         await self.accept()
+        sockets.opened(self)
         for state in snapshot:
             self._offer(state)
         self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
 
     async def disconnect(self, code: int) -> None:
+        sockets.closed(self)
         for task in self._tasks:
             task.cancel()
         if self._group is not None:

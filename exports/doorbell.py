@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
+from exports import faults
 from exports.conf import config
 
 if TYPE_CHECKING:
     from huey import RedisHuey
     from huey.registry import Message
+    from redis import ConnectionPool, Redis
 
 log = logging.getLogger("exports.doorbell")
 
@@ -52,6 +54,7 @@ def ring(lane: str) -> bool:
     """Ask a worker of this lane to look. A queue that is down is logged: housekeeping rings again."""
     try:
         huey, bell = _sender(lane, config.REDIS_URL, config.QUEUE_PREFIX)
+        faults.point("before_ring")
         huey.enqueue(bell())
     except Exception as error:
         log.warning("bell of lane %s not rung: %s", lane, type(error).__name__)
@@ -62,20 +65,55 @@ def ring(lane: str) -> bool:
 def queue(lane: str, *, answer_seconds: float = WAIT_SECONDS) -> "RedisHuey":
     """A huey of our own for one lane, with no task registered. The host's own HUEY is left alone."""
     from huey import RedisHuey
+
+    return RedisHuey(
+        f"{config.QUEUE_PREFIX}.{lane}",
+        clean_name=False,
+        connection_pool=_pool(config.REDIS_URL, answer_seconds),
+        immediate=False,
+        results=False,
+        serializer=SignedJSONSerializer(),
+    )
+
+
+def bells(lane: str) -> int:
+    """How many no worker has heard yet. Raises redis' errors."""
+    return _sender(lane, config.REDIS_URL, config.QUEUE_PREFIX)[0].pending_count()
+
+
+def is_ours(lane: str) -> bool:
+    """Whether the newest bell that waits is signed with a key of this process. Raises redis' errors."""
+    huey = _sender(lane, config.REDIS_URL, config.QUEUE_PREFIX)[0]
+    newest = server().lindex(huey.storage.queue_key, 0)
+    try:
+        return newest is None or bool(huey.serializer.deserialize(newest))
+    except (BadMessage, ValueError, TypeError):
+        return False
+
+
+def server() -> "Redis":
+    """A client of the queue's server. It waits no longer than a door does, and raises redis' own errors."""
+    return _server(config.REDIS_URL)
+
+
+@cache
+def _server(url: str) -> "Redis":
+    from redis import Redis
+
+    return Redis(connection_pool=_pool(url, RING_SECONDS))
+
+
+def _pool(url: str, answer_seconds: float) -> "ConnectionPool":
     from redis import ConnectionPool
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    pool = ConnectionPool.from_url(
-        config.REDIS_URL,
+    return ConnectionPool.from_url(
+        url,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=answer_seconds,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=30,
-    )
-    name = f"{config.QUEUE_PREFIX}.{lane}"
-    return RedisHuey(
-        name, clean_name=False, connection_pool=pool, immediate=False, results=False, serializer=SignedJSONSerializer()
     )
 
 

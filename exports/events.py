@@ -15,6 +15,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
+from exports import faults, journal
 from exports.models import FileRequest
 from exports.serializers import State, serialize
 
@@ -22,19 +23,33 @@ log = logging.getLogger("exports.events")
 
 SEND_SECONDS = 2.0
 BACKLOG = 200
+NOBODY = "exports.nobody"
 
 _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
 
 
 def publish(request: FileRequest) -> None:
-    """Send the whole state of `request` to the pages that follow it. Returns at once and never raises."""
+    """Send the whole state of `request` to the pages that follow it, and log where it is. Returns at once and never
+    raises."""
     try:
+        journal.note(request)
+        faults.point("before_event")
         layer = _layer()
         if layer is not None:
             _send(layer, _groups_of(request), message(serialize(request)))
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)
+
+
+def reach(seconds: float) -> None:
+    """Send a message that nobody gets. Raises when the channel layer does not take it in time."""
+    layer = _layer()
+    if layer is not None:
+        with _starting:
+            loop = _loop(os.getpid())
+        sending = layer.group_send(NOBODY, {"type": "export.changed"})
+        asyncio.run_coroutine_threadsafe(asyncio.wait_for(sending, seconds), loop).result(2 * seconds)
 
 
 def message(state: State) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 ExportError                 ends a request: `code` is stored on the row, its sentence for people is in serializers
 ├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
-├── FormulaRejected, TooManyColumns, LostCells
+├── FormulaRejected, TooManyColumns, DuplicateColumn, UnfitValue, LostCells
+├── TooManyRows, TooManyBytes
 ├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull, StorageDenied
 └── Retryable               worth another attempt
     └── StorageFailed, ProcessLost
 TooLate                     a door's or a hand's move that lost: it changed nothing
+LimitReached                this person has asked for as much as they may: nothing was added
 LeaseEnded                  stops a worker, says nothing about the request
 ├── LostLease               somebody else moved the row: write nothing, emit nothing
 └── Stopping                the worker was told to stop: give the attempt back
@@ -25,8 +27,9 @@ class ExportError(Exception):
 class UnknownFormat(ExportError):
     code = "unknown_format"
 
-    def __init__(self, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"There is no format named {name!r}. Known formats: {', '.join(sorted(known))}.")
+    def __init__(self, name: str, known: Iterable[str], *, why: str = "") -> None:
+        reason = why or f"There is no format named {name!r}."
+        super().__init__(f"{reason} Known formats: {', '.join(sorted(known)) or 'none'}.")
 
 
 class UnknownColumn(ExportError):
@@ -58,6 +61,18 @@ class TooManyColumns(ExportError):
     code = "too_many_columns"
 
 
+class DuplicateColumn(ExportError):
+    """Two columns of one name, in a format that tells its columns by their names."""
+
+    code = "duplicate_column"
+
+
+class UnfitValue(ExportError):
+    """A value that the format cannot hold in its column, whose type is fixed: the column needs another kind."""
+
+    code = "unfit_value"
+
+
 class LostCells(ExportError):
     """The writer refused a cell that the cell rules let through: a defect, never a shorter file."""
 
@@ -76,6 +91,18 @@ class InvalidStoredCriteria(ExportError):
 
 class NoFile(ExportError):
     code = "no_file"
+
+
+class TooManyRows(ExportError):
+    """More rows than EXPORTS["MAX_ROWS"], or what the export says itself, lets one file have."""
+
+    code = "too_many_rows"
+
+
+class TooManyBytes(ExportError):
+    """The file is larger than EXPORTS["MAX_BYTES"], or what the export says itself."""
+
+    code = "too_many_bytes"
 
 
 class TookTooLong(ExportError):
@@ -116,6 +143,16 @@ class ProcessLost(Retryable):
 
 class TooLate(Exception):
     """The request has moved on; what was asked does not apply any more."""
+
+
+class LimitReached(Exception):
+    """A limit per person: `code` says which, `limit` how many it allows, `seconds` when asking again may help."""
+
+    def __init__(self, code: str, limit: int, *, seconds: float) -> None:
+        super().__init__(f"{code}: {limit}")
+        self.code = code
+        self.limit = limit
+        self.seconds = seconds
 
 
 class UnstorableQuerySet(ExportError):

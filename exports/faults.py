@@ -5,21 +5,41 @@ Nothing happens unless the environment variable EXPORTS_FAULTS arms them: "mid_r
 
     kill        SIGKILL          raise       FaultRaised
     stop        SIGSTOP          sleep:S     S seconds
+
+With "once:" before the action, in a file, it strikes one time: whoever strikes leaves a marker beside the file (see
+`marker`), so that a process that is started again does not die at the same point for ever.
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "EXPORTS_FAULTS"
-POINTS: Final = ("first_row", "mid_rows")
+ONCE: Final = "once:"
+# In the order in which an export and its mail pass them; docs/storm.md says where each one is.
+POINTS: Final = (
+    *("after_insert", "before_ring", "after_claim", "first_row", "mid_rows", "before_close", "after_close"),
+    *("part_1", "before_complete", "after_complete", "before_publish", "after_publish", "before_event"),
+    *("before_smtp", "after_250", "mid_clean"),
+)
 
 
 class FaultRaised(Exception):
     """The fault that was asked for."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What was armed for one point."""
+
+    point: str
+    action: str
+    argument: str
+    is_once: bool
 
 
 def point(name: str) -> None:
@@ -29,20 +49,35 @@ def point(name: str) -> None:
         _strike(name, armed)
 
 
+def marker(path: Path, name: str) -> Path:
+    """The file that is there once the point `name`, armed with "once:" by the file at `path`, has struck."""
+    return path.with_name(f"{path.name}.{name}")
+
+
 def _strike(name: str, armed: str) -> None:
-    for where, action, argument in _faults(armed):
-        if where == name:
-            ACTIONS[action](argument)
+    for fault in _faults(armed):
+        if fault.point == name and not (fault.is_once and _has_struck(fault, armed)):
+            ACTIONS[fault.action](fault.argument)
 
 
-def _faults(armed: str) -> Iterator[tuple[str, str, str]]:
+def _faults(armed: str) -> Iterator[Fault]:
     """Raises ValueError for what is no fault, so that a test never passes because of a word misspelt."""
-    for entry in filter(None, _text(armed).split(",")):
-        where, _, what = entry.strip().partition("=")
-        action, _, argument = what.partition(":")
-        if where not in POINTS or action not in ACTIONS:
-            raise ValueError(f"{VARIABLE}: {entry.strip()!r} is no fault. Points: {', '.join(POINTS)}.")
-        yield where, action, argument
+    for entry in map(str.strip, filter(None, _text(armed).split(","))):
+        where, _, what = entry.partition("=")
+        action, _, argument = what.removeprefix(ONCE).partition(":")
+        is_once = what.startswith(ONCE)
+        if where not in POINTS or action not in ACTIONS or (is_once and not armed.startswith("@")):
+            raise ValueError(f"{VARIABLE}: {entry!r} is no fault. Points: {', '.join(POINTS)}.")
+        yield Fault(where, action, argument, is_once)
+
+
+def _has_struck(fault: Fault, armed: str) -> bool:
+    """Whether somebody was here before. Of processes that come at the same moment only one is the first."""
+    try:
+        os.close(os.open(marker(Path(armed[1:]), fault.point), os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        return True
+    return False
 
 
 def _text(armed: str) -> str:

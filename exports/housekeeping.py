@@ -17,7 +17,7 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from exports import events, notifications, runner, storage
+from exports import events, faults, notifications, presence, runner, storage
 from exports.conf import config
 from exports.exceptions import Retryable
 from exports.models import Artifact, FileRequest, Notification, Status, moves
@@ -27,6 +27,8 @@ log = logging.getLogger("exports.housekeeping")
 
 AT_ONCE = 500
 GIVE_UP_AFTER = 3
+
+_here = presence.Presence(presence.HOUSEKEEPER)
 
 
 @dataclass
@@ -51,7 +53,7 @@ class Swept:
 
 def sweep() -> Swept:
     """One round of everything. A step that fails is logged and counted, and the others have their turn."""
-    return _swept(
+    swept = _swept(
         rescued=rescue,
         given_up=give_up,
         rung=ring_again,
@@ -61,6 +63,8 @@ def sweep() -> Swept:
         mailed=mail,
         work_dirs=runner.sweep_work_dirs,
     )
+    _here.show()
+    return swept
 
 
 def _swept(**steps: Callable[[], int]) -> Swept:
@@ -75,9 +79,10 @@ def _swept(**steps: Callable[[], int]) -> Swept:
 
 
 def keep_house(stop: threading.Event) -> None:
-    """Sweep every EXPORTS["SWEEP"] seconds until told to stop."""
+    """Sweep every EXPORTS["SWEEP"] seconds until told to stop. Say in the log where the disk has no room for runs."""
     while True:
         close_old_connections()
+        runner.has_room()
         swept = sweep()
         if str(swept) != "nothing":
             log.info("swept: %s", swept)
@@ -220,6 +225,9 @@ def _rescue(request: FileRequest) -> bool:
     request.refresh_from_db()
     log.warning("request %s: worker lost (crash %d), now %s", request.pk, request.crashes, request.status)
     events.publish(request)
+    if request.status == Status.FAILED:
+        # Its owner has room now for what was passed over.
+        registry.ring(request.lane)
     return True
 
 
@@ -239,6 +247,7 @@ def _forget(artifact: Artifact, leeway_ends: Any) -> bool:
     still = Artifact.objects.garbage(leeway_ends).filter(pk=artifact.pk)
     if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
         return False
+    faults.point("mid_clean")
     storage.forget(artifact.key)
     return True
 

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
+from exports import faults
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status
 from exports.serializers import error_of, title_of
@@ -55,6 +56,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     if reason := needless(request, notification) or ("" if send else unreachable(request)):
         return suppress(notification, reason)
     try:
+        faults.point("before_smtp")
         if send is None:
             compose(request, notification).send()
         else:
@@ -64,6 +66,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     except Exception as error:
         _put_back(notification, type(error).__name__)
         return False
+    faults.point("after_250")
     _settle(notification, Notification.State.SENT, "")
     return True
 

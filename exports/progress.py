@@ -13,35 +13,43 @@ DONE: Final = "done"
 PHASES: Final = (QUEUED, COUNTING, WRITING, FINISHING, STORING, DONE)
 COUNTING_SHARE: Final = 0.01
 STORING_SHARE: Final = 0.04
+HIGHEST: Final = 0.999
+# Of a total that is an estimate nobody knows how near its end is.
+HIGHEST_OF_ESTIMATE: Final = 0.99
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is stored of a run's progress. A total of None is unknown."""
+    """What is stored of a run's progress. A total of None is unknown; `rows_estimated` says that it is an estimate."""
 
     phase: str = QUEUED
     rows_done: int = 0
     rows_total: int | None = None
     bytes_done: int = 0
     bytes_total: int | None = None
+    rows_estimated: bool = False
 
 
 class Progress:
     """The counters of one attempt. The run writes them, the heartbeat reads them.
 
-    They only grow, and so does what they say: a report of an earlier phase moves nothing back, and an estimate that is
-    raised later does not count.
+    They only grow, and so does what they say: a report of an earlier phase moves nothing back, and a total that comes
+    after the writing has begun does not count. An estimate that the rows have passed is no total any more.
     """
 
     def __init__(self) -> None:
         self.now = Snapshot(phase=COUNTING)
 
-    def writing(self, rows_total: int | None) -> None:
-        total = rows_total if self.now.rows_total is None else self.now.rows_total
-        self.now = replace(self.now, phase=self._later(WRITING), rows_total=total)
+    def writing(self, rows_total: int | None, *, is_estimate: bool = False) -> None:
+        if self.now.phase == COUNTING:
+            estimated = is_estimate and rows_total is not None
+            self.now = replace(self.now, phase=WRITING, rows_total=rows_total, rows_estimated=estimated)
 
     def rows(self, rows_done: int) -> None:
-        self.now = replace(self.now, phase=self._later(WRITING), rows_done=max(rows_done, self.now.rows_done))
+        now = replace(self.now, phase=self._later(WRITING), rows_done=max(rows_done, self.now.rows_done))
+        if now.rows_estimated and now.rows_done > now.rows_total:
+            now = replace(now, rows_total=None, rows_estimated=False)
+        self.now = now
 
     def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
         self._bytes(FINISHING, bytes_done, bytes_total)
@@ -77,7 +85,11 @@ def fraction(now: Snapshot, *, finishing_share: float) -> float | None:
     if now.phase == WRITING and now.rows_total is None:
         return None
     start, share = _span(now.phase, finishing_share)
-    return round(min(start + share * _part(now), 0.999), 4)
+    return round(min(start + share * _part(now), _highest(now)), 4)
+
+
+def _highest(now: Snapshot) -> float:
+    return HIGHEST_OF_ESTIMATE if now.rows_estimated else HIGHEST
 
 
 def _span(phase: str, finishing_share: float) -> tuple[float, float]:

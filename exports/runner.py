@@ -1,7 +1,7 @@
 """One claimed request, from lease to publish. Knows nothing of huey or channels.
 
-A heartbeat thread with a database connection of its own renews the lease and reports the progress. The main thread
-makes the file and looks at the lease between batches. Whoever loses the lease stops, writes nothing and says nothing.
+A heartbeat beside it renews the lease and reports the progress. The main thread makes the file and looks at the lease
+between batches. Whoever loses the lease stops, writes nothing and says nothing.
 """
 
 import errno
@@ -25,10 +25,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone, translation
 
-from exports import storage
+from exports import faults, storage
+from exports.ceilings import Ceilings, DiskWatch
 from exports.conf import config
 from exports.exceptions import (
     ExportError,
@@ -36,14 +37,13 @@ from exports.exceptions import (
     LostLease,
     NoFile,
     Retryable,
-    Stalled,
     Stopping,
     StorageFull,
-    TookTooLong,
 )
+from exports.heartbeat import CLOCK, Clock, Heart
 from exports.models import FileRequest, Status, moves
 from exports.models.moves import Claim, Made
-from exports.progress import COUNTING, STORING, Progress, Snapshot
+from exports.progress import Progress
 
 log = logging.getLogger("exports.runner")
 
@@ -56,6 +56,8 @@ _current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
 
 stopping = threading.Event()
 """Set when the process was told to stop: every run gives its request back at the next batch."""
+
+disk = DiskWatch()
 
 
 class Exporter(Protocol):
@@ -83,7 +85,15 @@ class Run:
 
     produced: Produced | None = None
 
-    def __init__(self, request: FileRequest, claim: Claim, extension: str, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        request: FileRequest,
+        claim: Claim,
+        extension: str,
+        stop: threading.Event,
+        ceilings: Ceilings | None = None,
+    ) -> None:
+        self.ceilings = ceilings or Ceilings()
         self.request = request
         self.claim = claim
         self.work_dir = work_root() / f"{request.pk}-{claim.epoch}"
@@ -98,18 +108,26 @@ class Run:
             raise self._ended
         if self._stop.is_set():
             raise Stopping("The worker was told to stop.")
+        self.ceilings.check_file(self.path)
 
     def end(self, reason: LeaseEnded | ExportError) -> None:
         self._ended = reason
 
-    def begin(self, rows_total: int | None) -> None:
-        """Writing begins; None when the number of rows is not known."""
-        if self.progress.now.phase == COUNTING:
-            self.progress.writing(rows_total)
+    @property
+    def is_stopping(self) -> bool:
+        return self._stop.is_set()
+
+    def begin(self, rows_total: int | None, is_estimate: bool = False) -> None:
+        """Writing begins; None when the number of rows is not known. Raises TooManyRows for more than are allowed."""
+        if not is_estimate:
+            self.ceilings.check_rows(rows_total or 0)
+        self.progress.writing(rows_total, is_estimate=is_estimate)
 
     def advance(self, rows_done: int) -> None:
-        """So many rows are written. Raises what ended this run, like `check`."""
+        """So many rows are written. Raises what ended this run, like `check`, and TooManyRows."""
+        faults.point("mid_rows" if self.progress.now.rows_done else "first_row")
         self.check()
+        self.ceilings.check_rows(rows_done)
         self.progress.rows(rows_done)
 
 
@@ -119,29 +137,45 @@ def current(request: FileRequest) -> Run | None:
     return running if running is not None and running.request.pk == request.pk else None
 
 
-def take(request: FileRequest, exporter: Exporter, *, on_change: OnChange, stop: threading.Event = stopping) -> bool:
+def take(
+    request: FileRequest,
+    exporter: Exporter,
+    *,
+    on_change: OnChange,
+    stop: threading.Event = stopping,
+    clock: Clock = CLOCK,
+) -> bool:
     """Claim a due request and make its file. Returns False when somebody else has it, or it is not due."""
     claim = moves.claim(request, owner=owner_name(), extension=exporter.extension(request))
     if claim is None:
         return False
+    faults.point("after_claim")
     request.refresh_from_db()
     _tell(on_change, request)
-    run(request, claim, exporter, on_change=on_change, stop=stop)
+    run(request, claim, exporter, on_change=on_change, stop=stop, clock=clock)
     return True
 
 
 def run(
-    request: FileRequest, claim: Claim, exporter: Exporter, *, on_change: OnChange, stop: threading.Event = stopping
+    request: FileRequest,
+    claim: Claim,
+    exporter: Exporter,
+    *,
+    on_change: OnChange,
+    stop: threading.Event = stopping,
+    clock: Clock = CLOCK,
 ) -> None:
     """Make, store and publish the file of a claimed request, or move it on with the reason why not.
 
     `on_change` gets the request after every move that won. Whatever the export raises is dealt with: see the row.
     """
-    attempt = Run(request, claim, exporter.extension(request), stop)
+    attempt = Run(request, claim, exporter.extension(request), stop, Ceilings.of(exporter))
     try:
-        with _work_dir(attempt), _heartbeat(attempt, on_change), _running(attempt):
+        with _work_dir(attempt), _heartbeat(attempt, on_change, clock), _running(attempt):
             made = _make(attempt, exporter)
+        faults.point("before_publish")
         won = made is None or _patiently(partial(moves.publish, claim, made))
+        faults.point("after_publish")
     except LostLease:
         won = False
     except Stopping:
@@ -172,6 +206,11 @@ def work_root() -> Path:
     return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / "exports-work")
 
 
+def has_room() -> bool:
+    """Whether this host has the free disk that it takes to begin a run. Says so in the log where it has not."""
+    return disk.has_room(work_root())
+
+
 def owner_name() -> str:
     """Who holds a lease, for people who read the row: host, process, thread."""
     return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
@@ -198,6 +237,7 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
     """The file, stored and checked; None where the exporter has attached and published it itself."""
     attempt.check()
     produced = exporter.produce(attempt)
+    faults.point("after_close")
     if produced is None:
         return _attached(attempt)
     attempt.check()
@@ -320,73 +360,14 @@ def _running(attempt: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _heartbeat(attempt: Run, on_change: OnChange) -> Iterator[None]:
+def _heartbeat(attempt: Run, on_change: OnChange, clock: Clock) -> Iterator[None]:
     if connection.in_atomic_block:
         # The host's own transaction: until it ends nobody else sees this claim, the heart's connection neither.
         yield
         return
-    heart = _Heart(attempt, on_change)
+    heart = Heart(attempt, partial(_tell, on_change), clock=clock)
     heart.start()
     try:
         yield
     finally:
         heart.stop()
-
-
-class _Heart(threading.Thread):
-    """Renews the lease every HEARTBEAT, reports progress at most every REPORT_INTERVAL, ends a run that hangs."""
-
-    def __init__(self, attempt: Run, on_change: OnChange) -> None:
-        super().__init__(name=f"exports-heart-{attempt.claim.request_id}", daemon=True)
-        self._attempt = attempt
-        self._on_change = on_change
-        self._finished = threading.Event()
-        self._seen = self._written = attempt.progress.now
-        self._beat_at = self._moved_at = self._began_at = time.monotonic()
-
-    def stop(self) -> None:
-        self._finished.set()
-        self.join()
-
-    def run(self) -> None:
-        try:
-            while not self._finished.wait(config.REPORT_INTERVAL):
-                if not self._look():
-                    break
-        finally:
-            connection.close()
-
-    def _look(self) -> bool:
-        """Whether the run goes on."""
-        progress = self._attempt.progress.now
-        if progress != self._seen:
-            self._seen, self._moved_at = progress, time.monotonic()
-        if (reason := self._overdue(progress)) is not None:
-            self._attempt.end(reason)
-            return False
-        if progress == self._written and time.monotonic() - self._beat_at < config.HEARTBEAT:
-            return True
-        return self._beat(progress)
-
-    def _overdue(self, progress: Snapshot) -> ExportError | None:
-        now = time.monotonic()
-        if now - self._began_at > config.MAX_RUNTIME:
-            return TookTooLong("The export took longer than EXPORTS['MAX_RUNTIME'].")
-        if now - self._moved_at > config.STALL and progress.phase not in (COUNTING, STORING):
-            return Stalled("The export made no progress for EXPORTS['STALL'] seconds.")
-        return None
-
-    def _beat(self, progress: Snapshot) -> bool:
-        claim, before = self._attempt.claim, self._written
-        began_phase = progress.phase != before.phase
-        try:
-            if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
-                self._attempt.end(LostLease("Another process has moved this request."))
-                return False
-            _tell(self._on_change, FileRequest.objects.get(pk=claim.request_id))
-        except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: heartbeat not written: %s", claim.request_id, type(error).__name__)
-            connection.close()
-            return True
-        self._written, self._beat_at = progress, time.monotonic()
-        return True

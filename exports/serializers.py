@@ -1,17 +1,19 @@
 """A FileRequest as the one JSON shape that sockets, polling and the first render share: see docs/protocol.md."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from exports import progress, writers
 from exports.conf import config
-from exports.exceptions import UnknownFormat
+from exports.exceptions import LimitReached, UnknownFormat
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.file_request import AnyUser
 from exports.signing import Ticket
@@ -29,6 +31,14 @@ SENTENCES = {
     "bad_option": _("An option of this export is not valid. Please choose again."),
     "formula_rejected": _("A cell looks like a formula, and this export refuses formulas."),
     "too_many_columns": _("This export has more columns than the format can hold. Please choose another format."),
+    "duplicate_column": _("Two columns of this export have the same name. Please choose another format."),
+    "unfit_value": _("A value does not fit into its column in this format. Please choose another format."),
+    "too_many_rows": _(
+        "This is more rows than one file may have. Please narrow the filter, and ask for the rest in another file."
+    ),
+    "too_many_bytes": _(
+        "The file would be larger than allowed. Please narrow the filter, and ask for the rest in another file."
+    ),
     "input_gone": _("The rows of this export are not there any more. Please ask for it again where you did before."),
     "unstorable_queryset": _("What this export reads has changed. Please ask for it again where you did before."),
     "no_file": _("The export ended without a file. Please tell your administrator."),
@@ -92,6 +102,22 @@ def error_of(request: FileRequest) -> dict[str, str] | None:
         return {"code": code, "message": str(SENTENCES.get(code, OTHERWISE))}
 
 
+def limit_of(error: LimitReached) -> str:
+    """Which limit was reached and when it ends, in the language and time zone that are active."""
+    if error.code == "too_many_queued":
+        return ngettext(
+            "You have %(limit)d export waiting and may have no more. Ask again once it has begun, or cancel it.",
+            "You have %(limit)d exports waiting and may have no more. Ask again once one has begun, or cancel one.",
+            error.limit,
+        ) % {"limit": error.limit}
+    ends = timezone.localtime(timezone.now() + timedelta(seconds=error.seconds))
+    return ngettext(
+        "You may ask for %(limit)d export within 24 hours, and have. You may ask again from %(moment)s on.",
+        "You may ask for %(limit)d exports within 24 hours, and have. You may ask again from %(moment)s on.",
+        error.limit,
+    ) % {"limit": error.limit, "moment": date_format(ends, "DATETIME_FORMAT")}
+
+
 def finishing_share(format_name: str) -> float:
     """The part of a run that this format spends on closing its file, 0 for a format that is not known here."""
     try:
@@ -105,6 +131,7 @@ def _progress(request: FileRequest) -> dict[str, Any]:
     return {
         "rows_done": request.rows_done,
         "rows_total": request.rows_total,
+        "rows_total_is_estimate": request.rows_estimated,
         "fraction": _fraction(request),
         "rows_per_second": rows_per_second,
         "eta_seconds": progress.eta(request.progress, rows_per_second),

@@ -4,23 +4,28 @@ import hashlib
 import json
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone, translation
 
-from exports import events, writers
-from exports.exceptions import TooLate, UnknownFormat
-from exports.models import FileRequest, Status, moves
+from exports import events, faults, writers
+from exports.conf import config
+from exports.exceptions import TooLate
+from exports.models import FileRequest, Status, limits, moves
 from exports.models.file_request import AnyUser
 from exports.patterns import InvalidForm, QuerySetExport, registry
 from exports.patterns.stored import StoredQuerySet, StoredRows, keep_rows, store_rows
 
 Verb = Callable[[FileRequest], None]
+
+LASTS_SECONDS = 300
+"""A file that expires sooner is not offered again."""
 
 
 class NotAllowed(Exception):
@@ -35,15 +40,18 @@ def request_export(
     format: str = "",
     options: Mapping[str, Any] | None = None,
     time_zone: str = "",
+    fresh: bool = False,
 ) -> tuple[FileRequest, bool]:
     """Queue an export for `user` and ring the bell when the transaction commits.
 
     Returns the request and whether it is new: the same user asking for the same thing while it is under way gets the
-    request that is. Language is the active one; `time_zone` an IANA name, the active zone where it is empty or unknown.
-    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm or NotAllowed.
+    request that is; so does, unless it must be `fresh`, who asks again for a file that is as young as EXPORTS
+    ["REUSE_FRESH"] or the export's own `reuse_fresh` says. Language is the active one; `time_zone` an IANA name, the
+    active zone where it is empty or unknown. Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed
+    or LimitReached.
     """
     exporter = registry.find_export(file_type)
-    writer = writers.get(_offered(exporter, format or exporter.formats[0]))
+    writer = exporter.writer_of(format)
     cleaned_options = writer.clean_options(options or {})
     form = exporter.get_form(_query_dict(criteria), user)
     if not form.is_valid():
@@ -62,10 +70,12 @@ def request_export(
         requester_language=translation.get_language() or "",
         requester_timezone=_known_zone(time_zone),
         rung_at=timezone.now(),
+        is_limited=_is_limited(user),
     )
     request.filename = exporter.get_filename(request)
     request.dedupe_key = _dedupe_key(request)
-    return _enqueue(request)
+    made = None if fresh else _made_lately(request, exporter)
+    return (made, False) if made is not None else _enqueue(request)
 
 
 def request_rows(
@@ -78,7 +88,10 @@ def request_rows(
     filename: str,
     is_small: bool,
 ) -> FileRequest:
-    """Queue a queryset, stored as JSON, or rows, stored as JSON Lines, for `user`. Raises UnstorableQuerySet."""
+    """Queue a queryset, stored as JSON, or rows, stored as JSON Lines, for `user`.
+
+    Raises UnstorableQuerySet, or LimitReached before anything is stored, where nobody else comes between.
+    """
     is_queryset = isinstance(rows, QuerySet)
     request = FileRequest(
         requester=user,
@@ -92,7 +105,10 @@ def request_rows(
         requester_language=translation.get_language() or "",
         requester_timezone=timezone.get_current_timezone_name(),
         rung_at=timezone.now(),
+        is_limited=_is_limited(user),
     )
+    if request.is_limited:
+        limits.check(request)
     if is_queryset:
         request.criteria = StoredQuerySet.criteria_for(rows, columns)
         return _enqueue(request)[0]
@@ -107,8 +123,23 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
     if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
-    if not registry.has_form(request.file_type):
-        return _again(request)
+    return _ask_again(request) if registry.has_form(request.file_type) else _again(request)
+
+
+def make_again(request: FileRequest) -> tuple[FileRequest, bool]:
+    """Ask for a newer file in place of one that is there: a new row. Raises like request_export."""
+    if not can_be_made_again(request):
+        raise TooLate("Only a file that is there can be made again.")
+    return _ask_again(request)
+
+
+def can_be_made_again(request: FileRequest) -> bool:
+    """Whether there is a file that a form was filled in for, so that the same can be asked once more."""
+    is_known = request.file_type in registry.handlers
+    return request.status == Status.READY and is_known and registry.has_form(request.file_type)
+
+
+def _ask_again(request: FileRequest) -> tuple[FileRequest, bool]:
     return request_export(
         request.requester or AnonymousUser(),
         request.file_type,
@@ -116,6 +147,7 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
         format=request.format,
         options=request.options,
         time_zone=request.requester_timezone,
+        fresh=True,
     )
 
 
@@ -134,7 +166,9 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
         "lane",
     )
     locale = ("requester_language", "requester_timezone")
-    again = FileRequest(rung_at=timezone.now(), **{name: getattr(request, name) for name in copied + locale})
+    is_limited = _is_limited(request.requester or AnonymousUser())
+    same = {name: getattr(request, name) for name in copied + locale}
+    again = FileRequest(rung_at=timezone.now(), is_limited=is_limited, **same)
     with transaction.atomic():
         again, is_new = _enqueue(again)
         if again.file_type == StoredRows.file_type:
@@ -145,6 +179,8 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
 def cancel(request: FileRequest) -> None:
     """End a queued or running request now. Raises TooLate when it has ended already."""
     _move(moves.cancel, request)
+    # Its owner may have room now for what was passed over, and its own worker may be slow to notice.
+    transaction.on_commit(lambda: registry.ring(request.lane), robust=True)
 
 
 def expire(request: FileRequest) -> None:
@@ -185,16 +221,28 @@ def _move(move: Any, request: FileRequest) -> None:
 def _enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
     request, is_new = moves.enqueue(request)
     if is_new:
+        faults.point("after_insert")
         # Not a partial: Django asks a callback that raises for its __qualname__.
         transaction.on_commit(lambda: registry.ring(request.lane), robust=True)
         publish_later(request)
     return request, is_new
 
 
-def _offered(exporter: QuerySetExport, format: str) -> str:
-    if format not in exporter.formats:
-        raise UnknownFormat(format, exporter.formats)
-    return format
+def _is_limited(user: AnyUser) -> bool:
+    return user.is_authenticated and not user.has_perm("exports.exceed_limits")
+
+
+def _made_lately(request: FileRequest, exporter: QuerySetExport) -> FileRequest | None:
+    """The newest file of the same person for the same request that is young enough to be offered again."""
+    seconds = config.REUSE_FRESH if exporter.reuse_fresh is None else exporter.reuse_fresh
+    if not seconds or not request.dedupe_key:
+        return None
+    now = timezone.now()
+    lasting = Q(expires_at=None) | Q(expires_at__gt=now + timedelta(seconds=LASTS_SECONDS))
+    same = FileRequest.objects.filter(lasting, requester=request.requester, dedupe_key=request.dedupe_key)
+    made = same.filter(status=Status.READY, finished_at__gte=now - timedelta(seconds=seconds))
+    # What is under way will be younger still.
+    return None if same.active().exists() else made.order_by("-finished_at").first()
 
 
 def _query_dict(criteria: QueryDict | Mapping[str, Any]) -> QueryDict:

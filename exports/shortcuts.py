@@ -14,12 +14,12 @@ from django.utils.translation import gettext as _
 from exports import delivery, services, sources, writers
 from exports.cells import Column
 from exports.conf import config
-from exports.exceptions import BadOption, UnknownFormat
+from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.models import FileRequest, Status
 from exports.patterns.dataset import Spool
 from exports.patterns.stored import batches_of, columns_of_queryset
 from exports.patterns.table import Table, table_of, write_now
-from exports.views import answer, hand_over, refuse
+from exports.views import answer, hand_over, over_limit, refuse
 
 POLL_SECONDS = 0.05
 ALIASES = {"excel": "xlsx"}
@@ -45,7 +45,8 @@ def export_response(
     signed-in user: a browser is led to its live page, a program gets 202 with the state, Location and Retry-After.
 
     With `wait` there is no threshold: the job starts, and if the file is there within that many seconds, it is the
-    response. Inside a transaction nothing is waited for, since no worker can see the row.
+    response. Inside a transaction nothing is waited for, since no worker can see the row. Whoever has asked for as much
+    as they may gets 429 with the reason and Retry-After.
 
     `filename` needs no extension. `columns` are names of fields, or keys; by default those of the rows. `empty` is the
     answer where there are no rows, by default a file with headers only. An unknown format or option is a 400 that says
@@ -67,9 +68,11 @@ def export_response(
         return _now(request, rows, names, writer, cleaned, full_name)
     if not request.user.is_authenticated:
         raise PermissionDenied(_("Please sign in: this export is too big to be made at once."))
-    file_request = services.request_rows(
-        request.user, rows, names, format=writer.format, options=cleaned, filename=full_name, is_small=count <= limit
-    )
+    given = {"format": writer.format, "options": cleaned, "filename": full_name, "is_small": count <= limit}
+    try:
+        file_request = services.request_rows(request.user, rows, names, **given)
+    except LimitReached as error:
+        return over_limit(request, error)
     if _is_ready_within(file_request, wait or 0):
         return hand_over(request, file_request)
     return answer(request, file_request, status=202)

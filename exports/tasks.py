@@ -10,7 +10,7 @@ from typing import Any
 from django.db import close_old_connections
 from huey.consumer import Consumer, Worker
 
-from exports import doorbell, runner
+from exports import doorbell, presence, runner
 from exports.patterns import registry
 
 log = logging.getLogger("exports.worker")
@@ -19,12 +19,16 @@ STOP_SECONDS = 25.0
 
 
 class LaneWorker(Worker):
-    """huey's worker, which takes no bell any more once the process was told to stop: it is for another one."""
+    """huey's worker, which takes no bell any more once the process was told to stop: it is for another one.
+
+    It shows that it is here from the very loop that listens, so a worker that is stuck is not taken for an idle one.
+    """
 
     def loop(self, now: datetime | None = None) -> None:
         if runner.stopping.is_set():
             self.stop_flag.wait()
         else:
+            self.huey.presence.show()
             super().loop(now)
 
 
@@ -53,6 +57,7 @@ class LaneConsumer(Consumer):
 def consumer(lane: str, *, on_ready: Callable[[], None] = lambda: None) -> LaneConsumer:
     """One worker thread that looks for due requests of this lane whenever the bell rings, and once at the start."""
     huey = doorbell.queue(lane)
+    huey.presence = presence.Presence(presence.WORKER, lane)
 
     @huey.task(name=doorbell.TASK_NAME)
     def look() -> None:
@@ -64,6 +69,7 @@ def consumer(lane: str, *, on_ready: Callable[[], None] = lambda: None) -> LaneC
 
     huey.on_startup(name="sweep")(runner.sweep_work_dirs)
     huey.on_startup(name="look")(lambda: look.func())
+    huey.on_shutdown(name="leave")(huey.presence.leave)
     return LaneConsumer(
         huey,
         workers=1,

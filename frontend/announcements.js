@@ -20,7 +20,7 @@ export class Announcements {
     this.#last = state;
     if (state.attempt !== before.attempt) this.#quarter = 0;
     if (changesTheStory(before, state)) return `${state.title}: ${this.#words.status(state)}`;
-    return this.#reachesQuarter(state) ? `${state.title}: ${this.#words.percent(percentOf(state))}` : null;
+    return this.#reachesQuarter(state) ? `${state.title}: ${this.#words.reached(percentOf(state), state)}` : null;
   }
 
   #reachesQuarter(state) {

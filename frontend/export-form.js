@@ -1,8 +1,9 @@
 import { systemClock } from "./clock.js";
 import { clearErrors, showErrors } from "./field-errors.js";
 import { csrfToken } from "./http.js";
+import { clearOffer, showOffer } from "./offer.js";
 import { connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
-import { isState } from "./state.js";
+import { isActive, isState } from "./state.js";
 
 /**
  * Wraps a `<form method="post">` that asks for an export, and posts it without leaving the page. Without JavaScript the
@@ -48,25 +49,28 @@ export class ExportForm extends HTMLElement {
   #submit(event) {
     if (event.target !== this.#form || event.submitter?.hasAttribute("formaction")) return;
     event.preventDefault();
-    if (!this.#isPosting) this.#post(event.target, event.submitter);
+    this.#post(event.target, entriesOf(event.target, event.submitter));
   }
 
-  async #post(form, submitter) {
+  async #post(form, entries) {
+    if (this.#isPosting) return;
     const wait = this.#notBefore - systemClock.now();
     if (wait > 0) return this.#refuse(words().tryAgain(wait, systemClock.now()));
     mark("click");
     this.#setBusy(form, true);
     // The socket opens while the server writes the row, so that the first progress finds it open.
     const release = connectionTo(socketUrl(this)).subscribe({});
-    const reply = await postFromPage(form.getAttribute("action") ?? location.href, entriesOf(form, submitter));
+    const reply = await postFromPage(form.getAttribute("action") ?? location.href, entries);
     this.#setBusy(form, false);
-    if (this.isConnected) this.#receive(form, reply);
+    if (this.isConnected) this.#receive(form, entries, reply);
     release();
   }
 
-  #receive(form, reply) {
+  #receive(form, entries, reply) {
     clearErrors(form);
+    clearOffer(form);
     if (reply.status === 202 && isState(reply.body)) return this.#insert(reply.body);
+    if (reply.status === 200 && isState(reply.body)) return this.#offer(form, entries, reply.body);
     const fields = reply.body?.error?.fields;
     if (reply.status === 400 && fields) return showErrors(form, { message: reply.body.error.message, fields });
     const now = systemClock.now();
@@ -78,6 +82,13 @@ export class ExportForm extends HTMLElement {
     showErrors(this.#form, { message: sentence });
   }
 
+  /** The file is there already. Whoever wants a newer one asks for the very same once more. */
+  #offer(form, entries, { reused, ...state }) {
+    this.#insert(state);
+    entries.set("fresh", "1");
+    showOffer(form, words().madeBefore(reused?.age_seconds ?? 0), () => this.#post(form, entries));
+  }
+
   #insert(state) {
     const present = document.querySelector(`export-progress[export-id="${CSS.escape(state.id)}"]`);
     const progress = present ?? this.#newProgress(state);
@@ -86,7 +97,7 @@ export class ExportForm extends HTMLElement {
     const entry = ["OL", "UL"].includes(list.tagName) ? progress.closest("li") ?? listItem(progress) : progress;
     if (!present) list.prepend(entry);
     bringIntoView(progress);
-    this.#say(present ? `${state.title}: already on its way` : `${state.title}: ${words().status(state)}`);
+    this.#say(present && isActive(state) ? `${state.title}: already on its way` : `${state.title}: ${words().status(state)}`);
     this.dispatchEvent(new CustomEvent("export:requested", { bubbles: true, detail: state }));
   }
 

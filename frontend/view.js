@@ -14,7 +14,7 @@ export function viewOf(state, words) {
     label: `Export: ${state.title}`,
     bar: barValue(state),
     hasBar: state.status !== "expired",
-    percent: percent !== null && WITH_PERCENT.has(state.status) ? words.percent(percent) : "",
+    percent: percent !== null && WITH_PERCENT.has(state.status) ? words.reached(percent, state) : "",
     status: words.status(state),
     detail: words.detail(state),
     cancel: { url: state.urls.cancel, label: `Cancel export: ${state.title}` },

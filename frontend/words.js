@@ -50,7 +50,7 @@ export const STARTED = "The download has started. If it has not, press Download.
 
 export class Words {
   #number;
-  #pace;
+  #rounded;
   #percent;
   #locale;
   #ordinals = new Intl.PluralRules("en", { type: "ordinal" });
@@ -59,7 +59,7 @@ export class Words {
   constructor(language) {
     this.#locale = localeOf(language);
     this.#number = new Intl.NumberFormat(this.#locale);
-    this.#pace = new Intl.NumberFormat(this.#locale, { maximumSignificantDigits: 3 });
+    this.#rounded = new Intl.NumberFormat(this.#locale, { maximumSignificantDigits: 3 });
     this.#percent = new Intl.NumberFormat(this.#locale, { style: "percent" });
   }
 
@@ -86,6 +86,11 @@ export class Words {
     return `Try again in ${this.duration(Math.max(1, delay / 1000))}, at ${this.time(now + delay)}.`;
   }
 
+  /** Of a file that is offered again, so many seconds after it was made. */
+  madeBefore(seconds) {
+    return `Made ${this.duration(Math.max(1, seconds))} ago, with the same choices.`;
+  }
+
   waiting(state) {
     const place = state.progress.queue_position;
     const position = place === null ? "" : place === 1 ? ", next in line" : `, ${this.ordinal(place)} in line`;
@@ -96,9 +101,19 @@ export class Words {
     return PHASE[state.phase]?.(this, state) ?? "Working";
   }
 
-  writing({ rows_done: done, rows_total: total }) {
+  writing({ rows_done: done, rows_total: total, rows_total_is_estimate: isEstimate }) {
     const reached = this.#number.format(done);
-    return `Writing rows: ${reached} ${total === null ? "so far" : `of ${this.#number.format(total)}`}`;
+    return `Writing rows: ${reached} ${total === null ? "so far" : `of ${this.total(total, isEstimate)}`}`;
+  }
+
+  /** An estimate has three digits that count: more of them would be made up. */
+  total(rows, isEstimate) {
+    return isEstimate ? `about ${this.#rounded.format(rows)}` : this.#number.format(rows);
+  }
+
+  /** How much of a state is done, `whole` percent of it. */
+  reached(whole, { progress }) {
+    return progress.rows_total_is_estimate ? `about ${this.percent(whole)}` : this.percent(whole);
   }
 
   pace(state) {
@@ -126,7 +141,7 @@ export class Words {
   }
 
   rate(rowsPerSecond) {
-    return rowsPerSecond < 1 ? "less than 1 row/s" : `${this.#pace.format(rowsPerSecond)} rows/s`;
+    return rowsPerSecond < 1 ? "less than 1 row/s" : `${this.#rounded.format(rowsPerSecond)} rows/s`;
   }
 
   /** Rounded up and coarse, so that it does not flicker from message to message. */

@@ -1,6 +1,6 @@
 """Reading settings from environment variables, with a sentence a person can act on where one is wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -35,3 +35,9 @@ def number(text: str, kind: type[int | float], *, variable: str) -> int | float:
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
         raise ImproperlyConfigured(f"{variable} must be {wanted}, not {text!r}.") from None
+
+
+def choice(text: str, known: Sequence[str], *, variable: str) -> str:
+    if text not in known:
+        raise ImproperlyConfigured(f"{variable} must be one of {', '.join(known)}, not {text!r}.")
+    return text

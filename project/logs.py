@@ -1,29 +1,80 @@
-"""Logging to stderr, one line a record, so that any collector of lines can carry it."""
+"""Logging to stderr, one line a record, so that any collector of lines can carry it: as text, or as JSON."""
 
+import json
 import logging
+import re
+import traceback
+from datetime import UTC, datetime
 from typing import Any
+
+FORMATS = ("text", "json")
+
+# What Django's signer makes with a time in it: download links and tokens, which open a file for whoever has one.
+SIGNED = re.compile(r"[\w.=-]+:[0-9A-Za-z]{6}:[\w-]{43}")
+# How the app names a request in its messages.
+REQUEST, EPOCH = "request %s", "request %s epoch %d"
 
 
 class OneLine(logging.Formatter):
     """A traceback goes onto the line of its record, its own lines joined by " | "."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return " | ".join(line for line in super().format(record).splitlines() if line.strip())
+        return without_tickets(" | ".join(line for line in super().format(record).splitlines() if line.strip()))
 
 
-def configuration(level: str) -> dict[str, Any]:
+class JSONLines(logging.Formatter):
+    """A JSON object a line. Of an exception its type and places, not its message, which may hold row data."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line = {"time": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line |= named(record) | getattr(record, "fields", {})
+        if record.exc_info and record.exc_info[0] is not None:
+            line |= {"exception": record.exc_info[0].__name__, "trace": places(record.exc_info)}
+        return without_tickets(json.dumps(line, default=str, ensure_ascii=False))
+
+
+class NotProbes(logging.Filter):
+    """Drops what Django says of the health pages: a balancer asks every second, and the app logs each change."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(getattr(record, "request", None), "path", "").startswith("/health/")
+
+
+def without_tickets(line: str) -> str:
+    return SIGNED.sub("(signed)", line)
+
+
+def named(record: logging.LogRecord) -> dict[str, Any]:
+    """The request, and the epoch, that a message begins with."""
+    if not (isinstance(record.msg, str) and isinstance(record.args, tuple) and record.msg.startswith(REQUEST)):
+        return {}
+    names = ("request", "epoch") if record.msg.startswith(EPOCH) else ("request",)
+    return dict(zip(names, (str(record.args[0]), *record.args[1:]), strict=False))
+
+
+def places(exc_info: Any) -> list[str]:
+    """Where an exception came by, the innermost last."""
+    return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(exc_info[2])]
+
+
+def configuration(level: str, *, format: str = "text") -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "line": {"()": "project.logs.OneLine", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}
+            "text": {"()": "project.logs.OneLine", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "json": {"()": "project.logs.JSONLines"},
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"not probes": {"()": "project.logs.NotProbes"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format, "filters": ["not probes"]}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
             # Below INFO it logs every query with its values, which are row data.
             "django.db.backends": {"level": "INFO"},
+            # A traceback for every probe of a service that is away; the app logs one line when that changes.
+            "health_check": {"level": "CRITICAL"},
             # Below INFO they log requests with their signatures.
             "boto3": {"level": "INFO"},
             "botocore": {"level": "INFO"},

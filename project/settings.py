@@ -58,6 +58,7 @@ INSTALLED_APPS = [
     "project.demo",
 ]
 MIDDLEWARE = [
+    "project.probes.Probes",
     "django.middleware.security.SecurityMiddleware",
     "csp.middleware.CSPMiddleware",
     "project.static_files.StaticFiles",
@@ -182,7 +183,9 @@ EXPORTS = {
     "WORK_DIR": env.str("WORK_DIR", default=str(VAR_DIR / "work")),
     "FROM_EMAIL": DEFAULT_FROM_EMAIL,
     "ACCEL_REDIRECT": env.str("ACCEL_REDIRECT", default="") or None,
+    "METRICS_TOKEN": env.str("EXPORTS_METRICS_TOKEN", default="") or None,
     **environment.numbers(os.environ, DEFAULTS, prefix="EXPORTS_"),
 }
 
-LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper())
+LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text"), logs.FORMATS, variable="LOG_FORMAT")
+LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper(), format=LOG_FORMAT)

@@ -1,4 +1,4 @@
-"""What Django says at start about settings that cannot work and storage that anybody can read."""
+"""What Django says at start about settings that cannot work, storage that anybody can read, exports that cannot be."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.core.checks import CheckMessage, Error, Warning, run_checks
+from django.core.checks import CheckMessage, Error, Info, Warning, run_checks
 from django.core.files.storage import FileSystemStorage
 
-from exports import checks
+from exports import checks, writers
+from exports.exceptions import UnknownFormat
+from tests.shop.exports import OrderExport, registered
 
 FOLDER = "django.core.files.storage.FileSystemStorage"
 S3 = "storages.backends.s3.S3Storage"
@@ -166,3 +168,69 @@ def test_settings_that_cannot_work_are_refused(settings: LazySettings, given: Ma
 def test_mails_need_an_address_by_https(settings: LazySettings, address: str, found: int):
     settings.EXPORTS = {**settings.EXPORTS, "BASE_URL": address}
     assert ids(checks.check_base_url()) == ["exports.W002"] * found
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"MAX_PROCESSES": 0}, "exports.E007"),
+        ({"MAX_PROCESSES": "2"}, "exports.E007"),
+        ({"DEFLATE_ENGINE": "steam"}, "exports.E008"),
+        ({"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 10}, "exports.E008"),
+    ],
+)
+def test_settings_of_the_work_that_cannot_be_are_refused(settings: LazySettings, given: Mapping[str, Any], found: str):
+    settings.EXPORTS = {**settings.EXPORTS, **given}
+    [refused] = checks.check_settings()
+    assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
+
+
+@pytest.mark.parametrize("given", [{"MAX_PROCESSES": 2}, {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9}])
+def test_settings_of_the_work_that_can_be_are_fine(settings: LazySettings, given: Mapping[str, Any]):
+    settings.EXPORTS = {**settings.EXPORTS, **given}
+    assert ids(checks.check_settings()) == []
+
+
+# Exports
+
+
+@pytest.mark.parametrize(
+    ("declared", "found"),
+    [
+        ({"processes": 0}, "exports.E009"),
+        ({"processes": True}, "exports.E009"),
+        ({"processes": None}, "exports.E009"),
+        ({"formats": ("xslx",)}, "exports.E010"),
+        ({"formats": ()}, "exports.E010"),
+        ({"formats": ("csv",), "get_sheets": lambda self, user, criteria: []}, "exports.E011"),
+        ({"count": "guess"}, "exports.E012"),
+    ],
+)
+def test_exports_that_are_declared_wrongly_are_refused(declared: Mapping[str, Any], found: str):
+    with registered(type("Wrong", (OrderExport,), {"file_type": "wrong", **declared})):
+        [refused] = checks.check_exports()
+    assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
+    assert "Wrong" in refused.msg
+
+
+def test_a_format_of_which_only_the_library_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(writers._writers, "parquet")
+    export = type("Wide", (OrderExport,), {"file_type": "wide", "formats": ("csv", "parquet")})
+    with registered(export):
+        [found] = checks.check_exports()
+    assert (found.id, isinstance(found, Info)) == ("exports.I001", True)
+    assert "pyarrow" in found.hint
+    assert export().format_choices() == [("csv", "CSV")]
+    with pytest.raises(UnknownFormat, match="pyarrow"):
+        export().writer_of("parquet")
+
+
+def test_exports_that_are_declared_well_are_fine():
+    several = {"formats": ("xlsx",), "get_sheets": lambda self, user, criteria: [], "processes": 2, "count": "none"}
+    with registered(type("Several", (OrderExport,), {"file_type": "several", **several})):
+        assert list(checks.check_exports()) == []
+
+
+def test_a_handler_that_declares_nothing_is_not_asked():
+    with registered(type("Handler", (), {"file_type": "own", "processes": 0})):
+        assert list(checks.check_exports()) == []

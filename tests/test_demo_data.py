@@ -9,11 +9,13 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from project.demo import source
 from project.demo.progress import ProgressBar
 
 ROOT = Path(__file__).resolve().parent.parent
+BUTTON = re.compile(r'name="format" value="(\w+)">([^<]*)<')
 
 FLIGHTS = """\
 year,month,day,dep_time,sched_dep_time,dep_delay,arr_time,sched_arr_time,arr_delay,carrier,flight,tailnum,origin,dest,\
@@ -187,6 +190,35 @@ def test_sorting_puts_missing_values_last_both_ways(seen: dict[str, Any]) -> Non
     assert seen["by_delay"] == [[1, 2, None], [2, 1, None]]
 
 
+def test_every_export_is_on_a_page_with_a_button_for_each_format_that_is_there(seen: dict[str, Any]) -> None:
+    tables = {"xlsx": "Export Excel", "csv": "Export CSV", "tsv": "Export TSV", "jsonl": "Export JSON Lines"}
+    for name, expected in {"flights": tables, "weather": tables, "reference": {"xlsx": "Export Excel"}}.items():
+        buttons = seen["buttons"][name]
+        assert {format: label for format, label in buttons.items() if format != "parquet"} == expected
+        assert ("parquet" in buttons) is (expected is tables and find_spec("pyarrow") is not None)
+    assert "/exports/new/reference/" in seen["page"]
+
+
+def test_the_reference_is_a_workbook_of_designed_sheets(seen: dict[str, Any]) -> None:
+    assert seen["reference"] == ["ready", 8, 8]
+    sheets = seen["sheets"]
+    assert list(sheets) == ["Airlines in numbers", "Airlines", "Airports", "Planes"]
+    assert sheets["Airlines in numbers"]["rows"] == [
+        ["Airline", "Flights", "Not departed", "Mean arrival delay (min)", "Miles"],
+        ["JetBlue Airways", 2, 1, -9, 3034],
+        ["United Air Lines Inc.", 1, 0, 11, 1400],
+    ]
+    assert [sheet["table"] for sheet in sheets.values()] == ["A1:E3", "A1:B3", "A1:F4", "A1:H2"]
+    assert sheets["Airlines in numbers"]["painted"] == ["B2:B3", "D2:D3"]
+
+
+@pytest.mark.parametrize("format", ["xlsx", "csv", "tsv", "jsonl", "parquet"])
+def test_the_flights_can_be_had_in_every_format(seen: dict[str, Any], format: str) -> None:
+    if format not in seen["buttons"]["flights"]:
+        pytest.skip(f"the library of {format} is not installed")
+    assert seen["flights_as"][format] == ["ready", 3]
+
+
 def test_show_leads_to_an_address_without_the_csrf_token(seen: dict[str, Any]) -> None:
     assert seen["shown"] == [302, "/?origin=EWR#flights"]
 
@@ -233,6 +265,7 @@ def observations(archive: Path) -> Iterator[tuple[str, Any]]:
     yield from observe_loading(archive)
     yield from observe_users()
     yield from observe_pages()
+    yield from observe_exports()
 
 
 def observe_loading(archive: Path) -> Iterator[tuple[str, Any]]:
@@ -310,3 +343,50 @@ def observe_pages() -> Iterator[tuple[str, Any]]:
     yield "stylesheet", [stylesheet.status_code, stylesheet["Content-Type"], "export-surface" in stylesheet.text]
     tables = [table_of(Flight.objects.all(), sort=sort, page=None) for sort in ("dep_delay", "-dep_delay")]
     yield "by_delay", [[row.record.dep_delay for row in table.paginated_rows] for table in tables]
+
+
+def observe_exports() -> Iterator[tuple[str, Any]]:
+    import openpyxl
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(get_user_model().objects.get(username="grace"))
+    pages = {name: client.get(f"/exports/new/{name}/").text for name in ("flights", "weather", "reference")}
+    yield "buttons", {name: dict(BUTTON.findall(page)) for name, page in pages.items()}
+    flights = {format: made("flights", format) for format in dict(BUTTON.findall(pages["flights"]))}
+    yield "flights_as", {format: [request.status, request.rows_done] for format, request in flights.items()}
+    reference = made("reference", "xlsx")
+    assert reference.status == "ready", reference.error_detail
+    yield "reference", [reference.status, reference.receipt["rows_asked"], reference.rows_done]
+    with reference.filehandle.open() as file:
+        book = openpyxl.load_workbook(io.BytesIO(file.read()))
+    yield "sheets", {sheet.title: look_of(sheet) for sheet in book.worksheets}
+
+
+def made(file_type: str, format: str) -> Any:
+    """A finished request of Grace's."""
+    from django.contrib.auth import get_user_model
+    from django.test import override_settings
+
+    from exports import services
+    from exports.patterns import registry
+
+    grace = get_user_model().objects.get(username="grace")
+    with override_settings(EXPORTS={**settings_of_exports(), "DOORBELL": None}):
+        request, _ = services.request_export(grace, file_type, {}, format=format)
+        registry.dispatch(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+def settings_of_exports() -> dict[str, Any]:
+    from django.conf import settings
+
+    return settings.EXPORTS
+
+
+def look_of(sheet: Any) -> dict[str, Any]:
+    [table] = sheet.tables.values()
+    painted = [str(each.sqref) for each in sheet.conditional_formatting]
+    return {"rows": [list(row) for row in sheet.values], "table": table.ref, "painted": painted}

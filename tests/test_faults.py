@@ -1,10 +1,12 @@
 """Fault points do nothing unless armed, and then exactly what they were armed with."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,29 @@ def test_a_word_misspelt_is_told(monkeypatch, armed):
     monkeypatch.setenv(faults.VARIABLE, armed)
     with pytest.raises(ValueError, match="is no fault"):
         faults.point("mid_rows")
+
+
+def test_a_fault_of_once_strikes_one_time_and_leaves_its_marker(monkeypatch, tmp_path):
+    armed = tmp_path / "faults"
+    armed.write_text("first_row=once:raise,mid_rows=once:raise")
+    monkeypatch.setenv(faults.VARIABLE, f"@{armed}")
+    assert not faults.marker(armed, "first_row").exists()
+    with pytest.raises(faults.FaultRaised):
+        faults.point("first_row")
+    faults.point("first_row")
+    assert faults.marker(armed, "first_row").exists()
+    with pytest.raises(faults.FaultRaised):
+        faults.point("mid_rows")
+
+
+def test_once_needs_a_file_beside_which_it_is_marked(monkeypatch):
+    monkeypatch.setenv(faults.VARIABLE, "mid_rows=once:raise")
+    with pytest.raises(ValueError, match="is no fault"):
+        faults.point("mid_rows")
+
+
+def test_each_of_the_sixteen_points_is_in_the_code():
+    sources = [path.read_text() for path in Path(faults.__file__).parent.rglob("*.py")]
+    calls = [call for source in sources for call in re.findall(r"faults\.point\((.*)\)", source)]
+    assert {name for call in calls for name in re.findall(r'"(\w+)"', call)} == set(faults.POINTS)
+    assert len(faults.POINTS) == 16

@@ -14,27 +14,32 @@ LINES = (
     ("project",),
     ("apps", "checks", "urls", "routing"),
     ("admin", "shortcuts", "views", "consumers", "management", "tasks", "templatetags"),
-    ("housekeeping", "services"),
+    ("doctor", "metrics", "vitals", "housekeeping", "services"),
     ("patterns",),
-    ("runner", "heartbeat"),
-    ("toolbox", "notifications", "delivery", "events", "doorbell"),
+    ("runner", "heartbeat", "ceilings"),
+    ("toolbox", "notifications", "delivery", "events", "journal", "presence", "doorbell"),
     ("serializers",),
     ("models", "sources", "fields", "storage"),
     ("writers", "cells", "progress"),
-    ("signing", "conf", "http", "faults", "exceptions"),
+    ("signing", "conf", "http", "sockets", "faults", "exceptions"),
     ("migrations",),
 )
 # Django writes them, with the imports that it needs.
 GENERATED = "exports.migrations."
 PLACES = {room: (line, place) for line, rooms in enumerate(LINES) for place, room in enumerate(rooms)}
-PATTERNS = ("", "registry", "queryset", "huey", "handled", "base", "making", "stored", "table", "sheets")
-PATTERNS += ("criteria", "dataset")
+PATTERNS = (
+    *("", "registry", "queryset", "huey", "handled", "base", "making", "stored", "table", "sheets"),
+    *("criteria", "dataset"),
+)
 
 # Only these rooms may know the library; the rest of the app works without it.
 KEEPERS = {
     "channels": {"events", "consumers", "routing"},
     "huey": {"doorbell", "tasks", "patterns.huey"},
     "xlsxwriter": {"writers"},
+    "pyarrow": {"writers"},
+    "health_check": {"views.operations"},
+    "prometheus_client": {"metrics"},
     "boto3": {"storage.s3"},
     "botocore": {"storage.s3"},
 }

@@ -189,6 +189,21 @@ def test_a_beat_without_progress_leaves_the_times_of_the_progress_alone() -> Non
     assert changes(before, row(request.pk)) == {"seq": 2, "lease_expires_at": after(15 + config.LEASE)}
 
 
+def test_an_estimate_is_written_with_its_total_and_ends_with_it() -> None:
+    ends = (
+        lambda claim: moves.beat(claim, Snapshot("writing", 101, None), began_phase=False, moved=True, now=after(9)),
+        lambda claim: moves.publish(claim, made(), now=after(9)),
+        lambda claim: moves.give_back(claim, now=after(9)),
+    )
+    for number, end in enumerate(ends):
+        request, claim = claimed(file_type=f"orders{number}")
+        estimated = Snapshot("writing", 10, 100, rows_estimated=True)
+        assert moves.beat(claim, estimated, began_phase=True, moved=True, now=after(5))
+        assert (row(request.pk)["rows_total"], row(request.pk)["rows_estimated"]) == (100, True)
+        assert end(claim)
+        assert row(request.pk)["rows_estimated"] is False
+
+
 def test_a_beat_reports_bytes() -> None:
     request, claim = claimed()
 

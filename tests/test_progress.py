@@ -1,6 +1,7 @@
 """How far a run is: counters that only grow, and one fraction that never falls and never lies about the end."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -30,6 +31,7 @@ Step = Callable[[Progress], None]
 
 steps: st.SearchStrategy[Step] = st.one_of(
     totals.map(lambda total: lambda progress: progress.writing(total)),
+    totals.map(lambda total: lambda progress: progress.writing(total, is_estimate=True)),
     counts.map(lambda rows: lambda progress: progress.rows(rows)),
     st.tuples(counts, totals).map(lambda both: lambda progress: progress.finishing(*both)),
     st.tuples(counts, totals).map(lambda both: lambda progress: progress.storing(*both)),
@@ -77,6 +79,28 @@ def test_it_is_nothing_while_it_waits() -> None:
 
 def test_without_a_total_writing_has_no_fraction() -> None:
     assert fraction(Snapshot(WRITING, 5, None), finishing_share=0.2) is None
+
+
+def test_a_fraction_of_an_estimate_never_comes_near_the_end() -> None:
+    for now in (Snapshot(WRITING, 9, 9), Snapshot(STORING, 9, 9, 5, 5)):
+        assert fraction(replace(now, rows_estimated=True), finishing_share=0.0) <= 0.99
+
+
+def test_rows_that_pass_an_estimate_end_it() -> None:
+    progress = Progress()
+    progress.writing(10, is_estimate=True)
+    progress.rows(10)
+    assert (progress.now.rows_total, progress.now.rows_estimated) == (10, True)
+    progress.rows(11)
+    assert (progress.now.rows_done, progress.now.rows_total, progress.now.rows_estimated) == (11, None, False)
+    assert fraction(progress.now, finishing_share=0.0) is None
+    assert eta(progress.now, 5.0) is None
+
+
+def test_an_unknown_total_is_no_estimate() -> None:
+    progress = Progress()
+    progress.writing(None, is_estimate=True)
+    assert (progress.now.rows_total, progress.now.rows_estimated) == (None, False)
 
 
 def test_finishing_begins_where_writing_ends_and_storing_where_finishing_ends() -> None:

@@ -136,9 +136,9 @@ def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> 
         file_type = "slow"
 
         @contextmanager
-        def table(self, request: FileRequest) -> Iterator[Table]:
-            with super().table(request) as table:
-                yield replace(table, batches=self.batches(table.batches, request))
+        def tables(self, request: FileRequest) -> Iterator[list[Table]]:
+            with super().tables(request) as [table]:
+                yield [replace(table, batches=self.batches(table.batches, request))]
 
         def batches(self, batches: Iterable[Batch], request: FileRequest) -> Iterator[Batch]:
             for number, batch in enumerate(batches):

@@ -3,15 +3,19 @@
 import hashlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.core.files.storage import InMemoryStorage
+from django.db import connection
+from django.db.backends.signals import connection_created
+from django.test.utils import CaptureQueriesContext
 
 from exports import housekeeping, runner, services, storage
 from exports.exceptions import LostLease
+from exports.heartbeat import Clock
 from exports.models import Artifact, FileRequest, Status, moves
 from exports.runner import Run
 from tests.shop.requests import NOON, row
@@ -115,7 +119,7 @@ def test_the_phases_come_in_order_and_say_how_fast(events: Events) -> None:
         return lambda: bool(events) and events[-1].phase == phase
 
     def make(run: Run) -> None:
-        run.begin(10**9)
+        run.begin(10**6)
         until(seen("writing"))
         run.advance(50)
         until(lambda: events[-1].rows_done == 50)
@@ -145,8 +149,122 @@ def test_without_a_total_there_is_no_fraction(events: Events) -> None:
 
     run_now(make, events)
 
-    assert [state["progress"]["fraction"] for state in events.states if state["phase"] == "writing"] == [None]
+    assert {state["progress"]["fraction"] for state in events.states if state["phase"] == "writing"} == {None}
     assert events.of("fraction")[-1] == 1.0
+
+
+# What the progress costs
+
+
+class Lockstep(Clock):
+    """Time that a run moves by hand: the heartbeat looks exactly when it would, and the run waits until it has."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._wakes_at: float | None = None
+        self._turn = threading.Condition()
+
+    def now(self) -> float:
+        return self._now
+
+    def wait(self, finished: threading.Event, seconds: float) -> bool:
+        """Called by the heartbeat."""
+        with self._turn:
+            wakes_at = self._wakes_at = self._now + seconds
+            self._turn.notify_all()
+            while self._now < wakes_at and not finished.is_set():
+                self._turn.wait(0.01)
+            self._wakes_at = None
+        return finished.is_set()
+
+    def advance(self, seconds: float) -> None:
+        """Called by the run."""
+        end = self._now + seconds
+        with self._turn:
+            while True:
+                self._turn.wait_for(lambda: self._wakes_at is not None and self._wakes_at > self._now)
+                self._now = min(end, self._wakes_at)
+                if self._now < self._wakes_at:
+                    return
+                self._turn.notify_all()
+
+    def leap(self, seconds: float) -> None:
+        """The same, but the heartbeat is not waited for."""
+        self._now += seconds
+
+
+@pytest.fixture
+def updates() -> Iterator[list[str]]:
+    """Every UPDATE of a request, on whatever connection."""
+    found: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        if sql.startswith('UPDATE "exports_filerequest"'):
+            found.append(threading.current_thread().name)
+        return execute(sql, *rest)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        if note not in connection.execute_wrappers:
+            connection.execute_wrappers.append(note)
+
+    connection_created.connect(watch)
+    with connection.execute_wrapper(note):
+        yield found
+    connection_created.disconnect(watch)
+
+
+@pytest.mark.parametrize(("batch_seconds", "most"), [(0.01, 8), (0.05, 40), (1.0, 200)])
+def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
+    events: Events, settings: Any, updates: list[str], batch_seconds: float, most: int
+) -> None:
+    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=15)
+    clock = Lockstep()
+
+    def make(run: Run) -> None:
+        run.begin(200_000)
+        for number in range(1, 201):
+            clock.advance(batch_seconds)
+            run.advance(1000 * number)
+        run.path.write_bytes(b"abc")
+
+    request, claim = claimed_now()
+    updates.clear()
+    runner.run(request, claim, Scripted(make), on_change=events.publish, clock=clock)
+
+    beats = [name for name in updates if name.startswith("exports-heart")]
+    assert most * 0.9 <= len(beats) <= most
+    # Besides those there is the publish, and a page hears of each, once.
+    assert len(updates) == len(events) == len(beats) + 1
+    assert events.statuses[-1] == "ready"
+    assert events.of("rows_done")[:-1] == sorted(events.of("rows_done")[:-1])
+
+
+def test_a_batch_asks_the_database_nothing_to_say_how_far_it_is(events: Events, updates: list[str]) -> None:
+    def make(run: Run) -> None:
+        with CaptureQueriesContext(connection) as queries:
+            run.begin(200)
+            for number in range(200):
+                run.advance(number)
+        assert len(queries) == 0
+        run.path.write_bytes(b"abc")
+
+    assert run_now(make, events)[0].status == Status.READY
+
+
+def test_nothing_is_told_of_a_write_that_lost(events: Events, settings: Any) -> None:
+    configure(settings, REPORT_INTERVAL=0.25)
+    clock = Lockstep()
+
+    def make(run: Run) -> None:
+        moves.cancel(FileRequest.objects.get(pk=run.request.pk))
+        run.begin(10)
+        clock.leap(0.3)
+        until_ended(run)
+
+    request, _ = run_now(make, events, clock=clock)
+
+    assert request.status == Status.CANCELLED
+    assert list(events) == []
 
 
 # The lease

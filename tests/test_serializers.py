@@ -49,6 +49,7 @@ def test_a_running_export_is_told_exactly_like_this() -> None:
         "progress": {
             "rows_done": 50,
             "rows_total": 200,
+            "rows_total_is_estimate": False,
             "fraction": 0.2475,
             "rows_per_second": 10.0,
             "eta_seconds": 15.0,
@@ -70,6 +71,17 @@ def test_a_running_export_is_told_exactly_like_this() -> None:
     }
 
 
+def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
+    request, claim = claimed()
+    estimated = Snapshot("writing", 50, 200, rows_estimated=True)
+    assert moves.beat(claim, estimated, began_phase=True, moved=True, now=after(10))
+    request.refresh_from_db()
+
+    told = serialize(request)["progress"]
+
+    assert (told["rows_total"], told["rows_total_is_estimate"], told["fraction"]) == (200, True, 0.2475)
+
+
 def test_a_ready_file_is_told_exactly_like_this() -> None:
     request, claim = claimed()
     assert moves.publish(claim, made(receipt={"rows": 7, "sha256": "ab" * 32}), now=after(30))
@@ -87,6 +99,7 @@ def test_a_ready_file_is_told_exactly_like_this() -> None:
     assert state["progress"] == {
         "rows_done": 7,
         "rows_total": 7,
+        "rows_total_is_estimate": False,
         "fraction": 1.0,
         "rows_per_second": None,
         "eta_seconds": None,

@@ -14,6 +14,8 @@ from django.utils import translation
 
 from exports import notifications
 from exports.models import FileRequest, Notification, Status, moves
+from exports.models.moves import Made
+from exports.progress import WRITING, Snapshot
 from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in
@@ -129,8 +131,8 @@ def test_the_page_of_a_request_is_whole_in_every_status(client: Client, owner: U
     [progress] = page.all("export-progress")
     assert (progress["status"], progress["export-id"]) == (status, str(request.pk))
     assert page.states[0]["status"] == status
-    shown = {form["data-part"] for form in page.all("form") if "hidden" not in form}
-    assert shown == ({"cancel"} if status in ACTIVE else set() if status == "ready" else {"retry"})
+    shown = {form.get("data-part") or form["class"] for form in page.all("form") if "hidden" not in form}
+    assert shown == ({"cancel"} if status in ACTIVE else {"export-again" if status == "ready" else "retry"})
     [download] = [link for link in page.all("a") if link.get("data-part") == "download"]
     assert ("hidden" not in download) == (status == "ready")
 
@@ -214,6 +216,28 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
     assert bar_of(client, request)["value"] == "1"
 
 
+def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: User):
+    request, claim = rows.claimed(owner)
+    estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
+    assert moves.beat(claim, estimated, began_phase=True, moved=True)
+    page = client.get(door("page", request)).content.decode()
+    assert "Writing rows: 900 of about 2,000,000" in page
+    assert 'data-part="percent">about 1%<' in page
+
+
+def test_the_receipt_of_rows_that_nobody_counted_says_so(client: Client, owner: User):
+    request, claim = rows.claimed(owner)
+    receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
+    assert moves.publish(claim, Made(1, "ab", "a.csv", "text/csv", 7, receipt))
+    page = client.get(door("page", request)).content.decode()
+    assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
+
+
+def test_an_estimate_is_rounded_to_three_digits(owner: User):
+    for rows_total, shown in ((0, 0), (7, 7), (999, 999), (1234, 1230), (336_776, 337_000), (999_999, 1_000_000)):
+        assert render("{{ rows|rounded }}", owner, rows=rows_total).text == str(shown)
+
+
 def test_the_receipt_says_what_was_altered(client: Client, owner: User):
     page = client.get(door("page", rows.ready(owner))).content.decode()
     assert "<dt>Rows written</dt><dd>2000</dd>" in page
@@ -276,6 +300,8 @@ def test_a_host_shows_the_form_of_an_export_anywhere(owner: User):
     page = render('{% export_form "report" %}', owner)
     assert [form["action"] for form in page.all("form")] == [FORM]
     assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
+    assert "Export CSV" in page.text
+    assert "Export Excel" in page.text
     check_forms(page)
     check_labels(page)
 

@@ -13,13 +13,15 @@ from exports.writers.base import CountedFile, Writer
 COLUMNS = [Column("a"), Column("b")]
 
 
-class JsonLinesWriter(Writer):
-    format, extension, content_type, label = "jsonl", "jsonl", "application/jsonl", "JSON Lines"
+class JsonTextSequenceWriter(Writer):
+    """RFC 7464."""
+
+    format, extension, content_type, label = "json-seq", "json-seq", "application/json-seq", "JSON sequence"
 
     def add(self, batch):
         names = [column.name for column in self.columns]
         for row in zip(*batch, strict=True):
-            self.file.write(json.dumps(dict(zip(names, row, strict=True)), default=str).encode() + b"\n")
+            self.file.write(b"\x1e" + json.dumps(dict(zip(names, row, strict=True)), default=str).encode() + b"\n")
 
 
 @pytest.fixture
@@ -27,23 +29,23 @@ def known_formats(monkeypatch):
     monkeypatch.setattr(writers, "_writers", dict(writers._writers))
 
 
-def test_csv_and_xlsx_are_known():
-    assert [writer.format for writer in writers.formats()] == ["csv", "xlsx"]
+def test_five_formats_are_known():
+    assert [writer.format for writer in writers.formats()] == ["csv", "tsv", "xlsx", "jsonl", "parquet"]
     assert writers.get("xlsx") is writers.XlsxWriter
 
 
 def test_an_unknown_format_names_the_known_ones():
-    with pytest.raises(UnknownFormat, match=r"no format named 'pdf'\. Known formats: csv, xlsx\."):
+    with pytest.raises(UnknownFormat, match=r"no format named 'pdf'\. Known formats: csv, jsonl, parquet, tsv, xlsx\."):
         writers.get("pdf")
 
 
 @pytest.mark.usefixtures("known_formats")
 def test_a_project_adds_a_format_in_a_dozen_lines():
-    assert writers.register(JsonLinesWriter) is JsonLinesWriter
+    assert writers.register(JsonTextSequenceWriter) is JsonTextSequenceWriter
     file = io.BytesIO()
-    with writers.get("jsonl")(file, COLUMNS) as writer:
+    with writers.get("json-seq")(file, COLUMNS) as writer:
         writer.write([[1, 2], ["x", None]])
-    assert file.getvalue() == b'{"a": 1, "b": "x"}\n{"a": 2, "b": null}\n'
+    assert file.getvalue() == b'\x1e{"a": 1, "b": "x"}\n\x1e{"a": 2, "b": null}\n'
     assert writer.rows == 2
 
 
@@ -120,7 +122,7 @@ def test_xlsx_refuses_more_columns_than_excel_has():
 def test_leaving_after_an_error_discards_and_raises_it():
     discarded = []
 
-    class Noisy(JsonLinesWriter):
+    class Noisy(JsonTextSequenceWriter):
         def discard(self):
             discarded.append(True)
             super().discard()

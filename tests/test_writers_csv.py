@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column
-from exports.exceptions import FormulaRejected
-from exports.writers import CsvWriter
+from exports.cells import Alterations, Column, Texts
+from exports.exceptions import BadOption, FormulaRejected
+from exports.writers import CsvWriter, TsvWriter
+from exports.writers.lines import interleaved
+from tests.test_cells_texts import columns
 
 TEXTS = st.text(st.sampled_from(",;\"\t\r\n =-'a\ufeff") | st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
-def written(columns, *batches, **given) -> bytes:
+def written(columns, *batches, writer_class=CsvWriter, **given) -> bytes:
     file = io.BytesIO()
-    with CsvWriter(file, columns, **given) as writer:
+    with writer_class(file, columns, **given) as writer:
         for batch in batches:
             writer.write(batch)
     return file.getvalue()
@@ -119,3 +121,69 @@ def test_text_without_controls_reads_back_but_for_apostrophes(texts):
 
 def test_the_first_field_may_start_with_a_byte_order_mark():
     assert rows(written([Column("a")], [["\ufeffx"]], options={"bom": False}))[1] == ["\ufeffx"]
+
+
+# Columns that are texts already, and other sequences
+
+
+def test_a_batch_may_mix_columns_of_texts_and_of_values():
+    batch = [Texts(["1", None], "integer"), ("a,b", 'c"d'), Texts(["x", "=y"], "text"), [None, True]]
+    content = written(list(map(Column, "abcd")), batch, options={"bom": False})
+    assert content == b'a,b,c,d\r\n1,"a,b",x,\r\n,"c""d",\'=y,true\r\n'
+
+
+def test_a_column_of_texts_is_quoted_where_the_delimiter_needs_it():
+    texts = Texts(['{"a": [1, 2]}', "{}"], "json")
+    for delimiter, cell in {",": '"{""a"": [1, 2]}"', ";": '"{""a"": [1, 2]}"'}.items():
+        content = written([Column("x"), Column("y")], [texts, [1, 2]], options={"delimiter": delimiter, "bom": False})
+        assert content.decode().splitlines()[1:] == [f"{cell}{delimiter}1", f"{{}}{delimiter}2"]
+
+
+@pytest.mark.parametrize("values", [Texts([None, "1"], "integer"), [None, 1], Texts([None, "1"], "text")])
+def test_a_single_column_has_a_row_for_each_value(values):
+    assert written([Column("a")], [values], options={"bom": False}) == b'a\r\n""\r\n1\r\n'
+
+
+@given(columns(), st.sampled_from([",", ";", "\t"]))
+def test_texts_give_the_bytes_that_their_values_give(column, delimiter):
+    family, typed, texts = column
+    kind = "json" if family == "json" else ""
+    declared = [Column("x", kind=kind), Column("y", kind=kind)]
+    counted, expected, options = Alterations(), Alterations(), {"delimiter": delimiter}
+    content = written(declared, [Texts(texts, family), typed], options=options, alterations=counted)
+    assert content == written(declared, [typed, Texts(texts, family)], options=options, alterations=expected)
+    assert counted == expected
+    assert len(rows(content, delimiter)) == len(typed) + 1
+
+
+@given(st.integers(1, 5), st.integers(1, 5))
+def test_rows_are_interleaved_from_columns(width, height):
+    cells = [[f"{row}.{number}" for row in range(height)] for number in range(width)]
+    pieces = [*["", ";"] * (width - 1), "", "\n"]
+    made = interleaved(pieces, {2 * number: column for number, column in enumerate(cells)})
+    assert made == "".join(";".join(row) + "\n" for row in zip(*cells, strict=True))
+
+
+# TSV
+
+
+def test_tsv_is_csv_between_tabs():
+    values = ["a\tb", "a,b", 'a"b', "a\nb", None]
+    content = written([Column("x", "X"), Column("y")], [values, range(5)], writer_class=TsvWriter)
+    assert content == (b'\xef\xbb\xbfX\ty\r\n"a\tb"\t0\r\na,b\t1\r\n"a""b"\t2\r\n"a\nb"\t3\r\n\t4\r\n')
+    assert rows(content, "\t")[1:] == [[value or "", str(number)] for number, value in enumerate(values)]
+
+
+def test_tsv_is_the_same_as_csv_with_that_delimiter():
+    batch = [["a\tb", "=1", "x,=2"], Texts(["1", None, "3"], "integer")]
+    columns = [Column("a", "=A"), Column("b")]
+    same = written(columns, batch, options={"delimiter": "\t"})
+    assert written(columns, batch, writer_class=TsvWriter) == same
+    assert b"x,'=2" in same
+
+
+def test_tsv_has_the_options_of_csv_but_its_delimiter():
+    options = {"bom": False, "formulas": "raw"}
+    assert written([Column("a")], [["=1"]], writer_class=TsvWriter, options=options) == b"a\r\n=1\r\n"
+    with pytest.raises(BadOption, match="TSV has no such option"):
+        TsvWriter.clean_options({"delimiter": "\t"})

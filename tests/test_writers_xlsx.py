@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from exports.cells import Alterations, Column
 from exports.exceptions import LostCells
 from exports.writers import XlsxWriter
-from exports.writers.xlsx import sheet_name
+from exports.writers.workbook import sheet_name
 
+SHEET = "xl/worksheets/sheet1.xml"
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -144,7 +145,7 @@ def test_text_is_never_a_formula_nor_a_link():
     ]
     file = written([Column("a", "=HEADER()")], [values])
     assert column_of(file) == values
-    sheet = part(file, "xl/worksheets/sheet1.xml")
+    sheet = part(file, SHEET)
     assert "<f>" not in sheet
     assert "hyperlink" not in sheet.lower()
     assert by_openpyxl(file)[0] == ("=HEADER()",)
@@ -175,6 +176,36 @@ def test_text_that_looks_like_xlsx_inside_reads_back_as_it_was(value):
 @pytest.mark.parametrize("value", [" lead", "trail ", " ", "\n", "a\tb", "two\nlines", "\x85", "\u2028", "]]>"])
 def test_white_space_and_marks_read_back_as_they_were(value):
     assert column_of(written([Column("a")], [[value]])) == [value]
+
+
+@pytest.mark.parametrize("value", [" lead", "trail ", "\n", "trail\u2003", " _x0041_"])
+def test_white_space_at_an_end_is_marked_to_be_kept(value):
+    sheet = part(written([Column("a"), Column("b")], [["plain", value], ["two words", "b"]]), SHEET)
+    marked = re.findall(r'<c r="(\w+)"[^>]*><is>(?:<r>)?<t xml:space="preserve">', sheet)
+    assert set(marked) == {"A2", "A3"}
+
+
+def test_xml_has_no_cell_where_there_is_no_value():
+    sheet = part(written([Column("a"), Column("b"), Column("c")], [[None, "x"], [1, None], [None, None]]), SHEET)
+    assert re.findall(r'<c r="(\w+)"', sheet) == ["A1", "B1", "C1", "B2", "A3"]
+    assert re.findall(r'<row r="(\w+)"', sheet) == ["1", "2", "3"]
+
+
+def test_numbers_have_all_their_digits():
+    columns = [Column("f", kind="float"), Column("d", kind="decimal"), Column("t", kind="datetime")]
+    moment = datetime(2013, 1, 1, 6, 0, 0, 1)
+    sheet = part(written(columns, [[0.1 + 0.2, 1e22], [Decimal("1.50"), Decimal("1E+3")], [moment, moment]]), SHEET)
+    first, second, moment_cell, third, fourth, _ = re.findall(r"<v>([^<]+)</v></c>", sheet.partition("</row>")[2])
+    assert (first, second, fourth) == ("0.30000000000000004", "1.50", "1000")
+    assert float(third) == 1e22
+    assert float(moment_cell) == pytest.approx(41275.25 + 1e-6 / 86400, abs=1e-11)
+
+
+def test_the_header_has_the_cells_it_should_where_a_name_would_be_changed_by_a_reader():
+    labels = ["plain", "maximum005F_x", "_x005F_", "", "<r>x</r>"]
+    file = written([Column(label, "") for label in labels], [[1]] * 5)
+    assert [cell or "" for cell in by_openpyxl(file)[0]] == labels
+    assert by_calamine(file)[0] == labels
 
 
 def test_what_excel_cannot_hold_is_text_and_counted():
@@ -270,14 +301,12 @@ def test_the_title_is_in_the_properties_of_the_document():
     )
 
 
-def test_a_cell_that_the_library_refuses_is_an_error_never_a_hole():
-    class LongSheets(XlsxWriter):
-        max_rows = 2**21
+def test_a_header_that_the_library_refuses_is_an_error_never_a_hole():
+    class WideSheets(XlsxWriter):
+        max_columns = None
 
-    writer = LongSheets(io.BytesIO(), [Column("a")])
-    writer._row = 1_048_576
-    with pytest.raises(LostCells, match="column 'a'"), writer:
-        writer.write([[1]])
+    with pytest.raises(LostCells, match="header of column 'last'"):
+        WideSheets(io.BytesIO(), [*[Column("a")] * 16_384, Column("last")])
 
 
 # Whatever comes

@@ -7,6 +7,7 @@ are exempt from escaping, text never is.
     texts       Texts and Numbers: columns that are text already · part, batch_rows
     moments     times that are text, to another zone and to serial numbers
     text        to_text: cells of CSV and other text files
+    tokens      to_tokens: JSON of a column
     guard       text that no spreadsheet runs as a formula
     sheet       to_sheet: typed cells of XLSX, exact or text
 """

@@ -29,8 +29,10 @@ ALTERATIONS: Final = {
     "line_break_changed": "Carriage returns in text became the line breaks that Excel uses.",
     "text_cut": "Text was cut at the 32,767 characters that an Excel cell can hold.",
     "number_as_text": "Numbers that Excel would round (over 15 digits) or cannot hold were written as text.",
-    "not_a_number": "NaN and infinite numbers, which Excel does not have, were written as text.",
+    "not_a_number": "NaN and infinite numbers, which the format does not have, were written as text.",
+    "number_left_out": "NaN and infinite numbers, which a column of decimals cannot hold, were left empty.",
     "date_as_text": "Dates outside Excel's calendar (before 1 March 1900) were written as text.",
+    "zone_assumed": "Times without a zone, in a column of times that have one, were taken as local times.",
     "time_as_text": "Times of day with a zone of their own were written as text.",
     "duration_as_text": "Durations that Excel cannot show (negative, or beyond the year 9999) were written as text.",
 }
@@ -169,6 +171,9 @@ def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversi
         places = [place for place, value in enumerate(values) if type(value) is type_]
         same = [values[place] for place in places]
         converted = conversions.values[family(type_, rules.column)](same, rules)
+        if isinstance(converted, Numbers):
+            # Beside cells of other types a number has to say what it is.
+            converted = same
         for place, cell in zip(places, converted, strict=True):
             cells[place] = cell
     return conversions.mixed(cells)

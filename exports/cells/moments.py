@@ -9,6 +9,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from exports.cells.numerals import numerals
+
 # Excel's serial numbers count days from here; true of every day from 1 March 1900 on, since Excel counts a 29 February
 # 1900 that never was.
 EPOCH: Final = datetime(1899, 12, 30)
@@ -136,11 +138,8 @@ def time_serials(texts: Sequence[str]) -> list[str] | None:
 
 
 def serials(durations: Sequence[timedelta]) -> list[str]:
-    """Durations, none negative, as days with twelve decimals: as exact as a float, in two thirds of its time."""
-    return [
-        f"{duration.days}.{(duration.seconds * 1_000_000 + duration.microseconds) * 625 // 54:012}"
-        for duration in durations
-    ]
+    """Durations as days, with all the digits that a float has."""
+    return numerals([duration / DAY for duration in durations])
 
 
 def since_midnight(clock: time) -> timedelta:

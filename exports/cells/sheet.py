@@ -107,10 +107,10 @@ def _number_text(text: str, rules: Rules) -> str:
     return text
 
 
-def _decimals(values: Sequence[Decimal], rules: Rules) -> list[Decimal | str]:
+def _decimals(values: Sequence[Decimal], rules: Rules) -> list[Decimal | str] | Numbers:
     texts = list(map(str, values))
     if max(map(len, texts)) <= DIGITS and not _NOT_PLAIN.search("".join(texts)):
-        return list(values)
+        return Numbers(texts, "decimal")
     return [_decimal(value, rules) for value in values]
 
 
@@ -150,7 +150,8 @@ def _float(value: float, rules: Rules) -> float | str:
 
 def _datetimes(values: Sequence[datetime], rules: Rules) -> list[datetime | str]:
     moments = local(values, rules.zone)
-    naive = [moment.replace(tzinfo=None) for moment in moments]
+    # Several times as fast as replace(tzinfo=None).
+    naive = [datetime.combine(moment, moment.time()) for moment in moments]
     if min(naive) >= FIRST_MOMENT:
         return naive
     return [

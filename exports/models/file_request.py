@@ -12,13 +12,14 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.core.files.base import ContentFile
 from django.db import models, transaction
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports import storage
+from exports.conf import config
 from exports.exceptions import TooLate
 from exports.fields import ConfigurableFileField
 from exports.progress import QUEUED as QUEUED_PHASE
@@ -55,19 +56,21 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         return self.filter(Q(not_before=None) | Q(not_before__lte=now), status=Status.QUEUED, finished_at=None)
 
     def in_turn(self) -> Self:
-        """The order of the queue: whoever has the fewest running first, then the oldest."""
-        running = (
-            FileRequest.objects.filter(requester=OuterRef("requester"), status=Status.RUNNING)
-            .order_by()
-            .values("requester")
-            .annotate(n=models.Count("pk"))
-            .values("n")
-        )
-        return self.annotate(busy=Coalesce(Subquery(running), 0)).order_by("busy", "requested_at", "pk")
+        """The order of a lane: whoever has the fewest running in it first; among those whoever has waited longest since
+        they asked, or since something of theirs was last begun: so people take turns where there is one worker, too."""
+        since = Greatest(F("requested_at"), Coalesce(_last_served(), F("requested_at")))
+        return self.annotate(busy=_running_of_owner(), since=since).order_by("busy", "since", "requested_at", "pk")
+
+    def with_room(self) -> Self:
+        """Without what the running limit passes over: whose owner has as many running in this lane as they may."""
+        limit = config.MAX_RUNNING_PER_USER
+        if limit is None:
+            return self
+        return self.alias(counted=_running_of_owner(is_limited=True)).filter(Q(is_limited=False) | Q(counted__lt=limit))
 
     def next_due(self, lane: str | None, file_types: Collection[str]) -> "FileRequest | None":
         """The request whose turn it is in this lane, or in any of them."""
-        waiting = self.due(Now()).filter(file_type__in=file_types)
+        waiting = self.due(Now()).filter(file_type__in=file_types).with_room()
         return (waiting if lane is None else waiting.filter(lane=lane)).in_turn().first()
 
     def to_handle(self) -> Self:
@@ -120,8 +123,9 @@ class FileRequest(models.Model):
     ENGINE_COLUMNS = frozenset(
         {
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before", "rung_at",
-            "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total", "bytes_done",
-            "bytes_total", "started_at", "error_code", "error_detail", "sha256", "receipt", "dedupe_key", "seen_at",
+            "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total", "rows_estimated",
+            "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256", "receipt", "dedupe_key",
+            "seen_at",
         }
     )  # fmt: skip
 
@@ -160,6 +164,7 @@ class FileRequest(models.Model):
     progressed_at = models.DateTimeField(null=True, editable=False)
     rows_done = models.BigIntegerField(default=0, editable=False)
     rows_total = models.BigIntegerField(null=True, editable=False)
+    rows_estimated = models.BooleanField(default=False, editable=False)
     bytes_done = models.BigIntegerField(default=0, editable=False)
     bytes_total = models.BigIntegerField(null=True, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
@@ -168,6 +173,7 @@ class FileRequest(models.Model):
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
+    is_limited = models.BooleanField(default=False, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)
 
     objects = FileRequestQuerySet.as_manager()
@@ -177,11 +183,16 @@ class FileRequest(models.Model):
 
     class Meta:
         ordering = ("-requested_at",)
-        permissions = (("download_any_filerequest", "Can download the file of any request"),)
+        permissions = (
+            ("download_any_filerequest", "Can download the file of any request"),
+            ("exceed_limits", "Is not held by the limits per person"),
+        )
         indexes = (
             models.Index(fields=["status", "lane", "requested_at"], name="exports_queue"),
             models.Index(fields=["status", "lease_expires_at"], name="exports_leases"),
             models.Index(fields=["requester", "-requested_at"], name="exports_mine"),
+            models.Index(fields=["lane", "requester", "started_at"], name="exports_turns"),
+            models.Index(fields=["lane", "requester"], name="exports_running", condition=Q(status=Status.RUNNING)),
         )
         constraints = (
             models.UniqueConstraint(
@@ -263,7 +274,8 @@ class FileRequest(models.Model):
 
     @property
     def progress(self) -> Snapshot:
-        return Snapshot(self.phase, self.rows_done, self.rows_total, self.bytes_done, self.bytes_total)
+        rows = {"rows_done": self.rows_done, "rows_total": self.rows_total, "rows_estimated": self.rows_estimated}
+        return Snapshot(self.phase, bytes_done=self.bytes_done, bytes_total=self.bytes_total, **rows)
 
     def is_changeable_by(self, user: AnyUser) -> bool:
         """May cancel it, expire it, revoke its links."""
@@ -279,13 +291,10 @@ class FileRequest(models.Model):
         return user.is_active and user.has_perm("exports.view_filerequest") and user.has_perm(permission)
 
     def queue_position(self) -> int | None:
-        """1 for the request that the next free worker of its lane takes, None when it does not wait."""
-        if self.status != Status.QUEUED:
-            return None
-        mine = FileRequest.objects.filter(pk=self.pk).in_turn().values_list("busy", flat=True).first()
-        waiting = FileRequest.objects.filter(lane=self.lane, status=Status.QUEUED, finished_at=None).in_turn()
-        earlier = Q(requested_at__lt=self.requested_at) | Q(requested_at=self.requested_at, pk__lt=self.pk)
-        return waiting.filter(Q(busy__lt=mine) | Q(earlier, busy=mine)).count() + 1 if mine is not None else None
+        """1 for the request that the next free worker of its lane takes, None when it does not wait. See `turns`."""
+        from exports.models import turns
+
+        return turns.position(self) if self.status == Status.QUEUED else None
 
     def _changed(self) -> set[str]:
         now = self._values(self._saved_names())
@@ -310,3 +319,21 @@ class FileRequest(models.Model):
         fields = [field for field in cls._meta.concrete_fields if not field.primary_key]
         chosen = None if names is None else set(names)
         return [field.attname for field in fields if chosen is None or {field.name, field.attname} & chosen]
+
+
+def _running_of_owner(**which: Any) -> Combinable:
+    """How many the owner of an outer row has running in its lane; what runs for nobody holds nobody back."""
+    running = _of_owner().filter(status=Status.RUNNING, **which)
+    counted = running.order_by().values("requester").annotate(n=models.Count("pk")).values("n")
+    return Coalesce(Subquery(counted), 0)
+
+
+def _last_served() -> Subquery:
+    """When a worker last began something of the owner of an outer row in its lane; what was given back does not count.
+    Null for nobody's, each of which is somebody else's."""
+    begun = _of_owner().filter(started_at__isnull=False).exclude(status=Status.QUEUED)
+    return Subquery(begun.order_by("-started_at").values("started_at")[:1])
+
+
+def _of_owner() -> FileRequestQuerySet:
+    return FileRequest.objects.filter(lane=OuterRef("lane"), requester=OuterRef("requester"))

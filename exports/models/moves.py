@@ -22,6 +22,7 @@ from django.db.models.functions import Coalesce, Least, Now
 from exports import storage
 from exports.conf import config
 from exports.http import extension_of
+from exports.models import limits
 from exports.models.file_request import FileRequest, Status
 from exports.models.records import Artifact, Notification
 from exports.progress import COUNTING, DONE, QUEUED, Snapshot
@@ -29,7 +30,7 @@ from exports.progress import COUNTING, DONE, QUEUED, Snapshot
 Clock = datetime | Combinable
 
 NO_LEASE = {"lease_owner": "", "lease_expires_at": None, "deadline_at": None}
-NO_PROGRESS = {"rows_done": 0, "rows_total": None, "bytes_done": 0, "bytes_total": None}
+NO_PROGRESS = {"rows_done": 0, "rows_total": None, "rows_estimated": False, "bytes_done": 0, "bytes_total": None}
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,18 @@ _holding: ContextVar[Claim | None] = ContextVar("exports_claim", default=None)
 
 
 def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
-    """Move 1: insert the row, or return the active twin with the same dedupe_key. Also says whether it was inserted."""
-    try:
-        _insert(request)
-    except IntegrityError:
-        twin = FileRequest.objects.active().filter(dedupe_key=request.dedupe_key).exclude(dedupe_key="").first()
-        if twin is not None:
+    """Move 1: insert the row, or return the active twin with the same dedupe_key. Also says whether it was inserted.
+
+    Raises LimitReached for one that is limited, whose owner has asked for as much as they may.
+    """
+    if not request.is_limited:
+        return _insert_or_join(request)
+    with transaction.atomic():
+        limits.hold(request)
+        if (twin := _twin(request)) is not None:
             return twin, False
-        # Either the twin has ended since, and the row fits now, or it was something else, which raises again.
-        _insert(request)
-    return request, True
+        limits.check(request)
+        return _insert_or_join(request)
 
 
 def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None = None) -> Claim | None:
@@ -77,8 +80,10 @@ def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension)
     with transaction.atomic():
+        if request.is_limited and config.MAX_RUNNING_PER_USER is not None:
+            limits.hold(request)
         won = _move(
-            FileRequest.objects.due(now).filter(pk=request.pk, epoch=request.epoch),
+            FileRequest.objects.due(now).with_room().filter(pk=request.pk, epoch=request.epoch),
             status=Status.RUNNING,
             epoch=epoch,
             attempts=F("attempts") + 1,
@@ -120,6 +125,7 @@ def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
             receipt=dict(made.receipt),
             rows_done=made.rows,
             rows_total=made.rows,
+            rows_estimated=False,
             phase=DONE,
             finished_at=now,
             error_code="",
@@ -251,6 +257,21 @@ def _attach(guarded: Any, key: str, contents: Any, *, now: Clock, **columns: Any
     return won
 
 
+def _insert_or_join(request: FileRequest) -> tuple[FileRequest, bool]:
+    try:
+        _insert(request)
+    except IntegrityError:
+        if (twin := _twin(request)) is not None:
+            return twin, False
+        # Either the twin has ended since, and the row fits now, or it was something else, which raises again.
+        _insert(request)
+    return request, True
+
+
+def _twin(request: FileRequest) -> FileRequest | None:
+    return FileRequest.objects.active().filter(dedupe_key=request.dedupe_key).exclude(dedupe_key="").first()
+
+
 def _insert(request: FileRequest) -> None:
     with transaction.atomic():
         request.save(force_insert=True)
@@ -284,6 +305,7 @@ def _columns(progress: Snapshot) -> dict[str, Any]:
         "phase": progress.phase,
         "rows_done": progress.rows_done,
         "rows_total": progress.rows_total,
+        "rows_estimated": progress.rows_estimated,
         "bytes_done": progress.bytes_done,
         "bytes_total": progress.bytes_total,
     }

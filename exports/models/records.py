@@ -119,6 +119,7 @@ class Download(models.Model):
 
     class Meta:
         ordering = ("-at",)
+        indexes = (models.Index(fields=["at"], name="exports_download_at"),)
 
     def __str__(self) -> str:
         return f"{self.byte_count} bytes of {self.file_type} at {self.at}"

@@ -18,6 +18,8 @@ from exports.patterns.criteria import (
 )
 from exports.patterns.dataset import Dataset
 from exports.patterns.queryset import QuerySetExport
+from exports.patterns.sheets import Sheet
+from exports.writers.workbook import SheetDesign
 
 __all__ = [
     "Column",
@@ -31,6 +33,8 @@ __all__ = [
     "QueryDictCriteria",
     "QueryDictCriteriaWithRequester",
     "QuerySetExport",
+    "Sheet",
+    "SheetDesign",
     "SimplePattern",
     "WriterPattern",
     "registry",

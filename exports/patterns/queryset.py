@@ -1,4 +1,4 @@
-"""QuerySetExport: an export declared in a few lines, read from a queryset in column batches."""
+"""QuerySetExport: an export declared in a few lines, read from querysets in column batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,13 +11,15 @@ from django.http import QueryDict
 from django.utils import timezone
 from django.utils.text import slugify
 
-from exports import sources
+from exports import writers
 from exports.cells import Column
 from exports.conf import config
-from exports.exceptions import ExportError, InvalidStoredCriteria
+from exports.exceptions import ExportError, InvalidStoredCriteria, NoFile, UnknownFormat
 from exports.models import FileRequest
 from exports.models.file_request import AnyUser
-from exports.patterns.table import Table, TableExport, table_of
+from exports.patterns.sheets import Sheet, has_at_most
+from exports.patterns.table import Table, TableExport, tables_of
+from exports.writers import Writer
 
 
 class EmptyForm(Form):
@@ -38,7 +40,9 @@ class QuerySetExport(TableExport):
 
         registry.register(FlightExport)
 
-    `criteria` is always the form's cleaned_data; the form runs at the door and again in the worker.
+    `criteria` is always the form's cleaned_data; the form runs at the door and again in the worker. `count` says what
+    the bar is measured by: "exact" counts the rows before they are read, "estimate" asks the database what it believes,
+    "none" asks nobody. `reuse_fresh` is in place of EXPORTS["REUSE_FRESH"]. docs/exports.md shows all of it.
     """
 
     file_type: ClassVar[str]
@@ -46,6 +50,8 @@ class QuerySetExport(TableExport):
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
     columns: ClassVar[Sequence[Column]] = ()
     lane: ClassVar[str | None] = None
+    count: ClassVar[str] = "exact"
+    reuse_fresh: ClassVar[float | None] = None
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """The rows that `user` may have under these criteria."""
@@ -61,6 +67,10 @@ class QuerySetExport(TableExport):
     def get_columns(self, user: AnyUser) -> Sequence[Column]:
         return self.columns
 
+    def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        """The sheets of the file, at least one. Overridden, only formats that hold several tables are offered."""
+        return [Sheet(str(self.title), self.get_queryset(user, criteria), self.get_columns(user))]
+
     def get_filename(self, request: FileRequest) -> str:
         """The name the browser saves the file under: "<file type>-<local date>.<format>"."""
         day = timezone.localtime(request.requested_at).date().isoformat()
@@ -70,8 +80,40 @@ class QuerySetExport(TableExport):
         """`small` up to EXPORTS["SMALL_ROWS"] rows, else `large`, unless the class names one. Counts no further."""
         if self.lane:
             return self.lane
-        few = self.get_queryset(user, criteria).order_by()[: config.SMALL_ROWS + 1]
-        return "small" if sources.count(few) <= config.SMALL_ROWS else "large"
+        return "small" if has_at_most(self._sheets(user, criteria), config.SMALL_ROWS) else "large"
+
+    @classmethod
+    def has_sheets(cls) -> bool:
+        """Whether the file may have several sheets."""
+        return cls.get_sheets is not QuerySetExport.get_sheets
+
+    @classmethod
+    def offered(cls) -> list[type[Writer]]:
+        """The writers of the declared formats, of those that are there and hold as many tables as there may be."""
+        known = {writer.format: writer for writer in writers.formats()}
+        declared = [known[format] for format in cls.formats if format in known]
+        return [writer for writer in declared if writer.holds_tables or not cls.has_sheets()]
+
+    def format_choices(self) -> list[tuple[str, str]]:
+        """The formats that are offered, each with its name for people, the usual one first."""
+        return [(writer.format, writer.label) for writer in self.offered()]
+
+    def writer_of(self, format: str) -> type[Writer]:
+        """The writer of an offered format, of the usual one for "". Raises UnknownFormat, which says why."""
+        offered = self.offered()
+        for writer in offered:
+            if format in ("", writer.format):
+                return writer
+        raise UnknownFormat(format, [writer.format for writer in offered], why=self._why_not(format))
+
+    def _why_not(self, format: str) -> str:
+        if format not in self.formats:
+            return ""
+        several = f"{self.title or self.file_type} has several sheets, which {format!r} cannot hold."
+        return writers.why_missing(format) or (several if self.has_sheets() else "")
+
+    def extension(self, request: FileRequest) -> str:
+        return self.writer_of(request.format).extension
 
     def refusal(self, request: FileRequest) -> str | None:
         """The error code of why this stored request may not run now, or None when it may."""
@@ -92,10 +134,15 @@ class QuerySetExport(TableExport):
         return form.cleaned_data
 
     @contextmanager
-    def table(self, request: FileRequest) -> Iterator[Table]:
-        queryset = self.get_queryset(_owner(request), self.restore(request))
-        with table_of(queryset, self.get_columns(_owner(request))) as table:
-            yield table
+    def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
+        with tables_of(self._sheets(_owner(request), self.restore(request)), count=self.count) as tables:
+            yield tables
+
+    def _sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        sheets = self.get_sheets(user, criteria)
+        if not sheets:
+            raise NoFile(f"{type(self).__name__}.get_sheets() gave no sheet, and a file has at least one.")
+        return sheets
 
 
 def _owner(request: FileRequest) -> AnyUser:

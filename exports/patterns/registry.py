@@ -81,8 +81,9 @@ class Look:
         self._passed_over: set[UUID] = set()
 
     def next(self) -> FileRequest | None:
-        """The request whose turn it is, or None when none is due or this process was told to stop."""
-        if runner.stopping.is_set():
+        """The request whose turn it is, or None when none is due, this process was told to stop, or its disk is full:
+        then another host may have room, and housekeeping rings for it."""
+        if runner.stopping.is_set() or not runner.has_room():
             return None
         return FileRequest.objects.exclude(pk__in=self._passed_over).next_due(self._lane, handlers.keys())
 

@@ -51,11 +51,11 @@ class StoredQuerySet(StoredExport):
         return super().refusal(request)
 
     @contextmanager
-    def table(self, request: FileRequest) -> Iterator[Table]:
+    def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
         criteria = json.loads(request.criteria)
         queryset = stored.load(criteria["queryset"])
         with table_of(queryset, columns_of_queryset(queryset, criteria["columns"])) as table:
-            yield table
+            yield [table]
 
 
 class StoredRows(StoredExport):
@@ -64,7 +64,7 @@ class StoredRows(StoredExport):
     file_type = "exports.rows"
 
     @contextmanager
-    def table(self, request: FileRequest) -> Iterator[Table]:
+    def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
         criteria = json.loads(request.criteria)
         columns = [Column(name) for name in criteria["columns"]]
         try:
@@ -73,7 +73,7 @@ class StoredRows(StoredExport):
             raise InputGone("The rows of this request are not there any more.") from error
         with file:
             rows = (from_json(json.loads(line)) for line in file)
-            yield Table(columns, criteria["count"], batches_of(rows, criteria["columns"]))
+            yield [Table(columns, criteria["count"], batches_of(rows, criteria["columns"]))]
 
 
 def store_rows(request: FileRequest, rows: Iterable[Row], columns: Sequence[str]) -> None:

@@ -1,42 +1,61 @@
-"""A table and how it becomes a file: what an export of rows has in common, whatever the rows come from."""
+"""Tables and how they become a file: what exports of rows have in common, whatever the rows come from."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, ClassVar
 
 from django.db.models import QuerySet
 from django.utils import timezone, translation
 
-from exports import sources, writers
+from exports import faults, sources, writers
 from exports.cells import Alterations, Column
 from exports.conf import config
 from exports.models import FileRequest
+from exports.patterns.sheets import COUNTS, Sheet, Total, sum_of
 from exports.runner import Produced, Run
-from exports.writers import Batch, Writer
+from exports.writers import Batch, Writer, XlsxWriter
+from exports.writers.workbook import SheetDesign
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, how many rows were counted beforehand (None: nobody knows), and the rows in batches of columns."""
+    """Columns, how many rows there are to write (None: nobody knows), and the rows in batches of columns."""
 
     columns: Sequence[Column]
-    rows_asked: int | None
+    rows_total: int | None
     batches: Iterable[Batch]
+    title: str = ""
+    is_estimate: bool = False
+
+    @property
+    def total(self) -> Total:
+        return Total(self.rows_total, self.is_estimate)
 
 
 class TableExport:
-    """An export of one table. A subclass says which table a request asks for, and whether it may run."""
+    """An export of tables. A subclass says which ones a request asks for, and whether it may run.
+
+    `processes` share the work of serialising the rows, up to EXPORTS["MAX_PROCESSES"]. `max_rows` and `max_bytes` are
+    the ceilings of its files in place of EXPORTS["MAX_ROWS"] and ["MAX_BYTES"]; `math.inf` for none.
+    """
 
     title: ClassVar[Any] = ""
+    processes: ClassVar[int] = 1
+    max_rows: ClassVar[float | None] = None
+    max_bytes: ClassVar[float | None] = None
 
-    def table(self, request: FileRequest) -> AbstractContextManager[Table]:
-        """The table of this request, open for reading inside."""
-        raise NotImplementedError(f"{type(self).__name__} must define table(request).")
+    def tables(self, request: FileRequest) -> AbstractContextManager[Sequence[Table]]:
+        """The tables of this request, at least one, open for reading inside, each after the one before it."""
+        raise NotImplementedError(f"{type(self).__name__} must define tables(request).")
 
     def refusal(self, request: FileRequest) -> str | None:
         """The error code of why this stored request may not run now, or None when it may."""
         raise NotImplementedError(f"{type(self).__name__} must define refusal(request).")
+
+    def design(self, sheet: SheetDesign) -> None:
+        """Style a sheet of an XLSX by XlsxWriter's own API: see docs/exports.md. Does nothing."""
 
     def get_filename(self, request: FileRequest) -> str:
         return request.filename
@@ -46,54 +65,109 @@ class TableExport:
 
     def produce(self, run: Run) -> Produced:
         """Write the rows to `run.path`, a batch of columns at a time."""
-        request, alterations = run.request, Alterations()
+        alterations = Alterations()
         with run.path.open("xb") as file, ExitStack() as reading:
-            table = reading.enter_context(self.table(request))
-            with self._writer(run, file, table.columns, alterations) as writer:
-                run.begin(table.rows_asked)
-                for batch in table.batches:
-                    writer.write(batch)
-                    run.advance(writer.rows)
+            tables = reading.enter_context(self.tables(run.request))
+            total = sum_of(table.total for table in tables)
+            with self._writer(run, file, tables[0], alterations) as writer:
+                run.begin(total.rows, total.is_estimate)
+                rows = write_tables(writer, tables, run.advance)
                 # The database's snapshot ends before the file is finished.
                 reading.close()
                 run.progress.finishing(0, None)
+                faults.point("before_close")
         receipt = {
-            "rows_asked": table.rows_asked,
+            # Only what was counted was asked for: an estimate is nothing to compare the rows with.
+            "rows_asked": total.counted,
             "alterations": dict(alterations),
             "language": translation.get_language(),
             "time_zone": timezone.get_current_timezone_name(),
         }
-        return Produced(self.get_filename(request), writer.content_type, writer.rows, receipt)
+        return Produced(self.get_filename(run.request), writer.content_type, rows, receipt)
 
-    def _writer(self, run: Run, file: BinaryIO, columns: Sequence[Column], alterations: Alterations) -> Writer:
-        return writers.get(run.request.format)(
+    def _writer(self, run: Run, file: BinaryIO, table: Table, alterations: Alterations) -> Writer:
+        writer_class = writers.get(run.request.format)
+        title = str(self.title or run.request.description)
+        return writer_class(
             file,
-            columns,
+            table.columns,
             options=run.request.options,
             zone=timezone.get_current_timezone(),
-            title=str(self.title or run.request.description),
+            title=table.title or title,
             work_dir=run.work_dir,
             alterations=alterations,
             on_bytes=lambda done, expected: _finishing(run, done, expected),
+            processes=_allowed(self.processes),
+            **_of_workbooks(writer_class, design=self.design, document=title),
         )
+
+
+@contextmanager
+def tables_of(sheets: Sequence[Sheet], *, count: str = "exact") -> Iterator[list[Table]]:
+    """The rows of these sheets; those of one database are counted and read at one moment. Raises UnknownColumn.
+
+    `count` is a key of COUNTS. Each table is read when its batches are, and all are closed at the end.
+    """
+    resolved = [replace(sheet, columns=sources.resolve(sheet.queryset, sheet.columns)) for sheet in sheets]
+    with ExitStack() as reading:
+        for alias in dict.fromkeys(sheet.queryset.db for sheet in sheets):
+            reading.enter_context(sources.snapshot(alias))
+        yield [_opened(sheet, count, reading) for sheet in resolved]
 
 
 @contextmanager
 def table_of(queryset: QuerySet[Any], columns: Sequence[Column]) -> Iterator[Table]:
     """The rows of a queryset, counted and read at one moment. Raises UnknownColumn."""
-    resolved = sources.resolve(queryset, columns)
-    with sources.snapshot(queryset.db):
-        rows_asked = sources.count(queryset)
-        with closing(sources.batches(queryset, resolved, size=config.BATCH_ROWS)) as batches:
-            yield Table(resolved, rows_asked, batches)
+    with tables_of([Sheet("", queryset, columns)]) as [table]:
+        yield table
 
 
-def write_now(table: Table, file: BinaryIO, *, format: str, options: Mapping[str, Any], title: str) -> None:
-    """Write a table where it stands, without a run: for what is small enough to be answered at once."""
-    zone = timezone.get_current_timezone()
-    with writers.get(format)(file, table.columns, options=options, zone=zone, title=title) as writer:
+def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int], None]) -> int:
+    """Write the tables one after the other; the writer has begun the first. `advance` gets the rows so far, of all.
+
+    Returns how many rows there were.
+    """
+    for number, table in enumerate(tables):
+        if number:
+            writer.begin_table(table.title, table.columns)
         for batch in table.batches:
             writer.write(batch)
+            advance(writer.rows)
+    return writer.rows
+
+
+def write_now(
+    table: Table, file: BinaryIO, *, format: str, options: Mapping[str, Any], title: str, processes: int = 1
+) -> None:
+    """Write a table where it stands, without a run: for what is small enough to be answered at once."""
+    writer_class = writers.get(format)
+    with writer_class(
+        file,
+        table.columns,
+        options=options,
+        zone=timezone.get_current_timezone(),
+        title=title,
+        processes=_allowed(processes),
+        **_of_workbooks(writer_class),
+    ) as writer:
+        write_tables(writer, [table], lambda rows: None)
+
+
+def _opened(sheet: Sheet, count: str, reading: ExitStack) -> Table:
+    total = COUNTS[count](sheet.queryset)
+    batches = sources.batches(sheet.queryset, sheet.columns, size=config.BATCH_ROWS)
+    return Table(sheet.columns, total.rows, reading.enter_context(closing(batches)), sheet.title, total.is_estimate)
+
+
+def _allowed(processes: int) -> int:
+    return min(processes, config.MAX_PROCESSES or os.cpu_count() or 1)
+
+
+def _of_workbooks(writer_class: type[Writer], **hooks: Any) -> dict[str, Any]:
+    """What the writer of workbooks takes and no other does."""
+    if not issubclass(writer_class, XlsxWriter):
+        return {}
+    return {"engine": config.DEFLATE_ENGINE, "level": config.DEFLATE_LEVEL, **hooks}
 
 
 def _finishing(run: Run, done: int, expected: int | None) -> None:

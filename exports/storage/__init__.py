@@ -5,6 +5,7 @@ Keys are generated and never used twice. What a storage can do beyond Django's o
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -12,13 +13,15 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.files import File
-from django.core.files.storage import InvalidStorageError, Storage, default_storage, storages
+from django.core.files.storage import FileSystemStorage, InvalidStorageError, Storage, default_storage, storages
 from django.utils.module_loading import import_string
 
 from exports.conf import config
+from exports.exceptions import StorageDenied
 from exports.storage.store import Store
 
 ALIAS = "exports"
+NOBODY = UUID(int=0)
 
 
 def exports_storage() -> Storage:
@@ -75,6 +78,18 @@ def open_file(key: str) -> File:
 def size_of(key: str) -> int:
     """How many bytes are stored. Raises like `open_file`."""
     return _store().size_of(key)
+
+
+def ask() -> None:
+    """Ask the storage for what it has not got. Raises StorageFailed, or OSError, when it does not answer.
+
+    It does answer where it says that it lets us not even ask: without the right to list, S3 says so of any key.
+    """
+    storage = exports_storage()
+    if isinstance(storage, FileSystemStorage):
+        Path(storage.location).mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError, StorageDenied):
+        size_of(new_key(NOBODY, 0, "bin"))
 
 
 def presign(key: str, *, seconds: int, content_type: str, disposition: str, method: str = "GET") -> str | None:

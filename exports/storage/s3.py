@@ -23,6 +23,7 @@ from botocore.exceptions import (
 )
 from django.core.files import File
 
+from exports import faults
 from exports.exceptions import ExportError, StorageDenied, StorageFailed, StorageFull
 from exports.storage.store import NOT_KEPT, Store
 
@@ -67,6 +68,7 @@ class S3Store(Store):
         headers = self._storage.get_object_parameters(key) | ({"ContentType": content_type} if content_type else {})
         with self.failures_named():
             self._upload(path, key, headers | checksum, on_bytes)
+            faults.point("after_complete")
             self._compare(key, size, checksum)
         on_bytes(size)
 
@@ -121,7 +123,7 @@ class S3Store(Store):
 
     def _upload(self, path: Path, key: str, extra: dict[str, str], on_bytes: Callable[[int], None]) -> None:
         """In parts, by boto3's threads. Whatever is raised here, it aborts the upload once no part is under way."""
-        meter = _Meter()
+        meter = _Meter(path.stat().st_size)
         with create_transfer_manager(self._client, self._storage.transfer_config) as manager:
             upload = manager.upload(str(path), self._bucket, self._name(key), extra, [meter])
             while not meter.has_ended.wait(LOOK_SECONDS):
@@ -199,9 +201,10 @@ def _code_of(error: ClientError) -> str:
 class _Meter:
     """Adds up what the threads of an upload have sent. It gets their events by the names that boto3 has for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         self.has_ended = threading.Event()
         self.most = 0
+        self._size = size
         self._sent = 0
         self._lock = threading.Lock()
 
@@ -210,6 +213,7 @@ class _Meter:
         with self._lock:
             self._sent += bytes_transferred
             self.most = max(self.most, self._sent)
+        faults.point("before_complete" if self.most >= self._size else "part_1")
 
     def on_done(self, **event: object) -> None:
         self.has_ended.set()

@@ -9,6 +9,7 @@ from typing import IO
 from django.core.files import File
 from django.core.files.storage import Storage
 
+from exports import faults
 from exports.exceptions import ExportError, LeaseEnded, StorageFailed, StorageFull
 
 NOT_KEPT = "The storage did not keep the file as it was given."
@@ -24,6 +25,7 @@ class Store:
         size = path.stat().st_size
         with self.failures_named():
             stored = self._save(path, key, content_type, on_bytes)
+            faults.point("after_complete")
             if stored != key or self._storage.size(key) != size:
                 self._discard(stored)
                 raise StorageFailed(NOT_KEPT)
@@ -32,6 +34,8 @@ class Store:
     def _save(self, path: Path, key: str, content_type: str, on_bytes: Callable[[int], None]) -> str:
         try:
             with path.open("rb") as file:
+                faults.point("part_1")
+                faults.point("before_complete")
                 return self._storage.save(key, _WorkFile(file, path, content_type, on_bytes))
         except BaseException:
             self._discard(key)

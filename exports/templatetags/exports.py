@@ -43,6 +43,12 @@ def export_assets() -> dict[str, Any]:
 
 
 @register.filter
+def rounded(rows: int) -> int:
+    """An estimate to three digits that count: more of them would be made up."""
+    return round(rows, min(0, 3 - len(str(rows))))
+
+
+@register.filter
 def alteration(kind: str) -> str:
     """What an alteration that the receipt counts was, in words."""
     return str(ALTERATIONS.get(kind, kind.replace("_", " ")))

@@ -4,7 +4,7 @@ Not yours and not there are the same answer, byte for byte.
 """
 
 from exports.views.downloads import download_view, file_view, hand_over
-from exports.views.replies import answer, refuse
+from exports.views.replies import answer, over_limit, refuse
 from exports.views.requests import (
     cancel_view,
     detail_view,
@@ -32,6 +32,7 @@ __all__ = [
     "form_view",
     "hand_over",
     "list_view",
+    "over_limit",
     "page_view",
     "refuse",
     "retry_view",

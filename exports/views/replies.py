@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from math import ceil
 from typing import Any
 from uuid import UUID
 
@@ -13,9 +14,9 @@ from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 
-from exports.exceptions import UnknownFileType
+from exports.exceptions import LimitReached, UnknownFileType
 from exports.models import FileRequest
-from exports.serializers import State, personalize, serialize
+from exports.serializers import State, limit_of, personalize, serialize
 
 POLL_SECONDS = 2
 
@@ -71,13 +72,13 @@ def state_for(request: HttpRequest, file_request: FileRequest) -> State:
     return personalize(serialize(file_request), file_request, request.user)
 
 
-def answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200) -> HttpResponse:
-    """The state for a program, the way to its page for a browser."""
+def answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200, **more: Any) -> HttpResponse:
+    """The state for a program, with what `more` there is to say beside it; the way to its page for a browser."""
     if wants_json(request):
         headers = {"Retry-After": str(POLL_SECONDS)} if file_request.is_active else {}
         if status in (201, 202):
             headers["Location"] = reverse("exports:detail", args=[file_request.pk])
-        return JsonResponse(state_for(request, file_request), status=status, headers=headers)
+        return JsonResponse({**state_for(request, file_request), **more}, status=status, headers=headers)
     response = HttpResponseRedirect(reverse("exports:page", args=[file_request.pk]))
     response.status_code = 303
     return response
@@ -87,6 +88,19 @@ def refuse(request: HttpRequest, status: int, code: str, message: str, **more: A
     if wants_json(request):
         return error(status, code, message, **more)
     return render(request, "exports/refused.html", {"message": message}, status=status)
+
+
+def over_limit(
+    request: HttpRequest, reached: LimitReached, *, page: Callable[[str], HttpResponse] | None = None
+) -> HttpResponse:
+    """429, which limit it is, and when to ask again. `page` makes a browser's page with this sentence on it."""
+    sentence = limit_of(reached)
+    if page is None or wants_json(request):
+        response = refuse(request, 429, reached.code, sentence, limit=reached.limit)
+    else:
+        response = page(sentence)
+    response.headers["Retry-After"] = str(ceil(reached.seconds))
+    return response
 
 
 def error(status: int, code: str, message: str, **more: Any) -> JsonResponse:

@@ -10,16 +10,28 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import services
-from exports.exceptions import BadOption, UnknownFormat
+from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.http import is_match
 from exports.models import FileRequest, Status
 from exports.patterns import InvalidForm, QuerySetExport, registry
 from exports.serializers import State, personalize, serialize
-from exports.views.replies import POLL_SECONDS, answer, changeable, door, find, json_door, refuse, state_for, wants_json
+from exports.views.replies import (
+    POLL_SECONDS,
+    answer,
+    changeable,
+    door,
+    find,
+    json_door,
+    over_limit,
+    refuse,
+    state_for,
+    wants_json,
+)
 
 PAGE_SIZE = 20
 
@@ -55,7 +67,12 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """The page of one request. It works without JavaScript, by reloading itself while the request is under way."""
     file_request = find(request, pk)
-    context = {"export": state_for(request, file_request), "is_live": file_request.is_active}
+    is_mine = file_request.requester_id == request.user.pk
+    context = {
+        "export": state_for(request, file_request),
+        "is_live": file_request.is_active,
+        "made_at": file_request.finished_at if is_mine and services.can_be_made_again(file_request) else None,
+    }
     return render(request, "exports/page.html", context)
 
 
@@ -90,11 +107,12 @@ def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @require_POST
 @door
 def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Ask again, as a new request."""
+    """Ask again, as a new request; with `fresh=1` for a file that is there too."""
     file_request = find(request, pk)
     if file_request.requester_id != request.user.pk:
         return refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
-    return _created(request, lambda: services.retry(file_request), status=201)
+    verb = services.make_again if request.POST.get("fresh") == "1" else services.retry
+    return _created(request, lambda: verb(file_request), status=201)
 
 
 def _any_active(exports: list[State]) -> bool:
@@ -131,6 +149,7 @@ def _create(request: HttpRequest, exporter: QuerySetExport) -> HttpResponse:
             format=posted.get("format", ""),
             options=options,
             time_zone=posted.get("time_zone", ""),
+            fresh=posted.get("fresh") == "1",
         ),
         status=202,
         exporter=exporter,
@@ -149,13 +168,26 @@ def _created(
         file_request, _is_new = make()
     except InvalidForm as error:
         return _invalid(request, exporter, error)
+    except LimitReached as error:
+        return over_limit(request, error, page=_form_again(request, exporter))
     except services.NotAllowed as error:
         return refuse(request, 403, "not_allowed", str(error))
     except services.TooLate as error:
         return refuse(request, 409, "too_late", str(error))
     except (UnknownFormat, BadOption) as error:
         return refuse(request, 400, error.code, str(error))
+    if file_request.status == Status.READY:
+        age = (timezone.now() - file_request.finished_at).total_seconds()
+        return answer(request, file_request, reused={"age_seconds": round(max(age, 0.0), 1)})
     return answer(request, file_request, status=status)
+
+
+def _form_again(request: HttpRequest, exporter: QuerySetExport | None) -> Callable[[str], HttpResponse] | None:
+    """What shows the form once more, with what was chosen and why there is no file of it."""
+    if exporter is None:
+        return None
+    form = exporter.get_form(request.POST, request.user)
+    return lambda sentence: _render_form(request, exporter, form, status=429, refusal=sentence)
 
 
 def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: InvalidForm) -> HttpResponse:
@@ -166,8 +198,11 @@ def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: Inval
     return refuse(request, 400, "invalid_criteria", message, fields=fields)
 
 
-def _render_form(request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200) -> HttpResponse:
-    return render(request, "exports/form.html", {"exporter": exporter, "form": form}, status=status)
+def _render_form(
+    request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200, refusal: str = ""
+) -> HttpResponse:
+    context = {"exporter": exporter, "form": form, "refusal": refusal}
+    return render(request, "exports/form.html", context, status=status)
 
 
 def _change(request: HttpRequest, file_request: FileRequest, verb: Callable[[FileRequest], None]) -> HttpResponse:

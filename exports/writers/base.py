@@ -3,13 +3,13 @@
 A project adds a format in a dozen lines:
 
     @register
-    class JsonLinesWriter(Writer):
-        format, extension, content_type, label = "jsonl", "jsonl", "application/jsonl", "JSON Lines"
+    class JsonTextSequenceWriter(Writer):
+        format, extension, content_type, label = "json-seq", "json-seq", "application/json-seq", "JSON sequence"
 
         def add(self, batch):
             names = [column.name for column in self.columns]
             for row in zip(*batch):
-                self.file.write(json.dumps(dict(zip(names, row)), default=str).encode() + b"\\n")
+                self.file.write(b"\\x1e" + json.dumps(dict(zip(names, row)), default=str).encode() + b"\\n")
 """
 
 import os

@@ -169,7 +169,6 @@ class _Process:
         if self._process.is_alive():
             self._process.kill()
             self._process.join()
-        self._process.close()
 
     def _send(self, message: object) -> None:
         try:

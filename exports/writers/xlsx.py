@@ -1,295 +1,201 @@
-"""XLSX by XlsxWriter, one row in memory at a time, with its temporary files in the folder it is given."""
+"""XLSX: the workbook by XlsxWriter, its rows a column at a time, straight into the archive.
 
-import re
-import shutil
-import tempfile
-import zlib
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from inspect import unwrap
-from itertools import chain, repeat
-from pathlib import Path
-from types import NoneType
+workbook    all but the rows, built by XlsxWriter before and once more after them
+frame       what stands around the rows of a sheet
+styles      how cells look
+sheet       rows as XML: the serialiser
+archive     the ZIP container
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Final
 
-from xlsxwriter import Workbook
-from xlsxwriter.exceptions import FileCreateError
-from xlsxwriter.format import Format
-from xlsxwriter.utility import xl_range
-from xlsxwriter.worksheet import Worksheet
-
-from exports.cells import NUMERIC, Column, to_sheet
-from exports.exceptions import LostCells
+from exports.cells import Column, batch_rows, part, to_sheet
+from exports.writers.archive import Archive, Entry
 from exports.writers.base import Batch, CountedFile, Writer
+from exports.writers.deflate import Deflate
+from exports.writers.frame import ROOM, Frame, Styles, inconstant
+from exports.writers.pipeline import Block, Pipeline
+from exports.writers.sheet import HEADER_ROWS, SheetRows
+from exports.writers.workbook import Book, Design, Sheet, build, sheet_name
 
 # Excel's specifications and limits.
 MAX_ROWS: Final = 1_048_576
 MAX_COLUMNS: Final = 16_384
-MAX_WIDTH: Final = 255
-NAME_UNITS: Final = 31
-RESERVED_NAME: Final = "history"
 
-KINDS_OF_TYPES: Final = {
-    str: "text",
-    bool: "boolean",
-    int: "integer",
-    float: "float",
-    Decimal: "decimal",
-    datetime: "datetime",
-    date: "date",
-    time: "time",
-    timedelta: "duration",
-}
-PATTERNS: Final = {
-    "date": "yyyy-mm-dd",
-    "datetime": "yyyy-mm-dd hh:mm:ss",
-    "time": "hh:mm:ss",
-    "duration": "[h]:mm:ss",
-}
-# Excel shows longer integers with an exponent unless they have a format; others go without, as they write faster.
-SHOWN_DIGITS: Final = 11
-LONG_INTEGER: Final = "0"
-WIDTHS: Final = {"text": 20, "date": 11, "datetime": 19, "json": 40, "uuid": 37}
-WIDTH: Final = 12
-WIDEST_HEADER: Final = 50
-FILTER_ARROW: Final = 3
+# By these first entries, and a sheet behind them, programs know the file for a workbook. They may still change.
+FIRST_PARTS: Final = ("_rels/.rels", "docProps/core.xml")
 
-# Excel's serial numbers count days from here; true of every day from 1 March 1900 on.
-EPOCH: Final = datetime(1899, 12, 30)
-DAY: Final = timedelta(days=1)
-SERIALS: Final[dict[type, Callable]] = {
-    datetime: lambda moment: (moment - EPOCH) / DAY,
-    date: lambda day: day.toordinal() - EPOCH.toordinal(),
-    time: lambda clock: timedelta(0, clock.hour * 3600 + clock.minute * 60 + clock.second, clock.microsecond) / DAY,
-    timedelta: lambda duration: duration / DAY,
-}
 
-SAMPLES: Final = 8
-SAMPLE_BYTES: Final = 65_536
-OTHER_PARTS_BYTES: Final = 6_000
+@dataclass
+class _Written:
+    """A sheet of which rows were written: its part of the archive, and what these rows rely on."""
 
-# What XlsxWriter or a reader takes for an escape or for a rich string, and where to part it so that none does.
-_MISREAD = re.compile(r"_x[0-9a-fA-F]{4}_|\A<r>")
-_PARTING = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
-_NOT_IN_NAMES = re.compile("[\\[\\]:*?/\\\\\x00-\x20\x7f\ufffe\uffff\ud800-\udfff]+")
-
-# Without the reading of "A1", which costs time at each cell.
-write_boolean, write_number, write_string = map(
-    unwrap, (Worksheet.write_boolean, Worksheet.write_number, Worksheet.write_string)
-)
-
-Put = Callable[[Worksheet, int, int, object, Format | None], int]
-PreparedColumn = tuple[Put, Format | None, Sequence[object]]
+    sheet: Sheet
+    path: str
+    entry: Entry
+    styles: Sequence[Styles]
+    tail: bytes = b""
 
 
 class XlsxWriter(Writer):
     """A bold, frozen header with a filter on each sheet; a new sheet where one is full.
 
-    Text is never a formula or a link. What Excel cannot hold exactly is text and counted (`cells.sheet`).
+    Text is never a formula or a link. What Excel cannot hold exactly is text and counted (`cells.sheet`). No temporary
+    files; the file must be seekable.
     """
 
     format = "xlsx"
     extension = "xlsx"
     content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
     label = "Excel"
-    finishing_share = 0.2
+    finishing_share = 0.01
     max_columns = MAX_COLUMNS
+    holds_tables = True
     # Rows of a sheet, its header included.
     max_rows: ClassVar[int] = MAX_ROWS
 
-    _book: Workbook | None = None
-    _folder: Path | None = None
+    _pipeline: Pipeline | None = None
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        columns: Sequence[Column],
+        *,
+        engine: str | None = None,
+        level: int | None = None,
+        design: Design | None = None,
+        document: str = "",
+        **shared: object,
+    ) -> None:
+        """Begin the file. `engine` and `level` are those of `Deflate.chosen`, `design` is a hook: see SheetDesign.
+
+        `document` is the title in the workbook's properties, that of the first table where it is empty.
+
+        Raises ValueError too where the hook, now or at a later sheet or the end, does what cannot be kept.
+        """
+        self._engine, self._level, self._design, self._document = engine, level, design, document
+        super().__init__(file, columns, **shared)
 
     def begin(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="xlsx-", dir=self.work_dir))
-        self._out = CountedFile(self.file, self.on_bytes)
-        self._book = _workbook(self._out, self._folder)
-        self._book.set_properties({"title": self._text(self.title)})
-        self._formats: dict[str, Format | None] = {"": None}
-        self._bold = self._book.add_format({"bold": True})
-        self._labels = [self._text(column.label) for column in self.columns]
-        self._start_sheet()
+        deflate = Deflate.chosen(self._engine, self._level, processes=self.processes)
+        self._pipeline = Pipeline(deflate=deflate, processes=self.processes, on_block=self._take)
+        self._is_finishing = False
+        self._out = CountedFile(self.file, self._report)
+        self._archive = Archive(self._out)
+        self._reserved: dict[str, Entry] = {}
+        self._written: list[_Written] = []
+        self._document_title = self._text(self._document or self.title)
+        self._start_table()
+
+    def begin_table(self, title: str, columns: Sequence[Column]) -> None:
+        if self.is_closed:
+            raise ValueError("This file is closed.")
+        self.title, self.columns = title, list(columns)
+        self._check_columns()
+        self._or_discard(self._start_table)
 
     def add(self, batch: Batch) -> None:
-        columns = [self._prepared(column, values) for column, values in zip(self.columns, batch, strict=True)]
-        start, rows = 0, len(batch[0])
+        start, rows = 0, batch_rows(batch)
         while start < rows:
-            if self._row == self.max_rows:
-                self._end_sheet()
+            room = min(self.max_rows, MAX_ROWS) - HEADER_ROWS - self._written[-1].sheet.rows
+            if not room:
                 self._start_sheet()
-            stop = min(rows, start + self.max_rows - self._row)
-            self._write_rows([(put, style, cells[start:stop]) for put, style, cells in columns])
+                continue
+            stop = min(rows, start + room)
+            self._add_rows(batch if stop - start == rows else _rows_of(batch, start, stop))
             start = stop
 
     def finish(self) -> None:
-        self._end_sheet()
-        self._out.expected = _expected_bytes(self._folder)
-        try:
-            self._book.close()
-        except FileCreateError as error:
-            # XlsxWriter wraps the OSError of a full disk.
-            raise error.args[0] from error
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._is_finishing = True
+        book = self._built()
+        self._end_sheet(book.frames[-1])
+        self._out.expected = self._out.tell() + book.size
+        self._fill(book)
+        for name, content in book.parts.items():
+            if name not in self._reserved:
+                self._archive.put(name, content)
+        self._archive.close()
+        self._release()
 
     def discard(self) -> None:
         super().discard()
-        if self._book is not None:
-            self._out.is_discarded = True
-            for sheet in self._book.worksheets():
-                # On a full disk the last flush fails too, and the file is closed all the same.
-                with suppress(OSError):
-                    sheet.row_data_fh.close()
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        pipeline, self._pipeline = self._pipeline, None
+        if pipeline is not None:
+            pipeline.discard()
+
+    def _start_table(self) -> None:
+        # Counted once, however many sheets repeat them.
+        self._labels = [self._text(column.label) for column in self.columns]
+        self._start_sheet()
+
+    def _start_sheet(self) -> None:
+        """Begin the next sheet, after the end of the present one where there is one."""
+        taken = [written.sheet.name for written in self._written]
+        sheet = Sheet(sheet_name(self.title, taken), self.title, self.columns, self._labels)
+        book = self._built(sheet)
+        if self._written:
+            self._end_sheet(book.frames[-2])
+        else:
+            self._reserve(book)
+        self._begin_rows(sheet, book.paths[-1], book.frames[-1])
+
+    def _built(self, *new: Sheet) -> Book:
+        return build(self._document_title, [*(written.sheet for written in self._written), *new], self._design)
+
+    def _reserve(self, book: Book) -> None:
+        for name in FIRST_PARTS:
+            self._reserved[name] = self._archive.put_reserved(name, len(book.parts[name]) + ROOM)
+
+    def _begin_rows(self, sheet: Sheet, path: str, frame: Frame) -> None:
+        entry = self._archive.begin(path, len(frame.head) + ROOM)
+        self._written.append(_Written(sheet, path, entry, frame.styles))
+        columns = tuple(column.portable for column in sheet.columns)
+        self._pipeline.begin(SheetRows(columns, self.zone, tuple(frame.styles)))
+
+    def _add_rows(self, batch: Batch) -> None:
+        sheet = self._written[-1].sheet
+        self._pipeline.add(batch, sheet.rows)
+        sheet.rows += batch_rows(batch)
+
+    def _end_sheet(self, frame: Frame) -> None:
+        written = self._written[-1]
+        written.tail = frame.tail
+        self._pipeline.add(frame.tail, written.sheet.rows)
+        self._pipeline.drain()
+
+    def _take(self, block: Block) -> None:
+        self.alterations.update(block.alterations)
+        self._archive.add(block.content, block.length, block.crc)
+
+    def _fill(self, book: Book) -> None:
+        """Write the beginnings that were reserved, now that all is known that they say."""
+        for written, path, frame in zip(self._written, book.paths, book.frames, strict=True):
+            if (path, frame.styles, frame.tail) != (written.path, written.styles, written.tail):
+                raise inconstant()
+            self._archive.fill(written.entry, frame.padded(written.entry.reserved))
+        for name, entry in self._reserved.items():
+            # Blanks may follow the root of an XML document.
+            self._archive.fill(entry, _padded(book.parts[name], entry.reserved))
 
     def _text(self, text: str) -> str:
         [fitting] = to_sheet(Column(text), [text], zone=self.zone, alterations=self.alterations)
         return fitting or ""
 
-    def _prepared(self, column: Column, values: Sequence[object]) -> PreparedColumn:
-        """How the cells of a column are put, decided once where all have one type."""
-        cells = to_sheet(column, values, zone=self.zone, alterations=self.alterations)
-        types = set(map(type, cells)) - {NoneType}
-        if len(types) > 1:
-            return self._put_by_type(column), None, cells
-        type_ = types.pop() if types else str
-        return _put_of(type_, cells), self._style(column, type_, cells), _numbered(type_, cells)
-
-    def _put_by_type(self, column: Column) -> Put:
-        def put(sheet: Worksheet, row: int, number: int, cell: object, _: Format | None) -> int:
-            type_ = type(cell)
-            [value] = _numbered(type_, [cell])
-            return _put_of(type_, [cell])(sheet, row, number, value, self._style(column, type_, [cell]))
-
-        return put
-
-    def _style(self, column: Column, type_: type, cells: Sequence[object]) -> Format | None:
-        pattern = _pattern(column, KINDS_OF_TYPES[type_])
-        if not pattern and type_ is int and _has_long(cells):
-            pattern = LONG_INTEGER
-        if pattern not in self._formats:
-            self._formats[pattern] = self._book.add_format({"num_format": pattern})
-        return self._formats[pattern]
-
-    def _write_rows(self, columns: Sequence[PreparedColumn]) -> None:
-        puts = [(number, put, style) for number, (put, style, _) in enumerate(columns)]
-        sheet = self._sheet
-        for row, cells in enumerate(zip(*(cells for *_, cells in columns), strict=True), start=self._row):
-            for (number, put, style), cell in zip(puts, cells, strict=True):
-                if cell is not None and put(sheet, row, number, cell, style):
-                    self._refuse(number)
-        self._row += len(columns[0][2])
-
-    def _refuse(self, number: int) -> None:
-        raise LostCells(f"Excel's limits do not allow a cell of column {self.columns[number].label!r}.")
-
-    def _start_sheet(self) -> None:
-        taken = [sheet.name for sheet in self._book.worksheets()]
-        self._sheet = self._book.add_worksheet(sheet_name(self.title, taken))
-        self._sheet.freeze_panes(1, 0)
-        for number, (column, label) in enumerate(zip(self.columns, self._labels, strict=True)):
-            self._sheet.set_column(number, number, _width(column, label))
-            if label and _write_text(self._sheet, 0, number, label, self._bold):
-                self._refuse(number)
-        self._row = 1
-
-    def _end_sheet(self) -> None:
-        last_row, last_column = self._row - 1, len(self.columns) - 1
-        self._sheet.autofilter(0, 0, last_row, last_column)
-        # No green corners on text made of digits.
-        self._sheet.ignore_errors({"number_stored_as_text": xl_range(0, 0, last_row, last_column)})
+    def _report(self, done: int, expected: int | None) -> None:
+        if self._is_finishing:
+            self.on_bytes(done, expected)
 
 
-def sheet_name(title: str, taken: Collection[str]) -> str:
-    """A free name that Excel allows: the title, numbered from the second sheet on, or "Sheet 1".
-
-    At most 31 UTF-16 units, none of []:*?/\\ and no control character, no apostrophe at either end, not "History", and
-    no other sheet's name in any case.
-    """
-    used = {name.lower() for name in taken}
-    base = _name_part(title, NAME_UNITS)
-    if base and base.lower() not in {RESERVED_NAME, *used}:
-        return base
-    numbers = range(len(taken) + 1, len(taken) + NAME_UNITS)
-    names = (f"{_name_part(title, NAME_UNITS - len(f' {n}')) or 'Sheet'} {n}" for n in numbers)
-    return next(name for name in names if name.lower() not in used)
+def _padded(content: bytes, size: int) -> bytes:
+    if len(content) > size:
+        raise inconstant()
+    return content.ljust(size)
 
 
-def _name_part(title: str, units: int) -> str:
-    allowed = _NOT_IN_NAMES.sub(" ", title).strip(" '")
-    return allowed.encode("utf-16-le")[: 2 * units].decode("utf-16-le", errors="ignore").strip(" '")
-
-
-def _workbook(file: CountedFile, folder: Path) -> Workbook:
-    options = {
-        "constant_memory": True,
-        "tmpdir": str(folder),
-        "strings_to_formulas": False,
-        "strings_to_urls": False,
-        "strings_to_numbers": False,
-        # Only used where a part has 2 GiB or more.
-        "use_zip64": True,
-    }
-    return Workbook(file, options)
-
-
-def _pattern(column: Column, kind: str) -> str:
-    """The number format of a cell: the column's own where it fits the kind of the cell, else the kind's."""
-    fits = column.kind == kind or {column.kind, kind} <= set(NUMERIC)
-    if column.format and (fits or (not column.kind and kind != "text")):
-        return column.format
-    return PATTERNS.get(kind, "")
-
-
-def _has_long(integers: Sequence[int | None]) -> bool:
-    sizes = [integer for integer in integers if integer is not None]
-    return max(sizes) >= 10**SHOWN_DIGITS or min(sizes) <= -(10**SHOWN_DIGITS)
-
-
-def _width(column: Column, label: str) -> float:
-    if column.width is not None:
-        return min(column.width, MAX_WIDTH)
-    return max(WIDTHS.get(column.kind, WIDTH), min(len(label) + FILTER_ARROW, WIDEST_HEADER))
-
-
-def _numbered(type_: type, cells: Sequence[object]) -> Sequence[object]:
-    """Dates, times and durations as Excel's serial numbers, other cells as they are."""
-    serial = SERIALS.get(type_)
-    return cells if serial is None else [None if cell is None else serial(cell) for cell in cells]
-
-
-def _put_of(type_: type, cells: Sequence[object]) -> Put:
-    if type_ is bool:
-        return write_boolean
-    if type_ is not str:
-        return write_number
-    joined = " ".join(filter(None, cells))
-    return _write_text if "_x" in joined or "<r>" in joined else write_string
-
-
-def _write_text(sheet: Worksheet, row: int, column: int, text: str, style: Format | None) -> int:
-    """Text that every reader gives back as it is, parted into runs where it would be misread."""
-    if not _MISREAD.search(text):
-        return write_string(sheet, row, column, text, style)
-    first, *others = _PARTING.split(text)
-    runs = [first, *chain.from_iterable(zip(repeat(Format()), others, strict=False))]
-    return sheet.write_rich_string(row, column, *runs, *([style] if style else []))
-
-
-def _expected_bytes(folder: Path) -> int:
-    return OTHER_PARTS_BYTES + sum(map(_compressed_bytes, folder.iterdir()))
-
-
-def _compressed_bytes(path: Path) -> int:
-    """An estimate from samples spread over the file."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        samples = b"".join(_read_at(file, size * number // SAMPLES) for number in range(SAMPLES))
-    return size * len(zlib.compress(samples)) // len(samples) if samples else 0
-
-
-def _read_at(file: BinaryIO, place: int) -> bytes:
-    file.seek(place)
-    return file.read(SAMPLE_BYTES)
+def _rows_of(batch: Batch, start: int, stop: int) -> Batch:
+    return [part(batch[number], start, stop) for number in range(len(batch))]

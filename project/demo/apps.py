@@ -8,7 +8,8 @@ class DemoConfig(AppConfig):
 
     def ready(self) -> None:
         from exports.patterns import registry
-        from project.demo.exports import FlightExport, WeatherExport
+        from project.demo.exports import FlightExport, ReferenceExport, WeatherExport
 
         registry.register(FlightExport)
         registry.register(WeatherExport)
+        registry.register(ReferenceExport)

@@ -1,14 +1,22 @@
 """What this project exports: declared here, made by the workers of the `exports` app."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from django.db.models import F, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from exports.patterns import Column, QuerySetExport
+from exports.patterns import Column, QuerySetExport, Sheet, SheetDesign
 from project.demo.forms import FlightFilter, WeatherFilter
-from project.demo.models import Flight, Weather
+from project.demo.models import Airline, Airport, Flight, Plane, Weather
+
+# Parquet is offered where its library is installed.
+FORMATS: Final = ("xlsx", "csv", "tsv", "jsonl", "parquet")
+TABLE_STYLE: Final = "Table Style Light 9"
+PAINTED: Final = {
+    "flights": {"type": "data_bar", "bar_color": "#9DBDF2"},
+    "delay": {"type": "3_color_scale", "min_color": "#A9DFBF", "mid_color": "#FFFFFF", "max_color": "#F2B8B5"},
+}
 
 
 class FlightExport(QuerySetExport):
@@ -17,7 +25,7 @@ class FlightExport(QuerySetExport):
     file_type = "flights"
     title = _("Flights")
     form_class = FlightFilter
-    formats = ("xlsx", "csv")
+    formats = FORMATS
     columns = (
         Column("year", _("Year"), width=6),
         Column("month", _("Month"), width=7),
@@ -51,7 +59,7 @@ class WeatherExport(QuerySetExport):
     file_type = "weather"
     title = _("Weather")
     form_class = WeatherFilter
-    formats = ("xlsx", "csv")
+    formats = FORMATS
     columns = (
         Column("time_hour", _("Hour"), width=18),
         Column("origin_id", _("Airport"), width=8),
@@ -69,3 +77,54 @@ class WeatherExport(QuerySetExport):
     def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> QuerySet[Weather]:
         weather = Weather.objects.all()
         return weather.filter(origin=criteria["origin"]) if criteria.get("origin") else weather
+
+
+class ReferenceExport(QuerySetExport):
+    """What the codes of a year's flights stand for, and what became of each airline: a workbook of four sheets."""
+
+    file_type = "reference"
+    title = _("A year in reference")
+    formats = ("xlsx",)
+    columns_of_summary = (
+        Column("carrier__name", _("Airline"), width=28, style={"bold": True}),
+        Column("flights", _("Flights"), width=11, format="#,##0"),
+        Column("cancelled", _("Not departed"), width=14, format="#,##0"),
+        Column("delay", _("Mean arrival delay (min)"), width=26, format="0.0"),
+        Column("miles", _("Miles"), width=14, format="#,##0"),
+    )
+    columns_of_airports = (
+        Column("faa", width=8),
+        Column("name", width=34),
+        Column("latitude", width=12, format="0.0000"),
+        Column("longitude", width=12, format="0.0000"),
+        Column("altitude", width=14),
+        Column("time_zone", width=22),
+    )
+    columns_of_planes = (
+        Column("tailnum", width=13),
+        Column("year", width=12),
+        Column("manufacturer", width=26),
+        Column("model", width=18),
+        Column("kind", width=26),
+        Column("engines", width=11),
+        Column("seats", width=9),
+        Column("engine", width=16),
+    )
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        airlines = (Column("carrier", width=8), Column("name", width=28))
+        return [
+            Sheet(str(_("Airlines in numbers")), Flight.objects.by_airline(), self.columns_of_summary),
+            Sheet(str(_("Airlines")), Airline.objects.all(), airlines),
+            Sheet(str(_("Airports")), Airport.objects.all(), self.columns_of_airports),
+            Sheet(str(_("Planes")), Plane.objects.all(), self.columns_of_planes),
+        ]
+
+    def design(self, sheet: SheetDesign) -> None:
+        """Each sheet is a table of Excel's; in the summary, bars show who flies most and colours who is late."""
+        headers = [{"header": column.label} for column in sheet.columns]
+        table = {"style": TABLE_STYLE, "columns": headers}
+        sheet.worksheet.add_table(0, 0, sheet.rows, len(headers) - 1, table)
+        for number, column in enumerate(sheet.columns):
+            if column.name in PAINTED:
+                sheet.worksheet.conditional_format(1, number, sheet.rows, number, PAINTED[column.name])

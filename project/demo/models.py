@@ -110,6 +110,19 @@ class FlightQuerySet(models.QuerySet["Flight"]):
         }
         return self.filter(**{lookup: value for lookup, value in limits.items() if value})
 
+    def by_airline(self) -> models.QuerySet["Flight", dict[str, Any]]:
+        """A row for each airline, the largest first: flights, cancelled, delay (minutes, of arrivals), miles."""
+        return (
+            self.values("carrier__name")
+            .annotate(
+                flights=models.Count("pk"),
+                cancelled=models.Count("pk", filter=models.Q(dep_time=None)),
+                delay=models.Avg("arr_delay"),
+                miles=models.Sum("distance"),
+            )
+            .order_by("-flights", "carrier__name")
+        )
+
 
 class Flight(models.Model):
     """One scheduled departure.

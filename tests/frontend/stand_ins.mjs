@@ -9,7 +9,8 @@ const READY = { seq: 9, status: "ready", phase: "done", ...ENDED };
 export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   const id = rest.id ?? ID;
   const none = {
-    rows_done: 0, rows_total: null, fraction: 0, rows_per_second: null, eta_seconds: null, queue_position: null,
+    rows_done: 0, rows_total: null, rows_total_is_estimate: false, fraction: 0, rows_per_second: null, eta_seconds: null,
+    queue_position: null,
   };
   const addresses = {
     self: `/exports/${id}/`, page: `/exports/${id}/page/`, seen: `/exports/${id}/seen/`,

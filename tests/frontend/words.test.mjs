@@ -29,6 +29,21 @@ test("each status has its sentence", () => {
   for (const [state, sentence] of cases) assert.equal(words.status(state), sentence);
 });
 
+test("an estimate is said to be one, wherever it shows", () => {
+  const progress = { rows_done: 120_000, rows_total: 1_003_417, rows_total_is_estimate: true, fraction: 0.1236 };
+  const state = running({ progress });
+  assert.equal(words.status(state), "Writing rows: 120,000 of about 1,000,000");
+  assert.equal(viewOf(state, words).percent, "about 12%");
+  assert.equal(viewOf(running({ progress: { ...progress, rows_total_is_estimate: false } }), words).percent, "12%");
+});
+
+test("rows that have passed their estimate are counted, and the bar has no length", () => {
+  const state = running({ progress: { rows_done: 1_003_418, rows_total: null, fraction: null } });
+  assert.equal(words.status(state), "Writing rows: 1,003,418 so far");
+  assert.equal(viewOf(state, words).bar, null);
+  assert.equal(viewOf(state, words).percent, "");
+});
+
 test("a resumed run says so and keeps its numbers in the second line", () => {
   const progress = { rows_done: 10, rows_total: 20, rows_per_second: 5, eta_seconds: 2 };
   const state = running({ resumed: true, progress });
@@ -36,6 +51,18 @@ test("a resumed run says so and keeps its numbers in the second line", () => {
   assert.equal(words.detail(state), "Writing rows: 10 of 20 · 5 rows/s · a few seconds left");
   assert.equal(words.status(stateOf({ resumed: true })), "Waiting for another worker");
   assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46 MB");
+});
+
+test("how old a file is that is offered again", () => {
+  assert.equal(words.madeBefore(0), "Made 1 second ago, with the same choices.");
+  assert.equal(words.madeBefore(180), "Made 3 minutes ago, with the same choices.");
+  assert.equal(words.madeBefore(7200), "Made 2 hours ago, with the same choices.");
+});
+
+test("a limit that was reached says which one and when to come again", () => {
+  const message = "You have 20 exports waiting and may have no more.";
+  const answer = reply({ status: 429, body: { error: { code: "too_many_queued", message } }, retryAfter: 15_000 });
+  assert.match(words.refusal(answer, NOW), /^You have 20 exports waiting and may have no more\. Try again in 15 seconds/);
 });
 
 test("places in the queue are ordinals", () => {

@@ -11,8 +11,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from exports import housekeeping, runner
+from exports import doctor, heartbeat, housekeeping, runner
 from exports.conf import config
+from exports.management import explaining
 from exports.models import FileRequest
 
 
@@ -26,6 +27,15 @@ class Command(BaseCommand):
         housekeep = verbs.add_parser("housekeep", help="Rescue, ring again, expire, collect, mail; for ever.")
         housekeep.add_argument("--once", action="store_true", help="One round, for cron.")
 
+        doctor = verbs.add_parser("doctor", help="Look whether all that an export needs is here, and say what to do.")
+        doctor.add_argument("--json", action="store_true", dest="is_json", help="For machines.")
+
+        explain = verbs.add_parser("explain", help="Which road the rows of an export take, and why: docs/roads.md.")
+        explain.add_argument("file_type", help="The file type of a registered export.")
+        explain.add_argument("--criteria", action="append", default=[], metavar="NAME=VALUE", help="As in its form.")
+        explain.add_argument("--user", help="The name of the user whose rows they are; nobody's by default.")
+        explain.add_argument("--database", help="The alias of the database to read from.")
+
         self._add_batch(verbs, "process", "Make the files that wait and send the mails, for cron.")
         self._add_batch(verbs, "clean", "Expire and remove files and old requests, for cron.")
 
@@ -37,6 +47,11 @@ class Command(BaseCommand):
         leeway = "Seconds for which the bytes of an expired file stay, for downloads under way (3600)."
         batch.add_argument("--leeway", type=int, default=3600, help=leeway)
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        # The doctor reports what the system checks say, and goes on.
+        skips = options.get("skip_checks", False) or options.get("verb") == "doctor"
+        return super().execute(*args, **options | {"skip_checks": skips})
+
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         getattr(self, verb)(**options)
 
@@ -45,6 +60,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no lane {lane!r}. Lanes: {', '.join(config.LANES)}.")
         from exports import tasks
 
+        heartbeat.expendable.set()
         tasks.consumer(lane, on_ready=lambda: self._say(f"worker {lane}: ready")).run()
 
     def housekeep(self, *, once: bool, **options: Any) -> None:
@@ -56,6 +72,23 @@ class Command(BaseCommand):
             signal.signal(signum, lambda *_: stop.set())
         self._say("housekeeper: ready")
         housekeeping.keep_house(stop)
+
+    def doctor(self, *, is_json: bool, **options: Any) -> None:
+        """Exits with 1 where there is an error."""
+        findings = []
+        for finding in doctor.examine():
+            findings.append(finding)
+            if not is_json:
+                self._say(str(finding))
+        if is_json:
+            self._say(doctor.as_json(findings))
+        if doctor.worst(findings) is doctor.Level.ERROR:
+            raise CommandError("Not everything is well: see the lines that say error.")
+
+    def explain(self, file_type: str, *, verbosity: int, **options: Any) -> None:
+        given = {name: options[name] for name in ("criteria", "user", "database")}
+        for line in explaining.lines(file_type, verbosity=verbosity, **given):
+            self._say(line)
 
     def process(self, *, sleep: float | None, timeout: int | None, items: int | None, **options: Any) -> None:
         waiting = FileRequest.objects.to_handle().count()

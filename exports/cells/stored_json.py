@@ -1,0 +1,118 @@
+"""JSON out of a database: texts that are canonical stay unread, all others are read and written anew.
+
+Canonical is what `json.dumps(json.loads(text), ensure_ascii=False)` gives. The scans take a column's texts joined, cost
+little, and are certain where they say yes.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from operator import itemgetter
+from typing import Any, Final
+
+from exports.cells.texts import Texts
+
+_encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
+# A string between values that are read or written in one go. Where a value holds it, it is done one by one.
+_BETWEEN: Final = "\ue000between\ue000"
+_JOIN: Final = f',"{_BETWEEN}",'
+_SEPARATOR: Final = f', "{_BETWEEN}", '
+
+# Every digit is a 1 then, and an E an e.
+_DIGITS: Final = bytes.maketrans(b"023456789E", b"111111111e")
+_NO_DIGITS: Final = b"0123456789"
+_SPACED: Final = ("{ ", "[ ", " }", " ]", " ,", " :", ",  ", ":  ")
+_FIRST: Final = itemgetter(slice(1))
+_LAST: Final = itemgetter(slice(-1, None))
+_KEY: Final = re.compile(r'"([^"]*)": ')
+
+
+def normal_json_columns(texts: Sequence[str]) -> Texts | list[Any]:
+    """PostgreSQL's jsonb: keys once, one blank after commas and colons, escapes as Python writes them, no exponents."""
+    lines = "\n".join(texts)
+    return _column(texts, lines, is_canonical="." not in lines or b"1." not in lines.encode().translate(_DIGITS))
+
+
+def json_columns(texts: Sequence[Any]) -> Texts | list[Any]:
+    """JSON texts as anybody may have written them; what is no JSON is a string, as JSONField has it."""
+    if set(map(type, texts)) != {str}:
+        return list(map(_value, texts))
+    lines = "\n".join(texts)
+    return _column(texts, lines, is_canonical=_is_canonical(texts, lines))
+
+
+def loaded(texts: Sequence[str]) -> list[Any]:
+    """The values of JSON texts; what is no JSON stays the string that it is."""
+    try:
+        found = json.loads(f"[{_JOIN.join(texts)}]")
+    except ValueError:
+        return list(map(_value, texts))
+    # Texts that are no JSON alone, "[1" and "2]", may be some together.
+    are_apart = len(found) == 2 * len(texts) - 1 and found[1::2] == [_BETWEEN] * (len(texts) - 1)
+    return found[::2] if are_apart else list(map(_value, texts))
+
+
+def _value(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _column(texts: Sequence[str], lines: str, *, is_canonical: bool) -> Texts | list[Any]:
+    """Texts where all are lists or objects. A number, a string or null alone has a type of its own."""
+    if not _are_containers(texts, lines):
+        return loaded(texts)
+    if is_canonical:
+        return Texts(texts, "json")
+    values = loaded(texts)
+    try:
+        return Texts(_written(values), "json")
+    except RecursionError:
+        return values
+
+
+def _are_containers(texts: Sequence[str], lines: str) -> bool:
+    return set(map(_FIRST, texts)) <= {"{", "["} and lines.count("\n") == len(texts) - 1
+
+
+def _written(values: Sequence[Any]) -> list[str]:
+    between: list[Any] = [_BETWEEN] * (2 * len(values) - 1)
+    between[::2] = values
+    texts = _encode(between)[1:-1].split(_SEPARATOR)
+    return texts if len(texts) == len(values) else list(map(_encode, values))
+
+
+def _is_canonical(texts: Sequence[str], lines: str) -> bool:
+    if any(character in lines for character in "\\\t\r") or not set(map(_LAST, texts)) <= {"}", "]"}:
+        return False
+    commas, colons = lines.count(","), lines.count(":")
+    if commas != lines.count(", ") or colons != lines.count(": "):
+        return False
+    # Without strings that have blanks, there are no others.
+    if lines.count(" ") != commas + colons and any(blank in lines for blank in _SPACED):
+        return False
+    content = lines.encode()
+    return not _may_change_numbers(lines, content) and not _may_repeat_keys(texts, content)
+
+
+def _may_change_numbers(lines: str, content: bytes) -> bool:
+    """Whether there may be a number that Python writes in another way: 1.50, 1E5, -0."""
+    if "-" in lines and (b" -0" in content or b"[-0" in content):
+        return True
+    if not any(character in lines for character in ".eE"):
+        return False
+    ones = content.translate(_DIGITS)
+    return b"1." in ones or b"1e" in ones
+
+
+def _may_repeat_keys(texts: Sequence[str], content: bytes) -> bool:
+    """Whether an object may have a key twice, of which the last one counts. Rows that differ in digits count once."""
+    skeletons = set(content.translate(None, _NO_DIGITS).split(b"\n"))
+    return any(_repeats(text.decode()) for text in skeletons) and any(map(_repeats, texts))
+
+
+def _repeats(text: str) -> bool:
+    keys = _KEY.findall(text)
+    return len(keys) != len(set(keys))

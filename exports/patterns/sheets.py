@@ -1,0 +1,72 @@
+"""What an export declares of a sheet, and how many rows there are to write, as far as anybody knows."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from django.db.models import QuerySet
+
+from exports import sources
+from exports.cells import Column
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One sheet of a file: its title, its rows, and its columns."""
+
+    title: str
+    queryset: QuerySet[Any]
+    columns: Sequence[Column]
+
+
+class Total(NamedTuple):
+    """A number of rows that was counted or estimated beforehand; None where nobody knows."""
+
+    rows: int | None = None
+    is_estimate: bool = False
+
+    @property
+    def counted(self) -> int | None:
+        """The rows that there are for certain."""
+        return None if self.is_estimate else self.rows
+
+
+def counted(queryset: QuerySet[Any]) -> Total:
+    return Total(sources.count(queryset))
+
+
+def estimated(queryset: QuerySet[Any]) -> Total:
+    """What the database believes, in no time; a count where it believes nothing."""
+    rows = sources.estimate(queryset)
+    return counted(queryset) if rows is None else Total(rows, is_estimate=True)
+
+
+def unknown(queryset: QuerySet[Any]) -> Total:
+    return Total()
+
+
+COUNTS: Final[Mapping[str, Callable[[QuerySet[Any]], Total]]] = {
+    "exact": counted,
+    "estimate": estimated,
+    "none": unknown,
+}
+
+
+def sum_of(totals: Iterable[Total]) -> Total:
+    """All of them together: an estimate where one is, unknown where one is."""
+    parts = list(totals)
+    rows = [part.rows for part in parts if part.rows is not None]
+    return Total(sum(rows), any(part.is_estimate for part in parts)) if len(rows) == len(parts) else Total()
+
+
+def has_at_most(sheets: Iterable[Sheet], rows: int) -> bool:
+    """Whether the sheets have no more rows than that together. Counts one further at most."""
+    for sheet in sheets:
+        rows -= sources.count(_beginning(sheet.queryset, rows + 1))
+        if rows < 0:
+            return False
+    return True
+
+
+def _beginning(queryset: QuerySet[Any], rows: int) -> QuerySet[Any]:
+    return (queryset if queryset.query.is_sliced else queryset.order_by())[:rows]

@@ -1,0 +1,83 @@
+"""The roads from the database to batches: each reads the rows of a plan."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from typing import Any, Final
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from exports.cells.stored import CopiedBatch, FetchedBatch
+from exports.sources import postgresql
+from exports.sources.plan import COPY, CURSOR, INSTANCES, Plan
+from exports.sources.shapes import converted, fetched
+
+Batch = Sequence[Sequence[Any]]
+
+
+def read(plan: Plan, size: int) -> Iterator[Batch]:
+    """The batches of a plan, of at most `size` rows. Closing it closes what it holds."""
+    return ROADS[plan.road](plan, size)
+
+
+def _copied(plan: Plan, size: int) -> Iterator[Batch]:
+    connection = connections[plan.queryset.db]
+    width, places, forms = plan.width, plan.places, plan.forms
+    with closing(postgresql.copied(connection, plan.sql, plan.params, size)) as blocks:
+        for content, rows in blocks:
+            yield CopiedBatch(content, rows, width, places, forms)
+
+
+def _fetched(plan: Plan, size: int) -> Iterator[Batch]:
+    if not plan.selected:
+        yield from _tuples(plan, size)
+        return
+    connection = connections[plan.queryset.db]
+    batch = _of_sqlite if connection.vendor == "sqlite" else _of_postgresql
+    with closing(_cursor(plan, connection)) as cursor:
+        cursor.execute(plan.sql, plan.params)
+        while rows := cursor.fetchmany(size):
+            yield batch(plan, list(zip(*rows, strict=True)), connection)
+
+
+def _cursor(plan: Plan, connection: BaseDatabaseWrapper) -> Any:
+    if connection.vendor == "postgresql":
+        return postgresql.text_cursor(connection, plan.text_types)
+    return connection.cursor()
+
+
+def _of_sqlite(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> Batch:
+    columns = [
+        fetched(selected, values[place], connection) for selected, place in zip(plan.chosen, plan.places, strict=True)
+    ]
+    return FetchedBatch([column for column, _ in columns], [form for _, form in columns])
+
+
+def _of_postgresql(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> Batch:
+    columns = [
+        values[place] if selected.form else converted(selected, values[place], connection)
+        for selected, place in zip(plan.chosen, plan.places, strict=True)
+    ]
+    return FetchedBatch(columns, [form or "value" for form in plan.forms])
+
+
+def _tuples(plan: Plan, size: int) -> Iterator[Batch]:
+    """Rows that the ORM makes, a tuple each."""
+    with closing(plan.queryset.iterator(chunk_size=size)) as rows:
+        while chunk := list(islice(rows, size)):
+            values = list(zip(*chunk, strict=True))
+            yield [values[place] for place in plan.places]
+
+
+def _instances(plan: Plan, size: int) -> Iterator[Batch]:
+    with closing(plan.queryset.iterator(chunk_size=size)) as rows:
+        while chunk := list(islice(rows, size)):
+            yield [[getter(row) for row in chunk] for getter in plan.getters]
+
+
+ROADS: Final[dict[str, Callable[[Plan, int], Iterator[Batch]]]] = {
+    COPY: _copied,
+    CURSOR: _fetched,
+    INSTANCES: _instances,
+}

@@ -1,0 +1,143 @@
+"""XLSX by XlsxWriter, a cell at a time into one sheet: slow and obvious, for the fast writer to be compared with."""
+
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import chain, repeat
+from types import NoneType
+from typing import Final, NamedTuple
+
+from xlsxwriter import Workbook
+from xlsxwriter.format import Format
+
+from exports.cells import NUMERIC, Column, Numbers, to_sheet
+from exports.writers.base import Batch, Writer
+
+KINDS_OF_TYPES: Final = {
+    str: "text",
+    bool: "boolean",
+    int: "integer",
+    float: "float",
+    Decimal: "decimal",
+    datetime: "datetime",
+    date: "date",
+    time: "time",
+    timedelta: "duration",
+}
+PATTERNS: Final = {
+    "date": "yyyy-mm-dd",
+    "datetime": "yyyy-mm-dd hh:mm:ss",
+    "time": "hh:mm:ss",
+    "duration": "[h]:mm:ss",
+}
+LONG: Final = 10**11
+EPOCH: Final = datetime(1899, 12, 30)
+DAY: Final = timedelta(days=1)
+SERIALS: Final[dict[type, Callable]] = {
+    datetime: lambda moment: (moment - EPOCH) / DAY,
+    date: lambda day: day.toordinal() - EPOCH.toordinal(),
+    time: lambda clock: (datetime.combine(EPOCH, clock) - EPOCH) / DAY,
+    timedelta: lambda duration: duration / DAY,
+}
+OPTIONS: Final = {
+    "constant_memory": True,
+    "strings_to_formulas": False,
+    "strings_to_urls": False,
+    "strings_to_numbers": False,
+}
+
+_MISREAD = re.compile(r"_x[0-9a-fA-F]{4}_|\A<r>")
+_PARTING = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
+
+
+class Cell(NamedTuple):
+    """A value that XlsxWriter takes, and the number format that it is to have, "" for none."""
+
+    value: object
+    pattern: str
+
+
+class ReferenceWriter(Writer):
+    """Cells, number formats and counts are what matters here; nothing else is as in the real writer."""
+
+    format = "xlsx"
+    extension = "xlsx"
+    content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    label = "Excel"
+
+    def begin(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._book = Workbook(self.file, {**OPTIONS, "tmpdir": self._folder.name})
+        self._sheet = self._book.add_worksheet()
+        self._formats: dict[str, Format | None] = {"": None}
+        for number, column in enumerate(self.columns):
+            for cell in self._cells(Column(column.label), [column.label]):
+                self._put(0, number, cell)
+
+    def add(self, batch: Batch) -> None:
+        columns = [self._cells(column, values) for column, values in zip(self.columns, batch, strict=True)]
+        for row, cells in enumerate(zip(*columns, strict=True), start=1 + self.rows):
+            for number, cell in enumerate(cells):
+                self._put(row, number, cell)
+
+    def finish(self) -> None:
+        self._book.close()
+        self._folder.cleanup()
+
+    def _cells(self, column: Column, values: Sequence[object]) -> list[Cell]:
+        cells = to_sheet(column, values, zone=self.zone, alterations=self.alterations)
+        if isinstance(cells, Numbers):
+            numbers = [None if text is None else float(text) for text in cells]
+            kind = "long" if cells.family == "integer" and has_long(numbers) else cells.family
+            return [Cell(number, pattern(column, kind)) for number in numbers]
+        # In a column of integers all are shown as its longest is, in a mixed one each as itself.
+        alike = set(map(type, cells)) <= {int, NoneType}
+        return [Cell(numbered(cell), pattern(column, kind_of(cell, cells if alike else [cell]))) for cell in cells]
+
+    def _put(self, row: int, column: int, cell: Cell) -> None:
+        if cell.value is None:
+            return
+        if cell.pattern not in self._formats:
+            self._formats[cell.pattern] = self._book.add_format({"num_format": cell.pattern})
+        style = self._formats[cell.pattern]
+        if isinstance(cell.value, str):
+            refused = self._put_text(row, column, cell.value, style)
+        elif isinstance(cell.value, bool):
+            refused = self._sheet.write_boolean(row, column, cell.value, style)
+        else:
+            refused = self._sheet.write_number(row, column, cell.value, style)
+        assert not refused
+
+    def _put_text(self, row: int, column: int, text: str, style: Format | None) -> int:
+        """Text that every reader gives back as it is, parted into runs where it would be misread."""
+        if not _MISREAD.search(text):
+            return self._sheet.write_string(row, column, text, style)
+        first, *others = _PARTING.split(text)
+        runs = [first, *chain.from_iterable(zip(repeat(Format()), others, strict=False))]
+        return self._sheet.write_rich_string(row, column, *runs, *([style] if style else []))
+
+
+def kind_of(cell: object, like: Sequence[int | None]) -> str:
+    kind = KINDS_OF_TYPES.get(type(cell), "text")
+    return "long" if kind == "integer" and has_long(like) else kind
+
+
+def has_long(numbers: Sequence[float | None]) -> bool:
+    """Whether Excel would show one of them with an exponent."""
+    return any(number is not None and abs(number) >= LONG for number in numbers)
+
+
+def numbered(cell: object) -> object:
+    """Dates, times and durations as Excel's serial numbers, other cells as they are."""
+    return SERIALS[type(cell)](cell) if type(cell) in SERIALS else cell
+
+
+def pattern(column: Column, kind: str) -> str:
+    """The number format of a cell: the column's own where it fits the kind of the cell, else the kind's."""
+    plain = "integer" if kind == "long" else kind
+    fits = column.kind == plain or {column.kind, plain} <= set(NUMERIC)
+    if column.format and (fits or (not column.kind and plain != "text")):
+        return column.format
+    return "0" if kind == "long" else PATTERNS.get(kind, "")

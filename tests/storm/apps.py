@@ -1,0 +1,15 @@
+from django.apps import AppConfig
+
+
+class StormConfig(AppConfig):
+    name = "tests.storm"
+
+    def ready(self) -> None:
+        from exports import notifications
+        from exports.patterns import registry
+        from tests.storm.exports import EXPORTS
+
+        for exporter in EXPORTS:
+            registry.register(exporter)
+        # A storm lasts minutes: a mailer that dies is followed after seconds, and so is a server that refuses.
+        notifications.CLAIM_SECONDS, notifications.RETRY_SECONDS = 4, 1

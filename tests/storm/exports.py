@@ -1,0 +1,79 @@
+"""The exports of a storm: parcels by their numbers, and some that misbehave."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from exports.models.file_request import AnyUser
+from exports.patterns import Column, QuerySetExport
+from exports.runner import Produced, Run
+from tests.storm.models import Parcel
+
+SMALL = 200
+FOR_EVER = 10_000
+
+
+class RangeForm(forms.Form):
+    """Parcels `first` and on, so many `rows` of them. The note only makes two wishes differ."""
+
+    first = forms.IntegerField(min_value=1)
+    rows = forms.IntegerField(min_value=0)
+    note = forms.CharField(required=False)
+
+
+class ParcelExport(QuerySetExport):
+    file_type = "parcels"
+    title = "Parcels"
+    form_class = RangeForm
+    formats = ("csv", "xlsx")
+    columns = (Column("number", "Number"), Column("name", "Name"), Column("price", "Price"), Column("day", "Day"))
+
+    def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Parcel]:
+        first = criteria["first"]
+        return Parcel.objects.filter(number__gte=first, number__lt=first + criteria["rows"]).order_by("number")
+
+    def get_lane(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
+        return "small" if criteria["rows"] <= SMALL else "large"
+
+
+class PoisonExport(ParcelExport):
+    """Kills every process that tries to make it."""
+
+    file_type = "poison"
+
+    def produce(self, run: Run) -> Produced:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+class SleepingExport(ParcelExport):
+    """Writes a row, then never comes back from a call that lets other threads run."""
+
+    file_type = "sleeping"
+
+    def produce(self, run: Run) -> Produced:
+        run.begin(None)
+        run.advance(1)
+        time.sleep(FOR_EVER)
+        raise AssertionError("unreachable")
+
+
+class SpinningExport(ParcelExport):
+    """Writes a row, then never comes back from a call that lets no other thread run."""
+
+    file_type = "spinning"
+
+    def produce(self, run: Run) -> Produced:
+        run.begin(None)
+        run.advance(1)
+        # One call into C, which holds the interpreter's lock for as long as it lasts.
+        sum(range(10**15))
+        raise AssertionError("unreachable")
+
+
+EXPORTS = (ParcelExport, PoisonExport, SleepingExport, SpinningExport)

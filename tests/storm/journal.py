@@ -1,0 +1,110 @@
+"""The journal: PostgreSQL writes down every change of a request and of a mail, and which process made it.
+
+The triggers know nothing of the app: whatever its code believes, this is what happened.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+
+INSTALL = """
+CREATE TABLE storm_journal (
+    id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), writer text DEFAULT
+    current_setting('application_name'), request_id uuid, old_status text, status text, old_epoch int, epoch int,
+    old_seq int, seq int, old_owner text, filehandle text, attempts int, crashes int
+);
+CREATE FUNCTION storm_note() RETURNS trigger AS $$ BEGIN
+    INSERT INTO storm_journal
+        (request_id, old_status, status, old_epoch, epoch, old_seq, seq, old_owner, filehandle, attempts, crashes)
+    VALUES (NEW.id, OLD.status, NEW.status, OLD.epoch, NEW.epoch, OLD.seq, NEW.seq, OLD.lease_owner,
+        NEW.filehandle, NEW.attempts, NEW.crashes);
+    RETURN NEW;
+END $$ LANGUAGE plpgsql;
+CREATE TRIGGER storm_note AFTER INSERT OR UPDATE ON exports_filerequest
+    FOR EACH ROW EXECUTE FUNCTION storm_note();
+CREATE TABLE storm_mails (
+    id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), writer text DEFAULT
+    current_setting('application_name'), mail_id bigint, old_state text, state text, attempts int
+);
+CREATE FUNCTION storm_note_mail() RETURNS trigger AS $$ BEGIN
+    INSERT INTO storm_mails (mail_id, old_state, state, attempts) VALUES (NEW.id, OLD.state, NEW.state, NEW.attempts);
+    RETURN NEW;
+END $$ LANGUAGE plpgsql;
+CREATE TRIGGER storm_note_mail AFTER INSERT OR UPDATE ON exports_notification
+    FOR EACH ROW EXECUTE FUNCTION storm_note_mail();
+"""
+
+STEPS = (
+    "SELECT request_id, at, writer, old_status, status, old_epoch, epoch, old_seq, seq, old_owner "
+    "FROM storm_journal ORDER BY request_id, id"
+)
+
+# (status before, status after, by how much the epoch grows), as in the table of docs/architecture.md.
+ALLOWED = {
+    ("queued", "running", 1),
+    ("running", "running", 0),
+    ("running", "ready", 0),
+    ("running", "queued", 0),
+    ("running", "queued", 1),
+    ("running", "failed", 0),
+    ("running", "failed", 1),
+    ("queued", "failed", 0),
+    ("queued", "failed", 1),
+    ("queued", "cancelled", 1),
+    ("running", "cancelled", 1),
+    ("ready", "expired", 1),
+    ("ready", "ready", 1),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of one request. What was before an INSERT is None."""
+
+    request_id: str
+    at: datetime
+    writer: str
+    old_status: str | None
+    status: str
+    old_epoch: int | None
+    epoch: int
+    old_seq: int | None
+    seq: int
+    old_owner: str | None
+
+    @property
+    def is_by_its_worker(self) -> bool:
+        """Whether the process that wrote is the one that held the lease (lease_owner is host:pid:thread)."""
+        return (self.old_owner or "").split(":")[1:2] == self.writer.split(":")[1:2]
+
+    def __str__(self) -> str:
+        before = f"{self.old_status} epoch {self.old_epoch} seq {self.old_seq} held by {self.old_owner or 'nobody'}"
+        return f"{before} → {self.status} epoch {self.epoch} seq {self.seq}, written by {self.writer}"
+
+
+def stale_writes(steps: Iterable[Step]) -> Iterator[str]:
+    """What the table of the moves does not allow, and what somebody wrote who did not hold the lease any more."""
+    for request_id, own in groupby(steps, key=attrgetter("request_id")):
+        times_ready = 0
+        for step in own:
+            if fault := _fault(step):
+                yield f"stale write: request {request_id}: {fault}: {step}"
+            times_ready += step.status == "ready" != step.old_status
+        if times_ready > 1:
+            yield f"stale write: request {request_id}: it became ready {times_ready} times"
+
+
+def _fault(step: Step) -> str:
+    if step.old_seq is None or step.old_epoch is None:
+        return "" if (step.status, step.epoch) == ("queued", 0) else "it did not begin as queued"
+    grown = step.epoch - step.old_epoch
+    if step.seq == step.old_seq:
+        return "" if (step.status, grown) == (step.old_status, 0) else "moved without a new seq"
+    if step.seq != step.old_seq + 1:
+        return "seq did not grow by one"
+    if (step.old_status, step.status, grown) not in ALLOWED:
+        return "no move of the table"
+    is_workers = step.old_status == "running" and grown == 0
+    return "written by another process than the lease's" if is_workers and not step.is_by_its_worker else ""

@@ -1,0 +1,251 @@
+"""What one run may use up: rows, bytes, and the room on the disk of its host."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.utils import timezone
+
+from exports import checks, housekeeping, runner
+from exports.ceilings import Ceilings, DiskWatch, free_bytes
+from exports.exceptions import TooManyBytes, TooManyRows
+from exports.models import FileRequest, Notification, Status
+from exports.patterns import registry
+from exports.serializers import error_of
+from tests.shop.exports import OrderExport, heard, registered
+from tests.shop.models import Order
+from tests.shop.requests import NOON, queued, row
+from tests.shop.runs import configure, stored_files, use_folders, work_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+TERABYTE = 1 << 40
+DAY = 86_400
+
+
+@pytest.fixture(autouse=True)
+def files(settings: LazySettings, tmp_path: Path) -> Path:
+    """Where finished files lie."""
+    return use_folders(settings, tmp_path)
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The disk has as many bytes free as its only element says."""
+    free = [0]
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=free[0]))
+    monkeypatch.setattr(runner, "disk", DiskWatch())
+    return free
+
+
+def make_orders(count: int) -> None:
+    Order.objects.bulk_create(Order(number=f"N{number}", quantity=number) for number in range(count))
+
+
+def run(**columns: Any) -> FileRequest:
+    request = queued(**columns)
+    assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+# Rows
+
+
+def test_as_many_rows_as_are_allowed_make_a_file(settings: LazySettings) -> None:
+    configure(settings, MAX_ROWS=5)
+    make_orders(5)
+
+    assert run().status == Status.READY
+
+
+def test_more_rows_than_allowed_are_refused_at_the_count(settings: LazySettings, files: Path) -> None:
+    configure(settings, MAX_ROWS=5)
+    make_orders(6)
+
+    ended = run()
+
+    assert (ended.status, ended.error_code, ended.rows_done) == (Status.FAILED, "too_many_rows", 0)
+    assert ended.error_detail.startswith("TooManyRows: 6 rows, and 5 are allowed.")
+    assert "narrow the filter" in error_of(ended)["message"]
+    assert (stored_files(files), work_folders()) == ([], [])
+    assert list(Notification.objects.values_list("kind", flat=True)) == ["failed"]
+
+
+def test_where_nobody_counts_the_row_that_is_too_many_ends_it(settings: LazySettings, files: Path) -> None:
+    configure(settings, MAX_ROWS=25, BATCH_ROWS=10)
+    make_orders(100)
+
+    with registered(type("Uncounted", (OrderExport,), {"count": "none"})):
+        ended = run()
+
+    assert (ended.status, ended.error_code) == (Status.FAILED, "too_many_rows")
+    assert (stored_files(files), work_folders()) == ([], [])
+
+
+def test_an_estimate_refuses_nothing(settings: LazySettings) -> None:
+    attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), "csv", runner.stopping, Ceilings(rows=5))
+
+    attempt.begin(1000, is_estimate=True)
+    attempt.advance(5)
+    with pytest.raises(TooManyRows):
+        attempt.advance(6)
+
+
+@pytest.mark.parametrize(("own", "status"), [(3, "failed"), (50, "ready"), (math.inf, "ready"), (None, "failed")])
+def test_an_export_may_have_a_ceiling_of_its_own(settings: LazySettings, own: float | None, status: str) -> None:
+    configure(settings, MAX_ROWS=5)
+    make_orders(10)
+
+    with registered(type("Own", (OrderExport,), {"max_rows": own})):
+        assert run().status == status
+
+
+# Bytes
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+def test_a_file_that_grows_too_large_ends_its_run_and_is_gone(settings: LazySettings, files: Path, format: str) -> None:
+    configure(settings, MAX_BYTES=2000, BATCH_ROWS=10)
+    make_orders(2000)
+
+    ended = run(format=format)
+
+    assert (ended.status, ended.error_code) == (Status.FAILED, "too_many_bytes")
+    assert "narrow the filter" in error_of(ended)["message"]
+    assert (stored_files(files), work_folders()) == ([], [])
+
+
+def test_it_ends_while_it_is_written_and_not_at_its_end(settings: LazySettings) -> None:
+    configure(settings, MAX_BYTES=20_000, BATCH_ROWS=10, REPORT_INTERVAL=0.001)
+    make_orders(20_000)
+
+    ended = run()
+
+    assert ended.error_code == "too_many_bytes"
+    size = int(ended.error_detail.split("TooManyBytes: ")[1].split(" bytes")[0].replace(",", ""))
+    assert size < 60_000
+
+
+def test_a_file_of_just_the_size_that_is_allowed_is_fine(settings: LazySettings) -> None:
+    make_orders(10)
+    size = run().size
+
+    configure(settings, MAX_BYTES=size)
+    assert run().status == Status.READY
+    configure(settings, MAX_BYTES=size - 1)
+    assert run().error_code == "too_many_bytes"
+
+
+def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
+    Ceilings(bytes=1).check_file(tmp_path / "none")
+    (tmp_path / "some").write_bytes(b"ab")
+
+    with pytest.raises(TooManyBytes, match="2 bytes, and 1 are allowed"):
+        Ceilings(bytes=1).check_file(tmp_path / "some")
+
+
+def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
+    configure(settings, MAX_ROWS=None, MAX_BYTES=None)
+
+    assert Ceilings.of(OrderExport()) == Ceilings()
+    Ceilings().check_rows(10**12)
+
+
+# The disk
+
+
+def test_a_worker_without_room_takes_nothing_and_goes_on_once_there_is_some(
+    settings: LazySettings, full: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(settings, MIN_FREE_DISK=1000)
+    request = queued()
+    full[0] = 999
+
+    assert registry.work_off("large") == 0
+    assert (row(request.pk)["status"], row(request.pk)["attempts"]) == ("queued", 0)
+    assert "999 bytes free for" in caplog.text
+
+    full[0] = 1000
+    assert registry.work_off("large") == 1
+    assert row(request.pk)["status"] == "ready"
+
+
+def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySettings, full: list[int]) -> None:
+    configure(settings, MIN_FREE_DISK=1000, DOORBELL="tests.shop.exports.hear", RING_AGAIN=0)
+    queued(rung_at=NOON, requested_at=timezone.now())
+    registry.work_off("large")
+    heard.clear()
+
+    assert housekeeping.sweep().rung == 1
+    assert heard == ["large"]
+    heard.clear()
+
+
+def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: LazySettings, full: list[int]) -> None:
+    configure(settings, MIN_FREE_DISK=1000, MAX_WAIT=DAY)
+    request = queued(requested_at=NOON)
+
+    registry.work_off("large")
+    assert housekeeping.give_up() == 1
+
+    assert row(request.pk)["error_code"] == "expired_in_queue"
+
+
+def test_a_full_disk_is_told_once_a_minute(
+    settings: LazySettings, full: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(settings, MIN_FREE_DISK=1000)
+    now = [0.0]
+    monkeypatch.setattr("exports.ceilings.time.monotonic", lambda: now[0])
+    watch = DiskWatch()
+
+    for now[0] in (0.0, 1.0, 59.0, 60.0, 119.0):
+        assert not watch.has_room(Path("/work"))
+    assert len(caplog.records) == 2
+
+    full[0] = 5000
+    assert watch.has_room(Path("/work"))
+    full[0] = 0
+    assert not watch.has_room(Path("/work"))
+    assert len(caplog.records) == 3
+
+
+def test_the_disk_is_that_of_the_folder_before_there_is_one(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "not" / "there" / "yet") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.2)
+
+
+def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: list[int]) -> None:
+    configure(settings, MIN_FREE_DISK=0)
+
+    assert runner.has_room()
+
+
+# Settings that make no sense
+
+
+@pytest.mark.parametrize(
+    "nonsense", [{"MAX_ROWS": 0}, {"MAX_ROWS": "many"}, {"MAX_BYTES": -1}, {"MIN_FREE_DISK": None}, {"MAX_BYTES": True}]
+)
+def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense: dict[str, Any]) -> None:
+    configure(settings, **nonsense)
+
+    assert [each.id for each in checks.check_settings()] == ["exports.E014"]
+
+
+@pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}])
+def test_an_exports_own_ceiling_is_a_number_that_makes_sense(nonsense: dict[str, Any]) -> None:
+    with registered(type("Odd", (OrderExport,), nonsense)):
+        assert [each.id for each in checks.check_exports()] == ["exports.E015"]
+
+
+def test_no_ceiling_is_no_nonsense(settings: LazySettings) -> None:
+    configure(settings, MAX_ROWS=None, MAX_BYTES=TERABYTE, MIN_FREE_DISK=0)
+
+    with registered(type("Endless", (OrderExport,), {"max_rows": math.inf, "max_bytes": math.inf})):
+        assert [*checks.check_settings(), *checks.check_exports()] == []

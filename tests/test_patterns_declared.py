@@ -1,0 +1,211 @@
+"""What an export declares of the engine: how its rows are counted, how many processes, how its sheets look."""
+
+import multiprocessing
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from django.db import connection
+
+from exports import runner, sources, storage
+from exports.models import FileRequest, Status
+from exports.patterns import Column, QuerySetExport, registry
+from exports.patterns.sheets import Total, sum_of
+from exports.patterns.table import table_of, write_now
+from exports.progress import Snapshot
+from exports.writers.workbook import SheetDesign
+from tests.shop.exports import registered
+from tests.shop.models import Order
+from tests.shop.requests import queued
+from tests.shop.runs import configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+ORDERS = 12
+
+
+@pytest.fixture(autouse=True)
+def folders(settings: Any, tmp_path: Path) -> None:
+    use_folders(settings, tmp_path)
+    configure(settings, BATCH_ROWS=5)
+    Order.objects.bulk_create(Order(number=f"N{number}", quantity=number % 7) for number in range(ORDERS))
+
+
+class NumbersExport(QuerySetExport):
+    """The numbers of all orders. `look` is called for each row."""
+
+    file_type = "numbers"
+    title = "Numbers"
+
+    def get_columns(self, user: Any) -> list[Column]:
+        return [Column("number"), Column("quantity"), Column("look", source=self.look)]
+
+    def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
+        return Order.objects.order_by("pk")
+
+    def look(self, order: Order) -> None:
+        return None
+
+
+def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
+    with registered(export):
+        request = queued(file_type=export.file_type, **columns)
+        assert registry.dispatch(request.pk)
+    return FileRequest.objects.get(pk=request.pk)
+
+
+def content_of(request: FileRequest) -> bytes:
+    with storage.open_file(request.filehandle.name) as file:
+        return file.read()
+
+
+def watched(count: str) -> tuple[FileRequest, list[Snapshot]]:
+    """A run that counts in this way, and what it knew at each row."""
+    seen: list[Snapshot] = []
+
+    class Watched(NumbersExport):
+        def look(self, order: Order) -> None:
+            seen.append(runner.current(FileRequest.objects.get()).progress.now)
+
+    return made(type("Counting", (Watched,), {"count": count})), seen
+
+
+# Counting
+
+
+def test_rows_are_counted_unless_it_is_said_otherwise() -> None:
+    request, seen = watched("exact")
+
+    assert {(now.rows_total, now.rows_estimated) for now in seen} == {(ORDERS, False)}
+    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (ORDERS, ORDERS)
+
+
+def test_uncounted_rows_have_no_total_until_they_are_written() -> None:
+    request, seen = watched("none")
+
+    assert {(now.rows_total, now.rows_estimated) for now in seen} == {(None, False)}
+    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (None, ORDERS)
+    assert (request.rows_total, request.rows_estimated) == (ORDERS, False)
+
+
+def test_an_estimate_is_the_databases_and_no_promise_of_the_receipt() -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE shop_order")
+    estimate = sources.estimate(Order.objects.order_by("pk"))
+
+    request, seen = watched("estimate")
+
+    assert request.status == Status.READY
+    expected = (ORDERS, False) if estimate is None else (estimate, True)
+    assert (seen[0].rows_total, seen[0].rows_estimated) == expected
+    assert request.receipt["rows_asked"] == (ORDERS if estimate is None else None)
+    assert (request.rows_done, request.rows_total, request.rows_estimated) == (ORDERS, ORDERS, False)
+
+
+@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite estimates nothing")
+def test_rows_that_pass_their_estimate_have_no_total_any_more() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE shop_order")
+        cursor.execute("UPDATE pg_class SET reltuples = 1, relpages = 1000 WHERE relname = 'shop_order'")
+
+    _, seen = watched("estimate")
+
+    totals = [now.rows_total for now in seen]
+    assert totals[0] < ORDERS
+    assert totals[-1] is None
+
+
+def test_a_sum_with_an_estimate_is_one_and_a_sum_with_the_unknown_is_unknown() -> None:
+    assert sum_of([Total(2), Total(3)]) == Total(5)
+    assert sum_of([Total(2), Total(3, is_estimate=True)]) == Total(5, is_estimate=True)
+    assert sum_of([Total(2), Total(3, is_estimate=True), Total()]) == Total()
+
+
+# Processes
+
+
+@pytest.mark.parametrize(("asked", "allowed", "expected"), [(1, None, 0), (2, 2, 2), (3, 1, 0)])
+def test_an_export_gets_the_processes_it_asks_for_up_to_the_limit(
+    settings: Any, asked: int, allowed: int | None, expected: int
+) -> None:
+    configure(settings, MAX_PROCESSES=allowed)
+    before = made(NumbersExport)
+    alive: list[int] = []
+
+    class Parallel(NumbersExport):
+        processes = asked
+
+        def look(self, order: Order) -> None:
+            alive.append(len(multiprocessing.active_children()))
+
+    request = made(Parallel)
+
+    assert max(alive) == expected
+    assert content_of(request) == content_of(before)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+def test_what_is_written_at_once_may_have_processes_too(settings: Any, format: str) -> None:
+    configure(settings, MAX_PROCESSES=2, DEFLATE_ENGINE="zlib")
+    files = []
+    for processes in (1, 2):
+        file = BytesIO()
+        with table_of(Order.objects.order_by("pk"), [Column("number"), Column("quantity")]) as table:
+            write_now(table, file, format=format, options={}, title="Numbers", processes=processes)
+        files.append(cells_of(file) if format == "xlsx" else file.getvalue())
+    assert files[0] == files[1]
+    assert len(files[0]) > ORDERS
+
+
+def cells_of(file: BytesIO) -> list[tuple[Any, ...]]:
+    return list(openpyxl.load_workbook(file).active.values)
+
+
+# Workbooks
+
+
+class DesignedExport(NumbersExport):
+    def design(self, sheet: SheetDesign) -> None:
+        last = len(sheet.columns) - 1
+        sheet.worksheet.add_table(
+            0, 0, sheet.rows, last, {"columns": [{"header": each.label} for each in sheet.columns]}
+        )
+        sheet.worksheet.set_tab_color("#1f62d6")
+
+
+def test_an_export_designs_its_sheets_with_xlsxwriters_own_api() -> None:
+    designed, plain = (
+        openpyxl.load_workbook(BytesIO(content_of(made(export, format="xlsx")))).active
+        for export in (DesignedExport, NumbersExport)
+    )
+
+    assert [table.ref for table in designed.tables.values()] == [f"A1:C{ORDERS + 1}"]
+    assert designed.sheet_properties.tabColor.rgb == "FF1F62D6"
+    assert list(designed.values) == list(plain.values)
+
+
+def test_other_formats_do_not_ask_for_a_design() -> None:
+    assert content_of(made(DesignedExport)) == content_of(made(NumbersExport))
+
+
+def test_who_compresses_a_workbook_and_how_hard_is_a_setting(settings: Any) -> None:
+    Order.objects.bulk_create(Order(number=f"Order {number}", quantity=number * 31) for number in range(3000))
+    sizes = []
+    for level in (1, 9):
+        configure(settings, DEFLATE_ENGINE="zlib", DEFLATE_LEVEL=level)
+        sizes.append(made(NumbersExport, format="xlsx").size)
+    assert sizes[0] > sizes[1] * 1.05
+
+
+def test_an_engine_that_is_not_there_ends_the_request(settings: Any) -> None:
+    configure(settings, DEFLATE_ENGINE="steam")
+
+    request = made(NumbersExport, format="xlsx")
+
+    assert (request.status, request.error_code) == (Status.FAILED, "bad_option")
+    assert "steam" in request.error_detail

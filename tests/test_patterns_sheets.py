@@ -1,0 +1,217 @@
+"""Exports of several sheets: all of one moment, one after the other, counted together, in formats that hold them."""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from django.db import connection
+from django.db.models import Count
+
+from exports import checks, runner, services, storage
+from exports.exceptions import NoFile, UnknownFormat
+from exports.models import FileRequest, Status
+from exports.patterns import Column, QuerySetExport, Sheet, registry
+from exports.progress import Snapshot
+from tests.shop.exports import registered
+from tests.shop.models import Customer, Order
+from tests.shop.requests import at_once, queued, user
+from tests.shop.runs import configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+Cells = list[tuple[Any, ...]]
+needs_postgres = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no read-only snapshot")
+
+
+@pytest.fixture(autouse=True)
+def folders(settings: Any, tmp_path: Path) -> None:
+    use_folders(settings, tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def shop() -> None:
+    ada, bob = Customer.objects.create(name="Ada", city="Oslo"), Customer.objects.create(name="Bob", city="Rome")
+    for number, customer in enumerate([ada, ada, bob]):
+        Order.objects.create(number=f"N{number}", quantity=number, customer=customer)
+
+
+class ShopExport(QuerySetExport):
+    """The customers, their orders, and a summary."""
+
+    file_type = "shop"
+    title = "The shop"
+    formats = ("xlsx",)
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        summary = Customer.objects.values("city").annotate(count=Count("orders"))
+        return [
+            Sheet("Customers", Customer.objects.order_by("pk"), [Column("name"), Column("city")]),
+            Sheet("Orders", Order.objects.order_by("pk"), [Column("number"), Column("customer__name", "Customer")]),
+            Sheet("Cities", summary, [Column("city"), Column("count", "Orders")]),
+        ]
+
+
+def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
+    """A request for this export after its run."""
+    with registered(export):
+        request = queued(file_type=export.file_type, **{"format": "xlsx"} | columns)
+        assert registry.dispatch(request.pk)
+    return FileRequest.objects.get(pk=request.pk)
+
+
+def sheets_of(request: FileRequest) -> dict[str, Cells]:
+    with storage.open_file(request.filehandle.name) as file:
+        book = openpyxl.load_workbook(BytesIO(file.read()))
+    return {sheet.title: list(sheet.values) for sheet in book.worksheets}
+
+
+# The file
+
+
+def test_each_queryset_has_a_sheet_with_columns_of_its_own() -> None:
+    request = made(ShopExport)
+
+    assert request.status == Status.READY
+    assert sheets_of(request) == {
+        "Customers": [("Full name", "City"), ("Ada", "Oslo"), ("Bob", "Rome")],
+        "Orders": [("Order number", "Customer"), ("N0", "Ada"), ("N1", "Ada"), ("N2", "Bob")],
+        "Cities": [("City", "Orders"), ("Oslo", 2), ("Rome", 1)],
+    }
+
+
+def test_the_receipt_and_the_row_count_the_rows_of_all_sheets() -> None:
+    request = made(ShopExport)
+
+    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (7, 7)
+    assert (request.rows_done, request.rows_total) == (7, 7)
+
+
+def test_a_sheet_without_rows_has_its_header() -> None:
+    Order.objects.all().delete()
+
+    assert sheets_of(made(ShopExport))["Orders"] == [("Order number", "Customer")]
+
+
+class WatchedExport(ShopExport):
+    """Orders and customers. `look` is called with the title of the sheet for each row that is read."""
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        watched = {"Orders": Order.objects.order_by("pk"), "Customers": Customer.objects.order_by("pk")}
+        return [Sheet(title, rows, [Column("x", source=self.looking(title))]) for title, rows in watched.items()]
+
+    def looking(self, title: str) -> Any:
+        return lambda row: self.look(title) or str(row)
+
+    def look(self, title: str) -> None:
+        raise NotImplementedError
+
+
+def test_the_rows_of_a_sheet_are_read_when_its_turn_comes_and_the_progress_goes_on_over_all(settings: Any) -> None:
+    configure(settings, BATCH_ROWS=1)
+    seen: list[tuple[str, Snapshot]] = []
+
+    class Export(WatchedExport):
+        def look(self, title: str) -> None:
+            seen.append((title, runner.current(FileRequest.objects.get()).progress.now))
+
+    assert made(Export).status == Status.READY
+    assert [title for title, _ in seen] == ["Orders"] * 3 + ["Customers"] * 2
+    assert [now.rows_done for _, now in seen] == [0, 1, 2, 3, 4]
+    assert {now.rows_total for _, now in seen} == {5}
+
+
+@needs_postgres
+def test_all_sheets_are_of_one_moment() -> None:
+    class Export(WatchedExport):
+        def look(self, title: str) -> None:
+            if title == "Orders":
+                at_once(lambda: Customer.objects.create(name="Late"))
+
+    request = made(Export)
+
+    assert len(sheets_of(request)["Customers"]) == 3
+    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (5, 5)
+    assert Customer.objects.count() == 5
+
+
+# The formats
+
+
+class WideExport(ShopExport):
+    formats = ("csv", "xlsx")
+
+
+def test_only_formats_that_hold_several_tables_are_offered() -> None:
+    assert WideExport().format_choices() == [("xlsx", "Excel")]
+    assert [message.id for message in checks.check_exports()] == []
+    with registered(WideExport):
+        [found] = checks.check_exports()
+    assert (found.id, found.msg) == ("exports.E011", "WideExport: 'csv' holds one table.")
+    assert "xlsx" in found.hint
+
+
+def test_the_door_refuses_a_format_of_one_table_and_says_why() -> None:
+    with registered(WideExport):
+        with pytest.raises(UnknownFormat, match=r"^The shop has several sheets, which 'csv' cannot hold\."):
+            services.request_export(user(), "shop", {}, format="csv")
+        request, _ = services.request_export(user(), "shop", {})
+    assert (request.format, request.filename.rpartition(".")[2]) == ("xlsx", "xlsx")
+
+
+def test_a_request_from_before_the_sheets_ends_before_it_runs() -> None:
+    request = made(ShopExport, format="csv")
+
+    assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "unknown_format", 0)
+
+
+def test_an_export_that_cannot_be_made_in_any_format_says_so() -> None:
+    class NoFormats(ShopExport):
+        formats = ("csv",)
+
+    with registered(NoFormats), pytest.raises(UnknownFormat, match="Known formats: none"):
+        services.request_export(user(), "shop", {})
+
+
+# No sheets
+
+
+class EmptyExport(ShopExport):
+    lane = "small"
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        return []
+
+
+def test_a_file_without_sheets_is_an_error_that_names_its_author() -> None:
+    request = made(EmptyExport)
+
+    assert (request.status, request.error_code) == (Status.FAILED, "no_file")
+    assert "EmptyExport.get_sheets() gave no sheet" in request.error_detail
+    with pytest.raises(NoFile, match="gave no sheet"):
+        type("Lost", (EmptyExport,), {"lane": None})().get_lane(user(), {})
+
+
+# The lane
+
+
+@pytest.mark.parametrize(("limit", "lane"), [(6, "large"), (7, "small")])
+def test_the_lane_goes_by_the_rows_of_all_sheets(settings: Any, limit: int, lane: str) -> None:
+    configure(settings, SMALL_ROWS=limit)
+
+    assert ShopExport().get_lane(user(), {}) == lane
+
+
+def test_a_sliced_queryset_has_a_lane_too(settings: Any) -> None:
+    configure(settings, SMALL_ROWS=2)
+
+    class Newest(QuerySetExport):
+        file_type = "newest"
+
+        def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
+            return Order.objects.order_by("-pk")[: self.rows]
+
+    assert type("Two", (Newest,), {"rows": 2})().get_lane(user(), {}) == "small"
+    assert type("Three", (Newest,), {"rows": 3})().get_lane(user(), {}) == "large"

@@ -1,0 +1,199 @@
+"""The same hostile rows through the XLSX writer and through the slow, obvious one, compared cell by cell."""
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from uuid import UUID
+from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
+
+import openpyxl
+import pytest
+import python_calamine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exports.cells import Alterations, Column, Texts
+from exports.writers import Writer, XlsxWriter
+from tests.reference.xlsx import ReferenceWriter
+
+SHEET = "xl/worksheets/sheet1.xml"
+NEW_YORK = ZoneInfo("America/New_York")
+MILLISECOND = timedelta(milliseconds=1)
+SIXTEEN_DIGITS = 1e-15
+
+
+class Colour(Enum):
+    RED = "red"
+    ONE = 1
+
+
+HOSTILE = st.text(st.sampled_from("_x0041F<>r/&;] \n\r\t\"'=😀é\x00") | st.characters(), max_size=12)
+VALUES = {
+    "text": HOSTILE,
+    "integer": st.integers() | st.integers(-(10**13), 10**13),
+    "decimal": st.decimals(allow_nan=False, allow_infinity=False, places=3) | st.decimals(),
+    "float": st.floats(),
+    "boolean": st.booleans(),
+    "date": st.dates(),
+    "datetime": st.datetimes() | st.datetimes(timezones=st.just(UTC)),
+    "time": st.times() | st.times(timezones=st.just(timezone(timedelta(hours=2)))),
+    "duration": st.timedeltas(),
+    "uuid": st.uuids(),
+    "json": st.dictionaries(HOSTILE, st.lists(st.integers()), max_size=3) | st.lists(HOSTILE, max_size=2),
+}
+OTHERS = st.sampled_from(Colour) | st.binary(max_size=5)
+
+
+@st.composite
+def a_column(draw: st.DrawFn, rows: int) -> tuple[Column, list[object]]:
+    """A column of one kind, with or without empty cells, or of anything."""
+    kind = draw(st.sampled_from(list(VALUES)))
+    values = st.one_of(*VALUES.values(), OTHERS, st.none()) if draw(st.integers(0, 3)) == 0 else VALUES[kind]
+    values = values | st.none() if draw(st.booleans()) else values
+    column = Column(
+        "a",
+        header=draw(HOSTILE),
+        kind=draw(st.sampled_from(["", kind, "text"])),
+        format=draw(st.sampled_from(["", "0.00"])),
+    )
+    return column, draw(st.lists(values, min_size=rows, max_size=rows))
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[list[Column], list[list[object]]]:
+    rows = draw(st.integers(1, 8))
+    columns = draw(st.lists(a_column(rows), min_size=1, max_size=4))
+    return [column for column, _ in columns], [values for _, values in columns]
+
+
+def written(
+    writer_class: type[Writer], columns: Sequence[Column], batches: Sequence, **given
+) -> tuple[io.BytesIO, Alterations]:
+    file, counted = io.BytesIO(), Alterations()
+    with writer_class(file, columns, alterations=counted, **given) as writer:
+        for batch in batches:
+            writer.write(batch)
+    return file, counted
+
+
+def by_openpyxl(file: io.BytesIO) -> list[list[tuple]]:
+    sheet = openpyxl.load_workbook(file).active
+    return [[(cell.value, cell.number_format if cell.value is not None else None) for cell in row] for row in sheet]
+
+
+def by_calamine(file: io.BytesIO) -> list[list[object]]:
+    file.seek(0)
+    return python_calamine.load_workbook(file).get_sheet_by_index(0).to_python(skip_empty_area=False)
+
+
+def are_equal(one: object, other: object) -> bool:
+    if isinstance(one, tuple):
+        return all(map(are_equal, one, other))
+    if isinstance(one, float | int) and isinstance(other, float | int):
+        return one == pytest.approx(other, rel=SIXTEEN_DIGITS)
+    if isinstance(one, date | time | timedelta) and type(other) is not str:
+        return abs(moment(one) - moment(other)) <= MILLISECOND
+    return type(one) is type(other) and one == other
+
+
+def moment(value: date | time | timedelta) -> datetime:
+    """A reader gives midnight as a date, or 24 hours as a time of day of the next day."""
+    if isinstance(value, timedelta):
+        return datetime(1899, 12, 30) + min(value, timedelta(days=2_950_000))
+    if isinstance(value, time):
+        return datetime.combine(date(1899, 12, 30), value)
+    return value if isinstance(value, datetime) else datetime.combine(value, time())
+
+
+def assert_same_cells(one: list[list], other: list[list]) -> None:
+    for row, (these, those) in enumerate(zip(one, other, strict=True)):
+        for this, that in zip(these, those, strict=True):
+            assert are_equal(this, that), (row, this, that)
+
+
+def assert_same_files(columns: Sequence[Column], batches: Sequence, **given) -> None:
+    fast, fast_counted = written(XlsxWriter, columns, batches, **given)
+    slow, slow_counted = written(ReferenceWriter, columns, batches, zone=given.get("zone", UTC))
+    ElementTree.fromstring(zipfile.ZipFile(fast).read(SHEET))
+    assert_same_cells(by_openpyxl(fast), by_openpyxl(slow))
+    assert_same_cells(by_calamine(fast), by_calamine(slow))
+    assert fast_counted == slow_counted
+
+
+@settings(max_examples=120, deadline=None)
+@given(tables(), st.sampled_from([UTC, NEW_YORK]))
+def test_every_cell_and_every_count_are_those_of_the_slow_writer(table, zone):
+    columns, values = table
+    # A last row, so that no reader leaves out empty ones.
+    end = [["end"] for _ in columns]
+    assert_same_files(columns, [values, end], zone=zone)
+
+
+ROWS = [
+    ["_x0041_", "<r>&", " lead", "", None, "é😀", "=1+1", "a\x00b\r\n"],
+    [1, -(10**14), None, 10**11, 5, 10**16, 7, 8],
+    [1.5, -0.0, 1e300, 0.1 + 0.2, None, float("nan"), 2.0, 1e-7],
+    [Decimal("1.50"), Decimal("1E+3"), Decimal(7), None, Decimal("1.2345678901234567"), Decimal("NaN"), None, None],
+    [True, False, None, True, True, False, True, None],
+    [date(2020, 2, 29), date(1899, 1, 1), None, *[date(2013, 1, 1)] * 5],
+    [datetime(2020, 1, 1, 12, tzinfo=UTC), *[datetime(2021, 7, 1, 1, 2, 3, 456_789, tzinfo=UTC)] * 7],
+    [time(1, 2, 3, 500_000), time(), None, *[time(23, 59, 59, 999_999)] * 5],
+    [timedelta(hours=30), timedelta(-1), None, *[timedelta(microseconds=1)] * 5],
+    [1, "two", None, 3.5, date(2013, 1, 1), True, Decimal("0.10"), [1, {"a": None}]],
+]
+KINDS = ["text", "integer", "float", "decimal", "boolean", "date", "datetime", "time", "duration", ""]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_same_in_one_process_and_in_two(processes):
+    columns = [Column(f"column {number}", kind=kind) for number, kind in enumerate(KINDS)]
+    batches = [[values[start : start + 3] for values in ROWS] for start in (0, 3, 6)]
+    assert_same_files(columns, batches * 4, zone=NEW_YORK, processes=processes)
+
+
+def test_the_sheet_has_the_same_bytes_however_many_processes_made_it():
+    columns = [Column(f"column {number}", kind=kind) for number, kind in enumerate(KINDS)]
+    files = [written(XlsxWriter, columns, [ROWS] * 5, processes=processes)[0] for processes in (1, 2)]
+    one, two = (zipfile.ZipFile(file).read(SHEET) for file in files)
+    assert one == two
+
+
+# Values that are text already
+
+PLAIN_DECIMALS = st.decimals(-(10**20), 10**20, allow_nan=False, allow_infinity=False, places=3)
+TEXTS_OF = {
+    "integer": (st.integers(-(10**18), 10**18), str),
+    "decimal": (PLAIN_DECIMALS, str),
+    "date": (st.dates(), date.isoformat),
+    "datetime": (st.datetimes(), lambda value: value.isoformat(" ")),
+    "moment": (st.datetimes(timezones=st.just(UTC)), lambda value: value.replace(tzinfo=None).isoformat(" ")),
+    "time": (st.times(), time.isoformat),
+    "uuid": (st.uuids(), str),
+    "text": (HOSTILE, str),
+    "json": (st.dictionaries(HOSTILE, st.integers(), max_size=3), lambda value: json.dumps(value, ensure_ascii=False)),
+}
+
+
+@pytest.mark.parametrize("family", TEXTS_OF)
+@settings(max_examples=30, deadline=None)
+@given(drawn=st.data(), zone=st.sampled_from([UTC, NEW_YORK]))
+def test_texts_of_a_database_make_the_bytes_that_their_values_make(family, drawn, zone):
+    strategy, as_text = TEXTS_OF[family]
+    values = drawn.draw(st.lists(strategy | st.none(), min_size=1, max_size=8))
+    texts = Texts([None if value is None else as_text(value) for value in values], family)
+    columns = [Column("a", kind={"moment": "datetime"}.get(family, family))]
+    (typed, typed_counted), (raw, raw_counted) = (
+        written(XlsxWriter, columns, [[cells]], zone=zone) for cells in (values, texts)
+    )
+    assert zipfile.ZipFile(raw).read(SHEET) == zipfile.ZipFile(typed).read(SHEET)
+    assert raw_counted == typed_counted
+
+
+def test_a_uuid_is_text():
+    file, _ = written(XlsxWriter, [Column("a")], [[[UUID(int=1)]]])
+    assert by_openpyxl(file)[1] == [("00000000-0000-0000-0000-000000000001", "General")]
