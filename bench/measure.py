@@ -16,7 +16,7 @@ from typing import Any
 from bench.cases import Case
 from bench.databases import ROOT
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 MIB = 1 << 20
 
 
@@ -103,15 +103,13 @@ def watch(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
     """
     peaks: dict[int, int] = {}
     while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            peaks[pid] = max(peaks.get(pid, 0), usage.ru_maxrss * 1024)
+        if process.poll() is not None:
             return process.returncode, sum(peaks.values())
         if time.monotonic() > deadline:
             _end(process)
         for each in family(process.pid):
-            peaks[each] = max(peaks.get(each, 0), high_water(each))
+            # The newest is the highest, but for what a process had of its parent's before it began.
+            peaks[each] = high_water(each) or peaks.get(each, 0)
         time.sleep(LOOK_SECONDS)
 
 

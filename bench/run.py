@@ -65,13 +65,14 @@ def run(chosen: Sequence[Case], rows: int, *, is_quick: bool, is_whole: bool) ->
     checked = readback.ours_to_check(chosen, rows)
     repeats = {case: 1 if is_quick and case.estimate > ONCE_SECONDS else cases.REPEATS for case in chosen}
     load = os.getloadavg()[0]
-    announce(repeats, checked, load)
+    reading = READ_SECONDS_PER_ROW * sum(case.rows for case in checked) + (0 if is_quick else PEERS_SECONDS)
+    announce(repeats, reading, load)
     began = time.monotonic()
     with servers(chosen) as postgres:
         make_rows([*chosen, *checked], postgres)
         results = measured(repeats, postgres)
         ours = read_back(checked, postgres)
-        peers = read_back(readback.peers_to_check(chosen), postgres) if is_whole else []
+        peers = read_back(readback.peers_to_check(chosen), postgres) if is_whole and not is_quick else []
     summary = {
         "rows": rows,
         "slow_rows": min(rows, cases.SLOW_ROWS),
@@ -92,11 +93,10 @@ def run(chosen: Sequence[Case], rows: int, *, is_quick: bool, is_whole: bool) ->
     return summary
 
 
-def announce(repeats: Mapping[Case, int], checked: Sequence[Case], load: float) -> None:
+def announce(repeats: Mapping[Case, int], reading: float, load: float) -> None:
     runs = sum(repeats.values())
     rows = {(case.source, case.rows_read) for case in repeats}
     making = FILL_SECONDS_PER_ROW * sum(count for _, count in rows)
-    reading = READ_SECONDS_PER_ROW * sum(case.rows for case in checked) + PEERS_SECONDS
     running = sum(case.estimate * count for case, count in repeats.items())
     print(f"{len(repeats)} cases, {runs} runs: about {minutes(making + running + reading)}, of which up to")
     print(f"{minutes(making)} for the rows, {minutes(running)} for the runs and {minutes(reading)} to read files back.")
@@ -138,7 +138,9 @@ def measured(repeats: Mapping[Case, int], postgres: KeptPostgres | None) -> list
                 left = sum(expected(results[each]) for each in turns[place + 1 :])
                 print(f"[{place + 1}/{len(turns)}] {outcome(results[case])}   {minutes(left)} left", flush=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # Requests store their files in a folder of their own.
+        for each in (folder, databases.home() / "exports", databases.home() / "work"):
+            shutil.rmtree(each, ignore_errors=True)
     return list(results.values())
 
 
@@ -212,7 +214,10 @@ def busy(load: float) -> str:
 
 
 def bullets(sentences: Sequence[str]) -> str:
-    return "\n".join(f"- {sentence}" for sentence in sentences) or "Not read back in this run."
+    return (
+        "\n".join(f"- {sentence}" for sentence in sentences)
+        or "Not read back in this run; `bench/run --check-peers` does it."
+    )
 
 
 def keep(summary: Mapping[str, Any], text: str) -> None:

@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.utils import timezone, translation
 
 from exports import faults, storage
@@ -296,7 +296,8 @@ def _patiently(move: Callable[[], bool]) -> bool:
     while True:
         try:
             return move()
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, InternalError) as error:
+            # InternalError: the server has ended a transaction that was frozen in the middle.
             if connection.in_atomic_block or time.monotonic() > give_up_at:
                 raise
             log.warning("the end of a run is not written yet: %s", type(error).__name__)

@@ -121,9 +121,7 @@ def test_json_is_what_dumps_gives_of_what_it_holds(values, style):
         assert made == values
 
 
-@pytest.mark.parametrize(
-    "text", ['{"a": 1, "a": 2}', '{"a": 1.50}', '{"a": 1E5}', '{"a": -0}', "[-0]", "[1, 1e2]", "[ 1]", '{"a":  1}']
-)
+@pytest.mark.parametrize("text", ['{"a": 1.50}', '{"a": 1E5}', '{"a": -0}', "[-0]", "[1, 1e2]", "[ 1]", '{"a":  1}'])
 def test_json_that_is_not_canonical_is_written_anew(text):
     assert json_columns([text, "[]"]) == [json.dumps(json.loads(text)), "[]"]
     assert json_columns(["[]", text]) == ["[]", json.dumps(json.loads(text))]

@@ -7,7 +7,6 @@ from typing import Any
 
 import openpyxl
 import pytest
-from django.db import connection
 from django.db.models import Count
 
 from exports import checks, runner, services, storage
@@ -23,8 +22,6 @@ from tests.shop.runs import configure, use_folders
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
 Cells = list[tuple[Any, ...]]
-needs_postgres = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no read-only snapshot")
-
 
 @pytest.fixture(autouse=True)
 def folders(settings: Any, tmp_path: Path) -> None:
@@ -123,7 +120,6 @@ def test_the_rows_of_a_sheet_are_read_when_its_turn_comes_and_the_progress_goes_
     assert {now.rows_total for _, now in seen} == {5}
 
 
-@needs_postgres
 def test_all_sheets_are_of_one_moment() -> None:
     class Export(WatchedExport):
         def look(self, title: str) -> None:

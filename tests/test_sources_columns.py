@@ -102,6 +102,7 @@ def test_decimals_are_shown_with_the_places_of_their_field():
         Order.objects.all(), "price", Column("p", source=F("price") / 2), Column("price", kind="float")
     )
     assert (price.format, bare.format, float_.format) == ("0.00", "", "")
+    assert (price.places, bare.places, float_.places) == (2, None, None)
 
 
 @pytest.mark.parametrize(

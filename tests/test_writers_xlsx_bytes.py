@@ -86,8 +86,8 @@ def test_memory_does_not_grow_with_the_rows():
             peaks = [peak_of_writing(writer, texts, batches) for batches in (10, 60)]
         finally:
             tracemalloc.stop()
-    # How far the deflate lags behind differs from run to run, by a few batches.
-    assert peaks[1] < 2 * peaks[0]
+    # How far the deflate lags behind differs from run to run, by a few batches of half a mebibyte. All are 30 MiB.
+    assert peaks[1] < peaks[0] + 4 * 2**20
 
 
 def peak_of_writing(writer: XlsxWriter, texts: list[str], batches: int) -> int:

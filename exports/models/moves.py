@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Least, Now
@@ -66,7 +66,7 @@ def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
     """
     if not request.is_limited:
         return _insert_or_join(request)
-    with transaction.atomic():
+    with _briefly():
         limits.hold(request)
         if (twin := _twin(request)) is not None:
             return twin, False
@@ -79,7 +79,7 @@ def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None
     now = _clock(now)
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension)
-    with transaction.atomic():
+    with _briefly():
         if request.is_limited and config.MAX_RUNNING_PER_USER is not None:
             limits.hold(request)
         won = _move(
@@ -113,7 +113,7 @@ def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
     """Move 4: the file is stored and checked; from here on the link works."""
     now = _clock(now)
     expiry = {} if made.retention is None else {"expires_at": _after(now, made.retention)}
-    with transaction.atomic():
+    with _briefly():
         won = _move(
             _held(held),
             status=Status.READY,
@@ -247,7 +247,7 @@ def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:
 
 def _attach(guarded: Any, key: str, contents: Any, *, now: Clock, **columns: Any) -> bool:
     storage.put_contents(contents, key)
-    with transaction.atomic():
+    with _briefly():
         end = {"status": Status.READY, "phase": DONE, "filehandle": key, "finished_at": now}
         # What was known of another file, or of an attempt before, is not true of this one.
         unmeasured = {"sha256": "", "receipt": {}, "error_code": "", "error_detail": ""}
@@ -277,6 +277,18 @@ def _insert(request: FileRequest) -> None:
         request.save(force_insert=True)
 
 
+@contextmanager
+def _briefly() -> Iterator[None]:
+    """A transaction of a few statements. PostgreSQL ends it when its process is frozen or cut off in the middle:
+    otherwise housekeeping, and whoever asks for something, would wait for its locks as long as that lasts."""
+    is_outermost = not connection.in_atomic_block
+    with transaction.atomic():
+        if is_outermost and connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {round(config.LEASE * 1000)}")
+        yield
+
+
 def _held(held: Claim) -> Any:
     return FileRequest.objects.filter(pk=held.request_id, status=Status.RUNNING, epoch=held.epoch)
 
@@ -286,7 +298,7 @@ def _move(guarded: Any, **columns: Any) -> bool:
 
 
 def _fail(guarded: Any, request_id: UUID, *, code: str, detail: str, now: Clock, **columns: Any) -> bool:
-    with transaction.atomic():
+    with _briefly():
         end = {"status": Status.FAILED, "finished_at": now, "error_code": code, "error_detail": detail}
         won = _move(guarded, **end, **NO_LEASE, **columns)
         if won:

@@ -104,18 +104,21 @@ def _resolved_path(queryset: QuerySet, column: Column) -> Column:
         return _completed(column)
     fields = _fields(queryset.model, column)
     if len(fields) == len(path_of(column).split("__")):
-        return _completed(column, kind=_kind(fields[-1]), header=_header(fields), format=_format(fields[-1]))
+        return _completed(column, kind=_kind(fields[-1]), header=_header(fields), places=_places(fields[-1]))
     kind = _kind(_computed_field(queryset, column, fields))
     # What stands at a key of a JSON field has any type.
     return _completed(column, kind="" if kind == "json" else kind)
 
 
-def _completed(column: Column, *, kind: str = "", header: str = "", format: str = "") -> Column:
+def _completed(column: Column, *, kind: str = "", header: str = "", places: int | None = None) -> Column:
+    if column.kind not in ("", kind):
+        places = None
     return replace(
         column,
         kind=column.kind or kind,
         header=str(column.header or capfirst(header or _spoken(column.name))),
-        format=column.format or (format if column.kind in ("", kind) else ""),
+        format=column.format or ("" if places is None else f"{0:.{places}f}"),
+        places=places if column.places is None else column.places,
     )
 
 
@@ -212,6 +215,5 @@ def _header(fields: Sequence[AnyField]) -> str:
     return " ".join(str(named.verbose_name) for named in names)
 
 
-def _format(field: AnyField) -> str:
-    places = field.decimal_places if isinstance(field, models.DecimalField) else None
-    return "" if places is None else f"{0:.{places}f}"
+def _places(field: AnyField) -> int | None:
+    return field.decimal_places if isinstance(field, models.DecimalField) else None

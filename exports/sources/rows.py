@@ -3,8 +3,10 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from typing import Final
 
 from django.db import connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from exports.cells import Column
@@ -53,19 +55,36 @@ def plan(queryset: QuerySet, columns: Sequence[Column]) -> Plan:
 
 @contextmanager
 def snapshot(alias: str) -> Iterator[None]:
-    """Within it, PostgreSQL reads one moment: a transaction that is REPEATABLE READ, READ ONLY.
+    """Within it, all reading is of one moment; inside a transaction of the caller's it just reads.
 
-    Inside a transaction of the caller's it just reads, and so it does elsewhere: on SQLite one open SELECT is a
-    snapshot already, and a transaction might hold the only lock for writing.
+    PostgreSQL has a transaction for it, REPEATABLE READ and READ ONLY. SQLite's might hold the only lock for writing,
+    but there a SELECT that is still open keeps the moment for all others of its connection.
     """
     connection = connections[alias]
-    if connection.vendor != "postgresql" or connection.in_atomic_block:
+    if connection.in_atomic_block or connection.vendor not in _MOMENTS:
         yield
         return
-    with transaction.atomic(using=alias):
+    with _MOMENTS[connection.vendor](connection):
+        yield
+
+
+@contextmanager
+def _moment_of_postgresql(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    with transaction.atomic(using=connection.alias):
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         yield
+
+
+@contextmanager
+def _moment_of_sqlite(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    with connection.cursor() as cursor:
+        # Of at least two rows one is read, so that it stays open.
+        cursor.execute("SELECT 1 FROM sqlite_master LIMIT 2")
+        yield
+
+
+_MOMENTS: Final = {"postgresql": _moment_of_postgresql, "sqlite": _moment_of_sqlite}
 
 
 def _ordered(queryset: QuerySet) -> QuerySet:

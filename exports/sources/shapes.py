@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
+from types import NoneType
 from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,8 +30,7 @@ _PARSERS: Final = {
     "bit": "1".__eq__,
 }
 _CHECKED: Final = (*_SHAPES, "hexadecimal")
-_BITS: Final = {0, 1, None}
-_NOTHING: Final = {type(None)}
+_BITS: Final = {0, 1}
 
 
 def fetched(selected: Selected, values: Sequence[Any], connection: BaseDatabaseWrapper) -> tuple[Sequence[Any], str]:
@@ -55,12 +55,12 @@ def converted(selected: Selected, values: Sequence[Any], connection: BaseDatabas
 
 
 def _fits(form: str, values: Sequence[Any]) -> bool:
-    types = set(map(type, values)) - _NOTHING
+    types = set(map(type, values))
+    present = [value for value in values if value is not None] if NoneType in types else values
+    types.discard(NoneType)
     if form == "bit":
-        return types <= {int} and set(values) <= _BITS
-    if types != {str}:
-        return not types
-    return _have_shape(form, [value for value in values if value is not None])
+        return types <= {int} and set(present) <= _BITS
+    return not types or (types == {str} and _have_shape(form, present))
 
 
 def _have_shape(form: str, texts: Sequence[str]) -> bool:
@@ -69,7 +69,12 @@ def _have_shape(form: str, texts: Sequence[str]) -> bool:
     lines = "\n".join(texts)
     if not lines.isascii() or lines.count("\n") != len(texts) - 1:
         return False
-    return set(lines.encode().translate(_ANY_DIGIT).split(b"\n")) <= _SHAPES[form]
+    shapes = lines.encode().translate(_ANY_DIGIT)
+    first = shapes[: len(texts[0])]
+    # Most columns have but one shape.
+    if first in _SHAPES[form] and shapes == b"\n".join([first] * len(texts)):
+        return True
+    return set(shapes.split(b"\n")) <= _SHAPES[form]
 
 
 def _driven(form: str | None, value: Any) -> Any:

@@ -1,0 +1,86 @@
+"""A cancel wins at once in every phase: the worker stops, nothing is left, nothing is mailed, READY never follows."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.storm.auditor import audit
+from tests.storm.site import Asked, Site
+
+HOLD = 1.0
+# Where a worker waits, so that a run is surely in this phase for a while.
+PHASES = {
+    "queued": "",
+    "counting": f"after_claim=sleep:{HOLD}",
+    "writing": f"first_row=sleep:{HOLD},mid_rows=sleep:{HOLD}",
+    "finishing": f"before_close=sleep:{HOLD}",
+    "storing": f"before_complete=sleep:{HOLD}",
+}
+FEW = 3
+MANY = 100
+AT_ONCE = 3
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    with Site(folder, workers=("large", "large", "large"), exports={"GRACE": 10.0}, rows=4000) as site:
+        yield site
+
+
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_cancel_wins_in_this_phase(site: Site, phase: str, count: int):
+    site.arm("worker", PHASES[phase])
+    before = len(site.asked)
+    seconds: list[float] = []
+    while len(seconds) < count:
+        for worker in site.of("worker"):
+            worker.freeze()
+        waiting = [site.ask(first=next_first(site), rows=1500) for _ in range(min(AT_ONCE, count - len(seconds)))]
+        if phase != "queued":
+            site.thaw_all()
+        seconds += cancel_in_phase(site, phase, waiting)
+    site.thaw_all()
+    site.disarm("worker")
+    site.until_ended()
+    site.until_clean()
+
+    assert max(seconds) < 1, "it was cancelled within a second"
+    ends = {asked.id: "cancelled" for asked in site.asked}
+    audited = audit(site, ends=ends)
+    assert audited.findings == [], str(audited)
+    assert len(site.asked) - before == count
+    assert list(site.mailbox.mails()) == []
+
+
+def next_first(site: Site) -> int:
+    """Another wish each time: the same one would be the same request."""
+    return len(site.asked) % 2400 + 1
+
+
+def cancel_in_phase(site: Site, phase: str, waiting: list[Asked]) -> list[float]:
+    """Cancel each once it is in this phase. Returns the seconds that each cancel took."""
+    left, seconds = {asked.id for asked in waiting}, []
+    while left:
+        for export_id in in_phase(site, phase, left):
+            began = time.monotonic()
+            answer = site.post(0, export_id, "cancel")
+            assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
+            seconds.append(time.monotonic() - began)
+            left.remove(export_id)
+        assert not ended_otherwise(site, left), "it was over before it was cancelled"
+    return seconds
+
+
+def in_phase(site: Site, phase: str, ids: set[str]) -> list[str]:
+    found = site.sql(
+        "SELECT id::text FROM exports_filerequest WHERE phase = %s AND id::text = ANY(%s)", [phase, [*ids]]
+    )
+    return [export_id for (export_id,) in found]
+
+
+def ended_otherwise(site: Site, ids: set[str]) -> bool:
+    ended = "SELECT 1 FROM exports_filerequest WHERE finished_at IS NOT NULL AND id::text = ANY(%s)"
+    return bool(site.sql(ended, [[*ids]]))

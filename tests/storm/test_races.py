@@ -1,0 +1,65 @@
+"""Whoever claims at the same moment, and however often the bell rings: one winner, one run each."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.storm.auditor import audit
+from tests.storm.site import ROOT, Site
+
+RACERS, RACES = 8, 1000
+BELLS = 5
+FILL = """
+from exports.models import FileRequest
+FileRequest.objects.bulk_create(FileRequest(file_type="parcels", format="csv") for _ in range(%d))
+"""
+RING = """
+import sys
+from exports import doorbell
+assert all(doorbell.ring(lane) for lane in sys.argv[1:])
+"""
+CLAIMS = "SELECT request_id, count(*) FROM storm_journal WHERE (old_status, status) = ('queued', 'running') GROUP BY 1"
+
+
+@pytest.fixture
+def idle_site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
+    """A site where nobody works."""
+    with Site(tmp_path_factory.mktemp("site"), workers=(), housekeepers=0, rows=10) as site:
+        yield site
+
+
+def test_of_eight_processes_that_race_for_a_thousand_requests_each_time_one_wins(idle_site: Site):
+    idle_site.run(FILL % RACES)
+    gate = idle_site.folder / "gate"
+    command = [sys.executable, "-m", "tests.storm.claimer", str(gate)]
+    racers = [
+        subprocess.Popen(command, cwd=ROOT, env=idle_site.environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(RACERS)
+    ]
+    assert [racer.stdout.readline() for racer in racers] == ["ready\n"] * RACERS
+    gate.touch()
+    won = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+
+    assert sum(won) == RACES
+    assert sum(1 for wins in won if wins) > 1, "one was so much faster than all others that there was no race"
+    assert {count for _, count in idle_site.sql(CLAIMS)} == {1}
+    columns = "status, epoch, attempts, seq"
+    assert idle_site.sql(f"SELECT DISTINCT {columns} FROM exports_filerequest") == [("running", 1, 1, 1)]
+    assert idle_site.sql("SELECT count(*), count(DISTINCT request_id) FROM exports_artifact") == [(RACES, RACES)]
+
+
+def test_bells_that_ring_five_times_make_one_run_each(tmp_path: Path, needs_postgres: None):
+    with Site(tmp_path, workers=("large", "large", "large"), rows=1000) as site:
+        for number in range(20):
+            site.ask(number % 4, first=number + 1, rows=300)
+        site.run(RING, *["large"] * 20 * BELLS)
+        site.until_ended()
+        site.until_mailed()
+        site.until_clean()
+
+        assert [count for _, count in site.sql(CLAIMS)] == [1] * 20
+        assert site.sql("SELECT DISTINCT epoch, attempts FROM exports_filerequest") == [(1, 1)]
+        assert audit(site).findings == []
