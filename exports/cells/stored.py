@@ -7,6 +7,7 @@ from datetime import timedelta
 from decimal import Context, Decimal
 from typing import Any, Final, Self
 
+from exports.cells.numerals import numerals
 from exports.cells.stored_json import json_columns, loaded, normal_json_columns
 from exports.cells.texts import Texts
 
@@ -170,13 +171,27 @@ def _fixed(values: Sequence[float | int], places: str, digits: str) -> Values:
     """Decimals that a column of so many decimals keeps as floats: 15 digits are certain, the rest is rounded off."""
     whole = 10 ** (min(int(digits), SURE_DIGITS) - int(places))
     if set(map(type, values)) <= {int, float} and -whole < min(values) and max(values) < whole:
-        lines = (f"%.{places}f\n" * len(values)) % tuple(values)
-        texts = lines.split("\n")[:-1]
-        # A float that is the nearest to such a text, within 15 digits, stands for no other one.
-        if list(map(float, texts)) == list(values):
+        # A float that is the nearest to a decimal of 15 digits is written as that one.
+        texts = _padded(numerals(values), int(places))
+        if texts is not None:
             return Texts(texts, "decimal")
     unit, context = Decimal(1).scaleb(-int(places)), Context(prec=int(digits))
     return [_FROM_FLOAT(value).quantize(unit, context=context) for value in values]
+
+
+def _padded(numbers: Sequence[str], places: int) -> list[str] | None:
+    """The numbers with exactly so many decimals, or None where one has more."""
+    point = slice(-places - 1, -places) if places else slice(0)
+    texts = [number if number[point] == "." else _with_places(number, places) for number in numbers]
+    return None if "" in texts else texts
+
+
+def _with_places(number: str, places: int) -> str:
+    whole, _, decimals = number.partition(".")
+    decimals = decimals.rstrip("0")
+    if len(decimals) > places or "e" in number:
+        return ""
+    return f"{whole}.{decimals.ljust(places, '0')}" if places else whole
 
 
 def _uuids(texts: Sequence[str]) -> Values:

@@ -19,25 +19,25 @@ _BETWEEN: Final = "\ue000between\ue000"
 _JOIN: Final = f',"{_BETWEEN}",'
 _SEPARATOR: Final = f', "{_BETWEEN}", '
 
-# Every digit is a 1 then, and an E an e.
-_DIGITS: Final = bytes.maketrans(b"023456789E", b"111111111e")
-_SPACED: Final = ("{ ", "[ ", " }", " ]", " ,", " :", ",  ", ":  ")
+# Every digit is a 1 then, and what may follow one in a number that is not whole an e.
+_DIGITS: Final = bytes.maketrans(b"023456789E.", b"111111111ee")
+_SPACED: Final = ("{ ", "[ ", " }", " ]", " ,", " :", ",  ", ":  ", " \n")
 _FIRST: Final = itemgetter(slice(1))
-_LAST: Final = itemgetter(slice(-1, None))
 
 
 def normal_json_columns(texts: Sequence[str]) -> Texts | list[Any]:
     """PostgreSQL's jsonb: keys once, one blank after commas and colons, escapes as Python writes them, no exponents."""
     lines = "\n".join(texts)
-    return _column(texts, lines, is_canonical="." not in lines or b"1." not in lines.encode().translate(_DIGITS))
+    return _column(texts, lines, is_canonical="." not in lines or b"1e" not in lines.encode().translate(_DIGITS))
 
 
 def json_columns(texts: Sequence[Any]) -> Texts | list[Any]:
     """JSON texts as anybody may have written them; what is no JSON is a string, as JSONField has it."""
-    if set(map(type, texts)) != {str}:
+    try:
+        lines = "\n".join(texts)
+    except TypeError:  # SQLite has any type anywhere
         return list(map(_value, texts))
-    lines = "\n".join(texts)
-    return _column(texts, lines, is_canonical=_is_canonical(texts, lines))
+    return _column(texts, lines, is_canonical=_is_canonical(lines))
 
 
 def loaded(texts: Sequence[str]) -> list[Any]:
@@ -82,8 +82,8 @@ def _written(values: Sequence[Any]) -> list[str]:
     return texts if len(texts) == len(values) else list(map(_encode, values))
 
 
-def _is_canonical(texts: Sequence[str], lines: str) -> bool:
-    if any(character in lines for character in "\\\t\r") or not set(map(_LAST, texts)) <= {"}", "]"}:
+def _is_canonical(lines: str) -> bool:
+    if any(character in lines for character in "\\\t\r") or lines.endswith(" "):
         return False
     commas, colons = lines.count(","), lines.count(":")
     if commas != lines.count(", ") or colons != lines.count(": "):
@@ -100,5 +100,4 @@ def _may_change_numbers(lines: str, content: bytes) -> bool:
         return True
     if not any(character in lines for character in ".eE"):
         return False
-    ones = content.translate(_DIGITS)
-    return b"1." in ones or b"1e" in ones
+    return b"1e" in content.translate(_DIGITS)
