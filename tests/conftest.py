@@ -72,3 +72,26 @@ def s3(s3_server: Moto, settings: Any) -> Moto:
     s3_server.reset()
     settings.STORAGES = {**settings.STORAGES, "exports": s3_server.storage()}
     return s3_server
+
+
+# Their tests start servers or processes, or compare thousands of cells: seconds each.
+WITH_SERVERS = {
+    "test_bench",
+    "test_consumers_daphne",
+    "test_cron",
+    "test_doctor",
+    "test_events",
+    "test_fairness",
+    "test_health",
+    "test_s3",
+    "test_s3_docs",
+    "test_s3_runs",
+    "test_seed_walkthrough",
+    "test_writers_xlsx_same",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem in WITH_SERVERS:
+            item.add_marker("servers")

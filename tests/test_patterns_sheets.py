@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 
 Cells = list[tuple[Any, ...]]
 
+
 @pytest.fixture(autouse=True)
 def folders(settings: Any, tmp_path: Path) -> None:
     use_folders(settings, tmp_path)
