@@ -161,10 +161,10 @@ def test_a_run_without_rows_or_bytes_fails_as_stalled(events: Events, settings: 
 
 
 def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) -> None:
-    configure(settings, STALL=0.2, REPORT_INTERVAL=0.01)
+    configure(settings, STALL=1.0, REPORT_INTERVAL=0.01)
 
     def make(run: Run) -> None:
-        counted = time.monotonic() + 0.4
+        counted = time.monotonic() + 1.3
         until(lambda: run.check() or time.monotonic() > counted)
         run.begin(10)
         until(lambda: run.check() or (events and events[-1].phase == "writing"))
@@ -174,13 +174,13 @@ def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) ->
 
 
 def test_slow_rows_are_no_stall(events: Events, settings: Any) -> None:
-    configure(settings, STALL=0.3)
+    configure(settings, STALL=1.2)
 
     def make(run: Run) -> None:
         run.begin(10)
-        for number in range(1, 4):
+        for number in range(1, 5):
             run.advance(number)
-            pause = time.monotonic() + 0.2
+            pause = time.monotonic() + 0.4
             until(lambda pause=pause: run.check() or time.monotonic() > pause)
         run.path.write_bytes(b"abc")
 
