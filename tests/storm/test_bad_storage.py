@@ -13,7 +13,7 @@ from tests.storm.site import Site
 EXPORTS = 100
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 def test_of_a_hundred_exports_to_a_bad_bucket_99_are_ready_and_no_part_is_left(tmp_path: Path, needs_postgres: None):
     seed = random.randrange(10**6)
     print(f"seed {seed}")

@@ -29,8 +29,10 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
         yield site
 
 
-@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.storm)])
+@pytest.mark.parametrize(
+    "phase", [phase if phase == "writing" else pytest.param(phase, marks=pytest.mark.slow) for phase in PHASES]
+)
 def test_a_cancel_wins_in_this_phase(site: Site, phase: str, count: int):
     site.arm("worker", PHASES[phase])
     before = len(site.asked)

@@ -29,7 +29,7 @@ def site(
         yield site
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 def test_fifty_workers_frozen_beyond_their_lease_change_nothing_when_they_wake_up(site: Site):
     seed = random.randrange(10**6)
     chance = random.Random(seed)

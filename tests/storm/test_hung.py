@@ -10,6 +10,8 @@ import pytest
 from tests.storm.auditor import audit
 from tests.storm.site import Program, Site
 
+pytestmark = pytest.mark.slow
+
 STALL, GRACE, LEASE = 3.0, 1.0, 2.0
 
 

@@ -17,7 +17,7 @@ def ask_for_all(site: Site) -> None:
         site.ask(number % 8, first=number + 1, rows=10)
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 def test_five_hundred_unseen_exports_are_mailed_although_mailers_die_and_the_server_is_away(
     tmp_path: Path, needs_postgres: None
 ):
@@ -52,7 +52,7 @@ def is_mail_waiting(site: Site) -> bool:
     return bool(site.sql("SELECT 1 FROM exports_notification WHERE state IN ('pending', 'sending') LIMIT 1"))
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 def test_who_has_seen_the_end_of_five_hundred_exports_gets_no_mail(tmp_path: Path, needs_postgres: None):
     with Site(tmp_path, workers=("small", "small"), exports={"MAIL_GRACE": 600}, rows=1000) as site:
         ask_for_all(site)

@@ -13,7 +13,7 @@ MINUTES, PAUSE = 3, 0.5
 SECONDS = 20 * 60
 
 
-@pytest.mark.slow
+@pytest.mark.storm
 def test_after_a_storm_nothing_is_lost_doubled_stale_wrong_or_left(needs_postgres: None):
     """A storm that fails prints its seed; `bin/storm --seed` repeats what that decides."""
     command = [sys.executable, "-m", "tests.storm", "--minutes", str(MINUTES), "--pause", str(PAUSE)]
