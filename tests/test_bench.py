@@ -333,6 +333,7 @@ def test_the_docs_keep_what_stands_around_the_results(tmp_path: Path) -> None:
     assert text.endswith("\nafter\n")
     assert "old" not in text
     assert "### The ratios" in text
+    assert "(performance.svg)" in text
     assert ET.parse(tmp_path / "performance.svg").getroot().get("role") == "img"
 
 

@@ -148,13 +148,3 @@ def test_a_counted_file_reports_what_is_written_from_where_it_began():
     counted.write(b"6789")
     assert reports == [(5, None), (5, 7), (9, 9)]
     assert file.getvalue() == b"headab3456789"
-
-
-def test_a_discarded_file_drops_what_it_is_given():
-    counted = CountedFile(file := io.BytesIO(), lambda *report: None)
-    counted.write(b"kept")
-    counted.is_discarded = True
-    assert (counted.write(b"abc"), counted.seek(5), counted.tell(), file.getvalue()) == (3, 5, 4, b"kept")
-    file.close()
-    counted.flush()
-    assert counted.tell() == 4

@@ -176,36 +176,30 @@ class CountedFile:
     """A binary file that reports how far it has been written.
 
     `expected` is the estimate of all bytes, None before there is one. It is reported with each write, never below what
-    is written. Once `is_discarded`, it drops what it is given: archives still write their end when they are collected.
+    is written.
     """
 
     def __init__(self, file: BinaryIO, on_bytes: Callable[[int, int | None], None]) -> None:
         self.expected: int | None = None
-        self.is_discarded = False
         self._file = file
         self._on_bytes = on_bytes
         self._start = file.tell()
         self._done = 0
 
     def write(self, content: bytes) -> int:
-        if self.is_discarded:
-            return len(content)
         written = self._file.write(content)
         self._done = max(self._done, self.tell())
         self._on_bytes(self._done, None if self.expected is None else max(self.expected, self._done))
         return written
 
     def tell(self) -> int:
-        return self._done if self.is_discarded else self._file.tell() - self._start
+        return self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if self.is_discarded:
-            return offset
         return self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence) - self._start
 
     def seekable(self) -> bool:
         return True
 
     def flush(self) -> None:
-        if not self.is_discarded:
-            self._file.flush()
+        self._file.flush()
