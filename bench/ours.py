@@ -18,7 +18,7 @@ from exports import runner, sources, writers
 from exports.cells import Column
 from exports.models import FileRequest, Status, moves
 from exports.patterns import QuerySetExport
-from exports.patterns.table import table_of, write_now
+from exports.patterns.table import dialect_of, table_of, write_now
 from exports.runner import Produced, Run
 
 TITLE = "Rows"
@@ -39,12 +39,12 @@ def about(case: Case) -> dict[str, str]:
 
 def table(case: Case, path: Path) -> Callable[[], None]:
     """A queryset to a file, at once: `table_of` and `write_now`."""
-    queryset, columns = queryset_of(case), columns_of(case)
+    queryset, columns, dialect = queryset_of(case), columns_of(case), dialect_of(case.format, {})
     if case.format == "parquet":
         import_arrow()
 
     def write() -> None:
-        with path.open("wb") as file, table_of(queryset, columns) as rows:
+        with path.open("wb") as file, table_of(queryset, columns, dialect=dialect) as rows:
             write_now(rows, file, format=case.format, options={}, title=TITLE, processes=case.processes)
 
     return write

@@ -64,7 +64,9 @@ def ratio_table(ratios: Iterable[Ratio]) -> str:
     return _table(("Ratio", "Floor", "Target", "Measured", "Met?"), rows, text_columns=(0, 4))
 
 
-def _mark(ratio: Ratio, mark: float) -> str:
+def _mark(ratio: Ratio, mark: float | None) -> str:
+    if mark is None:
+        return ""
     return f"{'at most ' if ratio.is_limit else ''}{mark:g}{ratio.unit}"
 
 

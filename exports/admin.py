@@ -35,7 +35,8 @@ class FileRequestAdmin(ReadOnly):
     fields = readonly_fields = (
         "id", "file_type", "format", "description", "requester", "lane", "status", "phase", "rows_done", "rows_total",
         "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at", "expires_at", "seen_at",
-        "filename", "size", "sha256", "receipt", "error_code", "error_detail",
+        "forgotten_at",
+        "public_until", "filename", "size", "sha256", "receipt", "error_code", "error_detail",
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files")
 
@@ -72,6 +73,8 @@ class NotificationAdmin(ReadOnly):
 
 @admin.register(Download)
 class DownloadAdmin(ReadOnly):
-    list_display = ("at", "user", "file_type", "byte_count", "address", "request")
-    list_filter = ("file_type",)
+    list_display = (
+        "at", "user", "is_public", "file_type", "outcome", "byte_count", "bytes_sent", "address", "request",
+    )  # fmt: skip
+    list_filter = ("outcome", "file_type", "is_public")
     date_hierarchy = "at"

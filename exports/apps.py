@@ -10,6 +10,7 @@ class ExportsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from exports import checks
+        from exports import checks, departures
 
         checks.register_all()
+        departures.connect_all()

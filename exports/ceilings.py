@@ -1,6 +1,7 @@
-"""What one run may use up: the rows and bytes of its file, and the room on the disk of its host."""
+"""What one run may use up: the rows and bytes of its file, the time, and the room on the disk of its host."""
 
 import logging
+import math
 import shutil
 import time
 from dataclasses import dataclass
@@ -17,17 +18,19 @@ SAY_AGAIN_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Ceilings:
-    """The most rows and bytes that one file may have; None for no ceiling."""
+    """The most rows and bytes that one file may have, and seconds that an attempt may take; None for no ceiling."""
 
     rows: float | None = None
     bytes: float | None = None
+    runtime: float | None = None
 
     @classmethod
     def of(cls, exporter: Any) -> Self:
-        """What the exporter says itself by `max_rows` and `max_bytes`, else the settings."""
+        """What the exporter says itself by `max_rows`, `max_bytes` and `max_runtime`, else the settings."""
         return cls(
             rows=_chosen(getattr(exporter, "max_rows", None), config.MAX_ROWS),
             bytes=_chosen(getattr(exporter, "max_bytes", None), config.MAX_BYTES),
+            runtime=_chosen(getattr(exporter, "max_runtime", None), config.MAX_RUNTIME),
         )
 
     def check_rows(self, rows: int) -> None:
@@ -37,7 +40,11 @@ class Ceilings:
 
     def check_file(self, path: Path) -> None:
         """Look at how large the file has become; one that is not there is small. Raises TooManyBytes."""
-        if self.bytes is not None and (size := _size(path)) > self.bytes:
+        self.check_bytes(_size(path))
+
+    def check_bytes(self, size: int) -> None:
+        """Raises TooManyBytes."""
+        if self.bytes is not None and size > self.bytes:
             raise TooManyBytes(f"{size:,} bytes, and {self.bytes:,} are allowed.")
 
 
@@ -69,7 +76,8 @@ def free_bytes(folder: Path) -> int:
 
 
 def _chosen(own: float | None, given: float | None) -> float | None:
-    return given if own is None else own
+    chosen = given if own is None else own
+    return None if chosen == math.inf else chosen
 
 
 def _size(path: Path) -> int:

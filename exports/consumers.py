@@ -6,6 +6,7 @@ Only the latest state of each request waits to be sent, so a slow reader costs n
 import asyncio
 import json
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable
@@ -28,12 +29,16 @@ from exports import events, services, sockets
 from exports.conf import config
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.file_request import AnyUser
-from exports.serializers import State, personalize, serialize
+from exports.serializers import State, serialize
 
 log = logging.getLogger("exports.sockets")
 
-MALFORMED, LOGGED_OUT, NOT_FOUND, SILENT, TOO_FAST = 4400, 4401, 4404, 4408, 4429
+MALFORMED, LOGGED_OUT, NOT_FOUND, SILENT, TOO_FAST, TOO_MANY = 4400, 4401, 4404, 4408, 4429, 4430
 PACE_SECONDS = 0.05
+UNREAD_BYTES = 64 * 1024
+LOOK_AGAIN_SECONDS = 0.5
+# Django says that a session ends just before it does, so one look is not enough.
+LOOKS_AFTER = (0.0, 0.2, 1.0)
 SNAPSHOT_AGE = timedelta(hours=24)
 
 
@@ -54,7 +59,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         self._heard_at = time.monotonic()
         self._frames: deque[float] = deque(maxlen=config.SOCKET_FRAMES_PER_SECOND + 1)
         self._tasks: list[asyncio.Task[None]] = []
-        self._group: str | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._groups: list[str] = []
+        self._since = [time.time(), self.channel_name]
+        self._older = 0
         self._is_over = False
         try:
             await self._begin()
@@ -62,10 +70,13 @@ class ExportsConsumer(AsyncWebsocketConsumer):
             await self.close()
 
     async def _begin(self) -> None:
-        group = await in_thread(group_for)(self.scope)
+        followed, reader = await in_thread(groups_for)(self.scope)
         # Join before reading, so that no change falls between the two.
-        await self.channel_layer.group_add(group, self.channel_name)
-        self._group = group
+        for group in (followed, reader):
+            await self.channel_layer.group_add(group, self.channel_name)
+            self._groups.append(group)
+        if config.SOCKETS_PER_USER is not None:
+            await self.channel_layer.group_send(reader, {"type": "export.opened", "since": self._since})
         snapshot = await in_thread(snapshot_for)(self.scope)
         await self.accept()
         sockets.opened(self)
@@ -75,17 +86,24 @@ class ExportsConsumer(AsyncWebsocketConsumer):
 
     async def disconnect(self, code: int) -> None:
         sockets.closed(self)
-        for task in self._tasks:
+        for task in [*self._tasks, *filter(None, [self._looking])]:
             task.cancel()
-        if self._group is not None:
-            await self.channel_layer.group_discard(self._group, self.channel_name)
+        for group in self._groups:
+            await self.channel_layer.group_discard(group, self.channel_name)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Changes go straight to the waiting states: the base class would hop through a thread for each."""
-        if message["type"] == "export.changed":
-            self._offer(message["export"])
-        else:
-            await super().dispatch(message)
+        """What other processes say stays on this loop: the base class would hop through a thread for each."""
+        match message:
+            case {"type": "export.changed", "export": state}:
+                self._offer(state)
+            case {"type": "export.look"}:
+                self._look_soon()
+            case {"type": "export.opened", "since": since}:
+                await self._answer(since)
+            case {"type": "export.older"}:
+                await self._count_older()
+            case _:
+                await super().dispatch(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self._is_over:
@@ -113,11 +131,21 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         """Send what waits, at most once in PACE_SECONDS, for as long as the socket is open."""
         while not self._is_over:
             await self._wake.wait()
+            await self._until_read()
             self._wake.clear()
             waiting, self._waiting = self._waiting, {}
             for state in waiting.values():
                 await self._try(self._send_state(state))
             await asyncio.sleep(PACE_SECONDS)
+
+    async def _until_read(self) -> None:
+        """Hold the states back while the client does not read: what the server has taken already costs memory."""
+        give_up_at = time.monotonic() + config.SOCKET_SILENCE
+        while sockets.unread_bytes(self.base_send) > UNREAD_BYTES and not self._is_over:
+            if time.monotonic() > give_up_at:
+                await self._end(SILENT, "it does not read")
+            else:
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
     async def _send_state(self, state: State) -> None:
         """A READY state gets a ticket of its reader's own, after another look at who that is."""
@@ -137,7 +165,29 @@ class ExportsConsumer(AsyncWebsocketConsumer):
                 await self._end(SILENT, "silent")
             elif now - checked_at > config.SOCKET_RECHECK:
                 checked_at = now
-                await self._try(in_thread(group_for)(self.scope))
+                await self._try(in_thread(groups_for)(self.scope))
+
+    def _look_soon(self) -> None:
+        """Ask at once whether the reader is still there."""
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        for seconds in LOOKS_AFTER:
+            await asyncio.sleep(seconds)
+            await self._try(in_thread(groups_for)(self.scope))
+
+    async def _answer(self, since: list[Any]) -> None:
+        """Let a newer socket of the same reader, in whichever process it is, know that this one was there before."""
+        if self._since < since and not self._is_over:
+            await self.channel_layer.send(since[1], {"type": "export.older"})
+
+    async def _count_older(self) -> None:
+        """One that was there before. With as many as are allowed there is no room for this one."""
+        self._older += 1
+        if self._older >= (config.SOCKETS_PER_USER or math.inf):
+            await self._end(TOO_MANY, "too many sockets")
 
     async def _try(self, step: Awaitable[Any]) -> None:
         """Take a step that looks at who is there, and end the socket of whoever may not listen any more."""
@@ -191,14 +241,15 @@ def reader_of(scope: dict[str, Any]) -> AnyUser:
     return user
 
 
-def group_for(scope: dict[str, Any]) -> str:
-    """The group this socket may listen to. Raises Refused: anonymous, deactivated, not yours, not there."""
+def groups_for(scope: dict[str, Any]) -> tuple[str, str]:
+    """The groups of what this socket follows and of its reader. Raises Refused: anonymous, deactivated, not yours, not
+    there."""
     user, request_id = reader_of(scope), scope["url_route"]["kwargs"].get("pk")
     if request_id is None:
-        return events.group_of_user(user.pk)
+        return events.group_of_user(user.pk), events.group_of_reader(user.pk)
     if not FileRequest.objects.visible_to(user).filter(pk=request_id).exists():
         raise Refused(NOT_FOUND, "no such request")
-    return events.group_of_request(request_id)
+    return events.group_of_request(request_id), events.group_of_reader(user.pk)
 
 
 def snapshot_for(scope: dict[str, Any]) -> list[State]:
@@ -217,7 +268,7 @@ def ready_state_for(scope: dict[str, Any], request_id: str) -> State | None:
     """The state as it is now, with a ticket for this reader, or None when the row has gone. Raises Refused."""
     user = reader_of(scope)
     request = FileRequest.objects.visible_to(user).filter(pk=request_id).first()
-    return None if request is None else personalize(serialize(request), request, user)
+    return None if request is None else services.state_for(user, request)
 
 
 def see(scope: dict[str, Any], request_id: UUID) -> None:

@@ -7,7 +7,7 @@ FileResponse reads a whole file into memory under ASGI, so this streams by an as
 import hashlib
 import io
 import ipaddress
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -15,23 +15,25 @@ from asgiref.sync import sync_to_async
 from django.core.files import File
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 
 from exports import storage
 from exports.conf import config
 from exports.http import ByteRange, RangeNotSatisfiable, create_content_disposition, is_match, parse_range
-from exports.models import FileRequest
+from exports.models import Download, FileRequest
 
 BLOCK = 1 << 18
 UNKNOWN_TYPE = "application/octet-stream"
 
-HEADERS = {
+# A file runs nothing, is kept by nobody on the way, and is of no use to other sites.
+SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-store",
     "Content-Security-Policy": "sandbox; default-src 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
-    "Accept-Ranges": "bytes",
 }
+HEADERS = SAFE_HEADERS | {"Accept-Ranges": "bytes"}
 # Neither the signed address may be kept, nor may the storage learn the address of the ticket.
 REDIRECT_HEADERS = {name: HEADERS[name] for name in ("Cache-Control", "Referrer-Policy")}
 # The answers by which somebody gets bytes.
@@ -68,9 +70,9 @@ def once(
         size = buffer.seek(0, io.SEEK_END)
         response = _streaming(http_request, buffer, ByteRange(0, size))
         response.headers["Content-Length"] = str(size)
-    response.headers["Content-Type"] = content_type
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Disposition"] = create_content_disposition(filename, attachment)
+    disposition = create_content_disposition(filename, attachment)
+    for name, value in (SAFE_HEADERS | {"Content-Type": content_type, "Content-Disposition": disposition}).items():
+        response.headers[name] = value
     return response
 
 
@@ -84,10 +86,24 @@ def size_of(request: FileRequest) -> int:
     return request.size if request.sha256 else storage.size_of(request.filehandle.name)
 
 
-def _streaming(http_request: HttpRequest | None, file: Any, part: ByteRange) -> StreamingHttpResponse:
-    if isinstance(http_request, ASGIRequest):
-        return StreamingHttpResponse(_AsyncPart(file, part))
-    return _StreamedEitherWay(_Part(file, part))
+def when_ended(response: HttpResponseBase, tell: Callable[[int], None]) -> None:
+    """Let `tell` have the bytes that the web server took, once this streamed response is closed."""
+    response.part.tell = tell
+
+
+def outcome_of(response: HttpResponseBase) -> str:
+    """How far this site sees what becomes of a response that hands over bytes."""
+    if response.status_code == 302:
+        return Download.Outcome.REDIRECTED
+    return Download.Outcome.HANDED_OVER if "X-Accel-Redirect" in response.headers else Download.Outcome.BEGUN
+
+
+def _streaming(http_request: HttpRequest | None, file: Any, asked: ByteRange) -> StreamingHttpResponse:
+    is_async = isinstance(http_request, ASGIRequest)
+    part = _AsyncPart(file, asked) if is_async else _Part(file, asked)
+    response = StreamingHttpResponse(part) if is_async else _StreamedEitherWay(part)
+    response.part = part
+    return response
 
 
 def _asked_part(http_request: HttpRequest, etag: str, size: int) -> ByteRange | None:
@@ -131,6 +147,7 @@ def _presigned(http_request: HttpRequest, request: FileRequest) -> str | None:
 
 def _handed_over(request: FileRequest) -> HttpResponse:
     """An empty answer that tells nginx which internal location holds the bytes; ranges are then its business."""
+    storage.check_key(request.filehandle.name)
     return HttpResponse(headers={"X-Accel-Redirect": config.ACCEL_REDIRECT + quote(request.filehandle.name)})
 
 
@@ -150,17 +167,25 @@ def _with_headers(
 class _Part:
     """The blocks of a part of a file. The response closes it, read to the end or not."""
 
+    tell: Callable[[int], None] | None = None
+
     def __init__(self, file: File, part: ByteRange) -> None:
+        # A block counts as sent when the next one is asked for.
+        self.sent = 0
         self._file = file
         self._left = part.count
         file.seek(part.first)
 
     def close(self) -> None:
         self._file.close()
+        tell, self.tell = self.tell, None
+        if tell is not None:
+            tell(self.sent)
 
     def __iter__(self) -> Iterator[bytes]:
         while block := self._next():
             yield block
+            self.sent += len(block)
 
     def _next(self) -> bytes:
         block = self._file.read(min(BLOCK, self._left))
@@ -176,6 +201,7 @@ class _AsyncPart(_Part):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while block := await sync_to_async(self._next, thread_sensitive=False)():
             yield block
+            self.sent += len(block)
 
 
 class _StreamedEitherWay(StreamingHttpResponse):

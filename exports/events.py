@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
@@ -29,15 +30,28 @@ _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
 
 
-def publish(request: FileRequest) -> None:
-    """Send the whole state of `request` to the pages that follow it, and log where it is. Returns at once and never
-    raises."""
+def publish(request: FileRequest, note: Callable[[FileRequest], None] = journal.note) -> None:
+    """Send the whole state of `request` to the pages that follow it, and log where it is, by `note`. Returns at once
+    and never raises."""
     try:
-        journal.note(request)
+        note(request)
         faults.point("before_event")
         layer = _layer()
         if layer is not None:
             _send(layer, _groups_of(request), message(serialize(request)))
+    except Exception as error:
+        log.warning("event not sent: %s", type(error).__name__)
+
+
+def look_again(user_id: Any) -> None:
+    """Let the open sockets of this user ask at once whether their reader may go on. Returns at once and never raises.
+
+    The app does so itself for what Django sends a signal of; a host calls it where it ends sessions by other means.
+    """
+    try:
+        layer = _layer()
+        if layer is not None:
+            _send(layer, [group_of_reader(user_id)], {"type": "export.look"})
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)
 
@@ -57,12 +71,22 @@ def message(state: State) -> dict[str, Any]:
 
 
 def group_of_user(user_id: Any) -> str:
-    """A name within the channel layer's alphabet, whatever a primary key looks like."""
-    return "exports.user." + hashlib.sha256(str(user_id).encode()).hexdigest()[:32]
+    """The changes of what this user asked for."""
+    return f"exports.user.{_named(user_id)}"
+
+
+def group_of_reader(user_id: Any) -> str:
+    """The open sockets of this user, whatever they follow."""
+    return f"exports.reader.{_named(user_id)}"
 
 
 def group_of_request(request_id: UUID) -> str:
     return f"exports.request.{request_id.hex}"
+
+
+def _named(user_id: Any) -> str:
+    """A name within the channel layer's alphabet, whatever a primary key looks like."""
+    return hashlib.sha256(str(user_id).encode()).hexdigest()[:32]
 
 
 def _groups_of(request: FileRequest) -> list[str]:

@@ -4,7 +4,8 @@ ExportError                 ends a request: `code` is stored on the row, its sen
 ├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
 ├── FormulaRejected, TooManyColumns, DuplicateColumn, UnfitValue, LostCells
 ├── TooManyRows, TooManyBytes
-├── PermissionLost, InvalidStoredCriteria, NoFile, TookTooLong, Stalled, StorageFull, StorageDenied
+├── PermissionLost, Refused, InvalidStoredCriteria, NoFile
+├── QueryTooSlow, TookTooLong, Stalled, StorageFull, StorageDenied
 └── Retryable               worth another attempt
     └── StorageFailed, ProcessLost
 TooLate                     a door's or a hand's move that lost: it changed nothing
@@ -83,6 +84,14 @@ class PermissionLost(ExportError):
     code = "permission_lost"
 
 
+class Refused(ExportError):
+    """The export says itself, with this code, that what it made may not be handed out any more."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("It is refused now.")
+        self.code = code
+
+
 class InvalidStoredCriteria(ExportError):
     """The criteria were valid at the door and are not any more."""
 
@@ -103,6 +112,12 @@ class TooManyBytes(ExportError):
     """The file is larger than EXPORTS["MAX_BYTES"], or what the export says itself."""
 
     code = "too_many_bytes"
+
+
+class QueryTooSlow(ExportError):
+    """The database ended a statement that took longer than EXPORTS["STATEMENT_TIMEOUT"], or that somebody cancelled."""
+
+    code = "query_too_slow"
 
 
 class TookTooLong(ExportError):

@@ -12,6 +12,7 @@ With "once:" before the action, in a file, it strikes one time: whoever strikes 
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def _text(armed: str) -> str:
 
 
 def _signal_self(signum: int) -> None:
-    os.kill(os.getpid(), signum)
+    # To this very thread: a signal to the process may wait for another one, while this one passes the next points.
+    signal.pthread_kill(threading.get_ident(), signum)
 
 
 def _raise(_: str) -> None:

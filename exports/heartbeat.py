@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from exports.ceilings import Ceilings
 from exports.conf import config
 from exports.exceptions import ExportError, LeaseEnded, LostLease, Stalled, Stopping, TookTooLong
 from exports.models import FileRequest, moves
@@ -44,6 +45,7 @@ EX_SOFTWARE: Final = 70
 class Attempt(Protocol):
     """What the heartbeat needs to know of a run."""
 
+    ceilings: Ceilings
     claim: Claim
     progress: Progress
 
@@ -112,8 +114,9 @@ class Heart(threading.Thread):
 
     def _overdue(self, progress: Snapshot) -> ExportError | None:
         now = self._clock.now()
-        if now - self._began_at > config.MAX_RUNTIME:
-            return TookTooLong("The export took longer than EXPORTS['MAX_RUNTIME'].")
+        runtime = self._attempt.ceilings.runtime
+        if runtime is not None and now - self._began_at > runtime:
+            return TookTooLong(f"The export took longer than {runtime:,} seconds.")
         if now - self._moved_at > config.STALL and progress.phase not in (COUNTING, STORING):
             return Stalled("The export made no progress for EXPORTS['STALL'] seconds.")
         return None

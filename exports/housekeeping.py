@@ -40,6 +40,7 @@ class Swept:
     rung: int = 0
     expired: int = 0
     collected: int = 0
+    forgotten: int = 0
     removed: int = 0
     mailed: int = 0
     work_dirs: int = 0
@@ -59,6 +60,7 @@ def sweep() -> Swept:
         rung=ring_again,
         expired=expire,
         collected=collect,
+        forgotten=forget,
         removed=remove_old,
         mailed=mail,
         work_dirs=runner.sweep_work_dirs,
@@ -153,9 +155,12 @@ def clean(
     if on_swept is not None:
         on_swept(swept)
     threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY)
-    return FileRequest.objects.remove_expired(
+    removed = FileRequest.objects.remove_expired(
         threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
     )
+    # Of the rows that stay, that is; nobody needs to be told how many.
+    _swept(forgotten=lambda: _all(lambda: forget(leeway), budget))
+    return removed
 
 
 def rescue() -> int:
@@ -190,6 +195,14 @@ def collect(leeway: float | None = None) -> int:
     settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))
     _each(settled.order_by("deleted_at"), _forget_again)
     return collected
+
+
+def forget(leeway: float | None = None) -> int:
+    """Together with the bytes go the criteria and the words of errors; of what never had a file, as long after its end
+    as a file would have stayed."""
+    leeway = config.LEEWAY if leeway is None else leeway
+    ended_before = None if config.RETENTION is None else _ago(config.RETENTION + leeway)
+    return moves.forget(_ago(leeway), ended_before, at_once=AT_ONCE)
 
 
 def remove_old() -> int:

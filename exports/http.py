@@ -43,13 +43,7 @@ def create_content_disposition(filename: str | bytes, attachment: bool = True) -
 
 def safe_name(filename: str) -> str:
     """A name without path, control characters and quotes, never empty, its extension kept."""
-    name = _tidy(filename.encode("utf-8", "replace").decode("utf-8")) or NAMELESS
-    if len(name) <= LONGEST_NAME:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    if not dot or len(extension) > 10:
-        return name[:LONGEST_NAME].rstrip(". ")
-    return f"{stem[: LONGEST_NAME - len(extension) - 1]}.{extension}"
+    return _tidy(filename.encode("utf-8", "replace").decode("utf-8")) or NAMELESS
 
 
 def _in_ascii(name: str) -> str:
@@ -60,7 +54,17 @@ def _in_ascii(name: str) -> str:
 
 
 def _tidy(name: str) -> str:
-    return " ".join(UNSAFE.sub(" ", name).split()).strip(". ")
+    return _cut(" ".join(UNSAFE.sub(" ", name).split()).strip(". "))
+
+
+def _cut(name: str) -> str:
+    """At most LONGEST_NAME characters of it, a short extension kept."""
+    if len(name) <= LONGEST_NAME:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension) > 10:
+        return name[:LONGEST_NAME].rstrip(". ")
+    return f"{stem[: LONGEST_NAME - len(extension) - 1]}.{extension}"
 
 
 def is_match(header: str | None, etag: str) -> bool:

@@ -31,6 +31,13 @@ def note(request: FileRequest) -> None:
         )  # fmt: skip
 
 
+def note_links(request: FileRequest) -> None:
+    """Log that the links to a file were changed, which stays where it is."""
+    words = "request %s epoch %d lane %s: links changed"
+    fields = fields_of(request) | {"event": "export.links_changed"}
+    log.info(words, request.pk, request.epoch, request.lane, extra={"fields": fields})
+
+
 def fields_of(request: FileRequest) -> dict[str, Any]:
     """`seconds` is how long it took to get here: in the queue for what runs, since the start for what ended."""
     return {

@@ -53,7 +53,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
-    if reason := needless(request, notification) or ("" if send else unreachable(request)):
+    if reason := needless(request, notification) or ("" if send else unreachable(request)) or spent(notification):
         return suppress(notification, reason)
     try:
         faults.point("before_smtp")
@@ -89,6 +89,11 @@ def unreachable(request: FileRequest) -> str:
     if request.requester is None or not request.requester.is_active:
         return "no requester"
     return "" if address_of(request) else "no address"
+
+
+def spent(notification: Notification) -> str:
+    """Why no further attempt is made, or ''. Attempts are counted at the claim: whoever dies each time ends, too."""
+    return "gave up: the mailer was lost" if notification.attempts >= config.MAIL_ATTEMPTS else ""
 
 
 def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:

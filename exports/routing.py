@@ -21,7 +21,8 @@ from exports.consumers import ExportsConsumer
 Scope = dict[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
-ORIGIN = re.compile(r"https?://[^/?#@\\\s]+", re.IGNORECASE)
+# A port as a number of its own: neither empty nor with a zero in front.
+ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[^/?#@:\[\]\\\s]+)(:[1-9][0-9]*)?", re.IGNORECASE)
 PORTS = {"http": 80, "https": 443}
 
 websocket_urlpatterns = [
@@ -31,23 +32,29 @@ websocket_urlpatterns = [
 
 
 class SameOrigin:
-    """Refuses a handshake whose Origin is not this site's scheme, host and port, nor listed in EXPORTS["ORIGINS"]."""
+    """Refuses a handshake whose one Origin is not this site's scheme, host and port, nor in EXPORTS["ORIGINS"]."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
-        admitted = is_admitted(headers, is_secure=_is_secure(scope, headers))
+        admitted = _are_single(scope) and is_admitted(headers, is_secure=_is_secure(scope, headers))
         await (self.application if admitted else WebsocketDenier())(scope, receive, send)
 
 
 def is_admitted(headers: dict[str, str], *, is_secure: bool) -> bool:
     origin, host = headers.get("origin", ""), _host_of(headers)
-    if origin in list(config.ORIGINS):
+    if origin and origin in list(config.ORIGINS):
         return True
     own = _origin_of(f"{'https' if is_secure else 'http'}://{host}")
     return own is not None and own == _origin_of(origin) and _is_allowed_host(host)
+
+
+def _are_single(scope: Scope) -> bool:
+    """Of several, the server in front and Django may each believe another one."""
+    names = [name for name, _ in scope["headers"]]
+    return names.count(b"origin") == 1 and names.count(b"host") <= 1
 
 
 def _host_of(headers: dict[str, str]) -> str:

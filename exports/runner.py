@@ -36,6 +36,7 @@ from exports.exceptions import (
     LeaseEnded,
     LostLease,
     NoFile,
+    Refused,
     Retryable,
     Stopping,
     StorageFull,
@@ -66,6 +67,8 @@ class Exporter(Protocol):
     def extension(self, request: FileRequest) -> str: ...
 
     def produce(self, run: "Run") -> "Produced | None": ...
+
+    def refusal(self, request: FileRequest) -> str | None: ...
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ def take(
     clock: Clock = CLOCK,
 ) -> bool:
     """Claim a due request and make its file. Returns False when somebody else has it, or it is not due."""
-    claim = moves.claim(request, owner=owner_name(), extension=exporter.extension(request))
+    ceilings, extension = Ceilings.of(exporter), exporter.extension(request)
+    claim = moves.claim(request, owner=owner_name(), extension=extension, runtime=ceilings.runtime)
     if claim is None:
         return False
     faults.point("after_claim")
@@ -239,7 +243,7 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
     produced = exporter.produce(attempt)
     faults.point("after_close")
     if produced is None:
-        return _attached(attempt)
+        return _attached(attempt, exporter)
     attempt.check()
     if not attempt.path.is_file():
         raise NoFile("The exporter wrote no file.")
@@ -253,15 +257,29 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
     )
     attempt.check()
     receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
+    _ask_again(attempt, exporter, receipt)
     return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt, produced.retention)
 
 
-def _attached(attempt: Run) -> None:
+def _ask_again(attempt: Run, exporter: Exporter, receipt: Mapping[str, Any]) -> None:
+    """Whoever was demoted or deactivated while this ran gets no file. Raises Refused, or LostLease without a row."""
+    request = FileRequest.objects.select_related("requester").filter(pk=attempt.request.pk).first()
+    if request is None:
+        raise LostLease("The request is gone.")
+    request.receipt = receipt
+    if (code := exporter.refusal(request)) is not None:
+        raise Refused(code)
+
+
+def _attached(attempt: Run, exporter: Exporter) -> None:
     # Attached twice, it has moved on by itself.
     ready = FileRequest.objects.filter(pk=attempt.request.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
-    if not ready.exists():
+    request = ready.select_related("requester").first()
+    if request is None:
         attempt.check()
         raise NoFile("The handler attached no file.")
+    if exporter.refusal(request) is not None:
+        moves.expire(request)
 
 
 def _stored(attempt: Run, sent: int, size: int) -> None:
@@ -329,7 +347,6 @@ def _report(request: FileRequest, claim: Claim, won: bool, on_change: OnChange) 
         log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
         return
     request.refresh_from_db()
-    log.info("request %s epoch %d: %s", claim.request_id, claim.epoch, request.status)
     _tell(on_change, request)
 
 
@@ -354,7 +371,7 @@ def _work_dir(attempt: Run) -> Iterator[None]:
 def _running(attempt: Run) -> Iterator[None]:
     token = _current.set(attempt)
     try:
-        with moves.holding(attempt.claim):
+        with moves.holding(attempt.claim, check_bytes=attempt.ceilings.check_bytes):
             yield
     finally:
         _current.reset(token)

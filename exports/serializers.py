@@ -43,6 +43,9 @@ SENTENCES = {
     "unstorable_queryset": _("What this export reads has changed. Please ask for it again where you did before."),
     "no_file": _("The export ended without a file. Please tell your administrator."),
     "took_too_long": _("The export took longer than allowed. Please narrow the filter and try again."),
+    "query_too_slow": _(
+        "The database took longer than allowed to find the rows. Please narrow the filter and try again."
+    ),
     "stalled": _("The export stopped making progress. Please try again."),
     "process_lost": _("A process that was making the file ended. Please try again later."),
     "storage_failed": _("The file could not be stored. Please try again later."),
@@ -88,6 +91,13 @@ def personalize(state: Mapping[str, Any], request: FileRequest, user: AnyUser) -
     return {**state, "urls": {**state["urls"], **link}}
 
 
+def withheld(state: Mapping[str, Any], request: FileRequest, *, is_owner: bool) -> State:
+    """The state for somebody who may not have the file: without its address, and for its owner without the file and
+    with the reason, since it is theirs and they would look for it."""
+    without = {**state, "urls": {**state["urls"], "download": None}}
+    return without | {"file": None, "error": _said(request, "permission_lost")} if is_owner else without
+
+
 def title_of(request: FileRequest) -> str:
     """What people call this export: its description, or else its file type in words."""
     return request.description or capfirst(request.file_type.replace("_", " "))
@@ -97,7 +107,11 @@ def error_of(request: FileRequest) -> dict[str, str] | None:
     """Why it failed, in words that its owner can act on. The detail is for staff and stays on the row."""
     if request.status != Status.FAILED:
         return None
-    code = request.error_code or "export_failed"
+    return _said(request, request.error_code or "export_failed")
+
+
+def _said(request: FileRequest, code: str) -> dict[str, str]:
+    """An error in the language of whoever asked for the file."""
     with translation.override(request.requester_language or translation.get_language()):
         return {"code": code, "message": str(SENTENCES.get(code, OTHERWISE))}
 
@@ -161,17 +175,25 @@ def _file(request: FileRequest) -> dict[str, Any] | None:
         "content_type": request.content_type,
         "sha256": request.sha256,
         "expires_at": _iso(request.expires_at),
+        "public_until": _iso(_public_until(request)),
     }
+
+
+def _public_until(request: FileRequest) -> datetime | None:
+    """Until when anyone who has its public link may have the file; None where nobody made one, or it has run out."""
+    until = request.public_until
+    return until if until is not None and until > timezone.now() else None
 
 
 def _urls(request: FileRequest) -> dict[str, str | None]:
     ended_without_file = request.status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+    can_retry = ended_without_file and request.forgotten_at is None
     return {
         "self": reverse("exports:detail", args=[request.pk]),
         "page": reverse("exports:page", args=[request.pk]),
         "seen": reverse("exports:seen", args=[request.pk]),
         "cancel": reverse("exports:cancel", args=[request.pk]) if request.status in ACTIVE else None,
-        "retry": reverse("exports:retry", args=[request.pk]) if ended_without_file else None,
+        "retry": reverse("exports:retry", args=[request.pk]) if can_retry else None,
         "download": reverse("exports:download", args=[request.pk]) if request.status == Status.READY else None,
         "ticket": None,
         "ticket_expires_at": None,

@@ -1,10 +1,14 @@
-"""The verbs of the doors: request, cancel, retry, revoke, expire, see. Each makes one move and tells the pages."""
+"""The verbs of the doors: request, cancel, retry, revoke, share, expire, see. Each makes one move and tells the pages.
+
+What a reader is shown of a file is decided here too, since it depends on what its export says of its owner now.
+"""
 
 import hashlib
 import json
 import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
@@ -14,13 +18,16 @@ from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone, translation
 
-from exports import events, faults, writers
+from exports import events, faults, journal, writers
 from exports.conf import config
 from exports.exceptions import TooLate
 from exports.models import FileRequest, Status, limits, moves
 from exports.models.file_request import AnyUser
 from exports.patterns import InvalidForm, QuerySetExport, registry
+from exports.patterns.sheets import Held, is_withheld
 from exports.patterns.stored import StoredQuerySet, StoredRows, keep_rows, store_rows
+from exports.serializers import State, personalize, serialize, withheld
+from exports.signing import BadTicket, PublicLink
 
 Verb = Callable[[FileRequest], None]
 
@@ -52,12 +59,13 @@ def request_export(
     """
     exporter = registry.find_export(file_type)
     writer = exporter.writer_of(format)
-    cleaned_options = writer.clean_options(options or {})
+    cleaned_options = exporter.clean_options(writer, options or {})
     form = exporter.get_form(_query_dict(criteria), user)
     if not form.is_valid():
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
         raise NotAllowed("You may not export this.")
+    held = _held(exporter, user, form.cleaned_data)
     request = FileRequest(
         requester=user if user.is_authenticated else None,
         file_type=file_type,
@@ -73,8 +81,8 @@ def request_export(
         is_limited=_is_limited(user),
     )
     request.filename = exporter.get_filename(request)
-    request.dedupe_key = _dedupe_key(request)
-    made = None if fresh else _made_lately(request, exporter)
+    request.dedupe_key = _dedupe_key(request, held)
+    made = None if fresh else _made_lately(request, exporter, held)
     return (made, False) if made is not None else _enqueue(request)
 
 
@@ -123,6 +131,8 @@ def retry(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
     if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
+    if request.forgotten_at is not None:
+        raise TooLate("What was asked for is forgotten. Please ask anew.")
     return _ask_again(request) if registry.has_form(request.file_type) else _again(request)
 
 
@@ -189,8 +199,47 @@ def expire(request: FileRequest) -> None:
 
 
 def revoke_links(request: FileRequest) -> None:
-    """End every ticket that is out. The file stays. Raises TooLate when there is no file."""
+    """End every ticket and every link for anyone that is out. The file stays. Raises TooLate when there is no file."""
     _move(moves.revoke_links, request)
+
+
+def share(request: FileRequest) -> None:
+    """Let anyone who has its public link have this file for a while; an older link ends. Raises TooLate when there is
+    no file, and NotAllowed where its export offers no such links."""
+    seconds = registry.public_seconds(request)
+    if seconds is None:
+        raise NotAllowed("This export has no links for anyone.")
+    _move(partial(moves.share, seconds=seconds), request)
+
+
+def may_share(user: AnyUser, request: FileRequest) -> bool:
+    """Whether this user may give the file away: who may change the request, and may have the file as well."""
+    offers = request.requester_id is not None and registry.public_seconds(request) is not None
+    return offers and request.is_changeable_by(user) and may_download(user, request)
+
+
+def public_link_of(request: FileRequest) -> str | None:
+    """What stands for the file in its public link, where there is one that is good."""
+    if request.status != Status.READY or request.public_until is None or request.public_until <= timezone.now():
+        return None
+    return PublicLink(request.pk, request.epoch, _second(request.public_until)).sign()
+
+
+def find_public(text: str) -> FileRequest:
+    """The READY request that this public link leads to. Raises FileRequest.DoesNotExist for one that is not good.
+
+    The export must still offer such links, and let the owner have the file.
+    """
+    try:
+        link = PublicLink.read(text)
+    except BadTicket:
+        raise FileRequest.DoesNotExist from None
+    shared = FileRequest.objects.filter(status=Status.READY, epoch=link.epoch, public_until__gt=timezone.now())
+    request = shared.select_related("requester").get(pk=link.request_id)
+    is_newest = _second(request.public_until) == link.until
+    if not is_newest or registry.public_seconds(request) is None or not registry.is_still_granted(request):
+        raise FileRequest.DoesNotExist
+    return request
 
 
 def mark_seen(request: FileRequest) -> None:
@@ -205,17 +254,28 @@ def may_download(user: AnyUser, request: FileRequest) -> bool:
     return request.requester_id != user.pk or registry.is_still_granted(request)
 
 
-def publish_later(request: FileRequest) -> None:
+def state_for(user: AnyUser, request: FileRequest) -> State:
+    """The state as this user may have it: with a ticket for whoever may have the file, else without its address. Its
+    owner, once the export refuses them, is told so in place of the file."""
+    state = serialize(request)
+    if request.status != Status.READY:
+        return state
+    if may_download(user, request):
+        return personalize(state, request, user)
+    return withheld(state, request, is_owner=request.requester_id == user.pk)
+
+
+def publish_later(request: FileRequest, note: Callable[[FileRequest], None] = journal.note) -> None:
     """Tell the pages when the transaction commits; the row is what counts, so a lost event does not matter."""
-    transaction.on_commit(lambda: events.publish(request), robust=True)
+    transaction.on_commit(lambda: events.publish(request, note), robust=True)
 
 
 def _move(move: Any, request: FileRequest) -> None:
-    won = move(request)
+    before, won = request.status, move(request)
     request.refresh_from_db()
     if not won:
         raise TooLate("It is too late for that: the request has moved on.")
-    publish_later(request)
+    publish_later(request, journal.note if request.status != before else journal.note_links)
 
 
 def _enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
@@ -232,8 +292,18 @@ def _is_limited(user: AnyUser) -> bool:
     return user.is_authenticated and not user.has_perm("exports.exceed_limits")
 
 
-def _made_lately(request: FileRequest, exporter: QuerySetExport) -> FileRequest | None:
-    """The newest file of the same person for the same request that is young enough to be offered again."""
+def _held(exporter: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) -> Held:
+    """The permissions that the columns ask for, and whether they are held. Raises NotAllowed if no column is left."""
+    columns = exporter.columns_for(user, criteria)
+    held = exporter.held(user, columns)
+    if columns and all(is_withheld(column, held) for column in columns):
+        raise NotAllowed("You may not export any of its columns.")
+    return held
+
+
+def _made_lately(request: FileRequest, exporter: QuerySetExport, held: Held) -> FileRequest | None:
+    """The newest file of the same person for the same request that is young enough to be offered again, unless its
+    columns were chosen when they held other permissions than now."""
     seconds = config.REUSE_FRESH if exporter.reuse_fresh is None else exporter.reuse_fresh
     if not seconds or not request.dedupe_key:
         return None
@@ -241,8 +311,10 @@ def _made_lately(request: FileRequest, exporter: QuerySetExport) -> FileRequest 
     lasting = Q(expires_at=None) | Q(expires_at__gt=now + timedelta(seconds=LASTS_SECONDS))
     same = FileRequest.objects.filter(lasting, requester=request.requester, dedupe_key=request.dedupe_key)
     made = same.filter(status=Status.READY, finished_at__gte=now - timedelta(seconds=seconds))
+    newest = made.order_by("-finished_at").first()
+    is_as_now = newest is not None and newest.receipt.get("column_permissions", {}) == held
     # What is under way will be younger still.
-    return None if same.active().exists() else made.order_by("-finished_at").first()
+    return newest if is_as_now and not same.active().exists() else None
 
 
 def _query_dict(criteria: QueryDict | Mapping[str, Any]) -> QueryDict:
@@ -272,7 +344,11 @@ def _known_zone(name: str) -> str:
         return timezone.get_current_timezone_name()
 
 
-def _dedupe_key(request: FileRequest) -> str:
+def _second(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _dedupe_key(request: FileRequest, held: Held) -> str:
     """The same for two requests that would make the same file. Anonymous requests are never the same."""
     if request.requester_id is None:
         return ""
@@ -284,5 +360,6 @@ def _dedupe_key(request: FileRequest) -> str:
         request.criteria,
         request.requester_language,
         request.requester_timezone,
+        held,
     ]
     return hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()

@@ -18,7 +18,7 @@ from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.models import FileRequest, Status
 from exports.patterns.dataset import Spool
 from exports.patterns.stored import batches_of, columns_of_queryset
-from exports.patterns.table import Table, table_of, write_now
+from exports.patterns.table import Table, dialect_of, table_of, write_now
 from exports.views import answer, hand_over, over_limit, refuse
 
 POLL_SECONDS = 0.05
@@ -105,7 +105,8 @@ def _now(
     spool = Spool()
     made = {"format": writer.format, "options": options, "title": filename}
     if isinstance(rows, QuerySet):
-        with table_of(rows, columns_of_queryset(rows, names)) as table:
+        dialect = dialect_of(writer.format, options)
+        with table_of(rows, columns_of_queryset(rows, names), dialect=dialect) as table:
             write_now(table, spool, **made)
     else:
         table = Table([Column(name) for name in names], len(rows), batches_of(rows, names))

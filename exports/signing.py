@@ -1,4 +1,5 @@
-"""Tickets: signed, short-lived links to one file, for one user. The row has the last word on whether one is good.
+"""Signed links to one file: tickets, short-lived and for one user, and links for anyone. The row has the last word on
+whether one is good.
 
 The keys are EXPORTS["TICKET_KEYS"], newest first, or SECRET_KEY; the first one signs, all of them verify.
 """
@@ -14,6 +15,7 @@ from django.core import signing
 from exports.conf import config
 
 SALT = "exports.ticket"
+PUBLIC_SALT = "exports.public"
 
 
 class BadTicket(Exception):
@@ -42,6 +44,33 @@ class Ticket:
             payload = signing.TimestampSigner(key=key, salt=SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, user_id, expires = payload
             return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires))
+        except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
+            raise BadTicket("This link is not one of ours.") from error
+
+
+@dataclass(frozen=True)
+class PublicLink:
+    """For anyone who has it, as long as the row says so: revoking, expiring or replacing the file ends it, and so does
+    another link, which has another end."""
+
+    request_id: UUID
+    epoch: int
+    until: int  # seconds since 1970
+
+    def sign(self) -> str:
+        """The same text each time, so that the page can show it again."""
+        key, *others = _keys()
+        payload = [self.request_id.hex, self.epoch, self.until]
+        return signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).sign_object(payload)
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Raises BadTicket for whatever was not signed here, or is not a link for anyone."""
+        key, *others = _keys()
+        try:
+            payload = signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).unsign_object(text)
+            request_id, epoch, until = payload
+            return cls(UUID(hex=request_id), int(epoch), int(until))
         except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
             raise BadTicket("This link is not one of ours.") from error
 

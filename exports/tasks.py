@@ -57,6 +57,7 @@ class LaneConsumer(Consumer):
 def consumer(lane: str, *, on_ready: Callable[[], None] = lambda: None) -> LaneConsumer:
     """One worker thread that looks for due requests of this lane whenever the bell rings, and once at the start."""
     huey = doorbell.queue(lane)
+    huey.dequeue = _only_ours(huey.dequeue)
     huey.presence = presence.Presence(presence.WORKER, lane)
 
     @huey.task(name=doorbell.TASK_NAME)
@@ -80,3 +81,16 @@ def consumer(lane: str, *, on_ready: Callable[[], None] = lambda: None) -> LaneC
         graceful_signal="TERM",
         on_ready=on_ready,
     )
+
+
+def _only_ours(dequeue: Callable[[], Any]) -> Callable[[], Any]:
+    """huey's `dequeue`, with a line for a message that was not signed here: huey would log a traceback, and wait."""
+
+    def next_bell() -> Any:
+        try:
+            return dequeue()
+        except doorbell.BadMessage as error:
+            log.warning("%s", error)
+            return None
+
+    return next_bell

@@ -71,7 +71,11 @@ class Signer:
         return self._signer("sha256").sign_object(data, serializer=self.serializer, compress=self.compress)
 
     def _unsign(self, token: str, algorithm: str) -> Any:
-        return self._signer(algorithm).unsign_object(token, serializer=self.serializer, max_age=self.max_age)
+        try:
+            return self._signer(algorithm).unsign_object(token, serializer=self.serializer, max_age=self.max_age)
+        except ValueError as error:
+            # Signed with our key, but no token: it has no time, or is no JSON.
+            raise BadSignature("This is not a token.") from error
 
     def _signer(self, algorithm: str) -> TimestampSigner:
         # A key of its own has nothing to do with SECRET_KEY_FALLBACKS, which Django would accept as well.
@@ -198,7 +202,7 @@ def serve(
     if not request.content_type:
         response.headers["Content-Type"] = default_content_type
     if not request.filename:
-        del response.headers["Content-Disposition"]
+        response.headers["Content-Disposition"] = "attachment"
     return response
 
 

@@ -172,9 +172,9 @@ def settled_mails(window: float) -> dict[str, int]:
 
 
 def downloads(window: float) -> tuple[int, int]:
-    """How many downloads began within the last `window` seconds, and their bytes."""
+    """How many downloads began within the last `window` seconds, and their bytes: those sent where that is known."""
     lately = Download.objects.filter(at__gte=_ago(window)).order_by()
-    found = lately.aggregate(count=Count("pk"), size=Sum("byte_count"))
+    found = lately.aggregate(count=Count("pk"), size=Sum(Coalesce("bytes_sent", "byte_count")))
     return found["count"], found["size"] or 0
 
 

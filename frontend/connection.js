@@ -21,6 +21,8 @@ const STABLE_AFTER = 10_000;
 const LINGER = 1_000;
 const WAKE_AT_MOST_EVERY = 1_000;
 const LOGGED_OUT = 4401;
+const TOO_MANY = 4430;
+const TOO_MANY_WAIT = 60_000;
 
 export class ExportsConnection {
   #url;
@@ -119,7 +121,7 @@ export class ExportsConnection {
   #connect() {
     this.#stopReconnecting();
     this.#triedAt = this.#clock.now();
-    if (this.#pollEvery === null) this.#grace = this.#clock.setTimeout(() => this.#fallBack(), CONNECT_GRACE);
+    if (this.#pollEvery === null) this.#grace = this.#clock.setTimeout(() => this.#beginWithoutSocket(), CONNECT_GRACE);
     const callbacks = {
       opened: () => this.#opened(),
       received: (message) => this.#received(message),
@@ -147,13 +149,21 @@ export class ExportsConnection {
     this.#socket = null;
     if (code === LOGGED_OUT) return this.#end("logged_out");
     if (lasted !== null && lasted >= STABLE_AFTER) this.#backoff.reset();
+    const hasNoRoom = code === TOO_MANY;
+    if (!hasNoRoom && this.#isNeeded()) this.#contact.lost();
     this.#fallBack();
     if (lasted === null) this.#askWhy();
-    if (this.#isNeeded()) this.#reconnecting = this.#clock.setTimeout(() => this.#connect(), this.#backoff.next());
+    // Other pages of this person have all the sockets there are: one of them may be closed by and by.
+    const wait = this.#backoff.next() + (hasNoRoom ? TOO_MANY_WAIT : 0);
+    if (this.#isNeeded()) this.#reconnecting = this.#clock.setTimeout(() => this.#connect(), wait);
+  }
+
+  #beginWithoutSocket() {
+    if (this.#isNeeded()) this.#contact.lost();
+    this.#fallBack();
   }
 
   #fallBack() {
-    if (this.#isNeeded()) this.#contact.lost();
     if (this.#pollEvery !== POLL_EVERY) this.#poll(POLL_EVERY, { soon: true });
   }
 

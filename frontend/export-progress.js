@@ -86,7 +86,7 @@ export class ExportProgress extends HTMLElement {
     if (state.status !== before.status || !this.#isNoticeLasting) this.#notice("");
     this.#show(state);
     if (before.status !== "running" && state.status === "running") mark("first-progress");
-    if (isReadyNow && this.hasAttribute("autodownload")) this.#download(state);
+    if (isReadyNow && state.urls.download && this.hasAttribute("autodownload")) this.#download(state);
     this.#say(this.#announcements.next(state));
     this.#tell(before, state);
   }

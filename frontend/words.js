@@ -7,7 +7,7 @@ const RESUMED = "Resumed: a worker stopped and another one goes on";
 const STATUS = {
   queued: (words, state) => words.waiting(state),
   running: (words, state) => (state.resumed ? RESUMED : words.phase(state)),
-  ready: (words, state) => (state.file ? `Ready: ${state.file.name}, ${words.size(state.file.size)}` : "Ready"),
+  ready: (words, state) => words.ready(state),
   failed: (words, state) => (state.error ? `Failed: ${state.error.message}` : "Failed"),
   cancelled: () => "Cancelled",
   expired: () => "Expired",
@@ -91,6 +91,12 @@ export class Words {
     return `Made ${this.duration(Math.max(1, seconds))} ago, with the same choices.`;
   }
 
+  /** A file that its owner may not have any more comes without its name, and with the reason. */
+  ready({ file, error }) {
+    if (error) return error.message;
+    return file ? `Ready: ${file.name}, ${this.size(file.size)}` : "Ready";
+  }
+
   waiting(state) {
     const place = state.progress.queue_position;
     const position = place === null ? "" : place === 1 ? ", next in line" : `, ${this.ordinal(place)} in line`;
@@ -126,7 +132,9 @@ export class Words {
   }
 
   inFile({ receipt, file }) {
-    return [this.rowsInFile(receipt), this.altered(receipt), this.keptUntil(file?.expires_at)];
+    return [
+      this.rowsInFile(receipt), this.altered(receipt), this.withheld(receipt), this.keptUntil(file?.expires_at),
+    ];
   }
 
   /** A file that was attached by hand has no receipt, and nobody knows its rows. */
@@ -138,6 +146,12 @@ export class Words {
   altered(receipt) {
     const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
     return cells > 0 && `${this.#number.format(cells)} ${cells === 1 ? "cell" : "cells"} altered`;
+  }
+
+  /** Columns that whoever asked may not have. */
+  withheld(receipt) {
+    const names = receipt?.columns_withheld ?? [];
+    return names.length > 0 && `left out: ${names.join(", ")}`;
   }
 
   rate(rowsPerSecond) {

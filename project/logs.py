@@ -4,10 +4,12 @@ import json
 import logging
 import re
 import traceback
+from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
 FORMATS = ("text", "json")
+EXCEPTIONS = PLACES, FULL = ("places", "full")
 
 # What Django's signer makes with a time in it: download links and tokens, which open a file for whoever has one.
 SIGNED = re.compile(r"[\w.=-]+:[0-9A-Za-z]{6}:[\w-]{43}")
@@ -16,10 +18,30 @@ REQUEST, EPOCH = "request %s", "request %s epoch %d"
 
 
 class OneLine(logging.Formatter):
-    """A traceback goes onto the line of its record, its own lines joined by " | "."""
+    """A record on a line. Of an exception its type and places, not its message, which may hold row data.
+
+    With `exceptions` "full" the whole traceback, its lines joined by " | ": for development.
+    """
+
+    def __init__(self, fmt: str | None = None, *, exceptions: str = PLACES) -> None:
+        super().__init__(fmt)
+        self._exceptions = exceptions
 
     def format(self, record: logging.LogRecord) -> str:
-        return without_tickets(" | ".join(line for line in super().format(record).splitlines() if line.strip()))
+        lines = self._lines(record) if self._exceptions == FULL else self._lines_without_words(record)
+        return without_tickets(" | ".join(line for line in lines if line.strip()))
+
+    def _lines(self, record: logging.LogRecord) -> list[str]:
+        return super().format(record).splitlines()
+
+    def _lines_without_words(self, record: logging.LogRecord) -> list[str]:
+        # A copy: other handlers get the record too, and one before may have left its traceback on it.
+        bare = copy(record)
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        lines = self._lines(bare)
+        if record.exc_info and record.exc_info[0] is not None:
+            lines += [record.exc_info[0].__name__, *places(record.exc_info)]
+        return lines
 
 
 class JSONLines(logging.Formatter):
@@ -58,12 +80,16 @@ def places(exc_info: Any) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(exc_info[2])]
 
 
-def configuration(level: str, *, format: str = "text") -> dict[str, Any]:
+def configuration(level: str, *, format: str = "text", exceptions: str = PLACES) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
-            "text": {"()": "project.logs.OneLine", "format": "%(asctime)s %(levelname)s %(name)s: %(message)s"},
+            "text": {
+                "()": "project.logs.OneLine",
+                "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+                "exceptions": exceptions,
+            },
             "json": {"()": "project.logs.JSONLines"},
         },
         "filters": {"not probes": {"()": "project.logs.NotProbes"}},

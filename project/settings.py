@@ -188,4 +188,7 @@ EXPORTS = {
 }
 
 LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text"), logs.FORMATS, variable="LOG_FORMAT")
-LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper(), format=LOG_FORMAT)
+LOG_EXCEPTIONS = environment.choice(
+    env.str("LOG_EXCEPTIONS", default=logs.PLACES), logs.EXCEPTIONS, variable="LOG_EXCEPTIONS"
+)
+LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper(), format=LOG_FORMAT, exceptions=LOG_EXCEPTIONS)

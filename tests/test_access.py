@@ -1,10 +1,12 @@
-"""Who may do what, as a table; and that what is not yours and what is not there are the same answer."""
+"""What is not yours and what is not there are the same answer; who may change nothing; what no state holds.
 
-from collections.abc import Iterator, Mapping
+The tables are in test_access_matrix and test_access_sockets.
+"""
+
+from collections.abc import Iterator
 from uuid import UUID, uuid4
 
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
@@ -16,45 +18,7 @@ from exports.signing import Ticket
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.exports import open_office
-from tests.office.pages import IN_TIME, leave, page_of
-
-SIGN_IN = 302
-EVERYBODY = tuple(people.PEOPLE)
-
-# Each row: a door, the status of the request behind it, and the answer to each of EVERYBODY: to a browser, to a script.
-OWN = {"owner", "refused owner"}
-SIGNED_IN = {*EVERYBODY} - {"anonymous", "deactivated owner"}
-SEEING = OWN | {"viewer", "changer", "downloader"}
-CHANGING = OWN | {"changer"}
-
-TABLE: dict[str, tuple[str, str, Mapping[str, tuple[int, int]]]] = {
-    "list": ("get", "ready", dict.fromkeys(SIGNED_IN, (200, 200))),
-    "form": ("get", "ready", dict.fromkeys(SIGNED_IN, (200, 200))),
-    "ask": ("post", "ready", dict.fromkeys(SIGNED_IN, (303, 202)) | {"refused owner": (403, 403)}),
-    "detail": ("get", "ready", dict.fromkeys(SEEING, (200, 200))),
-    "detail while it waits": ("get", "queued", dict.fromkeys(SEEING, (200, 200))),
-    "detail of a failure": ("get", "failed", dict.fromkeys(SEEING, (200, 200))),
-    "detail once expired": ("get", "expired", dict.fromkeys(SEEING, (410, 410))),
-    "page": ("get", "ready", dict.fromkeys(SEEING, (200, 200))),
-    "page while it runs": ("get", "running", dict.fromkeys(SEEING, (200, 200))),
-    "cancel": ("post", "queued", dict.fromkeys(CHANGING, (303, 200))),
-    "cancel while it runs": ("post", "running", dict.fromkeys(CHANGING, (303, 200))),
-    "cancel too late": ("post", "ready", dict.fromkeys(CHANGING, (303, 409))),
-    "expire": ("post", "ready", dict.fromkeys(CHANGING, (303, 200))),
-    "expire too early": ("post", "running", dict.fromkeys(CHANGING, (303, 409))),
-    "revoke": ("post", "ready", dict.fromkeys(CHANGING, (303, 200))),
-    "revoke too late": ("post", "expired", dict.fromkeys(CHANGING, (303, 409))),
-    "seen": ("post", "ready", dict.fromkeys(SEEING, (303, 200))),
-    "retry": ("post", "failed", dict.fromkeys(SEEING, (403, 403)) | {"owner": (303, 201)}),
-    "retry too early": ("post", "ready", dict.fromkeys(SEEING, (403, 403)) | dict.fromkeys(OWN, (409, 409))),
-    "download": ("get", "ready", dict.fromkeys(("owner", "downloader"), (302, 302))),
-    "download once expired": ("get", "expired", dict.fromkeys(SEEING, (302, 302))),
-    "file": ("get", "ready", dict.fromkeys(("owner", "downloader"), (200, 200))),
-    "file of the owner's ticket": ("get", "ready", {"owner": (200, 200)}),
-    "file once expired": ("get", "expired", {}),
-}
-# These say 401 and 404 as JSON, whoever asks.
-JSON_ONLY = ("detail",)
+from tests.office.worlds import CHANGING, EVERYBODY, entered
 
 
 @pytest.fixture(autouse=True)
@@ -68,30 +32,6 @@ def owner(db: None) -> User:
     return people.user("owner")
 
 
-def entered(owner: User, name: str) -> tuple[Client, User | None]:
-    """A browser of this person, signed in before anything happened to them."""
-    client = Client()
-    if name == "anonymous":
-        return client, None
-    if name == "deactivated owner":
-        client.force_login(owner)
-    someone = people.PEOPLE[name](owner)
-    if name != "deactivated owner":
-        client.force_login(someone)
-    return client, someone
-
-
-def address_of(door: str, request: FileRequest, someone: User | None) -> str:
-    name = door.split()[0]
-    if name == "list":
-        return reverse("exports:list")
-    if name in ("form", "ask"):
-        return reverse("exports:form", args=["report"])
-    if name == "file":
-        return ticket_for(request, request.requester if "owner" in door or someone is None else someone)
-    return reverse(f"exports:{name}", args=[request.pk])
-
-
 def knock(client: Client, method: str, address: str, headers: dict[str, str]) -> HttpResponse:
     response = getattr(client, method)(
         address, {"month": "4", "format": "csv"} if method == "post" else None, headers=headers
@@ -100,33 +40,13 @@ def knock(client: Client, method: str, address: str, headers: dict[str, str]) ->
     return response
 
 
-@pytest.mark.parametrize("name", EVERYBODY)
-@pytest.mark.parametrize("door", TABLE)
-@pytest.mark.parametrize("shape", ["html", "json"])
-def test_a_door_opens_for_those_in_the_table_alone(owner: User, door: str, name: str, shape: str):
-    method, status, allowed = TABLE[door]
-    request = rows.IN_STATUS[status](owner)
-    client, someone = entered(owner, name)
-    response = knock(client, method, address_of(door, request, someone), JSON if shape == "json" else HTML)
-    is_signed_in, speaks_json = name in SIGNED_IN, shape == "json" or door.startswith(JSON_ONLY)
-    if name in allowed:
-        assert response.status_code == allowed[name][shape == "json"]
-    elif not is_signed_in:
-        assert response.status_code == (401 if speaks_json else SIGN_IN)
-        assert speaks_json or response["Location"].startswith("/accounts/login/?next=/exports/")
-    else:
-        assert response.status_code == 404
-    if response.status_code in (401, 404) and speaks_json:
-        assert set(response.json()["error"]) == {"code", "message"}
-
-
 @pytest.mark.parametrize("name", [name for name in EVERYBODY if name not in CHANGING])
 def test_nobody_else_can_change_a_request(owner: User, name: str):
     requests = [make(owner) for make in rows.IN_STATUS.values()]
-    client, _ = entered(owner, name)
+    client = entered(owner, name, {}, {}).client
     before = list(FileRequest.objects.order_by("pk").values())
     for request in requests:
-        for verb in ("cancel", "retry", "seen", "expire", "revoke"):
+        for verb in ("cancel", "retry", "seen", "expire", "revoke", "share"):
             knock(client, "post", reverse(f"exports:{verb}", args=[request.pk]), JSON)
     assert list(FileRequest.objects.order_by("pk").values()) == before
 
@@ -140,7 +60,7 @@ def all_of(response: HttpResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
 
 DOORS_OF_ONE = {
     "detail": "get", "page": "get", "download": "get",
-    "cancel": "post", "retry": "post", "seen": "post", "expire": "post", "revoke": "post",
+    "cancel": "post", "retry": "post", "seen": "post", "expire": "post", "revoke": "post", "share": "post",
 }  # fmt: skip
 
 
@@ -223,54 +143,3 @@ def test_a_ticket_names_its_user_and_its_epoch(owner: User):
     text = personalize(serialize(request), request, owner)["urls"]["ticket"].split("/")[-2]
     ticket = Ticket.read(text)
     assert (ticket.request_id, ticket.epoch, ticket.user_id) == (request.pk, request.epoch, str(owner.pk))
-
-
-# The sockets
-
-LISTENING = SIGNED_IN
-SOCKETS = {"/ws/exports/": LISTENING, "/ws/exports/{pk}/": SEEING}
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("name", EVERYBODY)
-@pytest.mark.parametrize("path", SOCKETS)
-async def test_a_socket_opens_for_those_in_the_table_alone(name: str, path: str):
-    request, client = await sync_to_async(prepared)(name)
-    assert await is_admitted(client, path.format(pk=request.pk)) == (name in SOCKETS[path])
-
-
-@pytest.mark.django_db(transaction=True)
-async def test_nobody_can_listen_to_what_is_not_there():
-    _, client = await sync_to_async(prepared)("owner")
-    assert not await is_admitted(client, f"/ws/exports/{uuid4()}/")
-
-
-async def is_admitted(client: Client, path: str) -> bool:
-    socket = page_of(client, path)
-    is_open, _ = await socket.connect(timeout=IN_TIME)
-    if is_open:
-        await socket.disconnect(timeout=IN_TIME)
-    await leave()
-    return is_open
-
-
-def prepared(name: str) -> tuple[FileRequest, Client]:
-    owner = people.user("owner")
-    request = rows.ready(owner)
-    return request, entered(owner, name)[0]
-
-
-# The admin
-
-LISTS = ("filerequest", "notification", "download")
-
-
-@pytest.mark.parametrize("name", EVERYBODY)
-@pytest.mark.parametrize("model", LISTS)
-def test_the_admin_opens_for_staff_with_the_permission_alone(owner: User, name: str, model: str):
-    client, _ = entered(owner, name)
-    response = client.get(reverse(f"admin:exports_{model}_changelist"))
-    if name in ("viewer", "changer", "downloader"):
-        assert response.status_code == (200 if model == "filerequest" else 403)
-    else:
-        assert response.status_code == (403 if name == "bare staff" else SIGN_IN)

@@ -2,7 +2,9 @@
 
 import math
 import shutil
+import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -151,10 +153,36 @@ def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
 
 
 def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
-    configure(settings, MAX_ROWS=None, MAX_BYTES=None)
+    configure(settings, MAX_ROWS=None, MAX_BYTES=None, MAX_RUNTIME=None)
 
     assert Ceilings.of(OrderExport()) == Ceilings()
     Ceilings().check_rows(10**12)
+
+
+# The time
+
+
+@pytest.mark.parametrize(("own", "ended"), [(0.1, "took_too_long"), (None, ""), (math.inf, "")])
+def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float | None, ended: str) -> None:
+    configure(settings, MAX_RUNTIME=600, REPORT_INTERVAL=0.01)
+    seen: list[datetime | None] = []
+
+    def produce(self: OrderExport, run: runner.Run) -> runner.Produced:
+        run.request.refresh_from_db()
+        seen.append(run.request.deadline_at)
+        began = time.monotonic()
+        while time.monotonic() - began < 0.5:
+            run.check()
+            time.sleep(0.01)
+        return OrderExport.produce(self, run)
+
+    with registered(type("Timed", (OrderExport,), {"max_runtime": own, "produce": produce})):
+        request = run()
+
+    assert request.error_code == ended
+    deadlines = {0.1: 0.1, None: 600, math.inf: None}
+    allowed = None if seen[0] is None else (seen[0] - request.started_at).total_seconds()
+    assert allowed == pytest.approx(deadlines[own])
 
 
 # The disk
@@ -230,7 +258,15 @@ def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: lis
 
 
 @pytest.mark.parametrize(
-    "nonsense", [{"MAX_ROWS": 0}, {"MAX_ROWS": "many"}, {"MAX_BYTES": -1}, {"MIN_FREE_DISK": None}, {"MAX_BYTES": True}]
+    "nonsense",
+    [
+        {"MAX_ROWS": 0},
+        {"MAX_ROWS": "many"},
+        {"MAX_BYTES": -1},
+        {"MIN_FREE_DISK": None},
+        {"MAX_BYTES": True},
+        {"MAX_RUNTIME": "1 h"},
+    ],
 )
 def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense: dict[str, Any]) -> None:
     configure(settings, **nonsense)
@@ -238,7 +274,7 @@ def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense
     assert [each.id for each in checks.check_settings()] == ["exports.E014"]
 
 
-@pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}])
+@pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}, {"max_runtime": -1}])
 def test_an_exports_own_ceiling_is_a_number_that_makes_sense(nonsense: dict[str, Any]) -> None:
     with registered(type("Odd", (OrderExport,), nonsense)):
         assert [each.id for each in checks.check_exports()] == ["exports.E015"]
@@ -247,5 +283,6 @@ def test_an_exports_own_ceiling_is_a_number_that_makes_sense(nonsense: dict[str,
 def test_no_ceiling_is_no_nonsense(settings: LazySettings) -> None:
     configure(settings, MAX_ROWS=None, MAX_BYTES=TERABYTE, MIN_FREE_DISK=0)
 
-    with registered(type("Endless", (OrderExport,), {"max_rows": math.inf, "max_bytes": math.inf})):
+    endless = {"max_rows": math.inf, "max_bytes": math.inf, "max_runtime": math.inf}
+    with registered(type("Endless", (OrderExport,), endless)):
         assert [*checks.check_settings(), *checks.check_exports()] == []

@@ -143,10 +143,6 @@ def test_djangos_default_storage_is_pointed_out_and_refused_in_a_deployment():
     assert isinstance(deployed["exports.E004"], Error)
 
 
-def test_a_chosen_storage_passes_in_a_deployment():
-    assert run_checks(tags=["exports"], include_deployment_checks=True) == []
-
-
 # Settings
 
 

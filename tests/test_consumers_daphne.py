@@ -3,8 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -14,8 +12,6 @@ from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from exports import delivery
 from exports.models import FileRequest, moves
@@ -25,6 +21,7 @@ from tests.office.browsers import door, second_window, signed_in, ticket_for
 from tests.office.exports import open_office
 from tests.office.pages import ALL, IN_TIME, leave, made, moved, one
 from tests.office.processes import Daphne
+from tests.office.wires import close_code, cookie_of, next_state, opened, refusal
 from tests.servers import Valkey, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -69,44 +66,6 @@ def since(daphne: Daphne) -> Logged:
         return [line for line in daphne.words()[before:].splitlines() if not line.startswith("127.0.0.1:")]
 
     return lines
-
-
-def cookie_of(client: Client) -> str:
-    return f"{django_settings.SESSION_COOKIE_NAME}={client.cookies[django_settings.SESSION_COOKIE_NAME].value}"
-
-
-@asynccontextmanager
-async def opened(
-    daphne: Daphne, client: Client | None, path: str = ALL, *, origin: str | None = ""
-) -> AsyncIterator[ClientConnection]:
-    """A socket of this browser, opened by a page of the site, or of another origin."""
-    headers = {"Cookie": cookie_of(client)} if client else {}
-    own = f"http://{daphne.host}" if origin == "" else origin
-    async with connect(
-        f"ws://{daphne.host}{path}", origin=own, additional_headers=headers, open_timeout=IN_TIME, max_size=None
-    ) as socket:
-        yield socket
-
-
-async def next_state(socket: ClientConnection) -> dict[str, Any]:
-    return json.loads(await asyncio.wait_for(socket.recv(), IN_TIME))["export"]
-
-
-async def close_code(socket: ClientConnection) -> int:
-    try:
-        while True:
-            await asyncio.wait_for(socket.recv(), IN_TIME + SILENCE)
-    except ConnectionClosed as closed:
-        return closed.rcvd.code
-
-
-async def refusal(daphne: Daphne, client: Client | None, path: str = ALL, **options: Any) -> int:
-    """The HTTP status with which a handshake is refused, 101 where it is not."""
-    try:
-        async with opened(daphne, client, path, **options):
-            return 101
-    except InvalidStatus as refused:
-        return refused.response.status_code
 
 
 async def test_a_page_hears_of_a_change_and_its_ticket_downloads(daphne: Daphne, owner: User, browser: Client):

@@ -19,7 +19,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
 from exports import delivery, storage
-from exports.models import FileRequest
+from exports.models import Download, FileRequest
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 from tests.office.exports import open_office
@@ -294,6 +294,7 @@ def test_the_site_streams_and_closes_the_file_by_wsgi(ready: tuple[Client, FileR
     assert response["Content-Length"] == str(BIG)
     assert sum(map(len, response)) == BIG
     assert not is_open(path)
+    assert Download.objects.get().outcome == "completed"
 
 
 @pytest.mark.usefixtures("by_asgi")
@@ -319,6 +320,8 @@ async def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(ready: tup
     await asyncio.wait_for(application, 10)
     assert visitor.received < 4 * delivery.BLOCK
     assert not is_open(path)
+    download = await sync_to_async(Download.objects.get)()
+    assert (download.outcome, download.bytes_sent < visitor.received + delivery.BLOCK) == ("aborted", True)
 
 
 class Visitor:

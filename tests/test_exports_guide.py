@@ -81,6 +81,17 @@ def test_the_columns_look_as_they_are_declared() -> None:
     assert (sheet["C2"].number_format, sheet["C1"].fill.fgColor.rgb) == ("#,##0.00", "FFE8ECF1")
 
 
+def test_columns_for_some_are_left_out_for_others() -> None:
+    request = made("confidential_orders")
+    assert list(book_of(request).active.values) == [("Order number",), ("N1",), ("N2",)]
+    assert request.receipt["columns_withheld"] == ["Customer", "Price"]
+
+
+def test_the_shared_export_offers_links_for_twenty_minutes() -> None:
+    assert registry.public_seconds(made("shared_orders")) == 20 * 60
+    assert registry.public_seconds(made("orders")) is None
+
+
 def test_the_sheets_are_there_and_the_design_is() -> None:
     book = book_of(made("shop"))
     assert book.sheetnames == ["Cities", "Customers", "Orders"]
@@ -97,5 +108,6 @@ def test_the_tables_name_what_there_is() -> None:
     formats = {row[0]: (row[1], row[2] == "yes") for row in rows_of(GUIDE, "Format")}
     assert formats == {writer.format: (writer.label, writer.holds_tables) for writer in writers.formats()}
     assert [row[0].strip('"') for row in rows_of(GUIDE, "`count`")] == list(COUNTS)
-    checked = Path(__file__).resolve().parent.parent.joinpath("exports", "checks.py").read_text()
+    modules = Path(__file__).resolve().parent.parent.joinpath("exports", "checks").glob("*.py")
+    checked = "".join(module.read_text() for module in modules)
     assert all(f'"{row[0]}"' in checked for row in rows_of(GUIDE, "Id"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from exports import faults
+from tests.servers import wait_until
 
 
 def test_nothing_happens_where_nothing_is_armed(monkeypatch):
@@ -36,6 +37,43 @@ def test_a_process_can_be_killed_at_a_point():
     program = "from exports.faults import point; point('mid_rows')"
     environment = os.environ | {faults.VARIABLE: "mid_rows=kill"}
     assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -signal.SIGKILL
+
+
+FREEZES = """
+import threading, time
+from exports.faults import point
+
+def run():
+    while True:
+        point("first_row")
+        print("went on", flush=True)
+
+threading.Thread(target=run, daemon=True).start()
+# The main thread would be the first to hear of a signal to the process, and takes its time.
+while True:
+    sum(range(100_000))
+"""
+
+
+def test_a_thread_that_freezes_its_process_does_not_go_on_until_it_wakes_up(tmp_path):
+    output = tmp_path / "output"
+    environment = os.environ | {faults.VARIABLE: "first_row=stop"}
+    with (
+        output.open("w") as file,
+        subprocess.Popen([sys.executable, "-c", FREEZES], env=environment, stdout=file) as it,
+    ):
+        try:
+            for times in range(20):
+                wait_until(lambda: is_frozen(it.pid))
+                assert output.read_text().count("went on") == times
+                it.send_signal(signal.SIGCONT)
+                wait_until(lambda n=times: output.read_text().count("went on") > n)
+        finally:
+            it.kill()
+
+
+def is_frozen(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def test_a_file_arms_and_disarms_while_the_process_runs(monkeypatch, tmp_path):

@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parent.parent
 # From top to bottom, and in each line from left to right.
 LINES = (
     ("project",),
-    ("apps", "checks", "urls", "routing"),
+    ("apps", "checks", "departures", "urls", "routing"),
     ("admin", "shortcuts", "views", "consumers", "management", "tasks", "templatetags"),
     ("doctor", "metrics", "vitals", "housekeeping", "services"),
-    ("patterns",),
+    ("trail", "patterns"),
     ("runner", "heartbeat", "ceilings"),
     ("toolbox", "notifications", "delivery", "events", "journal", "presence", "doorbell"),
     ("serializers",),

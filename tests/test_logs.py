@@ -115,6 +115,19 @@ def test_a_real_worker_logs_json_and_nothing_else(valkey: Valkey, owner: User, s
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_end_of_a_run_is_one_line_and_revoking_its_links_is_another_of_its_own(lines: Lines, owner: User):
+    request = asked(owner)
+    registry.work_off("small")
+    ends = [line for line in lines.all() if "ready" in line["message"]]
+    assert [line["event"] for line in ends] == ["export.ready"]
+    # Another process would revoke them, which has not said that the file is ready.
+    journal._noted.clear()
+    services.revoke_links(rows.fresh(request))
+    assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
+    assert lines.events()[-1]["epoch"] == 2
+
+
+@pytest.mark.django_db(transaction=True)
 def test_progress_is_not_logged_again_and_again(lines: Lines, owner: User):
     request = rows.running(owner)
     for _ in range(5):

@@ -110,7 +110,7 @@ def test_a_claim_takes_the_lease_and_records_its_key_before_the_first_byte() -> 
     request = queued()
     before = row(request.pk)
 
-    claim = moves.claim(request, owner="host:7:8", extension="xlsx", now=after(5))
+    claim = moves.claim(request, owner="host:7:8", extension="xlsx", runtime=600, now=after(5))
 
     assert claim is not None
     assert changes(before, row(request.pk)) == {
@@ -120,7 +120,7 @@ def test_a_claim_takes_the_lease_and_records_its_key_before_the_first_byte() -> 
         "attempts": 1,
         "lease_owner": "host:7:8",
         "lease_expires_at": after(5 + config.LEASE),
-        "deadline_at": after(5 + config.MAX_RUNTIME),
+        "deadline_at": after(5 + 600),
         "started_at": after(5),
         "phase": "counting",
         "phase_started_at": after(5),

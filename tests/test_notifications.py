@@ -246,6 +246,21 @@ def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(sett
     assert delays == pytest.approx([30, 60], abs=2)
 
 
+def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(settings: Any) -> None:
+    configure(settings, MAIL_ATTEMPTS=3)
+    _, notification = ended()
+    for _ in range(3):
+        notification.refresh_from_db()
+        assert notifications.claim(notification)
+        # And no word of what came of it.
+        Notification.objects.update(due_at=just_now())
+
+    assert housekeeping.mail() == 0
+
+    assert settled(notification) == ("suppressed", "gave up: the mailer was lost")
+    assert mail.outbox == []
+
+
 def test_a_mail_that_was_put_back_is_sent_when_the_server_is_there_again(settings: Any) -> None:
     settings.EMAIL_BACKEND = DOWN
     _, notification = ended()

@@ -1,6 +1,7 @@
 """Handlers of all kinds, files attached by hand, and the life and the mail of what a pattern makes."""
 
 import logging
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,32 @@ def test_a_handler_that_attaches_a_file_ends_ready_in_its_own_run(folder: Path):
     assert content_of(request) == b"by a handler"
     assert not request.notifications.exists()
     assert len(stored_files(folder)) == Artifact.objects.count() == 1
+
+
+def test_a_file_that_is_too_large_is_refused_before_it_is_stored(settings: Any, folder: Path):
+    configure(settings, MAIL_GRACE=0, MAX_BYTES=len(b"by a handler") - 1)
+    request = make(Handler)
+    assert (request.status, request.error_code) == (Status.FAILED, "too_many_bytes")
+    assert stored_files(folder) == []
+
+
+def test_a_pattern_ends_at_the_row_that_makes_its_file_too_large(settings: Any, folder: Path):
+    configure(settings, MAIL_GRACE=0, MAX_BYTES=100)
+    log_in_events(50)
+    read: list[Any] = []
+
+    class Counting(Slow):
+        pace = 0
+
+        def read(self, items: Any) -> Iterator[Any]:
+            for item in items:
+                read.append(item)
+                yield item
+
+    request = make(Counting)
+    assert (request.status, request.error_code) == (Status.FAILED, "too_many_bytes")
+    assert 0 < len(read) < 50
+    assert stored_files(folder) == []
 
 
 def test_a_handler_may_be_an_instance_or_a_module_or_attach_twice():

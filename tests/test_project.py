@@ -1,6 +1,7 @@
 """How the demo site reads its environment and writes its log."""
 
 import logging
+import logging.config
 import os
 import subprocess
 import sys
@@ -39,15 +40,35 @@ def test_without_a_secret_key_only_development_starts() -> None:
         environment.secret_key("", debug=False)
 
 
-def test_a_traceback_stays_on_the_line_of_its_record() -> None:
+def failure() -> logging.LogRecord:
     try:
         raise ValueError("two\nlines")
     except ValueError:
-        record = logging.LogRecord("exports", logging.ERROR, "here.py", 1, "It failed", None, sys.exc_info())
+        return logging.LogRecord("exports", logging.ERROR, "here.py", 1, "It failed", None, sys.exc_info())
+
+
+def test_of_an_exception_its_type_and_places_are_logged_and_not_its_words() -> None:
+    record = failure()
+    # Another handler has left the whole of it on the record.
+    assert "two" in logging.Formatter().format(record)
     line = OneLine("%(levelname)s %(message)s").format(record)
+    assert line.startswith("ERROR It failed | ValueError | ")
+    assert line.endswith("in failure")
+    assert "two" not in line
+
+
+def test_while_developing_a_whole_traceback_stays_on_the_line_of_its_record() -> None:
+    line = OneLine("%(levelname)s %(message)s", exceptions="full").format(failure())
     assert line.startswith("ERROR It failed | Traceback")
     assert line.endswith("ValueError: two | lines")
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("format", ["text", "json"])
+def test_both_formats_can_be_configured(format: str) -> None:
+    chosen = configuration("INFO", format=format)["formatters"][format]
+    formatter = logging.config.DictConfigurator({"version": 1}).configure_formatter(chosen)
+    assert "ValueError" in formatter.format(failure())
 
 
 def test_queries_with_their_values_are_never_logged() -> None:
@@ -65,6 +86,9 @@ def test_https_is_one_switch_that_the_deployment_check_accepts(tmp_path: Path) -
         "BASE_URL": "https://exports.example",
         "SECRET_KEY": "kC" * 20 + "0123456789-ABCDEF",
         "VAR_DIR": str(tmp_path),
+        "TICKET_KEYS": "aT" * 20 + "0123456789",
+        "QUEUE_KEYS": "bQ" * 20 + "0123456789",
+        "EMAIL_URL": "smtp+tls://exports:secret@mail.example:587",
     }
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     finished = subprocess.run(

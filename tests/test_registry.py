@@ -199,12 +199,12 @@ def test_a_format_that_is_gone_ends_the_request() -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        RuntimeError("of row 4711"),
-        ValidationError("of row 4711"),
-        ValidationError("of row 4711", code="strange"),
-        IntegrityError("of row 4711"),
-        DataError("of row 4711"),
-        type("Answer", (Exception,), {"code": 404})("of row 4711"),
+        RuntimeError("of row no-hex"),
+        ValidationError("of row no-hex"),
+        ValidationError("of row no-hex", code="strange"),
+        IntegrityError("of row no-hex"),
+        DataError("of row no-hex"),
+        type("Answer", (Exception,), {"code": 404})("of row no-hex"),
     ],
 )
 def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
@@ -219,7 +219,7 @@ def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
     assert (ended["status"], ended["error_code"], ended["attempts"]) == ("failed", "export_failed", 0)
     assert type(error).__name__ in ended["error_detail"]
     assert row(fine.pk)["status"] == "ready"
-    assert "4711" not in caplog.text + str(ended)
+    assert "no-hex" not in caplog.text + str(ended)
 
 
 def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lane() -> None:
@@ -237,7 +237,7 @@ def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lan
 def test_a_rule_that_breaks_lets_nobody_have_the_file() -> None:
     request = in_status(Status.READY, file_type="loud")
 
-    with registered(breaking(RuntimeError("of row 4711"))):
+    with registered(breaking(RuntimeError("of row no-hex"))):
         assert not registry.is_still_granted(request)
     with registered(LoudExport):
         assert registry.is_still_granted(request)

@@ -83,7 +83,7 @@ class TestClosing:
             with connection.cursor() as cursor:
                 cursor.execute("RESET statement_timeout")
         assert explained.road == "cursor"
-        assert "the database ends statements after 30s (statement_timeout)" in explained.reasons[0]
+        assert "the database ends statements after 30 s (statement_timeout)" in explained.reasons[0]
 
 
 # Explaining
@@ -106,6 +106,23 @@ def test_a_callable_and_a_union_take_instances():
     union = Customer.objects.all().union(Customer.objects.all())
     explained = sources.explain(union, [Column("city")])
     assert (explained.road, explained.columns) == ("instances", [("city", "as Python values")])
+
+
+def test_an_instance_has_its_own_fields_already():
+    many(3)
+    declared = [Column("number"), Column("customer"), Column("customer__name"), Column("c", source=str)]
+    assert sources.explain(Order.objects.all(), declared).sql.count('"number"') == 1
+    # What is deferred is asked for again, with the others.
+    assert sources.explain(Order.objects.defer("number"), declared).sql.count('"number"') == 1
+    [batch] = sources.batches(Order.objects.only("quantity"), [*declared[:3], Column("c", source=lambda row: row.pk)])
+    assert list(batch[0]) == ["o0", "o1", "o2"]
+
+
+def test_a_callable_that_changes_its_instance_changes_no_other_column():
+    many(3)
+    declared = [Column("c", source=lambda order: setattr(order, "number", "changed")), Column("number")]
+    [batch] = sources.batches(Order.objects.all(), declared)
+    assert list(batch[1]) == ["o0", "o1", "o2"]
 
 
 def test_no_rows_are_explained_too():

@@ -82,6 +82,35 @@ def test_a_page_of_this_very_origin_may_connect(origin: str, host: str, is_secur
         "https://",
         "https://[::1",
         "https://%65xports.example",
+        "https://exports.example:",
+        "https://exports.example:0443",
+        "https://exports.example:+443",
+        "https://exports.example:443:443",
+        "https://exports.example:443.evil.example",
+        "https://exports.example.:443",
+        "https://exports.example..",
+        "https://.exports.example",
+        "https://exports.example\x00",
+        "https://exports.example\x00.evil.example",
+        "https://exports.example%00",
+        "https://exports.example\n",
+        "https://exports.example;",
+        "https://exports.example,https://evil.example",
+        "https://exports\u00ad.example",
+        "https://exports\u3002example",
+        "https://\uff45xports.example",
+        "https://[exports.example]",
+        "https://exports.example[::1]",
+        " https://exports.example",
+        "https:exports.example",
+        "https:///exports.example",
+        "httpss://exports.example",
+        "chrome-extension://exports.example",
+        "NULL",
+        "undefined",
+        "*",
+        "https://*",
+        "https://" + "x" * 10_000,
     ],
 )
 def test_any_other_origin_is_refused(origin: str | None):
@@ -125,6 +154,13 @@ def test_the_forwarded_host_counts_where_the_site_trusts_it(site: LazySettings):
     assert admits(f"https://{HOST}", host="internal:8000", **forwarded)
 
 
+@pytest.mark.parametrize("listed", [("",), [""], ("https://app.example", "")])
+def test_an_empty_entry_of_the_list_does_not_admit_who_names_no_origin(site: LazySettings, listed: list[str]):
+    site.EXPORTS = {**site.EXPORTS, "ORIGINS": listed}
+    assert not admits(None)
+    assert not admits("")
+
+
 class Reached:
     """Stands behind the door and notes who came through."""
 
@@ -155,6 +191,24 @@ def scope_of(scheme: str, **headers: str) -> dict[str, Any]:
     named = {"host": HOST, **headers}
     encoded = [(name.replace("_", "-").encode(), value.encode("latin1")) for name, value in named.items()]
     return {"scheme": scheme, "headers": encoded}
+
+
+@through_channels
+@pytest.mark.parametrize(
+    "more",
+    [("origin", "https://evil.example"), ("origin", f"https://{HOST}"), ("origin", ""), ("host", "evil.example")],
+)
+async def test_a_header_that_is_there_twice_is_refused_whichever_comes_first(more: tuple[str, str]):
+    scope = scope_of("wss", origin=f"https://{HOST}")
+    other = tuple(part.encode() for part in more)
+    for headers in ([*scope["headers"], other], [other, *scope["headers"]]):
+        assert not await knock({**scope, "headers": headers})
+
+
+@through_channels
+async def test_a_handshake_without_origin_does_not_get_past():
+    assert not await knock(scope_of("wss"))
+    assert await knock(scope_of("wss", origin=f"https://{HOST}"))
 
 
 @through_channels

@@ -301,6 +301,7 @@ def test_the_way_to_the_address_is_the_download_that_is_recorded(client: Client,
     assert not Download.objects.exists()
     client.get(ticket_for(request, owner))
     assert (Download.objects.get().user, Download.objects.get().byte_count) == (owner, request.size)
+    assert (Download.objects.get().outcome, Download.objects.get().bytes_sent) == ("redirected", None)
     assert rows.fresh(request).seen_at is not None
 
 

@@ -95,6 +95,7 @@ def test_a_ready_file_is_told_exactly_like_this() -> None:
         "content_type": "text/csv",
         "sha256": "ab" * 32,
         "expires_at": (after(30) + timedelta(days=2)).isoformat().replace("+00:00", "Z"),
+        "public_until": None,
     }
     assert state["progress"] == {
         "rows_done": 7,

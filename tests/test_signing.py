@@ -8,7 +8,7 @@ import pytest
 from django.conf import LazySettings
 from django.core import signing as django_signing
 
-from exports.signing import SALT, BadTicket, Ticket
+from exports.signing import SALT, BadTicket, PublicLink, Ticket
 from tests.office.browsers import mutated
 
 MUTATIONS = 2000
@@ -115,3 +115,43 @@ def test_a_signature_of_another_purpose_is_refused(ticket: Ticket, settings: Laz
     text = django_signing.TimestampSigner(key=settings.SECRET_KEY, salt="something else").sign_object(payload)
     with pytest.raises(BadTicket):
         Ticket.read(text)
+
+
+# Links for anyone
+
+
+@pytest.fixture
+def link() -> PublicLink:
+    return PublicLink(uuid4(), 3, 2_000_000_000)
+
+
+def test_a_link_for_anyone_reads_back_the_same_and_is_the_same_text_each_time(link: PublicLink):
+    assert PublicLink.read(link.sign()) == link
+    assert link.sign() == link.sign()
+    assert set(link.sign()) <= set(string.ascii_letters + string.digits + "-_:")
+
+
+def test_no_altered_link_is_accepted(link: PublicLink):
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}")
+    chance, good = random.Random(seed), link.sign()
+    for text in {mutated(good, chance, ALPHABET) for _ in range(MUTATIONS)} - {good}:
+        with pytest.raises(BadTicket):
+            PublicLink.read(text)
+
+
+def test_a_ticket_is_no_link_and_a_link_is_no_ticket(ticket: Ticket, link: PublicLink):
+    with pytest.raises(BadTicket):
+        PublicLink.read(ticket.sign())
+    with pytest.raises(BadTicket):
+        Ticket.read(link.sign())
+
+
+def test_an_old_key_verifies_a_link_until_it_is_removed(link: PublicLink, settings: LazySettings):
+    with_keys(settings, "old")
+    text = link.sign()
+    with_keys(settings, "new", "old")
+    assert PublicLink.read(text) == link
+    with_keys(settings, "new")
+    with pytest.raises(BadTicket):
+        PublicLink.read(text)

@@ -84,8 +84,8 @@ def test_a_message_that_is_not_ours_runs_nothing(consumer: tasks.LaneConsumer, v
     for data in (pickle.dumps(Bomb(left)), b"x", b"." + pickle.dumps(Bomb(left))):
         with valkey.client() as client:
             client.lpush(consumer.huey.storage.queue_key, data)
-        with pytest.raises(doorbell.BadMessage):
-            consumer.huey.dequeue()
+        assert consumer.huey.dequeue() is None
+    assert consumer.huey.pending_count() == 0
     with valkey.client() as client:
         client.lpush(consumer.huey.storage.queue_key, good(["id", "os.system", *[None] * (len(Message._fields) - 2)]))
     with pytest.raises(HueyException):

@@ -186,7 +186,7 @@ def test_a_file_without_type_or_name_has_the_type_given_and_no_name():
     request = queued()
     toolbox.attach_file(request, ContentFile(b"x"))
     response = toolbox.serve(request)
-    assert (response["Content-Type"], "Content-Disposition" in response) == ("application/octet-stream", False)
+    assert (response["Content-Type"], response["Content-Disposition"]) == ("application/octet-stream", "attachment")
     response.close()
     response = toolbox.serve(request, default_content_type="text/plain")
     assert response["Content-Type"] == "text/plain"

@@ -7,10 +7,11 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from exports import storage
+from exports import delivery, storage
 from exports.models import Download, FileRequest
 from tests.office import people, rows
 from tests.office.browsers import JSON, door, mutated, signed_in, status_of, ticket_for
@@ -185,3 +186,49 @@ def test_what_hands_over_no_bytes_leaves_no_trail(client: Client, owner: User):
     client.get(address, headers={"if-none-match": f'"{request.sha256}"'})
     client.get(address, headers={"range": f"bytes={request.size}-"})
     assert not Download.objects.exists()
+
+
+# How a download ended
+
+
+def test_a_whole_file_is_recorded_as_completed_when_it_is_sent(client: Client, owner: User):
+    request = rows.ready(owner)
+    response = client.get(ticket_for(request, owner))
+    assert Download.objects.get().outcome == "begun"
+    response.getvalue()
+    assert outcome() == ("completed", request.size)
+
+
+def test_a_range_is_completed_with_its_own_bytes(client: Client, owner: User):
+    request = rows.ready(owner)
+    client.get(ticket_for(request, owner), headers={"range": "bytes=100-199"}).getvalue()
+    assert outcome() == ("completed", 100)
+
+
+# A response that is closed by hand closes the connection, too.
+@pytest.mark.django_db(transaction=True)
+def test_a_reader_who_leaves_is_recorded_with_what_was_sent(client: Client, owner: User):
+    request = rows.ready(owner, content=b"x" * (3 * delivery.BLOCK))
+    response = client.get(ticket_for(request, owner))
+    blocks = iter(response)
+    assert len(next(blocks)) == len(next(blocks)) == delivery.BLOCK
+    response.close()
+    assert outcome() == ("aborted", delivery.BLOCK)
+
+
+def test_a_download_is_told_once_how_it_ended(client: Client, owner: User):
+    client.get(ticket_for(rows.ready(owner), owner)).getvalue()
+    [download] = Download.objects.all()
+    download.end(1)
+    assert outcome()[0] == "completed"
+
+
+def test_what_another_server_sends_is_not_claimed_to_be_sent(client: Client, owner: User, settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": "/finished/"}
+    client.get(ticket_for(rows.ready(owner), owner))
+    assert outcome() == ("handed_over", None)
+
+
+def outcome() -> tuple[str, int | None]:
+    download = Download.objects.get()
+    return download.outcome, download.bytes_sent

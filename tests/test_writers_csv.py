@@ -156,12 +156,12 @@ def test_texts_give_the_bytes_that_their_values_give(column, delimiter):
     assert len(rows(content, delimiter)) == len(typed) + 1
 
 
-@given(st.integers(1, 5), st.integers(1, 5))
-def test_rows_are_interleaved_from_columns(width, height):
-    cells = [[f"{row}.{number}" for row in range(height)] for number in range(width)]
-    pieces = [*["", ";"] * (width - 1), "", "\n"]
+@given(st.integers(1, 5), st.integers(1, 5), st.text("aé€\U0001f600\x00", max_size=3), st.sampled_from(";€"))
+def test_rows_are_interleaved_from_columns(width, height, text, delimiter):
+    cells = [[f"{row}{text if number % 2 else ''}{number}" for row in range(height)] for number in range(width)]
+    pieces = [*["", delimiter] * (width - 1), "", "\n"]
     made = interleaved(pieces, {2 * number: column for number, column in enumerate(cells)})
-    assert made == "".join(";".join(row) + "\n" for row in zip(*cells, strict=True))
+    assert made.decode() == "".join(delimiter.join(row) + "\n" for row in zip(*cells, strict=True))
 
 
 # TSV

@@ -61,8 +61,9 @@ class Column:
 
     `source` is an ORM path, a Django expression, or a callable that takes the model instance; None is the path `name`.
     `kind` is one of KINDS, or "" where the type of each value decides. `places` are the decimals that a number is
-    stored with. For XLSX only: `width` counts Excel's characters, `format` is an Excel number format, `style` and
-    `header_style` are properties of XlsxWriter's formats, such as {"bold": True}.
+    stored with. Whoever does not hold the `permission` gets the file without the column; "" asks for none. For XLSX
+    only: `width` counts Excel's characters, `format` is an Excel number format, `style` and `header_style` are
+    properties of XlsxWriter's formats, such as {"bold": True}.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Column:
     format: str = ""
     source: object = None
     places: int | None = None
+    permission: str = ""
     style: Mapping[str, object] = field(default_factory=dict)
     header_style: Mapping[str, object] = field(default_factory=dict)
 

@@ -87,7 +87,16 @@ def moment_texts(texts: Sequence[str], zone: tzinfo) -> list[str]:
         return [_moved(text, zone) for text in texts]
     if not set(map(len, texts)) <= {SECONDS_END, FRACTION_END}:
         texts = [_with_whole_fraction(text) for text in texts]
+    starts = {text[:end] for text in texts}
+    if all(_is_same(start, spans[start]) for start in starts):
+        lines = "\n".join(texts).replace(" ", "T").replace("\n", "+00:00\n")
+        return f"{lines}+00:00".split("\n")
     return [f"{span[0]}{text[end:]}{span[1]}" if (span := spans[text[:end]]) else _moved(text, zone) for text in texts]
+
+
+def _is_same(start: str, span: _Span | None) -> bool:
+    """Whether the clock of the zone shows what UTC has."""
+    return span is not None and span.after == "+00:00" and span.before == start.replace(" ", "T")
 
 
 def datetime_texts(texts: Sequence[str]) -> list[str]:

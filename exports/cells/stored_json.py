@@ -11,16 +11,16 @@ from operator import itemgetter
 from typing import Any, Final
 
 from exports.cells.texts import Texts
+from exports.cells.together import encoded
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
-# A string between values that are read or written in one go. Where a value holds it, it is done one by one.
+# A string between values that are read in one go. Where a value holds it, it is done one by one.
 _BETWEEN: Final = "\ue000between\ue000"
 _JOIN: Final = f',"{_BETWEEN}",'
-_SEPARATOR: Final = f', "{_BETWEEN}", '
 
-# Every digit is a 1 then, and what may follow one in a number that is not whole an e.
-_DIGITS: Final = bytes.maketrans(b"023456789E.", b"111111111ee")
+# Every digit is a 1 then, what may follow one in a number that is not whole an e, and a colon a comma.
+_SHAPES: Final = bytes.maketrans(b"023456789E.:", b"111111111ee,")
 _SPACED: Final = ("{ ", "[ ", " }", " ]", " ,", " :", ",  ", ":  ", " \n")
 _FIRST: Final = itemgetter(slice(1))
 
@@ -28,7 +28,7 @@ _FIRST: Final = itemgetter(slice(1))
 def normal_json_columns(texts: Sequence[str]) -> Texts | list[Any]:
     """PostgreSQL's jsonb: keys once, one blank after commas and colons, escapes as Python writes them, no exponents."""
     lines = "\n".join(texts)
-    return _column(texts, lines, is_canonical="." not in lines or b"1e" not in lines.encode().translate(_DIGITS))
+    return _column(texts, lines, is_canonical="." not in lines or b"1e" not in lines.encode().translate(_SHAPES))
 
 
 def json_columns(texts: Sequence[Any]) -> Texts | list[Any]:
@@ -76,28 +76,18 @@ def _are_containers(texts: Sequence[str], lines: str) -> bool:
 
 
 def _written(values: Sequence[Any]) -> list[str]:
-    between: list[Any] = [_BETWEEN] * (2 * len(values) - 1)
-    between[::2] = values
-    texts = _encode(between)[1:-1].split(_SEPARATOR)
-    return texts if len(texts) == len(values) else list(map(_encode, values))
+    return encoded(values, _encode) or list(map(_encode, values))
 
 
 def _is_canonical(lines: str) -> bool:
     if any(character in lines for character in "\\\t\r") or lines.endswith(" "):
         return False
-    commas, colons = lines.count(","), lines.count(":")
-    if commas != lines.count(", ") or colons != lines.count(": "):
+    shapes = lines.encode().translate(_SHAPES)
+    separators = shapes.count(b",")
+    if separators != shapes.count(b", "):
         return False
     # Without strings that have blanks, there are no others.
-    if lines.count(" ") != commas + colons and any(blank in lines for blank in _SPACED):
+    if lines.count(" ") != separators and any(blank in lines for blank in _SPACED):
         return False
-    return not _may_change_numbers(lines, lines.encode())
-
-
-def _may_change_numbers(lines: str, content: bytes) -> bool:
-    """Whether there may be a number that Python writes in another way: 1.50, 1E5, -0."""
-    if "-" in lines and (b" -0" in content or b"[-0" in content):
-        return True
-    if not any(character in lines for character in ".eE"):
-        return False
-    return b"1e" in content.translate(_DIGITS)
+    # A number that Python writes in another way: 1.50, 1E5, -0.
+    return b"1e" not in shapes and not ("-" in lines and (" -0" in lines or "[-0" in lines))

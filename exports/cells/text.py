@@ -12,7 +12,8 @@ from exports.cells.columns import Alterations, Column, Conversion, Conversions, 
 from exports.cells.guard import guard
 from exports.cells.moments import datetime_texts, local, moment_texts, time_texts
 from exports.cells.numerals import float_texts, integer_texts
-from exports.cells.texts import Texts
+from exports.cells.texts import READY, Texts
+from exports.cells.together import encoded
 
 # So many values tell whether those of a column repeat.
 SAMPLE: Final = 64
@@ -112,7 +113,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def json_text(values: Sequence[Mapping | Sequence | str]) -> list[str]:
-    return list(map(_json, values))
+    return encoded(values, _encode) or list(map(_json, values))
 
 
 def _json(value: object) -> str:
@@ -168,6 +169,7 @@ TEXT: Final = Conversions(
         "moment": lambda texts, rules: moment_texts(texts, rules.zone),
         "time": _exempt(time_texts),
         "uuid": _as_they_are,
+        READY: _as_they_are,
         "text": _guard,
         "json": lambda texts, rules: convert_json(texts, rules, TEXT, _guard),
     },

@@ -5,6 +5,8 @@ from typing import Any, Final, Self
 
 # The families of Texts. `moment` is a point in time in UTC, `datetime` one without a zone.
 FAMILIES_OF_TEXTS: Final = ("integer", "decimal", "float", "date", "datetime", "moment", "time", "uuid", "text", "json")
+# Cells of a text file that need no conversion, by whatever made them.
+READY: Final = "ready"
 
 
 class _OfFamily(list[str | None]):

@@ -18,15 +18,12 @@ from exports.cells.guard import SURROGATES
 from exports.cells.numerals import numerals
 from exports.cells.text import TEXT, boolean_text, decimal_text, float_text, integer_text, members, strings
 from exports.cells.texts import Texts
+from exports.cells.together import encoded
 
 try:
     import orjson
 except ImportError:  # no wheel for this platform
     orjson = None
-
-# Stands between the values of a column that are encoded in one go.
-MARK: Final = "\x00"
-MARKED: Final = ', "\\u0000", '
 
 _SURROGATE = re.compile(f"[{SURROGATES}]")
 _ESCAPED = re.compile(f'["\\\\\x00-\x1f{SURROGATES}]')
@@ -67,7 +64,7 @@ def _inside(column: Column, values: Sequence[object]) -> Conversion | None:
 
 def json_tokens(values: Sequence[object], rules: Rules) -> list[str]:
     """Valid JSON, with blanks after its commas and colons. What cannot be JSON is a string with its `str()`."""
-    tokens = _together(values) or [_json(value, rules) for value in values]
+    tokens = encoded(values, _encode) or [_json(value, rules) for value in values]
     return replaced(tokens, rules)
 
 
@@ -87,17 +84,6 @@ def without_surrogates(text: str) -> str:
 def quoted(text: str) -> str:
     """One string as JSON."""
     return _encode(text)
-
-
-def _together(values: Sequence[object]) -> list[str] | None:
-    """All values in one go, which takes half the time; None where one needs care."""
-    marked: list[object] = [MARK] * (2 * len(values) - 1)
-    marked[::2] = values
-    try:
-        tokens = _encode(marked)[1:-1].split(MARKED)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    return tokens if len(tokens) == len(values) else None
 
 
 def _json(value: object, rules: Rules) -> str:

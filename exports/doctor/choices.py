@@ -45,8 +45,8 @@ def keys(name: str) -> Iterator[Finding]:
     """Never says a key, only what is wrong with it."""
     advice = "Long random texts, the newest first. One more: python -c 'import secrets; print(secrets.token_hex(32))'"
     wrong = False
-    for setting, given in _secrets().items():
-        for flaw in _flaws(given):
+    for setting, given in secrets().items():
+        for flaw in flaws(given):
             wrong = True
             yield error(name, f"{setting} {flaw}.", advice)
     if settings.SECRET_KEY.startswith("django-insecure-"):
@@ -58,13 +58,15 @@ def keys(name: str) -> Iterator[Finding]:
         yield ok(name, f"{' and '.join(own) or 'SECRET_KEY'}: what they sign, they read.")
 
 
-def _secrets() -> dict[str, Sequence[str]]:
+def secrets() -> dict[str, Sequence[str]]:
+    """Every secret of ours, by its setting: a list of keys each, empty where it is not set."""
     given = {name: getattr(config, name) or () for name in ("TICKET_KEYS", "QUEUE_KEYS")}
     given["METRICS_TOKEN"] = [config.METRICS_TOKEN] if config.METRICS_TOKEN is not None else ()
     return {name: [value] if isinstance(value, str) else list(value) for name, value in given.items()}
 
 
-def _flaws(given: Sequence[str]) -> Iterator[str]:
+def flaws(given: Sequence[str]) -> Iterator[str]:
+    """What is wrong with these keys, in words that follow the name of their setting."""
     if len(set(given)) < len(given):
         yield "has a key twice"
     if any(not key.strip() for key in given):

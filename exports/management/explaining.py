@@ -14,7 +14,10 @@ from exports import sources
 from exports.exceptions import UnknownColumn, UnknownFileType
 from exports.patterns import QuerySetExport, registry
 from exports.patterns.sheets import Sheet
+from exports.patterns.table import dialect_of
 from exports.sources import Explanation
+
+LINES_BY_THE_DATABASE = "  The lines of CSV are written by PostgreSQL."
 
 
 def lines(
@@ -24,7 +27,7 @@ def lines(
     for sheet in _sheets(file_type, criteria, user):
         queryset = sheet.queryset.using(_known(database)) if database else sheet.queryset
         try:
-            explained = sources.explain(queryset, sheet.columns)
+            explained = sources.explain(queryset, sheet.columns, dialect_of("csv", {}))
         except UnknownColumn as error:
             raise CommandError(str(error)) from error
         yield from _described(sheet.title or file_type, explained, has_sql=verbosity > 1)
@@ -80,6 +83,9 @@ def _known(database: str) -> str:
 def _described(title: str, explained: Explanation, *, has_sql: bool) -> Iterator[str]:
     yield f"{title}: {explained.road} ({explained.summary}), database {explained.database!r}."
     yield from (f"  {reason}" for reason in explained.reasons)
+    if explained.obstacles is not None:
+        yield "  The lines of CSV are written by Python." if explained.obstacles else LINES_BY_THE_DATABASE
+        yield from (f"    {obstacle}" for obstacle in explained.obstacles)
     width = max((len(name) for name, _ in explained.columns), default=0)
     yield from (f"    {name.ljust(width)}  {form}" for name, form in explained.columns)
     if has_sql:

@@ -125,7 +125,7 @@ class FileRequest(models.Model):
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before", "rung_at",
             "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total", "rows_estimated",
             "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256", "receipt", "dedupe_key",
-            "seen_at",
+            "seen_at", "public_until", "forgotten_at",
         }
     )  # fmt: skip
 
@@ -175,6 +175,8 @@ class FileRequest(models.Model):
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
     is_limited = models.BooleanField(default=False, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)
+    public_until = models.DateTimeField(null=True, editable=False)
+    forgotten_at = models.DateTimeField(null=True, editable=False)
 
     objects = FileRequestQuerySet.as_manager()
 

@@ -4,7 +4,7 @@ Every function returns whether it won (a Claim or None for `claim`). A move that
 database's clock; tests pass a datetime. The numbers are those of the table in docs/architecture.md.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -56,7 +56,15 @@ class Made:
     """Seconds until the file expires; None leaves `expires_at` as it is."""
 
 
-_holding: ContextVar[Claim | None] = ContextVar("exports_claim", default=None)
+@dataclass(frozen=True)
+class Holding:
+    """The claim under which this code attaches a file, and what raises for a size that is not allowed."""
+
+    claim: Claim
+    check_bytes: Callable[[int], None]
+
+
+_holding: ContextVar[Holding | None] = ContextVar("exports_claim", default=None)
 
 
 def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
@@ -74,8 +82,13 @@ def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
         return _insert_or_join(request)
 
 
-def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None = None) -> Claim | None:
-    """Move 2: take a due request for this worker, and record the key it may write, before the first byte."""
+def claim(
+    request: FileRequest, *, owner: str, extension: str, runtime: float | None = None, now: Clock | None = None
+) -> Claim | None:
+    """Move 2: take a due request for this worker, and record the key it may write, before the first byte.
+
+    `runtime` is how many seconds the attempt may take; None leaves it without a deadline.
+    """
     now = _clock(now)
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension)
@@ -89,7 +102,7 @@ def claim(request: FileRequest, *, owner: str, extension: str, now: Clock | None
             attempts=F("attempts") + 1,
             lease_owner=owner,
             lease_expires_at=_after(now, config.LEASE),
-            deadline_at=_after(now, config.MAX_RUNTIME),
+            deadline_at=None if runtime is None else _after(now, runtime),
             started_at=now,
             phase=COUNTING,
             phase_started_at=now,
@@ -145,8 +158,9 @@ def attach(request: FileRequest, contents: Any, *, filename: str = "", now: Cloc
     A READY request gets a new file under a new key. Nothing is mailed: whoever attaches by hand tells by hand.
     """
     held = _holding.get()
-    if held is not None and held.request_id == request.pk and request.status == Status.RUNNING:
-        return _attach(_held(held), held.key, contents, now=_clock(now))
+    if held is not None and held.claim.request_id == request.pk and request.status == Status.RUNNING:
+        held.check_bytes(getattr(contents, "size", None) or 0)
+        return _attach(_held(held.claim), held.claim.key, contents, now=_clock(now))
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension_of(filename))
     Artifact.objects.create(request=request, epoch=epoch, key=key)
@@ -156,9 +170,9 @@ def attach(request: FileRequest, contents: Any, *, filename: str = "", now: Cloc
 
 
 @contextmanager
-def holding(held: Claim) -> Iterator[None]:
-    """What this code attaches to the claimed request is attached under this claim."""
-    token = _holding.set(held)
+def holding(held: Claim, *, check_bytes: Callable[[int], None] = lambda size: None) -> Iterator[None]:
+    """What this code attaches to the claimed request is attached under this claim, where its size is allowed."""
+    token = _holding.set(Holding(held, check_bytes))
     try:
         yield
     finally:
@@ -218,12 +232,21 @@ def expire(request: FileRequest, *, now: Clock | None = None) -> bool:
     seen = FileRequest.objects.filter(pk=request.pk, status=Status.READY, epoch=request.epoch)
     # What had run out already keeps the moment when it did: the leeway counts from there.
     expired_at = Least(Coalesce(F("expires_at"), now), now)
-    return _move(seen, status=Status.EXPIRED, epoch=F("epoch") + 1, expires_at=expired_at)
+    ended = {"epoch": F("epoch") + 1, "public_until": None}
+    return _move(seen, status=Status.EXPIRED, expires_at=expired_at, **ended)
 
 
 def revoke_links(request: FileRequest) -> bool:
-    """Move 10b: every ticket dies, the file stays."""
-    return _move(FileRequest.objects.filter(pk=request.pk, status=Status.READY), epoch=F("epoch") + 1)
+    """Move 10b: every ticket and every link for anyone dies, the file stays."""
+    ready = FileRequest.objects.filter(pk=request.pk, status=Status.READY)
+    return _move(ready, epoch=F("epoch") + 1, public_until=None)
+
+
+def share(request: FileRequest, *, seconds: float, now: Clock | None = None) -> bool:
+    """Move 10c: whoever has the link may have the file for so long, but no longer than it is kept."""
+    until = _after(_clock(now), seconds)
+    seen = FileRequest.objects.filter(pk=request.pk, status=Status.READY, epoch=request.epoch)
+    return _move(seen, public_until=Least(Coalesce(F("expires_at"), until), until))
 
 
 def ring_again(request: FileRequest, *, now: Clock | None = None) -> bool:
@@ -239,6 +262,20 @@ def expire_first(request: FileRequest, delta: timedelta, *, now: Clock | None = 
     return undecided.update(expires_at=_clock(now) + delta) == 1
 
 
+def forget(expired_before: Clock, ended_before: Clock | None, *, at_once: int, now: Clock | None = None) -> int:
+    """What somebody asked for, and the words of why it failed, go with the bytes. Nobody can ask for it again then.
+
+    That is so once a file expired before the one moment, or a request without a file ended before the other (None:
+    never). Returns how many rows it was, `at_once` at the most.
+    """
+    fileless = Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=ended_before) if ended_before else Q()
+    over = Q(status=Status.EXPIRED, expires_at__lt=expired_before) | fileless
+    found = FileRequest.objects.filter(over, forgotten_at=None).values_list("pk", flat=True)[:at_once]
+    nothing = {"criteria": "", "error_detail": "", "dedupe_key": ""}
+    known = FileRequest.objects.filter(over, pk__in=list(found), forgotten_at=None)
+    return known.update(seq=F("seq") + 1, forgotten_at=_clock(now), **nothing)
+
+
 def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Somebody's page has shown the end of this request: no mail is needed."""
     ended = FileRequest.objects.filter(pk=request.pk, status__in=(Status.READY, Status.FAILED), seen_at=None)
@@ -250,7 +287,7 @@ def _attach(guarded: Any, key: str, contents: Any, *, now: Clock, **columns: Any
     with _briefly():
         end = {"status": Status.READY, "phase": DONE, "filehandle": key, "finished_at": now}
         # What was known of another file, or of an attempt before, is not true of this one.
-        unmeasured = {"sha256": "", "receipt": {}, "error_code": "", "error_detail": ""}
+        unmeasured = {"sha256": "", "receipt": {}, "error_code": "", "error_detail": "", "public_until": None}
         won = _move(guarded, **end, **unmeasured, **NO_LEASE, **columns)
         if won:
             Artifact.objects.filter(key=key).update(state=Artifact.State.PUBLISHED)

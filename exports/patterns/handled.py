@@ -6,7 +6,7 @@ from typing import Any
 from exports.http import extension_of
 from exports.models import FileRequest, Status
 from exports.patterns.base import WriterPattern
-from exports.patterns.making import Written, mail, mail_now
+from exports.patterns.making import Written, mail, mail_now, refusal_of_owner
 from exports.runner import Produced, Run
 
 
@@ -18,9 +18,7 @@ class Handled:
         self.wrote: WriterPattern | None = None
 
     def refusal(self, request: FileRequest) -> str | None:
-        """Only that its owner is still somebody who may sign in: more than that a handler decides itself."""
-        owner = request.requester
-        return "permission_lost" if owner is not None and not owner.is_active else None
+        return refusal_of_owner(request)
 
     def extension(self, request: FileRequest) -> str:
         return extension_of(request.filename)

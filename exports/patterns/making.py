@@ -32,12 +32,22 @@ class ByHand:
     def produce(self, run: Run) -> Produced:
         return write(self._pattern, run)
 
+    def refusal(self, request: FileRequest) -> str | None:
+        return refusal_of_owner(request)
+
+
+def refusal_of_owner(request: FileRequest) -> str | None:
+    """Whose owner is nobody who may sign in any more gets no file; more than that a handler decides itself."""
+    owner = request.requester
+    return "permission_lost" if owner is not None and not owner.is_active else None
+
 
 def write(pattern: Any, run: Run) -> Written:
     """Write the work file of this run; iterating `dataset.items` counts rows."""
     criteria = pattern.criteria_class.restore_from(run.request)
-    items = counted(_items(pattern, criteria), begin=run.begin, advance=run.advance)
     with closed_on_error(_buffer(pattern, run)) as buffer:
+        advance = partial(_advance, run, buffer)
+        items = counted(_items(pattern, criteria), begin=run.begin, advance=advance)
         pattern.write_bytes(Dataset(criteria, items), buffer)
         run.progress.finishing(0, None)
         with run.path.open("wb") as file:
@@ -49,6 +59,13 @@ def write(pattern: Any, run: Run) -> Written:
         retention=_signer(pattern).max_age or None,
         pattern=pattern,
     )
+
+
+def _advance(run: Run, buffer: Any, rows_done: int) -> None:
+    """Raises TooManyBytes as soon as the buffer is too large, and what `run.advance` raises."""
+    if hasattr(buffer, "tell"):
+        run.ceilings.check_bytes(buffer.tell())
+    run.advance(rows_done)
 
 
 def mail(pattern: Any, request: FileRequest) -> object:

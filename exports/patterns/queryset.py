@@ -1,7 +1,8 @@
 """QuerySetExport: an export declared in a few lines, read from querysets in column batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AnonymousUser
@@ -14,11 +15,11 @@ from django.utils.text import slugify
 from exports import writers
 from exports.cells import Column
 from exports.conf import config
-from exports.exceptions import ExportError, InvalidStoredCriteria, NoFile, UnknownFormat
+from exports.exceptions import BadOption, ExportError, InvalidStoredCriteria, NoFile, PermissionLost, UnknownFormat
 from exports.models import FileRequest
 from exports.models.file_request import AnyUser
-from exports.patterns.sheets import Sheet, has_at_most
-from exports.patterns.table import Table, TableExport, tables_of
+from exports.patterns.sheets import Held, Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
+from exports.patterns.table import Table, TableExport, dialect_of, tables_of
 from exports.writers import Writer
 
 
@@ -42,7 +43,8 @@ class QuerySetExport(TableExport):
 
     `criteria` is always the form's cleaned_data; the form runs at the door and again in the worker. `count` says what
     the bar is measured by: "exact" counts the rows before they are read, "estimate" asks the database what it believes,
-    "none" asks nobody. `reuse_fresh` is in place of EXPORTS["REUSE_FRESH"]. docs/exports.md shows all of it.
+    "none" asks nobody. `reuse_fresh` is in place of EXPORTS["REUSE_FRESH"]. Only with `for_machines` may somebody ask
+    for text without the guard against formulas: for files that no spreadsheet opens. docs/exports.md shows all of it.
     """
 
     file_type: ClassVar[str]
@@ -52,14 +54,20 @@ class QuerySetExport(TableExport):
     lane: ClassVar[str | None] = None
     count: ClassVar[str] = "exact"
     reuse_fresh: ClassVar[float | None] = None
+    for_machines: ClassVar[bool] = False
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """The rows that `user` may have under these criteria."""
         raise NotImplementedError(f"{type(self).__name__} must define get_queryset(user, criteria).")
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
-        """Asked at the door, at the claim, at the mail and at the download, always about the present."""
+        """Asked at the door, at the claim, before the file is published, at the mail, where it is shown, and at the
+        download, always about the present."""
         return True
+
+    def has_column_permission(self, user: AnyUser, permission: str) -> bool:
+        """Asked of somebody who is signed in, for each permission that a column names, as often as has_permission."""
+        return user.has_perm(permission)
 
     def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
         return self.form_class(criteria)
@@ -81,6 +89,22 @@ class QuerySetExport(TableExport):
         if self.lane:
             return self.lane
         return "small" if has_at_most(self._sheets(user, criteria), config.SMALL_ROWS) else "large"
+
+    def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
+        """The columns of all sheets, as they are declared."""
+        if not self.has_sheets():
+            return list(self.get_columns(user))
+        return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
+
+    def held(self, user: AnyUser, columns: Iterable[Column]) -> Held:
+        """The permissions that these columns ask for, and whether `user` holds them. Nobody does without signing in."""
+        return self._held(user, {column.permission for column in columns} - {""})
+
+    def withheld_from(self, user: AnyUser) -> list[str]:
+        """The columns that `user` will not get, for the form. Several sheets are not known before it is filled in."""
+        columns = [] if self.has_sheets() else self.get_columns(user)
+        held = self.held(user, columns)
+        return [spoken(column) for column in columns if is_withheld(column, held)]
 
     @classmethod
     def has_sheets(cls) -> bool:
@@ -106,6 +130,13 @@ class QuerySetExport(TableExport):
                 return writer
         raise UnknownFormat(format, [writer.format for writer in offered], why=self._why_not(format))
 
+    def clean_options(self, writer: type[Writer], options: Mapping[str, Any]) -> dict[str, Any]:
+        """All options of the format for this export. Raises BadOption."""
+        cleaned = writer.clean_options(options)
+        if cleaned.get("formulas") == "raw" and not self.for_machines:
+            raise BadOption("formulas", "'raw' is for exports that declare `for_machines`.")
+        return cleaned
+
     def _why_not(self, format: str) -> str:
         if format not in self.formats:
             return ""
@@ -121,8 +152,8 @@ class QuerySetExport(TableExport):
         if request.requester_id and not owner.is_active:
             return "permission_lost"
         try:
-            criteria = self.restore(request)
-            return None if self.has_permission(owner, criteria) else "permission_lost"
+            is_granted = self.has_permission(owner, self.restore(request)) and self._may_have_columns(owner, request)
+            return None if is_granted else "permission_lost"
         except ExportError as error:
             return error.code
 
@@ -135,8 +166,25 @@ class QuerySetExport(TableExport):
 
     @contextmanager
     def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
-        with tables_of(self._sheets(_owner(request), self.restore(request)), count=self.count) as tables:
-            yield tables
+        owner = _owner(request)
+        sheets = self._sheets(owner, self.restore(request))
+        held = self.held(owner, [column for sheet in sheets for column in sheet.columns])
+        left = permitted(sheets, held) if held else sheets
+        if not left:
+            raise PermissionLost("Its owner may have none of the columns.")
+        receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held} if held else {}
+        dialect = dialect_of(request.format, request.options)
+        with tables_of(left, count=self.count, dialect=dialect) as [first, *others]:
+            yield [replace(first, receipt=receipt), *others]
+
+    def _may_have_columns(self, user: AnyUser, request: FileRequest) -> bool:
+        """Whether `user` still holds the permissions of the columns that are in the file, where there is one."""
+        asked = request.receipt.get("column_permissions", {})
+        return all(self._held(user, (name for name, was_held in asked.items() if was_held)).values())
+
+    def _held(self, user: AnyUser, permissions: Iterable[str]) -> Held:
+        is_somebody = user.is_authenticated and user.is_active
+        return {name: is_somebody and bool(self.has_column_permission(user, name)) for name in sorted(permissions)}
 
     def _sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         sheets = self.get_sheets(user, criteria)

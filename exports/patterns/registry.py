@@ -128,6 +128,19 @@ def is_still_granted(request: FileRequest) -> bool:
     return code is None
 
 
+def is_withdrawn(request: FileRequest) -> bool:
+    """Whether an export that knows a rule refuses the owner of this request now; others decide by hand."""
+    return _is_export(handlers.get(request.file_type)) and not is_still_granted(request)
+
+
+def public_seconds(request: FileRequest) -> float | None:
+    """How long a link for anyone to this file is good, or None where its export offers none."""
+    exporter = handlers.get(request.file_type)
+    if not (_is_export(exporter) and exporter.public_links):
+        return None
+    return config.PUBLIC_LINK_MAX_AGE if exporter.public_link_max_age is None else exporter.public_link_max_age
+
+
 def own_mail(request: FileRequest) -> Callable[[], object] | None:
     """What sends the mail that the author of this export wrote, or None where ours is sent."""
     exporter = exporter_of(request)

@@ -1,10 +1,11 @@
-"""What an export declares of a sheet, and how many rows there are to write, as far as anybody knows."""
+"""What an export declares of a sheet, what is left of it for whoever asks, and how many rows there are to write."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from django.db.models import QuerySet
+from django.utils.text import capfirst
 
 from exports import sources
 from exports.cells import Column
@@ -17,6 +18,35 @@ class Sheet:
     title: str
     queryset: QuerySet[Any]
     columns: Sequence[Column]
+
+
+Held = Mapping[str, bool]
+"""The permissions that columns ask for, by name, and whether somebody holds them."""
+
+
+def is_withheld(column: Column, held: Held) -> bool:
+    return not held.get(column.permission, True)
+
+
+def permitted(sheets: Iterable[Sheet], held: Held) -> list[Sheet]:
+    """The sheets without what is withheld; a sheet all of whose columns are is left out itself."""
+    left = [replace(sheet, columns=[each for each in sheet.columns if not is_withheld(each, held)]) for sheet in sheets]
+    return [sheet for sheet in left if sheet.columns]
+
+
+def headers_withheld(sheets: Sequence[Sheet], held: Held) -> list[str]:
+    """What would have stood above the columns that are withheld, behind the sheet's title where there are several."""
+    headers = []
+    for sheet in sheets:
+        lost = [column for column in sheet.columns if is_withheld(column, held)]
+        title = f"{sheet.title}: " if len(sheets) > 1 else ""
+        headers += [f"{title}{column.label}" for column in sources.resolve(sheet.queryset, lost)]
+    return headers
+
+
+def spoken(column: Column) -> str:
+    """What people call a column before its queryset is known."""
+    return str(column.header) or capfirst(" ".join(column.name.replace("_", " ").split()))
 
 
 class Total(NamedTuple):

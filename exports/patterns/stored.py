@@ -16,7 +16,7 @@ from exports.cells.values import from_json, to_json
 from exports.conf import config
 from exports.exceptions import InputGone, UnstorableQuerySet
 from exports.models import Artifact, FileRequest
-from exports.patterns.table import Table, TableExport, table_of
+from exports.patterns.table import Table, TableExport, dialect_of, table_of
 from exports.sources import stored
 from exports.writers import Batch
 
@@ -54,7 +54,8 @@ class StoredQuerySet(StoredExport):
     def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
         criteria = json.loads(request.criteria)
         queryset = stored.load(criteria["queryset"])
-        with table_of(queryset, columns_of_queryset(queryset, criteria["columns"])) as table:
+        columns = columns_of_queryset(queryset, criteria["columns"])
+        with table_of(queryset, columns, dialect=dialect_of(request.format, request.options)) as table:
             yield [table]
 
 

@@ -1,9 +1,10 @@
 """Tables and how they become a file: what exports of rows have in common, whatever the rows come from."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, ClassVar
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from django.utils import timezone, translation
 
 from exports import faults, sources, writers
 from exports.cells import Alterations, Column
+from exports.cells.rendered import Dialect
 from exports.conf import config
 from exports.models import FileRequest
 from exports.patterns.sheets import COUNTS, Sheet, Total, sum_of
@@ -21,13 +23,15 @@ from exports.writers.workbook import SheetDesign
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, how many rows there are to write (None: nobody knows), and the rows in batches of columns."""
+    """Columns, how many rows there are to write (None: nobody knows), the rows in batches of columns, and what the
+    receipt of the file says beside the counts."""
 
     columns: Sequence[Column]
     rows_total: int | None
     batches: Iterable[Batch]
     title: str = ""
     is_estimate: bool = False
+    receipt: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def total(self) -> Total:
@@ -37,14 +41,24 @@ class Table:
 class TableExport:
     """An export of tables. A subclass says which ones a request asks for, and whether it may run.
 
-    `processes` share the work of serialising the rows, up to EXPORTS["MAX_PROCESSES"]. `max_rows` and `max_bytes` are
-    the ceilings of its files in place of EXPORTS["MAX_ROWS"] and ["MAX_BYTES"]; `math.inf` for none.
+    `processes` share the work of serialising the rows, up to EXPORTS["MAX_PROCESSES"]. `max_rows`, `max_bytes` and
+    `max_runtime` are its ceilings in place of EXPORTS["MAX_ROWS"], ["MAX_BYTES"] and ["MAX_RUNTIME"]; `math.inf` for
+    none.
+
+    Its files stay for `retention` seconds in place of EXPORTS["RETENTION"]; `math.inf` for ever.
+
+    With `public_links` whoever may change a request may make a link to its file that anyone can use, good for
+    `public_link_max_age` seconds in place of EXPORTS["PUBLIC_LINK_MAX_AGE"].
     """
 
     title: ClassVar[Any] = ""
     processes: ClassVar[int] = 1
     max_rows: ClassVar[float | None] = None
     max_bytes: ClassVar[float | None] = None
+    max_runtime: ClassVar[float | None] = None
+    retention: ClassVar[float | None] = None
+    public_links: ClassVar[bool] = False
+    public_link_max_age: ClassVar[float | None] = None
 
     def tables(self, request: FileRequest) -> AbstractContextManager[Sequence[Table]]:
         """The tables of this request, at least one, open for reading inside, each after the one before it."""
@@ -82,8 +96,12 @@ class TableExport:
             "alterations": dict(alterations),
             "language": translation.get_language(),
             "time_zone": timezone.get_current_timezone_name(),
-        }
-        return Produced(self.get_filename(run.request), writer.content_type, rows, receipt)
+        } | dict(item for table in tables for item in table.receipt.items())
+        return Produced(self.get_filename(run.request), writer.content_type, rows, receipt, self._retention())
+
+    def _retention(self) -> float | None:
+        chosen = config.RETENTION if self.retention is None else self.retention
+        return None if chosen == math.inf else chosen
 
     def _writer(self, run: Run, file: BinaryIO, table: Table, alterations: Alterations) -> Writer:
         writer_class = writers.get(run.request.format)
@@ -103,23 +121,31 @@ class TableExport:
 
 
 @contextmanager
-def tables_of(sheets: Sequence[Sheet], *, count: str = "exact") -> Iterator[list[Table]]:
+def tables_of(
+    sheets: Sequence[Sheet], *, count: str = "exact", dialect: Dialect | None = None
+) -> Iterator[list[Table]]:
     """The rows of these sheets; those of one database are counted and read at one moment. Raises UnknownColumn.
 
-    `count` is a key of COUNTS. Each table is read when its batches are, and all are closed at the end.
+    `count` is a key of COUNTS, `dialect` the `dialect_of` what is to be written. Each table is read when its batches
+    are, and all are closed at the end.
     """
     resolved = [replace(sheet, columns=sources.resolve(sheet.queryset, sheet.columns)) for sheet in sheets]
     with ExitStack() as reading:
         for alias in dict.fromkeys(sheet.queryset.db for sheet in sheets):
             reading.enter_context(sources.snapshot(alias))
-        yield [_opened(sheet, count, reading) for sheet in resolved]
+        yield [_opened(sheet, count, dialect, reading) for sheet in resolved]
 
 
 @contextmanager
-def table_of(queryset: QuerySet[Any], columns: Sequence[Column]) -> Iterator[Table]:
+def table_of(queryset: QuerySet[Any], columns: Sequence[Column], *, dialect: Dialect | None = None) -> Iterator[Table]:
     """The rows of a queryset, counted and read at one moment. Raises UnknownColumn."""
-    with tables_of([Sheet("", queryset, columns)]) as [table]:
+    with tables_of([Sheet("", queryset, columns)], dialect=dialect) as [table]:
         yield table
+
+
+def dialect_of(format: str, options: Mapping[str, Any]) -> Dialect | None:
+    """The lines that a database may write for a file of this format, in the active zone. None: values, for any file."""
+    return writers.get(format).dialect(options, timezone.get_current_timezone())
 
 
 def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int], None]) -> int:
@@ -153,9 +179,9 @@ def write_now(
         write_tables(writer, [table], lambda rows: None)
 
 
-def _opened(sheet: Sheet, count: str, reading: ExitStack) -> Table:
+def _opened(sheet: Sheet, count: str, dialect: Dialect | None, reading: ExitStack) -> Table:
     total = COUNTS[count](sheet.queryset)
-    batches = sources.batches(sheet.queryset, sheet.columns, size=config.BATCH_ROWS)
+    batches = sources.batches(sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect)
     return Table(sheet.columns, total.rows, reading.enter_context(closing(batches)), sheet.title, total.is_estimate)
 
 

@@ -7,6 +7,8 @@ from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 
 from exports.cells import Column
+from exports.cells.rendered import Dialect
+from exports.sources import rendering
 from exports.sources.plan import COPY, CURSOR, INSTANCES, Plan
 from exports.sources.rows import plan
 
@@ -21,7 +23,8 @@ ROADS = {
 @dataclass(frozen=True)
 class Explanation:
     """`road` is "copy", "cursor" or "instances"; `summary` says what that is, `reasons` why no faster one is taken, in
-    sentences. `columns` has the name of each column and the form in which its values come.
+    sentences. `columns` has the name of each column and the form in which its values come. `obstacles` says why Python
+    writes the lines of CSV; it is empty where PostgreSQL writes them, and None on the other roads.
     """
 
     road: str
@@ -29,20 +32,21 @@ class Explanation:
     columns: Sequence[tuple[str, str]]
     database: str
     sql: str
+    obstacles: Sequence[str] | None = None
 
     @property
     def summary(self) -> str:
         return ROADS[self.road]
 
 
-def explain(queryset: QuerySet, columns: Sequence[Column]) -> Explanation:
+def explain(queryset: QuerySet, columns: Sequence[Column], dialect: Dialect | None = None) -> Explanation:
     """How `batches` would read these rows from the database of this moment. Raises UnknownColumn."""
     found = plan(queryset.using(queryset.db), columns)
     forms = [form or PASSES for form in found.forms] if found.selected else [PASSES] * len(found.columns)
     names = [column.name for column in found.columns]
-    return Explanation(
-        found.road, list(found.reasons), list(zip(names, forms, strict=True)), found.queryset.db, _sql(found)
-    )
+    described = list(zip(names, forms, strict=True))
+    obstacles = rendering.obstacles(found, dialect) if found.road == COPY and dialect else None
+    return Explanation(found.road, list(found.reasons), described, found.queryset.db, _sql(found), obstacles)
 
 
 def _sql(found: Plan) -> str:

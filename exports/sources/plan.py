@@ -1,7 +1,9 @@
 """How the rows of a queryset are to be read: the query, the form of each value, the road, and why that one."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from inspect import getattr_static
 from operator import attrgetter
 from typing import Any, Final
 
@@ -10,8 +12,12 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import ColPairs
+from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.query_utils import DeferredAttribute
 
 from exports.cells import Column
+from exports.cells.rendered import Dialect
+from exports.conf import config
 from exports.sources import forms, postgresql
 from exports.sources.columns import (
     free_alias,
@@ -51,6 +57,8 @@ class Plan:
     # PostgreSQL: how many values a row really has, and the types that are to come as text.
     width: int = 0
     text_types: frozenset[int] = frozenset()
+    # PostgreSQL: how it writes the lines itself; None where it gives values.
+    dialect: Dialect | None = None
 
     @property
     def chosen(self) -> list[Selected]:
@@ -138,10 +146,17 @@ def _plan_of_postgresql(plan: Plan, expressions: Sequence[Any], connection: Base
     plan = _with_reasons(replace(plan, selected=selected, width=len(types)))
     if plan.reasons:
         return _by_cursor(plan)
-    if timeout := postgresql.statement_timeout(connection):
-        reason = f"COPY is one statement, and the database ends statements after {timeout} (statement_timeout)."
+    seconds = _statement_seconds(connection)
+    if 0 < seconds < (config.MAX_RUNTIME or math.inf):
+        reason = f"COPY is one statement, and the database ends statements after {seconds:g} s (statement_timeout)."
         return _by_cursor(replace(plan, reasons=[reason]))
     return replace(plan, road=COPY)
+
+
+def _statement_seconds(connection: BaseDatabaseWrapper) -> float:
+    """How long a statement may take, by the connection or EXPORTS["STATEMENT_TIMEOUT"], the shorter; 0 for ever."""
+    own = postgresql.statement_timeout(connection) / 1000
+    return min(filter(None, (own, config.STATEMENT_TIMEOUT)), default=0)
 
 
 def _by_cursor(plan: Plan) -> Plan:
@@ -164,7 +179,7 @@ def _with_reasons(plan: Plan) -> Plan:
 
 def _plan_of_instances(queryset: QuerySet, columns: Sequence[Column], reasons: Sequence[str]) -> Plan:
     aliases = _aliases(queryset, columns)
-    # Every path is an annotation, so that neither a relation nor a deferred field costs a query for each row.
+    # What an instance has not is an annotation, so that neither a relation nor a deferred field costs a query a row.
     expressions = {alias: _expression(column) for alias, column in aliases if _can_be_annotation(queryset, column)}
     getters = [attrgetter(alias) if alias in expressions else _getter(queryset, column) for alias, column in aliases]
     rows = queryset.annotate(**expressions) if expressions else queryset
@@ -187,12 +202,27 @@ def _is_hidden(queryset: QuerySet, column: Column) -> bool:
 
 def _can_be_annotation(queryset: QuerySet, column: Column) -> bool:
     query = queryset.query
-    return not (query.combinator or is_callable(column) or path_of(column) in query.extra_select)
+    if query.combinator or is_callable(column) or path_of(column) in query.extra_select:
+        return False
+    return not _is_loaded(queryset, path_of(column))
+
+
+def _is_loaded(queryset: QuerySet, path: str) -> bool:
+    """Whether each instance has it: a field of its own, read by Django's own attribute and not deferred."""
+    field = next((field for field in queryset.model._meta.concrete_fields if path in (field.name, field.attname)), None)
+    if field is None or path in queryset.query.annotations:
+        return False
+    names, are_deferred = queryset.query.deferred_loading
+    is_deferred = field.name in names if are_deferred else field.name not in names
+    attribute = getattr_static(queryset.model, field.attname)
+    return type(attribute) in (DeferredAttribute, ForeignKeyDeferredAttribute) and not is_deferred
 
 
 def _getter(queryset: QuerySet, column: Column) -> Getter:
     if is_callable(column):
         return column.source
+    if _is_loaded(queryset, path_of(column)):
+        return attrgetter(queryset.model._meta.get_field(path_of(column)).attname)
     *relations, name = path_of(column).split("__")
     return lambda row: _followed(row, relations, name)
 

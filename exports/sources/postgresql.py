@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import repeat
 from threading import Lock
 from typing import Any, Final
@@ -11,6 +10,8 @@ from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 ENDED: Final = -1
+# PostgreSQL's documentation, appendix A: query_canceled.
+CANCELLED: Final = "57014"
 
 
 def has_copy(connection: BaseDatabaseWrapper) -> bool:
@@ -29,12 +30,28 @@ def types_of(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -
         return [column.type_code for column in cursor.description]
 
 
-def statement_timeout(connection: BaseDatabaseWrapper) -> str:
-    """After what time PostgreSQL ends a statement of this connection, in its words; "" for never."""
+def statement_timeout(connection: BaseDatabaseWrapper) -> int:
+    """After how many milliseconds PostgreSQL ends a statement of this connection; 0 for never."""
     with connection.cursor() as cursor:
-        cursor.execute("SHOW statement_timeout")
+        cursor.execute("SELECT setting::int FROM pg_settings WHERE name = 'statement_timeout'")
         [timeout] = cursor.fetchone()
-    return "" if timeout == "0" else timeout
+    return timeout
+
+
+def bound_statements(connection: BaseDatabaseWrapper, milliseconds: int) -> None:
+    """Until the transaction ends, no statement takes longer; a connection that allows less keeps what it allows."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('statement_timeout', %s, true) FROM pg_settings "
+            "WHERE name = 'statement_timeout' AND (setting = '0' OR setting::int > %s)",
+            [str(milliseconds), milliseconds],
+        )
+
+
+def is_cancelled(error: Exception) -> bool:
+    """Whether the database has ended the statement, because of a timeout or because somebody told it to (57014)."""
+    cause = error.__cause__
+    return CANCELLED in (getattr(cause, "sqlstate", None), getattr(cause, "pgcode", None))
 
 
 def text_cursor(connection: BaseDatabaseWrapper, types: Sequence[int]) -> Any:
@@ -47,8 +64,10 @@ def text_cursor(connection: BaseDatabaseWrapper, types: Sequence[int]) -> Any:
     return cursor
 
 
-def copied(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], size: int) -> Iterator[tuple[bytes, int]]:
-    """The rows of a query in COPY's text format, `size` at a time, each time with how many there are.
+def copied(
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], size: int, options: str = ""
+) -> Iterator[list[bytes]]:
+    """The rows of a query as COPY gives them, `size` at a time: in its text format unless the options say otherwise.
 
     Until it ends or is closed, the connection refuses all else with OperationalError. Closing it early cancels the
     query; the savepoint keeps that from a transaction of the caller's.
@@ -57,14 +76,12 @@ def copied(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], siz
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor, connection.wrap_database_errors:
         query = ClientCursor(connection.connection).mogrify(sql, params)
-        with cursor.copy(f"COPY ({query}) TO STDOUT"):
-            rows = size
-            while rows == size:
-                buffer = BytesIO()
-                rows = connection.connection.wait(_lines(connection.connection.pgconn, buffer, size))
-                if rows:
-                    with _unlocked(connection.connection.lock):
-                        yield buffer.getvalue(), rows
+        with cursor.copy(f"COPY ({query}) TO STDOUT{options}"):
+            while lines := connection.connection.wait(_lines(connection.connection.pgconn, size)):
+                with _unlocked(connection.connection.lock):
+                    yield lines
+                if len(lines) < size:
+                    break
 
 
 @contextmanager
@@ -77,27 +94,27 @@ def _unlocked(lock: Lock) -> Iterator[None]:
         lock.acquire()
 
 
-def _lines(pgconn: Any, buffer: BytesIO, size: int) -> Generator[Any, Any, int]:
-    """Write up to `size` rows to `buffer`, and return how many. A generator as psycopg's own: it yields to wait.
+def _lines(pgconn: Any, size: int) -> Generator[Any, Any, list[bytes]]:
+    """Up to `size` rows; fewer are the last. A generator as psycopg's own: it yields to wait.
 
     The same as `Copy.read` for each row in half the time, because it waits only when nothing has arrived.
     """
     from psycopg.generators import fetch_many
     from psycopg.waiting import Wait
 
-    rows, state = 0, 0
-    while rows < size and state != ENDED:
-        for state, line in map(pgconn.get_copy_data, repeat(1, size - rows)):
+    lines: list[bytes] = []
+    state = 0
+    while len(lines) < size and state != ENDED:
+        for state, line in map(pgconn.get_copy_data, repeat(1, size - len(lines))):
             if state < 1:
                 break
-            buffer.write(line)
-            rows += 1
+            lines.append(line)
         if state == 0:
             yield Wait.R
             pgconn.consume_input()
     if state == ENDED:
         _check(pgconn, (yield from fetch_many(pgconn)))
-    return rows
+    return lines
 
 
 def _check(pgconn: Any, results: Sequence[Any]) -> None:

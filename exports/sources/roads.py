@@ -3,13 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
+from exports.cells.rendered import START, RenderedBatch
 from exports.cells.stored import CopiedBatch, FetchedBatch
-from exports.sources import postgresql
+from exports.sources import postgresql, rendering
 from exports.sources.plan import COPY, CURSOR, INSTANCES, Plan
 from exports.sources.shapes import converted, fetched
 
@@ -23,10 +25,19 @@ def read(plan: Plan, size: int) -> Iterator[Batch]:
 
 def _copied(plan: Plan, size: int) -> Iterator[Batch]:
     connection = connections[plan.queryset.db]
-    width, places, forms = plan.width, plan.places, plan.forms
-    with closing(postgresql.copied(connection, plan.sql, plan.params, size)) as blocks:
-        for content, rows in blocks:
-            yield CopiedBatch(content, rows, width, places, forms)
+    batch = _of_values if plan.dialect is None else _of_lines
+    options = rendering.format_of(plan.dialect)
+    with closing(postgresql.copied(connection, plan.sql, plan.params, size, options)) as blocks:
+        for lines in blocks:
+            yield batch(plan, lines)
+
+
+def _of_values(plan: Plan, lines: Sequence[bytes]) -> Batch:
+    return CopiedBatch(b"".join(lines), len(lines), plan.width, plan.places, plan.forms)
+
+
+def _of_lines(plan: Plan, lines: Sequence[bytes]) -> Batch:
+    return RenderedBatch(START + START.join(lines), len(lines), plan.forms, plan.dialect.delimiter)
 
 
 def _fetched(plan: Plan, size: int) -> Iterator[Batch]:
@@ -71,9 +82,12 @@ def _tuples(plan: Plan, size: int) -> Iterator[Batch]:
 
 
 def _instances(plan: Plan, size: int) -> Iterator[Batch]:
+    # What the database has comes first, because a callable may change its instance.
+    order = sorted(range(len(plan.getters)), key=lambda place: not isinstance(plan.getters[place], attrgetter))
     with closing(plan.queryset.iterator(chunk_size=size)) as rows:
         while chunk := list(islice(rows, size)):
-            yield [[getter(row) for row in chunk] for getter in plan.getters]
+            made = {place: list(map(plan.getters[place], chunk)) for place in order}
+            yield [made[place] for place in range(len(order))]
 
 
 ROADS: Final[dict[str, Callable[[Plan, int], Iterator[Batch]]]] = {

@@ -5,11 +5,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
-from django.db import connections, transaction
+from django.db import OperationalError, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
 from exports.cells import Column
+from exports.cells.rendered import Dialect
+from exports.conf import config
+from exports.exceptions import QueryTooSlow
+from exports.sources import postgresql, rendering
 from exports.sources.columns import has_values, value_names
 from exports.sources.plan import Plan, plan_of
 from exports.sources.roads import Batch, read
@@ -28,7 +32,9 @@ def estimate(queryset: QuerySet) -> int | None:
     return json.loads(plan)[0]["Plan"]["Plan Rows"] if plan else 0
 
 
-def batches(queryset: QuerySet, columns: Sequence[Column], *, size: int = 2000) -> Iterator[Batch]:
+def batches(
+    queryset: QuerySet, columns: Sequence[Column], *, size: int = 500, dialect: Dialect | None = None
+) -> Iterator[Batch]:
     """The rows in batches of at most `size`, each a sequence of columns: of values, or Texts of `exports.cells`.
 
     The order is the queryset's, with the primary key to decide between equals; rows of values() without an order are
@@ -37,27 +43,30 @@ def batches(queryset: QuerySet, columns: Sequence[Column], *, size: int = 2000) 
     The rows come by the fastest road that gives what the ORM would (docs/roads.md; `plan` says which): as COPY's text,
     as tuples, or as instances where a source is a callable (called once a row; prefetch_related works) or where tuples
     would merge rows. Related objects on a path are joined, except in a union. A batch may make its columns when they
-    are asked for: ask for each one once.
+    are asked for: ask for each one once. With a `dialect` it may be a RenderedBatch, where PostgreSQL can write the
+    lines of CSV by itself.
 
     All rows are of one moment (`snapshot`), so on PostgreSQL this thread cannot write to that database until the
     generator has ended or is closed, and on the road "copy" it cannot read from it either. Raises UnknownColumn at the
     first row.
     """
     alias = queryset.db
-    with snapshot(alias), closing(read(plan(queryset.using(alias), columns), size)) as found:
+    with snapshot(alias), closing(read(plan(queryset.using(alias), columns, dialect), size)) as found:
         yield from found
 
 
-def plan(queryset: QuerySet, columns: Sequence[Column]) -> Plan:
+def plan(queryset: QuerySet, columns: Sequence[Column], dialect: Dialect | None = None) -> Plan:
     """How `batches` would read these rows. Raises UnknownColumn."""
-    return plan_of(_ordered(queryset), columns)
+    found = plan_of(_ordered(queryset), columns)
+    return found if dialect is None else rendering.rendered(found, dialect)
 
 
 @contextmanager
 def snapshot(alias: str) -> Iterator[None]:
     """Within it, all reading is of one moment; inside a transaction of the caller's it just reads.
 
-    PostgreSQL has a transaction for it, REPEATABLE READ and READ ONLY. SQLite's might hold the only lock for writing,
+    PostgreSQL has a transaction for it, REPEATABLE READ and READ ONLY, in which no statement takes longer than EXPORTS
+    ["STATEMENT_TIMEOUT"] seconds: raises QueryTooSlow. SQLite's might hold the only lock for writing,
     but there a SELECT that is still open keeps the moment for all others of its connection.
     """
     connection = connections[alias]
@@ -70,10 +79,17 @@ def snapshot(alias: str) -> Iterator[None]:
 
 @contextmanager
 def _moment_of_postgresql(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    with transaction.atomic(using=connection.alias):
-        with connection.cursor() as cursor:
-            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        yield
+    try:
+        with transaction.atomic(using=connection.alias):
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            if config.STATEMENT_TIMEOUT:
+                postgresql.bound_statements(connection, round(config.STATEMENT_TIMEOUT * 1000))
+            yield
+    except OperationalError as error:
+        if postgresql.is_cancelled(error):
+            raise QueryTooSlow("The database ended the query. EXPORTS['STATEMENT_TIMEOUT'] bounds it.") from error
+        raise
 
 
 @contextmanager

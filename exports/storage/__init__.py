@@ -3,9 +3,11 @@
 Keys are generated and never used twice. What a storage can do beyond Django's own is a Store of its own, as in `s3`.
 """
 
+import errno
+import re
 import secrets
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -22,6 +24,9 @@ from exports.storage.store import Store
 
 ALIAS = "exports"
 NOBODY = UUID(int=0)
+NO_FILE = (errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+# What no file system takes as a name, or what one takes for a way to another folder.
+UNFIT = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|\A/|/\Z|(\A|/)\.\.?(/|\Z)|[^/]{256,}|\A\Z")
 
 
 def exports_storage() -> Storage:
@@ -72,12 +77,14 @@ def put_contents(contents: File, key: str) -> None:
 
 def open_file(key: str) -> File:
     """The stored bytes, for reading. Raises FileNotFoundError when they are gone; else like `put`."""
-    return _store().open(key)
+    with _other_names_missed(key):
+        return _store().open(key)
 
 
 def size_of(key: str) -> int:
     """How many bytes are stored. Raises like `open_file`."""
-    return _store().size_of(key)
+    with _other_names_missed(key):
+        return _store().size_of(key)
 
 
 def ask() -> None:
@@ -96,14 +103,37 @@ def presign(key: str, *, seconds: int, content_type: str, disposition: str, meth
     """An address of the bytes, for whoever holds it and `seconds` long; None where the storage has none to give.
 
     The answer there has these headers, `Cache-Control: private, no-store`, and a signature over all of it. `method` is
-    GET or HEAD. Nothing is asked of the storage, so bytes that are gone are missed by whoever goes there.
+    GET or HEAD. Nothing is asked of the storage, so bytes that are gone are missed by whoever goes there. Raises
+    FileNotFoundError for what can be no key.
     """
+    check_key(key)
     return _store().presign(key, seconds=seconds, content_type=content_type, disposition=disposition, method=method)
 
 
 def forget(key: str) -> None:
     """Delete the bytes under `key`, unfinished uploads too; a key that holds nothing is fine."""
     _store().forget(key)
+
+
+def check_key(key: str) -> None:
+    """Raises FileNotFoundError for what leads out of the storage, or is the name of no file anywhere.
+
+    Keys are generated, so such a one comes from a row that somebody else wrote.
+    """
+    if UNFIT.search(key):
+        raise FileNotFoundError("This is not a key of the storage.")
+
+
+@contextmanager
+def _other_names_missed(key: str) -> Iterator[None]:
+    """Raises FileNotFoundError also for a key that names a folder, or something inside a file."""
+    check_key(key)
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_FILE:
+            raise
+        raise FileNotFoundError("This is not a key of the storage.") from error
 
 
 def _store() -> Store:

@@ -6,11 +6,11 @@ from django import template
 from django.forms import Form
 from django.template.context import Context
 
+from exports import services
 from exports.cells import ALTERATIONS
 from exports.models import FileRequest
 from exports.models.file_request import AnyUser
 from exports.patterns import registry
-from exports.serializers import personalize, serialize
 
 register = template.Library()
 
@@ -23,7 +23,8 @@ def export_form(context: Context, file_type: str, form: Form | None = None) -> d
     exporter = registry.find_export(file_type)
     user = context["request"].user
     shown = form if form is not None else exporter.get_form(None, user)
-    return {"exporter": exporter, "form": shown, "csrf_token": context.get("csrf_token")}
+    left_out = {"withheld": exporter.withheld_from(user)}
+    return {"exporter": exporter, "form": shown, "csrf_token": context.get("csrf_token")} | left_out
 
 
 @register.inclusion_tag("exports/_list.html", takes_context=True)
@@ -32,7 +33,7 @@ def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[st
     # Whoever is not signed in has no key, and must not get the requests that have no owner.
     theirs = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
     recent = theirs.select_related("requester")[:count]
-    exports = [personalize(serialize(each), each, user) for each in recent]
+    exports = [services.state_for(user, each) for each in recent]
     return {"exports": exports, "csrf_token": context.get("csrf_token")}
 
 

@@ -16,6 +16,7 @@ from exports.views.requests import (
     revoke_view,
     seen_view,
 )
+from exports.views.sharing import public_view, share_view
 from exports.views.tokens import SignatureHasExpired, SuspiciousToken, UserIsNotRequester, evaluate_request, serve_file
 
 __all__ = [
@@ -34,9 +35,11 @@ __all__ = [
     "list_view",
     "over_limit",
     "page_view",
+    "public_view",
     "refuse",
     "retry_view",
     "revoke_view",
     "seen_view",
     "serve_file",
+    "share_view",
 ]

@@ -40,7 +40,7 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     return hand_over(request, _admit(request, ticket))
 
 
-def hand_over(request: HttpRequest, file_request: FileRequest) -> HttpResponseBase:
+def hand_over(request: HttpRequest, file_request: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
     """The file of a READY request, for somebody who may have it, and a record of it. Raises Http404 when it is gone.
 
     After a POST the answer is never another site but the page with the link: browsers that go by a `form-action` let no
@@ -53,22 +53,29 @@ def hand_over(request: HttpRequest, file_request: FileRequest) -> HttpResponseBa
     if request.method == "POST" and response.status_code == 302:
         return answer(request, file_request)
     if request.method != "HEAD" and response.status_code in delivery.HANDED_OVER:
-        record(request, file_request, response)
+        record(request, file_request, response, is_public=is_public)
     return response
 
 
-def record(request: HttpRequest, file_request: FileRequest, response: HttpResponseBase) -> None:
-    """A download is the best proof that its owner has seen the end. Whoever holds a token may be nobody."""
-    user = getattr(request, "user", AnonymousUser())
+def record(
+    request: HttpRequest, file_request: FileRequest, response: HttpResponseBase, *, is_public: bool = False
+) -> None:
+    """A download is the best proof that its owner has seen the end. Whoever holds a token may be nobody, and whoever
+    comes by a link for anyone (`is_public`) is."""
+    user = AnonymousUser() if is_public else getattr(request, "user", AnonymousUser())
     first_byte = int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0])
-    Download.objects.create(
+    download = Download.objects.create(
+        outcome=delivery.outcome_of(response),
         request=file_request,
         user=user if user.is_authenticated else None,
         file_type=file_request.file_type,
         address=delivery.shortened(request.META.get("REMOTE_ADDR", "")),
         first_byte=first_byte,
         byte_count=int(response.headers.get("Content-Length") or file_request.size or 0),
+        is_public=is_public,
     )
+    if download.outcome == Download.Outcome.BEGUN:
+        delivery.when_ended(response, download.end)
     if user.is_authenticated and file_request.requester_id == user.pk:
         services.mark_seen(file_request)
 

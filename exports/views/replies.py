@@ -14,9 +14,10 @@ from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 
+from exports import services
 from exports.exceptions import LimitReached, UnknownFileType
 from exports.models import FileRequest
-from exports.serializers import State, limit_of, personalize, serialize
+from exports.serializers import State, limit_of
 
 POLL_SECONDS = 2
 
@@ -33,9 +34,11 @@ def door(view: View) -> View:
         try:
             response = view(request, *args, **kwargs)
         except (FileRequest.DoesNotExist, UnknownFileType, Http404):
-            return _not_found(request)
+            return not_found(request)
         if "Cache-Control" not in response.headers:
             patch_cache_control(response, private=True, no_cache=True)
+        # Not "no-referrer": browsers then send "Origin: null" with a form, and the CSRF check has nothing to go by.
+        response.headers.setdefault("Referrer-Policy", "same-origin")
         return response
 
     return guarded
@@ -69,7 +72,7 @@ def changeable(request: HttpRequest, pk: UUID) -> FileRequest:
 
 
 def state_for(request: HttpRequest, file_request: FileRequest) -> State:
-    return personalize(serialize(file_request), file_request, request.user)
+    return services.state_for(request.user, file_request)
 
 
 def answer(request: HttpRequest, file_request: FileRequest, *, status: int = 200, **more: Any) -> HttpResponse:
@@ -114,7 +117,7 @@ def _sign_in(request: HttpRequest) -> HttpResponse:
     return redirect_to_login(request.get_full_path() if request.method in ("GET", "HEAD") else reverse("exports:list"))
 
 
-def _not_found(request: HttpRequest) -> HttpResponse:
+def not_found(request: HttpRequest) -> HttpResponse:
     if wants_json(request):
         return error(404, "not_found", _("There is no such export."))
     raise Http404("There is no such export.")

@@ -19,7 +19,7 @@ from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.http import is_match
 from exports.models import FileRequest, Status
 from exports.patterns import InvalidForm, QuerySetExport, registry
-from exports.serializers import State, personalize, serialize
+from exports.serializers import State
 from exports.views.replies import (
     POLL_SECONDS,
     answer,
@@ -32,6 +32,7 @@ from exports.views.replies import (
     state_for,
     wants_json,
 )
+from exports.views.sharing import sharing_of
 
 PAGE_SIZE = 20
 
@@ -40,8 +41,11 @@ PAGE_SIZE = 20
 @door
 def list_view(request: HttpRequest) -> HttpResponse:
     """The history of one's own requests, newest first."""
-    mine = FileRequest.objects.filter(requester=request.user).select_related("requester")
+    mine = FileRequest.objects.filter(requester=request.user)
     page = Paginator(mine, PAGE_SIZE).get_page(request.GET.get("page"))
+    for each in page:
+        # Read with this very request; whether they may have a file is asked of each, and what they may need not be.
+        each.requester = request.user
     exports = [state_for(request, each) for each in page]
     return render(request, "exports/list.html", {"page": page, "exports": exports, "is_live": _any_active(exports)})
 
@@ -71,6 +75,7 @@ def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     context = {
         "export": state_for(request, file_request),
         "is_live": file_request.is_active,
+        "sharing": sharing_of(request, file_request),
         "made_at": file_request.finished_at if is_mine and services.can_be_made_again(file_request) else None,
     }
     return render(request, "exports/page.html", context)
@@ -120,17 +125,22 @@ def _any_active(exports: list[State]) -> bool:
 
 
 def _poll(request: HttpRequest, file_request: FileRequest) -> HttpResponse:
-    state = serialize(file_request)
-    etag = f'W/"{hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()[:32]}"'
+    state = state_for(request, file_request)
+    etag = f'W/"{hashlib.sha256(json.dumps(_lasting(state), sort_keys=True).encode()).hexdigest()[:32]}"'
     status = 410 if file_request.status == Status.EXPIRED else 200
     if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
         response: HttpResponse = HttpResponse(status=304)
     else:
-        response = JsonResponse(personalize(state, file_request, request.user), status=status)
+        response = JsonResponse(state, status=status)
     response.headers["ETag"] = etag
     if file_request.is_active:
         response.headers["Retry-After"] = str(POLL_SECONDS)
     return response
+
+
+def _lasting(state: State) -> State:
+    """The state without the ticket, which is another one each time."""
+    return {**state, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
 
 
 def _create(request: HttpRequest, exporter: QuerySetExport) -> HttpResponse:
@@ -201,7 +211,8 @@ def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: Inval
 def _render_form(
     request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200, refusal: str = ""
 ) -> HttpResponse:
-    context = {"exporter": exporter, "form": form, "refusal": refusal}
+    left_out = exporter.withheld_from(request.user)
+    context = {"exporter": exporter, "form": form, "refusal": refusal, "withheld": left_out}
     return render(request, "exports/form.html", context, status=status)
 
 

@@ -9,6 +9,7 @@ from django.http.response import HttpResponseBase
 
 from exports import delivery, toolbox
 from exports.models import FileRequest, Status
+from exports.patterns import registry
 from exports.views.downloads import record
 
 
@@ -33,8 +34,9 @@ def evaluate_request(
 ) -> tuple[FileRequest, Any]:
     """The request of this token, and the data in it, for a view of the host's own.
 
-    Looks at the token, then at the requester, then at the file. Raises SuspiciousToken, SignatureHasExpired,
-    UserIsNotRequester or Http404. With both flags False whoever holds a token of this signer is let in.
+    Looks at the token, then at the requester, then at the file, which an export must not refuse its owner now. Raises
+    SuspiciousToken, SignatureHasExpired, UserIsNotRequester or Http404. With both flags False whoever holds a token of
+    this signer is let in.
     """
     try:
         file_request, data = toolbox.decode(token, require_requester=require_requester, signer=signer)
@@ -46,7 +48,8 @@ def evaluate_request(
         raise Http404("There is no such file.") from error
     if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
         raise UserIsNotRequester("This file is somebody else's.")
-    if not file_request.filehandle or file_request.status == Status.EXPIRED:
+    is_gone = not file_request.filehandle or file_request.status == Status.EXPIRED
+    if is_gone or registry.is_withdrawn(file_request):
         raise Http404("There is no such file.")
     return file_request, data
 

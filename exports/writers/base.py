@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
 from exports.cells import Alterations, Column, batch_rows
+from exports.cells.rendered import Dialect
 from exports.exceptions import BadOption, TooManyColumns
 
 Batch = Sequence[Sequence[object]]
@@ -99,6 +100,11 @@ class Writer(ABC):
         if any(value == choice and type(value) is type(choice) for choice in allowed):
             return value
         raise BadOption(name, f"{value!r} is not allowed. Use one of {', '.join(map(repr, allowed))}.")
+
+    @classmethod
+    def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> Dialect | None:
+        """The lines of CSV that a database may write for this format, if any: `write` takes them as a RenderedBatch."""
+        return None
 
     def write(self, batch: Batch) -> None:
         """Add rows, given as one sequence of values for each column, all equally long.

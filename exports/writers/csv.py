@@ -4,11 +4,16 @@ import codecs
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from exports.cells import FORMULAS, Alterations, Column, Texts, to_text
+from exports.cells.rendered import END, START, Dialect, RenderedBatch
 from exports.writers.base import Batch
 from exports.writers.lines import LinesWriter, interleaved
+
+LINE_END: Final = b"\r\n"
+# Where a larger share of the lines needs care, all are made anew.
+MANY: Final = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -21,11 +26,33 @@ class CsvRows:
     delimiter: str
 
     def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
+        return self._mended(batch, alterations) if isinstance(batch, RenderedBatch) else self._lines(batch, alterations)
+
+    def _mended(self, batch: RenderedBatch, alterations: Alterations) -> bytes:
+        """The lines that a database wrote; those that need care are made anew."""
+        suspects, content = batch.suspects(), batch.content
+        if len(suspects) > batch.rows * MANY:
+            return self._lines(batch, alterations)
+        parts, last = [], 0
+        for place, line in zip(suspects, self._mends(batch, suspects, alterations), strict=True):
+            parts += [_with_line_ends(content[last : place.start]), line]
+            last = place.stop
+        return b"".join([*parts, _with_line_ends(content[last:])])
+
+    def _mends(self, batch: RenderedBatch, places: Sequence[slice], alterations: Alterations) -> list[bytes]:
+        """The lines at these places, made of their values."""
+        if not places:
+            return []
+        some = batch.of([batch.content[place] for place in places])
+        return self._lines(some, alterations, mark=START.decode()).split(START)[:-1]
+
+    def _lines(self, batch: Batch, alterations: Alterations, *, mark: str = "") -> bytes:
+        """`mark` stands after each line."""
         pieces, fields = ["", self.delimiter] * len(self.columns), {}
-        pieces[-1] = "\r\n"
+        pieces[-1] = LINE_END.decode() + mark
         for number, column in enumerate(self.columns):
             fields[2 * number] = self._fields(column, batch[number], alterations)
-        return interleaved(pieces, fields).encode()
+        return interleaved(pieces, fields)
 
     def _fields(self, column: Column, values: Sequence[object], alterations: Alterations) -> Sequence[str]:
         texts = to_text(
@@ -39,6 +66,11 @@ class CsvRows:
         fields = _quoted(texts, self.delimiter) if isinstance(texts, Texts) else texts
         # A row of one empty field would be no row.
         return [field or '""' for field in fields] if len(self.columns) == 1 else fields
+
+
+def _with_line_ends(lines: bytes) -> bytes:
+    """Lines that a database wrote, as those of the file. In a text a line feed stays what it is."""
+    return lines[len(START) :].replace(END + START, LINE_END)[: -len(END)] + LINE_END if lines else b""
 
 
 def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
@@ -67,6 +99,12 @@ class CsvWriter(LinesWriter):
         "formulas": FORMULAS,
     }
 
+    @classmethod
+    def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> Dialect | None:
+        delimiter = str(cls.clean_options(options)["delimiter"])
+        # PostgreSQL's quotes would hide which tab is within a text.
+        return None if delimiter == "\t" else Dialect(delimiter, zone)
+
     def serialiser(self) -> CsvRows:
         columns = tuple(column.portable for column in self.columns)
         return CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())
@@ -90,6 +128,10 @@ class TsvWriter(CsvWriter):
     content_type = "text/tab-separated-values; charset=utf-8"
     label = "TSV"
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"bom": (True, False), "formulas": FORMULAS}
+
+    @classmethod
+    def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> None:
+        return None
 
     def delimiter(self) -> str:
         return "\t"

@@ -27,7 +27,7 @@ class JsonLinesRows:
             pieces += [f"{before}{self.keys[number]}:{quote}", ""]
             tokens[2 * number + 1] = found
             before = f"{quote},"
-        return interleaved([*pieces, f"{before[:-1]}}}\n"], tokens).encode()
+        return interleaved([*pieces, f"{before[:-1]}}}\n"], tokens)
 
 
 class JsonLinesWriter(LinesWriter):

@@ -65,7 +65,7 @@ class SheetRows:
         for number, (column, styles) in enumerate(zip(self.columns, self.styles, strict=True)):
             cells = to_sheet(column, batch[number], zone=self.zone, alterations=alterations)
             rows.add(xl_col_to_name(number), cells, styles)
-        return rows.xml().encode()
+        return rows.xml()
 
 
 class _Rows:
@@ -88,7 +88,7 @@ class _Rows:
         elif kinds:
             self._add("", self._mixed(name, cells, styles), "")
 
-    def xml(self) -> str:
+    def xml(self) -> bytes:
         self._pieces[-1] += "</row>"
         return interleaved(self._pieces, self._texts)
 

@@ -8,8 +8,11 @@ class DemoConfig(AppConfig):
 
     def ready(self) -> None:
         from exports.patterns import registry
+        from exports.trail import DownloadExport
         from project.demo.exports import FlightExport, ReferenceExport, WeatherExport
 
         registry.register(FlightExport)
         registry.register(WeatherExport)
         registry.register(ReferenceExport)
+        # For staff alone.
+        registry.register(DownloadExport)

@@ -267,6 +267,52 @@ test("close code 4401 ends it too", async () => {
   assert.equal(clock.waiting, 0);
 });
 
+test("a page that is one too many polls, says nothing wrong and looks for room once a minute", async () => {
+  const { clock, Socket, server, told } = given();
+  Socket.last.open();
+  Socket.last.drop(4430);
+  await clock.advance(59_000);
+  assert.equal(Socket.sockets.length, 1);
+  assert.ok(server.count(SELF) > 50);
+  assert.deepEqual(told.troubles, []);
+  assert.deepEqual(told.endings, []);
+  await clock.advance(2_000);
+  assert.equal(Socket.sockets.length, 2);
+});
+
+test("however long there is no room, a page never comes back faster", async () => {
+  const { clock, Socket } = given({ random: () => 0 });
+  for (let minute = 1; minute <= 10; minute += 1) {
+    assert.equal(Socket.sockets.length, minute);
+    Socket.last.open();
+    Socket.last.drop(4430);
+    await clock.advance(60_000);
+  }
+});
+
+test("a page that found room again hears by its socket", async () => {
+  const { clock, Socket, server, told } = given();
+  Socket.last.open();
+  Socket.last.drop(4430);
+  await clock.advance(61_000);
+  Socket.last.open();
+  Socket.last.change(running({ seq: 5 }));
+  const before = server.count(SELF);
+  await clock.advance(14_000);
+  assert.equal(server.count(SELF), before);
+  assert.deepEqual(told.states.map(({ seq }) => seq), [5]);
+});
+
+test("a page that follows everything and is one too many is not told that the server is out of reach", async () => {
+  const { clock, Socket, connection } = given({ shown: null });
+  const troubles = [];
+  connection.subscribe({ troubled: (isLost) => troubles.push(isLost) });
+  Socket.last.open();
+  Socket.last.drop(4430);
+  await clock.advance(30_000);
+  assert.deepEqual(troubles, []);
+});
+
 test("somebody who asks for a new export after an ending is followed again", async () => {
   const { Socket, connection } = given();
   Socket.last.open();

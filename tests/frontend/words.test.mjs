@@ -99,6 +99,17 @@ test("an empty file says that it has no rows, a file made by hand says nothing o
   assert.match(words.detail(ready({ file: FILE })), /^Kept until/);
 });
 
+test("columns that were left out are named", () => {
+  const receipt = { rows: 10, columns_withheld: ["Price", "Margin"] };
+  assert.equal(words.detail(ready({ receipt })), "10 rows · left out: Price, Margin");
+  assert.equal(words.detail(ready({ receipt: { rows: 10, columns_withheld: [] } })), "10 rows");
+});
+
+test("a file that its owner may not have any more is not offered but explained", () => {
+  const error = { code: "permission_lost", message: "You may no longer export this." };
+  assert.equal(words.status(ready({ error })), "You may no longer export this.");
+});
+
 test("cells that had to be altered are not kept quiet", () => {
   const receipt = { rows: 10, alterations: { text_cut: 2, number_as_text: 1 } };
   assert.equal(words.detail(ready({ receipt })), "10 rows · 3 cells altered");

@@ -44,5 +44,6 @@ PEOPLE: dict[str, Callable[[User], User | None]] = {
     "viewer": lambda owner: staff("viewer", VIEW),
     "changer": lambda owner: staff("changer", VIEW, CHANGE),
     "downloader": lambda owner: staff("downloader", VIEW, ANY),
+    "steward": lambda owner: staff("steward", VIEW, CHANGE, ANY),
     "refused owner": refuse,
 }

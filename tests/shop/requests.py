@@ -37,7 +37,7 @@ def queued(**columns: Any) -> FileRequest:
 def claimed(request: FileRequest | None = None, *, now: datetime = NOON, **columns: Any) -> tuple[FileRequest, Claim]:
     """A running request as its worker has it."""
     request = request or queued(**columns)
-    claim = moves.claim(request, owner="host:1:1", extension="csv", now=now)
+    claim = moves.claim(request, owner="host:1:1", extension="csv", runtime=600, now=now)
     assert claim is not None
     request.refresh_from_db()
     return request, claim

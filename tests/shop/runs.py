@@ -28,6 +28,9 @@ class Scripted:
     def extension(self, request: FileRequest) -> str:
         return "csv"
 
+    def refusal(self, request: FileRequest) -> str | None:
+        return None
+
     def produce(self, run: Run) -> Produced:
         self.make(run)
         return Produced("orders.csv", "text/csv", run.progress.now.rows_done, {"rows_asked": 3})

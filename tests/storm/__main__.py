@@ -1,6 +1,6 @@
 """A storm over a site that stores in a folder, then one over a site in S3. Ends with 1 if anything is wrong.
 
-python -m tests.storm [--minutes N] [--seed S] [--exports N] [--pause SECONDS]
+python -m tests.storm [--minutes N] [--seed S] [--exports N] [--kills N] [--pause SECONDS]
 """
 
 import argparse
@@ -29,7 +29,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3, help="How long it rages, both sites together (3).")
     parser.add_argument("--seed", type=int, default=Random().randrange(10**6), help="Repeats what a seed decides.")
     parser.add_argument("--exports", type=int, default=200, help="How many exports, both sites together (200).")
-    parser.add_argument("--pause", type=float, default=0.8, help="Seconds from strike to strike, about (0.8).")
+    parser.add_argument("--kills", type=int, help="It goes on until so many are killed, both sites (50 a minute).")
+    parser.add_argument("--pause", type=float, default=0.4, help="Seconds from strike to strike, about (0.4).")
     return parser.parse_args()
 
 
@@ -38,7 +39,8 @@ def one(given: argparse.Namespace, *, bucket: bool) -> Audit:
     folder, began = Path(tempfile.mkdtemp(prefix="storm-")), time.monotonic()
     with Site(folder, bucket=bucket, housekeepers=2, exports=PATIENT) as site:
         chance = Random(f"{given.seed} {bucket}")
-        storm = Storm(site, chance, given.minutes * 30, given.exports // 2, given.pause)
+        kills = 50 * given.minutes if given.kills is None else given.kills
+        storm = Storm(site, chance, given.minutes * 30, given.exports // 2, given.pause, kills / 2)
         storm.rage()
         storm.calm()
         found = audit(site)

@@ -60,7 +60,7 @@ def audit(site: Site, *, ends: Mapping[str, str] | None = None, mails: bool = Tr
     done.findings += _lost(site, rows, ends or {})
     done.findings += _wrong_files(site, rows)
     done.findings += _orphans(site, rows)
-    done.findings += journal.stale_writes(journal.Step(str(pk), *rest) for pk, *rest in site.sql(journal.STEPS))
+    done.findings += journal.stale_writes(journal.steps_of(site.sql))
     if mails:
         done.findings += _wrong_mails(site, rows, done.counts)
     return done

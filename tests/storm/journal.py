@@ -3,11 +3,12 @@
 The triggers know nothing of the app: whatever its code believes, this is what happened.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 INSTALL = """
 CREATE TABLE storm_journal (
@@ -82,6 +83,11 @@ class Step:
     def __str__(self) -> str:
         before = f"{self.old_status} epoch {self.old_epoch} seq {self.old_seq} held by {self.old_owner or 'nobody'}"
         return f"{before} → {self.status} epoch {self.epoch} seq {self.seq}, written by {self.writer}"
+
+
+def steps_of(sql: Callable[[str], Iterable[Sequence[Any]]]) -> list[Step]:
+    """All that was written down; `sql` gives the rows of a query."""
+    return [Step(str(request_id), *rest) for request_id, *rest in sql(STEPS)]
 
 
 def stale_writes(steps: Iterable[Step]) -> Iterator[str]:

@@ -5,8 +5,6 @@ Programs are started without waiting, killed, frozen and started again by the na
 
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
 import time
@@ -21,12 +19,10 @@ import httpx
 import psycopg
 
 from exports import faults
-from project.processes import TETHER
-from tests.bucket.server import Moto
 from tests.servers import Postgres, Server, Valkey, free_port, wait_until
 from tests.storm.mailbox import Mailbox
+from tests.storm.programs import ROOT, Program, SmallPartMoto
 
-ROOT = Path(__file__).resolve().parents[2]
 ROWS, PEOPLE = 20_000, 8
 TOKEN = "s" * 32
 ENDED = ("ready", "failed", "cancelled", "expired")
@@ -47,10 +43,23 @@ PROFILE: Mapping[str, Any] = {
     "MAX_QUEUED_PER_USER": 100_000,
     "MAX_RUNNING_PER_USER": 100_000,
     "MAX_PER_DAY": 100_000,
+    "SOCKETS_PER_USER": None,
     "MIN_FREE_DISK": 0,
 }
 # Somebody who is killed on purpose again and again is no poison.
 PATIENT: Mapping[str, Any] = {"MAX_CRASHES": 1000, "MAX_ATTEMPTS": 1000, "MAIL_ATTEMPTS": 1000}
+
+ASK_MANY = """
+import json, sys
+from django.contrib.auth.models import User
+from exports import services
+
+count, rows, people = map(int, sys.argv[1:])
+users = [User.objects.get(username=f"user{number}") for number in range(people)]
+wishes = ({"first": n + 1, "rows": rows} for n in range(count))
+asked = [services.request_export(users[n % people], "parcels", wish, format="csv") for n, wish in enumerate(wishes)]
+print(json.dumps([str(request.pk) for request, _ in asked]))
+"""
 
 
 @dataclass(frozen=True)
@@ -62,78 +71,6 @@ class Asked:
     format: str
     first: int
     rows: int
-
-
-class SmallPartMoto(Moto):
-    """S3 that takes parts of any size."""
-
-    def options(self) -> dict[str, object]:
-        return {"env": {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1"}}
-
-
-class Program(Server):
-    """One process of the app, in a folder of its own, where its temporary files are too."""
-
-    def __init__(self, role: str, command: Sequence[str], ready: str, environment: Mapping[str, str]) -> None:
-        super().__init__()
-        self.role, self._command, self._ready = role, command, ready
-        (self.folder / "tmp").mkdir()
-        self._environment = {**environment, "STORM_ROLE": role, "TMPDIR": str(self.folder / "tmp")}
-        self._heard_before = 0
-        self.is_frozen = False
-
-    def command(self) -> list[str]:
-        # It ends with the thread that has started it, however that ends.
-        return [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command]
-
-    def options(self) -> dict[str, object]:
-        return {"cwd": ROOT, "env": self._environment}
-
-    def launch(self) -> None:
-        """Start without waiting."""
-        self._heard_before = self.log.stat().st_size if self.log.exists() else 0
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-                **self.options(),
-            )  # fmt: skip
-
-    def start(self) -> None:
-        if not self.is_running:
-            self.launch()
-        wait_until(self._answers_or_raises, describe=self._last_words)
-
-    def answers(self) -> bool:
-        return re.search(self._ready, self.words()[self._heard_before :]) is not None
-
-    def words(self) -> str:
-        """All that it has logged, of all its lives."""
-        return self.log.read_bytes().decode("latin1") if self.log.exists() else ""
-
-    def kill(self) -> None:
-        """SIGKILL, and its body is taken away."""
-        self._send(signal.SIGKILL)
-        self.is_frozen = False
-        if self.process is not None:
-            self.process.wait()
-
-    def freeze(self) -> None:
-        self._send(signal.SIGSTOP)
-        self.is_frozen = True
-
-    def thaw(self) -> None:
-        self._send(signal.SIGCONT)
-        self.is_frozen = False
-
-    def stop(self, signum: int = signal.SIGTERM) -> None:
-        if self.process is not None:
-            self.thaw()
-        super().stop(signum)
-
-    def _send(self, signum: int) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signum)
 
 
 class Site:
@@ -180,7 +117,8 @@ class Site:
             for program in self.programs.values():
                 program.launch()
             self._open = opened.pop_all()
-        self.until(lambda: all(program.answers() for program in self.programs.values()), "not all programs are ready")
+        for program in self.programs.values():
+            program.start()
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -261,6 +199,11 @@ class Site:
             if not program.is_running:
                 program.launch()
 
+    def freeze(self, role: str) -> None:
+        """Whoever has this role does nothing more until `thaw_all`."""
+        for program in self.of(role):
+            program.freeze()
+
     def thaw_all(self) -> None:
         for program in self.programs.values():
             if program.is_frozen:
@@ -285,8 +228,14 @@ class Site:
     def client(self, person: int) -> httpx.Client:
         cookies = {"sessionid": self.sessions[person], "csrftoken": TOKEN}
         headers = {"Accept": "application/json", "X-CSRFToken": TOKEN}
+        # Without certificates, since reading them takes longer than an answer.
         return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}", cookies=cookies, headers=headers, timeout=10, trust_env=False
+            base_url=f"http://127.0.0.1:{self.port}",
+            cookies=cookies,
+            headers=headers,
+            timeout=10,
+            trust_env=False,
+            verify=False,
         )
 
     def ask(
@@ -299,6 +248,11 @@ class Site:
         if type == "parcels" and asked not in self.asked:
             self.asked.append(asked)
         return asked
+
+    def ask_many(self, count: int, *, rows: int) -> None:
+        """What `ask` does, once for each of so many different wishes of all people, in one process beside the web."""
+        ids = json.loads(self.run(ASK_MANY, str(count), str(rows), str(PEOPLE)))
+        self.asked += [Asked(each, n % PEOPLE, "csv", n + 1, rows) for n, each in enumerate(ids)]
 
     def _posted(self, person: int, path: str, wish: Mapping[str, str]) -> dict[str, Any]:
         answers: list[httpx.Response] = []
@@ -343,8 +297,10 @@ class Site:
 
     def until(self, condition: Callable[[], object], complaint: str, *, seconds: float = 90, pause: float = 0) -> None:
         def is_so() -> bool:
+            if condition():
+                return True
             time.sleep(pause)
-            return bool(condition())
+            return False
 
         wait_until(is_so, seconds=seconds, describe=lambda: f"{complaint}\n{self.last_words()}")
 

@@ -11,6 +11,8 @@ from tests.storm.proxy import Proxy
 from tests.storm.site import Site
 
 EXPORTS = 100
+# They wait for the bucket most of the time.
+WORKERS = 6
 
 
 @pytest.mark.storm
@@ -27,7 +29,7 @@ def test_of_a_hundred_exports_to_a_bad_bucket_99_are_ready_and_no_part_is_left(t
                 proxies.append(opened.enter_context(Proxy(target, seed=seed, errors=0.2, resets=0.1, delays=0.05)))
             return proxies[0].url
 
-        site = opened.enter_context(Site(tmp_path, bucket=True, endpoint=before))
+        site = opened.enter_context(Site(tmp_path, bucket=True, workers=["large"] * WORKERS, endpoint=before))
         for number in range(EXPORTS):
             site.ask(number % 4, format=("csv", "xlsx")[number % 2], first=number + 1, rows=1500)
         site.until_ended(seconds=400)

@@ -9,6 +9,9 @@ from tests.storm.auditor import audit
 from tests.storm.site import Asked, Site
 
 HOLD = 1.0
+# A batch, here of HOLD seconds, and the one in which its heart hears of it, on a busy machine. All ten would take 10 s.
+ROWS = 5000
+STOPPED = 2 * HOLD + 2
 # Where a worker waits, so that a run is surely in this phase for a while.
 PHASES = {
     "queued": "",
@@ -19,13 +22,14 @@ PHASES = {
 }
 FEW = 3
 MANY = 100
-AT_ONCE = 3
+AT_ONCE = 6
+FENCED = "the lease was lost"
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with Site(folder, workers=("large", "large", "large"), exports={"GRACE": 10.0}, rows=4000) as site:
+    with Site(folder, workers=["large"] * AT_ONCE, exports={"GRACE": 10.0}, rows=8000) as site:
         yield site
 
 
@@ -40,10 +44,14 @@ def test_a_cancel_wins_in_this_phase(site: Site, phase: str, count: int):
     while len(seconds) < count:
         for worker in site.of("worker"):
             worker.freeze()
-        waiting = [site.ask(first=next_first(site), rows=1500) for _ in range(min(AT_ONCE, count - len(seconds)))]
+        waiting = [site.ask(first=next_first(site), rows=ROWS) for _ in range(min(AT_ONCE, count - len(seconds)))]
+        fenced = told_fenced(site)
         if phase != "queued":
             site.thaw_all()
         seconds += cancel_in_phase(site, phase, waiting)
+        if phase != "queued":
+            all_told = fenced + len(waiting)
+            site.until(lambda n=all_told: told_fenced(site) >= n, "a worker did not stop", seconds=STOPPED, pause=0.05)
     site.thaw_all()
     site.disarm("worker")
     site.until_ended()
@@ -55,6 +63,11 @@ def test_a_cancel_wins_in_this_phase(site: Site, phase: str, count: int):
     assert audited.findings == [], str(audited)
     assert len(site.asked) - before == count
     assert list(site.mailbox.mails()) == []
+
+
+def told_fenced(site: Site) -> int:
+    """How many runs the workers have ended because somebody else had moved the request."""
+    return sum(worker.words().count(FENCED) for worker in site.of("worker"))
 
 
 def next_first(site: Site) -> int:

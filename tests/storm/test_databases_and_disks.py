@@ -4,15 +4,19 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from tests.storm.auditor import audit
+from tests.storm.journal import steps_of
+from tests.storm.pages import CONVERGED, Crowd, Page
 from tests.storm.site import PATIENT, Site
 
 RESTARTS, EXPORTS = 20, 50
 FULL_DISKS = 20
 DISK = "1m"
+PAGES = 20
 
 
 @pytest.mark.storm
@@ -73,19 +77,23 @@ def test_a_full_disk_fails_at_once_with_its_name_and_the_next_export_passes(
 def test_the_queue_is_emptied_and_restarted_with_a_hundred_waiting(tmp_path: Path, needs_postgres: None):
     with Site(tmp_path, workers=("large", "large"), exports={"RING_AGAIN": 5.0}) as site:
         site.arm("worker", "mid_rows=sleep:0.5")
-        for number in range(102):
-            site.ask(number % 4, first=number + 1, rows=1500)
-        site.valkey.flush()
-        site.valkey.stop()
-        began = time.monotonic()
-        site.ask(5, first=200, rows=1500)
-        assert time.monotonic() - began < 2, "202 within two seconds although the queue is down"
-        site.disarm("worker")
-        site.valkey.start()
-        since = site.sql("SELECT clock_timestamp()")[0][0]
-        rung = "SELECT count(*) FROM exports_filerequest WHERE status = 'queued' AND rung_at < %s"
-        site.until(lambda: site.sql(rung, [since]) == [(0,)], "not all are rung again", seconds=30, pause=0.1)
-        site.until_ended()
+        asked = [site.ask(number % 4, first=number + 1, rows=1500) for number in range(102)]
+        with Crowd(site, [Page(site, each.person, [each.id], Random(each.id)) for each in asked[::5][:PAGES]]) as crowd:
+            site.valkey.flush()
+            site.valkey.stop()
+            began = time.monotonic()
+            site.ask(5, first=200, rows=1500)
+            assert time.monotonic() - began < 2, "202 within two seconds although the queue is down"
+            site.disarm("worker")
+            site.valkey.start()
+            since = site.sql("SELECT clock_timestamp()")[0][0]
+            rung = "SELECT count(*) FROM exports_filerequest WHERE status = 'queued' AND rung_at < %s"
+            site.until(lambda: site.sql(rung, [since]) == [(0,)], "not all are rung again", seconds=30, pause=0.1)
+            site.until_ended()
+            site.until(crowd.are_right, "not every page is right", seconds=CONVERGED, pause=0.1)
+            lag = crowd.longest_lag(steps_of(site.sql))
+        print(f"longest lag {lag:.1f} s")
+        assert lag <= CONVERGED
         site.until_mailed()
         site.until_clean()
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tests.storm.auditor import audit
-from tests.storm.site import Program, Site
+from tests.storm.programs import Program
+from tests.storm.site import Site
 
 pytestmark = pytest.mark.slow
 

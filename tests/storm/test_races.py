@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.storm.auditor import audit
-from tests.storm.site import ROOT, Site
+from tests.storm.programs import ROOT
+from tests.storm.site import Site
 
 RACERS, RACES = 8, 1000
 BELLS = 5

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.servers import Server
-from tests.storm.site import PROFILE, Program, Site
+from tests.storm.programs import Program
+from tests.storm.site import PROFILE, Site
 
 SIZES = (50, 120, 500, 1500, 5000, 20_000)
 LONGEST_FROST = 3 * PROFILE["LEASE"]
@@ -17,13 +18,17 @@ ASKING_SHARE = 0.7
 
 @dataclass
 class Storm:
-    """`exports` are asked for within the first part of `seconds`, while somebody is struck every `pause` seconds."""
+    """`exports` are asked for within the first part of `seconds`, while somebody is struck every `pause` seconds.
+
+    It goes on until at least `kills` processes were killed.
+    """
 
     site: Site
     chance: Random
     seconds: float
     exports: int
     pause: float
+    kills: float = 0
     happened: Counter[str] = field(default_factory=Counter)
     _thaw_at: dict[str, float] = field(default_factory=dict)
     _forgive_at: float | None = None
@@ -33,7 +38,7 @@ class Storm:
         began = time.monotonic()
         asking_ends = began + self.seconds * ASKING_SHARE
         asked, strike_at = 0, began
-        while (now := time.monotonic()) < began + self.seconds or asked < self.exports:
+        while (now := time.monotonic()) < began + self.seconds or asked < self.exports or self._killed() < self.kills:
             due = self.exports * min((now - began) / (asking_ends - began), 1)
             if asked < due:
                 self._ask(asked)
@@ -57,6 +62,9 @@ class Storm:
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {count}" for name, count in sorted(self.happened.items()))
+
+    def _killed(self) -> int:
+        return sum(count for name, count in self.happened.items() if name.endswith("killed"))
 
     def _ask(self, number: int) -> None:
         rows = self.chance.choice(SIZES)

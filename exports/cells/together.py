@@ -1,0 +1,23 @@
+"""JSON of many values in one go, which takes half the time of one by one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+# Stands between the values.
+MARK: Final = "\x00"
+MARKED: Final = ', "\\u0000", '
+
+
+def encoded(values: Sequence[Any], encode: Callable[[Any], str]) -> list[str] | None:
+    """The JSON of each value, with blanks after commas and colons, or None where a value needs care.
+
+    `encode` is that of a JSONEncoder, which raises what it likes for a value that is no JSON.
+    """
+    marked: list[Any] = [MARK] * (2 * len(values) - 1)
+    marked[::2] = values
+    try:
+        tokens = encode(marked)[1:-1].split(MARKED)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    # A value may hold the mark.
+    return tokens if len(tokens) == len(values) else None

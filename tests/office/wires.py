@@ -1,0 +1,55 @@
+"""Sockets that browsers open on a real server."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from django.conf import settings
+from django.test import Client
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.office.pages import ALL, IN_TIME
+from tests.office.processes import Daphne
+
+
+def cookie_of(client: Client) -> str:
+    return f"{settings.SESSION_COOKIE_NAME}={client.cookies[settings.SESSION_COOKIE_NAME].value}"
+
+
+@asynccontextmanager
+async def opened(
+    daphne: Daphne, client: Client | None, path: str = ALL, *, origin: str | None = ""
+) -> AsyncIterator[ClientConnection]:
+    """A socket of this browser, opened by a page of the site, or of another origin."""
+    headers = {"Cookie": cookie_of(client)} if client else {}
+    own = f"http://{daphne.host}" if origin == "" else origin
+    async with connect(
+        f"ws://{daphne.host}{path}", origin=own, additional_headers=headers, open_timeout=IN_TIME, max_size=None
+    ) as socket:
+        yield socket
+
+
+async def next_state(socket: ClientConnection) -> dict[str, Any]:
+    return json.loads(await asyncio.wait_for(socket.recv(), IN_TIME))["export"]
+
+
+async def close_code(socket: ClientConnection, *, seconds: float = IN_TIME + 6) -> int:
+    """The code of the close that comes within so many seconds; what comes before is passed over."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await socket.recv()
+    except ConnectionClosed as closed:
+        return closed.rcvd.code
+
+
+async def refusal(daphne: Daphne, client: Client | None, path: str = ALL, **options: Any) -> int:
+    """The HTTP status with which a handshake is refused, 101 where it is not."""
+    try:
+        async with opened(daphne, client, path, **options):
+            return 101
+    except InvalidStatus as refused:
+        return refused.response.status_code

@@ -1,0 +1,40 @@
+"""Changes requests as a worker does, at a pace of its own, and prints when each change of the last one was made.
+
+python -m tests.storm.publisher CHANGES EVERY_SECONDS REQUEST_ID...
+
+All requests change CHANGES times; one that runs already goes on. Prints JSON: [[seq, epoch seconds], ...].
+"""
+
+import json
+import sys
+import time
+from uuid import UUID
+
+import django
+
+
+def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
+    django.setup()
+    from exports import events
+    from exports.models import FileRequest, moves
+    from exports.progress import WRITING, Snapshot
+
+    requests = [FileRequest.objects.get(pk=UUID(each)) for each in ids]
+    claims = [
+        moves.claim(each, owner="publisher", extension="csv") or moves.Claim(each.pk, each.epoch, "")
+        for each in requests
+    ]
+    made, began = [], time.monotonic()
+    for number in range(1, changes + 1):
+        for claim in claims:
+            moves.beat(claim, Snapshot(WRITING, number, changes), began_phase=False, moved=True)
+            request = FileRequest.objects.get(pk=claim.request_id)
+            if claim is claims[-1]:
+                made.append((request.seq, time.time()))
+            events.publish(request)
+        time.sleep(max(began + number * every - time.monotonic(), 0))
+    return made
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), float(sys.argv[2]), sys.argv[3:])))

@@ -1,0 +1,326 @@
+"""Columns that need a permission: left out of the file of whoever lacks it, said so, and held to afterwards."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import AnonymousUser, Permission, User
+from django.core.checks import CheckMessage
+
+from exports import checks, housekeeping, services, storage
+from exports.models import FileRequest, Notification, Status
+from exports.patterns import Column, QuerySetExport, Sheet, registry
+from tests.office.browsers import HTML, JSON, door, signed_in, status_of
+from tests.shop.exports import registered
+from tests.shop.models import Customer, Order
+from tests.shop.requests import user
+from tests.shop.runs import configure, use_folders
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+
+PRICES, CUSTOMERS = "shop.change_order", "shop.view_customer"
+
+
+class PricedExport(QuerySetExport):
+    file_type = "priced"
+    title = "Priced orders"
+    formats = ("csv", "xlsx")
+    columns = (
+        Column("number"),
+        Column("price", permission=PRICES),
+        Column("customer__name", "Customer", permission=CUSTOMERS),
+    )
+    lane = "small"
+
+    def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
+        return Order.objects.order_by("pk")
+
+
+class SheetsExport(PricedExport):
+    file_type = "priced_sheets"
+    formats = ("xlsx",)
+    lane = None
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        people = [Column("name", permission=CUSTOMERS), Column("city", permission=CUSTOMERS)]
+        return [
+            Sheet("Customers", Customer.objects.order_by("pk"), people),
+            Sheet("Orders", Order.objects.order_by("pk"), self.columns),
+        ]
+
+
+@pytest.fixture(autouse=True)
+def shop(settings: LazySettings, tmp_path: Path) -> Iterator[None]:
+    use_folders(settings, tmp_path)
+    ada = Customer.objects.create(name="Ada", city="Oslo")
+    Order.objects.create(number="N1", price="10.50", customer=ada)
+    with registered(PricedExport), registered(SheetsExport):
+        yield
+
+
+def may(someone: User, *permissions: str) -> User:
+    """The same person, who from now on holds these permissions of the shop and no others."""
+    names = [permission.partition(".")[2] for permission in permissions]
+    someone.user_permissions.set(Permission.objects.filter(content_type__app_label="shop", codename__in=names))
+    return User.objects.get(pk=someone.pk)
+
+
+def asked(someone: Any, file_type: str = "priced", **given: Any) -> tuple[FileRequest, bool]:
+    return services.request_export(someone, file_type, {}, **given)
+
+
+def made(someone: Any, file_type: str = "priced", **given: Any) -> FileRequest:
+    request, _ = asked(someone, file_type, **given)
+    assert registry.dispatch(request.pk)
+    return FileRequest.objects.select_related("requester").get(pk=request.pk)
+
+
+def text_of(request: FileRequest) -> str:
+    assert request.status == Status.READY, request.error_detail
+    with storage.open_file(request.filehandle.name) as file:
+        return file.read().decode("utf-8-sig")
+
+
+# What is in the file
+
+
+@pytest.mark.parametrize(
+    ("permissions", "header", "withheld"),
+    [
+        ((PRICES, CUSTOMERS), "Order number,Price,Customer", []),
+        ((PRICES,), "Order number,Price", ["Customer"]),
+        ((CUSTOMERS,), "Order number,Customer", ["Price"]),
+        ((), "Order number", ["Price", "Customer"]),
+    ],
+)
+def test_a_column_is_for_those_who_hold_its_permission(permissions: Sequence[str], header: str, withheld: list[str]):
+    request = made(may(user(), *permissions), format="csv")
+
+    assert text_of(request).splitlines()[0] == header
+    assert request.receipt["columns_withheld"] == withheld
+    assert request.receipt["column_permissions"] == {name: name in permissions for name in (PRICES, CUSTOMERS)}
+
+
+def test_what_is_withheld_is_nowhere_in_the_file():
+    text = text_of(made(may(user()), format="csv"))
+    assert text.splitlines() == ["Order number", "N1"]
+
+
+def test_an_export_without_such_columns_says_nothing_of_them():
+    class PlainExport(PricedExport):
+        file_type = "plain"
+        columns = (Column("number"),)
+
+    with registered(PlainExport):
+        assert not {"columns_withheld", "column_permissions"} & set(made(user(), "plain").receipt)
+
+
+def test_superusers_get_every_column_and_the_deactivated_and_the_anonymous_none_that_needs_a_permission():
+    root = User.objects.create_superuser("root")
+    columns = PricedExport.columns
+    assert set(PricedExport().held(root, columns).values()) == {True}
+    root.is_active = False
+    assert set(PricedExport().held(root, columns).values()) == {False}
+    assert set(PricedExport().held(AnonymousUser(), columns).values()) == {False}
+
+
+def test_a_request_of_nobody_gets_no_column_that_needs_a_permission_even_where_the_export_would_give_it():
+    class GenerousExport(PricedExport):
+        file_type = "generous"
+
+        def has_column_permission(self, user: Any, permission: str) -> bool:
+            return True
+
+    with registered(GenerousExport):
+        assert text_of(made(AnonymousUser(), "generous", format="csv")).splitlines() == ["Order number", "N1"]
+
+
+def test_an_export_may_answer_for_the_permissions_of_its_columns_itself():
+    class TenantExport(PricedExport):
+        file_type = "tenants"
+        columns = (Column("number"), Column("price", permission="prices"))
+
+        def has_column_permission(self, user: Any, permission: str) -> bool:
+            return permission == "prices" and user.username == "ada"
+
+    with registered(TenantExport):
+        assert "Price" in text_of(made(user("ada"), "tenants", format="csv"))
+        assert "Price" not in text_of(made(user("bob"), "tenants", format="csv"))
+        assert list(checks.check_exports()) == []
+
+
+def test_of_several_sheets_each_is_without_its_columns_and_one_of_which_nothing_is_left_is_left_out():
+    request = made(may(user(), PRICES), "priced_sheets", format="xlsx")
+
+    with storage.open_file(request.filehandle.name) as file:
+        book = openpyxl.load_workbook(BytesIO(file.read()))
+    assert {sheet.title: list(sheet.values) for sheet in book.worksheets} == {
+        "Orders": [("Order number", "Price"), ("N1", 10.5)]
+    }
+    assert request.receipt["columns_withheld"] == ["Customers: Full name", "Customers: City", "Orders: Customer"]
+
+
+def test_the_columns_are_chosen_when_the_file_is_made_and_not_when_it_is_asked_for():
+    ada = may(user(), PRICES)
+    request, _ = asked(ada, format="csv")
+    may(ada, CUSTOMERS)
+    assert registry.dispatch(request.pk)
+    assert text_of(FileRequest.objects.get(pk=request.pk)).startswith("Order number,Customer")
+
+
+# Nothing is left
+
+
+class SecretExport(PricedExport):
+    file_type = "secret"
+    columns = (Column("price", permission=PRICES),)
+
+
+def test_whoever_may_have_no_column_at_all_is_refused_at_the_door():
+    with registered(SecretExport):
+        with pytest.raises(services.NotAllowed):
+            asked(may(user()), "secret")
+        assert signed_in(user()).post("/exports/new/secret/", headers=JSON).status_code == 403
+    assert not FileRequest.objects.exists()
+
+
+def test_whoever_has_lost_every_column_meanwhile_gets_no_file():
+    with registered(SecretExport):
+        request, _ = asked(may(user(), PRICES), "secret")
+        may(user())
+        assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
+
+
+# What is lost later
+
+
+def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out_to_them_no_more():
+    ada = may(user(), PRICES)
+    request, client = made(ada, format="csv"), signed_in(ada)
+    ticket = client.get(door("download", request))["Location"]
+    assert status_of(client, ticket) == 200
+
+    may(ada)
+
+    assert not registry.is_still_granted(FileRequest.objects.get(pk=request.pk))
+    assert status_of(client, ticket) == 404
+    assert status_of(client, door("download", request)) == 404
+    state = client.get(door("detail", request)).json()
+    assert (state["urls"]["download"], state["urls"]["ticket"], state["file"]) == (None, None, None)
+    assert state["error"]["code"] == "permission_lost"
+
+
+def test_a_permission_that_was_not_held_may_stay_so_and_what_is_won_takes_no_file_away():
+    ada = may(user(), PRICES)
+    request, client = made(ada, format="csv"), signed_in(ada)
+    assert status_of(client, door("download", request)) == 302
+    may(ada, PRICES, CUSTOMERS)
+    assert status_of(client, door("download", request)) == 302
+
+
+def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(settings: LazySettings, mailoutbox: list[Any]):
+    configure(settings, MAIL_GRACE=0)
+    made(may(user(), PRICES), format="csv")
+    may(user())
+    assert housekeeping.mail() == 0
+    assert mailoutbox == []
+    assert Notification.objects.get().reason == "permission lost"
+
+
+def test_a_permission_that_is_lost_while_the_file_is_made_ends_the_request():
+    ada = may(user(), PRICES)
+
+    class DemotingExport(PricedExport):
+        file_type = "demoting"
+
+        def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
+            return Order.objects.order_by("pk")
+
+        def has_column_permission(self, user: Any, permission: str) -> bool:
+            held = super().has_column_permission(user, permission)
+            may(ada)
+            return held
+
+    with registered(DemotingExport):
+        request, _ = asked(ada, "demoting", format="csv")
+        may(ada, PRICES)
+        assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
+    assert not request.filehandle
+
+
+# The same again
+
+
+@pytest.mark.parametrize("now", [(), (PRICES, CUSTOMERS), (CUSTOMERS,)])
+def test_a_file_made_with_other_permissions_is_not_offered_again(settings: LazySettings, now: Sequence[str]):
+    configure(settings, REUSE_FRESH=600)
+    request = made(may(user(), PRICES), format="csv")
+    assert asked(may(user(), PRICES), format="csv") == (request, False)
+    assert asked(may(user(), *now), format="csv")[1]
+
+
+def test_a_file_whose_columns_were_chosen_between_two_changes_is_not_offered_again(settings: LazySettings):
+    configure(settings, REUSE_FRESH=600)
+    request, _ = asked(may(user(), PRICES), format="csv")
+    may(user())
+    assert registry.dispatch(request.pk)
+    assert asked(may(user(), PRICES), format="csv")[1]
+
+
+def test_what_is_under_way_is_not_joined_by_somebody_who_holds_other_permissions_by_now():
+    request, _ = asked(may(user(), PRICES), format="csv")
+    assert asked(user(), format="csv") == (request, False)
+    assert asked(may(user()), format="csv")[1]
+
+
+# What people are told
+
+
+def test_the_form_the_page_and_the_receipt_name_what_is_left_out():
+    ada = may(user(), CUSTOMERS)
+    client = signed_in(ada)
+    assert "Left out, since you may not have it: Price<" in client.get("/exports/new/priced/").content.decode()
+    page = client.get(door("page", made(ada, format="csv")), headers=HTML).content.decode()
+    assert "<dt>Columns left out, since you may not have them</dt><dd>Price</dd>" in page
+
+
+def test_the_form_says_nothing_where_nothing_is_left_out():
+    client = signed_in(may(user(), PRICES, CUSTOMERS))
+    assert "Left out" not in client.get("/exports/new/priced/").content.decode()
+
+
+# The check
+
+
+def found(*columns: Column) -> list[CheckMessage]:
+    class CheckedExport(PricedExport):
+        file_type = "checked"
+
+    CheckedExport.columns = columns
+    with registered(CheckedExport):
+        return [each for each in checks.check_exports() if each.id == "exports.W020"]
+
+
+def test_a_permission_that_no_model_has_is_named_with_those_that_come_close():
+    [warning] = found(Column("number"), Column("price", permission="shop.chnage_order"))
+    assert "'shop.chnage_order' of the column 'price'" in warning.msg
+    assert "'shop.change_order'" in warning.hint
+
+
+@pytest.mark.parametrize("permission", ["price", "nowhere.view_price"])
+def test_a_permission_that_is_none_is_named(permission: str):
+    [warning] = found(Column("price", permission=permission))
+    assert warning.hint
+
+
+@pytest.mark.parametrize("permission", ["", PRICES, "exports.download_any_filerequest", "auth.view_user"])
+def test_a_permission_of_a_model_is_fine(permission: str):
+    assert found(Column("price", permission=permission)) == []

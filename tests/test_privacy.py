@@ -1,0 +1,194 @@
+"""What is left of an export: its file for as long as it says, then neither bytes nor criteria nor the words of errors;
+and of a user who is deleted, nothing."""
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.files.base import ContentFile
+from django.utils import timezone
+
+from exports import housekeeping, services, storage
+from exports.conf import config
+from exports.exceptions import TooLate
+from exports.models import Artifact, FileRequest, Status
+from exports.models.file_request import FileRequestQuerySet
+from exports.patterns import registry
+from exports.serializers import serialize
+from tests.bucket.server import Moto
+from tests.office import people, rows
+from tests.office.exports import ReportExport, open_office
+from tests.shop.exports import registered
+from tests.shop.runs import stored_files, use_folders
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+HOUR = 3600
+ENDED = [Status.FAILED, Status.CANCELLED, Status.EXPIRED]
+
+
+@pytest.fixture(autouse=True)
+def office() -> Iterator[None]:
+    with open_office():
+        yield
+
+
+@pytest.fixture
+def folder(settings: LazySettings, tmp_path: Path) -> Path:
+    return use_folders(settings, tmp_path)
+
+
+def ago(seconds: float) -> Any:
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+# How long a file stays
+
+
+def seconds_left(export: type[ReportExport]) -> float | None:
+    with registered(export):
+        request, _ = services.request_export(people.user("ada"), "report", {"month": 4}, format="csv")
+        assert registry.dispatch(request.pk)
+    request.refresh_from_db()
+    return request.expires_at and (request.expires_at - request.finished_at).total_seconds()
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_file_stays_for_two_days():
+    assert seconds_left(ReportExport) == pytest.approx(48 * HOUR, abs=1)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(("own", "left"), [(HOUR, pytest.approx(HOUR, abs=1)), (math.inf, None)])
+def test_an_export_says_how_long_its_own_files_stay(own: float, left: Any):
+    assert seconds_left(type("Own", (ReportExport,), {"retention": own})) == left
+
+
+# What is forgotten with it
+
+
+def over(request: FileRequest) -> FileRequest:
+    """As if the retention and the leeway of this request, which has ended, were just over."""
+    moments = {"expires_at": ago(config.LEEWAY + 60), "finished_at": ago(config.RETENTION + config.LEEWAY + 60)}
+    FileRequest.objects.filter(pk=request.pk).update(**moments)
+    return rows.fresh(request)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("status", ENDED)
+def test_bytes_criteria_and_the_words_of_an_error_go_together(folder: Path, status: str):
+    request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria"))
+    housekeeping.sweep()
+    forgotten = rows.fresh(request)
+    assert (forgotten.criteria, forgotten.error_detail, forgotten.dedupe_key) == ("", "", "")
+    assert forgotten.forgotten_at is not None
+    assert (forgotten.status, forgotten.seq) == (status, request.seq + 1)
+    assert stored_files(folder) == []
+    assert housekeeping.forget() == 0
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("status", ENDED)
+def test_until_then_they_stay_and_it_can_be_tried_again(folder: Path, status: str):
+    request = rows.IN_STATUS[status](people.user("ada"))
+    housekeeping.sweep()
+    assert rows.fresh(request).criteria == "month=4"
+    assert len(stored_files(folder)) == (status == Status.EXPIRED)
+    assert services.retry(request)[0].criteria == "month=4"
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("status", ENDED)
+def test_what_is_forgotten_is_never_asked_for_again_without_its_criteria(status: str):
+    request = over(rows.IN_STATUS[status](people.user("ada")))
+    housekeeping.sweep()
+    forgotten = rows.fresh(request)
+    assert serialize(forgotten)["urls"]["retry"] is None
+    with pytest.raises(TooLate):
+        services.retry(forgotten)
+    assert FileRequest.objects.count() == 1
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])
+def test_what_is_under_way_or_there_is_not_forgotten(status: str):
+    request = rows.IN_STATUS[status](people.user("ada"), requested_at=ago(HOUR))
+    housekeeping.sweep()
+    assert (rows.fresh(request).criteria, rows.fresh(request).forgotten_at) == ("month=4", None)
+
+
+@pytest.mark.usefixtures("folder")
+def test_files_without_an_end_let_what_failed_keep_its_words(settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "RETENTION": None}
+    request = rows.failed(people.user("ada"))
+    FileRequest.objects.update(finished_at=ago(config.HISTORY - HOUR))
+    housekeeping.sweep()
+    assert rows.fresh(request).error_detail
+
+
+# A user who is deleted
+
+
+def by_instance(user: User) -> None:
+    user.delete()
+
+
+def by_queryset(user: User) -> None:
+    User.objects.filter(pk=user.pk).delete()
+
+
+def raw(user: User) -> None:
+    """As a cascade of other models deletes: without FileRequest's own delete."""
+    FileRequestQuerySet(FileRequest).filter(requester=user).delete()
+    User.objects.filter(pk=user.pk).delete()
+
+
+WAYS = [by_instance, by_queryset, raw]
+
+
+def requests_of(user: User) -> None:
+    """A request in every status, one that a worker writes, and one with rows that were handed over."""
+    for make in rows.IN_STATUS.values():
+        make(user)
+    _, claim = rows.claimed(user)
+    storage.exports_storage().save(claim.key, ContentFile(b"half a file"))
+    given = {"format": "csv", "options": {}, "filename": "rows.csv", "is_small": True}
+    services.request_rows(user, [{"name": "Ada"}], ["name"], **given)
+
+
+def is_nothing_left(delete: Callable[[User], None], stored: Callable[[], list[Any]]) -> None:
+    user = people.user("ada")
+    requests_of(user)
+    bobs = rows.ready(people.user("bob"))
+    assert len(stored()) == 5
+    delete(user)
+    # Rows that were handed over might be of a request that is just being made.
+    Artifact.objects.filter(state=Artifact.State.INPUT).update(created_at=ago(config.LEEWAY + 60))
+    housekeeping.sweep()
+    assert list(FileRequest.objects.all()) == [bobs]
+    assert len(stored()) == 1
+
+
+@pytest.mark.parametrize("delete", WAYS)
+def test_a_user_who_is_deleted_leaves_no_byte_in_a_folder(folder: Path, delete: Callable[[User], None]):
+    is_nothing_left(delete, lambda: stored_files(folder))
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("delete", WAYS)
+def test_a_user_who_is_deleted_leaves_no_byte_in_a_bucket(s3: Moto, delete: Callable[[User], None]):
+    is_nothing_left(delete, s3.stored)
+
+
+def test_what_a_worker_goes_on_writing_for_a_deleted_user_is_neither_published_nor_kept(folder: Path):
+    request, claim = rows.claimed(people.user("ada"))
+    User.objects.all().delete()
+    assert not rows.publish(claim)
+    housekeeping.sweep()
+    assert stored_files(folder) == []
+    assert not FileRequest.objects.filter(pk=request.pk).exists()

@@ -1,0 +1,163 @@
+"""Lines of CSV that PostgreSQL writes become the same file as the values do."""
+
+import csv
+import io
+import pickle
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.db import connection
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from exports import sources
+from exports.cells import Alterations, Column, Texts
+from exports.cells.guard import FORMULA
+from exports.cells.rendered import Dialect, RenderedBatch
+from exports.exceptions import FormulaRejected
+from exports.writers import CsvWriter
+from exports.writers.csv import CsvRows
+from tests.test_roads import Everything, columns, save
+
+
+@pytest.fixture
+def postgres() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("needs PostgreSQL")
+
+
+RENDERED = ["small", "big", "price", "share", "weight", "flag", "day", "moment", "text", "name", "reference", "details"]
+COLUMNS = (
+    Column("id"),
+    Column("text"),
+    Column("amount"),
+    Column("note"),
+    Column("details", kind="json"),
+    Column("size"),
+)
+FORMS = ("integer", "text", "decimal", "text", "normal json", "integer")
+
+hostile = st.sampled_from(
+    [*FORMULA.replace("\\", ""), *" \t\r\n\x0b\u00a0\u200b\"'`;,-|x\x01\x02\x7f\ufeff\ufffe", "é-", "5"]
+)
+words = st.sampled_from(
+    ["", "a", "late", "a - b", "New York-Boston", "1,5", "-5", "-5,5", '"', "\n=1", "\x01x", "a\n", "\uff1d1"]
+)
+texts = words | st.lists(hostile, max_size=6).map("".join)
+numbers = st.integers(-99, 99).map(str) | st.just("")
+json_texts = st.sampled_from(["", '{"a": -5}', "[-1, 2]", '{"a": "=1", "b": "\\"-"}', "[]", "{}", '["x;-y"]'])
+rows = st.tuples(numbers, texts, numbers, texts, json_texts, numbers)
+
+
+def as_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> RenderedBatch:
+    """The rows as COPY writes them: quotes where they are needed, a line feed at the end."""
+    content = io.StringIO()
+    for row in found:
+        content.write("\x00")
+        csv.writer(content, delimiter=delimiter, lineterminator="\n").writerow(row)
+    return RenderedBatch(content.getvalue().encode(), len(found), FORMS, delimiter)
+
+
+def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes | str, Alterations]:
+    serialise, counted = CsvRows(COLUMNS, UTC, formulas, delimiter), Alterations()
+    try:
+        return serialise(batch, 0, counted), counted
+    except FormulaRejected as error:
+        return str(error), Alterations()
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(rows, min_size=1, max_size=30), st.sampled_from(",;"), st.sampled_from(["escape", "raw", "reject"]))
+@example([("-1", "a", "-5", "b", "{}", "-1")] * 9 + [("1", "-5", "", "", "", "")], ",", "escape")
+@example([("1", "", "", '\n"', "", "")] + [("1", "a", "2", "b", "[]", "3")] * 9, ",", "escape")
+@example([("1", "a", "2", 'b",', "[]", "3")] * 9 + [("1", "x", "2", "+1", "[]", "3")], ";", "escape")
+def test_what_the_database_wrote_and_what_is_made_of_values_are_one_file(found, delimiter, formulas):
+    values = [list(column) for column in zip(*found, strict=True)]
+    families = ("integer", "text", "decimal", "text", "json", "integer")
+    typed = [Texts([text or None for text in column], family) for column, family in zip(values, families, strict=True)]
+    batch = as_postgresql(found, delimiter)
+    expected, counted = written(typed, delimiter, formulas)
+    if isinstance(expected, bytes):
+        assert written(batch, delimiter, formulas) == (expected, counted)
+        assert written(pickle.loads(pickle.dumps(batch)), delimiter, formulas) == (expected, counted)
+    else:
+        assert written(batch, delimiter, formulas)[0].startswith("Column")
+
+
+def test_lines_of_harmless_fields_are_not_looked_at():
+    harmless = ("-1", "New York - Boston", "-5", "2013-01-01, late", '{"a": -5}', "-7")
+    batch = as_postgresql([harmless] * 3, ",")
+    assert batch.suspects() == []
+    batch = as_postgresql([harmless, ("1", "=1", "", "", "", ""), harmless], ",")
+    assert [batch.content[place] for place in batch.suspects()] == [b"\x001,=1,,,,\n"]
+
+
+@pytest.mark.parametrize("options", [{"delimiter": "\t"}, {"delimiter": "\t", "bom": False}])
+def test_between_tabs_python_writes_the_lines(options):
+    assert CsvWriter.dialect(options, UTC) is None
+    assert CsvWriter.dialect({"delimiter": ";"}, UTC) == Dialect(";", UTC)
+
+
+def file_of(names: Sequence[str], options: dict[str, Any], dialect: Dialect | None) -> tuple[bytes, Alterations, set]:
+    queryset, file, counted, kinds = Everything.objects.all(), io.BytesIO(), Alterations(), set()
+    declared = sources.resolve(queryset, [Column(name) for name in names])
+    with CsvWriter(file, declared, options=options, alterations=counted) as writer:
+        for batch in sources.batches(queryset, declared, size=7, dialect=dialect):
+            kinds.add(type(batch).__name__)
+            writer.write(batch)
+    return file.getvalue(), counted, kinds
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+@pytest.mark.usefixtures("postgres")
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(columns, min_size=1, max_size=12), st.sampled_from(",;"), st.sampled_from(["escape", "raw"]))
+def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas):
+    save(rows)
+    options = {"delimiter": delimiter, "formulas": formulas}
+    made, counted, kinds = file_of(RENDERED, options, Dialect(delimiter, UTC))
+    assert kinds == {"RenderedBatch"}
+    expected, expected_counts, others = file_of(RENDERED, options, None)
+    assert others == {"CopiedBatch"}
+    assert (made, counted) == (expected, expected_counts)
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+@pytest.mark.usefixtures("postgres")
+@pytest.mark.parametrize(
+    ("names", "zone", "reason"),
+    [
+        (["moment", "name"], ZoneInfo("Europe/Berlin"), "Column 'moment': its moments are shown in Europe/Berlin."),
+        (["name"], UTC, "An only column has to tell an empty field from no row."),
+        (["name", "address"], UTC, "Column 'address': Python writes values of its type in another way."),
+    ],
+)
+def test_where_python_must_write_the_lines_it_is_said(names, zone, reason):
+    save([{"name": "x"}])
+    dialect = Dialect(",", zone)
+    assert file_of(names, {}, dialect)[2] == {"CopiedBatch"}
+    explained = sources.explain(Everything.objects.all(), [Column(name) for name in names], dialect)
+    assert explained.obstacles == [reason]
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+@pytest.mark.usefixtures("postgres")
+def test_times_that_python_does_not_have_are_the_same_in_lines():
+    save([{"name": "x"}])
+    with connection.cursor() as cursor:
+        for moment in ("infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "20000-01-01 00:00:00.5+00"):
+            cursor.execute(
+                "INSERT INTO shop_everything (name, moment, day, weight, price) "
+                "VALUES ('y', %s, '-infinity', 'NaN', 'NaN')",
+                [moment],
+            )
+    names = ["name", "moment", "day", "weight", "price"]
+    made, counted, kinds = file_of(names, {}, Dialect(",", UTC))
+    assert kinds == {"RenderedBatch"}
+    assert (made, counted) == file_of(names, {}, None)[:2]

@@ -1,0 +1,121 @@
+"""The trail of downloads, exported with the app itself: for staff who may look at it, and for nobody else."""
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from exports.models import Download, FileRequest
+from exports.patterns import registry
+from exports.trail import DownloadExport
+from tests.office import people, rows
+from tests.office.browsers import HTML, JSON, door, signed_in, ticket_for
+from tests.office.exports import open_office
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+FORM = "/exports/new/downloads/"
+
+
+@pytest.fixture(autouse=True)
+def office() -> Iterator[None]:
+    with open_office():
+        registry.register(DownloadExport)
+        yield
+
+
+@pytest.fixture
+def owner() -> User:
+    return people.user("owner")
+
+
+@pytest.fixture
+def auditor() -> Client:
+    return signed_in(people.staff("auditor", "view_download"))
+
+
+def asked(client: Client, **criteria: str) -> FileRequest:
+    answer = client.post(FORM, {"format": "csv", **criteria}, headers=JSON)
+    assert answer.status_code == 202, answer.content
+    registry.work_off("small")
+    return FileRequest.objects.get(pk=answer.json()["id"])
+
+
+def read(client: Client, request: FileRequest) -> list[dict[str, str]]:
+    """The file, fetched as a browser does."""
+    response = client.get(client.get(door("download", request))["Location"])
+    return list(csv.DictReader(io.StringIO(response.getvalue().decode("utf-8-sig"), newline="")))
+
+
+def test_staff_export_the_trail_and_find_their_own_download_in_the_next_one(auditor: Client, owner: User):
+    request = rows.ready(owner)
+    client = signed_in(owner)
+    client.get(ticket_for(request, owner), REMOTE_ADDR="203.0.113.77").getvalue()
+    client.get(ticket_for(request, owner), headers={"range": "bytes=5-9"}).getvalue()
+    first = asked(auditor)
+    whole, part = read(auditor, first)
+    assert (whole["Name"], whole["Export"], whole["Request"]) == ("owner", "report", str(request.pk))
+    assert (whole["Bytes"], whole["Sent"], whole["Outcome"]) == (str(request.size), str(request.size), "completed")
+    assert (whole["Network"], whole["Link for anyone"]) == ("203.0.113.0", "false")
+    assert (part["First byte"], part["Bytes"]) == ("5", "5")
+    *_, own = read(auditor, asked(auditor, since="2000-01-01"))
+    assert (own["Name"], own["Export"], own["Request"]) == ("auditor", "downloads", str(first.pk))
+
+
+def test_the_days_of_the_form_are_both_included(auditor: Client, owner: User):
+    for days in (0, 1, 2, 3):
+        made = Download.objects.create(user=owner, file_type=f"d{days}", byte_count=1)
+        Download.objects.filter(pk=made.pk).update(at=timezone.now() - timedelta(days=days))
+    day = (timezone.now() - timedelta(days=2)).date(), (timezone.now() - timedelta(days=1)).date()
+    found = read(auditor, asked(auditor, since=str(day[0]), until=str(day[1])))
+    assert [row["Export"] for row in found] == ["d2", "d1"]
+
+
+@pytest.mark.parametrize(
+    "who",
+    [
+        lambda: people.user("somebody"),
+        lambda: people.user("somebody", "view_download"),
+        lambda: people.staff("somebody", "view_filerequest", "download_any_filerequest"),
+    ],
+    ids=["a user", "a user with the permission", "staff without it"],
+)
+def test_nobody_else_gets_the_trail(who: Any):
+    client = signed_in(who())
+    assert client.post(FORM, {"format": "csv"}, headers=JSON).status_code == 403
+    assert not FileRequest.objects.exists()
+
+
+def test_who_loses_the_permission_meanwhile_gets_nothing(auditor: Client):
+    answer = auditor.post(FORM, {"format": "csv"}, headers=JSON)
+    User.objects.get(username="auditor").user_permissions.clear()
+    registry.work_off("small")
+    request = FileRequest.objects.get(pk=answer.json()["id"])
+    assert (request.status, request.error_code) == ("failed", "permission_lost")
+
+
+def test_a_name_that_is_a_formula_is_harmless_in_it(auditor: Client):
+    Download.objects.create(user=people.user("=1+1"), file_type="report", byte_count=1)
+    [row] = read(auditor, asked(auditor))
+    assert row["Name"] == "'=1+1"
+
+
+def test_the_trail_is_shown_in_the_admin_and_nothing_there_changes_it(auditor: Client, owner: User):
+    made = Download.objects.create(user=owner, file_type="report", byte_count=1)
+    assert b"report" in auditor.get(reverse("admin:exports_download_changelist")).content
+    root = signed_in(User.objects.create_superuser("root"))
+    change = reverse("admin:exports_download_change", args=[made.pk])
+    assert root.get(change, headers=HTML).status_code == 200
+    for address in (change, reverse("admin:exports_download_delete", args=[made.pk])):
+        assert root.post(address, {"post": "yes", "file_type": "another"}).status_code == 403
+    chosen = {"action": "delete_selected", "_selected_action": [made.pk], "post": "yes"}
+    root.post(reverse("admin:exports_download_changelist"), chosen)
+    made.refresh_from_db()
+    assert made.file_type == "report"

@@ -1,0 +1,174 @@
+"""No key, name or address leads out of the folder of the exports, and none is a server error."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.exceptions import SuspiciousFileOperation
+from django.core.files.base import ContentFile
+from django.test import Client
+
+from exports import storage, toolbox
+from exports.models import FileRequest
+from tests.office import people, rows
+from tests.office.browsers import door, signed_in, ticket_for
+from tests.office.exports import open_office
+
+pytestmark = pytest.mark.django_db
+
+SECRET = b"nobody may read this"
+
+# Beside the folder "store" stand "store-of-another" and "secret.txt".
+WAYS_OUT = [
+    "../secret.txt", "../store-of-another/secret.txt", "../../secret.txt", "x/../../secret.txt", "./../secret.txt",
+    "..", "../", ".", "./", "", "/", "//", "x/..", "{root}/secret.txt", "/{root}/secret.txt", "/etc/passwd",
+    "//etc/passwd", "-of-another/secret.txt", "..\\secret.txt", "..\\..\\secret.txt", "\\secret.txt", "C:\\secret.txt",
+    "C:secret.txt",
+    "file:///etc/passwd", "~root/secret.txt", "~/secret.txt", "$HOME/secret.txt", "\0", "a\0b", "../secret.txt\0.csv",
+    "%2e%2e/secret.txt", "%2e%2e%2fsecret.txt", "..%2fsecret.txt", "%252e%252e%252fsecret.txt", "..%5csecret.txt",
+    "%00", "..%00/secret.txt", "%c0%ae%c0%ae/secret.txt", "\udcc0\udcae\udcc0\udcae/secret.txt", "%c0%afsecret.txt",
+    "\ud800", "\uff0e\uff0e/secret.txt", "\uff0e\uff0e\uff0fsecret.txt", "\u2024\u2024/secret.txt", "\u2025/secret.txt",
+    "..\u2215secret.txt", "..\u2044secret.txt", "..\u2216secret.txt", "....//secret.txt", "..;/secret.txt",
+    ".. /secret.txt", " ../secret.txt", "\t../secret.txt", "..\n/secret.txt", "..\r\n/secret.txt", "inner", "inner/",
+    "inner/file.csv/x",
+    "inner/file.csv/", "x" * 255, "é" * 200, "x" * 250 + "/..", "link/secret.txt",
+]  # fmt: skip
+# What a column of 255 characters can hold, and a database can store.
+STORABLE = [way for way in WAYS_OUT if "\0" not in way and not any("\ud800" <= each <= "\udfff" for each in way)]
+
+ways_out = pytest.mark.parametrize("way", WAYS_OUT, ids=range(len(WAYS_OUT)))
+
+
+@pytest.fixture(autouse=True)
+def root(settings: LazySettings, tmp_path: Path) -> Iterator[Path]:
+    settings.STORAGES = {
+        **settings.STORAGES,
+        "exports": {
+            "BACKEND": "django.core.files.storage.FileSystemStorage",
+            "OPTIONS": {"location": str(tmp_path / "store")},
+        },
+    }
+    for folder in (tmp_path, tmp_path / "store-of-another"):
+        folder.mkdir(exist_ok=True)
+        (folder / "secret.txt").write_bytes(SECRET)
+    (tmp_path / "store" / "inner").mkdir(parents=True)
+    (tmp_path / "store" / "inner" / "file.csv").write_bytes(b"inside")
+    with open_office():
+        yield tmp_path
+
+
+@pytest.fixture
+def owner() -> User:
+    return people.user("owner")
+
+
+def outside(root: Path) -> dict[str, bytes]:
+    """What is there beside the folder of the exports."""
+    files = [path for path in root.rglob("*") if path.is_file() and (root / "store") not in path.parents]
+    return {str(path): path.read_bytes() for path in files}
+
+
+# Keys
+
+
+@ways_out
+def test_a_key_that_leads_elsewhere_finds_nothing(root: Path, way: str):
+    key = way.replace("{root}", str(root))
+    with pytest.raises(FileNotFoundError):
+        storage.open_file(key).close()
+    with suppress(FileNotFoundError):
+        assert storage.size_of(key) != len(SECRET)
+
+
+@ways_out
+def test_a_key_that_leads_elsewhere_writes_and_deletes_nothing_there(root: Path, way: str):
+    key, before = way.replace("{root}", str(root)), outside(root)
+    for verb in (storage.forget, lambda key: storage.put_contents(ContentFile(b"evil"), key)):
+        try:
+            verb(key)
+        except (SuspiciousFileOperation, storage.StorageDenied, storage.store.StorageFailed, OSError, ValueError):
+            continue
+    assert outside(root) == before
+
+
+def test_a_key_of_ours_is_let_through(root: Path):
+    key = storage.new_key(storage.NOBODY, 3, "csv")
+    storage.put_contents(ContentFile(b"ours"), key)
+    with storage.open_file(key) as file:
+        assert file.read() == b"ours"
+    with storage.open_file("inner/file.csv") as file:
+        assert file.read() == b"inside"
+
+
+# Rows that somebody else wrote
+
+
+@pytest.mark.parametrize("way", STORABLE, ids=range(len(STORABLE)))
+@pytest.mark.parametrize("accel", [None, "/finished/"], ids=["streamed", "by nginx"])
+def test_a_row_that_points_elsewhere_gives_nobody_a_byte(
+    root: Path, owner: User, settings: LazySettings, way: str, accel: str | None
+):
+    settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": accel}
+    request, client = rows.ready(owner), signed_in(owner)
+    key = way.replace("{root}", str(root))[:255]
+    FileRequest.objects.filter(pk=request.pk).update(filehandle=key)
+    response = client.get(ticket_for(request, owner))
+    body = response.getvalue() if response.streaming else response.content
+    assert SECRET not in body
+    if accel is None:
+        assert response.status_code == 404
+    elif response.status_code != 404:
+        assert ".." not in response.headers["X-Accel-Redirect"].split("/")
+        assert response.headers["X-Accel-Redirect"].startswith("/finished/")
+
+
+@ways_out
+def test_the_name_that_a_handler_gives_a_file_is_no_part_of_its_key(root: Path, owner: User, way: str):
+    before = outside(root)
+    request = toolbox.add_request(file_type="report", requester=owner)
+    name = way.replace("{root}", str(root)).encode("utf-8", "replace").decode().replace("\0", "?")[:255]
+    toolbox.attach_file(request, ContentFile(b"mine"), filename=name)
+    stored = rows.fresh(request).filehandle
+    assert (root / "store" / "generated") in Path(stored.path).resolve().parents
+    assert stored.name.rpartition("/")[0] == f"generated/{request.pk}"
+    assert outside(root) == before
+    with storage.open_file(stored.name) as file:
+        assert file.read() == b"mine"
+
+
+# Addresses
+
+
+@ways_out
+def test_an_address_that_leads_elsewhere_is_not_there(root: Path, owner: User, way: str):
+    client, request = signed_in(owner), rows.ready(owner)
+    text = way.replace("{root}", str(root)).encode("utf-8", "surrogateescape" if "\udcc0" in way else "replace")
+    for address in addresses_with(text, request):
+        assert status_and_body(client, address) in ((404, False), (301, False)), address
+
+
+def addresses_with(text: bytes, request: FileRequest) -> list[str]:
+    plain, once, twice = quote(text, safe="/"), quote(text, safe=""), quote(quote(text, safe=""), safe="")
+    folders = ["/exports/file/", "/exports/public/", "/exports/new/", f"/exports/{request.pk}/"]
+    written = [written for written in (plain, once, twice) if written]
+    return [f"{folder}{each}{end}" for folder in folders for each in written for end in ("/", "/download/")]
+
+
+def status_and_body(client: Client, address: str) -> tuple[int, bool]:
+    """The status of a GET, and whether the answer has what nobody may read."""
+    response: Any = client.get(address)
+    return response.status_code, SECRET in (response.getvalue() if response.streaming else response.content)
+
+
+def test_a_download_door_leads_to_a_ticket_and_never_elsewhere(owner: User):
+    request = rows.ready(owner, filename="../../secret.txt")
+    response = signed_in(owner).get(door("download", request))
+    assert response.headers["Location"].startswith("/exports/file/")
+    final = signed_in(owner).get(response.headers["Location"])
+    assert final.headers["Content-Disposition"] == 'attachment; filename="secret.txt"'
+    assert final.getvalue() == rows.CONTENT
