@@ -4,6 +4,7 @@ import csv
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.models import Customer, Order
 from tests.shop.requests import at_once, claimed, in_status, queued, row, user
-from tests.shop.runs import configure, heart_of, use_folders
+from tests.shop.runs import configure, has_ended, use_folders
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -145,7 +146,7 @@ def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> 
                 written.append(number)
                 if number == 3:
                     at_once(lambda: moves.cancel(request))
-                    wait_until(lambda: not heart_of(request))
+                    wait_until(partial(has_ended, runner.current(request)))
                 yield batch
 
     request = queued(file_type="slow")

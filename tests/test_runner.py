@@ -24,7 +24,7 @@ from tests.shop.runs import (
     Scripted,
     claimed_now,
     configure,
-    heart_of,
+    has_ended,
     run_now,
     stored_files,
     until,
@@ -311,7 +311,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
 
     def make(run: Run) -> None:
         moves.cancel(run.request)
-        until(lambda: not heart_of(run.request))
+        until(lambda: has_ended(run))
         for number in range(10):
             run.check()
             batches.append(number)

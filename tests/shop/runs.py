@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exports import runner
+from exports.exceptions import ExportError, LeaseEnded
 from exports.models import FileRequest, moves
 from exports.models.moves import Claim
 from exports.runner import Produced, Run
@@ -102,6 +103,15 @@ def until_ended(run: Run) -> None:
     """Go on like an exporter, row by row, until somebody ends the run."""
     rows = count()
     until(lambda: run.advance(next(rows)))
+
+
+def has_ended(run: Run) -> bool:
+    """Whether the run has been told that it may not go on."""
+    try:
+        run.check()
+    except (LeaseEnded, ExportError):
+        return True
+    return False
 
 
 def work_folders() -> list[Path]:
