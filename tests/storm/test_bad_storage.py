@@ -15,7 +15,7 @@ EXPORTS = 100
 WORKERS = 6
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_of_a_hundred_exports_to_a_bad_bucket_99_are_ready_and_no_part_is_left(tmp_path: Path, needs_postgres: None):
     seed = random.randrange(10**6)
     print(f"seed {seed}")

@@ -33,7 +33,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
         yield site
 
 
-@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.storm)])
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "phase", [phase if phase == "writing" else pytest.param(phase, marks=pytest.mark.slow) for phase in PHASES]
 )

@@ -19,7 +19,7 @@ DISK = "1m"
 PAGES = 20
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_twenty_restarts_of_postgresql_over_fifty_exports(tmp_path: Path, needs_postgres: None):
     with Site(tmp_path, exports=PATIENT) as site:
         for number in range(EXPORTS):
@@ -47,7 +47,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_a_full_disk_fails_at_once_with_its_name_and_the_next_export_passes(
     tmp_path: Path, small_disk: Path, needs_postgres: None
 ):
@@ -73,7 +73,7 @@ def test_a_full_disk_fails_at_once_with_its_name_and_the_next_export_passes(
         assert site.programs["worker1"].words().count("worker large: ready") == 1, "no worker was started again"
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_the_queue_is_emptied_and_restarted_with_a_hundred_waiting(tmp_path: Path, needs_postgres: None):
     with Site(tmp_path, workers=("large", "large"), exports={"RING_AGAIN": 5.0}) as site:
         site.arm("worker", "mid_rows=sleep:0.5")

@@ -26,7 +26,7 @@ MEBIBYTE = 1 << 20
 TINY = 2048
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_fifty_pages_that_never_read_cost_less_than_20_mib_and_nobody_else_s_time(tmp_path: Path, needs_postgres: None):
     with ExitStack() as opened:
         site = opened.enter_context(Site(tmp_path, workers=(), housekeepers=0, rows=10))

@@ -30,7 +30,7 @@ def site(
         yield site
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_workers_frozen_beyond_their_lease_change_nothing_when_they_wake_up(site: Site):
     seed = random.randrange(10**6)
     chance = random.Random(seed)

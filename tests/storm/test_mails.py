@@ -12,7 +12,7 @@ EXPORTS, KILLS = 500, 30
 SERVER_AWAY = range(10, 20)
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_five_hundred_unseen_exports_are_mailed_although_mailers_die_and_the_server_is_away(
     tmp_path: Path, needs_postgres: None
 ):
@@ -47,7 +47,7 @@ def is_mail_waiting(site: Site) -> bool:
     return bool(site.sql("SELECT 1 FROM exports_notification WHERE state IN ('pending', 'sending') LIMIT 1"))
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_who_has_seen_the_end_of_five_hundred_exports_gets_no_mail(tmp_path: Path, needs_postgres: None):
     with Site(tmp_path, workers=("small", "small"), exports={"MAIL_GRACE": 600}, rows=1000) as site:
         site.ask_many(EXPORTS, rows=10)

@@ -18,7 +18,7 @@ PAGES, EXPORTS, PEOPLE = 200, 40, 8
 BATCH_SECONDS = 0.3
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_two_hundred_pages_are_right_within_15_s_of_the_web_process_being_back(tmp_path: Path, needs_postgres: None):
     seed = random.randrange(10**6)
     print(f"seed {seed}")

@@ -13,7 +13,7 @@ EXPORTS, KILLS = 200, 150
 SECONDS = 10 * 60
 
 
-@pytest.mark.storm
+@pytest.mark.slow
 def test_after_a_storm_nothing_is_lost_doubled_stale_wrong_or_left(needs_postgres: None):
     """A storm that fails prints its seed; `bin/storm --seed` repeats what that decides."""
     command = [sys.executable, "-m", "tests.storm", "--minutes", str(MINUTES)]
