@@ -80,16 +80,19 @@ def test_requests_to_a_bucket_with_their_signatures_are_never_logged(name: str) 
     assert configuration("DEBUG")["loggers"][name]["level"] == "INFO"
 
 
+# A site that the deployment check has nothing to say of.
+DEPLOYED = {
+    "HTTPS": "1",
+    "BASE_URL": "https://exports.example",
+    "SECRET_KEY": "kC" * 20 + "0123456789-ABCDEF",
+    "TICKET_KEYS": "aT" * 20 + "0123456789",
+    "QUEUE_KEYS": "bQ" * 20 + "0123456789",
+    "EMAIL_URL": "smtp+tls://exports:secret@mail.example:587",
+}
+
+
 def test_https_is_one_switch_that_the_deployment_check_accepts(tmp_path: Path) -> None:
-    own = {
-        "HTTPS": "1",
-        "BASE_URL": "https://exports.example",
-        "SECRET_KEY": "kC" * 20 + "0123456789-ABCDEF",
-        "VAR_DIR": str(tmp_path),
-        "TICKET_KEYS": "aT" * 20 + "0123456789",
-        "QUEUE_KEYS": "bQ" * 20 + "0123456789",
-        "EMAIL_URL": "smtp+tls://exports:secret@mail.example:587",
-    }
+    own = DEPLOYED | {"VAR_DIR": str(tmp_path)}
     inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     finished = subprocess.run(
         [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"],

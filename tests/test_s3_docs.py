@@ -22,6 +22,7 @@ from exports.exceptions import ExportError, StorageDenied
 from exports.storage.s3 import DENIED
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
+from tests.test_project import DEPLOYED
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "s3.md").read_text()
@@ -189,8 +190,8 @@ def test_without_a_bucket_the_demo_site_keeps_its_folder(tmp_path: Path):
 
 
 def test_the_demo_site_passes_the_deployment_check_with_a_bucket(tmp_path: Path):
-    own = {"DEBUG": "0", "HTTPS": "1", "BASE_URL": "https://exports.example", "SECRET_KEY": "kC" * 20 + "0123456789-AB"}
-    site(tmp_path, "check", "--deploy", "--fail-level", "WARNING", EXPORTS_S3_BUCKET="example-exports", **own)
+    own = DEPLOYED | {"DEBUG": "0", "EXPORTS_S3_BUCKET": "example-exports"}
+    site(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **own)
 
 
 def test_every_variable_is_in_the_table():
