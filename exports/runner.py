@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.utils import timezone, translation
@@ -51,6 +51,7 @@ log = logging.getLogger("exports.runner")
 HASH_BLOCK = 1 << 20
 WORK_DIR_NAME = re.compile(r"(?P<request>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<epoch>[0-9]{1,9})")
 
+Answer = TypeVar("Answer")
 OnChange = Callable[[FileRequest], None]
 
 _current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
@@ -257,7 +258,7 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
     )
     attempt.check()
     receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
-    _ask_again(attempt, exporter, receipt)
+    _patiently(lambda: _ask_again(attempt, exporter, receipt))
     return Made(size, sha256, produced.filename, produced.content_type, produced.rows, receipt, produced.retention)
 
 
@@ -308,8 +309,8 @@ def _settle(request: FileRequest, claim: Claim, error: Exception) -> bool:
     return _patiently(partial(moves.fail, claim, code=code, detail=detail))
 
 
-def _patiently(move: Callable[[], bool]) -> bool:
-    """The last move of a run: a database that is away for less than a lease must not cost the whole work."""
+def _patiently(move: Callable[[], Answer]) -> Answer:
+    """The last steps of a run: a database that is away for less than a lease must not cost the whole work."""
     give_up_at = time.monotonic() + config.LEASE
     while True:
         try:
