@@ -37,16 +37,9 @@ class Clock:
         """Whether it was set before the time was up."""
         return finished.wait(seconds)
 
-    def computed(self) -> float:
-        """The seconds that this thread has computed so far."""
-        return time.thread_time()
-
 
 CLOCK: Final = Clock()
 EX_SOFTWARE: Final = 70
-# Reports take about this share of a run's time at most. A cancel, which a report finds, must stop it within a second.
-SHARE: Final = 0.005
-SLOWEST: Final = 0.75
 
 
 class Attempt(Protocol):
@@ -65,7 +58,6 @@ class Attempt(Protocol):
 class Heart(threading.Thread):
     """Renews the lease every HEARTBEAT, reports progress at most every REPORT_INTERVAL, ends a run that hangs.
 
-    Where reports cost much, they are fewer, but never further apart than SLOWEST.
     A run has EXPORTS["GRACE"] seconds to come back from what it does once it was told to end, or to stop.
     `tell` gets the request after every write that won, and after no other.
     """
@@ -79,8 +71,6 @@ class Heart(threading.Thread):
         self._seen = self._written = attempt.progress.now
         self._beat_at = self._moved_at = self._began_at = clock.now()
         self._told_to_stop_at: float | None = None
-        self._reports = 0
-        self._cost = 0.0
 
     def stop(self) -> None:
         self._finished.set()
@@ -90,7 +80,7 @@ class Heart(threading.Thread):
         reason: LeaseEnded | ExportError | None = None
         try:
             _feed_watchdog()
-            while reason is None and not self._clock.wait(self._finished, self._pause()):
+            while reason is None and not self._clock.wait(self._finished, config.REPORT_INTERVAL):
                 _feed_watchdog()
                 reason = self._look()
             if reason is not None and not self._comes_back(reason):
@@ -98,10 +88,6 @@ class Heart(threading.Thread):
         finally:
             _let_watchdog_sleep()
             connection.close()
-
-    def _pause(self) -> float:
-        """Seconds until the next look."""
-        return max(config.REPORT_INTERVAL, min(self._cost / SHARE, SLOWEST, config.HEARTBEAT))
 
     def _look(self) -> LeaseEnded | ExportError | None:
         """Why the run has to end; None while it goes on."""
@@ -136,7 +122,7 @@ class Heart(threading.Thread):
         return None
 
     def _beat(self, progress: Snapshot) -> LostLease | None:
-        claim, before, computed = self._attempt.claim, self._written, self._clock.computed()
+        claim, before = self._attempt.claim, self._written
         began_phase = progress.phase != before.phase
         try:
             if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
@@ -149,9 +135,6 @@ class Heart(threading.Thread):
             connection.close()
             return None
         self._written, self._beat_at = progress, self._clock.now()
-        self._reports += 1
-        if self._reports > 1:  # the first one has connected, too
-            self._cost = self._clock.computed() - computed
         return None
 
     def _comes_back(self, reason: LeaseEnded | ExportError) -> bool:
