@@ -5,8 +5,10 @@ import os
 from channels.routing import ProtocolTypeRouter
 from django.core.asgi import get_asgi_application
 
+from project.charsets import TextCharsets
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-http_application = get_asgi_application()
+http_application = TextCharsets(get_asgi_application())
 
 # Its models can only be imported once Django is set up, which the line above does.
 from exports.routing import websocket_application  # noqa: E402

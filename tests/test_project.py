@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from django.core.asgi import get_asgi_application
 from django.core.exceptions import ImproperlyConfigured
 
 from project import environment
+from project.charsets import TextCharsets
 from project.logs import OneLine, configuration
 
 DEFAULTS = {"LEASE": 60.0, "MAX_ATTEMPTS": 3, "WORK_DIR": "", "STORAGE": None, "IS_OPEN": True}
@@ -78,6 +81,21 @@ def test_queries_with_their_values_are_never_logged() -> None:
 @pytest.mark.parametrize("name", ["boto3", "botocore", "s3transfer", "urllib3"])
 def test_requests_to_a_bucket_with_their_signatures_are_never_logged(name: str) -> None:
     assert configuration("DEBUG")["loggers"][name]["level"] == "INFO"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        *((f"text/plain; charset={name}", 415) for name in ("rot13", "idna", "undefined", "hex", "punycode", "zip")),
+        *((f"text/plain; charset={name}", 404) for name in ("UTF-8", "latin-1", '"us-ascii"', "nowhere", "\xe9")),
+        *((text, 404) for text in ("", ";", "text/plain", "multipart/form-data; boundary=x")),
+    ],
+)
+async def test_a_charset_that_is_none_is_refused_before_django_fails_at_it(content_type: str, status: int) -> None:
+    headers = {"content-type": content_type.encode("latin-1")}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(TextCharsets(get_asgi_application()))) as browser:
+        answer = await browser.get("http://testserver/nowhere/", headers=headers)
+    assert answer.status_code == status
 
 
 # A site that the deployment check has nothing to say of.
