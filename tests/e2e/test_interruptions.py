@@ -10,7 +10,9 @@ from tests.e2e.stack import Stack
 from tests.e2e.visits import Visit, assert_whole_life, falls
 from tests.servers import wait_until
 
-on_both_databases = pytest.mark.parametrize("stack", ["sqlite", "postgres"], indirect=True)
+on_both_databases = pytest.mark.parametrize(
+    "stack", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True
+)
 
 pytestmark = pytest.mark.usefixtures("slowly")
 

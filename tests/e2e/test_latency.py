@@ -3,6 +3,8 @@
 from datetime import datetime
 from statistics import median
 
+import pytest
+
 from tests.e2e.visits import Visit
 
 TIMES = 20
@@ -11,6 +13,7 @@ FIRST_PROGRESS, LINK = 500, 200
 LENIENCE = 5
 
 
+@pytest.mark.slow
 def test_the_medians_of_twenty_exports(visit: Visit, capsys):
     waits = [waits_of(visit) for _ in range(TIMES)]
     first_progress, link = (median(each) for each in zip(*waits, strict=True))

@@ -23,7 +23,7 @@ def wait_for_settled(stack: Stack, export_id: str) -> None:
 
 
 @pytest.mark.usefixtures("slowly")
-@pytest.mark.parametrize("stack", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("stack", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_a_tab_closed_before_the_end_gets_exactly_one_mail(stack: Stack, visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id, 0.1)

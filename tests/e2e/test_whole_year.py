@@ -34,7 +34,7 @@ pytestmark = pytest.mark.parametrize(
     [
         ("sqlite", "xlsx"),
         ("sqlite", "csv"),
-        ("postgres", "csv"),
+        pytest.param("postgres", "csv", marks=pytest.mark.slow),
         pytest.param("postgres", "xlsx", marks=pytest.mark.slow),
     ],
     indirect=True,
