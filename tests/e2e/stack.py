@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 # Everything that keeps the promises happens within seconds, so that a test need not wait for it.
 SHORT_TIMES = {"EXPORTS_LEASE": "2", "EXPORTS_HEARTBEAT": "0.5", "EXPORTS_SWEEP": "0.5", "EXPORTS_MAIL_GRACE": "2"}
 FINISH_SECONDS = 240.0
-BATCH_SECONDS = 0.03
+BATCH_SECONDS = 0.0075
 
 State = dict[str, Any]
 
