@@ -6,6 +6,7 @@ from itertools import islice
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import F, Value
+from django.db.models.signals import post_init
 
 from exports import sources
 from exports.cells import Column, batch_rows
@@ -123,6 +124,19 @@ def test_a_callable_that_changes_its_instance_changes_no_other_column():
     declared = [Column("c", source=lambda order: setattr(order, "number", "changed")), Column("number")]
     [batch] = sources.batches(Order.objects.all(), declared)
     assert list(batch[1]) == ["o0", "o1", "o2"]
+
+
+def test_what_a_model_makes_of_its_field_changes_no_column_of_the_field():
+    def shout(instance: Order, **kwargs: object) -> None:
+        instance.number = instance.number.upper()
+
+    many(1)
+    post_init.connect(shout, sender=Order)
+    try:
+        [batch] = sources.batches(Order.objects.all(), [Column("number"), Column("c", source=lambda o: o.number)])
+    finally:
+        post_init.disconnect(shout, sender=Order)
+    assert (list(batch[0]), list(batch[1])) == (["o0"], ["O0"])
 
 
 def test_no_rows_are_explained_too():

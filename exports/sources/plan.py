@@ -14,6 +14,7 @@ from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import ColPairs
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query_utils import DeferredAttribute
+from django.db.models.signals import post_init, pre_init
 
 from exports.cells import Column
 from exports.cells.rendered import Dialect
@@ -212,10 +213,18 @@ def _is_loaded(queryset: QuerySet, path: str) -> bool:
     field = next((field for field in queryset.model._meta.concrete_fields if path in (field.name, field.attname)), None)
     if field is None or path in queryset.query.annotations:
         return False
+    if not _are_made_by_django(queryset.model):
+        return False
     names, are_deferred = queryset.query.deferred_loading
     is_deferred = field.name in names if are_deferred else field.name not in names
     attribute = getattr_static(queryset.model, field.attname)
     return type(attribute) in (DeferredAttribute, ForeignKeyDeferredAttribute) and not is_deferred
+
+
+def _are_made_by_django(model: type[Model]) -> bool:
+    """Whether no code of the host's may change a field while an instance is made."""
+    own = (model.__init__, model.from_db.__func__) != (Model.__init__, Model.from_db.__func__)
+    return not (own or pre_init.has_listeners(model) or post_init.has_listeners(model))
 
 
 def _getter(queryset: QuerySet, column: Column) -> Getter:
