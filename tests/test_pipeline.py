@@ -18,7 +18,7 @@ import pytest
 from exports.cells import Alterations
 from exports.exceptions import FormulaRejected, ProcessLost
 from exports.writers.deflate import Deflate
-from exports.writers.pipeline import AHEAD, Block, Pipeline, portable
+from exports.writers.pipeline import AHEAD, PIECE, WAITING, Block, Pipeline, portable
 
 KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]
 
@@ -88,7 +88,7 @@ def test_a_block_knows_its_length_and_crc_before_the_deflate(processes):
     with pipeline(Deflate("isal", 1), processes) as (line, blocks):
         line.add([["a"]], first=0)
         line.drain()
-    assert [(block.length, block.crc) for block in blocks] == [(4, zlib.crc32(b"0:a;")), (0, 0)]
+    assert [(block.length, block.crc) for block in blocks if block.length] == [(4, zlib.crc32(b"0:a;"))]
 
 
 @pytest.mark.parametrize(("deflate", "processes"), KINDS)
@@ -102,6 +102,19 @@ def test_no_more_than_a_few_batches_are_under_way():
         for number in range(30):
             line.add([["x"]], first=number)
             assert number + 1 - len(blocks) <= 2 * AHEAD
+
+
+def test_the_deflate_beside_takes_batches_together_and_leaves_none_behind():
+    deflate = Deflate("zlib", 1)
+    with pipeline(deflate) as (line, blocks):
+        for number in range(2 * WAITING):
+            line.add([["z" * (PIECE // 4)]], first=number)
+            assert number + 1 - len(blocks) <= WAITING
+        line.add([["end"]], first=99)
+        line.drain()
+    assert content(blocks, deflate) == "".join(f"{n}:{'z' * (PIECE // 4)};" for n in range(2 * WAITING)) + "99:end;"
+    assert sum(1 for block in blocks if block.length) == 2 * WAITING // 4 + 1
+    assert sum(block.length for block in blocks) == len(content(blocks, deflate))
 
 
 def test_batches_and_blocks_larger_than_a_pipe_holds_do_not_block_each_other():

@@ -62,7 +62,7 @@ def test_there_are_no_temporary_files(tmp_path, monkeypatch):
 def test_giving_up_ends_the_threads_and_processes(processes):
     before = set(threading.enumerate())
     writer = XlsxWriter(io.BytesIO(), [Column("a")], processes=processes)
-    writer.write([some_texts(1000)])
+    writer.write([some_texts(20_000)])
     assert set(threading.enumerate()) - before or multiprocessing.active_children()
     writer.discard()
     writer.discard()
@@ -73,7 +73,7 @@ def test_giving_up_ends_the_threads_and_processes(processes):
 def test_closing_ends_the_threads():
     before = set(threading.enumerate())
     with XlsxWriter(io.BytesIO(), [Column("a")]) as writer:
-        writer.write([some_texts(10)])
+        writer.write([some_texts(20_000)])
     assert set(threading.enumerate()) <= before
 
 

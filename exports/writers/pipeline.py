@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import chain, cycle
 from multiprocessing.connection import Connection
@@ -24,6 +24,7 @@ from typing import Any, Final
 from exports.cells import Alterations
 from exports.cells.columns import FAMILIES
 from exports.exceptions import ProcessLost
+from exports.writers import turns
 from exports.writers.deflate import END, Deflate
 
 Batch = Sequence[Sequence[object]]
@@ -31,8 +32,9 @@ Serialise = Callable[[Batch, int, Alterations], bytes]
 
 # Batches under way in each process: one to work at, one to go on with.
 AHEAD: Final = 2
-# Blocks that may wait for the deflate beside.
-WAITING: Final = 4
+# Batches that may wait for the deflate beside, and bytes that it takes at once: few pieces are few changes of threads.
+WAITING: Final = 8
+PIECE: Final = 1 << 19
 PATIENCE: Final = 5.0
 # Types that every process knows. The binary ones stand in a tuple.
 PORTABLE: Final = (
@@ -100,37 +102,50 @@ class Pipeline:
 
 
 class _Here:
-    """Serialises at once; deflates in a thread, as one stream."""
+    """Serialises at once; deflates in a thread, as one stream, several batches together."""
 
     def __init__(self, deflate: Deflate | None) -> None:
         self._deflate = deflate
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deflate") if deflate else None
+        if self._thread is not None:
+            turns.shorten()
         self._blocks: deque[Future[Block] | Block] = deque()
 
     def begin(self, serialise: Serialise) -> None:
         self._serialise = serialise
         self._compressor = self._deflate.compressor() if self._deflate else None
+        self._gathered: list[bytes] = []
 
     def send(self, batch: Batch, first: int) -> None:
         alterations = Alterations()
         content = self._serialise(batch, first, alterations)
-        if self._thread is None:
+        if self._deflate is None:
             self._blocks.append(Block(content, len(content), 0, alterations))
+            return
+        self._gathered.append(content)
+        if sum(map(len, self._gathered)) < PIECE:
+            self._blocks.append(Block(b"", 0, 0, alterations))
         else:
-            self._blocks.append(self._thread.submit(self._deflated, content, alterations))
+            self._blocks.append(self._thread.submit(self._deflated, self._gathered, alterations))
+            self._gathered = []
 
     def receive(self) -> Block:
         block = self._blocks.popleft()
         return block if isinstance(block, Block) else block.result()
 
     def end(self) -> Block:
-        return Block(self._compressor.flush(), 0, 0, Alterations())
+        """What is still gathered, and the end of the stream."""
+        last = self._deflated(self._gathered, Alterations())
+        return replace(last, content=last.content + self._compressor.flush())
 
     def close(self) -> None:
-        if self._thread is not None:
-            self._thread.shutdown(wait=True, cancel_futures=True)
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            thread.shutdown(wait=True, cancel_futures=True)
+            turns.restore()
 
-    def _deflated(self, content: bytes, alterations: Alterations) -> Block:
+    def _deflated(self, gathered: Sequence[bytes], alterations: Alterations) -> Block:
+        content = b"".join(gathered)
         compressed = self._compressor.compress(content)
         return Block(compressed, len(content), self._deflate.crc(content), alterations)
 
@@ -208,6 +223,7 @@ def serve(connection: Connection, deflate: Deflate | None) -> None:
     """The life of a serialising process: it ends when the other end of the connection does."""
     # The terminal's Ctrl-C reaches the whole group; the process that asked decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    turns.shorten()
     inbox: SimpleQueue[Any] = SimpleQueue()
     # What comes is taken at once, so that neither side waits for the other to read.
     Thread(target=_take_in, args=(connection, inbox), daemon=True).start()
