@@ -181,8 +181,10 @@ class Crowd:
             self._open = opened.pop_all()
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._open.close()
+        if kind is None:
+            self.open()
 
     def open(self) -> int:
         """How many have a socket. Raises what ended the thread of the pages."""
@@ -224,14 +226,18 @@ class Crowd:
             )
             for session in self.site.sessions
         ]
-        opening = enumerate(self.pages)
-        living = asyncio.gather(*(page.live(clients[page.person], begin=n * OPENED_EVERY) for n, page in opening))
-        while not self._leave.is_set() and not living.done():
+        pages = [
+            asyncio.create_task(page.live(clients[page.person], begin=number * OPENED_EVERY))
+            for number, page in enumerate(self.pages)
+        ]
+        while not self._leave.is_set() and not any(page.done() for page in pages):
             await asyncio.sleep(0.05)
-        if living.done():
-            living.result()
-        living.cancel()
-        with suppress(asyncio.CancelledError):
-            await living
+        for page in pages:
+            page.cancel()
+        # All of them: a page that is cancelled says goodbye first, and must not be cancelled again meanwhile.
+        ends = await asyncio.gather(*pages, return_exceptions=True)
         for client in clients:
             await client.aclose()
+        for error in ends:
+            if not isinstance(error, asyncio.CancelledError):
+                raise error or RuntimeError("A page went away by itself.")
