@@ -26,18 +26,19 @@ MILLISECOND = timedelta(milliseconds=1)
 def csv_rows(path: Path) -> Iterator[list[str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
-        next(rows)
         yield from rows
 
 
 def sheet_rows(path: Path) -> Iterator[list[Any]]:
-    """The rows of all sheets, without their headers."""
+    """The header of the first sheet, and the rows of all sheets."""
     from python_calamine import CalamineWorkbook
 
     with CalamineWorkbook.from_path(path) as book:
-        for name in book.sheet_names:
+        for number, name in enumerate(book.sheet_names):
             rows = book.get_sheet_by_name(name).iter_rows()
-            next(rows)
+            header = next(rows)
+            if number == 0:
+                yield header
             yield from rows
 
 
@@ -92,17 +93,29 @@ FORMATS = {"csv": (csv_rows, CSV), "xlsx": (sheet_rows, SHEET)}
 def compare(
     found: Iterable[list[Any]], expected: Iterable[tuple], comparisons: dict[str, Comparison]
 ) -> dict[str, Any]:
-    """Compare row by row. A row that is missing or too many counts in the numbers of rows only."""
+    """Compare the header, then row by row. A row that is missing or too many counts in the numbers of rows only."""
     wrong: Counter[str] = Counter()
     first: dict[str, str] = {}
     rows = expected_rows = 0
+
+    def differ(name: str, cell: object, value: object) -> None:
+        wrong[name] += 1
+        first.setdefault(name, f"{cell!r} instead of {value!r}")
+
+    names, found = list(comparisons), iter(found)
+    header = next(found, None)
+    if header != names:
+        differ("header", header, names)
     for cells, values in zip_longest(found, expected):
         rows += cells is not None
         expected_rows += values is not None
-        for name, cell, value in zip(comparisons, cells or (), values or (), strict=False):
+        if cells is None or values is None:
+            continue
+        if len(cells) != len(names):
+            differ("cells in a row", len(cells), len(names))
+        for name, cell, value in zip(names, cells, values, strict=False):
             if not _is_same(comparisons[name], cell, value):
-                wrong[name] += 1
-                first.setdefault(name, f"{cell!r} instead of {value!r}")
+                differ(name, cell, value)
     return {"rows": rows, "expected_rows": expected_rows, "wrong": dict(wrong), "first": first}
 
 

@@ -7,6 +7,7 @@ from bench.cases import (
     ALONE,
     CALLABLE,
     CUSTOM_FIELD,
+    CUSTOM_FIELDS,
     DATABASES,
     MEMORY,
     OURS,
@@ -73,7 +74,7 @@ def all_ratios(results: Sequence[Result], *, rows: int, slow_rows: int) -> list[
     found = Results(results)
     return [
         *_xlsx(found, rows),
-        *_of_instances(found, slow_rows),
+        *_of_python(found, slow_rows),
         *_alone(found, rows),
         *_import_export(found, slow_rows),
         *_csv(found, rows),
@@ -96,8 +97,12 @@ def _xlsx(found: Results, rows: int) -> Iterator[Ratio]:
         yield Ratio(f"the same where a column needs Python values, {name}", 4.5, 6, _times_as_fast(ours, usual))
 
 
-def _of_instances(found: Results, rows: int) -> Iterator[Ratio]:
+def _of_python(found: Results, rows: int) -> Iterator[Ratio]:
     for database in DATABASES:
+        ours = found.ours("xlsx", database, rows, variant=CUSTOM_FIELDS)
+        usual = found.one(USUAL_XLSX, "xlsx", database, rows, variant=CUSTOM_FIELDS)
+        what = f"the same where all columns need Python values, {DATABASE_NAMES[database]}, {rows:,} rows"
+        yield Ratio(what, 4.5, 6, _times_as_fast(ours, usual))
         ours = found.ours("xlsx", database, rows, variant=CALLABLE)
         usual = found.one("instances+xlsxwriter", "xlsx", database, rows, variant=CALLABLE)
         what = (

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.cases import ALONE, CALLABLE, CUSTOM_FIELD, USUAL_CSV, USUAL_XLSX, Case
+from bench.cases import ALONE, CALLABLE, CUSTOM_FIELD, CUSTOM_FIELDS, USUAL_CSV, USUAL_XLSX, Case
 from bench.measure import MIB, Result
 from bench.ratios import DATABASE_NAMES, Ratio
 
@@ -92,7 +92,7 @@ def section_of(case: Case) -> str:
         return "XLSX, writing alone, from rows in memory"
     if case.variant == "as a request":
         return "The whole run of a request"
-    if case.variant in (CUSTOM_FIELD, CALLABLE):
+    if case.variant in (CUSTOM_FIELD, CUSTOM_FIELDS, CALLABLE):
         return f"{PYTHON}, {DATABASE_NAMES[case.database]}"
     return f"{FORMAT_NAMES[case.format]} from {DATABASE_NAMES[case.database]}"
 

@@ -6,15 +6,15 @@ from itertools import chain, repeat
 
 from django.db.models import QuerySet
 
-from bench.cases import CALLABLE, CUSTOM_FIELD, Case
-from bench.rows.models import COLUMNS, Row, RowWithCustomField, TenColumns
+from bench.cases import CALLABLE, CUSTOM_FIELD, CUSTOM_FIELDS, Case
+from bench.rows.models import COLUMNS, Row, RowOfCustomFields, RowWithCustomField, TenColumns
 
 CHUNK = 2_000
+MODELS = {CUSTOM_FIELD: RowWithCustomField, CUSTOM_FIELDS: RowOfCustomFields}
 
 
 def queryset_of(case: Case) -> QuerySet[TenColumns]:
-    model = RowWithCustomField if case.variant == CUSTOM_FIELD else Row
-    return model.objects.order_by("pk")
+    return MODELS.get(case.variant, Row).objects.order_by("pk")
 
 
 def tuples(case: Case) -> Iterator[tuple]:

@@ -61,7 +61,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         self._tasks: list[asyncio.Task[None]] = []
         self._looking: asyncio.Task[None] | None = None
         self._groups: list[str] = []
-        self._since = [time.time(), self.channel_name]
+        self._since: list[Any] = []
         self._older = 0
         self._is_over = False
         try:
@@ -70,6 +70,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):
             await self.close()
 
     async def _begin(self) -> None:
+        if self.channel_layer is None:
+            raise Refused(NOT_FOUND, "This site has no channel layer: ask by GET.")
+        self._since = [time.time(), self.channel_name]
         followed, reader = await in_thread(groups_for)(self.scope)
         # Join before reading, so that no change falls between the two.
         for group in (followed, reader):

@@ -43,6 +43,11 @@ class Fault:
     is_once: bool
 
 
+def are_armed() -> bool:
+    """Whether any fault may strike in this process. Who passes a point thousands of times asks once."""
+    return bool(os.environ.get(VARIABLE))
+
+
 def point(name: str) -> None:
     """Suffer what is armed for this point."""
     armed = os.environ.get(VARIABLE)

@@ -38,18 +38,29 @@ class Progress:
     """
 
     def __init__(self) -> None:
-        self.now = Snapshot(phase=COUNTING)
+        self.rows_done = 0
+        self._has_rows = False
+        self._now = Snapshot(phase=COUNTING)
+
+    @property
+    def now(self) -> Snapshot:
+        """Made for whoever asks, so that a batch costs no more than a number."""
+        now, done = self._now, self.rows_done
+        if not self._has_rows:
+            return now
+        total, estimated = now.rows_total, now.rows_estimated
+        if estimated and done > total:
+            total, estimated = None, False
+        return Snapshot(_later(WRITING, now.phase), done, total, now.bytes_done, now.bytes_total, estimated)
 
     def writing(self, rows_total: int | None, *, is_estimate: bool = False) -> None:
         if self.now.phase == COUNTING:
             estimated = is_estimate and rows_total is not None
-            self.now = replace(self.now, phase=WRITING, rows_total=rows_total, rows_estimated=estimated)
+            self._now = replace(self._now, phase=WRITING, rows_total=rows_total, rows_estimated=estimated)
 
     def rows(self, rows_done: int) -> None:
-        now = replace(self.now, phase=self._later(WRITING), rows_done=max(rows_done, self.now.rows_done))
-        if now.rows_estimated and now.rows_done > now.rows_total:
-            now = replace(now, rows_total=None, rows_estimated=False)
-        self.now = now
+        self.rows_done = max(rows_done, self.rows_done)
+        self._has_rows = True
 
     def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
         self._bytes(FINISHING, bytes_done, bytes_total)
@@ -61,11 +72,12 @@ class Progress:
         now = self.now
         if phase == now.phase:
             done, total = max(done, now.bytes_done), _smaller(now.bytes_total, total)
-        if phase == self._later(phase):
-            self.now = replace(now, phase=phase, bytes_done=done, bytes_total=max(done, total) if total else None)
+        if phase == _later(phase, now.phase):
+            self._now = replace(now, phase=phase, bytes_done=done, bytes_total=max(done, total) if total else None)
 
-    def _later(self, phase: str) -> str:
-        return max(phase, self.now.phase, key=PHASES.index)
+
+def _later(phase: str, other: str) -> str:
+    return max(phase, other, key=PHASES.index)
 
 
 def _smaller(one: int | None, other: int | None) -> int | None:

@@ -105,14 +105,20 @@ class Run:
         self.progress = Progress()
         self._stop = stop
         self._ended: LeaseEnded | ExportError | None = None
+        self._looked_at, self._look_interval = 0.0, config.REPORT_INTERVAL
+        self._has_faults = faults.are_armed()
 
     def check(self) -> None:
-        """Raise what ended this run, if anything did. Exporters call it between batches."""
+        """Raise what ended this run, if anything did, and TooManyBytes. Exporters call it between batches."""
+        self._check_end()
+        self.ceilings.check_file(self.path)
+        self._looked_at = time.monotonic()
+
+    def _check_end(self) -> None:
         if self._ended is not None:
             raise self._ended
         if self._stop.is_set():
             raise Stopping("The worker was told to stop.")
-        self.ceilings.check_file(self.path)
 
     def end(self, reason: LeaseEnded | ExportError) -> None:
         self._ended = reason
@@ -129,9 +135,13 @@ class Run:
 
     def advance(self, rows_done: int) -> None:
         """So many rows are written. Raises what ended this run, like `check`, and TooManyRows."""
-        faults.point("mid_rows" if self.progress.now.rows_done else "first_row")
-        self.check()
+        if self._has_faults:
+            faults.point("mid_rows" if self.progress.rows_done else "first_row")
+        self._check_end()
         self.ceilings.check_rows(rows_done)
+        # Asking for the size of the file gives the interpreter away, and the deflate beside keeps it for a while.
+        if time.monotonic() - self._looked_at > self._look_interval:
+            self.check()
         self.progress.rows(rows_done)
 
 

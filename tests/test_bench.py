@@ -195,8 +195,11 @@ CELLS = [
 ]
 
 
+HEADER = list(check.CSV)
+
+
 def test_a_row_that_was_read_back_equals_its_values() -> None:
-    compared = check.compare([CELLS], [VALUES], check.CSV)
+    compared = check.compare([HEADER, CELLS], [VALUES], check.CSV)
 
     assert compared == {"rows": 1, "expected_rows": 1, "wrong": {}, "first": {}}
 
@@ -204,15 +207,29 @@ def test_a_row_that_was_read_back_equals_its_values() -> None:
 def test_each_cell_that_differs_is_counted_by_its_column() -> None:
     wrong = ["2", "Bob", "1+1", "1.51", "0.2", "false", "2019-01-02", "2019-01-01T00:00:01+00:00", "{}", "3"]
 
-    compared = check.compare([CELLS, wrong], [VALUES, VALUES], check.CSV)
+    compared = check.compare([HEADER, CELLS, wrong], [VALUES, VALUES], check.CSV)
 
     assert compared["wrong"] == dict.fromkeys(check.CSV, 1)
     assert compared["first"]["name"] == "'Bob' instead of 'Ada'"
 
 
+@pytest.mark.parametrize("cells", [CELLS[:-1], [*CELLS, ""], []])
+def test_cells_that_are_missing_or_too_many_are_no_match(cells: list) -> None:
+    compared = check.compare([HEADER, cells], [VALUES], check.CSV)
+
+    assert compared["wrong"] == {"cells in a row": 1}
+    assert compared["first"] == {"cells in a row": f"{len(cells)} instead of 10"}
+
+
+def test_a_header_that_is_missing_or_another_is_no_match() -> None:
+    compared = check.compare([HEADER[:-1], CELLS], [VALUES], check.CSV)
+
+    assert compared["wrong"] == {"header": 1}
+
+
 @pytest.mark.parametrize(("found", "expected"), [([CELLS], []), ([], [VALUES])])
 def test_rows_that_are_missing_or_too_many_are_no_match(found: list, expected: list) -> None:
-    compared = check.compare(found, expected, check.CSV)
+    compared = check.compare([HEADER, *found], expected, check.CSV)
 
     assert not readback.is_equal(compared)
     assert readback.describe(compared).startswith(f"DIFFERS: {len(found)} rows of {len(expected)}")

@@ -104,7 +104,7 @@ def strict(token: str) -> object:
         (("x", Decimal("1.5")), '["x", "1.5"]'),
         ({1: {2.5: True}}, '{"1": {"2.5": true}}'),
         ({("not", "json"): 1}, "\"{('not', 'json'): 1}\""),
-        (MappingProxyType({}), '"{}"'),
+        (MappingProxyType({}), "{}"),
         (Color.RED, '"red"'),
         (Rank.FIRST, "-1"),
         (lazystr('la"ter'), '"la\\"ter"'),

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.test import override_settings
 from django.utils import timezone
 
 from exports import events
@@ -18,7 +19,7 @@ from exports.serializers import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, signed_in
 from tests.office.exports import open_office
-from tests.office.pages import ALL, QUIET, leave, made, moved, one, opened
+from tests.office.pages import ALL, QUIET, leave, made, moved, one, opened, page_of
 from tests.servers import Valkey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("layer")]
@@ -232,3 +233,10 @@ def test_no_frame_that_the_door_sends_is_a_secret_of_the_group(owner: User):
     """What goes over the channel layer is the same for every reader: a ticket is made at each reader's own socket."""
     message = json.dumps(events.message(serialize(rows.ready(owner))))
     assert '"ticket": null' in message
+
+
+async def test_a_site_without_a_channel_layer_refuses_the_socket_and_its_pages_poll(owner: User):
+    client = await sync_to_async(signed_in)(owner)
+    with override_settings(CHANNEL_LAYERS={}):
+        is_open, _ = await page_of(client, ALL).connect()
+    assert not is_open

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import Enum
 
 import psutil
 import pytest
@@ -18,7 +17,7 @@ import pytest
 from exports.cells import Alterations
 from exports.exceptions import FormulaRejected, ProcessLost
 from exports.writers.deflate import Deflate
-from exports.writers.pipeline import AHEAD, PIECE, WAITING, Block, Pipeline, portable
+from exports.writers.pipeline import AHEAD, HELD, PIECE, WAITING, Block, Pipeline
 
 KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]
 
@@ -117,6 +116,15 @@ def test_the_deflate_beside_takes_batches_together_and_leaves_none_behind():
     assert sum(block.length for block in blocks) == len(content(blocks, deflate))
 
 
+def test_what_waits_for_the_deflate_is_bounded_in_bytes_too():
+    with pipeline(Deflate("zlib", 1)) as (line, blocks):
+        for number in range(WAITING):
+            line.add([["z" * (HELD // 2)]], first=number)
+            assert (number + 1 - len(blocks)) * (HELD // 2) <= 2 * HELD
+        line.drain()
+    assert sum(block.length for block in blocks) == sum(HELD // 2 + len(f"{n}:;") for n in range(WAITING))
+
+
 def test_batches_and_blocks_larger_than_a_pipe_holds_do_not_block_each_other():
     with pipeline(None, 2) as (line, blocks):
         for number in range(8):
@@ -170,29 +178,3 @@ def test_ctrl_c_is_left_to_the_process_that_asked():
         line.add([["z"]], first=2)
         line.drain()
     assert content(blocks, None) == "0:x;1:y;2:z;"
-
-
-class Colour(Enum):
-    RED = "red"
-
-
-class Lazy:
-    """Known by its text in this process only."""
-
-    def __reduce__(self):
-        raise TypeError("stays here")
-
-    def __str__(self) -> str:
-        return "lazy"
-
-
-def test_what_another_process_would_not_know_goes_as_its_text():
-    assert portable([[1, None, Colour.RED, Lazy(), "a"], [2.5, b"x", {"a": 1}, [1], None]]) == [
-        [1, None, "red", "lazy", "a"],
-        [2.5, b"x", {"a": 1}, [1], None],
-    ]
-
-
-def test_columns_that_every_process_knows_are_not_copied():
-    batch = [[1, 2], ["a", None]]
-    assert all(ours is theirs for ours, theirs in zip(portable(batch), batch, strict=True))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from exports import sources
 from exports.cells import Alterations, Column, batch_rows, to_sheet, to_text
+from exports.writers.portable import portable
 from tests.shop.models import Customer
 from tests.test_cells_texts import shown
 
@@ -153,7 +154,7 @@ def check(queryset: QuerySet, names: Sequence[str], road: str, *, zone: tzinfo =
     assert list(map(batch_rows, found)) == list(map(len, chunks))
     for batch, chunk in zip(found, chunks, strict=True):
         expected = cells(declared, list(zip(*chunk, strict=True)), zone)
-        assert cells(declared, pickle.loads(pickle.dumps(batch)), zone) == expected
+        assert cells(declared, pickle.loads(pickle.dumps(portable(batch))), zone) == expected
         assert cells(declared, batch, zone) == expected
 
 

@@ -155,6 +155,26 @@ def test_the_look_of_the_sheet_is_the_hooks():
     assert sheet["A1"].comment.text == "The name"
 
 
+def test_the_format_that_a_hook_gives_a_column_is_that_of_its_cells_without_one_of_their_own():
+    def design(sheet: SheetDesign) -> None:
+        money = sheet.workbook.add_format({"num_format": "#,##0.00", "bold": True})
+        sheet.worksheet.set_column(0, 1, 12, money)
+
+    columns = [*COLUMNS[:2], Column("c", kind="integer"), Column("d", kind="decimal", format="0.0")]
+    sheet = written(columns, [[["a", "b"], [Decimal("1.5"), Decimal(2)], [1, 2], [Decimal(3), None]]], design)
+    assert [cell.number_format for cell in sheet[2]] == ["#,##0.00", "#,##0.00", "General", "0.0"]
+    assert [cell.font.b for cell in sheet[3]] == [True, True, False, False]
+    assert sheet.column_dimensions["A"].width == pytest.approx(12, abs=1)
+
+
+def test_a_cell_with_a_format_of_its_own_keeps_it_in_a_column_that_a_hook_formats():
+    def design(sheet: SheetDesign) -> None:
+        sheet.worksheet.set_column(2, 2, None, sheet.workbook.add_format({"bold": True}))
+
+    sheet = written(design=design)
+    assert (sheet["C2"].number_format, sheet["C2"].font.b) == ("yyyy-mm-dd", False)
+
+
 def test_a_merged_header_keeps_its_style():
     def design(sheet: SheetDesign) -> None:
         style = sheet.workbook.add_format({"italic": True, "align": "center"})

@@ -49,11 +49,33 @@ VALUES = {
 OTHERS = st.sampled_from(Colour) | st.binary(max_size=5)
 
 
+class Day(date):
+    pass
+
+
+class Clock(time):
+    pass
+
+
+class Span(timedelta):
+    pass
+
+
+class Price(Decimal):
+    pass
+
+
+# What libraries derive from Python's types.
+DERIVED = st.sampled_from(
+    [Day(2013, 1, 2), Day(1900, 1, 1), Clock(3, 4), Span(hours=30), Span(-1), Price("1.5"), Price("1.234567890123456")]
+)
+
+
 @st.composite
 def a_column(draw: st.DrawFn, rows: int) -> tuple[Column, list[object]]:
     """A column of one kind, with or without empty cells, or of anything."""
     kind = draw(st.sampled_from(list(VALUES)))
-    values = st.one_of(*VALUES.values(), OTHERS, st.none()) if draw(st.integers(0, 3)) == 0 else VALUES[kind]
+    values = st.one_of(*VALUES.values(), OTHERS, DERIVED, st.none()) if draw(st.integers(0, 3)) == 0 else VALUES[kind]
     values = values | st.none() if draw(st.booleans()) else values
     column = Column(
         "a",

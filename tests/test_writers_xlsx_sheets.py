@@ -125,3 +125,16 @@ def test_the_parts_of_all_sheets_are_in_the_archive_once():
     names = zipfile.ZipFile(file).namelist()
     assert len(names) == len(set(names))
     assert sum(name.startswith("xl/worksheets/sheet") for name in names) == 7
+
+
+@pytest.mark.slow
+def test_a_sheet_is_full_where_excel_s_are(tmp_path):
+    rows, size = 1_048_577, 50_000
+    with (tmp_path / "file.xlsx").open("wb") as file, XlsxWriter(file, [Column("n")], title="Numbers") as writer:
+        for start in range(0, rows, size):
+            writer.write([list(range(start, min(rows, start + size)))])
+    book = python_calamine.load_workbook(tmp_path / "file.xlsx")
+    first, second = (list(book.get_sheet_by_name(name).iter_rows()) for name in book.sheet_names)
+    assert (len(first), len(second)) == (1_048_576, 3)
+    found = first[1:] + second[1:]
+    assert found == [[number] for number in range(rows)]

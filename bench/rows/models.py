@@ -52,3 +52,33 @@ class RowWithCustomField(TenColumns):
     class Meta:
         db_table = TABLE
         managed: ClassVar[bool] = False
+
+
+def custom(field: type[models.Field]) -> type[models.Field]:
+    """The same field, but for its values: they pass through Python."""
+
+    def from_db_value(self: models.Field, value: object, expression: object, connection: BaseDatabaseWrapper) -> object:
+        usual = getattr(super(made, self), "from_db_value", None)
+        return usual(value, expression, connection) if usual else value
+
+    made = type(f"Custom{field.__name__}", (field,), {"from_db_value": from_db_value})
+    return made
+
+
+class RowOfCustomFields(TenColumns):
+    """The same table. Every column passes through Python."""
+
+    id = custom(models.IntegerField)(primary_key=True)
+    name = custom(models.CharField)(max_length=100)
+    note = custom(models.CharField)(max_length=200)
+    amount = custom(models.DecimalField)(max_digits=10, decimal_places=2)
+    ratio = custom(models.FloatField)()
+    active = custom(models.BooleanField)()
+    day = custom(models.DateField)()
+    created = custom(models.DateTimeField)()
+    attributes = custom(models.JSONField)()
+    owner = custom(models.IntegerField)(null=True)
+
+    class Meta:
+        db_table = TABLE
+        managed: ClassVar[bool] = False

@@ -24,8 +24,8 @@ SECONDS_END: Final = 19
 FRACTION_END: Final = 26
 CLOCK_END: Final = 8
 
-# So many spans or days are remembered, of so many zones.
-REMEMBERED: Final = 2**15
+# So many spans or days are remembered, of so many zones: a year has 8,760 hours.
+REMEMBERED: Final = 10_000
 ZONES: Final = 4
 
 

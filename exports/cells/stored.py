@@ -65,6 +65,11 @@ class FetchedBatch(StoredBatch):
     def stored(self, place: int) -> Values:
         return self._columns[place]
 
+    def with_values(self, change: Callable[[Values], Values]) -> Self:
+        """The same with other values where a column has values, not what the database wrote."""
+        columns = zip(self._columns, self.forms, strict=True)
+        return type(self)([change(column) if form == "value" else column for column, form in columns], self.forms)
+
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
         return type(self), (self._columns, self.forms)
 

@@ -13,7 +13,7 @@ from exports.cells.guard import guard
 from exports.cells.moments import datetime_texts, local, moment_texts, time_texts
 from exports.cells.numerals import float_texts, integer_texts
 from exports.cells.texts import READY, Texts
-from exports.cells.together import encoded
+from exports.cells.together import encoded, in_place_of
 
 # So many values tell whether those of a column repeat.
 SAMPLE: Final = 64
@@ -109,7 +109,7 @@ def binary_text(values: Sequence[bytes]) -> list[str]:
     return [bytes(value).hex() for value in values]
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_encode = json.JSONEncoder(ensure_ascii=False, default=in_place_of).encode
 
 
 def json_text(values: Sequence[Mapping | Sequence | str]) -> list[str]:

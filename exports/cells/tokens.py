@@ -18,7 +18,7 @@ from exports.cells.guard import SURROGATES
 from exports.cells.numerals import numerals
 from exports.cells.text import TEXT, boolean_text, decimal_text, float_text, integer_text, members, strings
 from exports.cells.texts import Texts
-from exports.cells.together import encoded
+from exports.cells.together import encoded, in_place_of
 
 try:
     import orjson
@@ -30,7 +30,7 @@ _ESCAPED = re.compile(f'["\\\\\x00-\x1f{SURROGATES}]')
 # Python writes NaN where JSON has none; within a string it is text.
 _STRING_OR_NAME = re.compile(r'("(?:[^"\\]|\\.)*")|NaN|-?Infinity')
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=str).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=in_place_of).encode
 # No string has a line feed in its JSON, so they tell where one ends.
 _encode_lines = json.JSONEncoder(ensure_ascii=False, separators=("\n", ":")).encode
 

@@ -1,6 +1,6 @@
 """What PostgreSQL alone can do: COPY, the types of a query's values, rows without Python objects, estimates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from threading import Lock
@@ -64,9 +64,9 @@ def text_cursor(connection: BaseDatabaseWrapper, types: Sequence[int]) -> Any:
 
 
 def copied(
-    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], size: int, options: str = ""
-) -> Iterator[list[bytes]]:
-    """The rows of a query as COPY gives them, `size` at a time: in its text format unless the options say otherwise.
+    connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any], size: int, *, options: str, start: bytes
+) -> Iterator[bytes]:
+    """The rows of a query as COPY gives them with these options, `size` at a time; each begins with `start`.
 
     Until it ends or is closed, the connection refuses all else with OperationalError. Closing it early cancels the
     query; the savepoint keeps that from a transaction of the caller's.
@@ -77,9 +77,18 @@ def copied(
         query = ClientCursor(connection.connection).mogrify(sql, params)
         with cursor.copy(f"COPY ({query}) TO STDOUT{options}") as copy:
             found = iter(copy)
-            while lines := list(islice(found, size)):
+            while rows := _joined(islice(found, size), start):
                 with _unlocked(connection.connection.lock):
-                    yield lines
+                    yield rows
+
+
+def _joined(rows: Iterable[bytes], start: bytes) -> bytes:
+    """A row's memory is free for the next one as soon as it is added: half the time of keeping them all first."""
+    joined = bytearray()
+    for row in rows:
+        joined += start
+        joined += row
+    return bytes(joined)
 
 
 @contextmanager

@@ -25,19 +25,20 @@ def read(plan: Plan, size: int) -> Iterator[Batch]:
 
 def _copied(plan: Plan, size: int) -> Iterator[Batch]:
     connection = connections[plan.queryset.db]
-    batch = _of_values if plan.dialect is None else _of_lines
+    batch, start = (_of_values, b"") if plan.dialect is None else (_of_lines, START)
     options = rendering.format_of(plan.dialect)
-    with closing(postgresql.copied(connection, plan.sql, plan.params, size, options)) as blocks:
-        for lines in blocks:
-            yield batch(plan, lines)
+    with closing(postgresql.copied(connection, plan.sql, plan.params, size, options=options, start=start)) as blocks:
+        for rows in blocks:
+            yield batch(plan, rows)
 
 
-def _of_values(plan: Plan, lines: Sequence[bytes]) -> Batch:
-    return CopiedBatch(b"".join(lines), len(lines), plan.width, plan.places, plan.forms)
+def _of_values(plan: Plan, rows: bytes) -> Batch:
+    # Within a value a line feed is escaped.
+    return CopiedBatch(rows, rows.count(b"\n"), plan.width, plan.places, plan.forms)
 
 
-def _of_lines(plan: Plan, lines: Sequence[bytes]) -> Batch:
-    return RenderedBatch(START + START.join(lines), len(lines), plan.forms, plan.dialect.delimiter)
+def _of_lines(plan: Plan, rows: bytes) -> Batch:
+    return RenderedBatch(rows, rows.count(START), plan.forms, plan.dialect.delimiter)
 
 
 def _fetched(plan: Plan, size: int) -> Iterator[Batch]:

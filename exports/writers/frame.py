@@ -21,6 +21,7 @@ _DEFAULT_HEIGHT = re.compile(r'<sheetFormatPr [^>]*?defaultRowHeight="([^"]*)"')
 _ROW = re.compile(r'<row r="(\d+)"([^>]*?)(?:/>|>(.*?)</row>)', re.DOTALL)
 _PROBES = re.compile(r'(?:<c r="[A-Z]+\d+" s="\d+"/>)*')
 _STYLE = re.compile(r' s="\d+"')
+_COLUMNS = re.compile(r'<col min="(\d+)" max="(\d+)"[^>]*? style="(\d+)"')
 
 # By kind of cell, the attribute that says its style: ' s="1"', or nothing.
 Styles = Mapping[str, str]
@@ -51,7 +52,8 @@ def read_frame(xml: str, columns: Sequence[Column], rows: int) -> Frame:
     header, *probe_rows = _ROW.finditer(xml)
     asked = [probes(column) for column in columns]
     numbers = zip_longest(*_numbers(xml, probe_rows, asked))
-    styles = [_styles(*of_column) for of_column in zip(columns, asked, numbers, strict=True)]
+    of_columns = _of_columns(xml[: header.start()], len(columns))
+    styles = [_styles(*of_column) for of_column in zip(columns, asked, numbers, of_columns, strict=True)]
     head = _with_dimension(xml[: header.end()], 1 + rows)
     return Frame(head.encode(), xml[probe_rows[-1].end() :].encode(), styles)
 
@@ -80,9 +82,18 @@ def _plain_attributes(xml: str) -> re.Pattern[str]:
     return re.compile(f'(?: spans="[^"]*")?(?: ht="{height}" customHeight="1")?(?: x14ac:dyDescent="[^"]*")?')
 
 
-def _styles(column: Column, asked: Sequence[Properties], numbers: Sequence[str | None]) -> Styles:
+def _of_columns(xml: str, columns: int) -> list[str]:
+    """The style that each column gives to cells without one of their own, as XlsxWriter's `set_column` has it."""
+    styles = [""] * columns
+    for first, last, style in _COLUMNS.findall(xml):
+        for place in range(int(first) - 1, min(int(last), columns)):
+            styles[place] = f' s="{style}"'
+    return styles
+
+
+def _styles(column: Column, asked: Sequence[Properties], numbers: Sequence[str | None], otherwise: str) -> Styles:
     by_key = dict(zip(map(key_of, asked), numbers, strict=False))
-    return {kind: by_key.get(key_of(properties), "") for kind, properties in properties_of(column).items()}
+    return {kind: by_key.get(key_of(properties), otherwise) for kind, properties in properties_of(column).items()}
 
 
 def _with_dimension(head: str, last_row: int) -> str:

@@ -10,37 +10,33 @@ import pickle
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from enum import Enum
-from itertools import chain, cycle
+from itertools import cycle
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
-from types import NoneType
 from typing import Any, Final
 
 from exports.cells import Alterations
-from exports.cells.columns import FAMILIES
 from exports.exceptions import ProcessLost
 from exports.writers import turns
 from exports.writers.deflate import END, Deflate
+from exports.writers.portable import Batch, portable
 
-Batch = Sequence[Sequence[object]]
 Serialise = Callable[[Batch, int, Alterations], bytes]
 
 # Batches under way in each process: one to work at, one to go on with.
 AHEAD: Final = 2
-# Batches that may wait for the deflate beside, and bytes that it takes at once: few pieces are few changes of threads.
+# What may wait for the deflate beside, in batches and in bytes; and the bytes that it takes at once: few pieces are few
+# changes of threads.
 WAITING: Final = 8
+HELD: Final = 8 << 20
 PIECE: Final = 1 << 19
 PATIENCE: Final = 5.0
-# Types that every process knows. The binary ones stand in a tuple.
-PORTABLE: Final = (
-    NoneType,
-    *chain.from_iterable(base if isinstance(base, tuple) else (base,) for base, name in FAMILIES if name != "enum"),
-)
 
 
 @dataclass(frozen=True)
@@ -79,7 +75,7 @@ class Pipeline:
 
     def add(self, batch: Batch, first: int) -> None:
         """Raises what the serialiser raised for this or an earlier batch, and ProcessLost."""
-        if len(self._waiting) == self._limit:
+        while len(self._waiting) == self._limit or (self._waiting and self._waiting[0].held > HELD):
             self._deliver()
         worker = next(self._turns)
         worker.send(batch, first)
@@ -102,14 +98,18 @@ class Pipeline:
 
 
 class _Here:
-    """Serialises at once; deflates in a thread, as one stream, several batches together."""
+    """Serialises at once; deflates in a thread, as one stream, several batches together.
+
+    `held` counts the bytes of its blocks that were not received yet, before their deflate.
+    """
 
     def __init__(self, deflate: Deflate | None) -> None:
         self._deflate = deflate
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deflate") if deflate else None
         if self._thread is not None:
             turns.shorten()
-        self._blocks: deque[Future[Block] | Block] = deque()
+        self._blocks: deque[tuple[int, Future[Block] | Block]] = deque()
+        self.held = 0
 
     def begin(self, serialise: Serialise) -> None:
         self._serialise = serialise
@@ -119,18 +119,21 @@ class _Here:
     def send(self, batch: Batch, first: int) -> None:
         alterations = Alterations()
         content = self._serialise(batch, first, alterations)
+        self._blocks.append((len(content), self._begun(content, alterations)))
+        self.held += len(content)
+
+    def _begun(self, content: bytes, alterations: Alterations) -> Future[Block] | Block:
         if self._deflate is None:
-            self._blocks.append(Block(content, len(content), 0, alterations))
-            return
+            return Block(content, len(content), 0, alterations)
         self._gathered.append(content)
         if sum(map(len, self._gathered)) < PIECE:
-            self._blocks.append(Block(b"", 0, 0, alterations))
-        else:
-            self._blocks.append(self._thread.submit(self._deflated, self._gathered, alterations))
-            self._gathered = []
+            return Block(b"", 0, 0, alterations)
+        gathered, self._gathered = self._gathered, []
+        return self._thread.submit(self._deflated, gathered, alterations)
 
     def receive(self) -> Block:
-        block = self._blocks.popleft()
+        size, block = self._blocks.popleft()
+        self.held -= size
         return block if isinstance(block, Block) else block.result()
 
     def end(self) -> Block:
@@ -153,11 +156,14 @@ class _Here:
 class _Process:
     """A process of its own that serialises and deflates; each of its blocks is independent of the others."""
 
+    held = 0
+
     def __init__(self, deflate: Deflate | None) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, deflate), daemon=True)
-        self._process.start()
+        with _without_ctrl_c():
+            self._process.start()
         theirs.close()
 
     def begin(self, serialise: Serialise) -> None:
@@ -196,33 +202,20 @@ class _Process:
         return ProcessLost(f"A process that serialises rows ended (exit code {self._process.exitcode}).")
 
 
-def portable(batch: Batch) -> Batch:
-    """The batch as another process can take it: what is only known by its `str()` here goes as that text."""
-    if not isinstance(batch, list | tuple):
-        return batch
-    return [_portable_column(values) for values in batch]
-
-
-def _portable_column(values: Sequence[object]) -> Sequence[object]:
-    if all(map(_is_portable, set(map(type, values)))):
-        return values
-    return [_portable_value(value) for value in values]
-
-
-def _is_portable(type_: type) -> bool:
-    return issubclass(type_, PORTABLE) and not issubclass(type_, Enum)
-
-
-def _portable_value(value: object) -> object:
-    if isinstance(value, Enum):
-        return _portable_value(value.value)
-    return value if isinstance(value, PORTABLE) else str(value)
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """For what is started meanwhile. The terminal's Ctrl-C reaches the whole group; the process that asked decides."""
+    # It is started beside the first process, and would end what is blocked here.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve(connection: Connection, deflate: Deflate | None) -> None:
     """The life of a serialising process: it ends when the other end of the connection does."""
-    # The terminal's Ctrl-C reaches the whole group; the process that asked decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     turns.shorten()
     inbox: SimpleQueue[Any] = SimpleQueue()
     # What comes is taken at once, so that neither side waits for the other to read.

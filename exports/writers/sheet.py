@@ -20,17 +20,28 @@ from exports.writers.frame import Styles
 from exports.writers.lines import interleaved
 from exports.writers.styles import LONG, SHOWN_DIGITS
 
-KINDS_OF_TYPES: Final[dict[type, str]] = {
-    str: "text",
-    bool: "boolean",
-    int: "integer",
-    float: "float",
-    Decimal: "decimal",
-    datetime: "datetime",
-    date: "date",
-    time: "time",
-    timedelta: "duration",
-}
+
+class _KindsOfTypes(dict[type, str]):
+    """Of a type that is not named, the kind of the first one that it is derived from."""
+
+    def __missing__(self, type_: type) -> str:
+        return next(kind for base, kind in self.items() if issubclass(type_, base))
+
+
+# In this order: a bool is an int, a datetime is a date.
+KINDS_OF_TYPES: Final = _KindsOfTypes(
+    {
+        str: "text",
+        bool: "boolean",
+        int: "integer",
+        float: "float",
+        Decimal: "decimal",
+        datetime: "datetime",
+        date: "date",
+        time: "time",
+        timedelta: "duration",
+    }
+)
 HEADER_ROWS: Final = 1
 # No cell has it, since control characters are removed.
 SEPARATOR: Final = "\x00"

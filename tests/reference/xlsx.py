@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 
-from exports.cells import NUMERIC, Column, Numbers, to_sheet
+from exports.cells import NUMERIC, Column
 from exports.writers.base import Batch, Writer
+from tests.reference.cells import sheet_cell
 
 KINDS_OF_TYPES: Final = {
     str: "text",
@@ -87,11 +88,9 @@ class ReferenceWriter(Writer):
         self._folder.cleanup()
 
     def _cells(self, column: Column, values: Sequence[object]) -> list[Cell]:
-        cells = to_sheet(column, values, zone=self.zone, alterations=self.alterations)
-        if isinstance(cells, Numbers):
-            numbers = [None if text is None else float(text) for text in cells]
-            kind = "long" if cells.family == "integer" and has_long(numbers) else cells.family
-            return [Cell(number, pattern(column, kind)) for number in numbers]
+        made = [sheet_cell(value, column.kind, self.zone) for value in values]
+        self.alterations.update(change for _, changes in made for change in changes)
+        cells = [cell for cell, _ in made]
         # In a column of integers all are shown as its longest is, in a mixed one each as itself.
         alike = set(map(type, cells)) <= {int, NoneType}
         return [Cell(numbered(cell), pattern(column, kind_of(cell, cells if alike else [cell]))) for cell in cells]
@@ -120,7 +119,7 @@ class ReferenceWriter(Writer):
 
 
 def kind_of(cell: object, like: Sequence[int | None]) -> str:
-    kind = KINDS_OF_TYPES.get(type(cell), "text")
+    kind = next((kind for base, kind in KINDS_OF_TYPES.items() if isinstance(cell, base)), "text")
     return "long" if kind == "integer" and has_long(like) else kind
 
 
@@ -131,7 +130,7 @@ def has_long(numbers: Sequence[float | None]) -> bool:
 
 def numbered(cell: object) -> object:
     """Dates, times and durations as Excel's serial numbers, other cells as they are."""
-    return SERIALS[type(cell)](cell) if type(cell) in SERIALS else cell
+    return next((serial(cell) for base, serial in SERIALS.items() if isinstance(cell, base)), cell)
 
 
 def pattern(column: Column, kind: str) -> str:

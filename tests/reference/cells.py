@@ -1,0 +1,204 @@
+"""Cells of text files and sheets, one value at a time, as docs/formats.md has the rules. Uses nothing of `exports`."""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
+from enum import Enum
+from numbers import Integral, Real
+from uuid import UUID
+
+FORMULA = "=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
+QUOTES = "\"'`\u00ab\u00bb" + "".join(map(chr, range(0x2018, 0x2020)))
+WITHOUT_WIDTH = "\u00ad\u061c\u180e\ufeff" + "".join(
+    chr(code) for start, end in ((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F)) for code in range(start, end + 1)
+)
+
+Changes = set[str]
+
+
+# Text files
+
+
+def text_cell(value: object, kind: str, zone: tzinfo, *, formulas: str, delimiter: str) -> tuple[str, Changes]:
+    """A cell of CSV, and what was changed."""
+    if isinstance(value, Enum):
+        return text_cell(value.value, kind, zone, formulas=formulas, delimiter=delimiter)
+    if value is None:
+        return "", set()
+    text = plain_text(value, kind, zone)
+    return guarded(text, formulas, delimiter) if is_guarded(value) else (text, set())
+
+
+def is_guarded(value: object) -> bool:
+    """Numbers, dates and the like are exempt by their type."""
+    return not isinstance(value, bool | Integral | Decimal | Real | date | time | timedelta | UUID | bytes)
+
+
+def plain_text(value: object, kind: str, zone: tzinfo) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case Integral():
+            return str(int(value))
+        case Decimal():
+            return format(value, "f")
+        case Real():
+            return repr(float(value))
+        case datetime():
+            return in_zone(value, zone).isoformat()
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return clock(value)
+        case bytes():
+            return value.hex()
+        case str():
+            return json.dumps(value, ensure_ascii=False) if kind == "json" else value
+        case Mapping() | list() | tuple():
+            return json.dumps(value, ensure_ascii=False, default=str)
+        case _:
+            return str(value)
+
+
+def in_zone(moment: datetime, zone: tzinfo) -> datetime:
+    if moment.tzinfo is None:
+        return moment
+    try:
+        return moment.astimezone(zone)
+    except OverflowError:
+        return moment
+
+
+def clock(duration: timedelta) -> str:
+    micros = abs(duration) // timedelta(microseconds=1)
+    seconds, micros = divmod(micros, 10**6)
+    sign, fraction = "-" if duration < timedelta() else "", f".{micros:06}" if micros else ""
+    return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
+
+
+def guarded(text: str, formulas: str, delimiter: str) -> tuple[str, Changes]:
+    whole, changes = without_surrogates(text)
+    if formulas == "raw":
+        return whole, changes
+    fit = "".join(character for character in whole if not is_control(character))
+    harmless = with_apostrophes(fit, "\r\n;\t" if delimiter == "," else "\r\n;\t,")
+    changes |= {"control_removed"} if fit != whole else set()
+    return harmless, changes | ({"formula_escaped"} if harmless != fit else set())
+
+
+def without_surrogates(text: str) -> tuple[str, Changes]:
+    whole = "".join("\ufffd" if 0xD800 <= ord(character) <= 0xDFFF else character for character in text)
+    return whole, {"surrogate_replaced"} if whole != text else set()
+
+
+def is_control(character: str) -> bool:
+    return (ord(character) < 32 and character not in "\t\n\r") or character in "\x7f\ufffe\uffff"
+
+
+def with_apostrophes(text: str, separators: str) -> str:
+    made, is_first, after_separator = "", True, False
+    in_front = text[:1] in ("\t", "\r", "\n")
+    for character in text:
+        if character in FORMULA:
+            in_front = in_front or is_first
+            made += "'" if after_separator else ""
+        made += character
+        is_skipped = character.isspace() or character in QUOTES or character in WITHOUT_WIDTH
+        is_first = is_first and is_skipped
+        after_separator = character in separators or (after_separator and is_skipped)
+    return "'" + made if in_front else made
+
+
+# JSON Lines
+
+
+def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
+    """What a reader of the cell finds, floats read as Decimal, and what was changed."""
+    if isinstance(value, Enum):
+        return json_cell(value.value, kind, zone)
+    if value is None or isinstance(value, bool):
+        return value, set()
+    if isinstance(value, Integral):
+        return int(value), set()
+    if isinstance(value, Decimal | Real):
+        number = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+        return (number, set()) if number.is_finite() else (name(number), {"not_a_number"})
+    if isinstance(value, Mapping | list | tuple):
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        whole, changes = without_surrogates(text)
+        return json.loads(whole, parse_float=Decimal), changes
+    if isinstance(value, str) and kind == "json":
+        return without_surrogates(value)
+    return without_surrogates(plain_text(value, "", zone))
+
+
+def name(number: Decimal) -> str:
+    if number.is_nan():
+        return "NaN"
+    return "Infinity" if number > 0 else "-Infinity"
+
+
+# Spreadsheets
+
+
+def sheet_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
+    """A typed cell, None where it is empty, and what was changed."""
+    match value:
+        case None:
+            return None, set()
+        case Enum():
+            return sheet_cell(value.value, kind, zone)
+        case bool():
+            return value, set()
+        case Integral():
+            return (int(value), set()) if abs(value) < 10**15 else (str(int(value)), {"number_as_text"})
+        case Decimal():
+            return sheet_decimal(value)
+        case Real():
+            return sheet_float(float(value))
+        case datetime():
+            local = in_zone(value, zone)
+            naive = local.replace(tzinfo=None)
+            return (naive, set()) if naive >= datetime(1900, 3, 1) else (local.isoformat(), {"date_as_text"})
+        case date():
+            return (value, set()) if value >= date(1900, 3, 1) else (value.isoformat(), {"date_as_text"})
+        case time():
+            return (value, set()) if value.tzinfo is None else (value.isoformat(), {"time_as_text"})
+        case timedelta():
+            is_shown = timedelta() <= value < timedelta(days=2_958_466)
+            return (value, set()) if is_shown else (clock(value), {"duration_as_text"})
+        case _:
+            return sheet_text(plain_text(value, kind, zone))
+
+
+def sheet_decimal(value: Decimal) -> tuple[object, Changes]:
+    if not value.is_finite():
+        return str(value), {"not_a_number"}
+    digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
+    if not digits or (len(digits) <= 15 and in_range(abs(value))):
+        return value, set()
+    return format(value, "f") if abs(value.adjusted()) < 1000 else str(value), {"number_as_text"}
+
+
+def sheet_float(value: float) -> tuple[object, Changes]:
+    if not math.isfinite(value):
+        return repr(value), {"not_a_number"}
+    return (value, set()) if value == 0 or in_range(abs(value)) else (repr(value), {"number_as_text"})
+
+
+def in_range(size: Decimal | float) -> bool:
+    return 2.2250738585072014e-308 <= size <= 9.99999999999999e307
+
+
+def sheet_text(text: str) -> tuple[str | None, Changes]:
+    fit = "".join(character for character in text if not is_control(character))
+    whole, changes = without_surrogates(fit)
+    changes |= {"control_removed"} if fit != text else set()
+    lines = whole.replace("\r\n", "\n").replace("\r", "\n")
+    changes |= {"line_break_changed"} if lines != whole else set()
+    cut = lines
+    while len(cut.encode("utf-16-le")) > 2 * 32_767:
+        cut = cut[:-1]
+    return cut or None, changes | ({"text_cut"} if cut != lines else set())

@@ -1,0 +1,93 @@
+"""The same hostile rows through CSV, TSV and JSON Lines and through slow, obvious rules, compared cell by cell."""
+
+import csv
+import io
+import json
+import pickle
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, tzinfo
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exports.cells import Alterations, Column
+from exports.writers import CsvWriter, JsonLinesWriter
+from exports.writers.csv import CsvRows
+from exports.writers.portable import portable
+from tests.reference.cells import json_cell, text_cell
+from tests.test_writers_xlsx_same import NEW_YORK, tables
+
+Made = tuple[list[list[object]], Counter[str]]
+
+
+def by_rules(columns: Sequence[Column], values: Sequence[Sequence[object]], cell: Callable) -> Made:
+    """The rows as the slow rules make them, with the number of cells that were changed in each way."""
+    counted: Counter[str] = Counter()
+    made = []
+    for row in zip(*values, strict=True):
+        cells = [cell(value, column.kind) for column, value in zip(columns, row, strict=True)]
+        counted.update(change for _, changes in cells for change in changes)
+        made.append([found for found, _ in cells])
+    return made, counted
+
+
+def rows_of(content: bytes, delimiter: str) -> list[list[str]]:
+    text = io.StringIO(content.decode(), newline="")
+    return list(csv.reader(text, delimiter=delimiter, strict=True))
+
+
+def written(writer_class, columns: Sequence[Column], batches: Sequence, **given) -> tuple[bytes, Alterations]:
+    file, counted = io.BytesIO(), Alterations()
+    with writer_class(file, columns, alterations=counted, **given) as writer:
+        for batch in batches:
+            writer.write(batch)
+    return file.getvalue(), counted
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), st.sampled_from([UTC, NEW_YORK]), st.sampled_from(",;\t"), st.sampled_from(["escape", "raw"]))
+def test_every_cell_of_csv_and_every_count_are_those_of_the_slow_rules(table, zone: tzinfo, delimiter, formulas):
+    columns, values = table
+
+    def cell(value: object, kind: str) -> tuple[str, set[str]]:
+        return text_cell(value, kind, zone, formulas=formulas, delimiter=delimiter)
+
+    labels = [[column.label] for column in columns]
+    header, changed = by_rules([Column("a")] * len(columns), labels, cell)
+    rows, counted = by_rules(columns, values, cell)
+    options = {"delimiter": delimiter, "formulas": formulas, "bom": False}
+    content, alterations = written(CsvWriter, columns, [values], options=options, zone=zone)
+    assert rows_of(content, delimiter) == header + rows
+    assert alterations == counted + changed
+    assert_another_process_writes_the_same(columns, values, content, zone, delimiter, formulas)
+
+
+def assert_another_process_writes_the_same(columns, values, content: bytes, zone, delimiter, formulas) -> None:
+    serialise = CsvRows(tuple(column.portable for column in columns), zone, formulas, delimiter)
+    elsewhere, batch = pickle.loads(pickle.dumps((serialise, portable(values))))
+    assert content.endswith(elsewhere(batch, 0, Alterations()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables(), st.sampled_from([UTC, NEW_YORK]))
+def test_every_cell_of_json_lines_and_every_count_are_those_of_the_slow_rules(table, zone: tzinfo):
+    columns, values = table
+    columns = [replace(column, name=f"column {number}") for number, column in enumerate(columns)]
+    rows, counted = by_rules(columns, values, lambda value, kind: json_cell(value, kind, zone))
+    content, alterations = written(JsonLinesWriter, columns, [values], zone=zone)
+    names = [column.name for column in columns]
+    assert content.endswith(b"\n")
+    for line, row in zip(content.decode()[:-1].split("\n"), rows, strict=True):
+        found = json.loads(line, parse_float=Decimal, parse_constant=pytest.fail)
+        assert list(found) == names
+        assert list(map(typed, found.values())) == list(map(typed, row))
+    assert alterations == counted
+
+
+def typed(value: object) -> tuple[bool, object]:
+    """True is not 1."""
+    return isinstance(value, bool), value
