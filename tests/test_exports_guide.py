@@ -104,7 +104,7 @@ def test_the_sheets_are_there_and_the_design_is() -> None:
 
 def test_the_tables_name_what_there_is() -> None:
     arguments = {name for cell, _ in rows_of(GUIDE, "Argument") for name in re.findall(r"\w+", cell)}
-    assert arguments == set(Column.__dataclass_fields__) - {"places"}
+    assert arguments == set(Column.__dataclass_fields__)
     formats = {row[0]: (row[1], row[2] == "yes") for row in rows_of(GUIDE, "Format")}
     assert formats == {writer.format: (writer.label, writer.holds_tables) for writer in writers.formats()}
     assert [row[0].strip('"') for row in rows_of(GUIDE, "`count`")] == list(COUNTS)
