@@ -56,13 +56,15 @@ class RowWithCustomField(TenColumns):
 
 def custom(field: type[models.Field]) -> type[models.Field]:
     """The same field, but for its values: they pass through Python."""
+    usual = getattr(field, "from_db_value", None)
 
-    def from_db_value(self: models.Field, value: object, expression: object, connection: BaseDatabaseWrapper) -> object:
-        usual = getattr(super(made, self), "from_db_value", None)
-        return usual(value, expression, connection) if usual else value
+    def same(self: models.Field, value: object, expression: object, connection: BaseDatabaseWrapper) -> object:
+        return value
 
-    made = type(f"Custom{field.__name__}", (field,), {"from_db_value": from_db_value})
-    return made
+    def loaded(self: models.Field, value: object, expression: object, connection: BaseDatabaseWrapper) -> object:
+        return usual(self, value, expression, connection)
+
+    return type(f"Custom{field.__name__}", (field,), {"from_db_value": loaded if usual else same})
 
 
 class RowOfCustomFields(TenColumns):

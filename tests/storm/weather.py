@@ -67,10 +67,17 @@ class Storm:
         return sum(count for name, count in self.happened.items() if name.endswith("killed"))
 
     def _ask(self, number: int) -> None:
-        rows = self.chance.choice(SIZES)
-        first = self.chance.randint(1, self.site.rows - rows + 1)
-        format = self.chance.choice(("csv", "xlsx"))
-        self.site.ask(number % len(self.site.sessions), format=format, first=first, rows=rows)
+        """For something new: the same wish of the same person would be the same request while that is under way."""
+        person = number % len(self.site.sessions)
+        known = {(asked.format, asked.first, asked.rows) for asked in self.site.asked if asked.person == person}
+        while (wish := self._wish()) in known:
+            pass
+        format, first, rows = wish
+        self.site.ask(person, format=format, first=first, rows=rows)
+
+    def _wish(self) -> tuple[str, int, int]:
+        rows = self.chance.choice(SIZES) - self.chance.randrange(SIZES[0])
+        return self.chance.choice(("csv", "xlsx")), self.chance.randint(1, self.site.rows - rows + 1), rows
 
     def _strike(self) -> None:
         strikes = self._strikes()
