@@ -25,8 +25,7 @@ MILLISECOND = timedelta(milliseconds=1)
 
 def csv_rows(path: Path) -> Iterator[list[str]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file)
-        yield from rows
+        yield from csv.reader(file)
 
 
 def sheet_rows(path: Path) -> Iterator[list[Any]]:

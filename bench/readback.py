@@ -17,7 +17,7 @@ READ_LIMIT_SECONDS = 1_800
 
 
 def ours_to_check(cases: Iterable[Case], rows: int) -> list[Case]:
-    """Our CSV and XLSX from each database, at the size of the run."""
+    """Our CSV and XLSX from each database, in one process and in several, at the size of the run."""
     plain = [case for case in cases if case.tool == OURS and not case.variant]
     return [case for case in plain if case.format in ("csv", "xlsx") and case.rows == rows]
 

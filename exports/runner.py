@@ -137,11 +137,12 @@ class Run:
         """So many rows are written. Raises what ended this run, like `check`, and TooManyRows."""
         if self._has_faults:
             faults.point("mid_rows" if self.progress.rows_done else "first_row")
-        self._check_end()
-        self.ceilings.check_rows(rows_done)
         # Asking for the size of the file gives the interpreter away, and the deflate beside keeps it for a while.
         if time.monotonic() - self._looked_at > self._look_interval:
             self.check()
+        else:
+            self._check_end()
+        self.ceilings.check_rows(rows_done)
         self.progress.rows(rows_done)
 
 

@@ -183,10 +183,11 @@ def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversi
 
 def family(type_: type, column: Column) -> str:
     """The family of FAMILIES, or "object". The strings of a JSON column are JSON."""
-    found = _family(type_)
+    found = family_of(type_)
     return "json" if found == "text" and column.kind == "json" else found
 
 
 @lru_cache(maxsize=256)
-def _family(type_: type) -> str:
+def family_of(type_: type) -> str:
+    """The same, whatever the column."""
     return next((name for base, name in FAMILIES if issubclass(type_, base)), "object")

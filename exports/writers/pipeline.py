@@ -24,8 +24,9 @@ from typing import Any, Final
 from exports.cells import Alterations
 from exports.exceptions import ProcessLost
 from exports.writers import turns
+from exports.writers.base import Batch
 from exports.writers.deflate import END, Deflate
-from exports.writers.portable import Batch, portable
+from exports.writers.portable import portable
 
 Serialise = Callable[[Batch, int, Alterations], bytes]
 

@@ -14,8 +14,7 @@ from uuid import UUID
 
 from exports.cells.stored import FetchedBatch
 from exports.cells.texts import Texts
-
-Batch = Sequence[Sequence[object]]
+from exports.writers.base import Batch
 
 PLAIN: Final = frozenset({NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, UUID, str, bytes})
 # In this order: a datetime is a date. What Python's own types are made of, of the same value.

@@ -4,14 +4,14 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, tzinfo
-from decimal import Decimal
+from datetime import date, tzinfo
 from types import NoneType
 from typing import Final, NamedTuple
 
 from xlsxwriter.utility import xl_col_to_name
 
 from exports.cells import Alterations, Column, Numbers, batch_rows, to_sheet
+from exports.cells.columns import family_of
 from exports.cells.moments import EPOCH, serials, since_midnight
 from exports.cells.numerals import numerals
 from exports.cells.text import decimal_text
@@ -20,28 +20,6 @@ from exports.writers.frame import Styles
 from exports.writers.lines import interleaved
 from exports.writers.styles import LONG, SHOWN_DIGITS
 
-
-class _KindsOfTypes(dict[type, str]):
-    """Of a type that is not named, the kind of the first one that it is derived from."""
-
-    def __missing__(self, type_: type) -> str:
-        return next(kind for base, kind in self.items() if issubclass(type_, base))
-
-
-# In this order: a bool is an int, a datetime is a date.
-KINDS_OF_TYPES: Final = _KindsOfTypes(
-    {
-        str: "text",
-        bool: "boolean",
-        int: "integer",
-        float: "float",
-        Decimal: "decimal",
-        datetime: "datetime",
-        date: "date",
-        time: "time",
-        timedelta: "duration",
-    }
-)
 HEADER_ROWS: Final = 1
 # No cell has it, since control characters are removed.
 SEPARATOR: Final = "\x00"
@@ -134,7 +112,7 @@ def _kinds(cells: Sequence[object]) -> tuple[list[str], bool]:
     if isinstance(cells, Numbers):
         return [cells.family], None not in cells
     types = set(map(type, cells))
-    return [KINDS_OF_TYPES[type_] for type_ in types if type_ is not NoneType], NoneType not in types
+    return [family_of(type_) for type_ in types if type_ is not NoneType], NoneType not in types
 
 
 def _places(cells: Sequence[object]) -> dict[str, list[int]]:
@@ -147,7 +125,7 @@ def _places(cells: Sequence[object]) -> dict[str, list[int]]:
 
 
 def _kind(cell: object) -> str:
-    kind = KINDS_OF_TYPES[type(cell)]
+    kind = family_of(type(cell))
     return LONG if kind == "integer" and _is_long(str(cell)) else kind
 
 
