@@ -64,9 +64,7 @@ def ratio_table(ratios: Iterable[Ratio]) -> str:
     return _table(("Ratio", "Floor", "Target", "Measured", "Met?"), rows, text_columns=(0, 4))
 
 
-def _mark(ratio: Ratio, mark: float | None) -> str:
-    if mark is None:
-        return ""
+def _mark(ratio: Ratio, mark: float) -> str:
     return f"{'at most ' if ratio.is_limit else ''}{mark:g}{ratio.unit}"
 
 

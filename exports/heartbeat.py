@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final, Protocol
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -71,6 +72,9 @@ class Heart(threading.Thread):
         self._seen = self._written = attempt.progress.now
         self._beat_at = self._moved_at = self._began_at = clock.now()
         self._told_to_stop_at: float | None = None
+        self._row: FileRequest | None = None
+        # When the progress was made that it has.
+        self._made_at = self._began_at
 
     def stop(self) -> None:
         self._finished.set()
@@ -122,20 +126,40 @@ class Heart(threading.Thread):
         return None
 
     def _beat(self, progress: Snapshot) -> LostLease | None:
-        claim, before = self._attempt.claim, self._written
-        began_phase = progress.phase != before.phase
         try:
-            if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
+            row = self._again(progress) or self._anew(progress)
+            if row is None:
                 lost = LostLease("Another process has moved this request.")
                 self._attempt.end(lost)
                 return lost
-            self._tell(FileRequest.objects.get(pk=claim.request_id))
+            # Of one without progress nobody knows how long ago that was.
+            self._row = row if progress != self._written else None
+            self._tell(row)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: heartbeat not written: %s", claim.request_id, type(error).__name__)
+            log.warning("request %s: heartbeat not written: %s", self._attempt.claim.request_id, type(error).__name__)
             connection.close()
             return None
         self._written, self._beat_at = progress, self._clock.now()
         return None
+
+    def _again(self, progress: Snapshot) -> FileRequest | None:
+        """The row after a beat like the one before it, which is most of them: what is known is not asked for."""
+        seen, self._row = self._row, None
+        if seen is None or progress == self._written or progress.phase != self._written.phase:
+            return None
+        now = self._clock.now()
+        at = seen.progressed_at + timedelta(seconds=now - self._made_at)
+        self._made_at = now
+        return moves.beat_again(self._attempt.claim, seen, progress, at=at)
+
+    def _anew(self, progress: Snapshot) -> FileRequest | None:
+        """The row after a beat, as the database has it; None where the lease is lost."""
+        claim, before = self._attempt.claim, self._written
+        began_phase = progress.phase != before.phase
+        if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
+            return None
+        self._made_at = self._clock.now()
+        return FileRequest.objects.get(pk=claim.request_id)
 
     def _comes_back(self, reason: LeaseEnded | ExportError) -> bool:
         """Wait for the run to end. One that was told to stop has had its time."""

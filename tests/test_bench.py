@@ -248,17 +248,6 @@ def test_a_ratio_is_measured_against_its_floor_and_its_target(seconds: tuple[flo
     assert found.verdict == verdict
 
 
-def test_a_ratio_that_nothing_was_promised_of_is_for_comparison() -> None:
-    ours, theirs = (
-        result(tool, rows=100, variant="callable", seconds=(seconds,))
-        for tool, seconds in ((OURS, 1.0), ("instances+xlsxwriter", 3.0))
-    )
-
-    found = ratio([ours, theirs], "XLSX with a method of the model against instances + xlsxwriter, SQLite")
-
-    assert (found.measured, found.verdict) == (pytest.approx(3.0), "for comparison")
-
-
 def test_a_ratio_without_its_cases_is_not_measured() -> None:
     failed = result(USUAL_XLSX, seconds=())
     failed.failure = "MemoryError"

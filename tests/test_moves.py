@@ -189,6 +189,53 @@ def test_a_beat_without_progress_leaves_the_times_of_the_progress_alone() -> Non
     assert changes(before, row(request.pk)) == {"seq": 2, "lease_expires_at": after(15 + config.LEASE)}
 
 
+def test_a_beat_again_writes_what_is_new_and_gives_the_row_that_it_made() -> None:
+    _, claim = claimed()
+    assert moves.beat(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
+    seen, before = FileRequest.objects.get(), row(claim.request_id)
+
+    told = moves.beat_again(claim, seen, Snapshot("writing", 20, 100), at=after(16))
+
+    now = row(claim.request_id)
+    assert changes(before, now) == {
+        "seq": 3,
+        "lease_expires_at": now["lease_expires_at"],
+        "progressed_at": after(16),
+        "rows_done": 20,
+    }
+    assert {name: getattr(told, name) for name in now} == now | {"lease_expires_at": before["lease_expires_at"]}
+    assert seen.rows_done == 10
+
+
+def test_a_lease_that_is_renewed_again_counts_from_the_databases_clock() -> None:
+    _, claim = claimed(now=timezone.now())
+    seen = FileRequest.objects.get()
+    assert moves.beat_again(claim, seen, Snapshot("counting", 1), at=timezone.now() - timedelta(days=1))
+    ends = FileRequest.objects.get().lease_expires_at
+    assert timedelta(seconds=config.LEASE - 30) < ends - timezone.now() <= timedelta(seconds=config.LEASE)
+
+
+MEANWHILE: dict[str, Move] = {
+    "another beat": lambda seen: moves.beat(held(seen), Snapshot("writing", 15), began_phase=False, moved=True),
+    "a cancel": moves.cancel,
+    "a rescue": lambda seen: moves.rescue(seen, now=LATER),
+    "a publish": lambda seen: moves.publish(held(seen), made()),
+    "the end of the row": lambda seen: FileRequest.objects.all().delete(),
+}
+
+
+@pytest.mark.parametrize("name", MEANWHILE)
+def test_a_beat_again_writes_nothing_over_what_happened_meanwhile(name: str) -> None:
+    _, claim = claimed()
+    seen = FileRequest.objects.get()
+    assert MEANWHILE[name](seen)
+    before = list(FileRequest.objects.values())
+
+    assert moves.beat_again(claim, seen, Snapshot("writing", 20, 100), at=after(16)) is None
+
+    assert list(FileRequest.objects.values()) == before
+
+
 def test_an_estimate_is_written_with_its_total_and_ends_with_it() -> None:
     ends = (
         lambda claim: moves.beat(claim, Snapshot("writing", 101, None), began_phase=False, moved=True, now=after(9)),

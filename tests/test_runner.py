@@ -239,6 +239,74 @@ def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
     assert events.of("rows_done")[:-1] == sorted(events.of("rows_done")[:-1])
 
 
+def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
+    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=3)
+    clock = Lockstep()
+    told: list[dict[str, Any]] = []
+    written: list[dict[str, Any]] = []
+
+    def hear(request: FileRequest) -> None:
+        written.append(row(request.pk))
+        told.append({name: getattr(request, name) for name in written[-1]})
+
+    def make(run: Run) -> None:
+        run.begin(200)
+        for number in range(1, 41):
+            clock.advance(0.25)
+            run.advance(5 * number)
+            if number == 10:
+                # Another beat, as of the process that this one took over from: what is known here is old.
+                assert moves.beat(run.claim, run.progress.now, began_phase=False, moved=True)
+            if number == 20:
+                clock.advance(4)
+        run.progress.finishing(1, 2)
+        clock.advance(1)
+        run.progress.finishing(2, 2)
+        clock.advance(1)
+        run.path.write_bytes(b"abc")
+
+    request, claim = claimed_now()
+    runner.run(request, claim, Scripted(make), on_change=hear, clock=clock)
+
+    phases = [each["phase"] for each in told]
+    assert len(told) > 40
+    assert set(phases) >= {"writing", "finishing", "done"}
+    for said, is_there in zip(told, written, strict=True):
+        assert said | {"lease_expires_at": None} == is_there | {"lease_expires_at": None}
+    assert [each["seq"] for each in told] == sorted({each["seq"] for each in told})
+
+
+def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
+    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=15)
+    clock = Lockstep()
+    statements: list[str] = []
+
+    def count(execute: Callable, sql: str, params: Any, many: bool, context: Any) -> Any:
+        statements.append(sql.split()[0])
+        return execute(sql, params, many, context)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        if threading.current_thread().name.startswith("exports-heart"):
+            connection.execute_wrappers.append(count)
+
+    def make(run: Run) -> None:
+        run.begin(200)
+        for number in range(1, 41):
+            clock.advance(0.25)
+            run.advance(5 * number)
+        run.path.write_bytes(b"abc")
+
+    connection_created.connect(watch)
+    try:
+        request, claim = claimed_now()
+        runner.run(request, claim, Scripted(make), on_change=events.publish, clock=clock)
+    finally:
+        connection_created.disconnect(watch)
+
+    assert statements.count("UPDATE") >= 35
+    assert statements.count("SELECT") <= 3
+
+
 def test_a_batch_asks_the_database_nothing_to_say_how_far_it_is(events: Events, updates: list[str]) -> None:
     def make(run: Run) -> None:
         with CaptureQueriesContext(connection) as queries:

@@ -7,6 +7,7 @@ database's clock; tests pass a datetime. The numbers are those of the table in d
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from email.utils import make_msgid
@@ -120,6 +121,21 @@ def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now
     times: dict[str, Any] = {"progressed_at": now} if moved else {}
     times |= {"phase_started_at": now} if began_phase else {}
     return _move(_held(held), lease_expires_at=_after(now, config.LEASE), **_columns(progress), **times)
+
+
+def beat_again(held: Claim, seen: FileRequest, progress: Snapshot, *, at: datetime) -> FileRequest | None:
+    """Move 3 once more, where nothing else has moved the row since it was `seen`, in the same phase: one statement.
+
+    Returns the row as it is now, but for its lease; None where it is not so, and nothing is written. `at` is when the
+    progress was made, by the database's clock.
+    """
+    columns = {"progressed_at": at, **_columns(progress)}
+    changed = {name: value for name, value in columns.items() if value != getattr(seen, name)}
+    if not _move(_held(held).filter(seq=seen.seq), lease_expires_at=_after(Now(), config.LEASE), **changed):
+        return None
+    row = copy(seen)
+    vars(row).update(changed, seq=seen.seq + 1)
+    return row
 
 
 def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:

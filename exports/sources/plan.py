@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from inspect import getattr_static
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,9 +11,6 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import ColPairs
-from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
-from django.db.models.query_utils import DeferredAttribute
-from django.db.models.signals import post_init, pre_init
 
 from exports.cells import Column
 from exports.cells.rendered import Dialect
@@ -30,6 +26,7 @@ from exports.sources.columns import (
     value_names,
 )
 from exports.sources.forms import Selected, Undeclared
+from exports.sources.instances import are_made_by_django, has_own_attribute, quickened
 
 Getter = Callable[[Model], object]
 Name = tuple[str, Column]
@@ -184,7 +181,7 @@ def _plan_of_instances(queryset: QuerySet, columns: Sequence[Column], reasons: S
     expressions = {alias: _expression(column) for alias, column in aliases if _can_be_annotation(queryset, column)}
     getters = [attrgetter(alias) if alias in expressions else _getter(queryset, column) for alias, column in aliases]
     rows = queryset.annotate(**expressions) if expressions else queryset
-    return Plan(INSTANCES, rows, columns, reasons, getters)
+    return Plan(INSTANCES, quickened(rows), columns, reasons, getters)
 
 
 def _aliases(queryset: QuerySet, columns: Sequence[Column]) -> list[Name]:
@@ -213,18 +210,10 @@ def _is_loaded(queryset: QuerySet, path: str) -> bool:
     field = next((field for field in queryset.model._meta.concrete_fields if path in (field.name, field.attname)), None)
     if field is None or path in queryset.query.annotations:
         return False
-    if not _are_made_by_django(queryset.model):
-        return False
     names, are_deferred = queryset.query.deferred_loading
     is_deferred = field.name in names if are_deferred else field.name not in names
-    attribute = getattr_static(queryset.model, field.attname)
-    return type(attribute) in (DeferredAttribute, ForeignKeyDeferredAttribute) and not is_deferred
-
-
-def _are_made_by_django(model: type[Model]) -> bool:
-    """Whether no code of the host's may change a field while an instance is made."""
-    own = (model.__init__, model.from_db.__func__) != (Model.__init__, Model.from_db.__func__)
-    return not (own or pre_init.has_listeners(model) or post_init.has_listeners(model))
+    is_own = are_made_by_django(queryset.model) and has_own_attribute(queryset.model, field.attname)
+    return is_own and not is_deferred
 
 
 def _getter(queryset: QuerySet, column: Column) -> Getter:

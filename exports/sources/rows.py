@@ -51,7 +51,8 @@ def batches(
     first row.
     """
     alias = queryset.db
-    with snapshot(alias), closing(read(plan(queryset.using(alias), columns, dialect), size)) as found:
+    quick = postgresql.quick_moments(connections[alias])
+    with snapshot(alias), quick, closing(read(plan(queryset.using(alias), columns, dialect), size)) as found:
         yield from found
 
 
