@@ -22,6 +22,18 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 NOON = datetime(2026, 3, 29, 12, 0, 0, 500_000, tzinfo=UTC)
 
 
+class Seat(models.Model):
+    pk = models.CompositePrimaryKey("line", "number")
+    line = models.CharField(max_length=5)
+    number = models.IntegerField()
+
+    class Meta:
+        app_label = "shop"
+
+    def __str__(self) -> str:
+        return f"{self.line}{self.number}"
+
+
 class Begun:
     """What a model may have beside Model, and what then has to be called."""
 
@@ -64,6 +76,7 @@ PLAIN: dict[str, Callable[[], QuerySet]] = {
     "annotated": lambda: Order.objects.annotate(doubled=F("quantity") * 2, city=F("customer__city")),
     "prefetched": lambda: Customer.objects.prefetch_related("orders"),
     "union": lambda: Order.objects.filter(quantity=1).union(Order.objects.filter(quantity=2)).order_by("number"),
+    "a composite key": Seat.objects.all,
     "nothing deferred": lambda: Order.objects.defer("note").defer(None),
 }
 OTHERS: dict[str, Callable[[], QuerySet]] = {
@@ -74,6 +87,7 @@ OTHERS: dict[str, Callable[[], QuerySet]] = {
     "known": lambda: Customer.objects.get(name="Ann").orders.all(),
     "a file": Everything.objects.all,
     "an annotation by the name of an attribute": lambda: Order.objects.annotate(get_status_display=Value("x")),
+    "a composite key once more": lambda: Seat.objects.annotate(key=F("pk")),
     "begun by somebody else": Begins.objects.all,
     "sets by itself": Speaks.objects.all,
     "loads by itself": Loads.objects.all,
@@ -86,6 +100,7 @@ def rows() -> None:
     for number in range(3):
         Order.objects.create(number=f"o{number}", customer=ann, quantity=number, placed_at=NOON, details={"n": number})
     Everything.objects.create(name="e", file="a/b.txt")
+    Seat.objects.create(line="A", number=1)
 
 
 def parts(queryset: QuerySet) -> list[list[Any]]:

@@ -1,15 +1,20 @@
 """Instances of a model as the ORM makes them, without its way around for each field of each row."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from inspect import getattr_static
-from typing import Final
+from typing import Any, Final
 
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
+from django.db.models.expressions import ColPairs
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
+from django.db.models.sql.compiler import SQLCompiler
+
+from exports.sources.forms import Selected, converters_of
+from exports.sources.shapes import converted
 
 OWN_ATTRIBUTES: Final = (DeferredAttribute, ForeignKeyDeferredAttribute)
 
@@ -40,7 +45,9 @@ def _are_plain(queryset: QuerySet) -> bool:
     has_more = query.select_related or query.extra_select or queryset._known_related_objects
     are_all_loaded = query.deferred_loading == (frozenset(), True)
     is_plain = queryset._iterable_class is ModelIterable and are_all_loaded and not has_more
-    return is_plain and are_made_by_django(model) and _holds_plainly(model, query.annotation_select)
+    # A composite key is several values in one.
+    is_single = not any(isinstance(expression, ColPairs) for expression in query.annotation_select.values())
+    return is_plain and is_single and are_made_by_django(model) and _holds_plainly(model, query.annotation_select)
 
 
 def _holds_plainly(model: type[Model], annotations: Collection[str]) -> bool:
@@ -53,18 +60,28 @@ def _holds_plainly(model: type[Model], annotations: Collection[str]) -> bool:
 
 
 class PlainIterable(ModelIterable):
-    """Iterates over plain instances, as ModelIterable over any."""
+    """Iterates over plain instances, as ModelIterable over any; the ORM's converters take a column at a time."""
 
     def __iter__(self) -> Iterator[Model]:
         database = self.queryset.db
         compiler = self.queryset.query.get_compiler(using=database)
-        results = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=self.chunk_size)
+        chunks = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=self.chunk_size)
         model = compiler.klass_info["model"]
         fields = [compiler.select[place][0].target.attname for place in compiler.klass_info["select_fields"]]
         names = [*fields, *compiler.annotation_col_map]
-        for row in compiler.results_iter(results):
-            instance = model.__new__(model)
-            state = ModelState()
-            state.adding, state.db = False, database
-            instance.__dict__.update(zip(names, row, strict=False), _state=state)
-            yield instance
+        for rows in chunks:
+            for row in _converted(rows, compiler):
+                instance = model.__new__(model)
+                state = ModelState()
+                state.adding, state.db = False, database
+                instance.__dict__.update(zip(names, row, strict=True), _state=state)
+                yield instance
+
+
+def _converted(rows: Sequence[Sequence[Any]], compiler: SQLCompiler) -> Iterator[Sequence[Any]]:
+    connection = compiler.connection
+    columns = [
+        converted(Selected(expression, converters_of(expression, connection)), values, connection)
+        for (expression, _, _), values in zip(compiler.select, zip(*rows, strict=True), strict=True)
+    ]
+    return zip(*columns, strict=True)
