@@ -94,13 +94,14 @@ def _xlsx(found: Results, rows: int) -> Iterator[Ratio]:
 
 def _of_python(found: Results, rows: int) -> Iterator[Ratio]:
     for database in DATABASES:
+        size = f"{DATABASE_NAMES[database]}, {rows:,} rows"
         ours = found.ours("xlsx", database, rows, variant=CUSTOM_FIELDS)
         usual = found.one(USUAL_XLSX, "xlsx", database, rows, variant=CUSTOM_FIELDS)
-        what = f"the same where all columns need Python values, {DATABASE_NAMES[database]}, {rows:,} rows"
+        what = f"XLSX where all columns need Python values against {USUAL_XLSX}, {size}"
         yield Ratio(what, 4.5, 6, _times_as_fast(ours, usual))
         ours = found.ours("xlsx", database, rows, variant=CALLABLE)
         usual = found.one("instances+xlsxwriter", "xlsx", database, rows, variant=CALLABLE)
-        what = f"the same where one is a method of the model, {DATABASE_NAMES[database]}, {rows:,} rows"
+        what = f"XLSX with a method of the model against instances+xlsxwriter, {size}"
         yield Ratio(what, 4.5, 6, _times_as_fast(ours, usual))
 
 

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from django.db import DatabaseError, InterfaceError, connection
@@ -72,9 +72,11 @@ class Heart(threading.Thread):
         self._seen = self._written = attempt.progress.now
         self._beat_at = self._moved_at = self._began_at = clock.now()
         self._told_to_stop_at: float | None = None
+        # As it was written last; None where it is to be read again.
         self._row: FileRequest | None = None
-        # When the progress was made that it has.
-        self._made_at = self._began_at
+        # When it was read, and by the database's clock.
+        self._read_at = self._began_at
+        self._read_progress_at: datetime | None = None
 
     def stop(self) -> None:
         self._finished.set()
@@ -132,8 +134,7 @@ class Heart(threading.Thread):
                 lost = LostLease("Another process has moved this request.")
                 self._attempt.end(lost)
                 return lost
-            # Of one without progress nobody knows how long ago that was.
-            self._row = row if progress != self._written else None
+            self._row = row
             self._tell(row)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             log.warning("request %s: heartbeat not written: %s", self._attempt.claim.request_id, type(error).__name__)
@@ -143,23 +144,28 @@ class Heart(threading.Thread):
         return None
 
     def _again(self, progress: Snapshot) -> FileRequest | None:
-        """The row after a beat like the one before it, which is most of them: what is known is not asked for."""
+        """The row after a beat like the one before it, which is most of them: what is known is not asked for.
+
+        Every HEARTBEAT it is, because not all that may be written of a row is a move.
+        """
         seen, self._row = self._row, None
-        if seen is None or progress == self._written or progress.phase != self._written.phase:
+        elapsed = self._clock.now() - self._read_at
+        is_alike = progress != self._written and progress.phase == self._written.phase
+        if seen is None or not is_alike or elapsed >= config.HEARTBEAT:
             return None
-        now = self._clock.now()
-        at = seen.progressed_at + timedelta(seconds=now - self._made_at)
-        self._made_at = now
+        at = self._read_progress_at + timedelta(seconds=elapsed)
         return moves.beat_again(self._attempt.claim, seen, progress, at=at)
 
     def _anew(self, progress: Snapshot) -> FileRequest | None:
         """The row after a beat, as the database has it; None where the lease is lost."""
         claim, before = self._attempt.claim, self._written
-        began_phase = progress.phase != before.phase
-        if not moves.beat(claim, progress, began_phase=began_phase, moved=progress != before):
+        began_phase, moved = progress.phase != before.phase, progress != before
+        if not moves.beat(claim, progress, began_phase=began_phase, moved=moved):
             return None
-        self._made_at = self._clock.now()
-        return FileRequest.objects.get(pk=claim.request_id)
+        row = FileRequest.objects.get(pk=claim.request_id)
+        if moved:
+            self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
+        return row
 
     def _comes_back(self, reason: LeaseEnded | ExportError) -> bool:
         """Wait for the run to end. One that was told to stop has had its time."""

@@ -47,6 +47,35 @@ class Begins(Order, Begun):
         app_label = "shop"
 
 
+class Counted(models.base.ModelBase):
+    def __call__(cls, *args: Any, **kwargs: Any) -> models.Model:
+        return super().__call__(*args, **kwargs)
+
+
+class IsCounted(Order, metaclass=Counted):
+    class Meta:
+        proxy = True
+        app_label = "shop"
+
+
+class Naive:
+    """A data descriptor that cannot be asked of the class."""
+
+    def __get__(self, instance: models.Model | None, owner: object = None) -> object:
+        return vars(instance)["_doubled"]
+
+    def __set__(self, instance: models.Model, value: object) -> None:
+        vars(instance)["_doubled"] = value
+
+
+class Doubles(Order):
+    doubled = Naive()
+
+    class Meta:
+        proxy = True
+        app_label = "shop"
+
+
 class Speaks(Order):
     class Meta:
         proxy = True
@@ -88,6 +117,8 @@ OTHERS: dict[str, Callable[[], QuerySet]] = {
     "a file": Everything.objects.all,
     "an annotation by the name of an attribute": lambda: Order.objects.annotate(get_status_display=Value("x")),
     "a composite key once more": lambda: Seat.objects.annotate(key=F("pk")),
+    "an annotation by the name of a descriptor": lambda: Doubles.objects.annotate(doubled=F("quantity") * 2),
+    "counted": IsCounted.objects.all,
     "begun by somebody else": Begins.objects.all,
     "sets by itself": Speaks.objects.all,
     "loads by itself": Loads.objects.all,
@@ -111,6 +142,8 @@ def parts(queryset: QuerySet) -> list[list[Any]]:
 def parts_of(instance: models.Model) -> list[Any]:
     held = vars(instance) | {"_state": None}
     prefetched = held.pop("_prefetched_objects_cache", {})
+    # Their order counts too.
+    held = list(held.items())
     state = instance._state
     found = {name: list(map(parts_of, objects)) for name, objects in prefetched.items()}
     return [type(instance), held, found, state.adding, state.db, list(state.fields_cache), sorted(vars(state))]
@@ -140,6 +173,23 @@ def test_whoever_hears_of_instances_hears_of_these(signal):
     finally:
         signal.disconnect(hear, sender=Order)
     assert heard == [Order] * 3
+
+
+@pytest.mark.parametrize("model", [Speaks, Loads])
+def test_beside_a_callable_a_column_is_still_what_the_database_has(model):
+    queryset = model.objects.order_by("number")
+    [batch] = sources.batches(queryset, [Column("number"), Column("c", source=lambda order: order.number)])
+    assert list(batch[0]) == ["o0", "o1", "o2"]
+    assert list(batch[1]) in (["O0", "O1", "O2"], ["loaded"] * 3)
+
+
+def test_a_model_with_rows_of_its_own_is_asked_once():
+    class Kept(QuerySet):
+        def all(self) -> QuerySet:
+            return super().all().filter(quantity__gt=0)
+
+    kept = Kept(Order).order_by("number")[:2]
+    assert [order.number for order in quickened(kept).iterator()] == ["o0", "o1"]
 
 
 def test_an_instance_can_be_saved_followed_and_compared():
@@ -202,6 +252,27 @@ def test_what_is_no_moment_of_pythons_fails_as_ever(text):
             moments([text])
         errors.append(str(caught.value))
     assert len(set(errors)) == 1
+
+
+@needs_postgres
+def test_reads_that_end_in_any_order_leave_the_connection_as_it_was():
+    loaders = connection.connection.adapters
+    before = loaders.get_loader(postgresql.TIMESTAMPTZ, postgresql.TEXT)
+    for _ in range(2):
+        first, second = postgresql.quick_moments(connection), postgresql.quick_moments(connection)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        assert loaders.get_loader(postgresql.TIMESTAMPTZ, postgresql.TEXT) is before
+
+
+@needs_postgres
+def test_many_reads_make_one_loader():
+    with postgresql.quick_moments(connection):
+        one = connection.connection.adapters.get_loader(postgresql.TIMESTAMPTZ, postgresql.TEXT)
+    with postgresql.quick_moments(connection):
+        assert connection.connection.adapters.get_loader(postgresql.TIMESTAMPTZ, postgresql.TEXT) is one
 
 
 @needs_postgres

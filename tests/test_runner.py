@@ -276,6 +276,27 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
     assert [each["seq"] for each in told] == sorted({each["seq"] for each in told})
 
 
+def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: Any) -> None:
+    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=3)
+    clock = Lockstep()
+    told: list[tuple[float, str]] = []
+
+    def make(run: Run) -> None:
+        run.begin(200)
+        for number in range(1, 41):
+            clock.advance(0.25)
+            run.advance(5 * number)
+            if number == 10:
+                FileRequest.objects.update(description="renamed")
+        run.path.write_bytes(b"abc")
+
+    request, claim = claimed_now()
+    hear = lambda changed: told.append((clock.now(), changed.description))  # noqa: E731
+    runner.run(request, claim, Scripted(make), on_change=hear, clock=clock)
+
+    assert min(moment for moment, title in told if title == "renamed") <= 2.5 + 3.25
+
+
 def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
     configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=15)
     clock = Lockstep()

@@ -1,7 +1,8 @@
 """The moves of a FileRequest: each is one UPDATE guarded by the status and the epoch it saw.
 
-Every function returns whether it won (a Claim or None for `claim`). A move that lost has changed nothing. `now` is the
-database's clock; tests pass a datetime. The numbers are those of the table in docs/architecture.md.
+Every function returns whether it won: `claim` a Claim, `beat_again` the row, or None. A move that lost has changed
+nothing. `now` is the database's clock; tests pass a datetime. The numbers are those of the table in
+docs/architecture.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -124,9 +125,9 @@ def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now
 
 
 def beat_again(held: Claim, seen: FileRequest, progress: Snapshot, *, at: datetime) -> FileRequest | None:
-    """Move 3 once more, where nothing else has moved the row since it was `seen`, in the same phase: one statement.
+    """Move 3 in one statement, where no other move was made of the row since it was `seen`, in the same phase.
 
-    Returns the row as it is now, but for its lease; None where it is not so, and nothing is written. `at` is when the
+    Returns the row as `seen`, with what was written but for the lease; None where nothing was written. `at` is when the
     progress was made, by the database's clock.
     """
     columns = {"progressed_at": at, **_columns(progress)}

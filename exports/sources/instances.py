@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from inspect import getattr_static
 from typing import Any, Final
 
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.expressions import ColPairs
@@ -11,7 +12,6 @@ from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttrib
 from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
-from django.db.models.sql.compiler import SQLCompiler
 
 from exports.sources.forms import Selected, converters_of
 from exports.sources.shapes import converted
@@ -20,9 +20,13 @@ OWN_ATTRIBUTES: Final = (DeferredAttribute, ForeignKeyDeferredAttribute)
 
 
 def are_made_by_django(model: type[Model]) -> bool:
-    """Whether no code of the host's may change a field while an instance is made."""
-    own = (model.__init__, model.from_db.__func__) != (Model.__init__, Model.from_db.__func__)
-    return not (own or pre_init.has_listeners(model) or post_init.has_listeners(model))
+    """Whether no code of the host's runs, and may change a field, while an instance is made."""
+    is_heard = pre_init.has_listeners(model) or post_init.has_listeners(model)
+    made = (type(model).__call__, model.__new__, model.__init__, model.__setattr__, model.from_db.__func__)
+    usual = (type.__call__, object.__new__, Model.__init__, object.__setattr__, Model.from_db.__func__)
+    # Model.__init__ goes on to what stands behind it.
+    behind = model.__mro__[model.__mro__.index(Model) + 1 : -1]
+    return made == usual and not is_heard and not any("__init__" in vars(base) for base in behind)
 
 
 def has_own_attribute(model: type[Model], name: str) -> bool:
@@ -34,7 +38,7 @@ def quickened(queryset: QuerySet) -> QuerySet:
     """The same rows: instances with equal attributes and state, made in a third of the time where nobody can tell."""
     if not _are_plain(queryset):
         return queryset
-    quick = queryset.all()
+    quick = queryset._chain()
     quick._iterable_class = PlainIterable
     return quick
 
@@ -51,12 +55,9 @@ def _are_plain(queryset: QuerySet) -> bool:
 
 
 def _holds_plainly(model: type[Model], annotations: Collection[str]) -> bool:
-    after = model.__mro__[model.__mro__.index(Model) + 1 :]
-    are_objects = model.__new__ is object.__new__ and model.__setattr__ is object.__setattr__
-    are_begun_by_nobody = not any("__init__" in vars(base) for base in after if base is not object)
-    have_room = not any(hasattr(model, name) for name in annotations)
-    fields = all(has_own_attribute(model, field.attname) for field in model._meta.concrete_fields)
-    return are_objects and are_begun_by_nobody and have_room and fields
+    """Whether what is put into an instance's dict is what its attributes of these names, and its fields, then are."""
+    have_room = not any(name in vars(base) for base in model.__mro__ for name in annotations)
+    return have_room and all(has_own_attribute(model, field.attname) for field in model._meta.concrete_fields)
 
 
 class PlainIterable(ModelIterable):
@@ -66,22 +67,23 @@ class PlainIterable(ModelIterable):
         database = self.queryset.db
         compiler = self.queryset.query.get_compiler(using=database)
         chunks = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=self.chunk_size)
+        connection = compiler.connection
         model = compiler.klass_info["model"]
-        fields = [compiler.select[place][0].target.attname for place in compiler.klass_info["select_fields"]]
+        selected = [Selected(each, converters_of(each, connection)) for each, _, _ in compiler.select]
+        fields = [selected[place].expression.target.attname for place in compiler.klass_info["select_fields"]]
         names = [*fields, *compiler.annotation_col_map]
         for rows in chunks:
-            for row in _converted(rows, compiler):
+            for row in _converted(rows, selected, connection):
                 instance = model.__new__(model)
-                state = ModelState()
+                attributes = instance.__dict__
+                attributes["_state"] = state = ModelState()
                 state.adding, state.db = False, database
-                instance.__dict__.update(zip(names, row, strict=True), _state=state)
+                attributes.update(zip(names, row, strict=True))
                 yield instance
 
 
-def _converted(rows: Sequence[Sequence[Any]], compiler: SQLCompiler) -> Iterator[Sequence[Any]]:
-    connection = compiler.connection
-    columns = [
-        converted(Selected(expression, converters_of(expression, connection)), values, connection)
-        for (expression, _, _), values in zip(compiler.select, zip(*rows, strict=True), strict=True)
-    ]
-    return zip(*columns, strict=True)
+def _converted(
+    rows: Sequence[Sequence[Any]], selected: Sequence[Selected], connection: BaseDatabaseWrapper
+) -> Iterator[Sequence[Any]]:
+    columns = zip(selected, zip(*rows, strict=True), strict=True)
+    return zip(*(converted(each, values, connection) for each, values in columns), strict=True)

@@ -92,9 +92,9 @@ def _instances(plan: Plan, size: int) -> Iterator[Batch]:
 
 
 def _chunk(queryset: QuerySet, size: int) -> int:
-    """How many rows are asked for at once: SQLite is in this process, so that it may be few."""
-    is_asked_often = connections[queryset.db].vendor == "sqlite" and not queryset._prefetch_related_lookups
-    return min(size, PIECE) if is_asked_often else size
+    """How many rows are asked for at once: few where asking costs nothing, neither a round trip nor prefetching."""
+    is_free = connections[queryset.db].vendor == "sqlite" and not queryset._prefetch_related_lookups
+    return min(size, PIECE) if is_free else size
 
 
 def _columns(getters: Sequence[Getter], rows: Iterator[Model]) -> list[list[object]]:
