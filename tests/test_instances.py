@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from tests.test_roads import Everything, needs_postgres
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 NOON = datetime(2026, 3, 29, 12, 0, 0, 500_000, tzinfo=UTC)
+
+JSONS = [1, "[1", "2]", None, Value(None, models.JSONField()), {"a": [1.5, "x, y"]}, "\ue000between\ue000", True, "ä"]
 
 
 class Seat(models.Model):
@@ -154,6 +157,15 @@ def test_plain_instances_are_those_of_the_orm(name):
     quick, usual = quickened(PLAIN[name]()), PLAIN[name]()
     assert (quick._iterable_class, usual._iterable_class) == (PlainIterable, ModelIterable)
     assert parts(quick) == parts(usual)
+
+
+def test_json_is_what_the_orm_reads():
+    for number, details in enumerate(JSONS, start=3):
+        Order.objects.create(number=f"o{number}", details=details)
+    usual = Order.objects.order_by("pk")
+    assert parts(quickened(usual)) == parts(usual)
+    given = [type(order.details) for order in quickened(usual).iterator()][3:]
+    assert given == [int, str, str, NoneType, NoneType, dict, str, bool, str]
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from inspect import getattr_static
+from types import NoneType
 from typing import Any, Final
 
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -13,7 +14,8 @@ from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
 
-from exports.sources.forms import Selected, converters_of
+from exports.cells.stored import formed
+from exports.sources.forms import Selected, converters_of, rule_of
 from exports.sources.shapes import converted
 
 OWN_ATTRIBUTES: Final = (DeferredAttribute, ForeignKeyDeferredAttribute)
@@ -69,7 +71,7 @@ class PlainIterable(ModelIterable):
         chunks = compiler.execute_sql(chunked_fetch=self.chunked_fetch, chunk_size=self.chunk_size)
         connection = compiler.connection
         model = compiler.klass_info["model"]
-        selected = [Selected(each, converters_of(each, connection)) for each, _, _ in compiler.select]
+        selected = [_selected(each, connection) for each, _, _ in compiler.select]
         fields = [selected[place].expression.target.attname for place in compiler.klass_info["select_fields"]]
         names = [*fields, *compiler.annotation_col_map]
         for rows in chunks:
@@ -82,8 +84,20 @@ class PlainIterable(ModelIterable):
                 yield instance
 
 
+def _selected(expression: Any, connection: BaseDatabaseWrapper) -> Selected:
+    converters = converters_of(expression, connection)
+    return Selected(expression, converters, "json value" if rule_of(expression, converters) == "json" else None)
+
+
 def _converted(
     rows: Sequence[Sequence[Any]], selected: Sequence[Selected], connection: BaseDatabaseWrapper
 ) -> Iterator[Sequence[Any]]:
     columns = zip(selected, zip(*rows, strict=True), strict=True)
-    return zip(*(converted(each, values, connection) for each, values in columns), strict=True)
+    return zip(*(_column(each, values, connection) for each, values in columns), strict=True)
+
+
+def _column(selected: Selected, values: Sequence[Any], connection: BaseDatabaseWrapper) -> Sequence[Any]:
+    """A column as the ORM converts it. JSON is read all at once."""
+    if selected.form is not None and set(map(type, values)) <= {str, NoneType}:
+        return formed(selected.form, values)
+    return converted(selected, values, connection)
