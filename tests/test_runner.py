@@ -239,6 +239,14 @@ def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
     assert events.of("rows_done")[:-1] == sorted(events.of("rows_done")[:-1])
 
 
+def write_for(seconds: float, run: Run, clock: Lockstep) -> None:
+    """A batch of five rows each quarter of a second."""
+    run.begin(200)
+    for _ in range(round(4 * seconds)):
+        clock.advance(0.25)
+        run.advance(run.progress.now.rows_done + 5)
+
+
 def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
     configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=3)
     clock = Lockstep()
@@ -250,15 +258,12 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
         told.append({name: getattr(request, name) for name in written[-1]})
 
     def make(run: Run) -> None:
-        run.begin(200)
-        for number in range(1, 41):
-            clock.advance(0.25)
-            run.advance(5 * number)
-            if number == 10:
-                # Another beat, as of the process that this one took over from: what is known here is old.
-                assert moves.beat(run.claim, run.progress.now, began_phase=False, moved=True)
-            if number == 20:
-                clock.advance(4)
+        write_for(2.5, run, clock)
+        # Another beat, as of the process that this one took over from: what is known here is old.
+        assert moves.beat(run.claim, run.progress.now, began_phase=False, moved=True)
+        write_for(2.5, run, clock)
+        clock.advance(4)
+        write_for(5, run, clock)
         run.progress.finishing(1, 2)
         clock.advance(1)
         run.progress.finishing(2, 2)
@@ -282,12 +287,9 @@ def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: An
     told: list[tuple[float, str]] = []
 
     def make(run: Run) -> None:
-        run.begin(200)
-        for number in range(1, 41):
-            clock.advance(0.25)
-            run.advance(5 * number)
-            if number == 10:
-                FileRequest.objects.update(description="renamed")
+        write_for(2.5, run, clock)
+        FileRequest.objects.update(description="renamed")
+        write_for(7.5, run, clock)
         run.path.write_bytes(b"abc")
 
     request, claim = claimed_now()
@@ -311,10 +313,7 @@ def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
             connection.execute_wrappers.append(count)
 
     def make(run: Run) -> None:
-        run.begin(200)
-        for number in range(1, 41):
-            clock.advance(0.25)
-            run.advance(5 * number)
+        write_for(10, run, clock)
         run.path.write_bytes(b"abc")
 
     connection_created.connect(watch)
