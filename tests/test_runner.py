@@ -286,6 +286,9 @@ def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: An
     clock = Lockstep()
     told: list[tuple[float, str]] = []
 
+    def hear(request: FileRequest) -> None:
+        told.append((clock.now(), request.description))
+
     def make(run: Run) -> None:
         write_for(2.5, run, clock)
         FileRequest.objects.update(description="renamed")
@@ -293,7 +296,6 @@ def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: An
         run.path.write_bytes(b"abc")
 
     request, claim = claimed_now()
-    hear = lambda changed: told.append((clock.now(), changed.description))  # noqa: E731
     runner.run(request, claim, Scripted(make), on_change=hear, clock=clock)
 
     assert min(moment for moment, title in told if title == "renamed") <= 2.5 + 3.25

@@ -11,9 +11,6 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# psycopg's numbers of a type and of a format.
-TIMESTAMPTZ: Final = 1184
-TEXT: Final = 0
 # PostgreSQL's documentation, appendix A: query_canceled.
 CANCELLED: Final = "57014"
 
@@ -74,15 +71,18 @@ def quick_moments(connection: BaseDatabaseWrapper) -> Iterator[None]:
     if not has_copy(connection) or connection.timezone is not UTC:
         yield
         return
+    from psycopg.pq import Format
+
     adapters = connection.connection.adapters
-    found = adapters.get_loader(TIMESTAMPTZ, TEXT)
+    moment = adapters.types["timestamptz"].oid
+    found = adapters.get_loader(moment, Format.TEXT)
     # Within another one, what is put back is what was there before both.
     usual = getattr(found, "usual", found)
-    adapters.register_loader(TIMESTAMPTZ, _quick(usual))
+    adapters.register_loader(moment, _quick(usual))
     try:
         yield
     finally:
-        adapters.register_loader(TIMESTAMPTZ, usual)
+        adapters.register_loader(moment, usual)
 
 
 @cache
