@@ -59,8 +59,8 @@ class Result:
         return self.runs[-1].bytes
 
     @property
-    def road(self) -> str:
-        return str(self.runs[-1].said.get("road", ""))
+    def strategy(self) -> str:
+        return str(self.runs[-1].said.get("strategy", ""))
 
     @property
     def rows_per_second(self) -> float:

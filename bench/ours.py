@@ -14,12 +14,14 @@ from django.test import override_settings
 from bench.cases import CALLABLE, MEMORY, Case
 from bench.rows.models import COLUMNS, Row
 from bench.values import CHUNK, held, import_arrow, queryset_of
-from exports import runner, sources, writers
-from exports.cells import Column
-from exports.models import FileRequest, Status, moves
-from exports.patterns import QuerySetExport
-from exports.patterns.table import dialect_of, table_of, write_now
-from exports.runner import Produced, Run
+from exports.exporters import QuerySetExport
+from exports.exporters.base import dialect_of, table_of, write_now
+from exports.models import FileRequest, Status, transitions
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.readers import explain, resolve
+from exports.worker import runner
+from exports.worker.runner import Produced, Run
 
 TITLE = "Rows"
 
@@ -34,7 +36,7 @@ def about(case: Case) -> dict[str, str]:
     if case.database == MEMORY:
         return {}
     queryset = queryset_of(case)
-    return {"road": sources.explain(queryset, sources.resolve(queryset, columns_of(case))).road}
+    return {"strategy": explain.explain(queryset, resolve.resolve(queryset, columns_of(case))).strategy}
 
 
 def table(case: Case, path: Path) -> Callable[[], None]:
@@ -63,7 +65,7 @@ def with_isal(case: Case, path: Path) -> Callable[[], None]:
 
 def alone(case: Case, path: Path) -> Callable[[], None]:
     """The writer alone, fed with column batches of Python values."""
-    columns = sources.resolve(Row.objects.all(), columns_of(case))
+    columns = resolve.resolve(Row.objects.all(), columns_of(case))
     batches = _batches(case)
 
     def write() -> None:
@@ -109,7 +111,7 @@ class RowExport(QuerySetExport):
         return timed
 
 
-class Heart:
+class LeaseKeeper:
     """Hears every change, and how long the heartbeat's thread has computed until then."""
 
     def __init__(self) -> None:
@@ -128,8 +130,8 @@ def as_a_request(case: Case, path: Path) -> Callable[[], dict[str, float]]:
     "progress_seconds" is what the lease and the progress cost: the heartbeat's processor time and the reports.
     """
     request = FileRequest(file_type=RowExport.file_type, format=case.format, filename=f"rows.{case.format}")
-    moves.enqueue(request)
-    exporter, heart = RowExport(), Heart()
+    transitions.enqueue(request)
+    exporter, heart = RowExport(), LeaseKeeper()
 
     def write() -> dict[str, float]:
         runner.take(request, exporter, on_change=heart.hear)

@@ -48,7 +48,7 @@ def _entry(result: Result) -> dict[str, Any]:
         "database": case.database,
         "format": case.format,
         "processes": case.processes,
-        "road": result.road,
+        "strategy": result.strategy,
         "rows": case.rows,
         "seconds": round(result.seconds, 4),
         "peak_mib": round(result.peak_mib, 1),
@@ -126,7 +126,7 @@ def _tool(result: Result) -> str:
     details += [case.format.upper()] if case.format == "tsv" or case.variant == "as a request" else []
     details += [DATABASE_NAMES[case.database]] if case.format == "none" or case.variant == "as a request" else []
     details += [f"{case.processes} processes"] if case.processes > 1 else []
-    details += [f"road: {result.road}"] if result.road else []
+    details += [f"strategy: {result.strategy}"] if result.strategy else []
     return ", ".join(details)
 
 

@@ -39,4 +39,4 @@ STORAGES = {
         "OPTIONS": {"location": str(HOME / "exports")},
     },
 }
-EXPORTS = {"WORK_DIR": str(HOME / "work"), "DOORBELL": None, "BASE_URL": "https://bench.example"}
+EXPORTS = {"WORK_DIR": str(HOME / "work"), "QUEUE_BACKEND": None, "BASE_URL": "https://bench.example"}

@@ -27,16 +27,15 @@ class ReadOnly(admin.ModelAdmin):
 @admin.register(FileRequest)
 class FileRequestAdmin(ReadOnly):
     list_display = ("file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at")
-    list_filter = ("status", "file_type", "format", "lane")
+    list_filter = ("status", "file_type", "format", "queue_name")
     search_fields = ("id", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
     date_hierarchy = "requested_at"
     list_select_related = ("requester",)
     # The criteria may hold what only their owner should see; the key of the file is nobody's business.
     fields = readonly_fields = (
-        "id", "file_type", "format", "description", "requester", "lane", "status", "phase", "rows_done", "rows_total",
-        "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at", "expires_at", "seen_at",
-        "forgotten_at",
-        "public_until", "filename", "size", "sha256", "receipt", "error_code", "error_detail",
+        "id", "file_type", "format", "description", "requester", "queue_name", "status", "phase", "rows_done",
+        "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at", "expires_at",
+        "seen_at", "forgotten_at", "public_until", "filename", "size", "sha256", "receipt", "error_code", "error_detail",
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files")
 

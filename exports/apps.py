@@ -1,5 +1,7 @@
 """The app `exports`."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
 
@@ -10,7 +12,10 @@ class ExportsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from exports import checks, departures
+        from exports import checks, signals
+
+        # Registers the adapter for handlers that are no exports themselves.
+        import_module("exports.contrib.bgfiles.adapter")
 
         checks.register_all()
-        departures.connect_all()
+        signals.connect_all()

@@ -15,8 +15,10 @@ LeaseEnded                  stops a worker, says nothing about the request
 └── Stopping                the worker was told to stop: give the attempt back
 """
 
+import traceback
 from collections.abc import Iterable
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 
 class ExportError(Exception):
@@ -115,7 +117,8 @@ class TooManyBytes(ExportError):
 
 
 class QueryTooSlow(ExportError):
-    """The database ended a statement that took longer than EXPORTS["STATEMENT_TIMEOUT"], or that somebody cancelled."""
+    """The database ended a statement that took longer than EXPORTS["STATEMENT_TIMEOUT_SECONDS"], or that somebody
+    cancelled."""
 
     code = "query_too_slow"
 
@@ -195,3 +198,23 @@ class LostLease(LeaseEnded):
 
 class Stopping(LeaseEnded):
     """The process was told to stop."""
+
+
+class InvalidCriteria(Exception):
+    """The criteria cannot be used; raise it from `get_items`."""
+
+
+class InvalidForm(InvalidCriteria):
+    """The form that validates the criteria refuses them; `form` knows why."""
+
+    def __init__(self, *args: Any, form: Any) -> None:
+        super().__init__(*args)
+        self.form = form
+
+
+def describe(error: BaseException) -> str:
+    """For staff: the exception's type and place, never its message, which may hold row data."""
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" at {Path(place[0].filename).name}:{place[0].lineno} in {place[0].name}" if place else ""
+    message = f": {error}" if isinstance(error, ExportError) else ""
+    return f"{type(error).__name__}{message}{where}"

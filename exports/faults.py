@@ -1,4 +1,4 @@
-"""Fault points: named places on an export's road where a test lets this process die, freeze, fail or wait.
+"""Fault points: named places on an export's strategy where a test lets this process die, freeze, fail or wait.
 
 Nothing happens unless the environment variable EXPORTS_FAULTS arms them: "mid_rows=sleep:0.05,first_row=kill", or
 "@/a/path" of a file that holds the same and may change while the process runs. No Django here.

@@ -17,18 +17,22 @@ from django.db.models import Count, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from exports import events, faults, notifications, presence, runner, storage
+from exports import faults, notifications, storage
 from exports.conf import config
-from exports.exceptions import Retryable
-from exports.models import Artifact, FileRequest, Notification, Status, moves
-from exports.patterns import registry
+from exports.exceptions import Retryable, describe
+from exports.exporters import registry
+from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.queue import base as queue
+from exports.realtime import events
+from exports.worker import loop, runner
+from exports.worker import registry as worker_registry
 
 log = logging.getLogger("exports.housekeeping")
 
 AT_ONCE = 500
 GIVE_UP_AFTER = 3
 
-_here = presence.Presence(presence.HOUSEKEEPER)
+_here = worker_registry.Presence(worker_registry.HOUSEKEEPER)
 
 
 @dataclass
@@ -57,7 +61,7 @@ def sweep() -> Swept:
     swept = _swept(
         rescued=rescue,
         given_up=give_up,
-        rung=ring_again,
+        rung=wake_again,
         expired=expire,
         collected=collect,
         forgotten=forget,
@@ -76,19 +80,20 @@ def _swept(**steps: Callable[[], int]) -> Swept:
             setattr(swept, name, step())
         except Exception as error:
             swept.failed += 1
-            log.warning("%s: %s", name, runner.describe(error))
+            log.warning("%s: %s", name, describe(error))
     return swept
 
 
 def keep_house(stop: threading.Event) -> None:
-    """Sweep every EXPORTS["SWEEP"] seconds until told to stop. Say in the log where the disk has no room for runs."""
+    """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until told to stop. Say in the log where the disk
+    has no room for runs."""
     while True:
         close_old_connections()
         runner.has_room()
         swept = sweep()
         if str(swept) != "nothing":
             log.info("swept: %s", swept)
-        if stop.wait(config.SWEEP):
+        if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
             return
 
 
@@ -111,7 +116,7 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     handled.
     """
     rescue()
-    look, handled = registry.Look(None), 0
+    look, handled = loop.Look(None), 0
     while not budget.is_spent(handled) and (request := look.next()) is not None:
         if handled and budget.sleep:
             time.sleep(budget.sleep)
@@ -142,8 +147,8 @@ def clean(
     """Expire files, collect bytes that nobody needs, end what waited too long, and delete requests that expired, failed
     or were cancelled long enough ago: the work of a cron job.
 
-    Long enough is `leeway` seconds for the bytes, and EXPORTS["HISTORY"] more for the rows. `on_deleted` and the result
-    are those of `FileRequest.objects.remove_expired`; `on_swept` gets what else was done.
+    Long enough is `leeway` seconds for the bytes, and EXPORTS["HISTORY_SECONDS"] more for the rows. `on_deleted` and
+    the result are those of `FileRequest.objects.remove_expired`; `on_swept` gets what else was done.
     """
     swept = _swept(
         given_up=lambda: _all(give_up, budget),
@@ -154,7 +159,7 @@ def clean(
     )
     if on_swept is not None:
         on_swept(swept)
-    threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY)
+    threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY_SECONDS)
     removed = FileRequest.objects.remove_expired(
         threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
     )
@@ -169,30 +174,34 @@ def rescue() -> int:
 
 
 def give_up() -> int:
-    """Requests that waited longer than EXPORTS["MAX_WAIT"] end as FAILED."""
-    waiting = _ours().filter(status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.MAX_WAIT))
-    return _each(waiting, _then_publish(moves.give_up))
+    """Requests that waited longer than EXPORTS["QUEUE_TIMEOUT_SECONDS"] end as FAILED."""
+    waiting = _ours().filter(
+        status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.QUEUE_TIMEOUT_SECONDS)
+    )
+    return _each(waiting, _then_publish(transitions.give_up))
 
 
-def ring_again() -> int:
-    """Due requests whose bell was not heard: ring once more, once a lane."""
-    quiet = _ours().due(Now()).exclude(rung_at__gte=_ago(config.RING_AGAIN)).order_by("requested_at")[:AT_ONCE]
-    rung = [request.lane for request in quiet if moves.ring_again(request)]
-    for lane in sorted(set(rung)):
-        registry.ring(lane)
+def wake_again() -> int:
+    """Due requests whose bell was not heard: ring once more, once a queue."""
+    quiet = _ours().due(Now()).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS)).order_by("requested_at")[:AT_ONCE]
+    rung = [request.queue_name for request in quiet if transitions.wake_again(request)]
+    for queue_name in sorted(set(rung)):
+        queue.wake(queue_name)
     return len(rung)
 
 
 def expire() -> int:
     """Files past their retention: the links die now, the bytes after the leeway."""
-    return _each(FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now()), _then_publish(moves.expire))
+    return _each(
+        FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now()), _then_publish(transitions.expire)
+    )
 
 
 def collect(leeway: float | None = None) -> int:
     """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
-    leeway_ends = _ago(config.LEEWAY if leeway is None else leeway)
+    leeway_ends = _ago(config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway)
     collected = _each(Artifact.objects.garbage(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
-    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE))
+    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE_SECONDS))
     _each(settled.order_by("deleted_at"), _forget_again)
     return collected
 
@@ -200,14 +209,14 @@ def collect(leeway: float | None = None) -> int:
 def forget(leeway: float | None = None) -> int:
     """Together with the bytes go the criteria and the words of errors; of what never had a file, as long after its end
     as a file would have stayed."""
-    leeway = config.LEEWAY if leeway is None else leeway
-    ended_before = None if config.RETENTION is None else _ago(config.RETENTION + leeway)
-    return moves.forget(_ago(leeway), ended_before, at_once=AT_ONCE)
+    leeway = config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway
+    ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + leeway)
+    return transitions.forget(_ago(leeway), ended_before, at_once=AT_ONCE)
 
 
 def remove_old() -> int:
-    """Delete the rows that ended longer ago than EXPORTS["HISTORY"] and have no file, or none any more."""
-    expired = Q(status=Status.EXPIRED, expires_at__lt=_ago(config.LEEWAY + config.HISTORY))
+    """Delete the rows that ended longer ago than EXPORTS["HISTORY_SECONDS"] and have no file, or none any more."""
+    expired = Q(status=Status.EXPIRED, expires_at__lt=_ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS))
     return _remove(expired | _fileless())
 
 
@@ -216,7 +225,7 @@ def mail() -> int:
 
     What a slow server leaves no time for is sent by the next sweep.
     """
-    ends = time.monotonic() + config.SWEEP
+    ends = time.monotonic() + config.HOUSEKEEPING_INTERVAL_SECONDS
     ours = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
     due = Notification.objects.due(Now()).filter(ours).order_by("due_at")
     return _each(due, lambda notification: time.monotonic() < ends and _mail(notification))
@@ -233,14 +242,14 @@ def _mail(notification: Notification) -> bool:
 
 
 def _rescue(request: FileRequest) -> bool:
-    if not moves.rescue(request):
+    if not transitions.rescue(request):
         return False
     request.refresh_from_db()
     log.warning("request %s: worker lost (crash %d), now %s", request.pk, request.crashes, request.status)
     events.publish(request)
     if request.status == Status.FAILED:
         # Its owner has room now for what was passed over.
-        registry.ring(request.lane)
+        queue.wake(request.queue_name)
     return True
 
 
@@ -284,7 +293,7 @@ def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log.warning("%s %s: %s", type(item).__name__, item.pk, runner.describe(error))
+            log.warning("%s %s: %s", type(item).__name__, item.pk, describe(error))
             away += isinstance(error, Retryable)
         if away == GIVE_UP_AFTER:
             break
@@ -293,7 +302,7 @@ def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
 
 def _fileless() -> Q:
     """Requests that never got a file and ended long ago."""
-    return Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=_ago(config.HISTORY))
+    return Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=_ago(config.HISTORY_SECONDS))
 
 
 def _remove(which: Q) -> int:

@@ -18,7 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from exports import faults
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status
-from exports.serializers import error_of, title_of
+from exports.state import error_of, title_of
 
 log = logging.getLogger("exports.mail")
 
@@ -50,7 +50,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
 
     `send` sends the mail of an export's author in place of ours, or raises NobodyToTell. A mail that cannot be sent, by
-    the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_ATTEMPTS"] attempts.
+    the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_MAX_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
     if reason := needless(request, notification) or ("" if send else unreachable(request)) or spent(notification):
@@ -93,7 +93,7 @@ def unreachable(request: FileRequest) -> str:
 
 def spent(notification: Notification) -> str:
     """Why no further attempt is made, or ''. Attempts are counted at the claim: whoever dies each time ends, too."""
-    return "gave up: the mailer was lost" if notification.attempts >= config.MAIL_ATTEMPTS else ""
+    return "gave up: the mailer was lost" if notification.attempts >= config.MAIL_MAX_ATTEMPTS else ""
 
 
 def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:
@@ -153,7 +153,7 @@ def _put_back(notification: Notification, reason: str) -> None:
     log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
     # Only while nobody else has taken it over.
     mine = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
-    if attempt >= config.MAIL_ATTEMPTS:
+    if attempt >= config.MAIL_MAX_ATTEMPTS:
         mine.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
         return
     due_at = Now() + timedelta(seconds=RETRY_SECONDS * 2 ** (attempt - 1))

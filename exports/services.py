@@ -18,16 +18,19 @@ from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone, translation
 
-from exports import events, faults, journal, writers
+from exports import audit, faults
 from exports.conf import config
-from exports.exceptions import TooLate
-from exports.models import FileRequest, Status, limits, moves
-from exports.models.file_request import AnyUser
-from exports.patterns import InvalidForm, QuerySetExport, registry
-from exports.patterns.sheets import Held, is_withheld
-from exports.patterns.stored import StoredQuerySet, StoredRows, keep_rows, store_rows
-from exports.serializers import State, personalize, serialize, withheld
+from exports.exceptions import InvalidForm, TooLate
+from exports.exporters import QuerySetExport, registry
+from exports.exporters.sheets import Held, is_withheld
+from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
+from exports.models import FileRequest, Status, quotas, transitions
+from exports.models.request import AnyUser
+from exports.queue import base as queue
+from exports.realtime import events
 from exports.signing import BadTicket, PublicLink
+from exports.state import State, personalize, serialize, withheld
+from exports.tabular import writers
 
 Verb = Callable[[FileRequest], None]
 
@@ -53,8 +56,8 @@ def request_export(
 
     Returns the request and whether it is new: the same user asking for the same thing while it is under way gets the
     request that is; so does, unless it must be `fresh`, who asks again for a file that is as young as EXPORTS
-    ["REUSE_FRESH"] or the export's own `reuse_fresh` says. Language is the active one; `time_zone` an IANA name, the
-    active zone where it is empty or unknown. Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed
+    ["REUSE_WITHIN_SECONDS"] or the export's own `reuse_within_seconds` says. Language is the
+    active one; `time_zone` an IANA name, the active zone where it is empty or unknown. Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed
     or LimitReached.
     """
     exporter = registry.find_export(file_type)
@@ -74,10 +77,10 @@ def request_export(
         criteria=_stored(form),
         description=str(exporter.title),
         content_type=writer.content_type,
-        lane=exporter.get_lane(user, form.cleaned_data),
+        queue_name=exporter.get_queue_name(user, form.cleaned_data),
         requester_language=translation.get_language() or "",
         requester_timezone=_known_zone(time_zone),
-        rung_at=timezone.now(),
+        woken_at=timezone.now(),
         is_limited=_is_limited(user),
     )
     request.filename = exporter.get_filename(request)
@@ -109,14 +112,14 @@ def request_rows(
         description=filename,
         filename=filename,
         content_type=writers.get(format).content_type,
-        lane="small" if is_small else "large",
+        queue_name="small" if is_small else "large",
         requester_language=translation.get_language() or "",
         requester_timezone=timezone.get_current_timezone_name(),
-        rung_at=timezone.now(),
+        woken_at=timezone.now(),
         is_limited=_is_limited(user),
     )
     if request.is_limited:
-        limits.check(request)
+        quotas.check(request)
     if is_queryset:
         request.criteria = StoredQuerySet.criteria_for(rows, columns)
         return _enqueue(request)[0]
@@ -173,12 +176,12 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
         "description",
         "filename",
         "content_type",
-        "lane",
+        "queue_name",
     )
     locale = ("requester_language", "requester_timezone")
     is_limited = _is_limited(request.requester or AnonymousUser())
     same = {name: getattr(request, name) for name in copied + locale}
-    again = FileRequest(rung_at=timezone.now(), is_limited=is_limited, **same)
+    again = FileRequest(woken_at=timezone.now(), is_limited=is_limited, **same)
     with transaction.atomic():
         again, is_new = _enqueue(again)
         if again.file_type == StoredRows.file_type:
@@ -188,19 +191,19 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
 
 def cancel(request: FileRequest) -> None:
     """End a queued or running request now. Raises TooLate when it has ended already."""
-    _move(moves.cancel, request)
+    _move(transitions.cancel, request)
     # Its owner may have room now for what was passed over, and its own worker may be slow to notice.
-    transaction.on_commit(lambda: registry.ring(request.lane), robust=True)
+    transaction.on_commit(lambda: queue.wake(request.queue_name), robust=True)
 
 
 def expire(request: FileRequest) -> None:
     """Let the file go: links die now, bytes after the leeway. Raises TooLate when there is no file."""
-    _move(moves.expire, request)
+    _move(transitions.expire, request)
 
 
 def revoke_links(request: FileRequest) -> None:
     """End every ticket and every link for anyone that is out. The file stays. Raises TooLate when there is no file."""
-    _move(moves.revoke_links, request)
+    _move(transitions.revoke_links, request)
 
 
 def share(request: FileRequest) -> None:
@@ -209,7 +212,7 @@ def share(request: FileRequest) -> None:
     seconds = registry.public_seconds(request)
     if seconds is None:
         raise NotAllowed("This export has no links for anyone.")
-    _move(partial(moves.share, seconds=seconds), request)
+    _move(partial(transitions.share, seconds=seconds), request)
 
 
 def may_share(user: AnyUser, request: FileRequest) -> bool:
@@ -244,7 +247,7 @@ def find_public(text: str) -> FileRequest:
 
 def mark_seen(request: FileRequest) -> None:
     """The page of its owner has shown how it ended: no mail."""
-    moves.mark_seen(request)
+    transitions.mark_seen(request)
 
 
 def may_download(user: AnyUser, request: FileRequest) -> bool:
@@ -265,7 +268,7 @@ def state_for(user: AnyUser, request: FileRequest) -> State:
     return withheld(state, request, is_owner=request.requester_id == user.pk)
 
 
-def publish_later(request: FileRequest, note: Callable[[FileRequest], None] = journal.note) -> None:
+def publish_later(request: FileRequest, note: Callable[[FileRequest], None] = audit.note) -> None:
     """Tell the pages when the transaction commits; the row is what counts, so a lost event does not matter."""
     transaction.on_commit(lambda: events.publish(request, note), robust=True)
 
@@ -275,15 +278,15 @@ def _move(move: Any, request: FileRequest) -> None:
     request.refresh_from_db()
     if not won:
         raise TooLate("It is too late for that: the request has moved on.")
-    publish_later(request, journal.note if request.status != before else journal.note_links)
+    publish_later(request, audit.note if request.status != before else audit.note_links)
 
 
 def _enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
-    request, is_new = moves.enqueue(request)
+    request, is_new = transitions.enqueue(request)
     if is_new:
         faults.point("after_insert")
         # Not a partial: Django asks a callback that raises for its __qualname__.
-        transaction.on_commit(lambda: registry.ring(request.lane), robust=True)
+        transaction.on_commit(lambda: queue.wake(request.queue_name), robust=True)
         publish_later(request)
     return request, is_new
 
@@ -304,7 +307,7 @@ def _held(exporter: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) 
 def _made_lately(request: FileRequest, exporter: QuerySetExport, held: Held) -> FileRequest | None:
     """The newest file of the same person for the same request that is young enough to be offered again, unless its
     columns were chosen when they held other permissions than now."""
-    seconds = config.REUSE_FRESH if exporter.reuse_fresh is None else exporter.reuse_fresh
+    seconds = config.REUSE_WITHIN_SECONDS if exporter.reuse_within_seconds is None else exporter.reuse_within_seconds
     if not seconds or not request.dedupe_key:
         return None
     now = timezone.now()

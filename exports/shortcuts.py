@@ -11,15 +11,19 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
-from exports import delivery, services, sources, writers
-from exports.cells import Column
+from exports import services
 from exports.conf import config
+from exports.contrib.bgfiles.dataset import Spool
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
+from exports.exporters.base import Table, dialect_of, table_of, write_now
+from exports.exporters.stored_rows import batches_of, columns_of_queryset
+from exports.http import responses
+from exports.http.downloads import hand_over
+from exports.http.replies import answer, over_limit, refuse
 from exports.models import FileRequest, Status
-from exports.patterns.dataset import Spool
-from exports.patterns.stored import batches_of, columns_of_queryset
-from exports.patterns.table import Table, dialect_of, table_of, write_now
-from exports.views import answer, hand_over, over_limit, refuse
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.readers import querysets
 
 POLL_SECONDS = 0.05
 ALIASES = {"excel": "xlsx"}
@@ -41,7 +45,7 @@ def export_response(
 ) -> HttpResponseBase:
     """Answer `request` with these rows as a file.
 
-    Up to `threshold` rows (EXPORTS["THRESHOLD"]) the file is in the response. More become a file request of the
+    Up to `threshold` rows (EXPORTS["INLINE_MAX_ROWS"]) the file is in the response. More become a file request of the
     signed-in user: a browser is led to its live page, a program gets 202 with the state, Location and Retry-After.
 
     With `wait` there is no threshold: the job starts, and if the file is there within that many seconds, it is the
@@ -59,7 +63,7 @@ def export_response(
     except (UnknownFormat, BadOption) as error:
         return refuse(request, 400, error.code, str(error))
     names = _names(rows, columns)
-    limit = config.THRESHOLD if threshold is None else threshold
+    limit = config.INLINE_MAX_ROWS if threshold is None else threshold
     count = _count(rows, limit)
     if count == 0 and (empty is not None or not names):
         return empty or HttpResponse(_("There is nothing to export."), content_type="text/plain; charset=utf-8")
@@ -91,7 +95,7 @@ def _count(rows: Rows, limit: int) -> int:
     """How many rows there are, counted no further than one beyond the limit."""
     if not isinstance(rows, QuerySet):
         return len(rows)
-    return sources.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
+    return querysets.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
 
 
 def _now(
@@ -111,7 +115,7 @@ def _now(
     else:
         table = Table([Column(name) for name in names], len(rows), batches_of(rows, names))
         write_now(table, spool, **made)
-    return delivery.once(request, spool, filename=filename, content_type=writer.content_type)
+    return responses.once(request, spool, filename=filename, content_type=writer.content_type)
 
 
 def _is_ready_within(file_request: FileRequest, seconds: float) -> bool:

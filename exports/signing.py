@@ -14,7 +14,7 @@ from django.core import signing
 
 from exports.conf import config
 
-SALT = "exports.ticket"
+TICKET_SALT = "exports.ticket"
 PUBLIC_SALT = "exports.public"
 
 
@@ -34,14 +34,14 @@ class Ticket:
     def sign(self) -> str:
         payload = [self.request_id.hex, self.epoch, self.user_id, self.expires]
         key, *others = _keys()
-        return signing.TimestampSigner(key=key, salt=SALT, fallback_keys=others).sign_object(payload)
+        return signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).sign_object(payload)
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Raises BadTicket for whatever was not signed here, or is not a ticket."""
         key, *others = _keys()
         try:
-            payload = signing.TimestampSigner(key=key, salt=SALT, fallback_keys=others).unsign_object(text)
+            payload = signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, user_id, expires = payload
             return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires))
         except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:

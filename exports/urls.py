@@ -2,22 +2,22 @@
 
 from django.urls import path
 
-from exports import views
+from exports.http import downloads, sharing, views
 
 app_name = "exports"
 
 urlpatterns = [
     path("", views.list_view, name="list"),
     path("new/<slug:file_type>/", views.form_view, name="form"),
-    path("file/<str:ticket>/", views.file_view, name="file"),
-    path("public/<str:link>/", views.public_view, name="public"),
+    path("file/<str:ticket>/", downloads.file_view, name="file"),
+    path("public/<str:link>/", sharing.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),
     path("<uuid:pk>/page/", views.page_view, name="page"),
     path("<uuid:pk>/cancel/", views.cancel_view, name="cancel"),
     path("<uuid:pk>/retry/", views.retry_view, name="retry"),
     path("<uuid:pk>/expire/", views.expire_view, name="expire"),
     path("<uuid:pk>/revoke/", views.revoke_view, name="revoke"),
-    path("<uuid:pk>/share/", views.share_view, name="share"),
+    path("<uuid:pk>/share/", sharing.share_view, name="share"),
     path("<uuid:pk>/seen/", views.seen_view, name="seen"),
-    path("<uuid:pk>/download/", views.download_view, name="download"),
+    path("<uuid:pk>/download/", downloads.download_view, name="download"),
 ]

@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 http_application = TextCharsets(get_asgi_application())
 
 # Its models can only be imported once Django is set up, which the line above does.
-from exports.routing import websocket_application  # noqa: E402
+from exports.realtime.routing import websocket_application  # noqa: E402
 
 application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

@@ -18,7 +18,7 @@ def secret_key(given: str, *, debug: bool) -> str:
 
 
 def numbers(environment: Mapping[str, str], defaults: Mapping[str, Any], *, prefix: str) -> dict[str, int | float]:
-    """The numbers of `defaults` that the environment sets: {"LEASE": 2.0} for EXPORTS_LEASE=2.
+    """The numbers of `defaults` that the environment sets: {"LEASE_SECONDS": 2.0} for EXPORTS_LEASE_SECONDS=2.
 
     Anything else with the prefix is left alone: Kubernetes, for one, sets EXPORTS_PORT for a service of that name.
     """

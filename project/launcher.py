@@ -24,7 +24,7 @@ from project.demo import credentials
 from project.processes import POLL, TETHER, NotStarted, Process, Report, say
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-LANES = ("large", "small")
+QUEUES = ("large", "small")
 TEND_EVERY = 0.1
 STOPPING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -146,7 +146,7 @@ class Demo:
         """The processes of the Procfile. Later ones need earlier ones, so they are stopped in reverse order."""
         manage = [sys.executable, str(REPOSITORY / "manage.py"), "exports"]
         web = [sys.executable, "-m", "daphne", "-v", "0", "--no-server-name", "-b", "127.0.0.1", "-p", str(self.port)]
-        workers = {lane: [*manage, "work", lane] for lane in LANES}
+        workers = {queue_name: [*manage, "work", queue_name] for queue_name in QUEUES}
         return {"web": [*web, "project.asgi:application"], **workers, "housekeeper": [*manage, "housekeep"]}
 
     def _process(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from exports.views import operations
+from exports.contrib.operations import health as operations
 
 urlpatterns = [
     path("health/live", operations.live_view, name="live"),

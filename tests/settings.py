@@ -85,8 +85,8 @@ CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 EXPORTS = {
     "UPLOAD_TO": "generated",
     "WORK_DIR": str(SCRATCH / "work"),
-    "DOORBELL": None,
+    "QUEUE_BACKEND": None,
     "BASE_URL": "https://exports.example",
     # Whatever is free on the machine that runs the tests.
-    "MIN_FREE_DISK": 0,
+    "MIN_FREE_DISK_BYTES": 0,
 }

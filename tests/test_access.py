@@ -13,8 +13,8 @@ from django.test import Client
 from django.urls import reverse
 
 from exports.models import Download, FileRequest
-from exports.serializers import personalize, serialize
 from exports.signing import Ticket
+from exports.state import personalize, serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.exports import open_office

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.writers.archive import GROWTH_HINT, ZIP64_FIELD, Archive
-from exports.writers.deflate import END, Deflate, combine
+from exports.tabular.writers.xlsx.archive import GROWTH_HINT, ZIP64_FIELD, Archive
+from exports.tabular.writers.xlsx.deflate import END, Deflate, combine
 
 MIB = 1024 * 1024
 

@@ -26,7 +26,7 @@ MIB = 1 << 20
 def result(tool: str = OURS, format: str = "xlsx", database: str = SQLITE, rows: int = 1_000, **changes: Any) -> Result:
     """A case that took 1, 2 and 9 seconds, unless told otherwise."""
     seconds = changes.pop("seconds", (9.0, 1.0, 2.0))
-    run_of = {"peak": 50 * MIB, "bytes": 7_000, "said": {"road": "cursor"}} | changes.pop("run", {})
+    run_of = {"peak": 50 * MIB, "bytes": 7_000, "said": {"strategy": "cursor"}} | changes.pop("run", {})
     case = Case(tool, format, database, rows, "ours.table", 0.0, **changes)
     return Result(case, [Run(each, **run_of) for each in seconds])
 
@@ -304,7 +304,7 @@ def test_the_json_list_has_one_entry_for_each_measured_way() -> None:
         "database": "sqlite",
         "format": "xlsx",
         "processes": 2,
-        "road": "cursor",
+        "strategy": "cursor",
         "rows": 1_000,
         "seconds": 2.0,
         "peak_mib": 50.0,
@@ -333,7 +333,7 @@ def test_the_report_has_a_row_for_each_result_and_names_what_failed() -> None:
 
     text = run.markdown(summary([result(seconds=(1.0,)), result(USUAL_XLSX, seconds=(10.0,)), failed]))
 
-    assert "| ours, road: cursor " in text
+    assert "| ours, strategy: cursor " in text
     assert "10x |" in text
     assert "- pandas · xlsx · sqlite · 1,000 rows: MemoryError" in text
     assert "- ours: all equal" in text

@@ -72,7 +72,7 @@ def wait_of(user: User) -> float:
 def test_with_the_limits_off_all_of_a_burst_queue_and_the_other_ones_export_begins_within_five_seconds(
     owner: User, settings: LazySettings
 ) -> None:
-    limits = ("MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_DAY")
+    limits = ("MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_USER_PER_DAY")
     settings.EXPORTS = {**settings.EXPORTS, **dict.fromkeys(limits)}
     other = people.user("other")
     with Worker(), Worker():

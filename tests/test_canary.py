@@ -18,10 +18,12 @@ from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from exports import housekeeping, metrics, services
+from exports import housekeeping, services
+from exports.contrib.operations import metrics
+from exports.exporters import Column, QuerySetExport
 from exports.models import FileRequest, Notification
-from exports.models.file_request import AnyUser
-from exports.patterns import Column, QuerySetExport, registry
+from exports.models.request import AnyUser
+from exports.worker import loop
 from project import logs
 from tests.office import people
 from tests.office.browsers import HTML, JSON, door, signed_in
@@ -72,7 +74,7 @@ class CanaryExport(QuerySetExport):
     title = "Canaries"
     form_class = SecretForm
     formats = ("csv", "xlsx", "jsonl")
-    lane = "small"
+    queue_name = "small"
     columns = (Column("number"), Column("made", source=lambda order: CanaryExport.make(order)))
     make: ClassVar[Callable[[Order], object]] = staticmethod(str)
     is_granted: ClassVar[bool] = True
@@ -114,7 +116,12 @@ WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], bool, str]] = {
     "it is to be tried again": ({"make": staticmethod(raising(ConnectionError(WORDS)))}, {}, False, "unavailable"),
     "the storage breaks": ({}, {"STORAGE": "tests.test_canary.BrokenStorage"}, False, "storage_failed"),
     "it is cancelled": ({"make": staticmethod(cancelling)}, {"BATCH_ROWS": 1}, False, "cancelled"),
-    "it hangs": ({"make": staticmethod(hanging)}, {"BATCH_ROWS": 1, "STALL": 0.3, "HEARTBEAT": 0.1}, False, "stalled"),
+    "it hangs": (
+        {"make": staticmethod(hanging)},
+        {"BATCH_ROWS": 1, "STALL_TIMEOUT_SECONDS": 0.3, "HEARTBEAT_SECONDS": 0.1},
+        False,
+        "stalled",
+    ),
     "the permission is lost": ({"is_granted": False}, {}, False, "permission_lost"),
     "the criteria do not hold any more": ({}, {}, True, "invalid_criteria"),
 }
@@ -151,7 +158,7 @@ def kept() -> Iterator[Kept]:
 def owner(settings: LazySettings) -> Iterator[User]:
     settings.SECRET_KEY = SITE
     secrets = {"TICKET_KEYS": [TICKET], "QUEUE_KEYS": [QUEUE], "METRICS_TOKEN": METRICS}
-    settings.EXPORTS = {**settings.EXPORTS, **secrets, "MAIL_GRACE": 0.0}
+    settings.EXPORTS = {**settings.EXPORTS, **secrets, "MAIL_DELAY_SECONDS": 0.0}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_canary.KeepingLayer"}}
     KeepingLayer.sent.clear()
     Order.objects.bulk_create(Order(number=CELL, note=CELL) for _ in range(3))
@@ -169,7 +176,7 @@ def test_nothing_that_leaves_the_app_has_a_canary_in_it(
         monkeypatch.setattr(CanaryExport, name, value)
     monkeypatch.setattr(SecretForm, "is_broken", is_broken)
     settings.EXPORTS = {**settings.EXPORTS, **given}
-    registry.work_off("small")
+    loop.work_off("small")
     request.refresh_from_db()
     assert end in (request.status, request.error_code), request.error_detail
 
@@ -204,7 +211,7 @@ def test_a_mail_server_that_answers_with_an_address_is_not_quoted(
 ):
     settings.EMAIL_BACKEND = "tests.test_canary.RefusingMail"
     services.request_export(owner, "canaries", {"secret": CRITERION}, format="csv")
-    registry.work_off("small")
+    loop.work_off("small")
     Notification.objects.update(due_at=timezone.now())
     housekeeping.sweep()
     [waiting] = Notification.objects.all()

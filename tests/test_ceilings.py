@@ -13,12 +13,12 @@ import pytest
 from django.conf import LazySettings
 from django.utils import timezone
 
-from exports import checks, housekeeping, runner
-from exports.ceilings import Ceilings, DiskWatch, free_bytes
+from exports import checks, housekeeping
 from exports.exceptions import TooManyBytes, TooManyRows
 from exports.models import FileRequest, Notification, Status
-from exports.patterns import registry
-from exports.serializers import error_of
+from exports.state import error_of
+from exports.worker import loop, runner
+from exports.worker.limits import Ceilings, DiskWatch, free_bytes
 from tests.shop.exports import OrderExport, heard, registered
 from tests.shop.models import Order
 from tests.shop.requests import NOON, queued, row
@@ -51,7 +51,7 @@ def make_orders(count: int) -> None:
 
 def run(**columns: Any) -> FileRequest:
     request = queued(**columns)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request.refresh_from_db()
     return request
 
@@ -124,7 +124,7 @@ def test_a_file_that_grows_too_large_ends_its_run_and_is_gone(settings: LazySett
 
 
 def test_it_ends_while_it_is_written_and_not_at_its_end(settings: LazySettings) -> None:
-    configure(settings, MAX_BYTES=20_000, BATCH_ROWS=10, REPORT_INTERVAL=0.001)
+    configure(settings, MAX_BYTES=20_000, BATCH_ROWS=10, PROGRESS_INTERVAL_SECONDS=0.001)
     make_orders(20_000)
 
     ended = run()
@@ -153,7 +153,7 @@ def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
 
 
 def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
-    configure(settings, MAX_ROWS=None, MAX_BYTES=None, MAX_RUNTIME=None)
+    configure(settings, MAX_ROWS=None, MAX_BYTES=None, MAX_RUNTIME_SECONDS=None)
 
     assert Ceilings.of(OrderExport()) == Ceilings()
     Ceilings().check_rows(10**12)
@@ -164,7 +164,7 @@ def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
 
 @pytest.mark.parametrize(("own", "ended"), [(0.1, "took_too_long"), (None, ""), (math.inf, "")])
 def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float | None, ended: str) -> None:
-    configure(settings, MAX_RUNTIME=600, REPORT_INTERVAL=0.01)
+    configure(settings, MAX_RUNTIME_SECONDS=600, PROGRESS_INTERVAL_SECONDS=0.01)
     seen: list[datetime | None] = []
 
     def produce(self: OrderExport, run: runner.Run) -> runner.Produced:
@@ -176,7 +176,7 @@ def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float
             time.sleep(0.01)
         return OrderExport.produce(self, run)
 
-    with registered(type("Timed", (OrderExport,), {"max_runtime": own, "produce": produce})):
+    with registered(type("Timed", (OrderExport,), {"max_runtime_seconds": own, "produce": produce})):
         request = run()
 
     assert request.error_code == ended
@@ -191,23 +191,23 @@ def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float
 def test_a_worker_without_room_takes_nothing_and_goes_on_once_there_is_some(
     settings: LazySettings, full: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(settings, MIN_FREE_DISK=1000)
+    configure(settings, MIN_FREE_DISK_BYTES=1000)
     request = queued()
     full[0] = 999
 
-    assert registry.work_off("large") == 0
+    assert loop.work_off("large") == 0
     assert (row(request.pk)["status"], row(request.pk)["attempts"]) == ("queued", 0)
     assert "999 bytes free for" in caplog.text
 
     full[0] = 1000
-    assert registry.work_off("large") == 1
+    assert loop.work_off("large") == 1
     assert row(request.pk)["status"] == "ready"
 
 
 def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySettings, full: list[int]) -> None:
-    configure(settings, MIN_FREE_DISK=1000, DOORBELL="tests.shop.exports.hear", RING_AGAIN=0)
-    queued(rung_at=NOON, requested_at=timezone.now())
-    registry.work_off("large")
+    configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_BACKEND="tests.shop.exports.hear", WAKE_AGAIN_SECONDS=0)
+    queued(woken_at=NOON, requested_at=timezone.now())
+    loop.work_off("large")
     heard.clear()
 
     assert housekeeping.sweep().rung == 1
@@ -216,10 +216,10 @@ def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySe
 
 
 def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: LazySettings, full: list[int]) -> None:
-    configure(settings, MIN_FREE_DISK=1000, MAX_WAIT=DAY)
+    configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_TIMEOUT_SECONDS=DAY)
     request = queued(requested_at=NOON)
 
-    registry.work_off("large")
+    loop.work_off("large")
     assert housekeeping.give_up() == 1
 
     assert row(request.pk)["error_code"] == "expired_in_queue"
@@ -228,9 +228,9 @@ def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: 
 def test_a_full_disk_is_told_once_a_minute(
     settings: LazySettings, full: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    configure(settings, MIN_FREE_DISK=1000)
+    configure(settings, MIN_FREE_DISK_BYTES=1000)
     now = [0.0]
-    monkeypatch.setattr("exports.ceilings.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("exports.worker.limits.time.monotonic", lambda: now[0])
     watch = DiskWatch()
 
     for now[0] in (0.0, 1.0, 59.0, 60.0, 119.0):
@@ -249,7 +249,7 @@ def test_the_disk_is_that_of_the_folder_before_there_is_one(tmp_path: Path) -> N
 
 
 def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: list[int]) -> None:
-    configure(settings, MIN_FREE_DISK=0)
+    configure(settings, MIN_FREE_DISK_BYTES=0)
 
     assert runner.has_room()
 
@@ -263,9 +263,9 @@ def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: lis
         {"MAX_ROWS": 0},
         {"MAX_ROWS": "many"},
         {"MAX_BYTES": -1},
-        {"MIN_FREE_DISK": None},
+        {"MIN_FREE_DISK_BYTES": None},
         {"MAX_BYTES": True},
-        {"MAX_RUNTIME": "1 h"},
+        {"MAX_RUNTIME_SECONDS": "1 h"},
     ],
 )
 def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense: dict[str, Any]) -> None:
@@ -274,15 +274,15 @@ def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense
     assert [each.id for each in checks.check_settings()] == ["exports.E014"]
 
 
-@pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}, {"max_runtime": -1}])
+@pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}, {"max_runtime_seconds": -1}])
 def test_an_exports_own_ceiling_is_a_number_that_makes_sense(nonsense: dict[str, Any]) -> None:
     with registered(type("Odd", (OrderExport,), nonsense)):
         assert [each.id for each in checks.check_exports()] == ["exports.E015"]
 
 
 def test_no_ceiling_is_no_nonsense(settings: LazySettings) -> None:
-    configure(settings, MAX_ROWS=None, MAX_BYTES=TERABYTE, MIN_FREE_DISK=0)
+    configure(settings, MAX_ROWS=None, MAX_BYTES=TERABYTE, MIN_FREE_DISK_BYTES=0)
 
-    endless = {"max_rows": math.inf, "max_bytes": math.inf, "max_runtime": math.inf}
+    endless = {"max_rows": math.inf, "max_bytes": math.inf, "max_runtime_seconds": math.inf}
     with registered(type("Endless", (OrderExport,), endless)):
         assert [*checks.check_settings(), *checks.check_exports()] == []

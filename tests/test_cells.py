@@ -18,8 +18,9 @@ from django.utils.translation import gettext_lazy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.cells import ALTERATIONS, KINDS, Alterations, Column, to_text
 from exports.exceptions import FormulaRejected
+from exports.tabular.cells.csv import to_text
+from exports.tabular.columns import ALTERATIONS, KINDS, Alterations, Column
 
 NEW_YORK = ZoneInfo("America/New_York")
 STARTS = "=+-@\uff1d\uff0b\uff0d\uff20"
@@ -132,9 +133,9 @@ def test_a_string_of_a_json_column_is_json():
 
 
 def test_a_value_that_holds_itself_is_still_text():
-    ring: list[object] = []
-    ring.append(ring)
-    assert text(ring) == ["[[...]]"]
+    wake: list[object] = []
+    wake.append(wake)
+    assert text(wake) == ["[[...]]"]
 
 
 def test_aware_moments_are_shown_in_the_zone_with_their_offset_and_naive_ones_stay():

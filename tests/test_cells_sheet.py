@@ -14,7 +14,8 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import ALTERATIONS, KINDS, Alterations, Column, to_sheet
+from exports.tabular.cells.excel import to_sheet
+from exports.tabular.columns import ALTERATIONS, KINDS, Alterations, Column
 
 NEW_YORK = ZoneInfo("America/New_York")
 CELL_TYPES = {type(None), str, bool, int, float, Decimal, datetime, date, time, timedelta}

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Texts, batch_rows
-from exports.cells.stored import FORMS, CopiedBatch, FetchedBatch, are_hexadecimal, formed, unescaped
-from exports.cells.stored_json import json_columns, loaded
+from exports.tabular.cells.raw_batches import FORMS, CopiedBatch, FetchedBatch, are_hexadecimal, formed, unescaped
+from exports.tabular.cells.raw_columns import Texts, batch_rows
+from exports.tabular.cells.raw_json import json_columns, loaded
 
 COPIED = b"1\tAnn\tt\n2\t\\N\tf\n3\ta\\tb\\\\N\t\\N\n"
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column, Numbers, Texts, batch_rows, part, to_sheet, to_text
-from exports.cells.moments import DAY, EPOCH, moment_serials, moment_texts, serials, since_midnight
-from exports.cells.text import json_text
+from exports.tabular.cells.csv import json_text, to_text
+from exports.tabular.cells.datetimes import DAY, EPOCH, moment_serials, moment_texts, serials, since_midnight
+from exports.tabular.cells.excel import to_sheet
+from exports.tabular.cells.raw_columns import Numbers, Texts, batch_rows, part
+from exports.tabular.columns import Alterations, Column
 
 ZONES = [
     UTC,

@@ -19,8 +19,9 @@ from django.utils.functional import lazystr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import KINDS, Alterations, Column, Texts
-from exports.cells.tokens import Insides, to_tokens
+from exports.tabular.cells.json import Insides, to_tokens
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import KINDS, Alterations, Column
 from tests.test_cells_texts import ZONES, columns
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -270,7 +271,7 @@ def test_without_orjson_the_bytes_are_the_same():
     program = (
         "import sys\nif sys.argv[1:]:\n    sys.modules['orjson'] = None\n"
         "from datetime import UTC\nfrom random import Random\n"
-        "from exports.cells import Alterations, Column\nfrom exports.cells.tokens import to_tokens\n"
+        "from exports.tabular.columns import Alterations, Column\nfrom exports.tabular.cells.json import to_tokens\n"
         "random, counted = Random(4), Alterations()\n"
         "ends = [random.choice((0x80, 0x11000)) for _ in range(20_000)]\n"
         "characters = [chr(random.randrange(end)) for end in ends]\n"

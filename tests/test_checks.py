@@ -9,8 +9,9 @@ from django.conf import LazySettings
 from django.core.checks import CheckMessage, Error, Info, Warning, run_checks
 from django.core.files.storage import FileSystemStorage
 
-from exports import checks, writers
+from exports import checks
 from exports.exceptions import UnknownFormat
+from exports.tabular import writers
 from tests.shop.exports import OrderExport, registered
 
 FOLDER = "django.core.files.storage.FileSystemStorage"
@@ -150,8 +151,8 @@ def test_djangos_default_storage_is_pointed_out_and_refused_in_a_deployment():
     ("given", "found"),
     [
         ({"LAESE": 60}, "exports.E001"),
-        ({"LEASE": 10, "HEARTBEAT": 6}, "exports.E002"),
-        ({"DOORBELL": "exports.nowhere.ring"}, "exports.E003"),
+        ({"LEASE_SECONDS": 10, "HEARTBEAT_SECONDS": 6}, "exports.E002"),
+        ({"QUEUE_BACKEND": "exports.nowhere.wake"}, "exports.E003"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings: LazySettings, given: Mapping[str, Any], found: str):

@@ -17,7 +17,7 @@ from exports.checks.folders import is_open_to_others
 from tests.shop.exports import OrderExport, registered
 
 KEY, OTHER = "0123456789abcdef" * 4, "fedcba9876543210" * 4
-SAFE = {"TICKET_KEYS": [KEY], "QUEUE_KEYS": [OTHER], "DOORBELL": "exports.doorbell.ring"}
+SAFE = {"TICKET_KEYS": [KEY], "QUEUE_KEYS": [OTHER], "QUEUE_BACKEND": "exports.queue.huey.wake"}
 REDIS = "rediss://exports:secret@queue.example:6380/0"
 
 
@@ -55,16 +55,16 @@ def test_of_safe_settings_nothing_is_said():
         ({"BASE_URL": "http://exports.example"}, "exports.W002"),
         ({"MAX_QUEUED_PER_USER": None}, "exports.W030"),
         ({"MAX_RUNNING_PER_USER": None}, "exports.W030"),
-        ({"MAX_PER_DAY": None}, "exports.W030"),
+        ({"MAX_PER_USER_PER_DAY": None}, "exports.W030"),
         ({"MAX_ROWS": None}, "exports.W030"),
-        ({"MAX_RUNTIME": None}, "exports.W030"),
+        ({"MAX_RUNTIME_SECONDS": None}, "exports.W030"),
         ({"MAX_BYTES": None}, "exports.W030"),
         ({"MAX_BYTES": math.inf}, "exports.W030"),
-        ({"RETENTION": None}, "exports.W032"),
-        ({"TICKET_MAX_AGE": 3600}, "exports.W033"),
-        ({"MAX_AGE": None}, "exports.W034"),
-        ({"MAX_AGE": 90 * 24 * 3600}, "exports.W034"),
-        ({"ORIGINS": ("http://other.example",)}, "exports.W038"),
+        ({"RETENTION_SECONDS": None}, "exports.W032"),
+        ({"TICKET_MAX_AGE_SECONDS": 3600}, "exports.W033"),
+        ({"TOKEN_MAX_AGE_SECONDS": None}, "exports.W034"),
+        ({"TOKEN_MAX_AGE_SECONDS": 90 * 24 * 3600}, "exports.W034"),
+        ({"SOCKET_ALLOWED_ORIGINS": ("http://other.example",)}, "exports.W038"),
         ({"TICKET_KEYS": None}, "exports.W039"),
         ({"QUEUE_KEYS": None}, "exports.W039"),
         ({"TICKET_KEYS": ["short"]}, "exports.E030"),
@@ -73,7 +73,7 @@ def test_of_safe_settings_nothing_is_said():
         ({"METRICS_TOKEN": "short"}, "exports.E030"),
         ({"QUEUE_KEYS": [OTHER, KEY]}, "exports.E031"),
         ({"METRICS_TOKEN": KEY}, "exports.E031"),
-        ({"KEY": KEY}, "exports.E031"),
+        ({"TOKEN_KEY": KEY}, "exports.E031"),
         ({"WORK_DIR": ""}, "exports.W040"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_secret_key_that_signs_links_by_name_is_no_key_of_its_own(safe: LazySe
 
 
 def test_where_cron_makes_the_files_no_queue_needs_keys(safe: LazySettings):
-    safe.EXPORTS = {**safe.EXPORTS, "DOORBELL": None, "QUEUE_KEYS": None}
+    safe.EXPORTS = {**safe.EXPORTS, "QUEUE_BACKEND": None, "QUEUE_KEYS": None}
     assert found() == []
 
 
@@ -110,12 +110,12 @@ def test_a_channel_layer_of_one_process_is_said(safe: LazySettings):
 
 @pytest.mark.both_databases
 def test_statements_without_an_end_are_said_of_postgresql(safe: LazySettings):
-    safe.EXPORTS = {**safe.EXPORTS, "STATEMENT_TIMEOUT": None}
+    safe.EXPORTS = {**safe.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": None}
     assert ids() == (["exports.W031"] if connection.vendor == "postgresql" else [])
 
 
 @pytest.mark.parametrize(
-    ("declared", "id"), [({"for_machines": True}, "exports.W035"), ({"retention": math.inf}, "exports.W032")]
+    ("declared", "id"), [({"for_machines": True}, "exports.W035"), ({"retention_seconds": math.inf}, "exports.W032")]
 )
 def test_an_export_that_is_declared_unsafe_is_named(declared: Mapping[str, Any], id: str):
     with registered(type("Careless", (OrderExport,), {"file_type": "careless", **declared})):

@@ -9,11 +9,12 @@ from huey import MemoryHuey
 from huey.serializer import SignedSerializer
 
 from exports import checks
-from exports.doorbell import SignedJSONSerializer
-from exports.patterns import registry
-from exports.patterns.huey import ScheduleWithHueyPattern
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
+from exports.exporters import registry
+from exports.queue.huey import SignedJSONSerializer
+from exports.worker import loop
 
-RING = "exports.doorbell.ring"
+RING = "exports.queue.huey.wake"
 
 
 def change(settings: LazySettings, **changes: Any) -> None:
@@ -47,7 +48,7 @@ def found() -> list[str]:
     ],
 )
 def test_a_server_elsewhere_wants_tls_and_a_password(settings: LazySettings, address: str, ids: list[str]):
-    change(settings, DOORBELL=RING, REDIS_URL=address)
+    change(settings, QUEUE_BACKEND=RING, REDIS_URL=address)
     assert found() == ids
     for each in checks.check_queue():
         assert each.hint
@@ -55,7 +56,7 @@ def test_a_server_elsewhere_wants_tls_and_a_password(settings: LazySettings, add
 
 
 def test_without_a_doorbell_nobody_goes_to_the_queue(settings: LazySettings):
-    change(settings, DOORBELL=None, REDIS_URL="redis://valkey.example")
+    change(settings, QUEUE_BACKEND=None, REDIS_URL="redis://valkey.example")
     assert found() == []
 
 
@@ -68,7 +69,7 @@ def test_the_server_of_the_channel_layer_is_looked_at_too(settings: LazySettings
 
 
 def test_one_server_for_both_is_named_once(settings: LazySettings):
-    change(settings, DOORBELL=RING, REDIS_URL="redis://valkey:6379/0")
+    change(settings, QUEUE_BACKEND=RING, REDIS_URL="redis://valkey:6379/0")
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": ["redis://valkey:6379/0"]}}}
     assert found() == ["W051", "W052"]
 
@@ -83,7 +84,7 @@ def scheduled() -> Any:
     def register(huey: MemoryHuey) -> None:
         @huey.task()
         def make(pk: str) -> None:
-            registry.dispatch(pk)
+            loop.dispatch(pk)
 
         pattern = type("Scheduled", (ScheduleWithHueyPattern,), {"file_type": "scheduled", "task": make})
         registry.register(pattern)
@@ -108,7 +109,7 @@ def test_a_huey_of_the_host_that_unpickles_is_named_where_exports_use_it(
 # Lists
 
 
-@pytest.mark.parametrize("name", ["ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"])
+@pytest.mark.parametrize("name", ["SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"])
 def test_a_text_where_a_list_is_meant_is_an_error(settings: LazySettings, name: str):
     change(settings, **{name: "https://one.example"})
     [error] = checks.check_settings()
@@ -118,13 +119,13 @@ def test_a_text_where_a_list_is_meant_is_an_error(settings: LazySettings, name: 
 
 @pytest.mark.parametrize("origin", ["", "null", "*"])
 def test_an_origin_that_is_no_site_is_an_error(settings: LazySettings, origin: str):
-    change(settings, ORIGINS=("https://one.example", origin))
+    change(settings, SOCKET_ALLOWED_ORIGINS=("https://one.example", origin))
     assert [each.id for each in checks.check_settings()] == ["exports.E034"]
 
 
 @pytest.mark.parametrize("most", [0, -1, 2.5, True, "5"])
 def test_a_number_of_sockets_that_is_none_is_an_error(settings: LazySettings, most: Any):
-    change(settings, SOCKETS_PER_USER=most)
+    change(settings, MAX_SOCKETS_PER_USER=most)
     assert [each.id for each in checks.check_settings()] == ["exports.E013"]
-    change(settings, SOCKETS_PER_USER=None)
+    change(settings, MAX_SOCKETS_PER_USER=None)
     assert list(checks.check_settings()) == []

@@ -12,8 +12,9 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.checks import CheckMessage
 
 from exports import checks, housekeeping, services, storage
+from exports.exporters import Column, QuerySetExport, Sheet, registry
 from exports.models import FileRequest, Notification, Status
-from exports.patterns import Column, QuerySetExport, Sheet, registry
+from exports.worker import loop
 from tests.office.browsers import HTML, JSON, door, signed_in, status_of
 from tests.shop.exports import registered
 from tests.shop.models import Customer, Order
@@ -34,7 +35,7 @@ class PricedExport(QuerySetExport):
         Column("price", permission=PRICES),
         Column("customer__name", "Customer", permission=CUSTOMERS),
     )
-    lane = "small"
+    queue_name = "small"
 
     def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
         return Order.objects.order_by("pk")
@@ -43,7 +44,7 @@ class PricedExport(QuerySetExport):
 class SheetsExport(PricedExport):
     file_type = "priced_sheets"
     formats = ("xlsx",)
-    lane = None
+    queue_name = None
 
     def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         people = [Column("name", permission=CUSTOMERS), Column("city", permission=CUSTOMERS)]
@@ -75,7 +76,7 @@ def asked(someone: Any, file_type: str = "priced", **given: Any) -> tuple[FileRe
 
 def made(someone: Any, file_type: str = "priced", **given: Any) -> FileRequest:
     request, _ = asked(someone, file_type, **given)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     return FileRequest.objects.select_related("requester").get(pk=request.pk)
 
 
@@ -168,7 +169,7 @@ def test_the_columns_are_chosen_when_the_file_is_made_and_not_when_it_is_asked_f
     ada = may(user(), PRICES)
     request, _ = asked(ada, format="csv")
     may(ada, CUSTOMERS)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     assert text_of(FileRequest.objects.get(pk=request.pk)).startswith("Order number,Customer")
 
 
@@ -192,7 +193,7 @@ def test_whoever_has_lost_every_column_meanwhile_gets_no_file():
     with registered(SecretExport):
         request, _ = asked(may(user(), PRICES), "secret")
         may(user())
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
 
@@ -225,7 +226,7 @@ def test_a_permission_that_was_not_held_may_stay_so_and_what_is_won_takes_no_fil
 
 
 def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(settings: LazySettings, mailoutbox: list[Any]):
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     made(may(user(), PRICES), format="csv")
     may(user())
     assert housekeeping.mail() == 0
@@ -250,7 +251,7 @@ def test_a_permission_that_is_lost_while_the_file_is_made_ends_the_request():
     with registered(DemotingExport):
         request, _ = asked(ada, "demoting", format="csv")
         may(ada, PRICES)
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
     assert not request.filehandle
@@ -261,17 +262,17 @@ def test_a_permission_that_is_lost_while_the_file_is_made_ends_the_request():
 
 @pytest.mark.parametrize("now", [(), (PRICES, CUSTOMERS), (CUSTOMERS,)])
 def test_a_file_made_with_other_permissions_is_not_offered_again(settings: LazySettings, now: Sequence[str]):
-    configure(settings, REUSE_FRESH=600)
+    configure(settings, REUSE_WITHIN_SECONDS=600)
     request = made(may(user(), PRICES), format="csv")
     assert asked(may(user(), PRICES), format="csv") == (request, False)
     assert asked(may(user(), *now), format="csv")[1]
 
 
 def test_a_file_whose_columns_were_chosen_between_two_changes_is_not_offered_again(settings: LazySettings):
-    configure(settings, REUSE_FRESH=600)
+    configure(settings, REUSE_WITHIN_SECONDS=600)
     request, _ = asked(may(user(), PRICES), format="csv")
     may(user())
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     assert asked(may(user(), PRICES), format="csv")[1]
 
 

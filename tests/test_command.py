@@ -12,8 +12,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
-from exports import doorbell, services, storage
+from exports import services, storage
 from exports.models import Artifact, FileRequest
+from exports.queue import huey as huey_queue
 from tests.office import people, rows
 from tests.office.exports import open_office
 from tests.office.processes import Process, Worker
@@ -34,7 +35,13 @@ def office() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def quick(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> None:
     """Short leases, and folders of the test's own."""
-    pace = {"LEASE": LEASE, "HEARTBEAT": 0.5, "REPORT_INTERVAL": 0.1, "RING_AGAIN": 0.5, "SWEEP": 0.5}
+    pace = {
+        "LEASE_SECONDS": LEASE,
+        "HEARTBEAT_SECONDS": 0.5,
+        "PROGRESS_INTERVAL_SECONDS": 0.1,
+        "WAKE_AGAIN_SECONDS": 0.5,
+        "HOUSEKEEPING_INTERVAL_SECONDS": 0.5,
+    }
     settings.EXPORTS = {**settings.EXPORTS, **pace, "WORK_DIR": str(tmp_path / "work")}
 
 
@@ -48,8 +55,8 @@ def start() -> Iterator[Callable[..., Worker]]:
     """Starts workers, and ends them with the test."""
     workers: list[Worker] = []
 
-    def started(lane: str = "small", **changes: Any) -> Worker:
-        workers.append(Worker(lane, **changes))
+    def started(queue_name: str = "small", **changes: Any) -> Worker:
+        workers.append(Worker(queue_name, **changes))
         workers[-1].start()
         return workers[-1]
 
@@ -118,7 +125,7 @@ def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_i
     assert time.monotonic() - began < A_FEW_SECONDS
     assert process.returncode == 0
     assert (long.row.status, long.row.attempts, long.row.rows_done) == ("queued", 0, 0)
-    assert doorbell.queue("small").pending_count() > 0
+    assert huey_queue.queue("small").pending_count() > 0
     long.let_go()
     start()
     row = long.wait_for("ready")
@@ -130,7 +137,7 @@ def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_i
 def test_a_worker_that_has_nothing_to_do_stops_at_once(start: Callable[..., Worker]):
     worker = start()
     for _ in range(2):
-        doorbell.ring("small")
+        huey_queue.wake("small")
     process, began = worker.process, time.monotonic()
     worker.stop(signal.SIGTERM)
     assert time.monotonic() - began < A_FEW_SECONDS
@@ -162,7 +169,7 @@ def test_two_workers_and_every_bell_twice_make_each_file_once(
         start()
     longs = [Long(owner, tmp_path, name=f"long {number}") for number in range(6)]
     for long in longs:
-        doorbell.ring("small")
+        huey_queue.wake("small")
         long.let_go()
     for long in longs:
         assert long.wait_for("ready").attempts == 1
@@ -180,7 +187,7 @@ def test_a_cancel_stops_a_worker_in_the_middle(owner: User, start: Callable[...,
 
 
 def test_messages_that_are_not_ours_do_not_stop_a_worker(owner: User, start: Callable[..., Worker], valkey: Valkey):
-    worker, key = start(), doorbell.queue("small").storage.queue_key
+    worker, key = start(), huey_queue.queue("small").storage.queue_key
     with valkey.client() as client:
         for data in (b"", b"\x80\x04N.", b"x.y", bytes(range(256))):
             client.lpush(key, data)
@@ -204,7 +211,7 @@ def test_a_worker_waits_for_a_queue_that_is_down_and_goes_on_when_it_is_back(
 
 
 def test_a_lane_that_there_is_not_is_refused_with_those_there_are():
-    with pytest.raises(CommandError, match=r"There is no lane 'huge'\. Lanes: large, small\."):
+    with pytest.raises(CommandError, match=r"There is no queue 'huge'\. Queues: large, small\."):
         call_command("exports", "work", "huge")
 
 
@@ -225,8 +232,8 @@ class Housekeeper(Process):
 def test_the_housekeeper_keeps_sweeping_until_it_is_told_to_stop(owner: User):
     request = rows.queued(owner)
     with Housekeeper() as housekeeper:
-        wait_until(lambda: doorbell.queue("small").pending_count() > 0)
-        assert rows.fresh(request).rung_at is not None
+        wait_until(lambda: huey_queue.queue("small").pending_count() > 0)
+        assert rows.fresh(request).woken_at is not None
         process, began = housekeeper.process, time.monotonic()
         housekeeper.stop(signal.SIGTERM)
         assert time.monotonic() - began < A_FEW_SECONDS

@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.test import override_settings
 from django.utils import timezone
 
-from exports import events
-from exports.models import FileRequest, moves
-from exports.serializers import serialize
+from exports.models import FileRequest, transitions
+from exports.realtime import events
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, signed_in
 from tests.office.exports import open_office
@@ -64,7 +64,7 @@ async def test_on_connect_come_what_is_under_way_and_what_ended_lately_oldest_fi
 
 
 async def test_the_snapshot_has_an_end(owner: User, settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "SNAPSHOT_REQUESTS": 3}
+    settings.EXPORTS = {**settings.EXPORTS, "SNAPSHOT_MAX_EXPORTS": 3}
     requests = [await made(rows.queued, owner) for _ in range(5)]
     async with opened(owner) as page:
         assert [(await page.next_state())["id"] for _ in range(3)] == [str(each.pk) for each in requests[2:]]
@@ -75,8 +75,8 @@ async def test_the_socket_of_one_request_tells_of_that_one_alone(owner: User):
     first, second = await made(rows.queued, owner), await made(rows.queued, owner)
     async with opened(owner, one(second)) as page:
         assert (await page.next_state())["id"] == str(second.pk)
-        await moved(moves.cancel, first, request=first)
-        await moved(moves.cancel, second, request=second)
+        await moved(transitions.cancel, first, request=first)
+        await moved(transitions.cancel, second, request=second)
         assert (await page.next_state())["id"] == str(second.pk)
         assert await page.receive_nothing(QUIET)
 
@@ -104,7 +104,7 @@ async def test_every_move_arrives_as_a_whole_state_with_a_greater_number(owner: 
         states = [await page.next_state()]
         for done in (10, 20):
             progress = rows.progress(done)
-            await moved(moves.beat, claim, progress, request=request, began_phase=done == 10, moved=True)
+            await moved(transitions.beat, claim, progress, request=request, began_phase=done == 10, moved=True)
             states.append(await page.next_state())
         request = await moved(rows.publish, claim, request=request)
         states.append(await page.next_state())
@@ -144,8 +144,8 @@ async def test_a_change_of_somebody_elses_request_never_arrives(owner: User):
     theirs, mine = await made(rows.queued, other), await made(rows.queued, owner)
     async with opened(owner) as page:
         assert (await page.next_state())["id"] == str(mine.pk)
-        await moved(moves.cancel, theirs, request=theirs)
-        await moved(moves.cancel, mine, request=mine)
+        await moved(transitions.cancel, theirs, request=theirs)
+        await moved(transitions.cancel, mine, request=mine)
         assert (await page.next_state())["id"] == str(mine.pk)
 
 
@@ -166,7 +166,7 @@ async def test_ready_that_has_been_overtaken_is_told_as_it_is_now(owner: User):
     request = await made(rows.ready, owner)
     async with opened(owner) as page:
         assert (await page.next_state())["status"] == "ready"
-        assert await sync_to_async(moves.expire)(request)
+        assert await sync_to_async(transitions.expire)(request)
         await sync_to_async(events.publish)(request)
         assert (await page.next_state())["status"] == "expired"
 

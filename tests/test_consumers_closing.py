@@ -13,10 +13,10 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from exports import events
-from exports.models import moves
-from exports.routing import websocket_application
-from exports.serializers import serialize
+from exports.models import transitions
+from exports.realtime import events
+from exports.realtime.routing import websocket_application
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import second_window, signed_in
 from tests.office.exports import open_office
@@ -50,12 +50,12 @@ def owner(transactional_db: None) -> User:
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Logged:
     """The door's own log lines."""
-    caplog.set_level(logging.INFO, "exports.sockets")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.sockets"]
+    caplog.set_level(logging.INFO, "exports.realtime.connections")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.realtime.connections"]
 
 
 def sockets(settings: LazySettings, **changes: Any) -> None:
-    settings.EXPORTS = {**settings.EXPORTS, **{f"SOCKET_{name}": value for name, value in changes.items()}}
+    settings.EXPORTS = {**settings.EXPORTS, **changes}
 
 
 MALFORMED = [
@@ -99,7 +99,7 @@ async def test_five_frames_a_second_are_fine_and_the_sixth_closes_the_socket(own
 
 
 async def test_a_silent_socket_is_closed_and_one_that_pings_is_not(owner: User, settings: LazySettings):
-    sockets(settings, SILENCE=0.6, FRAMES_PER_SECOND=100)
+    sockets(settings, SOCKET_IDLE_TIMEOUT_SECONDS=0.6, SOCKET_MAX_FRAMES_PER_SECOND=100)
     async with opened(owner) as silent, opened(owner) as alive:
         for _ in range(12):
             await alive.send_json_to({"type": "ping"})
@@ -132,7 +132,7 @@ LEAVING = pytest.mark.parametrize("leave", [log_out, deactivate, change_password
 async def test_whoever_has_left_is_told_so_at_the_next_look(
     owner: User, settings: LazySettings, leave: Callable[[User, Client], None], logged: Logged
 ):
-    sockets(settings, RECHECK=SHORT)
+    sockets(settings, SOCKET_RECHECK_SECONDS=SHORT)
     request = await made(rows.queued, owner)
     client = await sync_to_async(signed_in)(owner)
     async with opened(second_window(client)) as all_of_mine, opened(second_window(client), one(request)) as single:
@@ -169,7 +169,7 @@ async def test_whoever_has_left_can_say_nothing_more(owner: User, leave: Callabl
 
 
 async def test_whoever_is_still_there_keeps_the_socket(owner: User, settings: LazySettings):
-    sockets(settings, RECHECK=0.1)
+    sockets(settings, SOCKET_RECHECK_SECONDS=0.1)
     async with opened(owner) as page:
         assert await page.receive_nothing(0.6)
         await page.send_json_to({"type": "ping"})
@@ -179,7 +179,7 @@ async def test_whoever_is_still_there_keeps_the_socket(owner: User, settings: La
 async def test_staff_who_lose_the_permission_lose_the_socket_but_are_not_told_to_sign_in(
     owner: User, settings: LazySettings
 ):
-    sockets(settings, RECHECK=SHORT)
+    sockets(settings, SOCKET_RECHECK_SECONDS=SHORT)
     request = await made(rows.queued, owner)
     staff = await made(people.staff, "staff", people.VIEW)
     async with opened(staff, one(request)) as page:
@@ -196,12 +196,12 @@ async def test_a_ready_request_that_was_deleted_meanwhile_is_passed_over(owner: 
         state = await sync_to_async(serialize)(gone)
         await sync_to_async(gone.delete)()
         await get_channel_layer().group_send(events.group_of_user(owner.pk), events.message(state))
-        await moved(moves.cancel, other, request=other)
+        await moved(transitions.cancel, other, request=other)
         assert (await page.next_state())["id"] == str(other.pk)
 
 
 async def test_a_user_that_the_hosts_own_middleware_named_is_looked_at_again_too(owner: User, settings: LazySettings):
-    sockets(settings, RECHECK=SHORT)
+    sockets(settings, SOCKET_RECHECK_SECONDS=SHORT)
 
     async def named(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await websocket_application({**scope, "user": owner}, receive, send)
@@ -225,7 +225,7 @@ def rename_table(old: str, new: str) -> None:
 async def test_a_database_in_trouble_costs_a_state_but_not_the_socket(
     owner: User, settings: LazySettings, logged: Logged
 ):
-    sockets(settings, RECHECK=SHORT)
+    sockets(settings, SOCKET_RECHECK_SECONDS=SHORT)
     request = await made(rows.ready, owner)
     async with opened(owner) as page:
         await page.next_state()

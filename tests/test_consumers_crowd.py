@@ -12,7 +12,7 @@ from django.conf import LazySettings
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 
-from exports import events
+from exports.realtime import events
 from tests.office import people, rows
 from tests.office.browsers import signed_in
 from tests.office.exports import open_office
@@ -49,8 +49,8 @@ def owner(transactional_db: None) -> User:
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Logged:
     """The door's own log lines."""
-    caplog.set_level(logging.INFO, "exports.sockets")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.sockets"]
+    caplog.set_level(logging.INFO, "exports.realtime.connections")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.realtime.connections"]
 
 
 async def is_there(page: Page) -> bool:
@@ -113,7 +113,7 @@ async def test_nobody_takes_the_room_of_another_person(owner: User):
 
 @pytest.mark.parametrize(("most", "count"), [(None, 7), (1, 1), (2, 2)])
 async def test_the_settings_say_how_many(owner: User, settings: LazySettings, most: int | None, count: int):
-    settings.EXPORTS = {**settings.EXPORTS, "SOCKETS_PER_USER": most}
+    settings.EXPORTS = {**settings.EXPORTS, "MAX_SOCKETS_PER_USER": most}
     async with AsyncExitStack() as stack:
         pages = [await stack.enter_async_context(opened(owner)) for _ in range(count)]
         assert await are_there(pages) == [True] * count

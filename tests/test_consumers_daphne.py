@@ -13,9 +13,9 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from exports import delivery
-from exports.models import FileRequest, moves
-from exports.serializers import serialize
+from exports.http import responses
+from exports.models import FileRequest, transitions
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import door, second_window, signed_in, ticket_for
 from tests.office.exports import open_office
@@ -35,7 +35,11 @@ Logged = Callable[[], list[str]]
 @pytest.fixture(scope="module")
 def daphne(valkey_server: Valkey, django_db_setup: None) -> Iterator[Daphne]:
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
-    changes = {"REDIS_URL": valkey_server.url, "SOCKET_SILENCE": SILENCE, "SOCKET_RECHECK": RECHECK}
+    changes = {
+        "REDIS_URL": valkey_server.url,
+        "SOCKET_IDLE_TIMEOUT_SECONDS": SILENCE,
+        "SOCKET_RECHECK_SECONDS": RECHECK,
+    }
     with Daphne(CHANNEL_LAYERS={"default": layer}, EXPORTS={**django_settings.EXPORTS, **changes}) as server:
         yield server
 
@@ -175,7 +179,7 @@ async def test_a_reader_that_does_not_read_gets_few_frames_and_the_last_one_is_t
     request, claim = await made(rows.claimed, owner)
     async with opened(daphne, browser) as socket:
         for done in range(1, 301):
-            await moved(moves.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
+            await moved(transitions.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
         await moved(rows.publish, claim, request=request)
         states = [await next_state(socket)]
         while states[-1]["status"] != "ready":
@@ -198,7 +202,7 @@ async def test_a_socket_hears_again_when_the_server_of_the_layer_is_back(
         done = 0
         while not heard.done():
             done += 1
-            await moved(moves.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
+            await moved(transitions.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
             await socket.send('{"type": "ping"}') if done % 8 == 0 else None
             await asyncio.sleep(0.25)
         assert (await heard)["progress"]["rows_done"] > 0
@@ -221,7 +225,7 @@ async def test_without_the_layers_server_a_handshake_fails_in_time_and_works_aga
 async def test_whoever_leaves_in_the_middle_of_a_download_leaves_no_file_open(
     daphne: Daphne, owner: User, browser: Client, since: Logged
 ):
-    request = await made(rows.ready, owner, content=b"\0" * (64 * delivery.BLOCK))
+    request = await made(rows.ready, owner, content=b"\0" * (64 * responses.BLOCK))
     address = f"http://{daphne.host}{await sync_to_async(ticket_for)(request, owner)}"
     async with (
         httpx.AsyncClient(headers={"Cookie": cookie_of(browser)}) as visitor,

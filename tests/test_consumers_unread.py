@@ -12,9 +12,9 @@ from asgiref.sync import sync_to_async
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 
-from exports import consumers, sockets
-from exports.models import moves
-from exports.routing import websocket_application
+from exports.models import transitions
+from exports.realtime import connections, consumers
+from exports.realtime.routing import websocket_application
 from tests.office import people, rows
 from tests.office.browsers import signed_in
 from tests.office.exports import open_office
@@ -75,7 +75,7 @@ async def test_while_it_does_not_read_only_the_newest_state_waits(owner: User):
         await page.next_state()
         buffers.dataBuffer = FULL
         for done in (1, 2, 3):
-            await moved(moves.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
+            await moved(transitions.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
         assert await page.receive_nothing(timeout=QUIET)
         buffers.dataBuffer = b""
         assert (await page.next_state())["progress"]["rows_done"] == 3
@@ -83,13 +83,13 @@ async def test_while_it_does_not_read_only_the_newest_state_waits(owner: User):
 
 
 async def test_a_client_that_pings_and_never_reads_is_closed(owner: User, settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "SOCKET_SILENCE": 1.0}
+    settings.EXPORTS = {**settings.EXPORTS, "SOCKET_IDLE_TIMEOUT_SECONDS": 1.0}
     request, claim = await made(rows.claimed, owner)
     buffers = transport()
     async with served(owner, buffers) as page:
         await page.next_state()
         buffers._tempDataLen = len(FULL)
-        await moved(moves.beat, claim, rows.progress(1), request=request, began_phase=False, moved=True)
+        await moved(transitions.beat, claim, rows.progress(1), request=request, began_phase=False, moved=True)
         assert await pinging_until_closed(page) == consumers.SILENT
 
 
@@ -109,5 +109,5 @@ def test_a_server_that_says_nothing_of_its_buffers_holds_nothing():
     async def send(message: dict[str, Any]) -> None:
         """As uvicorn's, which returns once there is room."""
 
-    assert sockets.unread_bytes(send) == sockets.unread_bytes(partial(send)) == 0
-    assert sockets.unread_bytes(partial(send, SimpleNamespace(transport=None))) == 0
+    assert connections.unread_bytes(send) == connections.unread_bytes(partial(send)) == 0
+    assert connections.unread_bytes(partial(send, SimpleNamespace(transport=None))) == 0

@@ -1,5 +1,5 @@
-"""Hostile cells on every way into a file: each road, one process and two, every kind of text, sheets, headers, what a
-host's own view answers. The cells are those that LibreOffice opens in tests/test_libreoffice.py."""
+"""Hostile cells on every way into a file: each strategy, one process and two, every kind of text, sheets, headers, what
+a host's own view answers. The cells are those that LibreOffice opens in tests/test_libreoffice.py."""
 
 import csv
 import io
@@ -19,12 +19,14 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.test import RequestFactory
 
-from exports import services, sources, storage
-from exports.cells import Alterations, Column, to_text
+from exports import services, storage
 from exports.exceptions import BadOption
 from exports.models import FileRequest
-from exports.patterns import registry
 from exports.shortcuts import export_response
+from exports.tabular.cells.csv import to_text
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.readers import explain
+from exports.worker import loop
 from tests import hostile
 from tests.shop.exports import OrderExport, registered
 from tests.shop.models import Customer, Order
@@ -98,9 +100,9 @@ def options_of(format: str) -> tuple[str, dict[str, Any]]:
     return name, {"delimiter": separator} if name == "csv" and separator else {}
 
 
-# Roads
+# Strategies
 
-ROADS: Mapping[str, Callable[[], Sequence[Column]]] = {
+STRATEGIES: Mapping[str, Callable[[], Sequence[Column]]] = {
     "fastest": lambda: (Column("note", HEADERS[0]), Column("customer__name", HEADERS[1])),
     "cursor": lambda: (
         Column("note", HEADERS[0]),
@@ -130,7 +132,7 @@ def exporting(columns: Sequence[Column], processes: int) -> Iterator[None]:
 
 
 def made(request: FileRequest) -> bytes:
-    registry.dispatch(request.pk)
+    loop.dispatch(request.pk)
     request.refresh_from_db()
     assert request.status == "ready", request.error_detail
     with storage.open_file(request.filehandle.name) as file:
@@ -138,14 +140,16 @@ def made(request: FileRequest) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("road", "format", "processes"),
-    [*product(ROADS, [*SEPARATORS, "xlsx"], [1]), *product(["fastest"], ["csv", "tsv", "xlsx"], [2])],
+    ("strategy", "format", "processes"),
+    [*product(STRATEGIES, [*SEPARATORS, "xlsx"], [1]), *product(["fastest"], ["csv", "tsv", "xlsx"], [2])],
 )
 @pytest.mark.usefixtures("orders")
-def test_on_every_road_every_cell_and_header_is_harmless(ada: User, road: str, format: str, processes: int):
-    columns, (name, options) = ROADS[road](), options_of(format)
-    if road != "fastest" or connection.vendor != "postgresql":
-        assert sources.explain(Order.objects.all(), columns).road == ("instances" if road == "instances" else "cursor")
+def test_on_every_road_every_cell_and_header_is_harmless(ada: User, strategy: str, format: str, processes: int):
+    columns, (name, options) = STRATEGIES[strategy](), options_of(format)
+    if strategy != "fastest" or connection.vendor != "postgresql":
+        assert explain.explain(Order.objects.all(), columns).strategy == (
+            "instances" if strategy == "instances" else "cursor"
+        )
     with exporting(columns, processes):
         request, _ = services.request_export(ada, "hostile", {}, format=name, options=options)
         header, *rows = opened(made(request), format)
@@ -179,9 +183,9 @@ def test_what_a_view_answers_is_harmless_too(ada: User, orders: None, kind: str,
 
 @pytest.mark.usefixtures("orders")
 def test_an_export_that_rejects_ends_at_the_first_hostile_cell(ada: User):
-    with exporting(ROADS["fastest"](), 1):
+    with exporting(STRATEGIES["fastest"](), 1):
         request, _ = services.request_export(ada, "hostile", {}, format="csv", options={"formulas": "reject"})
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "formula_rejected")
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.exceptions import BadOption
-from exports.writers import deflate
-from exports.writers.deflate import END, ENGINES, HIGHEST, Deflate, combine, combine_plainly, stored
+from exports.tabular.writers.xlsx import deflate
+from exports.tabular.writers.xlsx.deflate import END, ENGINES, HIGHEST, Deflate, combine, combine_plainly, stored
 
 CONTENT = b"".join(b'<c r="A%d"><v>%d</v></c>' % (row, row * 7919 % 1000) for row in range(5_000))
 ENGINES_AND_LEVELS = [(engine, level) for engine in ENGINES for level in (1, HIGHEST[engine])]
@@ -74,7 +74,7 @@ def test_an_unknown_engine_or_level_is_refused(engine, level):
 def test_zlib_does_where_nothing_else_is_installed():
     program = (
         "import sys; sys.modules['isal'] = sys.modules['zlib_ng'] = None\n"
-        "from exports.writers.deflate import Deflate, combine\n"
+        "from exports.tabular.writers.xlsx.deflate import Deflate, combine\n"
         "from exports.exceptions import BadOption\n"
         "import zlib\n"
         "print(Deflate.chosen(), Deflate.chosen(processes=2), combine(zlib.crc32(b'a'), zlib.crc32(b'bc'), 2))\n"

@@ -18,7 +18,8 @@ from django.db import close_old_connections
 from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
-from exports import delivery, storage
+from exports import storage
+from exports.http import responses
 from exports.models import Download, FileRequest
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
@@ -29,7 +30,7 @@ CONTENT = bytes(range(256)) * 4
 KEY = "generated/7/report 7.csv"
 MEBIBYTE = 1 << 20
 BIG = 256 * MEBIBYTE
-FEW_BLOCKS = 8 * delivery.BLOCK
+FEW_BLOCKS = 8 * responses.BLOCK
 
 
 @pytest.fixture(autouse=True)
@@ -61,7 +62,7 @@ def respond(*, method: str = "get", request: FileRequest | None = None, **header
     """The response and its whole body. Header names as keywords: if_range="..." ."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     http_request = getattr(RequestFactory(), method)("/file/", headers=given)
-    response = delivery.respond(http_request, request or request_for())
+    response = responses.respond(http_request, request or request_for())
     body = response.getvalue()
     response.close()
     return response, body
@@ -232,11 +233,11 @@ def memory() -> Iterator[Callable[[], int]]:
 
 def test_a_big_file_is_streamed_block_by_block(big: tuple[Path, FileRequest], memory: Callable[[], int]):
     path, request = big
-    response = delivery.respond(RequestFactory().get("/file/"), request)
+    response = responses.respond(RequestFactory().get("/file/"), request)
     sizes = [len(block) for block in response]
     response.close()
     assert sum(sizes) == BIG
-    assert max(sizes) == delivery.BLOCK
+    assert max(sizes) == responses.BLOCK
     assert memory() < FEW_BLOCKS
     assert not is_open(path)
 
@@ -245,19 +246,19 @@ async def test_a_big_file_is_streamed_block_by_block_under_asgi(
     big: tuple[Path, FileRequest], memory: Callable[[], int]
 ):
     path, request = big
-    response = await sync_to_async(delivery.respond)(AsyncRequestFactory().get("/file/"), request)
+    response = await sync_to_async(responses.respond)(AsyncRequestFactory().get("/file/"), request)
     sizes = [len(block) async for block in response]
     await sync_to_async(response.close)()
     assert response.is_async
     assert sum(sizes) == BIG
-    assert max(sizes) == delivery.BLOCK
+    assert max(sizes) == responses.BLOCK
     assert memory() < FEW_BLOCKS
     assert not is_open(path)
 
 
 def test_nothing_more_is_read_once_the_reader_has_left(big: tuple[Path, FileRequest]):
     path, request = big
-    response = delivery.respond(RequestFactory().get("/file/"), request)
+    response = responses.respond(RequestFactory().get("/file/"), request)
     blocks = iter(response)
     next(blocks)
     assert is_open(path)
@@ -318,10 +319,10 @@ async def test_a_client_that_leaves_in_the_middle_leaves_no_file_open(ready: tup
     assert is_open(path)
     visitor.has_left.set()
     await asyncio.wait_for(application, 10)
-    assert visitor.received < 4 * delivery.BLOCK
+    assert visitor.received < 4 * responses.BLOCK
     assert not is_open(path)
     download = await sync_to_async(Download.objects.get)()
-    assert (download.outcome, download.bytes_sent < visitor.received + delivery.BLOCK) == ("aborted", True)
+    assert (download.outcome, download.bytes_sent < visitor.received + responses.BLOCK) == ("aborted", True)
 
 
 class Visitor:
@@ -365,4 +366,4 @@ class Visitor:
     ],
 )
 def test_an_address_is_kept_without_its_host_part(address: str, kept: str):
-    assert delivery.shortened(address) == kept
+    assert responses.shortened(address) == kept

@@ -370,12 +370,12 @@ def made(file_type: str, format: str) -> Any:
     from django.test import override_settings
 
     from exports import services
-    from exports.patterns import registry
+    from exports.worker import loop
 
     grace = get_user_model().objects.get(username="grace")
-    with override_settings(EXPORTS={**settings_of_exports(), "DOORBELL": None}):
+    with override_settings(EXPORTS={**settings_of_exports(), "QUEUE_BACKEND": None}):
         request, _ = services.request_export(grace, file_type, {}, format=format)
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
     request.refresh_from_db()
     return request
 

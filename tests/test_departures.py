@@ -18,7 +18,7 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.test import Client
 
-from exports import events
+from exports.realtime import events
 from tests.office import people, rows
 from tests.office.browsers import second_window, signed_in
 from tests.office.exports import open_office
@@ -38,7 +38,7 @@ ANOTHER = "another correct horse"
 def daphne(valkey_server: Valkey, django_db_setup: None) -> Iterator[Daphne]:
     """It would look again after a minute, so whatever closes a socket earlier was a message."""
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
-    changes = {"REDIS_URL": valkey_server.url, "SOCKET_RECHECK": 60.0}
+    changes = {"REDIS_URL": valkey_server.url, "SOCKET_RECHECK_SECONDS": 60.0}
     with Daphne(CHANNEL_LAYERS={"default": layer}, EXPORTS={**django_settings.EXPORTS, **changes}) as server:
         yield server
 

@@ -22,9 +22,12 @@ from django.core.management import CommandError, call_command
 from django.test import override_settings
 from django.utils import timezone
 
-from exports import doctor, doorbell, housekeeping, presence
-from exports.doctor import Finding, Level, findings
+from exports import housekeeping
+from exports.contrib.operations import doctor
+from exports.contrib.operations.doctor import Finding, Level, findings
 from exports.models import Artifact, FileRequest, Notification
+from exports.queue import huey as huey_queue
+from exports.worker import registry as worker_registry
 from tests.bucket.server import Moto
 from tests.office import people, rows
 from tests.office.exports import open_office
@@ -72,10 +75,10 @@ def text(name: str) -> str:
 
 
 def listening(server: Valkey) -> None:
-    """A worker of each lane and a housekeeper have been here."""
-    for lane in ("large", "small"):
-        presence.Presence(presence.WORKER, lane).show()
-    presence.Presence(presence.HOUSEKEEPER).show()
+    """A worker of each queue and a housekeeper have been here."""
+    for queue_name in ("large", "small"):
+        worker_registry.Presence(worker_registry.WORKER, queue_name).show()
+    worker_registry.Presence(worker_registry.HOUSEKEEPER).show()
 
 
 def test_all_is_well_beside_a_queue_workers_a_housekeeper_and_a_mail_server(
@@ -153,26 +156,26 @@ def test_a_worker_that_makes_a_file_is_seen_by_its_lease(valkey: Valkey, owner: 
 
 
 def test_a_worker_that_died_is_not_seen_any_more_after_a_while(valkey: Valkey):
-    presence.Presence(presence.WORKER, "small").show()
-    [sign] = presence.signs()
+    worker_registry.Presence(worker_registry.WORKER, "small").show()
+    [sign] = worker_registry.signs()
     assert sign.is_fresh
     with valkey.client() as client:
-        client.zincrby("exports.present", -presence.FRESH_SECONDS, client.zrange("exports.present", 0, 0)[0])
-    assert not presence.signs()[0].is_fresh
+        client.zincrby("exports.present", -worker_registry.FRESH_SECONDS, client.zrange("exports.present", 0, 0)[0])
+    assert not worker_registry.signs()[0].is_fresh
     assert level("worker small") is Level.ERROR
 
 
 def test_a_process_leaves_a_sign_only_now_and_then(valkey: Valkey):
     now = 100.0
-    here = presence.Presence(presence.WORKER, "small", clock=lambda: now)
+    here = worker_registry.Presence(worker_registry.WORKER, "small", clock=lambda: now)
     here.show()
     valkey.flush()
-    now += presence.SHOW_SECONDS - 1
+    now += worker_registry.SHOW_SECONDS - 1
     here.show()
-    assert presence.signs() == []
+    assert worker_registry.signs() == []
     now += 1
     here.show()
-    assert [sign.owner for sign in presence.signs()] == [f"{socket.gethostname()}:{os.getpid()}"]
+    assert [sign.owner for sign in worker_registry.signs()] == [f"{socket.gethostname()}:{os.getpid()}"]
 
 
 def test_workers_are_unknown_while_the_queue_is_away(valkey: Valkey):
@@ -222,13 +225,13 @@ def test_a_type_that_nobody_registered_is_named(owner: User):
 
 def test_bells_that_pile_up_are_counted(valkey: Valkey):
     for _ in range(1001):
-        doorbell.ring("small")
+        huey_queue.wake("small")
     assert "Bells pile up: large 0, small 1001." in text("queue")
 
 
 def test_a_bell_under_another_key_says_that_processes_differ(valkey: Valkey, settings: LazySettings):
     with override_settings(EXPORTS={**settings.EXPORTS, "QUEUE_KEYS": ["another key, of another process"]}):
-        doorbell.ring("small")
+        huey_queue.wake("small")
     assert "not signed with a key of this process" in text("queue")
     assert level("queue") is Level.ERROR
 
@@ -305,7 +308,7 @@ def test_a_work_dir_of_ones_own_is_well_and_one_for_everybody_is_not(settings: L
 
 
 def test_a_disk_with_less_room_than_a_run_needs_is_an_error(settings: LazySettings):
-    choose(settings, MIN_FREE_DISK=1 << 60)
+    choose(settings, MIN_FREE_DISK_BYTES=1 << 60)
     assert level("work dir") is Level.ERROR
 
 

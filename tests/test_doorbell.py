@@ -14,8 +14,8 @@ import pytest
 from django.conf import LazySettings
 from huey.registry import Message
 
-from exports import doorbell
-from exports.doorbell import BadMessage, SignedJSONSerializer
+from exports.queue import huey as huey_queue
+from exports.queue.huey import BadMessage, SignedJSONSerializer
 from tests.servers import Valkey
 
 SOON = 2.0
@@ -25,8 +25,8 @@ Logged = Callable[[], list[str]]
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Logged:
-    caplog.set_level(logging.WARNING, "exports.doorbell")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.doorbell"]
+    caplog.set_level(logging.WARNING, "exports.queue.huey")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.queue.huey"]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def message() -> Message:
     from huey.api import Task
 
     huey = MemoryHuey(serializer=SignedJSONSerializer(), immediate=False)
-    bell = type("look", (Task,), {"__module__": "exports.tasks"})
+    bell = type("look", (Task,), {"__module__": "exports.worker.consumer"})
     huey._registry.register(bell)
     return huey._registry.create_message(bell())
 
@@ -138,51 +138,51 @@ def test_without_keys_of_its_own_the_site_key_signs(message: Message, settings: 
 
 
 def test_ringing_leaves_one_signed_message_in_the_queue_of_that_lane(valkey: Valkey):
-    assert doorbell.ring("small")
-    small, large = doorbell.queue("small"), doorbell.queue("large")
+    assert huey_queue.wake("small")
+    small, large = huey_queue.queue("small"), huey_queue.queue("large")
     assert (small.pending_count(), large.pending_count()) == (1, 0)
     with valkey.client() as client:
         data = client.lpop(small.storage.queue_key)
-    assert SignedJSONSerializer().deserialize(data).name == "exports.tasks.look"
+    assert SignedJSONSerializer().deserialize(data).name == "exports.worker.consumer.look"
 
 
 def test_two_sites_on_one_server_differ_by_their_prefix(valkey: Valkey, settings: LazySettings):
-    assert doorbell.ring("small")
+    assert huey_queue.wake("small")
     settings.EXPORTS = {**settings.EXPORTS, "QUEUE_PREFIX": "another"}
-    assert doorbell.queue("small").pending_count() == 0
-    assert doorbell.ring("small")
-    assert doorbell.queue("small").pending_count() == 1
+    assert huey_queue.queue("small").pending_count() == 0
+    assert huey_queue.wake("small")
+    assert huey_queue.queue("small").pending_count() == 1
 
 
 def test_a_queue_that_is_down_costs_a_door_no_time_and_is_logged(valkey: Valkey, logged: Logged):
     valkey.stop()
     began = time.perf_counter()
-    assert not doorbell.ring("small")
+    assert not huey_queue.wake("small")
     assert time.perf_counter() - began < SOON
-    assert logged() == ["bell of lane small not rung: ConnectionError"]
+    assert logged() == ["bell of queue small not rung: ConnectionError"]
 
 
 @pytest.mark.parametrize("was_used", [True, False])
 def test_a_queue_that_is_silent_costs_a_door_less_than_two_seconds(valkey: Valkey, logged: Logged, was_used: bool):
-    doorbell._sender.cache_clear()
-    assert not was_used or doorbell.ring("small")
+    huey_queue._sender.cache_clear()
+    assert not was_used or huey_queue.wake("small")
     valkey.process.send_signal(signal.SIGSTOP)
     try:
         began = time.perf_counter()
-        assert not doorbell.ring("small")
+        assert not huey_queue.wake("small")
         assert time.perf_counter() - began < SOON
     finally:
         valkey.process.send_signal(signal.SIGCONT)
-    assert logged() == ["bell of lane small not rung: TimeoutError"]
+    assert logged() == ["bell of queue small not rung: TimeoutError"]
 
 
 def test_the_bell_rings_again_when_the_queue_is_back(valkey: Valkey):
-    assert doorbell.ring("small")
+    assert huey_queue.wake("small")
     valkey.restart()
-    assert doorbell.ring("small")
+    assert huey_queue.wake("small")
 
 
 def test_a_queue_whose_address_makes_no_sense_is_a_bell_not_rung(settings: LazySettings, logged: Logged):
     settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": "gopher://nowhere"}
-    assert not doorbell.ring("small")
-    assert logged() == ["bell of lane small not rung: ValueError"]
+    assert not huey_queue.wake("small")
+    assert logged() == ["bell of queue small not rung: ValueError"]

@@ -10,9 +10,10 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 
-from exports import doorbell, services
+from exports import services
 from exports.conf import config
 from exports.models import Artifact, Status
+from exports.queue import huey as huey_queue
 from tests.office import people, rows
 from tests.office.exports import open_office
 from tests.office.processes import Worker
@@ -49,15 +50,15 @@ def owner(transactional_db: None) -> User:
 
 def message(*, key: str = KEYS[0], task: str = "look") -> bytes:
     """A message as huey would queue it, signed with this key, for the task of this name."""
-    huey, bell = doorbell._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
+    huey, bell = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
     body = huey.serializer.serialize(huey._registry.create_message(bell())).partition(b".")[2]
-    body = body.replace(b"exports.tasks.look", f"exports.tasks.{task}".encode())
-    return doorbell._signature(key.encode(), body) + b"." + body
+    body = body.replace(b"exports.worker.consumer.look", f"exports.worker.consumer.{task}".encode())
+    return huey_queue._signature(key.encode(), body) + b"." + body
 
 
 def push(valkey: Valkey, *messages: bytes) -> None:
     with valkey.client() as client:
-        client.lpush(doorbell.queue("small").storage.queue_key, *messages)
+        client.lpush(huey_queue.queue("small").storage.queue_key, *messages)
 
 
 def asked_for(owner: User, month: int) -> Any:
@@ -83,7 +84,7 @@ def test_a_worker_runs_nothing_of_what_is_not_signed_here_and_goes_on(
         push(site, b"", *hostile)
         request = asked_for(owner, 4)
         wait_until(lambda: is_ready(request), seconds=IN_TIME, describe=worker.words)
-        wait_until(lambda: doorbell.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(lambda: huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
         assert worker.is_running
         words = worker.words()
     assert not left.exists()
@@ -105,9 +106,9 @@ def test_a_bell_that_is_replayed_makes_a_worker_look_and_runs_nothing_twice(site
     request = asked_for(owner, 6)
     push(site, *[bell] * 50, message(key=KEYS[1]))
     with Worker() as worker, Worker() as other:
-        wait_until(lambda: is_ready(request) and doorbell.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(lambda: is_ready(request) and huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
         push(site, *[bell] * 50)
-        wait_until(lambda: doorbell.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(lambda: huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
         words = worker.words() + other.words()
     assert (rows.fresh(request).attempts, rows.fresh(request).epoch) == (1, 1)
     assert Artifact.objects.filter(request=request).count() == 1

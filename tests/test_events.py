@@ -14,9 +14,9 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import LazySettings
 
-from exports import events
 from exports.models import FileRequest
-from exports.serializers import serialize
+from exports.realtime import events
+from exports.state import serialize
 from tests.office import people, processes, rows
 from tests.office.exports import open_office
 from tests.office.pages import leave
@@ -48,8 +48,8 @@ def request_row(transactional_db: None) -> FileRequest:
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Logged:
     """The warnings of the sender so far."""
-    caplog.set_level(logging.WARNING, "exports.events")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.events"]
+    caplog.set_level(logging.WARNING, "exports.realtime.events")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "exports.realtime.events"]
 
 
 def elapsed(action: Callable[[], Any]) -> float:
@@ -165,7 +165,8 @@ def test_a_group_name_is_within_the_alphabet_whatever_a_primary_key_looks_like()
 
 BLOCKED = "import sys; sys.modules.update(dict.fromkeys(('channels', 'channels.layers', 'channels_redis')))"
 WITHOUT_CHANNELS = """
-from exports import events, services
+from exports import services
+from exports.realtime import events
 from exports.models import FileRequest
 events.publish(FileRequest.objects.get())
 services.cancel(FileRequest.objects.get())
@@ -181,7 +182,7 @@ def test_without_channels_the_app_works_and_says_nothing(request_row: FileReques
 
 IN_MANY_THREADS = """
 import threading
-from exports import events
+from exports.realtime import events
 from exports.models import FileRequest
 request, start = FileRequest.objects.get(), threading.Barrier(8)
 def send():
@@ -199,14 +200,14 @@ def test_one_thread_sends_for_the_whole_process(valkey: Valkey, request_row: Fil
 
 
 ENDS_AT_ONCE = """
-from exports import events
+from exports.realtime import events
 from exports.models import FileRequest
 events.publish(FileRequest.objects.get())
 """
 
 FORKS = """
 import os
-from exports import events
+from exports.realtime import events
 from exports.models import FileRequest
 request = FileRequest.objects.get()
 events.publish(request)

@@ -10,10 +10,12 @@ import openpyxl
 import pytest
 from django.core.checks import run_checks
 
-from exports import services, storage, writers
+from exports import services, storage
+from exports.exporters import Column, registry
+from exports.exporters.sheets import COUNTS
 from exports.models import FileRequest, Status
-from exports.patterns import Column, registry
-from exports.patterns.sheets import COUNTS
+from exports.tabular import writers
+from exports.worker import loop
 from tests.shop.models import Customer, Order
 from tests.shop.requests import NOON, user
 from tests.shop.runs import use_folders
@@ -45,7 +47,7 @@ def shop(settings: Any, tmp_path: Path) -> Iterator[None]:
 
 def made(file_type: str, criteria: dict[str, Any] | None = None, *, format: str = "") -> FileRequest:
     request, _ = services.request_export(user(), file_type, criteria or {}, format=format)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert request.status == Status.READY, request.error_detail
     return request

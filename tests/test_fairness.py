@@ -12,9 +12,9 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from exports import housekeeping, services
-from exports.models import FileRequest, Status, moves, turns
-from exports.models.moves import Claim
-from exports.patterns import registry
+from exports.models import FileRequest, Status, scheduling, transitions
+from exports.models.transitions import Claim
+from exports.worker import loop
 from tests.office import people, rows
 from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
@@ -33,7 +33,7 @@ ALL_CLAIMED = 10_000
 
 @pytest.fixture
 def bell(settings: LazySettings) -> Iterator[list[str]]:
-    configure(settings, DOORBELL="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
     heard.clear()
     yield heard
     heard.clear()
@@ -44,7 +44,7 @@ def limited(name: str, seconds: float = 0, **columns: Any) -> FileRequest:
 
 
 def take(request: FileRequest, *, now: Any = None) -> Claim:
-    claim = moves.claim(request, owner="host:1:1", extension="csv", now=now)
+    claim = transitions.claim(request, owner="host:1:1", extension="csv", now=now)
     assert claim is not None
     return claim
 
@@ -67,7 +67,7 @@ def test_people_take_turns_where_there_is_one_worker() -> None:
     for moment in range(6):
         request = next_one()
         assert request is not None
-        assert moves.publish(take(request, now=after(100 + moment)), made(), now=after(100.5 + moment))
+        assert transitions.publish(take(request, now=after(100 + moment)), made(), now=after(100.5 + moment))
         order.append(request.requester.username)
 
     assert order == ["ada", "bob", "eve", "ada", "bob", "ada"]
@@ -82,7 +82,7 @@ def test_who_has_fewer_running_comes_first_however_long_the_other_waits() -> Non
 
 
 def test_what_runs_in_another_lane_costs_nobody_their_turn() -> None:
-    take(limited("ada", lane="small"), now=after(1))
+    take(limited("ada", queue_name="small"), now=after(1))
     oldest = limited("ada", 2)
     limited("bob", 3)
 
@@ -92,7 +92,7 @@ def test_what_runs_in_another_lane_costs_nobody_their_turn() -> None:
 def test_what_was_given_back_does_not_cost_its_owner_a_turn() -> None:
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
-    assert moves.give_back(claim, now=after(6))
+    assert transitions.give_back(claim, now=after(6))
 
     assert next_one().requester.username == "ada"
 
@@ -109,14 +109,16 @@ def test_who_has_enough_running_is_passed_over_and_others_are_served(settings: L
     assert next_one() == other
     take(other)
     assert next_one() is None
-    assert moves.claim(second, owner="host:1:1", extension="csv") is None
+    assert transitions.claim(second, owner="host:1:1", extension="csv") is None
 
-    assert moves.publish(first, made())
+    assert transitions.publish(first, made())
     assert next_one() == second
     take(second)
 
 
-@pytest.mark.parametrize("end", [moves.give_back, lambda claim: moves.fail(claim, code="stalled", detail="")])
+@pytest.mark.parametrize(
+    "end", [transitions.give_back, lambda claim: transitions.fail(claim, code="stalled", detail="")]
+)
 def test_whatever_ends_a_run_makes_room(settings: LazySettings, end: Callable[[Claim], bool]) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     claim = take(limited("ada"))
@@ -144,7 +146,7 @@ def test_a_cancel_rings_for_what_its_owner_has_waiting(
 def test_the_last_crash_rings_for_what_its_owner_has_waiting(settings: LazySettings, bell: list[str]) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1, MAX_CRASHES=1)
     take(limited("ada"), now=after(0))
-    limited("ada", 1, rung_at=timezone.now())
+    limited("ada", 1, woken_at=timezone.now())
 
     assert housekeeping.rescue() == 1
 
@@ -178,7 +180,8 @@ def request_of(chance: random.Random, names: list[str | None]) -> FileRequest:
 def fill(chance: random.Random, names: list[str | None], count: int) -> list[Claim]:
     """Some that run, the one that began first in front; no more of one person than may."""
     begun = [
-        moves.claim(request_of(chance, names), owner="a:1:1", extension="csv", now=after(20 + n)) for n in range(count)
+        transitions.claim(request_of(chance, names), owner="a:1:1", extension="csv", now=after(20 + n))
+        for n in range(count)
     ]
     FileRequest.objects.filter(status=Status.QUEUED).delete()
     return [claim for claim in begun if claim is not None]
@@ -189,9 +192,9 @@ def play(running: list[Claim]) -> list[Any]:
     workers, taken = max(1, len(running)), []
     while FileRequest.objects.filter(status=Status.QUEUED).exists():
         if len(running) >= workers:
-            assert moves.publish(running.pop(0), made())
+            assert transitions.publish(running.pop(0), made())
         while (request := next_one()) is None:
-            assert moves.publish(running.pop(0), made())
+            assert transitions.publish(running.pop(0), made())
         running.append(take(request, now=after(100 + len(taken))))
         taken.append(request.pk)
     return taken
@@ -199,7 +202,7 @@ def play(running: list[Claim]) -> list[Any]:
 
 def test_what_is_not_due_yet_stands_behind_what_is() -> None:
     later = limited("ada", 0)
-    assert moves.retry_later(take(later), delay=ALL_CLAIMED, code="", detail="")
+    assert transitions.retry_later(take(later), delay=ALL_CLAIMED, code="", detail="")
     due = limited("ada", 5)
 
     later.refresh_from_db()
@@ -207,7 +210,7 @@ def test_what_is_not_due_yet_stands_behind_what_is() -> None:
 
 
 def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "FORESEEN", 3)
+    monkeypatch.setattr(scheduling, "FORESEEN", 3)
     waiting = [limited("ada", number) for number in range(6)]
 
     assert [each.queue_position() for each in waiting] == [1, 2, 3, 4, 5, 6]
@@ -219,7 +222,12 @@ def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch:
 @pytest.fixture
 def office(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> Iterator[Callable[..., "Long"]]:
     """Starts long exports; the lease is short and nobody keeps house."""
-    pace = {"LEASE": 10.0, "HEARTBEAT": 0.5, "REPORT_INTERVAL": 0.1, "WORK_DIR": str(tmp_path / "work")}
+    pace = {
+        "LEASE_SECONDS": 10.0,
+        "HEARTBEAT_SECONDS": 0.5,
+        "PROGRESS_INTERVAL_SECONDS": 0.1,
+        "WORK_DIR": str(tmp_path / "work"),
+    }
     configure(settings, **pace)
     with open_office():
         yield lambda owner, name, **columns: Long(owner, tmp_path, name, **columns)
@@ -228,12 +236,12 @@ def office(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> Iterator[C
 class Long:
     """A request for an export that lasts until it is let go."""
 
-    def __init__(self, owner: User, folder: Path, name: str, *, lane: str = "small") -> None:
+    def __init__(self, owner: User, folder: Path, name: str, *, queue_name: str = "small") -> None:
         self.until = folder / f"{name}.until"
         criteria = {"until": str(self.until), "log": str(folder / f"{name}.log")}
-        previous, LongExport.lane = LongExport.lane, lane
+        previous, LongExport.queue_name = LongExport.queue_name, queue_name
         self.request, _ = services.request_export(owner, "long", criteria)
-        LongExport.lane = previous
+        LongExport.queue_name = previous
 
     def let_go(self) -> None:
         self.until.touch()
@@ -275,7 +283,7 @@ def test_two_workers_pass_over_who_has_enough_and_take_it_up_as_soon_as_one_ends
 def test_a_large_export_delays_no_small_one_of_the_same_person(office: Callable[..., Long]) -> None:
     ada = people.user("ada")
     with Worker("large"), Worker("small"):
-        larges = [office(ada, f"large {number}", lane="large") for number in range(3)]
+        larges = [office(ada, f"large {number}", queue_name="large") for number in range(3)]
         larges[0].wait_for(Status.RUNNING)
 
         small, _ = services.request_export(ada, "report", {"month": 4}, format="csv")
@@ -293,5 +301,5 @@ def test_a_worker_of_this_process_goes_round_all_that_one_person_may_have_one_by
     configure(settings, MAX_RUNNING_PER_USER=1)
     requests = [limited("ada", number) for number in range(4)]
 
-    assert registry.work_off(LANE) == 4
+    assert loop.work_off(LANE) == 4
     assert {row(each.pk)["status"] for each in requests} == {"ready"}

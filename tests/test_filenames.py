@@ -11,7 +11,7 @@ from django.utils.http import parse_header_parameters
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exports.http import LONGEST_NAME, create_content_disposition, extension_of, safe_name
+from exports.filenames import LONGEST_NAME, create_content_disposition, extension_of, safe_name
 
 ALL, FEW = 10_000, 100
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.db import DatabaseError, connection
 
-from exports.models import FileRequest, moves
+from exports.models import FileRequest, transitions
 from tests.shop.requests import claimed
 from tests.shop.runs import configure
 
@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no server that could end a transaction")
 def test_the_locks_of_a_move_that_does_not_go_on_are_gone_after_a_lease(settings: Any, monkeypatch: pytest.MonkeyPatch):
-    configure(settings, LEASE=0.5)
+    configure(settings, LEASE_SECONDS=0.5)
     request, claim = claimed()
     is_frozen, thaw, raised = threading.Event(), threading.Event(), []
 
@@ -25,17 +25,17 @@ def test_the_locks_of_a_move_that_does_not_go_on_are_gone_after_a_lease(settings
 
     def fail() -> None:
         try:
-            moves.fail(claim, code="export_failed", detail="")
+            transitions.fail(claim, code="export_failed", detail="")
         except DatabaseError as error:
             raised.append(error)
         finally:
             connection.close()
 
-    monkeypatch.setattr(moves, "_notify", freeze)
+    monkeypatch.setattr(transitions, "_notify", freeze)
     worker = threading.Thread(target=fail)
     worker.start()
     assert is_frozen.wait(30)
-    assert moves.cancel(request), "it waits for the lock no longer than a lease"
+    assert transitions.cancel(request), "it waits for the lock no longer than a lease"
     thaw.set()
     worker.join(30)
 

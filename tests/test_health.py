@@ -15,7 +15,7 @@ from django.conf import LazySettings
 from django.test import AsyncClient
 
 from exports import storage
-from exports.views.operations import ReadyView, StorageAnswers
+from exports.contrib.operations.health import ReadyView, StorageAnswers
 from project import logs
 from tests.office.processes import ROOT, Daphne
 from tests.servers import Valkey, wait_until
@@ -86,7 +86,7 @@ async def test_the_services_are_asked_once_a_second_however_many_ask(valkey: Val
     for _ in range(5):
         assert (await asked("/health/ready"))[0] == 200
     assert len(asked_storage) == 1
-    monkeypatch.setattr("exports.views.operations.GOOD_FOR_SECONDS", 0.0)
+    monkeypatch.setattr("exports.contrib.operations.health.GOOD_FOR_SECONDS", 0.0)
     await asked("/health/ready")
     assert len(asked_storage) == 2
 
@@ -124,7 +124,7 @@ async def test_the_log_has_a_line_for_each_change_and_none_for_each_question(
     valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     caplog.handler.addFilter(logs.NotProbes())
-    monkeypatch.setattr("exports.views.operations.GOOD_FOR_SECONDS", 0.0)
+    monkeypatch.setattr("exports.contrib.operations.health.GOOD_FOR_SECONDS", 0.0)
     logging.getLogger("health_check").setLevel(logging.CRITICAL)
     for stop_or_start in (valkey.stop, valkey.start):
         stop_or_start()

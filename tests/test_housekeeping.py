@@ -14,11 +14,12 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.utils import timezone
 
-from exports import housekeeping, runner, storage
+from exports import housekeeping, storage
 from exports.conf import config
+from exports.exporters import registry
 from exports.housekeeping import sweep
-from exports.models import Artifact, FileRequest, Notification, Status, moves
-from exports.patterns import registry
+from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.worker import runner
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.requests import at_once, claimed, in_status, made, queued, row, user
@@ -32,7 +33,7 @@ NOTHING = "nothing"
 @pytest.fixture(autouse=True)
 def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
     use_folders(settings, tmp_path)
-    configure(settings, DOORBELL="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
     heard.clear()
     yield heard
     heard.clear()
@@ -51,7 +52,7 @@ def change(request: FileRequest, **columns: Any) -> FileRequest:
 def waiting(**columns: Any) -> FileRequest:
     """A request that was asked for, and rung for, just now."""
     now = timezone.now()
-    return queued(**{"requested_at": now, "rung_at": now, **columns})
+    return queued(**{"requested_at": now, "woken_at": now, **columns})
 
 
 def with_bytes(request: FileRequest) -> str:
@@ -64,7 +65,7 @@ def with_bytes(request: FileRequest) -> str:
 def ready(**columns: Any) -> FileRequest:
     """A file that was published just now."""
     request, claim = claimed_now(waiting(**columns))
-    assert moves.publish(claim, made())
+    assert transitions.publish(claim, made())
     Notification.objects.filter(request=request).delete()
     request.refresh_from_db()
     return request
@@ -86,7 +87,7 @@ def test_a_request_whose_worker_is_gone_goes_back_to_the_queue_and_is_rung_for(b
     assert (swept.rescued, swept.rung) == (1, 1)
     assert (row(request.pk)["status"], row(request.pk)["crashes"]) == ("queued", 1)
     assert bell == ["large"]
-    assert not moves.publish(claim, made())
+    assert not transitions.publish(claim, made())
 
 
 def test_a_worker_that_is_heard_of_is_left_alone() -> None:
@@ -109,7 +110,7 @@ def test_the_last_crash_fails_the_request(settings: Any) -> None:
 
 
 def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
-    old, young = waiting(requested_at=ago(config.MAX_WAIT + 60)), waiting()
+    old, young = waiting(requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60)), waiting()
 
     assert sweep().given_up == 1
 
@@ -118,7 +119,7 @@ def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
 
 
 def test_requests_of_a_type_that_nobody_registered_wait_for_whoever_added_them(bell: list[str]) -> None:
-    request = waiting(file_type="somebody-elses", requested_at=ago(config.MAX_WAIT + 60), rung_at=None)
+    request = waiting(file_type="somebody-elses", requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60), woken_at=None)
 
     assert str(sweep()) == NOTHING
     assert row(request.pk)["status"] == "queued"
@@ -126,9 +127,9 @@ def test_requests_of_a_type_that_nobody_registered_wait_for_whoever_added_them(b
 
 
 def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> None:
-    waiting(rung_at=ago(config.RING_AGAIN + 1))
-    waiting(rung_at=None)
-    waiting(rung_at=ago(config.RING_AGAIN + 1), lane="small")
+    waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1))
+    waiting(woken_at=None)
+    waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1), queue_name="small")
     waiting()
 
     assert sweep().rung == 3
@@ -140,7 +141,7 @@ def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> N
 
 def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
     request, claim = claimed_now(waiting())
-    moves.retry_later(claim, delay=60, code="unavailable", detail="")
+    transitions.retry_later(claim, delay=60, code="unavailable", detail="")
 
     assert sweep().rung == 0
 
@@ -150,8 +151,8 @@ def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
 
 
 def test_a_dead_bell_stops_no_other_step(settings: Any) -> None:
-    configure(settings, DOORBELL="tests.shop.exports.deaf")
-    waiting(rung_at=None)
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
+    waiting(woken_at=None)
     expired = change(ready(), expires_at=ago(1))
 
     swept = sweep()
@@ -173,7 +174,7 @@ def test_a_file_past_its_retention_expires_and_its_bytes_stay_for_the_leeway() -
     assert exists(key)
     assert str(sweep()) == NOTHING
 
-    change(request, expires_at=ago(config.LEEWAY + 60))
+    change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     assert sweep().collected == 1
     assert not exists(key)
     assert str(sweep()) == NOTHING
@@ -203,7 +204,7 @@ def test_the_bytes_of_a_deleted_user_are_removed() -> None:
     assert not any(map(exists, keys))
 
 
-@pytest.mark.parametrize("end", [moves.cancel, lambda request: fail(request), lambda request: rescue(request)])
+@pytest.mark.parametrize("end", [transitions.cancel, lambda request: fail(request), lambda request: rescue(request)])
 def test_the_bytes_of_an_attempt_that_ended_are_removed(end: Any) -> None:
     request, _ = claimed_now(waiting())
     key = with_bytes(request)
@@ -214,18 +215,18 @@ def test_the_bytes_of_an_attempt_that_ended_are_removed(end: Any) -> None:
 
 
 def fail(request: FileRequest) -> bool:
-    claim = moves.Claim(request.pk, request.epoch, "")
-    return moves.fail(claim, code="no_file", detail="")
+    claim = transitions.Claim(request.pk, request.epoch, "")
+    return transitions.fail(claim, code="no_file", detail="")
 
 
 def rescue(request: FileRequest) -> bool:
-    return moves.rescue(change(request, lease_expires_at=ago(1)))
+    return transitions.rescue(change(request, lease_expires_at=ago(1)))
 
 
 def test_what_a_zombie_wrote_after_the_first_pass_is_removed_by_the_second() -> None:
     request, _ = claimed_now(waiting())
     key = with_bytes(request)
-    assert moves.cancel(request)
+    assert transitions.cancel(request)
     sweep()
     assert not exists(key)
 
@@ -233,7 +234,7 @@ def test_what_a_zombie_wrote_after_the_first_pass_is_removed_by_the_second() -> 
     assert sweep().collected == 0
     assert exists(key)
 
-    Artifact.objects.update(deleted_at=ago(2 * config.LEASE + 1))
+    Artifact.objects.update(deleted_at=ago(2 * config.LEASE_SECONDS + 1))
     sweep()
     assert not exists(key)
     assert not Artifact.objects.exists()
@@ -259,14 +260,14 @@ def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
     for _ in range(3):
         request, _ = claimed_now(waiting())
         keys.append(with_bytes(request))
-        assert moves.cancel(request)
+        assert transitions.cancel(request)
     sticky.stuck = frozenset(keys[:1])
 
     assert sweep().collected == 2
     assert "PermissionError" in caplog.text
     assert [sticky.exists(key) for key in keys] == [True, False, False]
 
-    Artifact.objects.update(deleted_at=ago(2 * config.LEASE + 1))
+    Artifact.objects.update(deleted_at=ago(2 * config.LEASE_SECONDS + 1))
     sweep()
     assert list(Artifact.objects.values_list("key", flat=True)) == keys[:1]
 
@@ -281,8 +282,8 @@ def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
 def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
-    request = change(in_status(status, criteria="at_least=1"), finished_at=ago(config.HISTORY + 60))
-    change(request, expires_at=ago(config.LEEWAY + config.HISTORY + 60))
+    request = change(in_status(status, criteria="at_least=1"), finished_at=ago(config.HISTORY_SECONDS + 60))
+    change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS + 60))
     Notification.objects.all().delete()
 
     sweep()
@@ -292,13 +293,13 @@ def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
 def test_younger_rows_stay(status: str) -> None:
-    change(in_status(status), finished_at=ago(config.HISTORY - 60))
+    change(in_status(status), finished_at=ago(config.HISTORY_SECONDS - 60))
 
     assert sweep().removed == 0
 
 
 def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> None:
-    request = change(ready(), finished_at=ago(3 * config.HISTORY))
+    request = change(ready(), finished_at=ago(3 * config.HISTORY_SECONDS))
     key = with_bytes(request)
     assert str(sweep()) == NOTHING
 
@@ -306,16 +307,16 @@ def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> N
     assert sweep().expired == 1
     assert (sweep().removed, exists(key)) == (0, True)
 
-    change(request, expires_at=ago(config.LEEWAY + 60))
+    change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     swept = sweep()
     assert (swept.collected, swept.removed, exists(key)) == (1, 0, False)
 
-    change(request, expires_at=ago(config.LEEWAY + config.HISTORY + 60))
+    change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS + 60))
     assert sweep().removed == 1
 
 
 def test_old_rows_of_a_type_that_nobody_registered_stay() -> None:
-    change(in_status(Status.CANCELLED, file_type="somebody-elses"), finished_at=ago(config.HISTORY + 60))
+    change(in_status(Status.CANCELLED, file_type="somebody-elses"), finished_at=ago(config.HISTORY_SECONDS + 60))
 
     assert sweep().removed == 0
 
@@ -330,14 +331,14 @@ def mailed() -> list[str]:
 def failed_for(name: str, **columns: Any) -> FileRequest:
     """A request of this user that failed long enough ago to be mailed about."""
     request = waiting(requester=user(name), **columns)
-    assert moves.refuse(request, code="permission_lost")
+    assert transitions.refuse(request, code="permission_lost")
     Notification.objects.filter(request=request).update(due_at=ago(1))
     return request
 
 
 def ready_for(name: str, **columns: Any) -> FileRequest:
     request, claim = claimed_now(waiting(requester=user(name), **columns))
-    assert moves.publish(claim, made())
+    assert transitions.publish(claim, made())
     Notification.objects.filter(request=request).update(due_at=ago(1))
     return request
 
@@ -345,7 +346,7 @@ def ready_for(name: str, **columns: Any) -> FileRequest:
 def test_mails_that_are_due_are_sent_once() -> None:
     failed_for("ada")
     ready_for("bob")
-    assert moves.refuse(waiting(requester=user("not-yet")), code="permission_lost")
+    assert transitions.refuse(waiting(requester=user("not-yet")), code="permission_lost")
 
     assert sweep().mailed == 2
     assert sweep().mailed == 0
@@ -389,12 +390,12 @@ def test_a_mail_that_cannot_be_written_is_in_no_other_mails_way() -> None:
 
 
 def test_mailing_ends_when_a_sweeps_time_is_over(settings: Any) -> None:
-    configure(settings, SWEEP=0)
+    configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0)
     failed_for("ada")
 
     assert sweep().mailed == 0
 
-    configure(settings, SWEEP=15)
+    configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=15)
     assert sweep().mailed == 1
 
 
@@ -402,10 +403,10 @@ def test_mailing_ends_when_a_sweeps_time_is_over(settings: Any) -> None:
 
 
 def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None:
-    configure(settings, HISTORY="long", WORK_DIR=str(tmp_path))
+    configure(settings, HISTORY_SECONDS="long", WORK_DIR=str(tmp_path))
     request, _ = claimed_now(waiting())
     cancelled, _ = claimed_now(waiting())
-    moves.cancel(cancelled)
+    transitions.cancel(cancelled)
     change(request, lease_expires_at=ago(1))
     (tmp_path / f"{cancelled.pk}-1").mkdir()
     failed_for("ada")
@@ -417,7 +418,7 @@ def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None
 
 
 def test_a_sweep_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
-    waiting(rung_at=None)
+    waiting(woken_at=None)
     change(ready(), expires_at=ago(1))
 
     assert str(sweep()) == "rung 1, expired 1"
@@ -429,7 +430,7 @@ def test_two_housekeepers_do_no_harm() -> None:
     stale = FileRequest.objects.get(pk=request.pk)
     sweep()
 
-    assert not moves.rescue(stale)
+    assert not transitions.rescue(stale)
     assert row(request.pk)["crashes"] == 1
 
 
@@ -448,8 +449,8 @@ def test_work_folders_of_attempts_that_run_are_kept() -> None:
 def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
     settings: Any, caplog: pytest.LogCaptureFixture, bell: list[str]
 ) -> None:
-    configure(settings, SWEEP=0.01)
-    waiting(rung_at=None)
+    configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0.01)
+    waiting(woken_at=None)
     stop = threading.Event()
     caplog.set_level(logging.INFO, "exports.housekeeping")
 

@@ -10,15 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exports.http import (
-    LONGEST_NAME,
-    ByteRange,
-    RangeNotSatisfiable,
-    create_content_disposition,
-    is_match,
-    parse_range,
-    safe_name,
-)
+from exports.filenames import LONGEST_NAME, create_content_disposition, safe_name
+from exports.http.ranges import ByteRange, RangeNotSatisfiable, is_match, parse_range
 
 names = st.one_of(
     st.text(),

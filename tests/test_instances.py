@@ -11,12 +11,11 @@ from django.db.models import F, QuerySet, Value
 from django.db.models.query import ModelIterable
 from django.db.models.signals import post_init, pre_init
 
-from exports import sources
-from exports.cells import Column
-from exports.sources import postgresql
-from exports.sources.instances import PlainIterable, quickened
+from exports.tabular.columns import Column
+from exports.tabular.readers import postgresql, querysets
+from exports.tabular.readers.instances import PlainIterable, quickened
 from tests.shop.models import Customer, Order, SortedOrder
-from tests.test_roads import Everything, needs_postgres
+from tests.test_read_strategies import Everything, needs_postgres
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
@@ -181,7 +180,7 @@ def test_whoever_hears_of_instances_hears_of_these(signal):
     heard: list[object] = []
     signal.connect(hear, sender=Order)
     try:
-        list(sources.batches(Order.objects.all(), [Column("c", source=str)]))
+        list(querysets.batches(Order.objects.all(), [Column("c", source=str)]))
     finally:
         signal.disconnect(hear, sender=Order)
     assert heard == [Order] * 3
@@ -190,7 +189,7 @@ def test_whoever_hears_of_instances_hears_of_these(signal):
 @pytest.mark.parametrize(("model", "made"), [(Speaks, ["O0", "O1", "O2"]), (Loads, ["loaded"] * 3)])
 def test_beside_a_callable_a_column_is_still_what_the_database_has(model, made):
     queryset = model.objects.order_by("number")
-    [batch] = sources.batches(queryset, [Column("number"), Column("c", source=lambda order: order.number)])
+    [batch] = querysets.batches(queryset, [Column("number"), Column("c", source=lambda order: order.number)])
     assert list(batch[0]) == ["o0", "o1", "o2"]
     assert list(batch[1]) == made
 
@@ -217,7 +216,7 @@ def test_an_instance_can_be_saved_followed_and_compared():
 @pytest.mark.parametrize("size", [1, 7, 100, 150, 1000])
 def test_batches_have_the_size_that_was_asked_for(size):
     Order.objects.bulk_create(Order(number=f"many{number}") for number in range(348))
-    batches = list(sources.batches(Order.objects.all(), [Column("number"), Column("c", source=str)], size=size))
+    batches = list(querysets.batches(Order.objects.all(), [Column("number"), Column("c", source=str)], size=size))
     lengths = [len(batch[0]) for batch in batches]
     assert lengths == [size] * (351 // size) + [351 % size] * bool(351 % size)
     assert [number for batch in batches for number in batch[0]] == [name for batch in batches for name in batch[1]]
@@ -297,7 +296,7 @@ def test_many_reads_make_one_loader():
 @needs_postgres
 def test_the_connection_is_as_it_was_afterwards():
     before = loader()
-    batches = sources.batches(Order.objects.all(), [Column("placed_at"), Column("c", source=str)], size=1)
+    batches = querysets.batches(Order.objects.all(), [Column("placed_at"), Column("c", source=str)], size=1)
     assert list(next(batches)[0]) == [NOON]
     assert loader() is not before
     batches.close()

@@ -253,10 +253,16 @@ def test_two_demos_do_not_share_a_folder(tmp_path: Path, free_port: str) -> None
 
 
 def test_the_environment_wins_over_what_the_demo_makes_up(tmp_path: Path, free_port: str) -> None:
-    given = {"VAR_DIR": str(tmp_path), "PORT": free_port, "SECRET_KEY": "mine", "LOG_LEVEL": "", "EXPORTS_LEASE": "2"}
+    given = {
+        "VAR_DIR": str(tmp_path),
+        "PORT": free_port,
+        "SECRET_KEY": "mine",
+        "LOG_LEVEL": "",
+        "EXPORTS_LEASE_SECONDS": "2",
+    }
     with closing(Demo(given)) as demo:
         assert demo.environment["SECRET_KEY"] == "mine"
-        assert demo.environment["EXPORTS_LEASE"] == "2"
+        assert demo.environment["EXPORTS_LEASE_SECONDS"] == "2"
         assert demo.environment["LOG_LEVEL"] == "WARNING"
         assert demo.environment["BASE_URL"] == f"http://127.0.0.1:{free_port}/"
 

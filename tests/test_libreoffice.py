@@ -16,9 +16,9 @@ import openpyxl
 import pytest
 from python_calamine import CalamineWorkbook
 
-from exports import writers
-from exports.cells import Column
-from exports.writers.workbook import SheetDesign
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.writers.xlsx.workbook import SheetDesign
 from tests import hostile
 from tests.libreoffice import cell_count, converted, csv_filter, formulas
 

@@ -12,11 +12,12 @@ from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone, translation
 
-from exports import checks, services, toolbox
+from exports import checks, services
+from exports.contrib.bgfiles import toolbox
 from exports.exceptions import LimitReached
-from exports.models import Artifact, FileRequest, Status, moves
-from exports.serializers import limit_of
+from exports.models import Artifact, FileRequest, Status, transitions
 from exports.shortcuts import export_response
+from exports.state import limit_of
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in
 from tests.office.exports import open_office
@@ -73,7 +74,9 @@ def test_so_many_may_wait_and_no_more(settings: LazySettings, ada: User) -> None
     assert ask(people.user("bob")).status == Status.QUEUED
 
 
-@pytest.mark.parametrize("leave", [moves.cancel, lambda each: moves.claim(each, owner="a:1:1", extension="csv")])
+@pytest.mark.parametrize(
+    "leave", [transitions.cancel, lambda each: transitions.claim(each, owner="a:1:1", extension="csv")]
+)
 def test_one_that_begins_or_is_cancelled_makes_room(settings: LazySettings, ada: User, leave: Any) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1)
     first = ask(ada, 1)
@@ -85,14 +88,14 @@ def test_one_that_begins_or_is_cancelled_makes_room(settings: LazySettings, ada:
 
 
 def test_who_asks_for_the_same_again_joins_however_much_waits(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_DAY=1)
+    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1)
     first = ask(ada, 1)
 
     assert services.request_export(ada, "report", {"month": 4, "note": "number 1"}) == (first, False)
 
 
 def test_without_limits_nobody_is_held_back(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_QUEUED_PER_USER=None, MAX_PER_DAY=None, MAX_RUNNING_PER_USER=None)
+    configure(settings, MAX_QUEUED_PER_USER=None, MAX_PER_USER_PER_DAY=None, MAX_RUNNING_PER_USER=None)
 
     assert len({ask(ada, number).pk for number in range(30)}) == 30
 
@@ -101,9 +104,9 @@ def test_without_limits_nobody_is_held_back(settings: LazySettings, ada: User) -
 
 
 def test_so_many_may_be_asked_for_in_a_day_whatever_became_of_them(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_PER_DAY=3)
+    configure(settings, MAX_PER_USER_PER_DAY=3)
     asked_ago(ada, 1, hours=25)
-    moves.cancel(asked_ago(ada, 2, hours=20))
+    transitions.cancel(asked_ago(ada, 2, hours=20))
     asked_ago(ada, 3, hours=2)
     ask(ada, 4)
 
@@ -116,7 +119,7 @@ def test_so_many_may_be_asked_for_in_a_day_whatever_became_of_them(settings: Laz
 def test_a_limit_that_was_lowered_ends_when_enough_are_a_day_old(settings: LazySettings, ada: User) -> None:
     for number, hours in enumerate((23, 20, 10)):
         asked_ago(ada, number, hours=hours)
-    configure(settings, MAX_PER_DAY=2)
+    configure(settings, MAX_PER_USER_PER_DAY=2)
 
     assert reached(ada).seconds == pytest.approx(4 * HOUR, abs=60)
 
@@ -125,7 +128,7 @@ def test_a_limit_that_was_lowered_ends_when_enough_are_a_day_old(settings: LazyS
 
 
 def test_add_request_is_never_limited_never_joined_and_takes_nobodys_room(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_DAY=1, MAX_RUNNING_PER_USER=1)
+    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1, MAX_RUNNING_PER_USER=1)
 
     added = [toolbox.add_request("month=4", "report", requester=ada) for _ in range(3)]
     asked = ask(ada)
@@ -133,20 +136,20 @@ def test_add_request_is_never_limited_never_joined_and_takes_nobodys_room(settin
     assert len({each.pk for each in (*added, asked)}) == 4
     assert reached(ada).code == "too_many_queued"
     assert toolbox.add_request("month=4", "report", requester=ada).pk
-    assert all(moves.claim(each, owner="a:1:1", extension="csv") for each in (*added, asked))
+    assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in (*added, asked))
 
 
 def test_who_may_exceed_the_limits_does(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_DAY=1, MAX_RUNNING_PER_USER=1)
+    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1, MAX_RUNNING_PER_USER=1)
     trusted = granted(ada)
 
     requests = [ask(trusted, number) for number in range(3)]
 
-    assert all(moves.claim(each, owner="a:1:1", extension="csv") for each in requests)
+    assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in requests)
 
 
 def test_nobody_in_particular_has_no_limit(settings: LazySettings) -> None:
-    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_DAY=1)
+    configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1)
 
     assert ask(AnonymousUser()).pk != ask(AnonymousUser()).pk
 
@@ -260,7 +263,7 @@ def test_of_many_workers_that_claim_at_once_no_more_run_than_may(settings: LazyS
     requests = [ask(ada, number) for number in range(8)]
 
     def claiming(request: FileRequest) -> Any:
-        return lambda: moves.claim(request, owner="a:1:1", extension="csv")
+        return lambda: transitions.claim(request, owner="a:1:1", extension="csv")
 
     claims = at_once(*map(claiming, requests))
 
@@ -271,16 +274,16 @@ def test_of_many_workers_that_claim_at_once_no_more_run_than_may(settings: LazyS
 
 def test_what_runs_in_another_lane_is_in_nobodys_way(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
-    large, small = (queued(requester=ada, lane=lane, is_limited=True) for lane in ("large", "small"))
+    large, small = (queued(requester=ada, queue_name=queue_name, is_limited=True) for queue_name in ("large", "small"))
 
-    assert all(moves.claim(each, owner="a:1:1", extension="csv") for each in (large, small))
+    assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in (large, small))
 
 
 # Settings that make no sense
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, 1.5])
-@pytest.mark.parametrize("name", ["MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_DAY"])
+@pytest.mark.parametrize("name", ["MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_USER_PER_DAY"])
 def test_a_limit_is_a_whole_number_from_1_on_or_none(settings: LazySettings, name: str, value: Any) -> None:
     configure(settings, **{name: value})
     assert [each.id for each in checks.check_settings()] == ["exports.E013"]

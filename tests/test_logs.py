@@ -12,9 +12,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 
-from exports import journal, services, signing
+from exports import audit, services, signing
 from exports.models import FileRequest
-from exports.patterns import registry
+from exports.worker import loop
 from project import environment, logs
 from tests.office import people, rows
 from tests.office.exports import ReportExport, open_office
@@ -69,16 +69,16 @@ def asked(owner: User) -> FileRequest:
 @pytest.mark.django_db(transaction=True)
 def test_an_export_leaves_a_line_for_each_status_with_its_numbers(lines: Lines, owner: User):
     request = asked(owner)
-    registry.work_off("small")
+    loop.work_off("small")
     queued, running, ready = lines.events()
     assert [line["event"] for line in (queued, running, ready)] == ["export.queued", "export.running", "export.ready"]
     assert {line["request"] for line in (queued, running, ready)} == {str(request.pk)}
     assert [line["epoch"] for line in (queued, running, ready)] == [0, 1, 1]
-    assert {line["lane"] for line in (queued, running, ready)} == {"small"}
+    assert {line["queue_name"] for line in (queued, running, ready)} == {"small"}
     row = rows.fresh(request)
     assert ready["seconds"] == pytest.approx((row.finished_at - row.started_at).total_seconds(), abs=0.001)
     assert (ready["rows"], ready["bytes"], ready["attempt"]) == (2, row.size, 1)
-    assert (ready["level"], ready["logger"]) == ("INFO", "exports.journal")
+    assert (ready["level"], ready["logger"]) == ("INFO", "exports.audit")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -86,14 +86,14 @@ def test_neither_criteria_nor_cells_nor_the_words_of_an_exception_are_in_any_lin
     lines: Lines, owner: User, monkeypatch: pytest.MonkeyPatch
 ):
     asked(owner)
-    registry.work_off("small")
+    loop.work_off("small")
 
     def broken(*_: Any) -> None:
         raise ValueError(FAILURE)
 
     monkeypatch.setattr(ReportExport, "get_queryset", broken)
     asked(owner)
-    registry.work_off("small")
+    loop.work_off("small")
     assert [line["event"] for line in lines.events()][-1] == "export.failed"
     text = lines.getvalue()
     assert len(lines.all()) > 6
@@ -117,11 +117,11 @@ def test_a_real_worker_logs_json_and_nothing_else(valkey: Valkey, owner: User, s
 @pytest.mark.django_db(transaction=True)
 def test_the_end_of_a_run_is_one_line_and_revoking_its_links_is_another_of_its_own(lines: Lines, owner: User):
     request = asked(owner)
-    registry.work_off("small")
+    loop.work_off("small")
     ends = [line for line in lines.all() if "ready" in line["message"]]
     assert [line["event"] for line in ends] == ["export.ready"]
     # Another process would revoke them, which has not said that the file is ready.
-    journal._noted.clear()
+    audit._noted.clear()
     services.revoke_links(rows.fresh(request))
     assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
     assert lines.events()[-1]["epoch"] == 2
@@ -131,7 +131,7 @@ def test_the_end_of_a_run_is_one_line_and_revoking_its_links_is_another_of_its_o
 def test_progress_is_not_logged_again_and_again(lines: Lines, owner: User):
     request = rows.running(owner)
     for _ in range(5):
-        journal.note(request)
+        audit.note(request)
     assert [line["event"] for line in lines.events()] == ["export.running"]
 
 

@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import reverse
 
 from exports import housekeeping
-from exports.models import Download, FileRequest, Notification, Status, moves
+from exports.models import Download, FileRequest, Notification, Status, transitions
 from exports.signing import Ticket
 from tests.office import people, rows
 from tests.office.browsers import door, signed_in, status_of
@@ -31,7 +31,7 @@ GETS = ("detail", "page", "download")
 
 @pytest.fixture(autouse=True)
 def office(settings: LazySettings) -> Iterator[None]:
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     with open_office():
         yield
 
@@ -165,5 +165,5 @@ def test_a_link_for_anyone_survives_a_scanner_too(owner: User) -> None:
         scan(Client(), address)
         assert row.get() == before
         assert status_of(Client(), address) == 200
-        assert moves.revoke_links(rows.fresh(request))
+        assert transitions.revoke_links(rows.fresh(request))
         assert status_of(Client(), address) == 404

@@ -15,8 +15,11 @@ from django.utils import timezone
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from exports import doorbell, metrics, presence, sockets
+from exports.contrib.operations import metrics
 from exports.models import Download, FileRequest, Notification
+from exports.queue import huey as huey_queue
+from exports.realtime import connections
+from exports.worker import registry as worker_registry
 from tests.office import pages, people, rows
 from tests.office.exports import open_office
 from tests.office.processes import Daphne
@@ -114,7 +117,7 @@ def test_what_ended_within_the_window_is_counted_by_status_and_code(owner: User,
     assert values["exports_ended", "storage_full", "small", "failed"] == 1
     assert values["exports_ended", "", "small", "cancelled"] == 1
     assert ("exports_ended", "", "small", "ready") not in values
-    settings.EXPORTS = {**settings.EXPORTS, "METRICS_WINDOW": 3 * 3600}
+    settings.EXPORTS = {**settings.EXPORTS, "METRICS_WINDOW_SECONDS": 3 * 3600}
     assert scraped()["exports_ended", "", "small", "ready"] == 1
 
 
@@ -122,12 +125,12 @@ def test_durations_waits_and_speeds_are_distributions(owner: User):
     took(rows.ready(owner), waited=3, ran=0.3, rows_done=300)
     took(rows.ready(owner), waited=0.2, ran=30, rows_done=600_000)
     values = scraped()
-    runs = {bound: values["exports_run_seconds_bucket", "small", bound] for bound in ("0.1", "0.5", "15", "60", "+Inf")}
+    runs = {bound: values["exports_run_seconds_bucket", bound, "small"] for bound in ("0.1", "0.5", "15", "60", "+Inf")}
     assert runs == {"0.1": 0, "0.5": 1, "15": 1, "60": 2, "+Inf": 2}
     assert values["exports_run_seconds_gsum", "small"] == pytest.approx(30.3, abs=0.1)
-    assert values["exports_wait_seconds_bucket", "small", "1"] == 1
-    assert values["exports_rows_per_second_bucket", "small", "5000"] == 1
-    assert values["exports_rows_per_second_bucket", "small", "25000"] == 2
+    assert values["exports_wait_seconds_bucket", "1", "small"] == 1
+    assert values["exports_rows_per_second_bucket", "5000", "small"] == 1
+    assert values["exports_rows_per_second_bucket", "25000", "small"] == 2
     assert values["exports_rows_per_second_gcount", "small"] == 2
 
 
@@ -155,10 +158,10 @@ def test_downloads_are_counted_with_their_bytes(owner: User):
 
 
 def test_who_is_here_is_read_from_the_queue(valkey: Valkey, owner: User):
-    rows.running(owner, lane="large")
-    presence.Presence(presence.WORKER, "small").show()
-    presence.Presence(presence.HOUSEKEEPER).show()
-    doorbell.ring("small")
+    rows.running(owner, queue_name="large")
+    worker_registry.Presence(worker_registry.WORKER, "small").show()
+    worker_registry.Presence(worker_registry.HOUSEKEEPER).show()
+    huey_queue.wake("small")
     values = scraped()
     assert values["exports_queue_up",] == values["exports_workers", "small"] == values["exports_workers", "large"] == 1
     assert values["exports_bells", "small"] == 1
@@ -187,10 +190,10 @@ def test_a_scrape_asks_few_questions_however_many_rows_there_are(owner: User):
 
 
 async def test_open_sockets_of_the_process_are_counted(owner: User):
-    before = sockets.open_now()
+    before = connections.open_now()
     async with pages.opened(owner):
-        assert sockets.open_now() == before + 1
-    assert sockets.open_now() == before
+        assert connections.open_now() == before + 1
+    assert connections.open_now() == before
     await pages.leave()
 
 

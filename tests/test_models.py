@@ -11,8 +11,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from exports import storage
-from exports.models import Artifact, Download, FileRequest, Status, moves
-from exports.models.file_request import AnyUser
+from exports.models import Artifact, Download, FileRequest, Status, transitions
+from exports.models.request import AnyUser
 from tests.shop.requests import NOON, after, changes, claimed, in_status, made, queued, row, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -21,17 +21,17 @@ NOWHERE = AnonymousUser()
 
 
 def cancelled(request: FileRequest) -> None:
-    assert moves.cancel(request, now=after(1))
+    assert transitions.cancel(request, now=after(1))
 
 
 def published(request: FileRequest) -> None:
     _, claim = claimed(FileRequest.objects.get(pk=request.pk))
-    assert moves.publish(claim, made(), now=after(1))
+    assert transitions.publish(claim, made(), now=after(1))
 
 
 def revoked(request: FileRequest) -> None:
     published(request)
-    assert moves.revoke_links(request)
+    assert transitions.revoke_links(request)
 
 
 def granted(name: str, *codenames: str) -> User:
@@ -322,10 +322,10 @@ def test_running_requests_of_nobody_in_particular_hold_nobody_back() -> None:
 
 
 def test_a_worker_is_given_due_requests_of_its_lane_and_of_known_types_only() -> None:
-    queued(lane="small")
+    queued(queue_name="small")
     queued(file_type="unheard-of")
     _, claim = claimed()
-    moves.retry_later(claim, delay=3600, code="", detail="")
+    transitions.retry_later(claim, delay=3600, code="", detail="")
     FileRequest.objects.create(file_type="orders", finished_at=NOON)
     assert FileRequest.objects.next_due("large", {"orders": object}.keys()) is None
 
@@ -335,8 +335,8 @@ def test_a_worker_is_given_due_requests_of_its_lane_and_of_known_types_only() ->
 
 
 def test_places_are_counted_in_the_lane_of_the_request() -> None:
-    queued(lane="small")
-    mine = queued(lane="large", requested_at=after(1))
+    queued(queue_name="small")
+    mine = queued(queue_name="large", requested_at=after(1))
 
     assert mine.queue_position() == 1
 
@@ -394,7 +394,7 @@ def test_what_another_attempt_has_written_is_garbage(status: str, state: str) ->
 
 def test_what_an_earlier_attempt_has_written_is_garbage_while_the_next_one_runs() -> None:
     request, first = claimed()
-    assert moves.rescue(request, now=after(1000))
+    assert transitions.rescue(request, now=after(1000))
     request.refresh_from_db()
     _, second = claimed(request, now=after(1001))
 

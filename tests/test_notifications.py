@@ -13,8 +13,8 @@ from django.utils import timezone
 
 from exports import housekeeping, notifications
 from exports.conf import config
-from exports.models import FileRequest, Notification, Status, moves
-from exports.serializers import SENTENCES
+from exports.models import FileRequest, Notification, Status, transitions
+from exports.state import SENTENCES
 from tests.shop.requests import claimed, in_status, made, queued
 from tests.shop.runs import configure
 
@@ -40,7 +40,7 @@ def ended(status: str = Status.READY, **columns: Any) -> tuple[FileRequest, Noti
 
 def failed(code: str, **columns: Any) -> FileRequest:
     request, claim = claimed(**columns)
-    assert moves.fail(claim, code=code, detail="ValueError at secret.py:1")
+    assert transitions.fail(claim, code=code, detail="ValueError at secret.py:1")
     Notification.objects.filter(request=request).update(due_at=just_now())
     return FileRequest.objects.get(pk=request.pk)
 
@@ -69,7 +69,7 @@ def test_whoever_did_not_see_the_end_gets_one_mail() -> None:
 
 def test_whoever_saw_the_end_gets_none() -> None:
     request, notification = ended()
-    assert moves.mark_seen(request)
+    assert transitions.mark_seen(request)
 
     assert housekeeping.mail() == 0
 
@@ -79,13 +79,13 @@ def test_whoever_saw_the_end_gets_none() -> None:
 
 def test_a_mail_waits_for_the_grace() -> None:
     _, claim = claimed(queued(requested_at=timezone.now()))
-    assert moves.publish(claim, made())
+    assert transitions.publish(claim, made())
 
     assert housekeeping.mail() == 0
     assert mail.outbox == []
 
     due_at = Notification.objects.get().due_at
-    assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_GRACE)) < timedelta(seconds=2)
+    assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_DELAY_SECONDS)) < timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_mail_that_nobody_needs_is_not_sent(columns: dict[str, Any], reason: s
     expired = columns.pop("expired", False)
     request, notification = ended(**columns)
     if expired:
-        assert moves.expire(request)
+        assert transitions.expire(request)
 
     housekeeping.mail()
 
@@ -229,7 +229,7 @@ def translate(settings: Any, folder: Path, words: Mapping[str, str]) -> None:
 
 def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(settings: Any) -> None:
     settings.EMAIL_BACKEND = DOWN
-    configure(settings, MAIL_ATTEMPTS=3)
+    configure(settings, MAIL_MAX_ATTEMPTS=3)
     _, notification = ended()
     delays = []
     for _ in range(2):
@@ -247,7 +247,7 @@ def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(sett
 
 
 def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(settings: Any) -> None:
-    configure(settings, MAIL_ATTEMPTS=3)
+    configure(settings, MAIL_MAX_ATTEMPTS=3)
     _, notification = ended()
     for _ in range(3):
         notification.refresh_from_db()
@@ -339,7 +339,7 @@ def test_there_is_one_mail_of_a_kind_for_a_request() -> None:
     request = queued()
     for number in range(2):
         request, claim = claimed(request)
-        assert moves.fail(claim, code="stalled", detail="") is True
+        assert transitions.fail(claim, code="stalled", detail="") is True
         if number == 0:
             FileRequest.objects.filter(pk=request.pk).update(status=Status.QUEUED, finished_at=None)
             request.refresh_from_db()

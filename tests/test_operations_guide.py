@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from exports import doctor, metrics
-from exports.serializers import SENTENCES
+from exports.contrib.operations import doctor, metrics
+from exports.state import SENTENCES
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 TEXT = GUIDE.read_text()

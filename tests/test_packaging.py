@@ -1,5 +1,6 @@
 """The wheel `django-live-exports`, built as a release would be, and the requirements of the whole application."""
 
+import ast
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -13,8 +14,6 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-from tests.test_layers import imports_below
 
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -140,8 +139,15 @@ def test_what_the_tests_import_is_required():
 
 def imported_by(folder: str) -> set[str]:
     """The top-level names that are not Python's own nor ours."""
-    tops = {found.target.split(".")[0] for found in imports_below(folder)}
-    return tops - set(sys.stdlib_module_names) - {"exports", "project", "tests", "bench", "__future__"}
+    trees = [ast.parse(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return (
+        {name.split(".")[0] for name in names}
+        - set(sys.stdlib_module_names)
+        - {"exports", "project", "tests", "bench", "__future__"}
+    )
 
 
 def distributions_of(imported: set[str]) -> set[str]:

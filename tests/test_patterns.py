@@ -12,20 +12,20 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 from django.utils.translation import gettext_lazy
 
-from exports import toolbox
-from exports.models import FileRequest
-from exports.patterns import (
+from exports.contrib.bgfiles import (
     Dataset,
     DelayedTemplateResponseMixin,
     FullPattern,
-    InvalidCriteria,
     QueryDictCriteriaWithRequester,
     SimplePattern,
     WriterPattern,
+    toolbox,
 )
-from exports.patterns.dataset import Spool
-from exports.patterns.huey import ScheduleWithHueyPattern
-from exports.toolbox import Signer
+from exports.contrib.bgfiles.dataset import Spool
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
+from exports.contrib.bgfiles.toolbox import Signer
+from exports.exceptions import InvalidCriteria
+from exports.models import FileRequest
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user
 from tests.shop.runs import use_folders

@@ -7,7 +7,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, QueryDict
 from django.test import RequestFactory
 
-from exports.patterns import Criteria, InvalidCriteria, InvalidForm, QueryDictCriteria, QueryDictCriteriaWithRequester
+from exports.contrib.bgfiles import Criteria, QueryDictCriteria, QueryDictCriteriaWithRequester
+from exports.exceptions import InvalidCriteria, InvalidForm
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure
 

@@ -10,13 +10,15 @@ import openpyxl
 import pytest
 from django.db import connection
 
-from exports import runner, sources, storage
+from exports import storage
+from exports.exporters import Column, QuerySetExport
+from exports.exporters.base import table_of, write_now
+from exports.exporters.sheets import Total, sum_of
 from exports.models import FileRequest, Status
-from exports.patterns import Column, QuerySetExport, registry
-from exports.patterns.sheets import Total, sum_of
-from exports.patterns.table import table_of, write_now
-from exports.progress import Snapshot
-from exports.writers.workbook import SheetDesign
+from exports.models.progress import Snapshot
+from exports.tabular.readers import querysets
+from exports.tabular.writers.xlsx.workbook import SheetDesign
+from exports.worker import loop, runner
 from tests.shop.exports import registered
 from tests.shop.models import Order
 from tests.shop.requests import queued
@@ -53,7 +55,7 @@ class NumbersExport(QuerySetExport):
 def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
     with registered(export):
         request = queued(file_type=export.file_type, **columns)
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     return FileRequest.objects.get(pk=request.pk)
 
 
@@ -95,7 +97,7 @@ def test_an_estimate_is_the_databases_and_no_promise_of_the_receipt() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE shop_order")
-    estimate = sources.estimate(Order.objects.order_by("pk"))
+    estimate = querysets.estimate(Order.objects.order_by("pk"))
 
     request, seen = watched("estimate")
 

@@ -11,10 +11,12 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 
-from exports import housekeeping, toolbox
+from exports import housekeeping
+from exports.contrib.bgfiles import Dataset, WriterPattern, toolbox
 from exports.exceptions import TooLate
-from exports.models import Artifact, FileRequest, Notification, Status, moves
-from exports.patterns import Dataset, WriterPattern, registry
+from exports.exporters import registry
+from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.worker import loop
 from tests.seed.exports import LoginEventExport
 from tests.shop.exports import registered
 from tests.shop.requests import queued, row, user
@@ -27,7 +29,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
     """Where the stored files of this test lie."""
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
 
@@ -53,14 +55,14 @@ def test_a_handler_that_attaches_a_file_ends_ready_in_its_own_run(folder: Path):
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_stored(settings: Any, folder: Path):
-    configure(settings, MAIL_GRACE=0, MAX_BYTES=len(b"by a handler") - 1)
+    configure(settings, MAIL_DELAY_SECONDS=0, MAX_BYTES=len(b"by a handler") - 1)
     request = make(Handler)
     assert (request.status, request.error_code) == (Status.FAILED, "too_many_bytes")
     assert stored_files(folder) == []
 
 
 def test_a_pattern_ends_at_the_row_that_makes_its_file_too_large(settings: Any, folder: Path):
-    configure(settings, MAIL_GRACE=0, MAX_BYTES=100)
+    configure(settings, MAIL_DELAY_SECONDS=0, MAX_BYTES=100)
     log_in_events(50)
     read: list[Any] = []
 
@@ -89,7 +91,7 @@ def test_a_handler_may_be_an_instance_or_a_module_or_attach_twice():
     with registered(Handler):
         registry.register(Twice(), ["twice"])
         request = queued(file_type="twice")
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, content_of(request), request.filename) == (Status.READY, b"again", "handled.txt")
 
@@ -120,14 +122,14 @@ def test_a_handler_that_leaves_the_writing_to_a_pattern_sends_that_patterns_mail
 def test_a_type_that_nobody_registered_is_a_key_error_and_claims_nothing():
     request = queued(file_type="nobody's")
     with pytest.raises(KeyError, match="nobody's"):
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
     assert row(request.pk)["epoch"] == 0
 
 
 def test_a_finished_request_is_nothing_to_do_whoever_made_it():
     request = queued(file_type="nobody's")
     toolbox.attach_file(request, ContentFile(b"x"))
-    assert registry.dispatch(request.pk) is False
+    assert loop.dispatch(request.pk) is False
 
 
 def test_process_goes_on_behind_a_handler_that_raises_and_a_type_that_nobody_knows(
@@ -189,7 +191,7 @@ def test_a_file_attached_after_a_run_is_served_as_what_it_is(folder: Path):
 def test_a_cancel_in_the_middle_of_an_attach_wins(folder: Path):
     class Cancelled(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
-            moves.cancel(FileRequest.objects.get())
+            transitions.cancel(FileRequest.objects.get())
             return super().read(size)
 
     with pytest.raises(TooLate):
@@ -244,7 +246,7 @@ def test_an_authors_mail_that_breaks_is_sent_later_and_stops_no_other(mailoutbox
     with registered(Broken), registered(LoginEventExport):
         registry.register(Broken)
         for file_type in ("broken", "login_events"):
-            assert registry.dispatch(queued(file_type=file_type, criteria="from_date=2016-01-01").pk)
+            assert loop.dispatch(queued(file_type=file_type, criteria="from_date=2016-01-01").pk)
         housekeeping.mail()
     states = dict(Notification.objects.values_list("request__file_type", "state"))
     assert states == {"broken": Notification.State.PENDING, "login_events": Notification.State.SENT}
@@ -261,7 +263,7 @@ def test_a_failed_pattern_can_be_tried_again_from_its_page(client: Any):
 
     with registered(Failing):
         request = queued(file_type="failing", filename="f.txt", criteria="a=1", requester_language="nl")
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
         client.force_login(User.objects.get())
         response = client.post(f"/exports/{request.pk}/retry/", headers={"accept": "application/json"})
     assert response.status_code == 201

@@ -11,10 +11,11 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy
 from huey import MemoryHuey
 
-from exports import housekeeping, toolbox
+from exports import housekeeping
+from exports.contrib.bgfiles import EmailNotificationMixin, WriterPattern, toolbox
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.models import FileRequest, Notification, Status
-from exports.patterns import EmailNotificationMixin, WriterPattern, registry
-from exports.patterns.huey import ScheduleWithHueyPattern
+from exports.worker import loop
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure, use_folders
@@ -39,7 +40,7 @@ class Mailed(EmailNotificationMixin, WriterPattern):
 @pytest.fixture(autouse=True)
 def folders(settings: Any, tmp_path: Path) -> None:
     use_folders(settings, tmp_path)
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
 
 
 def mailed(
@@ -48,7 +49,7 @@ def mailed(
     """The mail about a file that this pattern made, as the mailer sent it."""
     with registered(pattern):
         request = queued(file_type=pattern.file_type, filename="m.txt", **columns)
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
         assert mailoutbox == []
         assert housekeeping.mail() == 1
         assert housekeeping.mail() == 0

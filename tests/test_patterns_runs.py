@@ -1,4 +1,5 @@
-"""One road: a pattern's file, and any handler's, is made under a lease, fenced, stored, counted and followed live."""
+"""One strategy: a pattern's file, and any handler's, is made under a lease, fenced, stored, counted and followed
+live."""
 
 import time
 import tracemalloc
@@ -13,8 +14,9 @@ from django.http import HttpRequest
 from django.utils import timezone, translation
 
 from exports import housekeeping
-from exports.models import Artifact, FileRequest, Notification, Status, moves
-from exports.patterns import Dataset, FullPattern, registry
+from exports.contrib.bgfiles import Dataset, FullPattern
+from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.worker import loop
 from tests.seed.models import LoginEvent
 from tests.seed.pages import Pages
 from tests.shop.exports import registered
@@ -31,7 +33,7 @@ MEBIBYTE = 1 << 20
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
     """Where the stored files of this test lie."""
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
 
@@ -71,7 +73,7 @@ def make(pattern: type, **columns: Any) -> FileRequest:
     """Dispatch a request for this pattern. Returns it as the database has it."""
     with registered(pattern):
         request = queued(file_type=pattern.file_type, filename="slow.txt", **columns)
-        assert registry.dispatch(request.pk) is True
+        assert loop.dispatch(request.pk) is True
     return FileRequest.objects.get(pk=request.pk)
 
 
@@ -227,7 +229,7 @@ def test_a_cancel_in_the_middle_ends_the_writing_and_publishes_nothing(folder: P
         def read(self, items: Any) -> Iterator[Any]:
             for number, item in enumerate(items):
                 if number == 5:
-                    assert moves.cancel(FileRequest.objects.get())
+                    assert transitions.cancel(FileRequest.objects.get())
                 written.append(number)
                 yield item
 
@@ -241,7 +243,7 @@ def test_a_cancel_in_the_middle_ends_the_writing_and_publishes_nothing(folder: P
 def test_a_pattern_that_never_looks_is_fenced_when_it_publishes(folder: Path):
     class Blind(Slow):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
-            assert moves.cancel(FileRequest.objects.get())
+            assert transitions.cancel(FileRequest.objects.get())
             buffer.write(b"x")
 
     request = make(Blind)

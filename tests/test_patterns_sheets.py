@@ -9,11 +9,12 @@ import openpyxl
 import pytest
 from django.db.models import Count
 
-from exports import checks, runner, services, storage
+from exports import checks, services, storage
 from exports.exceptions import NoFile, UnknownFormat
+from exports.exporters import Column, QuerySetExport, Sheet
 from exports.models import FileRequest, Status
-from exports.patterns import Column, QuerySetExport, Sheet, registry
-from exports.progress import Snapshot
+from exports.models.progress import Snapshot
+from exports.worker import loop, runner
 from tests.shop.exports import registered
 from tests.shop.models import Customer, Order
 from tests.shop.requests import at_once, queued, user
@@ -56,7 +57,7 @@ def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
     """A request for this export after its run."""
     with registered(export):
         request = queued(file_type=export.file_type, **{"format": "xlsx"} | columns)
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     return FileRequest.objects.get(pk=request.pk)
 
 
@@ -176,7 +177,7 @@ def test_an_export_that_cannot_be_made_in_any_format_says_so() -> None:
 
 
 class EmptyExport(ShopExport):
-    lane = "small"
+    queue_name = "small"
 
     def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         return []
@@ -188,21 +189,21 @@ def test_a_file_without_sheets_is_an_error_that_names_its_author() -> None:
     assert (request.status, request.error_code) == (Status.FAILED, "no_file")
     assert "EmptyExport.get_sheets() gave no sheet" in request.error_detail
     with pytest.raises(NoFile, match="gave no sheet"):
-        type("Lost", (EmptyExport,), {"lane": None})().get_lane(user(), {})
+        type("Lost", (EmptyExport,), {"queue_name": None})().get_queue_name(user(), {})
 
 
-# The lane
+# The queue
 
 
-@pytest.mark.parametrize(("limit", "lane"), [(6, "large"), (7, "small")])
-def test_the_lane_goes_by_the_rows_of_all_sheets(settings: Any, limit: int, lane: str) -> None:
-    configure(settings, SMALL_ROWS=limit)
+@pytest.mark.parametrize(("limit", "queue_name"), [(6, "large"), (7, "small")])
+def test_the_lane_goes_by_the_rows_of_all_sheets(settings: Any, limit: int, queue_name: str) -> None:
+    configure(settings, SMALL_QUEUE_MAX_ROWS=limit)
 
-    assert ShopExport().get_lane(user(), {}) == lane
+    assert ShopExport().get_queue_name(user(), {}) == queue_name
 
 
 def test_a_sliced_queryset_has_a_lane_too(settings: Any) -> None:
-    configure(settings, SMALL_ROWS=2)
+    configure(settings, SMALL_QUEUE_MAX_ROWS=2)
 
     class Newest(QuerySetExport):
         file_type = "newest"
@@ -210,5 +211,5 @@ def test_a_sliced_queryset_has_a_lane_too(settings: Any) -> None:
         def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
             return Order.objects.order_by("-pk")[: self.rows]
 
-    assert type("Two", (Newest,), {"rows": 2})().get_lane(user(), {}) == "small"
-    assert type("Three", (Newest,), {"rows": 3})().get_lane(user(), {}) == "large"
+    assert type("Two", (Newest,), {"rows": 2})().get_queue_name(user(), {}) == "small"
+    assert type("Three", (Newest,), {"rows": 3})().get_queue_name(user(), {}) == "large"

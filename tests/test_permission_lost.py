@@ -13,10 +13,13 @@ from django.db import OperationalError
 from django.http import Http404
 from django.test import RequestFactory
 
-from exports import events, housekeeping, services, storage, toolbox, views
+from exports import housekeeping, services, storage
+from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles import views as bgfiles_views
 from exports.exceptions import InvalidStoredCriteria
 from exports.models import Artifact, Download, FileRequest, Notification, Status
-from exports.patterns import registry
+from exports.realtime import events
+from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in, status_of, ticket_for
 from tests.office.exports import ReportExport, open_office
@@ -31,7 +34,7 @@ CHOSEN = {"month": "4"}
 
 @pytest.fixture(autouse=True)
 def folder(settings: LazySettings, tmp_path: Path) -> Iterator[Path]:
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     with open_office():
         yield use_folders(settings, tmp_path)
 
@@ -55,7 +58,7 @@ def made_while(owner: User, happens: Callable[[], object], export: type[ReportEx
     """A request after its run, in the middle of which this happened."""
     request, _ = services.request_export(owner, "report", CHOSEN, format="csv")
     with registered(type("Export", (export,), {"happens": staticmethod(happens)})):
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     return FileRequest.objects.filter(pk=request.pk).first() or request
 
 
@@ -137,7 +140,7 @@ def test_a_rule_whose_database_is_away_at_the_end_is_asked_again_later(owner: Us
 def test_a_handler_that_attaches_its_file_for_somebody_who_was_deactivated_leaves_none(
     owner: User, folder: Path, settings: LazySettings
 ) -> None:
-    configure(settings, LEEWAY=0)
+    configure(settings, FILE_DELETE_DELAY_SECONDS=0)
 
     class Handler:
         file_type = "handled"
@@ -149,7 +152,7 @@ def test_a_handler_that_attaches_its_file_for_somebody_who_was_deactivated_leave
 
     with registered(Handler):
         request = rows.queued(owner, file_type="handled")
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     assert rows.fresh(request).status == Status.EXPIRED
     housekeeping.collect()
     assert stored_files(folder) == []
@@ -168,7 +171,7 @@ def test_stored_rows_of_somebody_who_was_deactivated_while_they_were_written_bec
         put(*arguments, **named)
 
     monkeypatch.setattr(storage, "put", put_while)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
 
@@ -260,11 +263,11 @@ def test_a_token_of_the_hosts_own_opens_no_file_that_the_export_refuses_its_owne
     asked = rf.get("/")
     asked.user = owner
     for token in (toolbox.create_token(request), toolbox.create_general_token(request)):
-        assert views.evaluate_request(asked, token, require_requester=False)[0] == request
+        assert bgfiles_views.evaluate_request(asked, token, require_requester=False)[0] == request
     people.refuse(owner)
     for token in (toolbox.create_token(request), toolbox.create_general_token(request)):
         with pytest.raises(Http404):
-            views.evaluate_request(asked, token, require_requester=False)
+            bgfiles_views.evaluate_request(asked, token, require_requester=False)
 
 
 def test_staff_who_may_download_any_file_get_that_of_an_owner_whom_the_export_refuses_now(owner: User) -> None:

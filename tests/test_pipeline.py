@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
-from exports.cells import Alterations
 from exports.exceptions import FormulaRejected, ProcessLost
-from exports.writers.deflate import Deflate
-from exports.writers.pipeline import AHEAD, HELD, PIECE, WAITING, Block, Pipeline
+from exports.tabular.columns import Alterations
+from exports.tabular.writers.pipeline import AHEAD, HELD, PIECE, WAITING, Block, Pipeline
+from exports.tabular.writers.xlsx.deflate import Deflate
 
 KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]
 
@@ -149,7 +149,7 @@ def test_discarding_ends_the_processes_even_in_the_middle():
 def test_processes_whose_parent_is_killed_end_by_themselves():
     program = textwrap.dedent("""
         import multiprocessing, sys, time
-        from exports.writers.pipeline import Pipeline
+        from exports.tabular.writers.pipeline import Pipeline
         from tests.test_pipeline import Lines
         if __name__ == "__main__":
             line = Pipeline(deflate=None, processes=2, on_block=print)

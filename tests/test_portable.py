@@ -15,10 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column, Texts, to_sheet, to_text
-from exports.cells.stored import FetchedBatch
-from exports.cells.tokens import Insides, to_tokens
-from exports.writers.portable import PLAIN, portable
+from exports.tabular.cells.csv import to_text
+from exports.tabular.cells.excel import to_sheet
+from exports.tabular.cells.json import Insides, to_tokens
+from exports.tabular.cells.raw_batches import FetchedBatch
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers.pickling import PLAIN, portable
 
 
 class Colour(Enum):

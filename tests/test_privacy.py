@@ -17,9 +17,9 @@ from exports import housekeeping, services, storage
 from exports.conf import config
 from exports.exceptions import TooLate
 from exports.models import Artifact, FileRequest, Status
-from exports.models.file_request import FileRequestQuerySet
-from exports.patterns import registry
-from exports.serializers import serialize
+from exports.models.request import FileRequestQuerySet
+from exports.state import serialize
+from exports.worker import loop
 from tests.bucket.server import Moto
 from tests.office import people, rows
 from tests.office.exports import ReportExport, open_office
@@ -53,7 +53,7 @@ def ago(seconds: float) -> Any:
 def seconds_left(export: type[ReportExport]) -> float | None:
     with registered(export):
         request, _ = services.request_export(people.user("ada"), "report", {"month": 4}, format="csv")
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     request.refresh_from_db()
     return request.expires_at and (request.expires_at - request.finished_at).total_seconds()
 
@@ -66,7 +66,7 @@ def test_a_file_stays_for_two_days():
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("own", "left"), [(HOUR, pytest.approx(HOUR, abs=1)), (math.inf, None)])
 def test_an_export_says_how_long_its_own_files_stay(own: float, left: Any):
-    assert seconds_left(type("Own", (ReportExport,), {"retention": own})) == left
+    assert seconds_left(type("Own", (ReportExport,), {"retention_seconds": own})) == left
 
 
 # What is forgotten with it
@@ -74,7 +74,10 @@ def test_an_export_says_how_long_its_own_files_stay(own: float, left: Any):
 
 def over(request: FileRequest) -> FileRequest:
     """As if the retention and the leeway of this request, which has ended, were just over."""
-    moments = {"expires_at": ago(config.LEEWAY + 60), "finished_at": ago(config.RETENTION + config.LEEWAY + 60)}
+    moments = {
+        "expires_at": ago(config.FILE_DELETE_DELAY_SECONDS + 60),
+        "finished_at": ago(config.RETENTION_SECONDS + config.FILE_DELETE_DELAY_SECONDS + 60),
+    }
     FileRequest.objects.filter(pk=request.pk).update(**moments)
     return rows.fresh(request)
 
@@ -124,9 +127,9 @@ def test_what_is_under_way_or_there_is_not_forgotten(status: str):
 
 @pytest.mark.usefixtures("folder")
 def test_files_without_an_end_let_what_failed_keep_its_words(settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "RETENTION": None}
+    settings.EXPORTS = {**settings.EXPORTS, "RETENTION_SECONDS": None}
     request = rows.failed(people.user("ada"))
-    FileRequest.objects.update(finished_at=ago(config.HISTORY - HOUR))
+    FileRequest.objects.update(finished_at=ago(config.HISTORY_SECONDS - HOUR))
     housekeeping.sweep()
     assert rows.fresh(request).error_detail
 
@@ -168,7 +171,7 @@ def is_nothing_left(delete: Callable[[User], None], stored: Callable[[], list[An
     assert len(stored()) == 5
     delete(user)
     # Rows that were handed over might be of a request that is just being made.
-    Artifact.objects.filter(state=Artifact.State.INPUT).update(created_at=ago(config.LEEWAY + 60))
+    Artifact.objects.filter(state=Artifact.State.INPUT).update(created_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     housekeeping.sweep()
     assert list(FileRequest.objects.all()) == [bobs]
     assert len(stored()) == 1

@@ -15,8 +15,9 @@ from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
-from exports import runner, toolbox
+from exports.contrib.bgfiles import toolbox
 from exports.models import Artifact, FileRequest, Notification, Status
+from exports.worker import runner
 from tests.shop.exports import registered
 from tests.shop.requests import NOON, after, in_status, queued, row, user
 from tests.shop.runs import configure, stored_files, use_folders
@@ -29,7 +30,7 @@ HOUR = 3600
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
     """Where the stored files of this test lie."""
-    configure(settings, MAIL_GRACE=0, HISTORY=0)
+    configure(settings, MAIL_DELAY_SECONDS=0, HISTORY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
 
@@ -131,10 +132,10 @@ def test_a_terminal_shows_how_far_process_is():
 
 
 def test_process_takes_over_what_a_dead_worker_had(settings: Any):
-    configure(settings, LEASE=0)
+    configure(settings, LEASE_SECONDS=0)
     request = queued(file_type="quick")
     FileRequest.objects.filter(pk=request.pk).update(status=Status.RUNNING, epoch=1, lease_expires_at=NOON)
-    configure(settings, LEASE=60)
+    configure(settings, LEASE_SECONDS=60)
     run("process")
     assert (row(request.pk)["status"], row(request.pk)["crashes"]) == (Status.READY, 1)
 
@@ -227,7 +228,7 @@ def test_the_leeway_protects_the_bytes_and_the_row(folder: Path):
 
 
 def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Path):
-    configure(settings, HISTORY=HOUR)
+    configure(settings, HISTORY_SECONDS=HOUR)
     (request,) = expired(1)
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR - 60))
     run("clean", "--leeway=0")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.progress import (
+from exports.models.progress import (
     COUNTING,
     DONE,
     FINISHING,
@@ -16,12 +16,12 @@ from exports.progress import (
     QUEUED,
     STORING,
     WRITING,
-    Progress,
     Snapshot,
     eta,
     fraction,
     rate,
 )
+from exports.worker.progress import Progress
 
 counts = st.integers(0, 10**7)
 totals = st.none() | st.integers(0, 10**7)

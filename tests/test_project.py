@@ -16,20 +16,25 @@ from project import environment
 from project.charsets import TextCharsets
 from project.logs import OneLine, configuration
 
-DEFAULTS = {"LEASE": 60.0, "MAX_ATTEMPTS": 3, "WORK_DIR": "", "STORAGE": None, "IS_OPEN": True}
+DEFAULTS = {"LEASE_SECONDS": 60.0, "MAX_ATTEMPTS": 3, "WORK_DIR": "", "STORAGE": None, "IS_OPEN": True}
 
 
 def test_numbers_of_the_environment_take_the_type_of_their_default() -> None:
-    given = {"EXPORTS_LEASE": "2", "EXPORTS_MAX_ATTEMPTS": "7", "EXPORTS_PORT": "tcp://10.0.0.1:80", "LEASE": "9"}
-    assert environment.numbers(given, DEFAULTS, prefix="EXPORTS_") == {"LEASE": 2.0, "MAX_ATTEMPTS": 7}
+    given = {
+        "EXPORTS_LEASE_SECONDS": "2",
+        "EXPORTS_MAX_ATTEMPTS": "7",
+        "EXPORTS_PORT": "tcp://10.0.0.1:80",
+        "LEASE_SECONDS": "9",
+    }
+    assert environment.numbers(given, DEFAULTS, prefix="EXPORTS_") == {"LEASE_SECONDS": 2.0, "MAX_ATTEMPTS": 7}
 
 
 def test_an_empty_number_is_none_at_all() -> None:
-    assert environment.numbers({"EXPORTS_LEASE": ""}, DEFAULTS, prefix="EXPORTS_") == {}
+    assert environment.numbers({"EXPORTS_LEASE_SECONDS": ""}, DEFAULTS, prefix="EXPORTS_") == {}
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "wanted"), [("LEASE", "soon", "a number"), ("MAX_ATTEMPTS", "2.5", "a whole")]
+    ("name", "text", "wanted"), [("LEASE_SECONDS", "soon", "a number"), ("MAX_ATTEMPTS", "2.5", "a whole")]
 )
 def test_what_is_no_number_is_a_sentence(name: str, text: str, wanted: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=f"EXPORTS_{name} must be {wanted}"):

@@ -15,8 +15,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from exports import checks, delivery, services, signing
-from exports.models import Download, FileRequest, moves
+from exports import checks, services, signing
+from exports.http import responses
+from exports.models import Download, FileRequest, transitions
 from exports.signing import PublicLink, Ticket
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in, status_of, ticket_for
@@ -72,7 +73,7 @@ def test_the_answer_is_as_safe_as_that_to_a_ticket(owner: User, request_: FileRe
     by_link, by_ticket = Client().get(share(request_)), signed_in(owner).get(ticket_for(request_, owner))
     for response in (by_link, by_ticket):
         response.getvalue()
-    assert {name: by_link[name] for name in delivery.HEADERS} == delivery.HEADERS
+    assert {name: by_link[name] for name in responses.HEADERS} == responses.HEADERS
     assert dict(by_link.items()) == {name: value for name, value in by_ticket.items() if name != "Vary"} | {
         name: value for name, value in by_link.items() if name == "Vary"
     }
@@ -96,14 +97,14 @@ def test_it_is_good_for_an_hour_by_default_which_is_less_than_the_file_is_kept(r
 
 
 def test_it_never_outlives_the_file(owner: User, settings: LazySettings) -> None:
-    configure(settings, PUBLIC_LINK_MAX_AGE=30 * 24 * HOUR)
+    configure(settings, PUBLIC_LINK_MAX_AGE_SECONDS=30 * 24 * HOUR)
     request = rows.ready(owner)
     share(request)
     assert rows.fresh(request).public_until == rows.fresh(request).expires_at
 
 
 def test_an_export_may_say_how_long_its_links_are_good(request_: FileRequest) -> None:
-    with registered(type("Brief", (SharedReport,), {"public_link_max_age": 90})):
+    with registered(type("Brief", (SharedReport,), {"public_link_max_age_seconds": 90})):
         share(request_)
     left = (rows.fresh(request_).public_until - timezone.now()).total_seconds()
     assert 60 < left <= 90
@@ -121,7 +122,7 @@ def test_a_link_that_has_run_out_opens_nothing(request_: FileRequest) -> None:
 
 def test_a_new_link_ends_the_one_before(request_: FileRequest, settings: LazySettings) -> None:
     first = share(request_)
-    configure(settings, PUBLIC_LINK_MAX_AGE=HOUR / 2)
+    configure(settings, PUBLIC_LINK_MAX_AGE_SECONDS=HOUR / 2)
     second = share(request_)
     assert (opens(first), opens(second)) == (False, True)
 
@@ -140,7 +141,7 @@ def test_revoking_ends_it_and_every_ticket_at_once_and_the_file_stays(owner: Use
     assert not opens(address)
 
 
-@pytest.mark.parametrize("end", [moves.revoke_links, moves.expire, lambda request: request.delete()])
+@pytest.mark.parametrize("end", [transitions.revoke_links, transitions.expire, lambda request: request.delete()])
 def test_whatever_ends_the_file_ends_the_link(request_: FileRequest, end: Any) -> None:
     address = share(request_)
     assert opens(address)
@@ -240,7 +241,7 @@ def test_a_link_with_another_end_or_epoch_opens_nothing(request_: FileRequest) -
 def test_every_link_that_does_not_open_is_the_same_answer(owner: User, headers: dict[str, str]) -> None:
     never, gone, refused = rows.ready(owner), rows.ready(owner), rows.ready(people.user("other"))
     shared = [share(request).split("/")[-2] for request in (gone, refused)]
-    assert moves.revoke_links(rows.fresh(gone))
+    assert transitions.revoke_links(rows.fresh(gone))
     people.refuse(refused.requester)
     texts = [*shared, PublicLink(never.pk, never.epoch, 2_000_000_000).sign(), "nonsense", "%00", "a:b"]
     answers = [Client().get(reverse("exports:public", args=[text]), headers=headers) for text in texts]
@@ -347,13 +348,13 @@ def test_the_state_says_until_when_anyone_may_have_the_file(owner: User, request
 
 @pytest.mark.parametrize("age", [0, -1, None, "3600", True])
 def test_a_setting_that_makes_no_sense_is_an_error(settings: LazySettings, age: object) -> None:
-    configure(settings, PUBLIC_LINK_MAX_AGE=age)
+    configure(settings, PUBLIC_LINK_MAX_AGE_SECONDS=age)
     [error] = list(checks.check_settings())
     assert isinstance(error, Error)
-    assert "PUBLIC_LINK_MAX_AGE" in error.msg
+    assert "PUBLIC_LINK_MAX_AGE_SECONDS" in error.msg
     assert error.hint
 
 
 def test_an_age_of_an_export_that_makes_no_sense_is_an_error() -> None:
-    with registered(type("Brief", (SharedReport,), {"public_link_max_age": 0})):
-        assert [each.msg for each in checks.check_exports()] == ["Brief.public_link_max_age is 0."]
+    with registered(type("Brief", (SharedReport,), {"public_link_max_age_seconds": 0})):
+        assert [each.msg for each in checks.check_exports()] == ["Brief.public_link_max_age_seconds is 0."]

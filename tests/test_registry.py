@@ -15,12 +15,14 @@ from django.db import DataError, IntegrityError, OperationalError
 from django.db.models import QuerySet
 from django.utils import timezone, translation
 
-from exports import runner, storage
+from exports import storage
 from exports.exceptions import UnknownFileType
-from exports.models import FileRequest, Status, moves
-from exports.patterns import registry
-from exports.patterns.table import Table
-from exports.writers import Batch
+from exports.exporters import registry
+from exports.exporters.base import Table
+from exports.models import FileRequest, Status, transitions
+from exports.queue import base as queue
+from exports.tabular.writers import Batch
+from exports.worker import loop, runner
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.models import Customer, Order
@@ -34,7 +36,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
     """A doorbell that is heard here, and folders of this test's own."""
     use_folders(settings, tmp_path)
-    configure(settings, DOORBELL="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
     heard.clear()
     yield heard
     runner.stopping.clear()
@@ -74,7 +76,7 @@ def test_a_waiting_request_becomes_a_file() -> None:
     make_orders(1, 2, 3)
     request = queued(criteria="at_least=2")
 
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
 
     request.refresh_from_db()
     assert request.status == Status.READY
@@ -91,7 +93,7 @@ def test_xlsx_is_made_the_same_way() -> None:
     make_orders(1)
     request = queued(format="xlsx")
 
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
 
     request.refresh_from_db()
     assert request.filename == "orders-2026-06-01.xlsx"
@@ -113,7 +115,7 @@ def test_the_language_and_the_time_zone_of_whoever_asked_are_active_and_named_in
     request = queued(file_type="local", requester_language="de", requester_timezone="Asia/Tokyo")
 
     with registered(LocalExport):
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
 
     request.refresh_from_db()
     assert set(seen) == {("de", "Asia/Tokyo")}
@@ -129,7 +131,7 @@ def test_a_time_zone_that_is_not_known_here_is_the_sites(name: str) -> None:
 
 
 def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> None:
-    configure(settings, BATCH_ROWS=10, REPORT_INTERVAL=0.01, HEARTBEAT=0.01)
+    configure(settings, BATCH_ROWS=10, PROGRESS_INTERVAL_SECONDS=0.01, HEARTBEAT_SECONDS=0.01)
     make_orders(*range(300))
     written: list[int] = []
 
@@ -145,13 +147,13 @@ def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> 
             for number, batch in enumerate(batches):
                 written.append(number)
                 if number == 3:
-                    at_once(lambda: moves.cancel(request))
+                    at_once(lambda: transitions.cancel(request))
                     wait_until(partial(has_ended, runner.current(request)))
                 yield batch
 
     request = queued(file_type="slow")
     with registered(SlowExport):
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
 
     request.refresh_from_db()
     assert request.status == Status.CANCELLED
@@ -165,7 +167,7 @@ def test_a_permission_that_was_lost_since_ends_the_request_before_it_runs() -> N
     request = queued()
 
     with order_rule(lambda user: user.username != "ada"):
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
 
     request.refresh_from_db()
     assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "permission_lost", 0)
@@ -176,7 +178,7 @@ def test_an_owner_who_is_no_longer_active_gets_no_file() -> None:
     request.requester.is_active = False
     request.requester.save()
 
-    registry.dispatch(request.pk)
+    loop.dispatch(request.pk)
 
     assert row(request.pk)["error_code"] == "permission_lost"
 
@@ -184,7 +186,7 @@ def test_an_owner_who_is_no_longer_active_gets_no_file() -> None:
 def test_criteria_that_do_not_hold_any_more_end_the_request() -> None:
     request = queued(criteria="city=Atlantis")
 
-    registry.dispatch(request.pk)
+    loop.dispatch(request.pk)
 
     assert (row(request.pk)["status"], row(request.pk)["error_code"]) == ("failed", "invalid_criteria")
 
@@ -192,7 +194,7 @@ def test_criteria_that_do_not_hold_any_more_end_the_request() -> None:
 def test_a_format_that_is_gone_ends_the_request() -> None:
     request = queued(format="dbf")
 
-    registry.dispatch(request.pk)
+    loop.dispatch(request.pk)
 
     assert (row(request.pk)["status"], row(request.pk)["error_code"]) == ("failed", "unknown_format")
 
@@ -214,7 +216,7 @@ def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
     broken, fine = queued(file_type="loud"), queued()
 
     with registered(breaking(error)):
-        assert registry.work_off("large") == 2
+        assert loop.work_off("large") == 2
 
     ended = row(broken.pk)
     assert (ended["status"], ended["error_code"], ended["attempts"]) == ("failed", "export_failed", 0)
@@ -227,11 +229,11 @@ def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lan
     stuck, fine = queued(file_type="loud"), queued()
 
     with registered(breaking(OperationalError("the other database is down"))):
-        assert registry.work_off("large") == 1
+        assert loop.work_off("large") == 1
 
     assert (row(stuck.pk)["status"], row(fine.pk)["status"]) == ("queued", "ready")
     with registered(LoudExport):
-        assert registry.work_off("large") == 1
+        assert loop.work_off("large") == 1
     assert row(stuck.pk)["status"] == "ready"
 
 
@@ -255,7 +257,7 @@ def test_an_unknown_type_is_named_and_claims_nothing() -> None:
     request = queued(file_type="gone")
 
     with pytest.raises(UnknownFileType, match=r"'gone'.*orders"):
-        registry.dispatch(request.pk)
+        loop.dispatch(request.pk)
 
     assert row(request.pk)["status"] == "queued"
 
@@ -267,7 +269,7 @@ def test_an_unknown_type_is_a_key_error_as_it_was_in_dj_bgfiles() -> None:
 
 def test_a_request_that_is_gone_is_an_error() -> None:
     with pytest.raises(FileRequest.DoesNotExist):
-        registry.dispatch(FileRequest().pk)
+        loop.dispatch(FileRequest().pk)
 
 
 @pytest.mark.parametrize("status", [Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED])
@@ -275,28 +277,28 @@ def test_a_request_that_has_ended_is_nothing_to_do(status: str) -> None:
     request = in_status(status)
     before = row(request.pk)
 
-    assert not registry.dispatch(request.pk)
+    assert not loop.dispatch(request.pk)
     assert row(request.pk) == before
 
 
 def test_a_request_that_somebody_else_makes_is_nothing_to_do() -> None:
     request, _ = claimed()
 
-    assert not registry.dispatch(request.pk)
+    assert not loop.dispatch(request.pk)
 
 
-# The lane
+# The queue
 
 
 def test_a_worker_makes_all_that_is_due_in_its_lane_whoever_rang() -> None:
     mine = [queued(), queued(), queued()]
-    other = queued(lane="small")
+    other = queued(queue_name="small")
 
-    assert registry.work_off("large") == 3
+    assert loop.work_off("large") == 3
 
     assert {row(each.pk)["status"] for each in mine} == {"ready"}
     assert row(other.pk)["status"] == "queued"
-    assert registry.work_off("large") == 0
+    assert loop.work_off("large") == 0
 
 
 def test_people_take_turns() -> None:
@@ -311,7 +313,7 @@ def test_people_take_turns() -> None:
         queued(requester=user(name))
 
     with order_rule(note):
-        registry.work_off("large")
+        loop.work_off("large")
 
     assert order[0] == "bob"
     assert row(running.pk)["status"] == "running"
@@ -321,7 +323,7 @@ def test_a_worker_that_is_told_to_stop_takes_nothing_more() -> None:
     request = queued()
     runner.stopping.set()
 
-    assert registry.work_off("large") == 0
+    assert loop.work_off("large") == 0
     assert row(request.pk)["status"] == "queued"
 
 
@@ -335,7 +337,7 @@ def test_whoever_gives_a_request_back_rings_for_the_next_worker(bell: list[str])
 
     request = queued(file_type="stopped")
     with registered(StoppedExport):
-        registry.work_off("large")
+        loop.work_off("large")
 
     assert row(request.pk)["status"] == "queued"
     assert bell == ["large"]
@@ -350,24 +352,24 @@ def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]
 
     request = queued(file_type="down")
     with registered(DownExport):
-        registry.work_off("large")
+        loop.work_off("large")
 
     assert row(request.pk)["status"] == "queued"
     assert bell == []
 
 
 def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    configure(settings, DOORBELL="tests.shop.exports.deaf")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
 
-    registry.ring("large")
+    queue.wake("large")
 
-    assert "bell of lane large not rung: ConnectionRefusedError" in caplog.text
+    assert "bell of queue large not rung: ConnectionRefusedError" in caplog.text
 
 
 def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> None:
-    configure(settings, DOORBELL=None)
+    configure(settings, QUEUE_BACKEND=None)
 
-    registry.ring("large")
+    queue.wake("large")
 
     assert bell == []
 

@@ -13,14 +13,15 @@ from django.db import connection
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exports import sources
-from exports.cells import Alterations, Column, Texts
-from exports.cells.guard import FORMULA
-from exports.cells.rendered import Dialect, RenderedBatch
 from exports.exceptions import FormulaRejected
-from exports.writers import CsvWriter
-from exports.writers.csv import CsvRows
-from tests.test_roads import Everything, columns, save
+from exports.tabular.cells.formula_escape import FORMULA
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.sql_csv import Dialect, RenderedBatch
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.readers import explain, querysets, resolve
+from exports.tabular.writers import CsvWriter
+from exports.tabular.writers.csv import CsvRows
+from tests.test_read_strategies import Everything, columns, save
 
 
 @pytest.fixture
@@ -103,9 +104,9 @@ def test_between_tabs_python_writes_the_lines(options):
 
 def file_of(names: Sequence[str], options: dict[str, Any], dialect: Dialect | None) -> tuple[bytes, Alterations, set]:
     queryset, file, counted, kinds = Everything.objects.all(), io.BytesIO(), Alterations(), set()
-    declared = sources.resolve(queryset, [Column(name) for name in names])
+    declared = resolve.resolve(queryset, [Column(name) for name in names])
     with CsvWriter(file, declared, options=options, alterations=counted) as writer:
-        for batch in sources.batches(queryset, declared, size=7, dialect=dialect):
+        for batch in querysets.batches(queryset, declared, size=7, dialect=dialect):
             kinds.add(type(batch).__name__)
             writer.write(batch)
     return file.getvalue(), counted, kinds
@@ -141,7 +142,7 @@ def test_where_python_must_write_the_lines_it_is_said(names, zone, reason):
     save([{"name": "x"}])
     dialect = Dialect(",", zone)
     assert file_of(names, {}, dialect)[2] == {"CopiedBatch"}
-    explained = sources.explain(Everything.objects.all(), [Column(name) for name in names], dialect)
+    explained = explain.explain(Everything.objects.all(), [Column(name) for name in names], dialect)
     assert explained.obstacles == [reason]
 
 

@@ -11,10 +11,11 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 
-from exports import delivery, toolbox
+from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles.views import serve_file
+from exports.http import responses
 from exports.models import FileRequest
 from exports.shortcuts import export_response
-from exports.views import serve_file
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in, ticket_for
 from tests.office.exports import open_office
@@ -79,7 +80,7 @@ def at_once(request: FileRequest) -> Any:
 
 def from_a_buffer(request: FileRequest) -> Any:
     asked = RequestFactory().get("/")
-    return delivery.once(asked, io.BytesIO(b"x"), filename="report.csv", content_type=rows.CSV)
+    return responses.once(asked, io.BytesIO(b"x"), filename="report.csv", content_type=rows.CSV)
 
 
 WAYS: dict[str, Callable[[FileRequest], Any]] = {
@@ -87,7 +88,7 @@ WAYS: dict[str, Callable[[FileRequest], Any]] = {
     "head": by_head,
     "range": lambda request: by_ticket(request, range="bytes=0-9"),
     "range outside": lambda request: by_ticket(request, range="bytes=999999999-"),
-    "not modified": lambda request: by_ticket(request, if_none_match=delivery.etag_of(request)),
+    "not modified": lambda request: by_ticket(request, if_none_match=responses.etag_of(request)),
     "token": by_token,
     "by hand": by_hand,
     "at once": at_once,

@@ -12,7 +12,7 @@ from django.utils import timezone, translation
 
 from exports import checks, services
 from exports.models import FileRequest, Status
-from exports.patterns import registry
+from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in
 from tests.office.exports import ReportExport, open_office
@@ -29,7 +29,7 @@ ASKED = {**CHOSEN, "format": "csv"}
 
 @pytest.fixture(autouse=True)
 def office(settings: LazySettings) -> Iterator[None]:
-    configure(settings, REUSE_FRESH=600)
+    configure(settings, REUSE_WITHIN_SECONDS=600)
     with open_office():
         yield
 
@@ -51,7 +51,7 @@ def ask(by: Any, criteria: Mapping[str, Any] = CHOSEN, **given: Any) -> tuple[Fi
 def finished(by: User, *, seconds_ago: float = 180, **given: Any) -> FileRequest:
     """A file that was made so long ago."""
     request, _ = ask(by, **given)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     FileRequest.objects.filter(pk=request.pk).update(finished_at=timezone.now() - timedelta(seconds=seconds_ago))
     return rows.fresh(request)
 
@@ -80,7 +80,7 @@ def test_a_file_that_is_too_old_is_made_again(ada: User) -> None:
 
 
 def test_by_default_a_file_is_always_made_again(settings: LazySettings, ada: User) -> None:
-    configure(settings, REUSE_FRESH=0)
+    configure(settings, REUSE_WITHIN_SECONDS=0)
     finished(ada, seconds_ago=0)
 
     assert ask(ada)[1]
@@ -88,7 +88,7 @@ def test_by_default_a_file_is_always_made_again(settings: LazySettings, ada: Use
 
 @pytest.mark.parametrize(("own", "is_new"), [(0, True), (100, True), (1000, False), (None, False)])
 def test_an_export_may_say_itself_how_old_is_too_old(ada: User, own: float | None, is_new: bool) -> None:
-    with registered(type("Quick", (ReportExport,), {"reuse_fresh": own})):
+    with registered(type("Quick", (ReportExport,), {"reuse_within_seconds": own})):
         finished(ada)
 
         assert ask(ada)[1] is is_new
@@ -130,7 +130,7 @@ def test_a_file_is_never_offered_to_somebody_else(ada: User) -> None:
 
 def test_a_file_is_never_offered_to_nobody() -> None:
     request, _ = ask(AnonymousUser())
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
 
     assert ask(AnonymousUser())[1]
 
@@ -155,7 +155,7 @@ def expires_in(request: FileRequest, seconds: float) -> None:
 
 
 def test_what_is_offered_counts_for_no_limit(settings: LazySettings, ada: User) -> None:
-    configure(settings, MAX_PER_DAY=1)
+    configure(settings, MAX_PER_USER_PER_DAY=1)
     made = finished(ada)
 
     assert ask(ada)[0] == made
@@ -242,11 +242,11 @@ def test_of_many_that_want_a_new_one_at_once_one_is_made_and_all_get_it(ada: Use
 
 @pytest.mark.parametrize("value", [-1, "600", None])
 def test_an_age_is_a_number_from_0_on(settings: LazySettings, value: Any) -> None:
-    configure(settings, REUSE_FRESH=value)
+    configure(settings, REUSE_WITHIN_SECONDS=value)
 
     assert [each.id for each in checks.check_settings()] == ["exports.E014"]
 
 
 def test_an_exports_own_age_is_a_number_from_0_on() -> None:
-    with registered(type("Never", (ReportExport,), {"reuse_fresh": -1})):
+    with registered(type("Never", (ReportExport,), {"reuse_within_seconds": -1})):
         assert [each.id for each in checks.check_exports()] == ["exports.E015"]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from exports.routing import SameOrigin, is_admitted, websocket_application
+from exports.realtime.routing import SameOrigin, is_admitted, websocket_application
 from tests.office.pages import Page
 
 HOST = "exports.example"
@@ -134,7 +134,7 @@ def test_without_allowed_hosts_only_a_debug_site_admits_this_machine(site: LazyS
 
 
 def test_another_origin_may_be_listed_exactly(site: LazySettings):
-    site.EXPORTS = {**site.EXPORTS, "ORIGINS": ("https://app.example",)}
+    site.EXPORTS = {**site.EXPORTS, "SOCKET_ALLOWED_ORIGINS": ("https://app.example",)}
     assert admits("https://app.example")
     assert not admits("https://app.example:444")
     assert not admits("https://sub.app.example")
@@ -142,7 +142,7 @@ def test_another_origin_may_be_listed_exactly(site: LazySettings):
 
 
 def test_a_list_that_is_one_string_by_mistake_admits_nobody_without_origin(site: LazySettings):
-    site.EXPORTS = {**site.EXPORTS, "ORIGINS": "https://app.example"}
+    site.EXPORTS = {**site.EXPORTS, "SOCKET_ALLOWED_ORIGINS": "https://app.example"}
     assert not admits(None)
     assert not admits("https")
 
@@ -156,7 +156,7 @@ def test_the_forwarded_host_counts_where_the_site_trusts_it(site: LazySettings):
 
 @pytest.mark.parametrize("listed", [("",), [""], ("https://app.example", "")])
 def test_an_empty_entry_of_the_list_does_not_admit_who_names_no_origin(site: LazySettings, listed: list[str]):
-    site.EXPORTS = {**site.EXPORTS, "ORIGINS": listed}
+    site.EXPORTS = {**site.EXPORTS, "SOCKET_ALLOWED_ORIGINS": listed}
     assert not admits(None)
     assert not admits("")
 

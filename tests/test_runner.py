@@ -13,11 +13,12 @@ from django.db import connection
 from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
-from exports import housekeeping, runner, services, storage
+from exports import housekeeping, services, storage
 from exports.exceptions import LostLease
-from exports.heartbeat import Clock
-from exports.models import Artifact, FileRequest, Status, moves
-from exports.runner import Run
+from exports.models import Artifact, FileRequest, Status, transitions
+from exports.worker import runner
+from exports.worker.lease import Clock
+from exports.worker.runner import Run
 from tests.shop.requests import NOON, row
 from tests.shop.runs import (
     Events,
@@ -96,7 +97,7 @@ def test_the_work_folder_is_for_this_attempt_and_for_nobody_else(events: Events)
 
 
 def test_progress_is_published_at_most_four_times_a_second_and_never_falls(events: Events, settings: Any) -> None:
-    configure(settings, REPORT_INTERVAL=0.25)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25)
 
     def make(run: Run) -> None:
         run.begin(1000)
@@ -217,7 +218,7 @@ def updates() -> Iterator[list[str]]:
 def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
     events: Events, settings: Any, updates: list[str], batch_seconds: float, most: int
 ) -> None:
-    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=15)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15)
     clock = Lockstep()
 
     def make(run: Run) -> None:
@@ -248,7 +249,7 @@ def write_for(seconds: float, run: Run, clock: Lockstep) -> None:
 
 
 def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
-    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=3)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=3)
     clock = Lockstep()
     told: list[dict[str, Any]] = []
     written: list[dict[str, Any]] = []
@@ -260,7 +261,7 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
     def make(run: Run) -> None:
         write_for(2.5, run, clock)
         # Another beat, as of the process that this one took over from: what is known here is old.
-        assert moves.beat(run.claim, run.progress.now, began_phase=False, moved=True)
+        assert transitions.beat(run.claim, run.progress.now, began_phase=False, moved=True)
         write_for(2.5, run, clock)
         clock.advance(4)
         write_for(5, run, clock)
@@ -282,7 +283,7 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
 
 
 def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: Any) -> None:
-    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=3)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=3)
     clock = Lockstep()
     told: list[tuple[float, str]] = []
 
@@ -302,7 +303,7 @@ def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: An
 
 
 def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
-    configure(settings, REPORT_INTERVAL=0.25, HEARTBEAT=15)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15)
     clock = Lockstep()
     statements: list[str] = []
 
@@ -342,11 +343,11 @@ def test_a_batch_asks_the_database_nothing_to_say_how_far_it_is(events: Events, 
 
 
 def test_nothing_is_told_of_a_write_that_lost(events: Events, settings: Any) -> None:
-    configure(settings, REPORT_INTERVAL=0.25)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25)
     clock = Lockstep()
 
     def make(run: Run) -> None:
-        moves.cancel(FileRequest.objects.get(pk=run.request.pk))
+        transitions.cancel(FileRequest.objects.get(pk=run.request.pk))
         run.begin(10)
         clock.leap(0.3)
         until_ended(run)
@@ -400,7 +401,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
     batches: list[int] = []
 
     def make(run: Run) -> None:
-        moves.cancel(run.request)
+        transitions.cancel(run.request)
         until(lambda: has_ended(run))
         for number in range(10):
             run.check()
@@ -414,7 +415,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
 def test_whoever_loses_the_lease_stops_and_says_nothing(events: Events) -> None:
     def make(run: Run) -> None:
         FileRequest.objects.filter(pk=run.request.pk).update(lease_expires_at="2026-01-01T00:00Z")
-        assert moves.rescue(FileRequest.objects.get(pk=run.request.pk))
+        assert transitions.rescue(FileRequest.objects.get(pk=run.request.pk))
         events.clear()
         until_ended(run)
 
@@ -428,13 +429,13 @@ def test_whoever_loses_the_lease_stops_and_says_nothing(events: Events) -> None:
 def test_a_zombie_that_finishes_its_file_changes_nothing_and_its_bytes_are_garbage(
     events: Events, settings: Any
 ) -> None:
-    configure(settings, HEARTBEAT=60, REPORT_INTERVAL=60)
+    configure(settings, HEARTBEAT_SECONDS=60, PROGRESS_INTERVAL_SECONDS=60)
     before: list[dict[str, Any]] = []
 
     def make(run: Run) -> None:
         write(b"of a zombie")(run)
         FileRequest.objects.filter(pk=run.request.pk).update(lease_expires_at="2026-01-01T00:00Z")
-        assert moves.rescue(FileRequest.objects.get(pk=run.request.pk))
+        assert transitions.rescue(FileRequest.objects.get(pk=run.request.pk))
         before.append(row(run.request.pk))
 
     request, claim = run_now(make, events)

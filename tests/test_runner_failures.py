@@ -17,10 +17,11 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.db import connection, connections
 
-from exports import runner, storage
-from exports.exceptions import LostLease, Retryable, Stopping, StorageFailed
-from exports.models import FileRequest, Notification, Status, moves
-from exports.runner import Run
+from exports import storage
+from exports.exceptions import LostLease, Retryable, Stopping, StorageFailed, describe
+from exports.models import FileRequest, Notification, Status, transitions
+from exports.worker import runner
+from exports.worker.runner import Run
 from tests.shop.requests import claimed, in_status, made, queued, row
 from tests.shop.runs import (
     Events,
@@ -64,7 +65,7 @@ def raiser(error: Exception) -> Make:
 def test_what_may_work_later_is_tried_again_later_and_longer_each_time(
     error: Exception, events: Events, settings: Any
 ) -> None:
-    configure(settings, MAX_ATTEMPTS=3, RETRY_DELAY=100)
+    configure(settings, MAX_ATTEMPTS=3, RETRY_DELAY_SECONDS=100)
     request, delays = queued(), []
     for attempt in (1, 2):
         request, _ = run_now(raiser(error), events, request)
@@ -141,7 +142,7 @@ def test_a_storage_that_keeps_less_than_it_was_given_publishes_nothing(events: E
 
 
 def test_a_run_that_takes_too_long_fails_with_that_reason(events: Events, settings: Any) -> None:
-    configure(settings, MAX_RUNTIME=0.1)
+    configure(settings, MAX_RUNTIME_SECONDS=0.1)
 
     request, _ = run_now(until_ended, events)
 
@@ -149,7 +150,7 @@ def test_a_run_that_takes_too_long_fails_with_that_reason(events: Events, settin
 
 
 def test_a_run_without_rows_or_bytes_fails_as_stalled(events: Events, settings: Any) -> None:
-    configure(settings, STALL=0.1)
+    configure(settings, STALL_TIMEOUT_SECONDS=0.1)
 
     def make(run: Run) -> None:
         run.begin(10)
@@ -161,7 +162,7 @@ def test_a_run_without_rows_or_bytes_fails_as_stalled(events: Events, settings: 
 
 
 def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) -> None:
-    configure(settings, STALL=1.0, REPORT_INTERVAL=0.01)
+    configure(settings, STALL_TIMEOUT_SECONDS=1.0, PROGRESS_INTERVAL_SECONDS=0.01)
 
     def make(run: Run) -> None:
         counted = time.monotonic() + 1.3
@@ -174,7 +175,7 @@ def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) ->
 
 
 def test_slow_rows_are_no_stall(events: Events, settings: Any) -> None:
-    configure(settings, STALL=1.2)
+    configure(settings, STALL_TIMEOUT_SECONDS=1.2)
 
     def make(run: Run) -> None:
         run.begin(10)
@@ -345,7 +346,7 @@ def test_a_taken_request_is_made_and_every_move_is_told(events: Events) -> None:
 def test_a_run_that_lost_against_a_publish_of_its_own_epoch_is_not_told_twice(events: Events) -> None:
     def make(run: Run) -> None:
         write(b"abc")(run)
-        assert moves.publish(run.claim, made())
+        assert transitions.publish(run.claim, made())
 
     request, _ = run_now(make, events)
 
@@ -371,7 +372,7 @@ def test_a_storage_error_says_what_it_was_and_no_more() -> None:
     with pytest.raises(StorageFailed) as raised:
         raise StorageFailed("The storage failed: OSError.")
 
-    said = runner.describe(raised.value)
+    said = describe(raised.value)
     assert said.startswith("StorageFailed: The storage failed: OSError. at test_runner_failures.py:")
 
 

@@ -115,8 +115,8 @@ def test_the_policy_and_the_lifecycle_rule_are_accepted(s3: Moto):
 
 def test_the_rule_never_takes_a_file_before_the_app_does():
     days = document("lifecycle.json")["Rules"][0]["Expiration"]["Days"]
-    assert days == math.ceil(DEFAULTS["RETENTION"] / DAY) + 1
-    assert DEFAULTS["RETENTION"] + DEFAULTS["LEEWAY"] < days * DAY
+    assert days == math.ceil(DEFAULTS["RETENTION_SECONDS"] / DAY) + 1
+    assert DEFAULTS["RETENTION_SECONDS"] + DEFAULTS["FILE_DELETE_DELAY_SECONDS"] < days * DAY
 
 
 def test_the_codes_that_the_page_explains_are_codes_that_end_a_request():

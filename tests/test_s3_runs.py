@@ -18,12 +18,14 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from exports import housekeeping, runner, storage, toolbox
+from exports import housekeeping, storage
+from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles.views import serve_file
 from exports.exceptions import LeaseEnded
-from exports.models import Artifact, Download, FileRequest, Status, moves
-from exports.patterns import registry
-from exports.serializers import error_of, serialize
-from exports.views import hand_over, serve_file
+from exports.http.downloads import hand_over
+from exports.models import Artifact, Download, FileRequest, Status, transitions
+from exports.state import error_of, serialize
+from exports.worker import loop, runner
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
 from tests.office import people, processes, rows
@@ -33,7 +35,7 @@ from tests.servers import wait_until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 MEGABYTES = 40
-QUICK = {"LEASE": 2.0, "HEARTBEAT": 0.2, "REPORT_INTERVAL": 0.05, "RETRY_DELAY": 0.0}
+QUICK = {"LEASE_SECONDS": 2.0, "HEARTBEAT_SECONDS": 0.2, "PROGRESS_INTERVAL_SECONDS": 0.05, "RETRY_DELAY_SECONDS": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +56,7 @@ def asked(owner: User, megabytes: int = MEGABYTES) -> FileRequest:
 
 def made(owner: User, megabytes: int = 1) -> FileRequest:
     request = asked(owner, megabytes)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request = rows.fresh(request)
     assert request.status == Status.READY, request.error_detail
     return request
@@ -127,7 +129,7 @@ def one_by_one(s3: Moto, settings: LazySettings) -> None:
 @pytest.mark.usefixtures("one_by_one")
 def test_a_cancel_in_the_middle_of_an_upload_leaves_no_part(s3: Moto, owner: User):
     request, told = asked(owner), []
-    exporter = Interrupted(lambda: moves.cancel(request))
+    exporter = Interrupted(lambda: transitions.cancel(request))
     assert runner.take(request, exporter, on_change=lambda changed: told.append(changed.status))
     assert rows.fresh(request).status == Status.CANCELLED
     assert Status.READY not in told
@@ -187,14 +189,14 @@ def test_bytes_that_nobody_refers_to_are_collected_by_their_artifact(s3: Moto, o
     s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=claim.key)
     housekeeping.sweep()
     assert claim.key in s3.stored()
-    moves.cancel(request)
+    transitions.cancel(request)
     assert housekeeping.sweep().collected == 1
     assert (s3.stored(), s3.unfinished()) == ([kept.filehandle.name], [])
 
 
 def test_what_a_zombie_writes_later_is_collected_by_the_second_pass(s3: Moto, owner: User):
     request, claim = rows.claimed(owner)
-    moves.cancel(request)
+    transitions.cancel(request)
     housekeeping.sweep()
     s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=claim.key)
     Artifact.objects.update(deleted_at=timezone.now() - timedelta(seconds=10))
@@ -209,7 +211,7 @@ def test_an_expired_file_stays_for_the_leeway_and_goes_then(s3: Moto, owner: Use
     housekeeping.sweep()
     assert rows.fresh(request).status == Status.EXPIRED
     assert s3.stored() == [request.filehandle.name]
-    settings.EXPORTS = {**settings.EXPORTS, "LEEWAY": 0}
+    settings.EXPORTS = {**settings.EXPORTS, "FILE_DELETE_DELAY_SECONDS": 0}
     housekeeping.sweep()
     assert s3.stored() == []
 
@@ -228,11 +230,11 @@ def test_a_server_that_is_away_is_tried_again_and_the_file_is_ready_later(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     request = asked(owner, 1)
     s3.stop()
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     waiting = rows.fresh(request)
     assert (waiting.status, waiting.error_code) == (Status.QUEUED, "storage_failed")
     s3.start()
-    wait_until(lambda: registry.dispatch(request.pk))
+    wait_until(lambda: loop.dispatch(request.pk))
     assert rows.fresh(request).status == Status.READY
 
 
@@ -241,7 +243,7 @@ def test_a_sweep_without_the_server_goes_on_and_the_next_one_collects(
 ):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     request, claim = rows.claimed(owner)
-    moves.cancel(request)
+    transitions.cancel(request)
     s3.stop()
     housekeeping.sweep()
     s3.start()
@@ -259,7 +261,7 @@ def test_a_role_that_may_not_write_is_a_failure_that_says_so_at_once(
     with s3.allowing({"Version": "2012-10-17", "Statement": [reading]}) as user, caplog.at_level(logging.INFO):
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         request = asked(owner, 1)
-        assert registry.dispatch(request.pk)
+        assert loop.dispatch(request.pk)
     failed = rows.fresh(request)
     assert (failed.status, failed.attempts) == (Status.FAILED, 1)
     assert error_of(failed) == {
@@ -329,7 +331,7 @@ def test_nobody_else_is_led_to_the_bucket(client: Client, owner: User):
     assert status_of(client, ticket_for(request, owner, epoch=request.epoch - 1)) == 404
     assert signed_in(other).get(door("detail", request)).status_code == 404
     assert Client().get(ticket_for(request, owner))["Location"].startswith("/accounts/login/")
-    assert moves.expire(request)
+    assert transitions.expire(request)
     assert status_of(client, ticket_for(request, owner)) == 404
     assert not Download.objects.exists()
 

@@ -39,7 +39,7 @@ JSON = {"accept": "application/json"}
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
     """Where the stored files of this test lie."""
-    configure(settings, MAIL_GRACE=0, HISTORY=0, LEEWAY=0)
+    configure(settings, MAIL_DELAY_SECONDS=0, HISTORY_SECONDS=0, FILE_DELETE_DELAY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
 
@@ -208,13 +208,13 @@ def test_defect_6_a_second_token_does_not_move_the_expiry():
 
 
 def test_defect_6_a_request_that_never_finished_is_cleaned(settings: Any):
-    configure(settings, MAX_WAIT=3600)
+    configure(settings, QUEUE_TIMEOUT_SECONDS=3600)
     with registered(SomeExport):
         queued(file_type="some", requested_at=NOON)
-        configure(settings, HISTORY=86400)
+        configure(settings, HISTORY_SECONDS=86400)
         call_command("exports", "clean")
         assert FileRequest.objects.get().error_code == "expired_in_queue"
-        configure(settings, HISTORY=0)
+        configure(settings, HISTORY_SECONDS=0)
         call_command("exports", "clean")
     assert not FileRequest.objects.exists()
 

@@ -14,7 +14,7 @@ from django.test import RequestFactory
 
 from exports import toolbox
 from exports.http import create_content_disposition
-from exports.models import Download, FileRequest, moves
+from exports.models import Download, FileRequest, transitions
 from exports.toolbox import Signer
 from exports.views import SignatureHasExpired, SuspiciousToken, UserIsNotRequester, evaluate_request, serve_file
 from tests.shop.requests import queued, user
@@ -80,7 +80,7 @@ def test_a_token_without_requester_is_suspicious_where_one_is_required(view: Cal
 @pytest.mark.parametrize("view", VIEWS)
 def test_an_old_token_has_expired(view: Callable[..., Any], ready: FileRequest, settings: Any):
     token = toolbox.create_token(ready)
-    configure(settings, MAX_AGE=-1)
+    configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
     with pytest.raises(SignatureHasExpired):
         view(asked_by(user()), token)
 
@@ -146,7 +146,7 @@ def test_the_token_is_looked_at_first_then_the_requester_then_the_file(view: Cal
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_file_that_expired_is_not_found(view: Callable[..., Any], ready: FileRequest):
     token = toolbox.create_token(ready)
-    assert moves.expire(ready)
+    assert transitions.expire(ready)
     with pytest.raises(Http404):
         view(asked_by(user()), token)
 

@@ -20,9 +20,9 @@ from huey import RedisHuey
 from openpyxl import load_workbook
 
 from exports import housekeeping, toolbox
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.models import FileRequest, Notification, Status
 from exports.patterns import registry
-from exports.patterns.huey import ScheduleWithHueyPattern
 from tests.seed import tasks
 from tests.seed.exports import GeneralExport, LoginEventExport, SignedByHookExport, SignedExport, my_signer
 from tests.seed.models import LoginEvent
@@ -48,7 +48,7 @@ LINK = re.compile(r"https://seed\.example(\S+)")
 def seed(settings: Any, tmp_path: Path) -> Iterator[None]:
     """Folders of this test's own, mails that do not wait, and an empty queue."""
     use_folders(settings, tmp_path)
-    configure(settings, MAIL_GRACE=0)
+    configure(settings, MAIL_DELAY_SECONDS=0)
     tasks.huey.flush()
     yield
     tasks.huey.flush()
@@ -329,7 +329,7 @@ def test_a_token_without_requester_is_no_token_where_one_is_required(client: Cli
 
 def test_an_old_token_is_answered_by_the_page_for_the_late(client: Client, ready: FileRequest, settings: Any):
     address = f"/downloads/{toolbox.create_token(ready)}/"
-    configure(settings, MAX_AGE=-1)
+    configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
     assert client.get(address).templates[0].name == "errors/signature_expired.html"
 
 

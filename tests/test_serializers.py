@@ -12,10 +12,10 @@ from django.utils import timezone, translation
 
 from exports import exceptions
 from exports.exceptions import ExportError
-from exports.models import FileRequest, Status, moves
-from exports.progress import Snapshot
-from exports.serializers import OTHERWISE, SENTENCES, personalize, serialize
+from exports.models import FileRequest, Status, transitions
+from exports.models.progress import Snapshot
 from exports.signing import Ticket
+from exports.state import OTHERWISE, SENTENCES, personalize, serialize
 from tests.shop.requests import after, claimed, in_status, made, queued, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -30,8 +30,8 @@ def address(request: FileRequest, name: str = "") -> str:
 
 def test_a_running_export_is_told_exactly_like_this() -> None:
     request, claim = claimed(filename="orders.csv", description="Orders of Ada", requested_at=after(-60.5))
-    assert moves.beat(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
-    assert moves.beat(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
+    assert transitions.beat(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
+    assert transitions.beat(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
     request.refresh_from_db()
 
     assert serialize(request) == {
@@ -74,7 +74,7 @@ def test_a_running_export_is_told_exactly_like_this() -> None:
 def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
     request, claim = claimed()
     estimated = Snapshot("writing", 50, 200, rows_estimated=True)
-    assert moves.beat(claim, estimated, began_phase=True, moved=True, now=after(10))
+    assert transitions.beat(claim, estimated, began_phase=True, moved=True, now=after(10))
     request.refresh_from_db()
 
     told = serialize(request)["progress"]
@@ -84,7 +84,7 @@ def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
 
 def test_a_ready_file_is_told_exactly_like_this() -> None:
     request, claim = claimed()
-    assert moves.publish(claim, made(receipt={"rows": 7, "sha256": "ab" * 32}), now=after(30))
+    assert transitions.publish(claim, made(receipt={"rows": 7, "sha256": "ab" * 32}), now=after(30))
     request.refresh_from_db()
 
     state = serialize(request)
@@ -140,7 +140,7 @@ def test_each_status_offers_what_can_be_done_in_it(status: str) -> None:
 
 def test_no_secret_and_no_detail_for_staff_is_in_it() -> None:
     request, claim = claimed(criteria="at_least=4711", options={"delimiter": ";"}, dedupe_key="d" * 64)
-    assert moves.fail(claim, code="stalled", detail="Stalled at secret.py:4711")
+    assert transitions.fail(claim, code="stalled", detail="Stalled at secret.py:4711")
     request.refresh_from_db()
 
     text = json.dumps(serialize(request))
@@ -170,7 +170,7 @@ def test_an_error_is_a_sentence_in_the_language_of_whoever_asked() -> None:
 
 def test_an_error_without_a_sentence_of_its_own_has_one_for_all() -> None:
     request, claim = claimed()
-    assert moves.fail(claim, code="of_the_host", detail="")
+    assert transitions.fail(claim, code="of_the_host", detail="")
     request.refresh_from_db()
 
     assert serialize(request)["error"] == {"code": "of_the_host", "message": str(OTHERWISE)}
@@ -192,7 +192,7 @@ def test_every_error_that_can_end_a_request_has_a_sentence() -> None:
 
 def test_a_second_attempt_says_that_it_goes_on_after_the_first() -> None:
     request, claim = claimed()
-    assert moves.retry_later(claim, delay=0, code="unavailable", detail="", now=after(0))
+    assert transitions.retry_later(claim, delay=0, code="unavailable", detail="", now=after(0))
     request.refresh_from_db()
     assert serialize(request)["resumed"] is False
 
@@ -203,7 +203,7 @@ def test_a_second_attempt_says_that_it_goes_on_after_the_first() -> None:
 
 def test_a_request_whose_worker_was_lost_says_so_at_once() -> None:
     request, _ = claimed()
-    assert moves.rescue(request, now=after(3600))
+    assert transitions.rescue(request, now=after(3600))
     request.refresh_from_db()
 
     assert serialize(request)["resumed"] is True
@@ -218,7 +218,7 @@ def test_without_a_description_the_type_is_the_title() -> None:
 
 def test_a_format_that_is_not_known_any_more_is_no_error() -> None:
     request, claim = claimed(format="dbf")
-    assert moves.beat(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
+    assert transitions.beat(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
     request.refresh_from_db()
 
     assert serialize(request)["progress"]["fraction"] == 0.96

@@ -12,10 +12,9 @@ from django.http import QueryDict
 from django.utils import timezone, translation
 
 from exports import services
-from exports.exceptions import BadOption, UnknownFileType, UnknownFormat
+from exports.exceptions import BadOption, InvalidForm, UnknownFileType, UnknownFormat
+from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest, Status
-from exports.patterns import InvalidForm
-from exports.patterns.queryset import QuerySetExport
 from tests.servers import free_port
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.models import Customer, Order
@@ -34,7 +33,7 @@ def ada() -> User:
 
 @pytest.fixture
 def bell(settings: Any) -> Iterator[list[str]]:
-    configure(settings, DOORBELL="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
     heard.clear()
     yield heard
     heard.clear()
@@ -62,7 +61,7 @@ def test_what_was_asked_for_is_on_the_row(ada: User) -> None:
     assert written["options"] == {"delimiter": ";", "bom": True, "formulas": "escape"}
     assert (written["format"], written["content_type"]) == ("csv", "text/csv; charset=utf-8")
     assert (written["requester_language"], written["requester_timezone"]) == ("de", "Asia/Tokyo")
-    assert (written["description"], written["lane"]) == ("Orders", "small")
+    assert (written["description"], written["queue_name"]) == ("Orders", "small")
     assert written["filename"] == f"orders-{timezone.localdate().isoformat()}.csv"
 
 
@@ -99,7 +98,7 @@ def test_several_values_of_one_name_are_kept(ada: User) -> None:
     class TaggedExport(OrderExport):
         file_type = "tagged"
         form_class = TaggedForm
-        lane = "small"
+        queue_name = "small"
 
     asked = {"tags": ["a", "c"], "day": date(2026, 6, 1), "price": Decimal("1.50")}
     with registered(TaggedExport), translation.override("de"):
@@ -119,7 +118,7 @@ def test_what_could_not_be_restored_is_refused_at_the_door(ada: User) -> None:
     class CustomersOrders(OrderExport):
         file_type = "of-customer"
         form_class = OfCustomer
-        lane = "small"
+        queue_name = "small"
 
     customer = Customer.objects.create(name="Ada")
     with registered(CustomersOrders):
@@ -238,7 +237,7 @@ def test_the_bell_does_not_ring_for_what_was_rolled_back(ada: User, bell: list[s
 
 
 def test_a_dead_bell_is_no_error_and_the_request_waits(ada: User, settings: Any, transactional_db: Any) -> None:
-    configure(settings, DOORBELL="exports.doorbell.ring", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    configure(settings, QUEUE_BACKEND="exports.queue.huey.wake", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
 
     request = ask(ada)
 
@@ -248,32 +247,32 @@ def test_a_dead_bell_is_no_error_and_the_request_waits(ada: User, settings: Any,
 def test_a_bell_of_the_hosts_own_that_raises_is_no_error_either(
     ada: User, settings: Any, transactional_db: Any
 ) -> None:
-    configure(settings, DOORBELL="tests.shop.exports.deaf")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
 
     assert row(ask(ada).pk)["status"] == "queued"
 
 
-# Lanes
+# Queues
 
 
 def test_few_rows_go_to_the_small_lane_and_many_to_the_large_one(ada: User, settings: Any) -> None:
-    configure(settings, SMALL_ROWS=2)
+    configure(settings, SMALL_QUEUE_MAX_ROWS=2)
     Order.objects.bulk_create(Order(number=str(number), status="open") for number in range(3))
     Order.objects.create(number="x", status="sent")
 
-    assert ask(ada, {"status": "sent"}).lane == "small"
-    assert ask(ada, {"status": "open"}).lane == "large"
+    assert ask(ada, {"status": "sent"}).queue_name == "small"
+    assert ask(ada, {"status": "open"}).queue_name == "large"
 
 
 def test_an_export_may_name_its_lane(ada: User) -> None:
     class Large(OrderExport):
-        file_type = "of-large-lane"
-        lane = "large"
+        file_type = "of-large-queue"
+        queue_name = "large"
 
     with registered(Large):
-        request, _ = services.request_export(ada, "of-large-lane", {})
+        request, _ = services.request_export(ada, "of-large-queue", {})
 
-    assert request.lane == "large"
+    assert request.queue_name == "large"
 
 
 def test_an_export_that_says_not_what_to_read_says_so(ada: User) -> None:

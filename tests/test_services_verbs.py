@@ -7,8 +7,8 @@ from django.contrib.auth.models import AnonymousUser, User
 
 from exports import services
 from exports.exceptions import TooLate
-from exports.models import FileRequest, Status, moves
-from exports.patterns import registry
+from exports.exporters import registry
+from exports.models import FileRequest, Status, transitions
 from tests.shop.exports import order_rule
 from tests.shop.requests import NOON, claimed, end, in_status, made, row, user
 
@@ -97,7 +97,7 @@ def test_a_verb_that_comes_too_late_says_so_and_knows_the_row_as_it_is(verb: Any
 
 def test_a_cancel_that_loses_against_the_end_leaves_the_caller_with_the_end() -> None:
     page_has, claim = claimed()
-    assert moves.publish(claim, made(), now=NOON)
+    assert transitions.publish(claim, made(), now=NOON)
 
     with pytest.raises(TooLate):
         services.cancel(page_has)

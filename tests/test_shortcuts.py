@@ -18,8 +18,8 @@ from openpyxl import load_workbook
 from exports import housekeeping, services, storage
 from exports.exceptions import UnstorableQuerySet
 from exports.models import Artifact, Download, FileRequest
-from exports.patterns import registry
 from exports.shortcuts import export_response
+from exports.worker import loop
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -112,7 +112,7 @@ def test_a_big_queryset_becomes_a_request_that_a_browser_can_follow(ask, ada):
     request = FileRequest.objects.get()
     assert (response.status_code, response.headers["Location"]) == (303, f"/exports/{request.pk}/page/")
     assert (request.requester, request.filename) == (ada, "orders.csv")
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     lines = file_of(request).decode("utf-8-sig").splitlines()
     assert len(lines) == 11
     assert lines[1].startswith(f"{Order.objects.get(quantity=11).pk},A11")
@@ -145,7 +145,7 @@ def test_big_rows_are_stored_as_they_are_and_nothing_of_them_is_on_the_row(ask):
     assert response.status_code == 303
     request = FileRequest.objects.get()
     assert "Ada" not in request.criteria
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     assert file_of(request) == content(ask(ROWS, "people", "csv"))
     assert request.receipt["rows_asked"] == 2
 
@@ -156,7 +156,7 @@ def test_stored_rows_go_once_the_file_is_there(ask):
     key = json.loads(request.criteria)["key"]
     housekeeping.collect()
     assert storage.exports_storage().exists(key)
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     housekeeping.collect()
     assert not storage.exports_storage().exists(key)
     assert Artifact.objects.get(state=Artifact.State.PUBLISHED).key == FileRequest.objects.get().filehandle.name
@@ -169,7 +169,7 @@ def test_cancelled_rows_can_be_tried_again(ask):
     again, is_new = services.retry(request)
     housekeeping.collect()
     assert is_new
-    assert registry.dispatch(again.pk)
+    assert loop.dispatch(again.pk)
     assert b"Ada" in file_of(again)
 
 
@@ -177,7 +177,7 @@ def test_rows_that_are_gone_fail_with_their_reason(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
     storage.forget(json.loads(request.criteria)["key"])
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "input_gone")
 
@@ -188,7 +188,7 @@ def test_waiting_hands_over_the_file_when_a_worker_is_quick(ask):
     def work():
         while not FileRequest.objects.exists():
             pass
-        registry.dispatch(FileRequest.objects.get().pk)
+        loop.dispatch(FileRequest.objects.get().pk)
         connection.close()
 
     worker = threading.Thread(target=work)

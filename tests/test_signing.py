@@ -8,7 +8,7 @@ import pytest
 from django.conf import LazySettings
 from django.core import signing as django_signing
 
-from exports.signing import SALT, BadTicket, PublicLink, Ticket
+from exports.signing import TICKET_SALT, BadTicket, PublicLink, Ticket
 from tests.office.browsers import mutated
 
 MUTATIONS = 2000
@@ -105,7 +105,7 @@ def test_one_key_given_as_text_is_one_key_and_not_one_of_its_letters(ticket: Tic
 
 @pytest.mark.parametrize("payload", [None, 7, "text", [], ["x"], [1, 2, 3, 4], ["x" * 32, 1, "1", 1], {"a": 1}])
 def test_a_signed_value_that_is_no_ticket_is_refused(payload: object, settings: LazySettings):
-    text = django_signing.TimestampSigner(key=settings.SECRET_KEY, salt=SALT).sign_object(payload)
+    text = django_signing.TimestampSigner(key=settings.SECRET_KEY, salt=TICKET_SALT).sign_object(payload)
     with pytest.raises(BadTicket):
         Ticket.read(text)
 

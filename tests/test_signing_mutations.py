@@ -20,9 +20,9 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.test import Client
 
-from exports import toolbox
+from exports.contrib.bgfiles import toolbox
 from exports.models import Download, FileRequest
-from exports.signing import PUBLIC_SALT, SALT, BadTicket, PublicLink, Ticket
+from exports.signing import PUBLIC_SALT, TICKET_SALT, BadTicket, PublicLink, Ticket
 from tests.office import people, rows
 from tests.office.browsers import mutated, signed_in
 
@@ -83,7 +83,7 @@ def last_letters(text: str) -> Iterator[str]:
 def forged(text: str) -> Iterator[str]:
     """The same content, or another, signed by somebody who does not know the key, or for something else."""
     content = text.split(":")[0]
-    for salt in (SALT, PUBLIC_SALT, "bgfiles", "django.core.signing", "", "exports"):
+    for salt in (TICKET_SALT, PUBLIC_SALT, "bgfiles", "django.core.signing", "", "exports"):
         for key in (django_settings.SECRET_KEY, "", "x", "None", django_settings.SECRET_KEY + " "):
             for algorithm in ("sha256", "sha1", "md5", "sha512"):
                 for maker in (signing.Signer, signing.TimestampSigner):
@@ -154,7 +154,7 @@ def test_what_another_key_salt_or_algorithm_signed_is_refused(kind: str):
 def own_signatures(kind: str, text: str) -> Iterator[str]:
     content, key = text.split(":")[0], django_settings.SECRET_KEY
     if kind == "ticket":
-        yield signing.TimestampSigner(key=key, salt=SALT).sign(content)
+        yield signing.TimestampSigner(key=key, salt=TICKET_SALT).sign(content)
     elif kind == "link for anyone":
         yield signing.Signer(key=key, salt=PUBLIC_SALT).sign(content)
     else:

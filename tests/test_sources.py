@@ -14,9 +14,10 @@ from django.db.models import Count, F, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
-from exports import sources
-from exports.cells import Column, Texts
 from exports.exceptions import UnknownColumn
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Column
+from exports.tabular.readers import querysets
 from tests.shop.models import Customer, Order, SortedOrder
 
 pytestmark = pytest.mark.django_db
@@ -64,7 +65,7 @@ def orders(customers) -> list[Order]:
 
 def rows(queryset: QuerySet, *columns: Column | str, size: int = 3) -> list[tuple]:
     declared = [column if isinstance(column, Column) else Column(column) for column in columns]
-    batches = sources.batches(queryset, declared, size=size)
+    batches = querysets.batches(queryset, declared, size=size)
     return [row for batch in batches for row in zip(*map(values, batch), strict=True)]
 
 
@@ -110,7 +111,7 @@ def test_every_kind_of_value_arrives_as_python_has_it():
 
 
 def test_rows_come_in_batches_of_columns(orders):
-    batches = list(sources.batches(Order.objects.all(), [Column("number"), Column("quantity")], size=3))
+    batches = list(querysets.batches(Order.objects.all(), [Column("number"), Column("quantity")], size=3))
     assert [[list(values(column)) for column in batch] for batch in batches] == [
         [["o0", "o1", "o2"], [0, 1, 2]],
         [["o3", "o4", "o5"], [0, 1, 2]],
@@ -119,8 +120,8 @@ def test_rows_come_in_batches_of_columns(orders):
 
 
 def test_no_rows_are_no_batches():
-    assert list(sources.batches(Order.objects.all(), [Column("number")])) == []
-    assert list(sources.batches(Order.objects.none(), [Column("number")])) == []
+    assert list(querysets.batches(Order.objects.all(), [Column("number")])) == []
+    assert list(querysets.batches(Order.objects.none(), [Column("number")])) == []
 
 
 def test_a_path_an_expression_and_a_callable_stand_side_by_side(orders):
@@ -210,19 +211,19 @@ def test_a_reversed_queryset_is_reversed(orders):
 
 def test_choosing_columns_does_not_merge_distinct_rows(customers):
     assert rows(Customer.objects.distinct(), "city") == [("Berlin",), ("Berlin",), ("Athens",)]
-    assert sources.count(Customer.objects.distinct()) == 3
+    assert querysets.count(Customer.objects.distinct()) == 3
 
 
 def test_rows_doubled_by_a_join_are_merged_by_distinct(orders):
     queryset = Customer.objects.filter(orders__quantity__gte=0)
-    assert len(rows(queryset, "city")) == sources.count(queryset) == 6
-    assert len(rows(queryset.distinct(), "city")) == sources.count(queryset.distinct()) == 2
+    assert len(rows(queryset, "city")) == querysets.count(queryset) == 6
+    assert len(rows(queryset.distinct(), "city")) == querysets.count(queryset.distinct()) == 2
 
 
 def test_a_distinct_slice_keeps_its_rows(customers):
     queryset = Customer.objects.order_by("name").distinct()[:2]
     assert rows(queryset, "city", Column("up", source=Lower("city"))) == [("Berlin", "berlin")] * 2
-    assert sources.count(queryset) == 2
+    assert querysets.count(queryset) == 2
 
 
 def test_a_slice_is_the_slice(orders):
@@ -230,14 +231,14 @@ def test_a_slice_is_the_slice(orders):
     label = Column("label", source=lambda order: order.number)
     assert rows(queryset, "number") == [("o2",), ("o3",), ("o4",)]
     assert rows(queryset, "customer__name", Column("q", source=F("quantity") + 1), label)[0] == ("Bob", 3, "o2")
-    assert sources.count(queryset) == 3
+    assert querysets.count(queryset) == 3
 
 
 def test_a_union_has_the_rows_of_both_not_merged_by_the_chosen_columns(customers):
     union = Customer.objects.filter(name="Ann").union(Customer.objects.filter(city="Berlin")).order_by("name")
     assert rows(union, "city") == [("Berlin",), ("Berlin",)]
     assert rows(union, "name", Column("c", source=str)) == [("Ann", "Ann"), ("Bob", "Bob")]
-    assert sources.count(union) == 2
+    assert querysets.count(union) == 2
 
 
 def test_a_union_follows_paths_and_keys(orders):
@@ -259,7 +260,7 @@ def test_values_keep_their_groups_whatever_is_chosen(orders):
     queryset = Order.objects.values("customer__name", "quantity").annotate(n=Count("pk"))
     found = rows(queryset, "n", "customer__name")
     assert sorted(found, key=str) == [(1, None), (2, "Ann"), (2, "Bob"), (2, "Bob")]
-    assert sources.count(queryset) == 4
+    assert querysets.count(queryset) == 4
 
 
 def test_distinct_values_stay_distinct_in_all_their_values(customers):
@@ -299,7 +300,7 @@ def test_the_order_of_the_model_is_kept(orders):
 class TestSnapshot:
     @needs_postgres
     def test_all_rows_are_of_one_moment(self, orders):
-        batches = sources.batches(Order.objects.all(), [Column("number")], size=1)
+        batches = querysets.batches(Order.objects.all(), [Column("number")], size=1)
         next(batches)
         with other_connection() as cursor:
             cursor.execute("UPDATE shop_order SET number = 'changed'")
@@ -308,7 +309,7 @@ class TestSnapshot:
     @needs_postgres
     def test_postgresql_reads_in_a_read_only_transaction_through_a_cursor(self, orders):
         with CaptureQueriesContext(connection) as queries:
-            batches = sources.batches(Order.objects.all(), [Column("number"), Column("preparation")], size=1)
+            batches = querysets.batches(Order.objects.all(), [Column("number"), Column("preparation")], size=1)
             next(batches)
             with connection.cursor() as cursor:
                 cursor.execute("SELECT statement FROM pg_cursors")
@@ -322,7 +323,7 @@ class TestSnapshot:
 
     def test_the_transaction_ends_with_the_rows_or_when_closed_early(self, orders):
         for end in (list, lambda batches: (next(batches), batches.close())):
-            end(sources.batches(Order.objects.all(), [Column("number")], size=1))
+            end(querysets.batches(Order.objects.all(), [Column("number")], size=1))
             assert not connection.in_atomic_block
             Order.objects.update(note="written after")
 
@@ -333,7 +334,7 @@ class TestSnapshot:
 
     @needs_sqlite
     def test_sqlite_reads_outside_a_transaction_and_holds_no_lock_for_writing(self, orders):
-        batches = sources.batches(Order.objects.all(), [Column("number")], size=1)
+        batches = querysets.batches(Order.objects.all(), [Column("number")], size=1)
         next(batches)
         assert not connection.in_atomic_block
         with other_connection() as cursor:
@@ -341,11 +342,11 @@ class TestSnapshot:
         batches.close()
 
     def test_inside_a_transaction_it_just_reads(self, orders):
-        with transaction.atomic(), sources.snapshot("default"):
+        with transaction.atomic(), querysets.snapshot("default"):
             Order.objects.update(note="x")
             assert rows(Order.objects.all(), "note") == [("x",)] * 7
 
     def test_a_snapshot_of_the_caller_holds_for_the_count_and_the_rows(self, orders):
-        with sources.snapshot("default"):
-            assert sources.count(Order.objects.all()) == len(rows(Order.objects.all(), "number"))
+        with querysets.snapshot("default"):
+            assert querysets.count(Order.objects.all()) == len(rows(Order.objects.all(), "number"))
         assert not connection.in_atomic_block

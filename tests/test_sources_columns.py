@@ -6,14 +6,14 @@ from django.db.models.functions import Lower, TruncMonth
 from django.utils import translation
 from django.utils.translation import gettext_lazy
 
-from exports import sources
-from exports.cells import Column
 from exports.exceptions import UnknownColumn
+from exports.tabular.columns import Column
+from exports.tabular.readers import resolve
 from tests.shop.models import Customer, Order
 
 
 def resolved(queryset: QuerySet, *columns: Column | str) -> list[Column]:
-    return sources.resolve(queryset, [each if isinstance(each, Column) else Column(each) for each in columns])
+    return resolve.resolve(queryset, [each if isinstance(each, Column) else Column(each) for each in columns])
 
 
 def test_kinds_come_from_the_model():

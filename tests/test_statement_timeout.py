@@ -9,15 +9,16 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import F, Func, TextField, Value
 
-from exports import services, sources
-from exports.cells import Column
+from exports import services
 from exports.exceptions import QueryTooSlow
 from exports.models import Status
-from exports.patterns import registry
-from exports.serializers import error_of
+from exports.state import error_of
+from exports.tabular.columns import Column
+from exports.tabular.readers import explain, querysets
+from exports.worker import loop
 from tests.shop.exports import OrderExport, registered
 from tests.shop.models import Order
-from tests.test_roads import needs_postgres, needs_sqlite
+from tests.test_read_strategies import needs_postgres, needs_sqlite
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -41,36 +42,36 @@ def slow() -> Iterator[None]:
 @needs_postgres
 @pytest.mark.usefixtures("slow")
 def test_a_request_whose_query_takes_too_long_fails_by_name_and_with_advice(settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT": 0.3}
+    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": 0.3}
     ada = User.objects.create_user("ada")
     request, _ = services.request_export(ada, "slow", {}, format="csv")
-    assert registry.dispatch(request.pk)
+    assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "query_too_slow", 1)
     assert "narrow the filter" in error_of(request)["message"]
-    assert "STATEMENT_TIMEOUT" in request.error_detail
+    assert "STATEMENT_TIMEOUT_SECONDS" in request.error_detail
 
 
 @needs_postgres
 @pytest.mark.usefixtures("slow")
-@pytest.mark.parametrize(("runtime", "road"), [(0.2, "copy"), (9.0, "cursor")])
+@pytest.mark.parametrize(("runtime", "strategy"), [(0.2, "copy"), (9.0, "cursor")])
 def test_on_every_road_a_statement_ends_in_time_and_the_connection_goes_on(
-    settings: LazySettings, runtime: float, road: str
+    settings: LazySettings, runtime: float, strategy: str
 ):
-    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT": 0.3, "MAX_RUNTIME": runtime}
+    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": 0.3, "MAX_RUNTIME_SECONDS": runtime}
     declared = [Column("number"), Column("slept", source=SLEEP)]
-    assert sources.explain(Order.objects.all(), declared).road == road
+    assert explain.explain(Order.objects.all(), declared).strategy == strategy
     with pytest.raises(QueryTooSlow):
-        list(sources.batches(Order.objects.all(), declared))
+        list(querysets.batches(Order.objects.all(), declared))
     assert Order.objects.count() == 1
 
 
 @needs_postgres
 def test_statements_that_end_where_runs_do_not_are_short(settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNTIME": None}
-    assert sources.explain(Order.objects.all(), [Column("number")]).road == "cursor"
-    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT": None}
-    assert sources.explain(Order.objects.all(), [Column("number")]).road == "copy"
+    settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNTIME_SECONDS": None}
+    assert explain.explain(Order.objects.all(), [Column("number")]).strategy == "cursor"
+    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": None}
+    assert explain.explain(Order.objects.all(), [Column("number")]).strategy == "copy"
 
 
 @needs_postgres
@@ -80,11 +81,11 @@ def test_statements_that_end_where_runs_do_not_are_short(settings: LazySettings)
 def test_the_shorter_timeout_counts_and_only_while_rows_are_read(
     settings: LazySettings, own: str, ours: float | None, left: str
 ):
-    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT": ours}
+    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": ours}
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", [own])
         try:
-            with sources.snapshot("default"):
+            with querysets.snapshot("default"):
                 assert timeout(cursor) == left
             assert timeout(cursor) == own
         finally:
@@ -96,15 +97,15 @@ def test_the_shorter_timeout_counts_and_only_while_rows_are_read(
 def test_other_errors_of_a_query_keep_their_names():
     declared = [Column("number"), Column("ratio", source=Value(1) / (F("id") - F("id")))]
     with pytest.raises(Exception, match="division by zero") as raised:
-        list(sources.batches(Order.objects.all(), declared))
+        list(querysets.batches(Order.objects.all(), declared))
     assert not isinstance(raised.value, QueryTooSlow)
 
 
 @needs_sqlite
 def test_sqlite_reads_without_one(settings: LazySettings):
-    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT": 0.001}
+    settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": 0.001}
     Order.objects.create(number="o1")
-    assert [len(batch[0]) for batch in sources.batches(Order.objects.all(), [Column("number")])] == [1]
+    assert [len(batch[0]) for batch in querysets.batches(Order.objects.all(), [Column("number")])] == [1]
 
 
 def timeout(cursor: Any) -> str:

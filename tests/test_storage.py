@@ -16,7 +16,7 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storag
 
 from exports import storage
 from exports.exceptions import LostLease, Retryable, StorageFailed, StorageFull
-from exports.fields import ConfigurableFileField, get_storage, get_upload_to
+from exports.storage.field import ConfigurableFileField, get_storage, get_upload_to
 from tests.shop.runs import configure, use_folders
 
 REQUEST = UUID("7d9f6c1e-2b0a-4c57-9d53-0f4f6a1c8a11")

@@ -1,4 +1,4 @@
-"""exports.sources.stored: a queryset as JSON, and back as the same queryset, or refused."""
+"""exports.exporters.stored_querysets: a queryset as JSON, and back as the same queryset, or refused."""
 
 import datetime as dt
 import json
@@ -10,7 +10,7 @@ from django.db.models import Count, F, Q
 from django.db.models.functions import Lower
 
 from exports.exceptions import UnstorableQuerySet
-from exports.sources import stored
+from exports.exporters import stored_querysets
 from tests.shop.models import Customer, Order
 
 pytestmark = pytest.mark.django_db
@@ -70,23 +70,23 @@ def orders():
 @pytest.mark.parametrize("make", STORABLE.values(), ids=STORABLE)
 def test_it_comes_back_with_the_same_rows_in_the_same_order(make):
     queryset = make()
-    assert list(stored.load(stored.dump(queryset))) == list(queryset)
+    assert list(stored_querysets.load(stored_querysets.dump(queryset))) == list(queryset)
 
 
 @pytest.mark.parametrize("make", STORABLE.values(), ids=STORABLE)
 def test_what_is_stored_is_plain_json_without_a_list_of_keys(make):
-    text = stored.dump(make())
+    text = stored_querysets.dump(make())
     assert set(json.loads(text)) == {"model", "filter", "order", "default_order", "values", "distinct"}
-    assert stored.dump(stored.load(text)) == text
+    assert stored_querysets.dump(stored_querysets.load(text)) == text
 
 
 @pytest.mark.parametrize(("make", "reason"), UNSTORABLE.values(), ids=UNSTORABLE)
 def test_what_does_not_fit_is_refused_with_its_reason_and_the_way_out(make, reason):
     with pytest.raises(UnstorableQuerySet, match=rf"({reason}).*QuerySetExport"):
-        stored.dump(make())
+        stored_querysets.dump(make())
 
 
 def test_a_field_that_is_gone_is_an_error_of_ours():
-    text = stored.dump(Order.objects.filter(quantity=1)).replace("quantity", "vanished")
+    text = stored_querysets.dump(Order.objects.filter(quantity=1)).replace("quantity", "vanished")
     with pytest.raises(UnstorableQuerySet, match="not there any more"):
-        stored.load(text)
+        stored_querysets.load(text)

@@ -13,10 +13,10 @@ from django.test import Client, RequestFactory
 from django.utils import translation
 
 from exports import notifications
-from exports.models import FileRequest, Notification, Status, moves
-from exports.models.moves import Made
-from exports.progress import WRITING, Snapshot
-from exports.serializers import serialize
+from exports.models import FileRequest, Notification, Status, transitions
+from exports.models.progress import WRITING, Snapshot
+from exports.models.transitions import Made
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in
 from tests.office.exports import MonthForm, open_office
@@ -207,10 +207,10 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
     settings.LANGUAGE_CODE = "de"
     request, claim = rows.claimed(owner)
     assert bar_of(client, request)["value"] == "0.0"
-    assert moves.beat(claim, rows.progress(900), began_phase=True, moved=True)
+    assert transitions.beat(claim, rows.progress(900), began_phase=True, moved=True)
     value = bar_of(client, request)["value"]
     assert 0.3 < float(value) < 0.5
-    assert moves.beat(claim, rows.progress(900, None), began_phase=False, moved=True)
+    assert transitions.beat(claim, rows.progress(900, None), began_phase=False, moved=True)
     assert "value" not in bar_of(client, request)
     assert rows.publish(claim)
     assert bar_of(client, request)["value"] == "1"
@@ -219,7 +219,7 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
 def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
-    assert moves.beat(claim, estimated, began_phase=True, moved=True)
+    assert transitions.beat(claim, estimated, began_phase=True, moved=True)
     page = client.get(door("page", request)).content.decode()
     assert "Writing rows: 900 of about 2,000,000" in page
     assert 'data-part="percent">about 1%<' in page
@@ -228,7 +228,7 @@ def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: Us
 def test_the_receipt_of_rows_that_nobody_counted_says_so(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
-    assert moves.publish(claim, Made(1, "ab", "a.csv", "text/csv", 7, receipt))
+    assert transitions.publish(claim, Made(1, "ab", "a.csv", "text/csv", 7, receipt))
     page = client.get(door("page", request)).content.decode()
     assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
 

@@ -22,7 +22,7 @@ from django.utils.translation import gettext_lazy
 
 from exports import toolbox
 from exports.exceptions import TooLate
-from exports.models import Artifact, FileRequest, Status, moves
+from exports.models import Artifact, FileRequest, Status, transitions
 from tests.seed.pages import Pages
 from tests.shop.requests import queued, user
 from tests.shop.runs import use_folders
@@ -151,7 +151,7 @@ def test_a_file_attached_again_lies_under_a_new_key_and_the_old_one_is_garbage()
 
 def test_a_request_that_was_cancelled_in_the_meantime_takes_no_file():
     request = queued()
-    moves.cancel(fresh(request))
+    transitions.cancel(fresh(request))
     with pytest.raises(TooLate):
         toolbox.attach_file(request, ContentFile(b"x"), "x.csv")
     row = fresh(request)
@@ -203,7 +203,7 @@ def test_what_is_missing_raises_what_was_asked_for():
     with pytest.raises(Missing):
         toolbox.serve(queued(), raise_on_missing=Missing)
     expired = attached()
-    moves.expire(expired)
+    transitions.expire(expired)
     with pytest.raises(Missing):
         toolbox.serve(fresh(expired), Missing)
 

@@ -125,7 +125,7 @@ def test_any_object_with_load_dump_and_max_age_is_a_signer():
 
 
 def test_the_default_signer_is_made_of_the_settings(settings: Any):
-    configure(settings, KEY="k", SALT="s", SERIALIZER=JSONSerializer, MAX_AGE=5)
+    configure(settings, TOKEN_KEY="k", TOKEN_SALT="s", TOKEN_SERIALIZER=JSONSerializer, TOKEN_MAX_AGE_SECONDS=5)
     signer = toolbox.get_default_signer()
     assert (signer.key, signer.salt, signer.serializer, signer.max_age) == ("k", "s", JSONSerializer, 5)
 
@@ -141,7 +141,7 @@ def test_the_original_names_count_where_ours_say_nothing(settings: Any):
     settings.BGFILES_DEFAULT_SERIALIZER, settings.BGFILES_DEFAULT_MAX_AGE = JSONSerializer, None
     signer = toolbox.get_default_signer()
     assert (signer.key, signer.salt, signer.max_age) == ("old-key", "", None)
-    configure(settings, KEY="new-key", MAX_AGE=7)
+    configure(settings, TOKEN_KEY="new-key", TOKEN_MAX_AGE_SECONDS=7)
     signer = toolbox.get_default_signer()
     assert (signer.key, signer.salt, signer.max_age) == ("new-key", "", 7)
 
@@ -149,7 +149,7 @@ def test_the_original_names_count_where_ours_say_nothing(settings: Any):
 @pytest.mark.parametrize("chosen", [ready_made, "tests.test_toolbox_tokens.ready_made"])
 def test_a_signer_in_the_settings_wins(settings: Any, chosen: Any):
     settings.BGFILES_DEFAULT_SIGNER = chosen
-    configure(settings, KEY="k")
+    configure(settings, TOKEN_KEY="k")
     assert toolbox.get_default_signer() is ready_made
 
 
@@ -192,7 +192,7 @@ def test_ids_that_match_nothing_are_a_request_that_is_not_there(ids: dict[str, A
 
 def test_what_the_signer_raises_passes_through(settings: Any):
     token = toolbox.create_token(attached(requester=user("ada")))
-    configure(settings, MAX_AGE=-1)
+    configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
     with pytest.raises(SignatureExpired):
         toolbox.decode(token)
     with pytest.raises(BadSignature):

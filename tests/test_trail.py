@@ -12,9 +12,10 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from exports.contrib.operations.downloads import DownloadExport
+from exports.exporters import registry
 from exports.models import Download, FileRequest
-from exports.patterns import registry
-from exports.trail import DownloadExport
+from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in, ticket_for
 from tests.office.exports import open_office
@@ -44,7 +45,7 @@ def auditor() -> Client:
 def asked(client: Client, **criteria: str) -> FileRequest:
     answer = client.post(FORM, {"format": "csv", **criteria}, headers=JSON)
     assert answer.status_code == 202, answer.content
-    registry.work_off("small")
+    loop.work_off("small")
     return FileRequest.objects.get(pk=answer.json()["id"])
 
 
@@ -96,7 +97,7 @@ def test_nobody_else_gets_the_trail(who: Any):
 def test_who_loses_the_permission_meanwhile_gets_nothing(auditor: Client):
     answer = auditor.post(FORM, {"format": "csv"}, headers=JSON)
     User.objects.get(username="auditor").user_permissions.clear()
-    registry.work_off("small")
+    loop.work_off("small")
     request = FileRequest.objects.get(pk=answer.json()["id"])
     assert (request.status, request.error_code) == ("failed", "permission_lost")
 

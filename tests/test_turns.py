@@ -7,8 +7,9 @@ from io import BytesIO
 
 import pytest
 
-from exports.cells import Column
-from exports.writers import XlsxWriter, turns
+from exports.tabular.columns import Column
+from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx import switch_interval
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +21,11 @@ def usual() -> Iterator[float]:
 
 @contextmanager
 def short_turns() -> Iterator[None]:
-    turns.shorten()
+    switch_interval.shorten()
     try:
         yield
     finally:
-        turns.restore()
+        switch_interval.restore()
 
 
 def interval() -> float:
@@ -34,16 +35,16 @@ def interval() -> float:
 def test_turns_are_short_until_the_last_one_is_done(usual: float):
     with short_turns():
         with short_turns():
-            assert interval() == turns.SHORT
-        assert interval() == turns.SHORT
+            assert interval() == switch_interval.SHORT
+        assert interval() == switch_interval.SHORT
     assert usual == interval()
 
 
 def test_a_shorter_interval_of_the_host_is_kept():
-    sys.setswitchinterval(turns.SHORT / 2)
+    sys.setswitchinterval(switch_interval.SHORT / 2)
     with short_turns():
-        assert interval() == turns.SHORT / 2
-    assert interval() == turns.SHORT / 2
+        assert interval() == switch_interval.SHORT / 2
+    assert interval() == switch_interval.SHORT / 2
 
 
 def test_an_interval_that_somebody_set_meanwhile_is_kept():
@@ -54,7 +55,7 @@ def test_an_interval_that_somebody_set_meanwhile_is_kept():
 
 def test_a_workbook_takes_short_turns_and_gives_them_back(usual: float):
     with XlsxWriter(BytesIO(), [Column("a")]) as writer:
-        assert interval() == turns.SHORT
+        assert interval() == switch_interval.SHORT
         writer.write([["x"]])
     assert usual == interval()
 

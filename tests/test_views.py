@@ -8,9 +8,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from exports.models import FileRequest, Status, moves
-from exports.patterns import registry
-from exports.serializers import serialize
+from exports.exporters import registry
+from exports.models import FileRequest, Status, transitions
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in, status_of, ticket_for
 from tests.office.exports import open_office
@@ -88,7 +88,7 @@ def test_progress_changes_the_etag(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     first = client.get(door("detail", request))
     snapshot = rows.fresh(request).progress
-    assert moves.beat(claim, snapshot, began_phase=False, moved=True)
+    assert transitions.beat(claim, snapshot, began_phase=False, moved=True)
     assert client.get(door("detail", request), headers={"if-none-match": first["ETag"]}).status_code == 200
 
 
@@ -96,7 +96,7 @@ def test_moving_up_in_the_queue_changes_the_etag_though_the_row_did_not_move(cli
     ahead, waiting = rows.queued(people.user("ahead")), rows.queued(owner)
     first = client.get(door("detail", waiting))
     same = client.get(door("detail", waiting), headers={"if-none-match": first["ETag"]})
-    moves.cancel(ahead)
+    transitions.cancel(ahead)
     moved_up = client.get(door("detail", waiting), headers={"if-none-match": first["ETag"]})
     assert same.status_code == 304
     assert first.json()["progress"]["queue_position"] == 2
@@ -247,7 +247,7 @@ def test_the_form_page_shows_the_filter_and_a_button_for_each_format(client: Cli
 def test_asking_rings_and_tells_only_when_the_transaction_commits(
     client: Client, settings: LazySettings, django_capture_on_commit_callbacks
 ):
-    settings.EXPORTS = {**settings.EXPORTS, "DOORBELL": "tests.test_views.note_ring"}
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_views.note_ring"}
     rung.clear()
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         ask(client, JSON)
@@ -259,8 +259,8 @@ def test_asking_rings_and_tells_only_when_the_transaction_commits(
 rung: list[str] = []
 
 
-def note_ring(lane: str) -> None:
-    rung.append(lane)
+def note_ring(queue_name: str) -> None:
+    rung.append(queue_name)
 
 
 # The token against forged requests

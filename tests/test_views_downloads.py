@@ -11,7 +11,8 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client
 
-from exports import delivery, storage
+from exports import storage
+from exports.http import responses
 from exports.models import Download, FileRequest
 from tests.office import people, rows
 from tests.office.browsers import JSON, door, mutated, signed_in, status_of, ticket_for
@@ -208,12 +209,12 @@ def test_a_range_is_completed_with_its_own_bytes(client: Client, owner: User):
 # A response that is closed by hand closes the connection, too.
 @pytest.mark.django_db(transaction=True)
 def test_a_reader_who_leaves_is_recorded_with_what_was_sent(client: Client, owner: User):
-    request = rows.ready(owner, content=b"x" * (3 * delivery.BLOCK))
+    request = rows.ready(owner, content=b"x" * (3 * responses.BLOCK))
     response = client.get(ticket_for(request, owner))
     blocks = iter(response)
-    assert len(next(blocks)) == len(next(blocks)) == delivery.BLOCK
+    assert len(next(blocks)) == len(next(blocks)) == responses.BLOCK
     response.close()
-    assert outcome() == ("aborted", delivery.BLOCK)
+    assert outcome() == ("aborted", responses.BLOCK)
 
 
 def test_a_download_is_told_once_how_it_ended(client: Client, owner: User):

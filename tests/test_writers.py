@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from exports import writers
-from exports.cells import Column
 from exports.exceptions import BadOption, TooManyColumns, UnknownFormat
-from exports.writers.base import CountedFile, Writer
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.writers.base import CountedFile, Writer
 
 COLUMNS = [Column("a"), Column("b")]
 

@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from exports import cells
-from exports.cells import Alterations, Column, Texts
 from exports.exceptions import DuplicateColumn, UnfitValue
-from exports.writers import ParquetWriter
-from exports.writers.arrow_kinds import arrow_column
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import KINDS as COLUMN_KINDS
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import ParquetWriter
+from exports.tabular.writers.arrow_types import arrow_column
 from tests.test_cells_texts import clock_text, database_text
 from tests.test_cells_tokens import HOSTILE, JSON, plain
 
@@ -165,7 +166,7 @@ def test_rows_without_a_value_wait_for_the_first_one():
 
 
 def test_a_column_without_a_value_in_the_first_group_is_one_of_moments(monkeypatch):
-    monkeypatch.setattr("exports.writers.parquet.GROUP_ROWS", 2)
+    monkeypatch.setattr("exports.tabular.writers.parquet.GROUP_ROWS", 2)
     counted = Alterations()
     batches = [[[None, None]], [[datetime(2013, 1, 1), None]], [Texts(["2013-01-02 00:00:00"], "datetime")]]
     found = table([Column("at", kind="datetime")], *batches, zone=BERLIN, alterations=counted).column("at")
@@ -362,7 +363,7 @@ def test_any_json_is_a_text_of_json(values):
 ANYTHING = st.one_of(HOSTILE, st.booleans(), st.integers(), st.floats(), st.decimals(), st.datetimes(), st.timedeltas())
 
 
-@given(st.sampled_from(cells.KINDS), st.lists(ANYTHING | st.none(), min_size=1, max_size=4))
+@given(st.sampled_from(COLUMN_KINDS), st.lists(ANYTHING | st.none(), min_size=1, max_size=4))
 def test_any_value_in_any_column_is_kept_counted_or_refused(kind, values):
     counted = Alterations()
     try:

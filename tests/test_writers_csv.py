@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column, Texts
 from exports.exceptions import BadOption, FormulaRejected
-from exports.writers import CsvWriter, TsvWriter
-from exports.writers.lines import interleaved
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import CsvWriter, TsvWriter
+from exports.tabular.writers.lines import interleaved
 from tests.test_cells_texts import columns
 
 TEXTS = st.text(st.sampled_from(",;\"\t\r\n =-'a\ufeff") | st.characters(exclude_categories=["Cs"]), max_size=8)

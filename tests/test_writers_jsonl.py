@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column, Texts
 from exports.exceptions import DuplicateColumn
-from exports.writers import JsonLinesWriter
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import JsonLinesWriter
 from tests.test_cells_texts import columns
 from tests.test_cells_tokens import HOSTILE, JSON, plain
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from exports import writers
-from exports.cells import Column
-from exports.writers import ParquetWriter
-from exports.writers.arrow import POOL
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.writers import ParquetWriter
+from exports.tabular.writers.arrow import POOL
 from tests.test_writers_arrow import table, written
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +50,7 @@ def test_an_export_of_no_rows_has_its_columns():
 
 
 def test_the_memory_that_is_held_does_not_grow_with_the_rows(monkeypatch):
-    monkeypatch.setattr("exports.writers.parquet.GROUP_ROWS", 10_000)
+    monkeypatch.setattr("exports.tabular.writers.parquet.GROUP_ROWS", 10_000)
     held = []
     with ParquetWriter(io.BytesIO(), [Column("a", kind="integer"), Column("b")]) as writer:
         for first in range(0, 200_000, 2_000):
@@ -98,7 +98,7 @@ def output(program: str) -> str:
 def test_without_its_library_it_is_not_offered_and_says_what_to_install():
     program = (
         "import sys; sys.modules['pyarrow'] = sys.modules['orjson'] = None\n"
-        "from exports import writers\nfrom exports.exceptions import UnknownFormat\n"
+        "from exports.tabular import writers\nfrom exports.exceptions import UnknownFormat\n"
         "print(*(writer.format for writer in writers.formats()))\n"
         "try:\n    writers.get('parquet')\nexcept UnknownFormat as error:\n    print(error)\n"
     )
@@ -111,7 +111,7 @@ def test_without_its_library_it_is_not_offered_and_says_what_to_install():
 
 def test_its_library_is_imported_only_when_a_file_is_begun():
     program = (
-        "import io, sys\nfrom exports import writers\nfrom exports.cells import Column\n"
+        "import io, sys\nfrom exports.tabular import writers\nfrom exports.tabular.columns import Column\n"
         "writer = writers.get('parquet')\nprint('pyarrow' in sys.modules)\n"
         "writer(io.BytesIO(), [Column('x')]).close()\nprint('pyarrow' in sys.modules)\n"
     )

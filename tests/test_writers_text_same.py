@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column
-from exports.writers import CsvWriter, JsonLinesWriter
-from exports.writers.csv import CsvRows
-from exports.writers.portable import portable
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import CsvWriter, JsonLinesWriter
+from exports.tabular.writers.csv import CsvRows
+from exports.tabular.writers.pickling import portable
 from tests.reference.cells import json_cell, text_cell
 from tests.test_writers_xlsx_same import NEW_YORK, tables
 

@@ -14,10 +14,10 @@ import python_calamine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column
 from exports.exceptions import LostCells
-from exports.writers import XlsxWriter
-from exports.writers.workbook import sheet_name
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx.workbook import sheet_name
 
 SHEET = "xl/worksheets/sheet1.xml"
 MILLISECOND = timedelta(milliseconds=1)

@@ -13,9 +13,9 @@ from typing import BinaryIO
 
 import pytest
 
-from exports.cells import Column
 from exports.exceptions import BadOption
-from exports.writers import XlsxWriter
+from exports.tabular.columns import Column
+from exports.tabular.writers import XlsxWriter
 
 
 def some_texts(rows: int) -> list[str]:

@@ -10,9 +10,9 @@ import openpyxl
 import pytest
 import python_calamine
 
-from exports.cells import Column
-from exports.writers import XlsxWriter
-from exports.writers.workbook import SheetDesign
+from exports.tabular.columns import Column
+from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx.workbook import SheetDesign
 
 COLUMNS = [Column("name", "Name", kind="text"), Column("amount", "Amount", kind="decimal"), Column("day", kind="date")]
 ROWS = [["a", "b", None], [Decimal("1.5"), None, Decimal(3)], [date(2013, 1, 1), date(2013, 1, 2), None]]

@@ -17,8 +17,9 @@ import python_calamine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.cells import Alterations, Column, Texts
-from exports.writers import Writer, XlsxWriter
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import Writer, XlsxWriter
 from tests.reference.xlsx import ReferenceWriter
 
 SHEET = "xl/worksheets/sheet1.xml"

@@ -8,10 +8,11 @@ import openpyxl
 import pytest
 import python_calamine
 
-from exports.cells import Alterations, Column, Texts
 from exports.exceptions import TooManyColumns
-from exports.writers import XlsxWriter
-from exports.writers.workbook import SheetDesign
+from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.columns import Alterations, Column
+from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx.workbook import SheetDesign
 
 PEOPLE = [Column("name", "Name", kind="text"), Column("born", "Born", kind="date", style={"italic": True})]
 AMOUNTS = [

@@ -6,12 +6,12 @@ from typing import Any
 from django.core import checks
 from django.core.checks import CheckMessage
 
-from exports import writers
 from exports.checks.numbers import is_at_least, is_positive
 from exports.checks.permissions import check_columns
-from exports.patterns import QuerySetExport, registry
-from exports.patterns.sheets import COUNTS
-from exports.patterns.table import TableExport
+from exports.exporters import QuerySetExport, registry
+from exports.exporters.base import TableExport
+from exports.exporters.sheets import COUNTS
+from exports.tabular import writers
 
 
 def check_exports(**kwargs: Any) -> Iterable[CheckMessage]:
@@ -29,10 +29,10 @@ def _check_ceilings(export: type[TableExport]) -> Iterable[CheckMessage]:
     for name, least in (
         ("max_rows", 1),
         ("max_bytes", 1),
-        ("max_runtime", 0),
-        ("reuse_fresh", 0),
-        ("public_link_max_age", 1),
-        ("retention", 1),
+        ("max_runtime_seconds", 0),
+        ("reuse_within_seconds", 0),
+        ("public_link_max_age_seconds", 1),
+        ("retention_seconds", 1),
     ):
         value = getattr(export, name, None)
         if value is not None and not is_at_least(least, value):

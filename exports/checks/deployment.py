@@ -13,16 +13,16 @@ from django.core.checks import CheckMessage
 from django.db import connections
 
 from exports.conf import DAY, config
-from exports.patterns import QuerySetExport, registry
-from exports.patterns.table import TableExport
+from exports.exporters import QuerySetExport, registry
+from exports.exporters.base import TableExport
 
 # A link that leaks, in a log or over a shoulder, opens the file for as long as it lasts.
 LONGEST_TICKET = 300
 UNBOUNDED = {
     "MAX_QUEUED_PER_USER": "one person can fill the queue",
     "MAX_RUNNING_PER_USER": "one person can hold every worker",
-    "MAX_PER_DAY": "one person can ask without end",
-    "MAX_RUNTIME": "a run may hold its worker for ever",
+    "MAX_PER_USER_PER_DAY": "one person can ask without end",
+    "MAX_RUNTIME_SECONDS": "a run may hold its worker for ever",
     "MAX_ROWS": "a file may grow until the disk is full",
     "MAX_BYTES": "a file may grow until the disk is full",
 }
@@ -42,26 +42,28 @@ def check_abuse(**kwargs: Any) -> Iterable[CheckMessage]:
             hint = f"Give EXPORTS[{name!r}] a number; docs/settings.md has the default."
             yield checks.Warning(f"EXPORTS[{name!r}] is not set: {consequence}.", hint=hint, id="exports.W030")
     on_postgresql = any(connection.vendor == "postgresql" for connection in connections.all())
-    if on_postgresql and not config.STATEMENT_TIMEOUT:
-        hint = "Give EXPORTS['STATEMENT_TIMEOUT'] the seconds after which PostgreSQL ends a statement."
+    if on_postgresql and not config.STATEMENT_TIMEOUT_SECONDS:
+        hint = "Give EXPORTS['STATEMENT_TIMEOUT_SECONDS'] the seconds after which PostgreSQL ends a statement."
         yield checks.Warning("A query may outlive the run that asked for it.", hint=hint, id="exports.W031")
 
 
 def check_retention(**kwargs: Any) -> Iterable[CheckMessage]:
     """Files that nobody removes, and links that last."""
     hint = "Give the seconds after which files, criteria and errors are removed; two days are the default."
-    if config.RETENTION in (None, math.inf):
-        yield checks.Warning("EXPORTS['RETENTION'] is not set: files stay for ever.", hint=hint, id="exports.W032")
+    if config.RETENTION_SECONDS in (None, math.inf):
+        yield checks.Warning(
+            "EXPORTS['RETENTION_SECONDS'] is not set: files stay for ever.", hint=hint, id="exports.W032"
+        )
     for export in _exports(TableExport):
-        if export.retention == math.inf:
+        if export.retention_seconds == math.inf:
             yield checks.Warning(
                 f"The files of {export.__name__} stay for ever.", hint=hint, obj=export, id="exports.W032"
             )
-    if config.TICKET_MAX_AGE > LONGEST_TICKET:
-        hint = "Set EXPORTS['TICKET_MAX_AGE'] to about a minute: pages get a new link for every click."
-        yield checks.Warning(f"Links are good for {config.TICKET_MAX_AGE} s.", hint=hint, id="exports.W033")
-    if config.MAX_AGE is None or config.MAX_AGE > 30 * DAY:
-        hint = "Set EXPORTS['MAX_AGE'] to a day or so: whoever holds a token that a view of yours serves has the file."
+    if config.TICKET_MAX_AGE_SECONDS > LONGEST_TICKET:
+        hint = "Set EXPORTS['TICKET_MAX_AGE_SECONDS'] to about a minute: pages get a new link for every click."
+        yield checks.Warning(f"Links are good for {config.TICKET_MAX_AGE_SECONDS} s.", hint=hint, id="exports.W033")
+    if config.TOKEN_MAX_AGE_SECONDS is None or config.TOKEN_MAX_AGE_SECONDS > 30 * DAY:
+        hint = "Set EXPORTS['TOKEN_MAX_AGE_SECONDS'] to a day or so: a token is enough to get its file."
         yield checks.Warning("Tokens are good for more than a month.", hint=hint, id="exports.W034")
 
 
@@ -86,9 +88,9 @@ def check_services(**kwargs: Any) -> Iterable[CheckMessage]:
     if layer.endswith("InMemoryChannelLayer"):
         hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, or none at all: pages then ask for the state."
         yield checks.Warning("No process hears of what another one did.", hint=hint, id="exports.W037")
-    for origin in config.ORIGINS:
+    for origin in config.SOCKET_ALLOWED_ORIGINS:
         if not origin.startswith("https://"):
-            hint = "Name https origins alone in EXPORTS['ORIGINS'], exactly as browsers send them."
+            hint = "Name https origins alone in EXPORTS['SOCKET_ALLOWED_ORIGINS'], exactly as browsers send them."
             yield checks.Warning(f"Pages of {origin!r} may open a socket.", hint=hint, id="exports.W038")
 
 

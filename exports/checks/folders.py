@@ -11,8 +11,9 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.core.files.storage import FileSystemStorage
 
-from exports import runner, storage
+from exports import storage
 from exports.conf import config
+from exports.worker import runner
 
 
 def check_work_dir(**kwargs: Any) -> Iterable[CheckMessage]:

@@ -9,14 +9,16 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.conf import config
-from exports.doctor.choices import SHORTEST_KEY, flaws, secrets
+from exports.contrib.operations.doctor.choices import SHORTEST_KEY, flaws, secrets
 
 MAKE_ONE = "python -c 'import secrets; print(secrets.token_hex(32))' makes one."
 
 
 def check_keys(**kwargs: Any) -> Iterable[CheckMessage]:
     """Keys of their own, so that one that leaks or is rotated takes nothing else with it."""
-    signing = {"TICKET_KEYS": "download links"} | ({"QUEUE_KEYS": "messages in the queue"} if config.DOORBELL else {})
+    signing = {"TICKET_KEYS": "download links"} | (
+        {"QUEUE_KEYS": "messages in the queue"} if config.QUEUE_BACKEND else {}
+    )
     for name, what in signing.items():
         if not getattr(config, name):
             hint = f"Set EXPORTS[{name!r}] to a list of long random texts, the newest first. {MAKE_ONE}"
@@ -31,7 +33,7 @@ def check_keys(**kwargs: Any) -> Iterable[CheckMessage]:
 def _shared() -> Iterable[CheckMessage]:
     """A secret that serves two purposes lets whoever learns it for one do the other."""
     given = {f"EXPORTS[{name!r}]": set(keys) for name, keys in secrets().items()}
-    given["EXPORTS['KEY']"] = {config.KEY} - {None}
+    given["EXPORTS['TOKEN_KEY']"] = {config.TOKEN_KEY} - {None}
     given["SECRET_KEY"] = {settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS}
     for (one, ours), (other, theirs) in combinations(given.items(), 2):
         if ours & theirs:

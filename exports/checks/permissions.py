@@ -8,7 +8,7 @@ from django.contrib.auth import get_permission_codename
 from django.core import checks
 from django.core.checks import CheckMessage
 
-from exports.patterns import QuerySetExport
+from exports.exporters import QuerySetExport
 
 
 def check_columns(export: type[QuerySetExport]) -> Iterable[CheckMessage]:

@@ -10,7 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.conf import config
-from exports.patterns import registry
+from exports.exporters import registry
 
 
 def check_queue(**kwargs: Any) -> Iterable[CheckMessage]:
@@ -26,7 +26,7 @@ def _check_pickles() -> Iterator[CheckMessage]:
         # Not those made from it: huey's SignedSerializer looks at the signature before it unpickles.
         if f"{type(serializer).__module__}.{type(serializer).__name__}" == "huey.serializer.Serializer":
             name = getattr(handler, "__name__", type(handler).__name__)
-            hint = "Give that huey serializer=exports.doorbell.SignedJSONSerializer(), and its tasks ids as text."
+            hint = "Give that huey serializer=exports.queue.huey.SignedJSONSerializer(), and its tasks ids as text."
             message = f"The huey that makes the files of {name} unpickles: whoever writes to its server runs any code."
             yield checks.Warning(message, hint=hint, obj=handler, id="exports.W050")
 
@@ -47,7 +47,7 @@ def _check_server(name: str, address: SplitResult) -> Iterator[CheckMessage]:
 
 def _servers() -> dict[str, str]:
     """The addresses of the queue's server and of the channel layer's, by where they are set."""
-    given = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.DOORBELL else {}
+    given = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.QUEUE_BACKEND else {}
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("CONFIG", {})
     for host in layer.get("hosts", ()) if isinstance(layer, dict) else ():
         address = _address_of(host)

@@ -2,7 +2,7 @@
 
 import django.db.models.deletion
 import django.utils.timezone
-import exports.fields
+import exports.storage.field
 import uuid
 from django.conf import settings
 from django.db import migrations, models
@@ -21,7 +21,7 @@ class Migration(migrations.Migration):
             fields=[
                 ("id", models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ("criteria", models.TextField(blank=True)),
-                ("filehandle", exports.fields.ConfigurableFileField(blank=True, max_length=255, null=True)),
+                ("filehandle", exports.storage.field.ConfigurableFileField(blank=True, max_length=255, null=True)),
                 ("filename", models.CharField(blank=True, max_length=200)),
                 ("description", models.TextField(blank=True)),
                 ("file_type", models.CharField(blank=True, db_index=True, max_length=100)),
@@ -50,7 +50,7 @@ class Migration(migrations.Migration):
                 ),
                 ("format", models.CharField(blank=True, max_length=20)),
                 ("options", models.JSONField(blank=True, default=dict)),
-                ("lane", models.CharField(default="large", max_length=20)),
+                ("queue_name", models.CharField(default="large", max_length=20)),
                 ("epoch", models.PositiveIntegerField(default=0, editable=False)),
                 ("seq", models.PositiveIntegerField(default=0, editable=False)),
                 ("attempts", models.PositiveSmallIntegerField(default=0, editable=False)),
@@ -58,7 +58,7 @@ class Migration(migrations.Migration):
                 ("lease_owner", models.CharField(blank=True, editable=False, max_length=200)),
                 ("lease_expires_at", models.DateTimeField(editable=False, null=True)),
                 ("not_before", models.DateTimeField(editable=False, null=True)),
-                ("rung_at", models.DateTimeField(editable=False, null=True)),
+                ("woken_at", models.DateTimeField(editable=False, null=True)),
                 ("deadline_at", models.DateTimeField(editable=False, null=True)),
                 ("phase", models.CharField(default="queued", editable=False, max_length=10)),
                 ("phase_started_at", models.DateTimeField(editable=False, null=True)),
@@ -212,7 +212,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="filerequest",
-            index=models.Index(fields=["status", "lane", "requested_at"], name="exports_queue"),
+            index=models.Index(fields=["status", "queue_name", "requested_at"], name="exports_queue"),
         ),
         migrations.AddIndex(
             model_name="filerequest",
@@ -224,12 +224,12 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="filerequest",
-            index=models.Index(fields=["lane", "requester", "started_at"], name="exports_turns"),
+            index=models.Index(fields=["queue_name", "requester", "started_at"], name="exports_turns"),
         ),
         migrations.AddIndex(
             model_name="filerequest",
             index=models.Index(
-                condition=models.Q(("status", "running")), fields=["lane", "requester"], name="exports_running"
+                condition=models.Q(("status", "running")), fields=["queue_name", "requester"], name="exports_running"
             ),
         ),
         migrations.AddConstraint(

@@ -1,25 +1,20 @@
-"""What a host project subclasses and registers."""
+"""Import path of dj-bgfiles' patterns; new code imports from `exports.exporters`."""
 
-from exports.cells import Column
-from exports.patterns import registry
-from exports.patterns.base import (
+from exports.contrib.bgfiles import (
+    Criteria,
+    Dataset,
     DelayedTemplateResponseMixin,
     EmailNotificationMixin,
     FullPattern,
-    SimplePattern,
-    WriterPattern,
-)
-from exports.patterns.criteria import (
-    Criteria,
     InvalidCriteria,
     InvalidForm,
     QueryDictCriteria,
     QueryDictCriteriaWithRequester,
+    SimplePattern,
+    WriterPattern,
 )
-from exports.patterns.dataset import Dataset
-from exports.patterns.queryset import QuerySetExport
-from exports.patterns.sheets import Sheet
-from exports.writers.workbook import SheetDesign
+from exports.exporters import Column, QuerySetExport, Sheet, SheetDesign
+from exports.patterns import registry
 
 __all__ = [
     "Column",

@@ -20,7 +20,7 @@ from django.utils.module_loading import import_string
 
 from exports.conf import config
 from exports.exceptions import StorageDenied
-from exports.storage.store import Store
+from exports.storage.base import Store
 
 ALIAS = "exports"
 NOBODY = UUID(int=0)

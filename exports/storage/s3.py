@@ -25,7 +25,7 @@ from django.core.files import File
 
 from exports import faults
 from exports.exceptions import ExportError, StorageDenied, StorageFailed, StorageFull
-from exports.storage.store import NOT_KEPT, Store
+from exports.storage.base import NOT_KEPT, Store
 
 CACHE_CONTROL = "private, no-store"
 CHECKSUM_BLOCK = IN_MEMORY = 1 << 20

@@ -7,10 +7,10 @@ from django.forms import Form
 from django.template.context import Context
 
 from exports import services
-from exports.cells import ALTERATIONS
+from exports.exporters import registry
 from exports.models import FileRequest
-from exports.models.file_request import AnyUser
-from exports.patterns import registry
+from exports.models.request import AnyUser
+from exports.tabular.columns import ALTERATIONS
 
 register = template.Library()
 

@@ -7,8 +7,8 @@ class DemoConfig(AppConfig):
     verbose_name = _("Flights of New York, 2013")
 
     def ready(self) -> None:
-        from exports.patterns import registry
-        from exports.trail import DownloadExport
+        from exports.contrib.operations.downloads import DownloadExport
+        from exports.exporters import registry
         from project.demo.exports import FlightExport, ReferenceExport, WeatherExport
 
         registry.register(FlightExport)

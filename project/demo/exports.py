@@ -6,7 +6,7 @@ from typing import Any, Final
 from django.db.models import F, QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from exports.patterns import Column, QuerySetExport, Sheet, SheetDesign
+from exports.exporters import Column, QuerySetExport, Sheet, SheetDesign
 from project.demo.forms import FlightFilter, WeatherFilter
 from project.demo.models import Airline, Airport, Flight, Plane, Weather
 

@@ -5,7 +5,7 @@ class BucketConfig(AppConfig):
     name = "tests.bucket"
 
     def ready(self) -> None:
-        from exports.patterns import registry
+        from exports.exporters import registry
         from tests.bucket.exports import BigExport
 
         registry.register(BigExport)

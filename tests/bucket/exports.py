@@ -11,8 +11,8 @@ from typing import Any
 from django import forms
 
 from exports import storage
-from exports.patterns import QuerySetExport, registry
-from exports.runner import Produced, Run
+from exports.exporters import QuerySetExport, registry
+from exports.worker.runner import Produced, Run
 
 MEBIBYTE = 1 << 20
 DIES = "DIES_AFTER_ITS_FIRST_PART"
@@ -30,7 +30,7 @@ class BigExport(QuerySetExport):
     title = "Big file"
     form_class = SizeForm
     formats = ("csv",)
-    lane = "small"
+    queue_name = "small"
 
     def produce(self, run: Run) -> Produced:
         run.begin(None)

@@ -24,7 +24,12 @@ from tests.servers import Smtp, free_port, wait_until
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 # Everything that keeps the promises happens within seconds, so that a test need not wait for it.
-SHORT_TIMES = {"EXPORTS_LEASE": "2", "EXPORTS_HEARTBEAT": "0.5", "EXPORTS_SWEEP": "0.5", "EXPORTS_MAIL_GRACE": "2"}
+SHORT_TIMES = {
+    "EXPORTS_LEASE_SECONDS": "2",
+    "EXPORTS_HEARTBEAT_SECONDS": "0.5",
+    "EXPORTS_HOUSEKEEPING_INTERVAL_SECONDS": "0.5",
+    "EXPORTS_MAIL_DELAY_SECONDS": "2",
+}
 FINISH_SECONDS = 240.0
 BATCH_SECONDS = 0.0075
 

@@ -10,9 +10,9 @@ from django import forms
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 
-from exports.models.file_request import AnyUser
-from exports.patterns import Column, QuerySetExport, registry
-from exports.runner import Produced, Run
+from exports.exporters import Column, QuerySetExport, registry
+from exports.models.request import AnyUser
+from exports.worker.runner import Produced, Run
 
 REFUSED = "refused"
 PACE_SECONDS = 0.02
@@ -31,7 +31,7 @@ class ReportExport(QuerySetExport):
     form_class = MonthForm
     formats = ("csv", "xlsx")
     columns = (Column("username", "Name"),)
-    lane = "small"
+    queue_name = "small"
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         return get_user_model().objects.order_by("username")
@@ -54,7 +54,7 @@ class LongExport(QuerySetExport):
     title = "Long report"
     form_class = UntilForm
     formats = ("csv",)
-    lane = "small"
+    queue_name = "small"
 
     def produce(self, run: Run) -> Produced:
         criteria = self.restore(run.request)

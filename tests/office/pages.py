@@ -13,9 +13,9 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 
-from exports import events
 from exports.models import FileRequest
-from exports.routing import websocket_application
+from exports.realtime import events
+from exports.realtime.routing import websocket_application
 from tests.office import rows
 from tests.office.browsers import signed_in
 

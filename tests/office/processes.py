@@ -72,13 +72,13 @@ class Process(Server):
 class Worker(Process):
     """`manage.py exports work LANE`"""
 
-    def __init__(self, lane: str = "small", **changes: Any) -> None:
+    def __init__(self, queue_name: str = "small", **changes: Any) -> None:
         super().__init__(**changes)
-        self.lane = lane
-        self.ready = f"worker {lane}: ready"
+        self.queue_name = queue_name
+        self.ready = f"worker {queue_name}: ready"
 
     def command(self) -> list[str]:
-        return [sys.executable, "manage.py", "exports", "work", self.lane]
+        return [sys.executable, "manage.py", "exports", "work", self.queue_name]
 
 
 class Daphne(Process):

@@ -7,16 +7,22 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 
 from exports import storage
-from exports.models import FileRequest, Status, moves
-from exports.models.moves import Made
-from exports.progress import WRITING, Snapshot
+from exports.models import FileRequest, Status, transitions
+from exports.models.progress import WRITING, Snapshot
+from exports.models.transitions import Made
 
 CONTENT = b"Name\r\n" + b"".join(b"row %06d\r\n" % number for number in range(2000))
 CSV = "text/csv; charset=utf-8"
 
 
 def queued(owner: User | None, **columns: Any) -> FileRequest:
-    given = {"file_type": "report", "format": "csv", "lane": "small", "criteria": "month=4", "description": "Report"}
+    given = {
+        "file_type": "report",
+        "format": "csv",
+        "queue_name": "small",
+        "criteria": "month=4",
+        "description": "Report",
+    }
     return FileRequest.objects.create(requester=owner, **given | {"filename": "report.csv"} | columns)
 
 
@@ -24,9 +30,9 @@ def running(owner: User | None, **columns: Any) -> FileRequest:
     return claimed(owner, **columns)[0]
 
 
-def claimed(owner: User | None, **columns: Any) -> tuple[FileRequest, moves.Claim]:
+def claimed(owner: User | None, **columns: Any) -> tuple[FileRequest, transitions.Claim]:
     request = queued(owner, **columns)
-    claim = moves.claim(request, owner="here:1:1", extension="csv")
+    claim = transitions.claim(request, owner="here:1:1", extension="csv")
     assert claim is not None
     return fresh(request), claim
 
@@ -37,12 +43,12 @@ def ready(owner: User | None, content: bytes = CONTENT, **columns: Any) -> FileR
     return fresh(request)
 
 
-def publish(claim: moves.Claim, content: bytes = CONTENT, *, filename: str = "report.csv") -> bool:
+def publish(claim: transitions.Claim, content: bytes = CONTENT, *, filename: str = "report.csv") -> bool:
     storage.exports_storage().save(claim.key, ContentFile(content))
     digest = hashlib.sha256(content).hexdigest()
     receipt = {"rows_asked": 2000, "rows": 2000, "alterations": {"control_characters": 2}, "sha256": digest}
     receipt |= {"language": "en", "time_zone": "UTC"}
-    return moves.publish(claim, Made(len(content), digest, filename, CSV, 2000, receipt))
+    return transitions.publish(claim, Made(len(content), digest, filename, CSV, 2000, receipt))
 
 
 def progress(rows_done: int, rows_total: int | None = 2000) -> Snapshot:
@@ -51,19 +57,19 @@ def progress(rows_done: int, rows_total: int | None = 2000) -> Snapshot:
 
 def failed(owner: User | None, code: str = "storage_full", **columns: Any) -> FileRequest:
     request, claim = claimed(owner, **columns)
-    assert moves.fail(claim, code=code, detail="secret detail for staff")
+    assert transitions.fail(claim, code=code, detail="secret detail for staff")
     return fresh(request)
 
 
 def cancelled(owner: User | None, **columns: Any) -> FileRequest:
     request = running(owner, **columns)
-    assert moves.cancel(request)
+    assert transitions.cancel(request)
     return fresh(request)
 
 
 def expired(owner: User | None, **columns: Any) -> FileRequest:
     request = ready(owner, **columns)
-    assert moves.expire(request)
+    assert transitions.expire(request)
     return fresh(request)
 
 

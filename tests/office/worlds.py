@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from django.contrib.auth.models import User
 from django.test import Client
 
-from exports.models import FileRequest, Status, moves
+from exports.models import FileRequest, Status, transitions
 from exports.signing import PublicLink
 from tests.office import people, rows
 from tests.office.exports import ReportExport, open_office
@@ -60,7 +60,7 @@ def world_of(name: str) -> World:
 def shared(request: FileRequest) -> str:
     """The link for anyone: made where there is a file; else what would be one if only the signature counted."""
     if request.status == Status.READY:
-        assert moves.share(request, seconds=SHARED_SECONDS)
+        assert transitions.share(request, seconds=SHARED_SECONDS)
     until = rows.fresh(request).public_until or request.requested_at
     return PublicLink(request.pk, request.epoch, int(until.timestamp())).sign()
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 
-from exports.cells import NUMERIC, Column
-from exports.writers.base import Batch, Writer
+from exports.tabular.columns import NUMERIC, Column
+from exports.tabular.writers.base import Batch, Writer
 from tests.reference.cells import sheet_cell
 
 KINDS_OF_TYPES: Final = {

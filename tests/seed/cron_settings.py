@@ -46,9 +46,9 @@ STORAGES = {
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = FOLDER / "mails"
 EXPORTS = {
-    "DOORBELL": None,
+    "QUEUE_BACKEND": None,
     "BASE_URL": "https://seed.example",
     "WORK_DIR": str(FOLDER / "work"),
-    "MAIL_GRACE": 0,
-    "HISTORY": 0,
+    "MAIL_DELAY_SECONDS": 0,
+    "HISTORY_SECONDS": 0,
 }

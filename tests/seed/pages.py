@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from channels.layers import InMemoryChannelLayer
 
-from exports import events
+from exports.realtime import events
 from tests.servers import wait_until
 
 

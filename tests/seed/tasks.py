@@ -5,9 +5,9 @@ from django.urls import reverse
 from huey import MemoryHuey
 
 from exports import toolbox
+from exports.contrib.bgfiles.huey import ScheduleWithHueyMixin
 from exports.models import FileRequest
 from exports.patterns import registry
-from exports.patterns.huey import ScheduleWithHueyMixin
 from tests.seed import notifications
 from tests.seed.exports import LoginEventExport
 from tests.seed.forms import LoginExportFilterForm

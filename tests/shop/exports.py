@@ -7,8 +7,8 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
-from exports.models.file_request import AnyUser
-from exports.patterns import Column, QuerySetExport, registry
+from exports.exporters import Column, QuerySetExport, registry
+from exports.models.request import AnyUser
 from tests.shop.models import Customer, Order
 
 
@@ -52,13 +52,13 @@ class OrderExport(QuerySetExport):
 
 
 class CustomerExport(QuerySetExport):
-    """An export without a filter, in a lane that it names."""
+    """An export without a filter, in a queue that it names."""
 
     file_type = "customers"
     title = "Customers"
     formats = ("xlsx", "csv")
     columns = (Column("name"), Column("city"), Column("tier"))
-    lane = "small"
+    queue_name = "small"
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Customer]:
         return Customer.objects.order_by("pk")
@@ -67,12 +67,12 @@ class CustomerExport(QuerySetExport):
 heard: list[str] = []
 
 
-def hear(lane: str) -> None:
-    """A doorbell that writes down which lanes it was rung for."""
-    heard.append(lane)
+def hear(queue_name: str) -> None:
+    """A doorbell that writes down which queues it was rung for."""
+    heard.append(queue_name)
 
 
-def deaf(lane: str) -> None:
+def deaf(queue_name: str) -> None:
     """A doorbell whose queue is down."""
     raise ConnectionRefusedError
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from django.contrib.auth.models import User
 from django.db import connection
 
-from exports.models import FileRequest, Status, moves
-from exports.models.moves import Claim, Made
+from exports.models import FileRequest, Status, transitions
+from exports.models.transitions import Claim, Made
 from tests.shop.exports import OrderExport
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -30,14 +30,14 @@ def user(name: str = "ada", **columns: Any) -> User:
 def queued(**columns: Any) -> FileRequest:
     """A request for all orders as CSV, by Ada, asked for at noon."""
     defaults = {"file_type": OrderExport.file_type, "format": "csv", "requested_at": NOON, "requester": user()}
-    request, _ = moves.enqueue(FileRequest(**defaults | columns))
+    request, _ = transitions.enqueue(FileRequest(**defaults | columns))
     return request
 
 
 def claimed(request: FileRequest | None = None, *, now: datetime = NOON, **columns: Any) -> tuple[FileRequest, Claim]:
     """A running request as its worker has it."""
     request = request or queued(**columns)
-    claim = moves.claim(request, owner="host:1:1", extension="csv", runtime=600, now=now)
+    claim = transitions.claim(request, owner="host:1:1", extension="csv", runtime=600, now=now)
     assert claim is not None
     request.refresh_from_db()
     return request, claim
@@ -54,14 +54,14 @@ def in_status(status: str, **columns: Any) -> FileRequest:
     if status in (Status.RUNNING, Status.READY, Status.EXPIRED):
         request, claim = claimed(request)
         if status != Status.RUNNING:
-            assert moves.publish(claim, made(), now=NOON)
+            assert transitions.publish(claim, made(), now=NOON)
     if status == Status.FAILED:
-        assert moves.refuse(request, code="permission_lost", now=NOON)
+        assert transitions.refuse(request, code="permission_lost", now=NOON)
     if status == Status.CANCELLED:
-        assert moves.cancel(request, now=NOON)
+        assert transitions.cancel(request, now=NOON)
     request.refresh_from_db()
     if status == Status.EXPIRED:
-        assert moves.expire(request, now=NOON)
+        assert transitions.expire(request, now=NOON)
         request.refresh_from_db()
     assert request.status == status
     return request
@@ -70,14 +70,14 @@ def in_status(status: str, **columns: Any) -> FileRequest:
 def end(request: FileRequest, status: str) -> None:
     """Bring a waiting request to this end, by the real moves."""
     if status == Status.CANCELLED:
-        assert moves.cancel(request)
+        assert transitions.cancel(request)
     elif status == Status.FAILED:
-        assert moves.refuse(request, code="permission_lost")
+        assert transitions.refuse(request, code="permission_lost")
     else:
         _, claim = claimed(request)
-        assert moves.publish(claim, made())
+        assert transitions.publish(claim, made())
         request.refresh_from_db()
-        assert status == Status.READY or moves.expire(request)
+        assert status == Status.READY or transitions.expire(request)
     request.refresh_from_db()
 
 

@@ -7,12 +7,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from exports import runner
 from exports.exceptions import ExportError, LeaseEnded
-from exports.models import FileRequest, moves
-from exports.models.moves import Claim
-from exports.runner import Produced, Run
-from exports.serializers import serialize
+from exports.models import FileRequest, transitions
+from exports.models.transitions import Claim
+from exports.state import serialize
+from exports.worker import runner
+from exports.worker.runner import Produced, Run
 from tests.servers import wait_until
 from tests.shop.requests import queued
 
@@ -65,7 +65,7 @@ def configure(settings: Any, **changes: Any) -> None:
 
 def use_folders(settings: Any, folder: Path) -> Path:
     """Work files and stored files of this test's own, and a quick clock. Returns where the stored files lie."""
-    configure(settings, HEARTBEAT=0.1, REPORT_INTERVAL=0.02, WORK_DIR=str(folder / "work"))
+    configure(settings, HEARTBEAT_SECONDS=0.1, PROGRESS_INTERVAL_SECONDS=0.02, WORK_DIR=str(folder / "work"))
     files = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(folder / "files")}}
     settings.STORAGES = {**settings.STORAGES, "exports": files}
     return folder / "files"
@@ -89,7 +89,7 @@ def run_now(make: Make, events: Events, request: FileRequest | None = None, **kw
 def claimed_now(request: FileRequest | None = None) -> tuple[FileRequest, Claim]:
     """Claimed by the clock of the database, so that the lease holds."""
     request = request or queued()
-    claim = moves.claim(request, owner=runner.owner_name(), extension="csv")
+    claim = transitions.claim(request, owner=runner.owner_name(), extension="csv")
     assert claim is not None
     request.refresh_from_db()
     return request, claim

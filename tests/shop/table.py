@@ -6,11 +6,11 @@ from typing import Any
 
 from exports.conf import config
 from exports.models import FileRequest, Status
-from exports.models.moves import Claim
+from exports.models.transitions import Claim
 
 COMPARED = (
     *("id", "filehandle", "expires_at", "finished_at", "description"),
-    *sorted(FileRequest.ENGINE_COLUMNS - {"rung_at", "seen_at"}),
+    *sorted(FileRequest.ENGINE_COLUMNS - {"woken_at", "seen_at"}),
 )
 AFTER_THE_END = {
     Status.READY: (Status.READY, Status.EXPIRED),
@@ -59,7 +59,7 @@ class Expected:
 
     def publish(self, claim: Claim, now: datetime) -> None:
         self.mails.add("ready")
-        expires_at = now + timedelta(seconds=config.RETENTION)
+        expires_at = now + timedelta(seconds=config.RETENTION_SECONDS)
         self.move(Status.READY, key=claim.key, expires_at=expires_at, rows_done=9, lease_ends=None)
 
     def give_back(self, claim: Claim, now: datetime) -> None:

@@ -6,7 +6,7 @@ class StormConfig(AppConfig):
 
     def ready(self) -> None:
         from exports import notifications
-        from exports.patterns import registry
+        from exports.exporters import registry
         from tests.storm.exports import EXPORTS
 
         for exporter in EXPORTS:

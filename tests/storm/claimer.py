@@ -14,13 +14,13 @@ import django
 
 def main(gate: Path) -> int:
     django.setup()
-    from exports.models import FileRequest, moves
+    from exports.models import FileRequest, transitions
 
     waiting = list(FileRequest.objects.order_by("pk"))
     print("ready", flush=True)
     while not gate.exists():
         time.sleep(0.001)
-    return sum(moves.claim(request, owner="racer", extension="csv") is not None for request in waiting)
+    return sum(transitions.claim(request, owner="racer", extension="csv") is not None for request in waiting)
 
 
 if __name__ == "__main__":

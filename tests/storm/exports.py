@@ -9,9 +9,9 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
-from exports.models.file_request import AnyUser
-from exports.patterns import Column, QuerySetExport
-from exports.runner import Produced, Run
+from exports.exporters import Column, QuerySetExport
+from exports.models.request import AnyUser
+from exports.worker.runner import Produced, Run
 from tests.storm.models import Parcel
 
 SMALL = 200
@@ -37,7 +37,7 @@ class ParcelExport(QuerySetExport):
         first = criteria["first"]
         return Parcel.objects.filter(number__gte=first, number__lt=first + criteria["rows"]).order_by("number")
 
-    def get_lane(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
+    def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
         return "small" if criteria["rows"] <= SMALL else "large"
 
 

@@ -15,19 +15,19 @@ import django
 
 def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
     django.setup()
-    from exports import events
-    from exports.models import FileRequest, moves
-    from exports.progress import WRITING, Snapshot
+    from exports.models import FileRequest, transitions
+    from exports.models.progress import WRITING, Snapshot
+    from exports.realtime import events
 
     requests = [FileRequest.objects.get(pk=UUID(each)) for each in ids]
     claims = [
-        moves.claim(each, owner="publisher", extension="csv") or moves.Claim(each.pk, each.epoch, "")
+        transitions.claim(each, owner="publisher", extension="csv") or transitions.Claim(each.pk, each.epoch, "")
         for each in requests
     ]
     made, began = [], time.monotonic()
     for number in range(1, changes + 1):
         for claim in claims:
-            moves.beat(claim, Snapshot(WRITING, number, changes), began_phase=False, moved=True)
+            transitions.beat(claim, Snapshot(WRITING, number, changes), began_phase=False, moved=True)
             request = FileRequest.objects.get(pk=claim.request_id)
             if claim is claims[-1]:
                 made.append((request.seq, time.time()))

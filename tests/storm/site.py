@@ -29,25 +29,25 @@ ENDED = ("ready", "failed", "cancelled", "expired")
 
 # The profile of the tests: everything that keeps the promises happens within seconds.
 PROFILE: Mapping[str, Any] = {
-    "LEASE": 2.0,
-    "HEARTBEAT": 0.5,
-    "SWEEP": 0.5,
-    "REPORT_INTERVAL": 0.1,
-    "RING_AGAIN": 1.0,
-    "MAIL_GRACE": 0.5,
-    "RETRY_DELAY": 0.3,
+    "LEASE_SECONDS": 2.0,
+    "HEARTBEAT_SECONDS": 0.5,
+    "HOUSEKEEPING_INTERVAL_SECONDS": 0.5,
+    "PROGRESS_INTERVAL_SECONDS": 0.1,
+    "WAKE_AGAIN_SECONDS": 1.0,
+    "MAIL_DELAY_SECONDS": 0.5,
+    "RETRY_DELAY_SECONDS": 0.3,
     "BATCH_ROWS": 500,
     "UPLOAD_TO": "generated",
-    "GRACE": 1.0,
+    "SHUTDOWN_GRACE_SECONDS": 1.0,
     # A few people ask for everything.
     "MAX_QUEUED_PER_USER": 100_000,
     "MAX_RUNNING_PER_USER": 100_000,
-    "MAX_PER_DAY": 100_000,
-    "SOCKETS_PER_USER": None,
-    "MIN_FREE_DISK": 0,
+    "MAX_PER_USER_PER_DAY": 100_000,
+    "MAX_SOCKETS_PER_USER": None,
+    "MIN_FREE_DISK_BYTES": 0,
 }
 # Somebody who is killed on purpose again and again is no poison.
-PATIENT: Mapping[str, Any] = {"MAX_CRASHES": 1000, "MAX_ATTEMPTS": 1000, "MAIL_ATTEMPTS": 1000}
+PATIENT: Mapping[str, Any] = {"MAX_CRASHES": 1000, "MAX_ATTEMPTS": 1000, "MAIL_MAX_ATTEMPTS": 1000}
 
 ASK_MANY = """
 import json, sys
@@ -101,8 +101,8 @@ class Site:
         self.asked: list[Asked] = []
         self._endpoint = endpoint
         self._exports = {**PROFILE, "WORK_DIR": str(self.work), **(exports or {})}
-        lanes = {f"worker{number}": ["work", lane] for number, lane in enumerate(workers, start=1)}
-        self._verbs = lanes | {f"housekeeper{number + 1}": ["housekeep"] for number in range(housekeepers)}
+        queue_names = {f"worker{number}": ["work", queue_name] for number, queue_name in enumerate(workers, start=1)}
+        self._verbs = queue_names | {f"housekeeper{number + 1}": ["housekeep"] for number in range(housekeepers)}
         self._open = ExitStack()
         self._database: psycopg.Connection[Any] | None = None
 

@@ -29,7 +29,7 @@ FENCED = "the lease was lost"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with Site(folder, workers=["large"] * AT_ONCE, exports={"GRACE": 10.0}, rows=8000) as site:
+    with Site(folder, workers=["large"] * AT_ONCE, exports={"SHUTDOWN_GRACE_SECONDS": 10.0}, rows=8000) as site:
         yield site
 
 

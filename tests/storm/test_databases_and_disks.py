@@ -75,7 +75,7 @@ def test_a_full_disk_fails_at_once_with_its_name_and_the_next_export_passes(
 
 @pytest.mark.slow
 def test_the_queue_is_emptied_and_restarted_with_a_hundred_waiting(tmp_path: Path, needs_postgres: None):
-    with Site(tmp_path, workers=("large", "large"), exports={"RING_AGAIN": 5.0}) as site:
+    with Site(tmp_path, workers=("large", "large"), exports={"WAKE_AGAIN_SECONDS": 5.0}) as site:
         site.arm("worker", "mid_rows=sleep:0.5")
         asked = [site.ask(number % 4, first=number + 1, rows=1500) for number in range(102)]
         with Crowd(site, [Page(site, each.person, [each.id], Random(each.id)) for each in asked[::5][:PAGES]]) as crowd:
@@ -87,7 +87,7 @@ def test_the_queue_is_emptied_and_restarted_with_a_hundred_waiting(tmp_path: Pat
             site.disarm("worker")
             site.valkey.start()
             since = site.sql("SELECT clock_timestamp()")[0][0]
-            rung = "SELECT count(*) FROM exports_filerequest WHERE status = 'queued' AND rung_at < %s"
+            rung = "SELECT count(*) FROM exports_filerequest WHERE status = 'queued' AND woken_at < %s"
             site.until(lambda: site.sql(rung, [since]) == [(0,)], "not all are rung again", seconds=30, pause=0.1)
             site.until_ended()
             site.until(crowd.are_right, "not every page is right", seconds=CONVERGED, pause=0.1)

@@ -14,7 +14,7 @@ from tests.storm.site import PATIENT, Site
 # Fifty in all, half of them at each storage.
 ROUNDS, AT_ONCE = 5, 5
 WORKERS = AT_ONCE + 2
-# Those of a worker's road, but for the two where nothing is held: before the claim, and after the end.
+# Those of a worker's strategy, but for the two where nothing is held: before the claim, and after the end.
 HOLDING = POINTS[POINTS.index("after_claim") : POINTS.index("before_publish") + 1]
 FENCED = "the lease was lost"
 
@@ -24,7 +24,7 @@ def site(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, needs_postgres: None
 ) -> Iterator[Site]:
     # The zombies wake up and try to go on: nobody ends them before.
-    changes = PATIENT | {"GRACE": 600.0}
+    changes = PATIENT | {"SHUTDOWN_GRACE_SECONDS": 600.0}
     folder = tmp_path_factory.mktemp("site")
     with Site(folder, bucket=request.param, workers=["large"] * WORKERS, exports=changes) as site:
         yield site

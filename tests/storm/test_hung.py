@@ -18,7 +18,12 @@ STALL, GRACE, LEASE = 3.0, 1.0, 2.0
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
-    changes = {"STALL": STALL, "GRACE": GRACE, "LEASE": LEASE, "MAX_CRASHES": 2}
+    changes = {
+        "STALL_TIMEOUT_SECONDS": STALL,
+        "SHUTDOWN_GRACE_SECONDS": GRACE,
+        "LEASE_SECONDS": LEASE,
+        "MAX_CRASHES": 2,
+    }
     folder = tmp_path_factory.mktemp("site")
     with Site(folder, workers=("large",), exports=changes, rows=4000) as site:
         yield site

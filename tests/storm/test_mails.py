@@ -49,7 +49,7 @@ def is_mail_waiting(site: Site) -> bool:
 
 @pytest.mark.slow
 def test_who_has_seen_the_end_of_five_hundred_exports_gets_no_mail(tmp_path: Path, needs_postgres: None):
-    with Site(tmp_path, workers=("small", "small"), exports={"MAIL_GRACE": 600}, rows=1000) as site:
+    with Site(tmp_path, workers=("small", "small"), exports={"MAIL_DELAY_SECONDS": 600}, rows=1000) as site:
         site.ask_many(EXPORTS, rows=10)
         site.until_ended()
         for person in range(PEOPLE):

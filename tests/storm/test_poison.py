@@ -31,7 +31,7 @@ def test_poison_dies_after_three_crashes_and_the_healthy_ones_are_made(site: Sit
     assert died == [("failed", "worker_lost", CRASHES, CRASHES)]
     healthy = f"SELECT DISTINCT {columns} FROM exports_filerequest WHERE id::text <> %s"
     assert site.sql(healthy, [poison]) == [("ready", "", 0, 1)]
-    assert beside < alone + PROFILE["LEASE"] + restart_seconds(site)
+    assert beside < alone + PROFILE["LEASE_SECONDS"] + restart_seconds(site)
     audited = audit(site, ends={poison: "failed"})
     assert audited.findings == [], str(audited)
 

@@ -12,7 +12,7 @@ from tests.storm.programs import Program
 from tests.storm.site import PROFILE, Site
 
 SIZES = (50, 120, 500, 1500, 5000, 20_000)
-LONGEST_FROST = 3 * PROFILE["LEASE"]
+LONGEST_FROST = 3 * PROFILE["LEASE_SECONDS"]
 ASKING_SHARE = 0.7
 
 

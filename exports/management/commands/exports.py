@@ -11,10 +11,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from exports import doctor, heartbeat, housekeeping, runner
+from exports import housekeeping
 from exports.conf import config
-from exports.management import explaining
+from exports.contrib.operations import doctor
+from exports.management import explain
 from exports.models import FileRequest
+from exports.worker import lease, runner
 
 
 class Command(BaseCommand):
@@ -22,15 +24,17 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
-        work = verbs.add_parser("work", help="Make files, for the requests of one lane.")
-        work.add_argument("lane", help=f"One of: {', '.join(config.LANES)}.")
+        work = verbs.add_parser("work", help="Make files, for the requests of one queue.")
+        work.add_argument("queue_name", help=f"One of: {', '.join(config.QUEUES)}.")
         housekeep = verbs.add_parser("housekeep", help="Rescue, ring again, expire, collect, mail; for ever.")
         housekeep.add_argument("--once", action="store_true", help="One round, for cron.")
 
         doctor = verbs.add_parser("doctor", help="Look whether all that an export needs is here, and say what to do.")
         doctor.add_argument("--json", action="store_true", dest="is_json", help="For machines.")
 
-        explain = verbs.add_parser("explain", help="Which road the rows of an export take, and why: docs/roads.md.")
+        explain = verbs.add_parser(
+            "explain", help="Which strategy the rows of an export take, and why: docs/read-strategies.md."
+        )
         explain.add_argument("file_type", help="The file type of a registered export.")
         explain.add_argument("--criteria", action="append", default=[], metavar="NAME=VALUE", help="As in its form.")
         explain.add_argument("--user", help="The name of the user whose rows they are; nobody's by default.")
@@ -55,13 +59,13 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         getattr(self, verb)(**options)
 
-    def work(self, lane: str, **options: Any) -> None:
-        if lane not in config.LANES:
-            raise CommandError(f"There is no lane {lane!r}. Lanes: {', '.join(config.LANES)}.")
-        from exports import tasks
+    def work(self, queue_name: str, **options: Any) -> None:
+        if queue_name not in config.QUEUES:
+            raise CommandError(f"There is no queue {queue_name!r}. Queues: {', '.join(config.QUEUES)}.")
+        from exports.worker import consumer
 
-        heartbeat.expendable.set()
-        tasks.consumer(lane, on_ready=lambda: self._say(f"worker {lane}: ready")).run()
+        lease.expendable.set()
+        consumer.consumer(queue_name, on_ready=lambda: self._say(f"worker {queue_name}: ready")).run()
 
     def housekeep(self, *, once: bool, **options: Any) -> None:
         if once:
@@ -87,7 +91,7 @@ class Command(BaseCommand):
 
     def explain(self, file_type: str, *, verbosity: int, **options: Any) -> None:
         given = {name: options[name] for name in ("criteria", "user", "database")}
-        for line in explaining.lines(file_type, verbosity=verbosity, **given):
+        for line in explain.lines(file_type, verbosity=verbosity, **given):
             self._say(line)
 
     def process(self, *, sleep: float | None, timeout: int | None, items: int | None, **options: Any) -> None:

@@ -1,0 +1,55 @@
+"""HTTP rules that need no request row: the filename header, byte ranges, conditional requests."""
+
+import re
+from dataclasses import dataclass
+
+from django.utils.http import parse_etags
+
+
+class RangeNotSatisfiable(ValueError):
+    """RFC 9110, 15.5.17: the range lies outside the file."""
+
+
+@dataclass(frozen=True)
+class ByteRange:
+    """A part of a file: the first byte and how many."""
+
+    first: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+
+def is_match(header: str | None, etag: str) -> bool:
+    """Whether an If-None-Match header names this entity tag, compared weakly (RFC 9110, 13.1.2)."""
+    given = parse_etags(header or "")
+    return given == ["*"] or etag.removeprefix("W/") in (each.removeprefix("W/") for each in given)
+
+
+def parse_range(header: str, size: int) -> ByteRange | None:
+    """The one range that a Range header asks for, or None where the whole file is the answer (RFC 9110, 14.2).
+
+    Several ranges, other units and malformed headers are answered with the whole file. Raises RangeNotSatisfiable.
+    """
+    match = re.fullmatch(r"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", header, re.ASCII | re.IGNORECASE)
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    first, last = match.groups()
+    if first == "":
+        return _suffix(int(last), size)
+    if last and int(last) < int(first):
+        return None
+    if int(first) >= size:
+        raise RangeNotSatisfiable(header)
+    end = min(int(last), size - 1) if last else size - 1
+    return ByteRange(int(first), end - int(first) + 1)
+
+
+def _suffix(length: int, size: int) -> ByteRange:
+    """The last `length` bytes."""
+    if length == 0 or size == 0:
+        raise RangeNotSatisfiable("a suffix of nothing")
+    count = min(length, size)
+    return ByteRange(size - count, count)

@@ -1,0 +1,372 @@
+"""The moves in any order, by workers that die and come back, with a model of the table beside the database.
+
+Hypothesis finds the order, shrinks what fails, and prints a blob with which it is repeated.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from exports.conf import config
+from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.models.progress import Snapshot
+from exports.models.transitions import Claim
+from tests.shop.requests import NOON, made
+from tests.shop.table import AFTER_THE_END, COMPARED, Expected, check_row, check_step
+
+WORKERS = (0, 1)
+MOST_REQUESTS = 6
+MOST_PAGES = 6
+
+ENDS = ("publish", "give_back", "retry_later", "fail")
+
+numbers = st.integers(min_value=0, max_value=MOST_PAGES - 1)
+seconds = st.sampled_from(
+    [
+        0.1,
+        1,
+        config.LEASE_SECONDS / 2,
+        config.LEASE_SECONDS + 1,
+        config.FILE_DELETE_DELAY_SECONDS + 1,
+        config.RETENTION_SECONDS + 1,
+    ]
+)
+
+
+class TheMoves(RuleBasedStateMachine):
+    """Two workers, a housekeeper and people, who all may act on what they saw a while ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for model in (Artifact, FileRequest):
+            model.objects.all().delete()
+        self.now = NOON
+        self.asked = 0
+        self.bells = 0
+        self.expected: dict[UUID, Expected] = {}
+        self.pages: list[FileRequest] = []
+        self.working: dict[int, Claim] = {}
+        self.zombies: list[Claim] = []
+        self.deleted: set[str] = set()
+        self.keys: dict[str, tuple[UUID, int]] = {}
+        self.rows: dict[UUID, dict[str, Any]] = {}
+
+    # People
+
+    @initialize()
+    def begin(self) -> None:
+        self.request_export()
+
+    @precondition(lambda self: len(self.expected) < MOST_REQUESTS and len(self.open) < 2)
+    @rule()
+    def request_export(self) -> None:
+        # Chance would decide between requests of the same moment, and a failure could not be repeated.
+        self.asked += 1
+        _, is_new = transitions.enqueue(FileRequest(pk=UUID(int=self.asked), file_type="orders", requested_at=self.now))
+        assert is_new
+        request = FileRequest.objects.get(pk=UUID(int=self.asked))
+        self.expected[request.pk] = Expected(self.now)
+        self.keep_page(request)
+        self.bells += 1
+
+    @rule(number=numbers)
+    def load_a_page(self, number: int) -> None:
+        """Somebody loads a row, and acts on it later."""
+        self.keep_page(self.fresh(number))
+
+    @rule(number=numbers, is_stale=st.booleans(), deed=st.sampled_from(["cancel", "expire", "revoke", "refuse"]))
+    def somebody_acts(self, number: int, is_stale: bool, deed: str) -> None:
+        """The owner, staff, or a worker who asks for the permission; on a fresh row, or on an old page."""
+        request, expected = self.seen(number, is_stale)
+        getattr(self, deed)(request, expected)
+
+    def cancel(self, request: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status in (Status.QUEUED, Status.RUNNING)
+        assert transitions.cancel(request, now=self.now) is wins
+        if expected is not None and wins:
+            expected.move(Status.CANCELLED, epoch=expected.epoch + 1, lease_ends=None)
+
+    def expire(self, request: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status == Status.READY and request.epoch == expected.epoch
+        assert transitions.expire(request, now=self.now) is wins
+        if expected is not None and wins:
+            ends = min(expected.expires_at or self.now, self.now)
+            expected.move(Status.EXPIRED, epoch=expected.epoch + 1, expires_at=ends)
+
+    def revoke(self, request: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status == Status.READY
+        assert transitions.revoke_links(request) is wins
+        if expected is not None and wins:
+            expected.move(Status.READY, epoch=expected.epoch + 1)
+
+    def refuse(self, request: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status == Status.QUEUED and request.epoch == expected.epoch
+        assert transitions.refuse(request, code="permission_lost", now=self.now) is wins
+        if expected is not None and wins:
+            expected.end_as_failed(epoch=expected.epoch + 1)
+
+    @rule(number=numbers, words=st.sampled_from(["Ada's", "Bob's"]))
+    def rename(self, number: int, words: str) -> None:
+        """save() of an instance that may be older than any number of moves."""
+        request, expected = self.seen(number, is_stale=True)
+        if expected is not None and request.description != words:
+            request.description = words
+            request.save()
+            expected.description = words
+
+    @precondition(lambda self: len(self.expected) > 2)
+    @rule(number=numbers)
+    def delete(self, number: int) -> None:
+        request = self.fresh(number)
+        del self.expected[request.pk]
+        request.delete()
+
+    # The bell
+
+    @precondition(lambda self: self.bells)
+    @rule(more=st.sampled_from([-1, 1]))
+    def lose_or_double_a_bell(self, more: int) -> None:
+        self.bells += more
+
+    @precondition(lambda self: self.bells and self.idle)
+    @rule()
+    def hear(self) -> None:
+        """A bell means look: a worker that is free takes what is due, whatever the bell was rung for."""
+        self.bells -= 1
+        due = FileRequest.objects.due(self.now).in_turn().first()
+        if due is not None:
+            self.take(self.idle[0], due)
+
+    @precondition(lambda self: self.idle)
+    @rule(number=numbers)
+    def claim_what_was_seen(self, number: int) -> None:
+        """Between looking and claiming, anything may have happened."""
+        self.take(self.idle[0], self.seen(number, is_stale=True)[0])
+
+    def take(self, worker: int, request: FileRequest) -> None:
+        expected = self.expected.get(request.pk)
+        wins = expected is not None and expected.is_due(self.now) and request.epoch == expected.epoch
+        claim = transitions.claim(request, owner=f"worker {worker}", extension="csv", now=self.now)
+        assert (claim is not None) is wins
+        if claim is None or expected is None:
+            return
+        assert claim.key not in self.keys
+        lease_ends = self.now + timedelta(seconds=config.LEASE_SECONDS)
+        attempts = expected.attempts + 1
+        expected.move(Status.RUNNING, epoch=expected.epoch + 1, attempts=attempts, lease_ends=lease_ends, rows_done=0)
+        self.keys[claim.key] = (request.pk, claim.epoch)
+        self.working[worker] = claim
+        self.keep_page(FileRequest.objects.get(pk=request.pk))
+
+    # The worker, alive or a zombie
+
+    @precondition(lambda self: self.working)
+    @rule(number=numbers)
+    def kill(self, number: int) -> None:
+        """The worker vanishes in the middle of its work. Nothing is written; it may be back."""
+        self.zombies.append(self.working.pop(self.busy(number)))
+
+    @precondition(lambda self: self.working)
+    @rule(number=numbers, is_taken=st.booleans())
+    def hang_too_long(self, number: int, is_taken: bool) -> None:
+        """The long way round: a lease ends, the request is rescued, and perhaps another worker has it already."""
+        self.kill(number)
+        self.now += timedelta(seconds=config.LEASE_SECONDS + 1)
+        self.sweep()
+        if is_taken and self.bells:
+            self.hear()
+
+    @precondition(lambda self: self.working)
+    @rule(number=numbers, rows=st.integers(0, 9))
+    def beat(self, number: int, rows: int) -> None:
+        worker = self.busy(number)
+        if not self.write_beat(self.working[worker], rows):
+            del self.working[worker]
+
+    @precondition(lambda self: self.working)
+    @rule(number=numbers, end=st.sampled_from(ENDS))
+    def end(self, number: int, end: str) -> None:
+        self.write_end(self.working.pop(self.busy(number)), end)
+
+    @precondition(lambda self: self.zombies)
+    @rule(number=numbers, deed=st.sampled_from(["beat", *ENDS]))
+    def a_zombie_acts(self, number: int, deed: str) -> None:
+        claim = self.zombies[-1 - number % len(self.zombies)]
+        self.write_beat(claim, 5) if deed == "beat" else self.write_end(claim, deed)
+
+    def write_beat(self, claim: Claim, rows: int) -> bool:
+        expected, wins = self.right_of(claim)
+        won = transitions.beat(claim, Snapshot("writing", rows, 9), began_phase=False, moved=True, now=self.now)
+        assert won is wins
+        if expected is not None and won:
+            expected.move(Status.RUNNING, rows_done=rows, lease_ends=self.now + timedelta(seconds=config.LEASE_SECONDS))
+        return won
+
+    def write_end(self, claim: Claim, end: str) -> None:
+        expected, wins = self.right_of(claim)
+        deeds: dict[str, Callable[[], bool]] = {
+            "publish": lambda: transitions.publish(claim, made(rows=9), now=self.now),
+            "give_back": lambda: transitions.give_back(claim, now=self.now),
+            "retry_later": lambda: transitions.retry_later(claim, delay=5, code="unavailable", detail="", now=self.now),
+            "fail": lambda: transitions.fail(claim, code="no_file", detail="", now=self.now),
+        }
+        assert deeds[end]() is wins
+        if expected is not None and wins:
+            getattr(expected, end)(claim, self.now)
+
+    def right_of(self, claim: Claim) -> tuple[Expected | None, bool]:
+        expected = self.expected.get(claim.request_id)
+        return expected, expected is not None and expected.is_held_by(claim)
+
+    # The housekeeper
+
+    @rule(passed=seconds)
+    def time_passes(self, passed: float) -> None:
+        self.now += timedelta(seconds=passed)
+
+    @rule()
+    def sweep(self) -> None:
+        for request in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
+            self.rescue(request, self.expected[request.pk])
+            self.give_up(request, self.expected[request.pk])
+            if transitions.wake_again(request, now=self.now):
+                self.bells += 1
+
+    @rule(number=numbers)
+    def rescue_what_was_seen(self, number: int) -> None:
+        """By a housekeeper who was slow."""
+        self.rescue(*self.seen(number, is_stale=True))
+
+    def rescue(self, request: FileRequest, expected: Expected | None) -> None:
+        is_abandoned = expected is not None and expected.lease_ends is not None and expected.lease_ends < self.now
+        wins = is_abandoned and expected is not None and request.epoch == expected.epoch
+        assert transitions.rescue(request, now=self.now) is wins
+        if expected is not None and wins:
+            is_last = expected.crashes + 1 >= config.MAX_CRASHES
+            fenced = {"epoch": expected.epoch + 1, "crashes": expected.crashes + 1}
+            expected.end_as_failed(**fenced) if is_last else expected.wait(**fenced)
+
+    def give_up(self, request: FileRequest, expected: Expected) -> None:
+        if self.now - expected.requested_at >= timedelta(seconds=config.QUEUE_TIMEOUT_SECONDS):
+            wins = expected.status == Status.QUEUED and request.epoch == expected.epoch
+            assert transitions.give_up(request, now=self.now) is wins
+            if wins:
+                expected.end_as_failed()
+
+    @rule()
+    def collect(self) -> None:
+        """Garbage is everything that nobody needs, and nothing else."""
+        garbage = Artifact.objects.garbage(self.now - timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS))
+        keys = set(garbage.values_list("key", flat=True))
+        assert keys == {key for key in self.keys.keys() - self.deleted if not self.is_needed(key)}
+        Artifact.objects.filter(key__in=keys).update(state=Artifact.State.DELETED)
+        self.deleted |= keys
+
+    # What always holds
+
+    @invariant()
+    def the_rows_are_what_the_table_says_and_nobody_comes_back_from_an_end(self) -> None:
+        rows = {row["id"]: row for row in FileRequest.objects.values(*COMPARED)}
+        assert rows.keys() == self.expected.keys()
+        for pk, row in rows.items():
+            check_row(row, self.expected[pk])
+            check_step(self.rows.get(pk, row), row)
+        self.rows = rows
+
+    @invariant()
+    def at_most_one_claim_has_the_epoch_of_a_row_and_one_that_of_a_running_row(self) -> None:
+        claims = [*self.working.values(), *self.zombies]
+        for pk, expected in self.expected.items():
+            holders = [claim for claim in claims if (claim.request_id, claim.epoch) == (pk, expected.epoch)]
+            assert len(holders) <= 1
+            assert expected.status != Status.RUNNING or holders
+
+    @invariant()
+    def a_ready_row_has_the_file_of_the_claim_that_published_it_and_one_published_artifact(self) -> None:
+        published = Artifact.objects.filter(state=Artifact.State.PUBLISHED).values_list("request", "key")
+        ready = [(pk, expected.key) for pk, expected in self.expected.items() if expected.status == Status.READY]
+        assert sorted((pk, key) for pk, key in published if pk in dict(ready)) == sorted(ready)
+
+    @invariant()
+    def there_is_one_mail_for_each_end_that_has_one(self) -> None:
+        mails = list(Notification.objects.values_list("request", "kind"))
+        assert sorted(mails) == sorted((pk, kind) for pk, row in self.expected.items() for kind in row.mails)
+
+    def teardown(self) -> None:
+        """Once everybody behaves, every request comes to an end: nothing is lost."""
+        for _ in range(2 * config.MAX_CRASHES):
+            self.now += timedelta(seconds=config.LEASE_SECONDS + 60)
+            self.sweep()
+            while self.bells:
+                self.working.clear()
+                self.hear()
+                if self.working:
+                    self.end(0, "publish")
+        assert all(expected.status in AFTER_THE_END for expected in self.expected.values())
+        self.the_rows_are_what_the_table_says_and_nobody_comes_back_from_an_end()
+        self.collect()
+
+    # What they see
+
+    @property
+    def open(self) -> list[Expected]:
+        return [expected for expected in self.expected.values() if expected.status not in AFTER_THE_END]
+
+    @property
+    def idle(self) -> list[int]:
+        return [worker for worker in WORKERS if worker not in self.working]
+
+    def busy(self, number: int) -> int:
+        return list(self.working)[number % len(self.working)]
+
+    def keep_page(self, request: FileRequest) -> None:
+        self.pages = [*self.pages[1 - MOST_PAGES :], request]
+
+    def is_needed(self, key: str) -> bool:
+        pk, epoch = self.keys[key]
+        expected = self.expected.get(pk)
+        if expected is None:
+            return False
+        if key == expected.key:
+            ends = (expected.expires_at or self.now) + timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS)
+            is_in_leeway = expected.status == Status.EXPIRED and ends >= self.now
+            return expected.status == Status.READY or is_in_leeway
+        return expected.status == Status.RUNNING and expected.epoch == epoch
+
+    def fresh(self, number: int) -> FileRequest:
+        """0 is the newest request, which is the likeliest to be under way."""
+        newest_first = list(reversed(self.expected))
+        return FileRequest.objects.get(pk=newest_first[number % len(newest_first)])
+
+    def seen(self, number: int, is_stale: bool) -> tuple[FileRequest, Expected | None]:
+        """A row as somebody has it, and what the table says of it now: None where it is gone."""
+        request = self.pages[-1 - number % len(self.pages)] if is_stale else self.fresh(number)
+        return request, self.expected.get(request.pk)
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+def test_no_order_of_moves_kills_and_clocks_lets_a_stale_write_land() -> None:
+    run_state_machine_as_test(
+        TheMoves,
+        settings=settings(
+            max_examples=80,
+            stateful_step_count=30,
+            deadline=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
