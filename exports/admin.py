@@ -34,8 +34,9 @@ class FileRequestAdmin(ReadOnly):
     # The criteria may hold what only their owner should see; the key of the file is nobody's business.
     fields = readonly_fields = (
         "id", "file_type", "format", "description", "requester", "queue_name", "status", "phase", "rows_done",
-        "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at", "expires_at",
-        "seen_at", "forgotten_at", "public_until", "filename", "size", "sha256", "receipt", "error_code", "error_detail",
+        "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
+        "expires_at", "seen_at", "forgotten_at", "public_until", "filename", "size", "sha256", "receipt",
+        "error_code", "error_detail",
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files")
 

@@ -56,9 +56,9 @@ def request_export(
 
     Returns the request and whether it is new: the same user asking for the same thing while it is under way gets the
     request that is; so does, unless it must be `fresh`, who asks again for a file that is as young as EXPORTS
-    ["REUSE_WITHIN_SECONDS"] or the export's own `reuse_within_seconds` says. Language is the
-    active one; `time_zone` an IANA name, the active zone where it is empty or unknown. Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed
-    or LimitReached.
+    ["REUSE_WITHIN_SECONDS"] or the export's own `reuse_within_seconds` says. Language is the active one; `time_zone` is
+    an IANA name, the active zone where it is empty or unknown. Raises UnknownFileType, UnknownFormat, BadOption,
+    InvalidForm, NotAllowed or LimitReached.
     """
     exporter = registry.find_export(file_type)
     writer = exporter.writer_of(format)

@@ -125,8 +125,8 @@ class FileRequest(models.Model):
         {
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
-            "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256", "receipt",
-            "dedupe_key", "seen_at", "public_until", "forgotten_at",
+            "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256",
+            "receipt", "dedupe_key", "seen_at", "public_until", "forgotten_at",
         }
     )  # fmt: skip
 
