@@ -17,11 +17,12 @@ from bench.values import CHUNK, held, import_arrow, queryset_of
 from exports.exporters import QuerySetExport
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.models import FileRequest, Status, transitions
+from exports.models.result import ExportResult
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.readers import explain, resolve
 from exports.worker import runner
-from exports.worker.runner import Produced, Run
+from exports.worker.runner import Run
 
 TITLE = "Rows"
 
@@ -98,7 +99,7 @@ class RowExport(QuerySetExport):
     def get_queryset(self, user: object, criteria: object) -> QuerySet:
         return Row.objects.order_by("pk")
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         run.begin, run.advance = self._timed(run.begin), self._timed(run.advance)
         return super().produce(run)
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 from exports import checks, housekeeping
 from exports.exceptions import TooManyBytes, TooManyRows
 from exports.models import FileRequest, Notification, Status
+from exports.models.result import ExportResult
 from exports.state import error_of
 from exports.worker import loop, runner
 from exports.worker.limits import Ceilings, DiskWatch, free_bytes
@@ -167,7 +168,7 @@ def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float
     configure(settings, MAX_RUNTIME_SECONDS=600, PROGRESS_INTERVAL_SECONDS=0.01)
     seen: list[datetime | None] = []
 
-    def produce(self: OrderExport, run: runner.Run) -> runner.Produced:
+    def produce(self: OrderExport, run: runner.Run) -> ExportResult:
         run.request.refresh_from_db()
         seen.append(run.request.deadline_at)
         began = time.monotonic()

@@ -24,6 +24,7 @@ from exports.contrib.bgfiles.views import serve_file
 from exports.exceptions import LeaseEnded
 from exports.http.downloads import hand_over
 from exports.models import Artifact, Download, FileRequest, Status, transitions
+from exports.models.result import ExportResult
 from exports.state import error_of, serialize
 from exports.worker import loop, runner
 from tests.bucket import exports as big
@@ -99,7 +100,7 @@ class Interrupted(big.BigExport):
         self.interrupt = interrupt
         self.has_noticed = threading.Event()
 
-    def produce(self, run: runner.Run) -> runner.Produced:
+    def produce(self, run: runner.Run) -> ExportResult:
         produced = super().produce(run)
         run.check = partial(self.check, run.check)
         big.at_each_part(self.stop_here)

@@ -15,7 +15,7 @@ from django.utils import translation
 from exports import notifications
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.models.progress import WRITING, Snapshot
-from exports.models.transitions import Made
+from exports.models.result import ExportResult
 from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in
@@ -228,7 +228,7 @@ def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: Us
 def test_the_receipt_of_rows_that_nobody_counted_says_so(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
-    assert transitions.publish(claim, Made(1, "ab", "a.csv", "text/csv", 7, receipt))
+    assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
     page = client.get(door("page", request)).content.decode()
     assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
 

@@ -14,13 +14,14 @@ from exports import faults
 from exports.conf import config
 from exports.exporters.sheets import COUNTS, Sheet, Total, sum_of
 from exports.models import FileRequest
+from exports.models.result import ExportResult
 from exports.tabular import writers
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import querysets, resolve
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
-from exports.worker.runner import Produced, Run
+from exports.worker.runner import Run
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class TableExport:
     def extension(self, request: FileRequest) -> str:
         return writers.get(request.format).extension
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         """Write the rows to `run.path`, a batch of columns at a time."""
         alterations = Alterations()
         with run.path.open("xb") as file, ExitStack() as reading:
@@ -106,7 +107,9 @@ class TableExport:
             "language": translation.get_language(),
             "time_zone": timezone.get_current_timezone_name(),
         } | dict(item for table in tables for item in table.receipt.items())
-        return Produced(self.get_filename(run.request), writer.content_type, rows, receipt, self._retention_seconds())
+        return ExportResult(
+            self.get_filename(run.request), writer.content_type, rows, receipt, self._retention_seconds()
+        )
 
     def _retention_seconds(self) -> float | None:
         chosen = config.RETENTION_SECONDS if self.retention_seconds is None else self.retention_seconds

@@ -5,11 +5,11 @@ nothing. `now` is the database's clock; tests pass a datetime. The numbers are t
 docs/architecture.md.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import make_msgid
 from typing import Any
@@ -29,6 +29,7 @@ from exports.models.artifact import Artifact
 from exports.models.notification import Notification
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
 from exports.models.request import FileRequest, Status
+from exports.models.result import ExportResult
 
 Clock = datetime | Combinable
 
@@ -43,20 +44,6 @@ class Claim:
     request_id: UUID
     epoch: int
     key: str
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a finished run has to say about its file."""
-
-    size: int
-    sha256: str
-    filename: str
-    content_type: str
-    rows: int
-    receipt: Mapping[str, Any]
-    retention_seconds: float | None = field(default_factory=lambda: config.RETENTION_SECONDS)
-    """Seconds until the file expires; None leaves `expires_at` as it is."""
 
 
 @dataclass(frozen=True)
@@ -140,22 +127,22 @@ def beat_again(held: Claim, seen: FileRequest, progress: Snapshot, *, at: dateti
     return row
 
 
-def publish(held: Claim, made: Made, *, now: Clock | None = None) -> bool:
+def publish(held: Claim, result: ExportResult, *, now: Clock | None = None) -> bool:
     """Move 4: the file is stored and checked; from here on the link works."""
     now = _clock(now)
-    expiry = {} if made.retention_seconds is None else {"expires_at": _after(now, made.retention_seconds)}
+    expiry = {} if result.retention_seconds is None else {"expires_at": _after(now, result.retention_seconds)}
     with _briefly():
         won = _move(
             _held(held),
             status=Status.READY,
             filehandle=held.key,
-            size=made.size,
-            sha256=made.sha256,
-            filename=made.filename,
-            content_type=made.content_type,
-            receipt=dict(made.receipt),
-            rows_done=made.rows,
-            rows_total=made.rows,
+            size=result.size,
+            sha256=result.sha256,
+            filename=result.filename,
+            content_type=result.content_type,
+            receipt=dict(result.receipt),
+            rows_done=result.rows,
+            rows_total=result.rows,
             rows_estimated=False,
             phase=DONE,
             finished_at=now,

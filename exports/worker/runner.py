@@ -19,7 +19,7 @@ import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -41,7 +41,8 @@ from exports.exceptions import (
     describe,
 )
 from exports.models import FileRequest, Status, transitions
-from exports.models.transitions import Claim, Made
+from exports.models.result import ExportResult
+from exports.models.transitions import Claim
 from exports.worker.lease import CLOCK, Clock, LeaseKeeper
 from exports.worker.limits import Ceilings, DiskWatch
 from exports.worker.progress import Progress
@@ -67,27 +68,17 @@ class Exporter(Protocol):
 
     def extension(self, request: FileRequest) -> str: ...
 
-    def produce(self, run: "Run") -> "Produced | None": ...
+    def produce(self, run: "Run") -> ExportResult | None: ...
 
     def refusal(self, request: FileRequest) -> str | None: ...
-
-
-@dataclass(frozen=True)
-class Produced:
-    """What an exporter says about the file that it wrote to `run.path`."""
-
-    filename: str
-    content_type: str
-    rows: int
-    receipt: Mapping[str, Any] = field(default_factory=dict)
-    retention_seconds: float | None = field(default_factory=lambda: config.RETENTION_SECONDS)
-    """Seconds until the file expires; None leaves `expires_at` as it is."""
 
 
 class Run:
     """One attempt as its exporter sees it: the request, where to write, the progress to report, when to stop."""
 
-    produced: Produced | None = None
+    result: ExportResult | None = None
+    pattern: object = None
+    """Set by a pattern of dj-bgfiles that wrote the file inside its handler, together with the result."""
 
     def __init__(
         self,
@@ -249,12 +240,12 @@ def _work_dirs() -> Iterator[tuple[Path, str, str]]:
             yield folder, name["request"], name["epoch"]
 
 
-def _make(attempt: Run, exporter: Exporter) -> Made | None:
+def _make(attempt: Run, exporter: Exporter) -> ExportResult | None:
     """The file, stored and checked; None where the exporter has attached and published it itself."""
     attempt.check()
-    produced = exporter.produce(attempt)
+    result = exporter.produce(attempt)
     faults.point("after_close")
-    if produced is None:
+    if result is None:
         return _attached(attempt, exporter)
     attempt.check()
     if not attempt.path.is_file():
@@ -265,14 +256,12 @@ def _make(attempt: Run, exporter: Exporter) -> Made | None:
         attempt.path,
         attempt.claim.key,
         on_bytes=lambda sent: _stored(attempt, sent, size),
-        content_type=produced.content_type,
+        content_type=result.content_type,
     )
     attempt.check()
-    receipt = {**produced.receipt, "rows": produced.rows, "sha256": sha256}
+    receipt = {**result.receipt, "rows": result.rows, "sha256": sha256}
     _patiently(lambda: _ask_again(attempt, exporter, receipt))
-    return Made(
-        size, sha256, produced.filename, produced.content_type, produced.rows, receipt, produced.retention_seconds
-    )
+    return replace(result, size=size, sha256=sha256, receipt=receipt)
 
 
 def _ask_again(attempt: Run, exporter: Exporter, receipt: Mapping[str, Any]) -> None:

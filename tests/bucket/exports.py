@@ -12,7 +12,8 @@ from django import forms
 
 from exports import storage
 from exports.exporters import QuerySetExport, registry
-from exports.worker.runner import Produced, Run
+from exports.models.result import ExportResult
+from exports.worker.runner import Run
 
 MEBIBYTE = 1 << 20
 DIES = "DIES_AFTER_ITS_FIRST_PART"
@@ -32,13 +33,13 @@ class BigExport(QuerySetExport):
     formats = ("csv",)
     queue_name = "small"
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         run.begin(None)
         megabytes = self.restore(run.request)["megabytes"]
         write(run.path, megabytes)
         if DIES in os.environ:
             at_each_part(die)
-        return Produced("größtes.csv", "text/csv; charset=utf-8", megabytes)
+        return ExportResult("größtes.csv", "text/csv; charset=utf-8", megabytes)
 
 
 def write(path: Path, megabytes: int) -> None:

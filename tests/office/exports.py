@@ -12,7 +12,8 @@ from django.db.models import QuerySet
 
 from exports.exporters import Column, QuerySetExport, registry
 from exports.models.request import AnyUser
-from exports.worker.runner import Produced, Run
+from exports.models.result import ExportResult
+from exports.worker.runner import Run
 
 REFUSED = "refused"
 PACE_SECONDS = 0.02
@@ -56,7 +57,7 @@ class LongExport(QuerySetExport):
     formats = ("csv",)
     queue_name = "small"
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         criteria = self.restore(run.request)
         note(criteria["log"], f"begin {run.claim.epoch}")
         rows = 0
@@ -69,7 +70,7 @@ class LongExport(QuerySetExport):
                 run.progress.rows(rows)
                 time.sleep(PACE_SECONDS)
         note(criteria["log"], f"end {run.claim.epoch}")
-        return Produced(self.get_filename(run.request), "text/csv; charset=utf-8", rows, {"rows_asked": rows})
+        return ExportResult(self.get_filename(run.request), "text/csv; charset=utf-8", rows, {"rows_asked": rows})
 
 
 def note(path: str, line: str) -> None:

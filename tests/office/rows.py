@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from exports import storage
 from exports.models import FileRequest, Status, transitions
 from exports.models.progress import WRITING, Snapshot
-from exports.models.transitions import Made
+from exports.models.result import ExportResult
 
 CONTENT = b"Name\r\n" + b"".join(b"row %06d\r\n" % number for number in range(2000))
 CSV = "text/csv; charset=utf-8"
@@ -48,7 +48,7 @@ def publish(claim: transitions.Claim, content: bytes = CONTENT, *, filename: str
     digest = hashlib.sha256(content).hexdigest()
     receipt = {"rows_asked": 2000, "rows": 2000, "alterations": {"control_characters": 2}, "sha256": digest}
     receipt |= {"language": "en", "time_zone": "UTC"}
-    return transitions.publish(claim, Made(len(content), digest, filename, CSV, 2000, receipt))
+    return transitions.publish(claim, ExportResult(filename, CSV, 2000, receipt, size=len(content), sha256=digest))
 
 
 def progress(rows_done: int, rows_total: int | None = 2000) -> Snapshot:

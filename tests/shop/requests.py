@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 
 from exports.models import FileRequest, Status, transitions
-from exports.models.transitions import Claim, Made
+from exports.models.result import ExportResult
+from exports.models.transitions import Claim
 from tests.shop.exports import OrderExport
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -43,9 +44,9 @@ def claimed(request: FileRequest | None = None, *, now: datetime = NOON, **colum
     return request, claim
 
 
-def made(**changes: Any) -> Made:
+def made(**changes: Any) -> ExportResult:
     columns = {"size": 3, "sha256": "ab" * 32, "filename": "orders.csv", "content_type": "text/csv", "rows": 7}
-    return Made(**{**columns, "receipt": {"rows": 7}, **changes})
+    return ExportResult(**{**columns, "receipt": {"rows": 7}, **changes})
 
 
 def in_status(status: str, **columns: Any) -> FileRequest:

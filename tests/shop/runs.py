@@ -9,10 +9,11 @@ from typing import Any
 
 from exports.exceptions import ExportError, LeaseEnded
 from exports.models import FileRequest, transitions
+from exports.models.result import ExportResult
 from exports.models.transitions import Claim
 from exports.state import serialize
 from exports.worker import runner
-from exports.worker.runner import Produced, Run
+from exports.worker.runner import Run
 from tests.servers import wait_until
 from tests.shop.requests import queued
 
@@ -32,9 +33,9 @@ class Scripted:
     def refusal(self, request: FileRequest) -> str | None:
         return None
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         self.make(run)
-        return Produced("orders.csv", "text/csv", run.progress.now.rows_done, {"rows_asked": 3})
+        return ExportResult("orders.csv", "text/csv", run.progress.now.rows_done, {"rows_asked": 3})
 
 
 class Events(list[FileRequest]):

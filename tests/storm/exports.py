@@ -11,7 +11,8 @@ from django.db.models import QuerySet
 
 from exports.exporters import Column, QuerySetExport
 from exports.models.request import AnyUser
-from exports.worker.runner import Produced, Run
+from exports.models.result import ExportResult
+from exports.worker.runner import Run
 from tests.storm.models import Parcel
 
 SMALL = 200
@@ -46,7 +47,7 @@ class PoisonExport(ParcelExport):
 
     file_type = "poison"
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError("unreachable")
 
@@ -56,7 +57,7 @@ class SleepingExport(ParcelExport):
 
     file_type = "sleeping"
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         run.begin(None)
         run.advance(1)
         time.sleep(FOR_EVER)
@@ -68,7 +69,7 @@ class SpinningExport(ParcelExport):
 
     file_type = "spinning"
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         run.begin(None)
         run.advance(1)
         # One call into C, which holds the interpreter's lock for as long as it lasts.

@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
-from exports.contrib.bgfiles.making import Written, mail, mail_now, refusal_of_owner
+from exports.contrib.bgfiles.making import mail, mail_now, refusal_of_owner
 from exports.contrib.bgfiles.patterns import WriterPattern
 from exports.exporters import registry
 from exports.filenames import extension_of
 from exports.models import FileRequest, Status
-from exports.worker.runner import Produced, Run
+from exports.models.result import ExportResult
+from exports.worker.runner import Run
 
 
 class Handled:
@@ -24,11 +25,11 @@ class Handled:
     def extension(self, request: FileRequest) -> str:
         return extension_of(request.filename)
 
-    def produce(self, run: Run) -> Produced | None:
+    def produce(self, run: Run) -> ExportResult | None:
         """None where the handler attached its file itself."""
         self.handler.handle(run.request)
-        self.wrote = run.produced.pattern if isinstance(run.produced, Written) else None
-        return run.produced
+        self.wrote = run.pattern if isinstance(run.pattern, WriterPattern) else None
+        return run.result
 
     def own_mail(self, request: FileRequest) -> Callable[[], object] | None:
         """What sends the mail that this handler's author wrote; None for one that is no pattern."""

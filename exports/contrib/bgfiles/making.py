@@ -1,6 +1,5 @@
 """A pattern's file and mail as the engine makes them: written in a run, mailed by whoever mails."""
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -10,15 +9,9 @@ from exports.contrib.bgfiles.dataset import Dataset, Spool, closed_on_error, cou
 from exports.exceptions import InvalidCriteria, InvalidStoredCriteria
 from exports.filenames import extension_of
 from exports.models import FileRequest, Notification
+from exports.models.result import ExportResult
 from exports.worker import runner
-from exports.worker.runner import Produced, Run
-
-
-@dataclass(frozen=True)
-class Written(Produced):
-    """What a pattern wrote, and which one it was."""
-
-    pattern: Any = None
+from exports.worker.runner import Run
 
 
 class ByHand:
@@ -30,7 +23,7 @@ class ByHand:
     def extension(self, request: FileRequest) -> str:
         return extension_of(self._pattern.get_filename() or request.filename)
 
-    def produce(self, run: Run) -> Produced:
+    def produce(self, run: Run) -> ExportResult:
         return write(self._pattern, run)
 
     def refusal(self, request: FileRequest) -> str | None:
@@ -43,7 +36,7 @@ def refusal_of_owner(request: FileRequest) -> str | None:
     return "permission_lost" if owner is not None and not owner.is_active else None
 
 
-def write(pattern: Any, run: Run) -> Written:
+def write(pattern: Any, run: Run) -> ExportResult:
     """Write the work file of this run; iterating `dataset.items` counts rows."""
     criteria = pattern.criteria_class.restore_from(run.request)
     with closed_on_error(_buffer(pattern, run)) as buffer:
@@ -53,12 +46,11 @@ def write(pattern: Any, run: Run) -> Written:
         run.progress.finishing(0, None)
         with run.path.open("wb") as file:
             pour(buffer, file)
-    return Written(
+    return ExportResult(
         pattern.get_filename() or run.request.filename,
         pattern.get_content_type() or run.request.content_type,
         run.progress.now.rows_done,
         retention_seconds=_signer(pattern).max_age or None,
-        pattern=pattern,
     )
 
 

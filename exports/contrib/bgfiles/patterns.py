@@ -141,7 +141,7 @@ class WriterPattern(SimplePattern):
         """
         run = runner.current(file_request)
         if run is not None:
-            run.produced = write(self, run)
+            run.result, run.pattern = write(self, run), self
             return True
         taken = runner.take(file_request, ByHand(self), on_change=events.publish)
         is_made = taken and file_request.status == Status.READY
