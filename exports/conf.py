@@ -114,3 +114,13 @@ class Settings:
 
 
 config = Settings()
+
+
+def secret_keys(name: str) -> list[str]:
+    """Return the keys of the setting `name`, the newest first, or SECRET_KEY alone where it is not set.
+
+    The first key signs, all of them verify.
+    """
+    given = getattr(config, name) or django_settings.SECRET_KEY
+    # One key given as text must not be taken for a list of keys of one letter each.
+    return [given] if isinstance(given, str) else list(given)

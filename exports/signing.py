@@ -4,15 +4,13 @@ whether one is good.
 The keys are EXPORTS["TICKET_KEYS"], newest first, or SECRET_KEY; the first one signs, all of them verify.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
 
-from django.conf import settings
 from django.core import signing
 
-from exports.conf import config
+from exports.conf import secret_keys
 
 TICKET_SALT = "exports.ticket"
 PUBLIC_SALT = "exports.public"
@@ -33,13 +31,13 @@ class Ticket:
 
     def sign(self) -> str:
         payload = [self.request_id.hex, self.epoch, self.user_id, self.expires]
-        key, *others = _keys()
+        key, *others = secret_keys("TICKET_KEYS")
         return signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).sign_object(payload)
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Raises BadTicket for whatever was not signed here, or is not a ticket."""
-        key, *others = _keys()
+        key, *others = secret_keys("TICKET_KEYS")
         try:
             payload = signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, user_id, expires = payload
@@ -59,23 +57,17 @@ class PublicLink:
 
     def sign(self) -> str:
         """The same text each time, so that the page can show it again."""
-        key, *others = _keys()
+        key, *others = secret_keys("TICKET_KEYS")
         payload = [self.request_id.hex, self.epoch, self.until]
         return signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).sign_object(payload)
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Raises BadTicket for whatever was not signed here, or is not a link for anyone."""
-        key, *others = _keys()
+        key, *others = secret_keys("TICKET_KEYS")
         try:
             payload = signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, until = payload
             return cls(UUID(hex=request_id), int(epoch), int(until))
         except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
             raise BadTicket("This link is not one of ours.") from error
-
-
-def _keys() -> Sequence[str]:
-    given = config.TICKET_KEYS or settings.SECRET_KEY
-    # One key given as text must not be taken for a list of keys of one letter each.
-    return [given] if isinstance(given, str) else given

@@ -10,10 +10,8 @@ import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
-
 from exports import faults
-from exports.conf import config
+from exports.conf import config, secret_keys
 
 if TYPE_CHECKING:
     from huey import RedisHuey
@@ -38,14 +36,14 @@ class SignedJSONSerializer:
 
     def serialize(self, message: "Message") -> bytes:
         body = json.dumps(list(message), separators=(",", ":")).encode()
-        return _signature(_keys()[0], body) + b"." + body
+        return _signature(secret_keys("QUEUE_KEYS")[0], body) + b"." + body
 
     def deserialize(self, data: bytes) -> "Message":
         """Raises BadMessage for a pickle, an unsigned message, or one under a key that is not ours any more."""
         from huey.registry import Message
 
         signature, _, body = data.partition(b".")
-        if not any(hmac.compare_digest(signature, _signature(key, body)) for key in _keys()):
+        if not any(hmac.compare_digest(signature, _signature(key, body)) for key in secret_keys("QUEUE_KEYS")):
             raise BadMessage("A message in the queue is not signed with EXPORTS['QUEUE_KEYS']; it was dropped.")
         return Message(*json.loads(body))
 
@@ -128,11 +126,5 @@ def _sender(queue_name: str, url: str, prefix: str) -> tuple["RedisHuey", Any]:
     return huey, bell
 
 
-def _keys() -> list[bytes]:
-    given = config.QUEUE_KEYS or settings.SECRET_KEY
-    # One key given as text must not be taken for a list of keys of one letter each.
-    return [key.encode() for key in ([given] if isinstance(given, str) else given)]
-
-
-def _signature(key: bytes, body: bytes) -> bytes:
-    return hmac.new(hashlib.sha256(b"exports.queue" + key).digest(), body, hashlib.sha256).hexdigest().encode()
+def _signature(key: str, body: bytes) -> bytes:
+    return hmac.new(hashlib.sha256(b"exports.queue" + key.encode()).digest(), body, hashlib.sha256).hexdigest().encode()

@@ -58,7 +58,7 @@ class Presence:
         self._try(lambda: huey_queue.server().zrem(_key(), self._name()))
 
     def _name(self) -> str:
-        return f"{self._role} {self._queue_name or '-'} {owner()}"
+        return f"{self._role} {self._queue_name or '-'} {process_name()}"
 
     def _write(self) -> None:
         client = huey_queue.server()
@@ -84,8 +84,8 @@ def signs() -> list[Sign]:
     return [_sign(name.decode(), now - at) for name, at in client.zrange(_key(), 0, -1, desc=True, withscores=True)]
 
 
-def owner() -> str:
-    """This process: host:pid, as the owner of a lease begins."""
+def process_name() -> str:
+    """Return host:pid of this process; the owner of a lease begins with it."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

@@ -11,7 +11,6 @@ import os
 import random
 import re
 import shutil
-import socket
 import tempfile
 import threading
 import time
@@ -43,6 +42,7 @@ from exports.exceptions import (
 from exports.models import FileRequest, Status, transitions
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
+from exports.worker import registry as worker_registry
 from exports.worker.lease import CLOCK, Clock, LeaseKeeper
 from exports.worker.limits import Ceilings, DiskWatch
 from exports.worker.progress import Progress
@@ -220,7 +220,7 @@ def has_room() -> bool:
 
 def owner_name() -> str:
     """Who holds a lease, for people who read the row: host, process, thread."""
-    return f"{socket.gethostname()}:{os.getpid()}:{threading.get_ident()}"
+    return f"{worker_registry.process_name()}:{threading.get_ident()}"
 
 
 def sweep_work_dirs() -> int:
