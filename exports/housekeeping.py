@@ -40,12 +40,12 @@ class Swept:
     """How many of each were dealt with in one sweep."""
 
     rescued: int = 0
-    given_up: int = 0
-    rung: int = 0
+    timed_out: int = 0
+    woken: int = 0
     expired: int = 0
-    collected: int = 0
-    forgotten: int = 0
-    removed: int = 0
+    deleted: int = 0
+    erased: int = 0
+    removed_rows: int = 0
     mailed: int = 0
     work_dirs: int = 0
     failed: int = 0
@@ -60,13 +60,13 @@ def sweep() -> Swept:
     """One round of everything. A step that fails is logged and counted, and the others have their turn."""
     swept = _swept(
         rescued=rescue,
-        given_up=give_up,
-        rung=wake_again,
+        timed_out=time_out,
+        woken=wake_again,
         expired=expire,
-        collected=collect,
-        forgotten=forget,
-        removed=remove_old,
-        mailed=mail,
+        deleted=delete_files,
+        erased=erase,
+        removed_rows=remove_old_rows,
+        mailed=send_mails,
         work_dirs=runner.sweep_work_dirs,
     )
     _here.show()
@@ -84,7 +84,7 @@ def _swept(**steps: Callable[[], int]) -> Swept:
     return swept
 
 
-def keep_house(stop: threading.Event) -> None:
+def run_forever(stop: threading.Event) -> None:
     """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until told to stop. Say in the log where the disk
     has no room for runs."""
     while True:
@@ -124,7 +124,7 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
             handled += 1
             # A handler may even have deleted it.
             on_handled(FileRequest.objects.filter(pk=request.pk).first() or request)
-    mail()
+    send_mails()
     return handled
 
 
@@ -151,10 +151,10 @@ def clean(
     the result are those of `FileRequest.objects.remove_expired`; `on_swept` gets what else was done.
     """
     swept = _swept(
-        given_up=lambda: _all(give_up, budget),
+        timed_out=lambda: _all(time_out, budget),
         expired=lambda: _all(expire, budget),
-        collected=lambda: _all(lambda: collect(leeway), budget),
-        removed=lambda: _all(lambda: _remove(_fileless()), budget),
+        deleted=lambda: _all(lambda: delete_files(leeway), budget),
+        removed_rows=lambda: _all(lambda: _remove(_fileless()), budget),
         work_dirs=runner.sweep_work_dirs,
     )
     if on_swept is not None:
@@ -164,7 +164,7 @@ def clean(
         threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
     )
     # Of the rows that stay, that is; nobody needs to be told how many.
-    _swept(forgotten=lambda: _all(lambda: forget(leeway), budget))
+    _swept(erased=lambda: _all(lambda: erase(leeway), budget))
     return removed
 
 
@@ -173,7 +173,7 @@ def rescue() -> int:
     return _each(FileRequest.objects.abandoned(Now()), _rescue)
 
 
-def give_up() -> int:
+def time_out() -> int:
     """Requests that waited longer than EXPORTS["QUEUE_TIMEOUT_SECONDS"] end as FAILED."""
     waiting = _ours().filter(
         status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.QUEUE_TIMEOUT_SECONDS)
@@ -197,7 +197,7 @@ def expire() -> int:
     )
 
 
-def collect(leeway: float | None = None) -> int:
+def delete_files(leeway: float | None = None) -> int:
     """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
     leeway_ends = _ago(config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway)
     collected = _each(Artifact.objects.garbage(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
@@ -206,7 +206,7 @@ def collect(leeway: float | None = None) -> int:
     return collected
 
 
-def forget(leeway: float | None = None) -> int:
+def erase(leeway: float | None = None) -> int:
     """Together with the bytes go the criteria and the words of errors; of what never had a file, as long after its end
     as a file would have stayed."""
     leeway = config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway
@@ -214,13 +214,13 @@ def forget(leeway: float | None = None) -> int:
     return transitions.forget(_ago(leeway), ended_before, at_once=AT_ONCE)
 
 
-def remove_old() -> int:
+def remove_old_rows() -> int:
     """Delete the rows that ended longer ago than EXPORTS["HISTORY_SECONDS"] and have no file, or none any more."""
     expired = Q(status=Status.EXPIRED, expires_at__lt=_ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS))
     return _remove(expired | _fileless())
 
 
-def mail() -> int:
+def send_mails() -> int:
     """Send the mails that are due. The mail of a file that is ready is its maker's: of a registered type.
 
     What a slow server leaves no time for is sent by the next sweep.

@@ -29,7 +29,7 @@ RETRY_SECONDS = 30
 ENDS = {Notification.Kind.READY: Status.READY, Notification.Kind.FAILED: Status.FAILED}
 
 
-class NobodyToTell(Exception):
+class NoRecipient(Exception):
     """There is nobody to whom this mail would say anything; the message says why."""
 
 
@@ -49,7 +49,7 @@ def claim(notification: Notification, *, early: bool = False) -> bool:
 def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
     """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
 
-    `send` sends the mail of an export's author in place of ours, or raises NobodyToTell. A mail that cannot be sent, by
+    `send` sends the mail of an export's author in place of ours, or raises NoRecipient. A mail that cannot be sent, by
     the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_MAX_ATTEMPTS"] attempts.
     """
     request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
@@ -61,7 +61,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
             compose(request, notification).send()
         else:
             send()
-    except NobodyToTell as error:
+    except NoRecipient as error:
         return suppress(notification, str(error))
     except Exception as error:
         _put_back(notification, type(error).__name__)
@@ -88,7 +88,7 @@ def unreachable(request: FileRequest) -> str:
     """Why there is nobody to mail to, or ''."""
     if request.requester is None or not request.requester.is_active:
         return "no requester"
-    return "" if address_of(request) else "no address"
+    return "" if email_of(request) else "no address"
 
 
 def spent(notification: Notification) -> str:
@@ -102,14 +102,14 @@ def compose(request: FileRequest, notification: Notification) -> EmailMultiAlter
         "title": title_of(request),
         "request": request,
         "reason": (error_of(request) or {}).get("message", ""),
-        "url": page_address(request),
+        "url": page_url(request),
     }
     subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
     mail = EmailMultiAlternatives(
         subject=" ".join(subject.split()),
         body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
         from_email=config.FROM_EMAIL,
-        to=[address_of(request)],
+        to=[email_of(request)],
         headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
         # Without a timeout a mail server that says nothing would hold the housekeeper for ever.
         connection=get_connection(timeout=settings.EMAIL_TIMEOUT or SEND_SECONDS),
@@ -118,14 +118,14 @@ def compose(request: FileRequest, notification: Notification) -> EmailMultiAlter
     return mail
 
 
-def headers_of(request: FileRequest) -> dict[str, str]:
+def ready_headers(request: FileRequest) -> dict[str, str]:
     """The headers of the mail that a file is ready: the Message-ID that it keeps, and that no person wrote it."""
     ready = Notification.objects.filter(request=request, kind=Notification.Kind.READY)
     message_id = ready.values_list("message_id", flat=True).first()
     return ({"Message-ID": message_id} if message_id else {}) | {"Auto-Submitted": "auto-generated"}
 
 
-def page_address(request: FileRequest) -> str:
+def page_url(request: FileRequest) -> str:
     """The absolute address of the request's page, from EXPORTS["BASE_URL"], never from a Host header.
 
     A host that does not include our urls has no such page; its mails lead to BASE_URL.
@@ -136,7 +136,7 @@ def page_address(request: FileRequest) -> str:
         return config.BASE_URL
 
 
-def address_of(request: FileRequest) -> str:
+def email_of(request: FileRequest) -> str:
     """Where to write to whoever asked, or ''."""
     owner = request.requester
     return (getattr(owner, owner.get_email_field_name(), "") or "") if owner is not None else ""

@@ -211,7 +211,7 @@ def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySe
     loop.work_off("large")
     heard.clear()
 
-    assert housekeeping.sweep().rung == 1
+    assert housekeeping.sweep().woken == 1
     assert heard == ["large"]
     heard.clear()
 
@@ -221,7 +221,7 @@ def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: 
     request = queued(requested_at=NOON)
 
     loop.work_off("large")
-    assert housekeeping.give_up() == 1
+    assert housekeeping.time_out() == 1
 
     assert row(request.pk)["error_code"] == "expired_in_queue"
 

@@ -229,7 +229,7 @@ def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(setting
     configure(settings, MAIL_DELAY_SECONDS=0)
     made(may(user(), PRICES), format="csv")
     may(user())
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
     assert mailoutbox == []
     assert Notification.objects.get().reason == "permission lost"
 

@@ -219,7 +219,7 @@ def test_one_round_of_housekeeping_says_what_it_did(capsys: pytest.CaptureFixtur
     call_command("exports", "housekeep", "--once")
     rows.queued(owner)
     call_command("exports", "housekeep", "--once")
-    assert capsys.readouterr().out == "swept: nothing\nswept: rung 1\n"
+    assert capsys.readouterr().out == "swept: nothing\nswept: woken 1\n"
 
 
 class Housekeeper(Process):

@@ -55,7 +55,7 @@ def test_request_process_mail_download_and_clean_by_cron_alone(site: Site):
     assert site.manage("exports", "clean").startswith("Swept: nothing.\nRemoved 0 of 0")
     assert site.step("expire") == {"expired": 2}
     told = site.manage("exports", "clean", "--timeout=60", "--sleep=0.1")
-    assert told == "Swept: expired 2, collected 2.\nRemoved 2 of 2 expired requests: all of them.\n"
+    assert told == "Swept: expired 2, deleted 2.\nRemoved 2 of 2 expired requests: all of them.\n"
     assert site.step("count") == {"statuses": [], "files": 0, "work": 0, "mails": 2}
 
 

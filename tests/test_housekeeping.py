@@ -84,7 +84,7 @@ def test_a_request_whose_worker_is_gone_goes_back_to_the_queue_and_is_rung_for(b
 
     swept = sweep()
 
-    assert (swept.rescued, swept.rung) == (1, 1)
+    assert (swept.rescued, swept.woken) == (1, 1)
     assert (row(request.pk)["status"], row(request.pk)["crashes"]) == ("queued", 1)
     assert bell == ["large"]
     assert not transitions.publish(claim, made())
@@ -112,7 +112,7 @@ def test_the_last_crash_fails_the_request(settings: Any) -> None:
 def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
     old, young = waiting(requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60)), waiting()
 
-    assert sweep().given_up == 1
+    assert sweep().timed_out == 1
 
     assert (row(old.pk)["status"], row(old.pk)["error_code"]) == ("failed", "expired_in_queue")
     assert row(young.pk)["status"] == "queued"
@@ -132,7 +132,7 @@ def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> N
     waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1), queue_name="small")
     waiting()
 
-    assert sweep().rung == 3
+    assert sweep().woken == 3
     assert bell == ["large", "small"]
 
     assert str(sweep()) == NOTHING
@@ -143,10 +143,10 @@ def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
     request, claim = claimed_now(waiting())
     transitions.retry_later(claim, delay=60, code="unavailable", detail="")
 
-    assert sweep().rung == 0
+    assert sweep().woken == 0
 
     change(request, not_before=ago(1))
-    assert sweep().rung == 1
+    assert sweep().woken == 1
     assert bell == ["large"]
 
 
@@ -157,7 +157,7 @@ def test_a_dead_bell_stops_no_other_step(settings: Any) -> None:
 
     swept = sweep()
 
-    assert (swept.rung, swept.expired, swept.failed) == (1, 1, 0)
+    assert (swept.woken, swept.expired, swept.failed) == (1, 1, 0)
     assert row(expired.pk)["status"] == "expired"
 
 
@@ -175,7 +175,7 @@ def test_a_file_past_its_retention_expires_and_its_bytes_stay_for_the_leeway() -
     assert str(sweep()) == NOTHING
 
     change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
-    assert sweep().collected == 1
+    assert sweep().deleted == 1
     assert not exists(key)
     assert str(sweep()) == NOTHING
 
@@ -200,7 +200,7 @@ def test_the_bytes_of_a_deleted_user_are_removed() -> None:
     keys = [with_bytes(ready(requester=user("bob"))), with_bytes(claimed_now(waiting(requester=user("bob")))[0])]
     User.objects.get(username="bob").delete()
 
-    assert sweep().collected == 2
+    assert sweep().deleted == 2
     assert not any(map(exists, keys))
 
 
@@ -210,7 +210,7 @@ def test_the_bytes_of_an_attempt_that_ended_are_removed(end: Any) -> None:
     key = with_bytes(request)
     assert end(request)
 
-    assert sweep().collected == 1
+    assert sweep().deleted == 1
     assert not exists(key)
 
 
@@ -231,7 +231,7 @@ def test_what_a_zombie_wrote_after_the_first_pass_is_removed_by_the_second() -> 
     assert not exists(key)
 
     storage.exports_storage().save(key, ContentFile(b"of a zombie"))
-    assert sweep().collected == 0
+    assert sweep().deleted == 0
     assert exists(key)
 
     Artifact.objects.update(deleted_at=ago(2 * config.LEASE_SECONDS + 1))
@@ -263,7 +263,7 @@ def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
         assert transitions.cancel(request)
     sticky.stuck = frozenset(keys[:1])
 
-    assert sweep().collected == 2
+    assert sweep().deleted == 2
     assert "PermissionError" in caplog.text
     assert [sticky.exists(key) for key in keys] == [True, False, False]
 
@@ -295,7 +295,7 @@ def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
 def test_younger_rows_stay(status: str) -> None:
     change(in_status(status), finished_at=ago(config.HISTORY_SECONDS - 60))
 
-    assert sweep().removed == 0
+    assert sweep().removed_rows == 0
 
 
 def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> None:
@@ -305,20 +305,20 @@ def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> N
 
     change(request, expires_at=ago(1))
     assert sweep().expired == 1
-    assert (sweep().removed, exists(key)) == (0, True)
+    assert (sweep().removed_rows, exists(key)) == (0, True)
 
     change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     swept = sweep()
-    assert (swept.collected, swept.removed, exists(key)) == (1, 0, False)
+    assert (swept.deleted, swept.removed_rows, exists(key)) == (1, 0, False)
 
     change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS + 60))
-    assert sweep().removed == 1
+    assert sweep().removed_rows == 1
 
 
 def test_old_rows_of_a_type_that_nobody_registered_stay() -> None:
     change(in_status(Status.CANCELLED, file_type="somebody-elses"), finished_at=ago(config.HISTORY_SECONDS + 60))
 
-    assert sweep().removed == 0
+    assert sweep().removed_rows == 0
 
 
 # Mail
@@ -413,7 +413,7 @@ def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None
 
     swept = sweep()
 
-    assert (swept.rescued, swept.removed, swept.mailed, swept.work_dirs) == (1, 0, 1, 1)
+    assert (swept.rescued, swept.removed_rows, swept.mailed, swept.work_dirs) == (1, 0, 1, 1)
     assert swept.failed == 1
 
 
@@ -421,7 +421,7 @@ def test_a_sweep_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
     waiting(woken_at=None)
     change(ready(), expires_at=ago(1))
 
-    assert str(sweep()) == "rung 1, expired 1"
+    assert str(sweep()) == "woken 1, expired 1"
 
 
 def test_two_housekeepers_do_no_harm() -> None:
@@ -454,10 +454,10 @@ def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
     stop = threading.Event()
     caplog.set_level(logging.INFO, "exports.housekeeping")
 
-    at_once(lambda: housekeeping.keep_house(stop), lambda: wait_until(lambda: bell) or stop.set())
+    at_once(lambda: housekeeping.run_forever(stop), lambda: wait_until(lambda: bell) or stop.set())
 
     assert bell == ["large"]
-    assert "swept: rung 1" in caplog.text
+    assert "swept: woken 1" in caplog.text
 
 
 def test_requests_that_wait_for_a_type_nobody_registered_are_counted() -> None:

@@ -43,7 +43,7 @@ def owner(db: None) -> User:
 
 def mailed(request: FileRequest, mailoutbox: list[Any]) -> list[str]:
     """The addresses in both forms of the mail about this request."""
-    assert housekeeping.mail() == 1
+    assert housekeeping.send_mails() == 1
     [mail] = mailoutbox
     [(html, _)] = mail.alternatives
     return re.findall(r"https?://[^\s\"<]+", mail.body + html)

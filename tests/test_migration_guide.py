@@ -218,7 +218,7 @@ class TestRows:
         insert(filehandle=kept, finished_at=NOON)
         insert(id=ID, filehandle=KEY, finished_at=NOON, expires_at=NOON)
         bring_over()
-        assert (housekeeping.expire(), housekeeping.collect(0)) == (1, 1)
+        assert (housekeeping.expire(), housekeeping.delete_files(0)) == (1, 1)
         assert [path.name for path in stored_files(Path(storage.exports_storage().location))] == ["kept.csv"]
 
     def test_it_may_run_twice_and_takes_many(self):

@@ -60,7 +60,7 @@ def settled(notification: Notification) -> tuple[str, str]:
 def test_whoever_did_not_see_the_end_gets_one_mail() -> None:
     request, notification = ended()
 
-    assert [housekeeping.mail() for _ in range(3)] == [1, 0, 0]
+    assert [housekeeping.send_mails() for _ in range(3)] == [1, 0, 0]
 
     assert [message.to for message in mail.outbox] == [[request.requester.email]]
     assert settled(notification) == ("sent", "")
@@ -71,7 +71,7 @@ def test_whoever_saw_the_end_gets_none() -> None:
     request, notification = ended()
     assert transitions.mark_seen(request)
 
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
 
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", "seen")
@@ -81,7 +81,7 @@ def test_a_mail_waits_for_the_grace() -> None:
     _, claim = claimed(queued(requested_at=timezone.now()))
     assert transitions.publish(claim, made())
 
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
     assert mail.outbox == []
 
     due_at = Notification.objects.get().due_at
@@ -98,7 +98,7 @@ def test_a_mail_that_nobody_needs_is_not_sent(columns: dict[str, Any], reason: s
     if expired:
         assert transitions.expire(request)
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", reason)
@@ -110,7 +110,7 @@ def test_somebody_who_cannot_be_reached_or_has_left_is_not_mailed(column: str, v
     setattr(request.requester, column, value)
     request.requester.save()
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", reason or "no requester")
@@ -122,7 +122,7 @@ def test_somebody_who_cannot_be_reached_or_has_left_is_not_mailed(column: str, v
 def test_the_mail_about_a_file_names_it_and_leads_to_its_page() -> None:
     request, _ = ended()
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     message = mail.outbox[0]
     assert message.subject == "Your export is ready: Orders"
@@ -133,7 +133,7 @@ def test_the_mail_about_a_file_names_it_and_leads_to_its_page() -> None:
 def test_the_mail_about_a_failure_says_why_in_words_and_no_more() -> None:
     failed("took_too_long", description="Orders of Ada")
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     message = mail.outbox[0]
     assert message.subject == "Your export failed: Orders of Ada"
@@ -147,7 +147,7 @@ def test_every_link_leads_to_the_page_behind_login_and_none_to_the_file(status: 
     settings.ALLOWED_HOSTS = ["evil.example"]
     request, _ = ended(status)
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     text = text_of(mail.outbox[0])
     links = {word.strip('"<>()') for word in text.replace("href=", " ").split() if "://" in word}
@@ -163,7 +163,7 @@ def test_the_mail_is_in_the_language_of_whoever_asked(settings: Any, tmp_path: P
     translate(settings, tmp_path, german)
     failed("stalled", requester_language="de")
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     message = mail.outbox[0]
     assert message.subject == "Aus: Orders"
@@ -175,7 +175,7 @@ def test_the_expiry_is_told_in_the_zone_of_whoever_asked() -> None:
     request, _ = ended(requester_timezone="Asia/Tokyo")
     FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     assert "June 4, 2026, 5 a.m." in mail.outbox[0].body
 
@@ -183,7 +183,7 @@ def test_the_expiry_is_told_in_the_zone_of_whoever_asked() -> None:
 def test_what_people_chose_as_a_title_breaks_no_header_and_no_markup() -> None:
     failed("stalled", description="Tea & <b>Biscuits</b>\r\nBcc: x@example.com")
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     message = mail.outbox[0]
     assert message.subject == "Your export failed: Tea & <b>Biscuits</b> Bcc: x@example.com"
@@ -196,7 +196,7 @@ def test_no_person_is_asked_to_answer_it(settings: Any) -> None:
     configure(settings, FROM_EMAIL="Exports <exports@shop.example>")
     _, notification = ended()
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     message = mail.outbox[0].message()
     assert message["Auto-Submitted"] == "auto-generated"
@@ -233,13 +233,13 @@ def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(sett
     _, notification = ended()
     delays = []
     for _ in range(2):
-        assert housekeeping.mail() == 0
+        assert housekeeping.send_mails() == 0
         assert settled(notification) == ("pending", "ConnectionRefusedError")
         delays.append((notification.due_at - timezone.now()).total_seconds())
-        assert housekeeping.mail() == 0
+        assert housekeeping.send_mails() == 0
         Notification.objects.update(due_at=just_now())
 
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
 
     assert settled(notification) == ("suppressed", "gave up: ConnectionRefusedError")
     assert notification.attempts == 3
@@ -255,7 +255,7 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(s
         # And no word of what came of it.
         Notification.objects.update(due_at=just_now())
 
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
 
     assert settled(notification) == ("suppressed", "gave up: the mailer was lost")
     assert mail.outbox == []
@@ -264,12 +264,12 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(s
 def test_a_mail_that_was_put_back_is_sent_when_the_server_is_there_again(settings: Any) -> None:
     settings.EMAIL_BACKEND = DOWN
     _, notification = ended()
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
     Notification.objects.update(due_at=just_now())
 
-    assert housekeeping.mail() == 1
+    assert housekeeping.send_mails() == 1
     assert settled(notification)[0] == "sent"
 
 
@@ -277,7 +277,7 @@ def test_the_log_of_a_failure_holds_no_address_and_no_content(settings: Any, cap
     settings.EMAIL_BACKEND = DOWN
     ended()
 
-    housekeeping.mail()
+    housekeeping.send_mails()
 
     assert "ConnectionRefusedError" in caplog.text
     assert "ada@" not in caplog.text
@@ -287,11 +287,11 @@ def test_the_log_of_a_failure_holds_no_address_and_no_content(settings: Any, cap
 def test_a_mailer_that_dies_after_its_claim_is_followed_by_another_with_the_same_message_id() -> None:
     _, notification = ended()
     assert notifications.claim(notification)
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
 
     Notification.objects.update(due_at=just_now())
 
-    assert housekeeping.mail() == 1
+    assert housekeeping.send_mails() == 1
     assert mail.outbox[0].message()["Message-ID"] == notification.message_id
     assert settled(notification)[0] == "sent"
     assert notification.attempts == 2

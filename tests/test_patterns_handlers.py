@@ -166,7 +166,7 @@ def test_the_collector_leaves_an_attach_in_progress_alone(folder: Path):
         """Housekeeping comes by in the middle of its being stored."""
 
         def read(self, size: int | None = -1) -> bytes:
-            came_by.append(housekeeping.collect(0))
+            came_by.append(housekeeping.delete_files(0))
             return super().read(size)
 
     request = queued()
@@ -174,7 +174,7 @@ def test_the_collector_leaves_an_attach_in_progress_alone(folder: Path):
     toolbox.attach_file(request, Watched(b"second"))
     assert len(came_by) >= 4
     assert not any(came_by)
-    assert housekeeping.collect(0) == 1
+    assert housekeeping.delete_files(0) == 1
     assert content_of(FileRequest.objects.get()) == b"second"
     assert len(stored_files(folder)) == 1
 
@@ -197,7 +197,7 @@ def test_a_cancel_in_the_middle_of_an_attach_wins(folder: Path):
     with pytest.raises(TooLate):
         toolbox.attach_file(queued(), Cancelled(b"x"))
     assert FileRequest.objects.get().status == Status.CANCELLED
-    assert housekeeping.collect(0) == 1
+    assert housekeeping.delete_files(0) == 1
     assert stored_files(folder) == []
 
 
@@ -217,7 +217,7 @@ class Lasting(WriterPattern):
 @pytest.mark.parametrize("max_age", [60, 10**7, None])
 def test_a_patterns_file_lives_as_long_as_its_token(max_age: int | None):
     request = make(type("Aged", (Lasting,), {"signer": toolbox.Signer(max_age=max_age)}))
-    housekeeping.mail()
+    housekeeping.send_mails()
     request.refresh_from_db()
     if max_age is None:
         assert request.expires_at is None
@@ -227,7 +227,7 @@ def test_a_patterns_file_lives_as_long_as_its_token(max_age: int | None):
 
 def test_nobody_is_mailed_where_nobody_asked(mailoutbox: list[Any]):
     request = make(LoginEventExport, requester=None, criteria="from_date=2016-01-01")
-    housekeeping.mail()
+    housekeeping.send_mails()
     assert request.status == Status.READY
     assert mailoutbox == []
     assert Notification.objects.get().reason == "no requester"
@@ -247,7 +247,7 @@ def test_an_authors_mail_that_breaks_is_sent_later_and_stops_no_other(mailoutbox
         registry.register(Broken)
         for file_type in ("broken", "login_events"):
             assert loop.dispatch(queued(file_type=file_type, criteria="from_date=2016-01-01").pk)
-        housekeeping.mail()
+        housekeeping.send_mails()
     states = dict(Notification.objects.values_list("request__file_type", "state"))
     assert states == {"broken": Notification.State.PENDING, "login_events": Notification.State.SENT}
     assert FileRequest.objects.get(file_type="broken").status == Status.READY

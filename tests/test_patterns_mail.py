@@ -51,8 +51,8 @@ def mailed(
         request = queued(file_type=pattern.file_type, filename="m.txt", **columns)
         assert loop.dispatch(request.pk)
         assert mailoutbox == []
-        assert housekeeping.mail() == 1
-        assert housekeeping.mail() == 0
+        assert housekeeping.send_mails() == 1
+        assert housekeeping.send_mails() == 0
     (sent,) = mailoutbox
     return sent
 
@@ -142,7 +142,7 @@ def test_a_file_made_by_hand_is_mailed_at_once_through_the_outbox(mailoutbox: li
         Notification.State.SENT,
         notification.message_id,
     )
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
 
 
 # huey

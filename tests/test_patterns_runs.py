@@ -248,7 +248,7 @@ def test_a_pattern_that_never_looks_is_fenced_when_it_publishes(folder: Path):
 
     request = make(Blind)
     assert (request.status, request.filehandle.name) == (Status.CANCELLED, "")
-    housekeeping.collect(0)
+    housekeeping.delete_files(0)
     assert stored_files(folder) == []
 
 

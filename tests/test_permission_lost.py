@@ -66,7 +66,7 @@ def check_nothing_is_left(request: FileRequest, folder: Path) -> None:
     """There is no file on the row, and its bytes go at the next sweep."""
     assert not request.filehandle
     assert (request.expires_at, request.sha256, request.receipt) == (None, "", {})
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert stored_files(folder) == []
     assert not Artifact.objects.filter(state=Artifact.State.PUBLISHED).exists()
 
@@ -90,7 +90,7 @@ def test_nothing_happening_there_is_a_file(owner: User) -> None:
 def test_whoever_is_deleted_while_it_runs_leaves_no_file(owner: User, folder: Path) -> None:
     made_while(owner, owner.delete)
     assert not FileRequest.objects.exists()
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert stored_files(folder) == []
 
 
@@ -154,7 +154,7 @@ def test_a_handler_that_attaches_its_file_for_somebody_who_was_deactivated_leave
         request = rows.queued(owner, file_type="handled")
         assert loop.dispatch(request.pk)
     assert rows.fresh(request).status == Status.EXPIRED
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert stored_files(folder) == []
 
 
@@ -185,7 +185,7 @@ def test_whoever_may_not_have_the_file_any_more_gets_no_mail_about_it(
 ) -> None:
     request = rows.ready(owner)
     lose(owner)
-    assert housekeeping.mail() == 0
+    assert housekeeping.send_mails() == 0
     assert mailoutbox == []
     notification = Notification.objects.get(request=request)
     assert (notification.state, notification.reason) == (Notification.State.SUPPRESSED, "permission lost")
@@ -193,7 +193,7 @@ def test_whoever_may_not_have_the_file_any_more_gets_no_mail_about_it(
 
 def test_who_is_demoted_while_it_runs_is_told_why_there_is_no_file(owner: User, mailoutbox: list[Any]) -> None:
     made_while(owner, lambda: people.refuse(owner))
-    assert housekeeping.mail() == 1
+    assert housekeeping.send_mails() == 1
     [mail] = mailoutbox
     assert "You may no longer export this." in mail.body
     assert "download" not in mail.body

@@ -92,7 +92,7 @@ def test_bytes_criteria_and_the_words_of_an_error_go_together(folder: Path, stat
     assert forgotten.forgotten_at is not None
     assert (forgotten.status, forgotten.seq) == (status, request.seq + 1)
     assert stored_files(folder) == []
-    assert housekeeping.forget() == 0
+    assert housekeeping.erase() == 0
 
 
 @pytest.mark.usefixtures("folder")

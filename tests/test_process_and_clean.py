@@ -206,7 +206,7 @@ def test_a_thread_may_process_too():
 
 def test_clean_removes_rows_and_files_and_says_so(folder: Path):
     expired(3)
-    assert run("clean") == "Swept: expired 3, collected 3.\nRemoved 3 of 3 expired requests: all of them.\n"
+    assert run("clean") == "Swept: expired 3, deleted 3.\nRemoved 3 of 3 expired requests: all of them.\n"
     assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
@@ -252,14 +252,14 @@ def test_clean_collects_orphans_however_many(folder: Path, monkeypatch: pytest.M
         FileRequest.objects.filter(pk=request.pk).update(expires_at=None)
     FileRequest.objects.all().delete()
     assert len(stored_files(folder)) == 5
-    assert run("clean").startswith("Swept: collected 5.\n")
+    assert run("clean").startswith("Swept: deleted 5.\n")
     assert stored_files(folder) == []
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
 def test_clean_removes_what_ended_without_a_file_too(status: str):
     in_status(status)
-    assert run("clean").startswith("Swept: removed 1.\n")
+    assert run("clean").startswith("Swept: removed rows 1.\n")
     assert not FileRequest.objects.exists()
 
 

@@ -443,7 +443,7 @@ def test_a_zombie_that_finishes_its_file_changes_nothing_and_its_bytes_are_garba
     assert row(request.pk) == before[0]
     assert list(events) == []
     assert storage.exports_storage().exists(claim.key)
-    assert housekeeping.collect() == 1
+    assert housekeeping.delete_files() == 1
     assert not storage.exports_storage().exists(claim.key)
 
 

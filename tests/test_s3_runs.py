@@ -191,7 +191,7 @@ def test_bytes_that_nobody_refers_to_are_collected_by_their_artifact(s3: Moto, o
     housekeeping.sweep()
     assert claim.key in s3.stored()
     transitions.cancel(request)
-    assert housekeeping.sweep().collected == 1
+    assert housekeeping.sweep().deleted == 1
     assert (s3.stored(), s3.unfinished()) == ([kept.filehandle.name], [])
 
 

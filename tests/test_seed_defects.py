@@ -170,7 +170,7 @@ def test_defect_5_no_file_outlives_its_row(folder: Path, deleted: Any):
     attached()
     SomeExport("some.txt").create_file(queued())
     deleted.all().delete()
-    assert housekeeping.collect() == 2
+    assert housekeeping.delete_files() == 2
     assert stored_files(folder) == []
 
 

@@ -168,7 +168,7 @@ def test_what_is_left_of_the_cron_job_with_the_pattern(client: Client, ada: User
     assert (request.status, request.size, request.rows_done) == (Status.READY, request.filehandle.size, 3)
     assert the_mail().subject == "File login-events.xlsx is ready!"
     assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
-    housekeeping.mail()
+    housekeeping.send_mails()
     assert len(mail.outbox) == 1
 
 

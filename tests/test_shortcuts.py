@@ -154,10 +154,10 @@ def test_stored_rows_go_once_the_file_is_there(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
     key = json.loads(request.criteria)["key"]
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert storage.exports_storage().exists(key)
     assert loop.dispatch(request.pk)
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert not storage.exports_storage().exists(key)
     assert Artifact.objects.get(state=Artifact.State.PUBLISHED).key == FileRequest.objects.get().filehandle.name
 
@@ -167,7 +167,7 @@ def test_cancelled_rows_can_be_tried_again(ask):
     request = FileRequest.objects.get()
     services.cancel(request)
     again, is_new = services.retry(request)
-    housekeeping.collect()
+    housekeeping.delete_files()
     assert is_new
     assert loop.dispatch(again.pk)
     assert b"Ada" in file_of(again)

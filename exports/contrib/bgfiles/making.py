@@ -62,10 +62,10 @@ def _advance(run: Run, buffer: Any, rows_done: int) -> None:
 
 
 def mail(pattern: Any, request: FileRequest) -> object:
-    """Mint a token and tell the requester. Raises NobodyToTell where the token would be for nobody."""
+    """Mint a token and tell the requester. Raises NoRecipient where the token would be for nobody."""
     is_requester_only = pattern.is_requester_only()
     if is_requester_only and request.requester_id is None:
-        raise notifications.NobodyToTell("no requester")
+        raise notifications.NoRecipient("no requester")
     make = toolbox.create_token if is_requester_only else toolbox.create_general_token
     token = make(request, data=pattern.get_token_data(request), signer=_signer(pattern))
     return pattern.send_notification(request, token)

@@ -217,7 +217,7 @@ class EmailNotificationMixin:
             body=_filled(self.get_email_text_message(), values),
             from_email=self.get_from_email() or config.FROM_EMAIL,
             to=self.get_email_recipients(file_request),
-            headers=notifications.headers_of(file_request),
+            headers=notifications.ready_headers(file_request),
         )
         if html := self.get_email_html_message():
             mail.attach_alternative(_filled(html, values), "text/html")
@@ -226,12 +226,12 @@ class EmailNotificationMixin:
     def get_download_url(self, file_request: FileRequest, token: str) -> str:
         """The whole address, host included, where this token is served; without one, the request's page."""
         if not self.download_url:
-            return notifications.page_address(file_request)
+            return notifications.page_url(file_request)
         return _filled(self.download_url, _fields(file_request) | {"token": token})
 
     def get_email_recipients(self, file_request: FileRequest) -> list[str]:
         """Whoever asked, if anybody did and has an address."""
-        address = notifications.address_of(file_request)
+        address = notifications.email_of(file_request)
         return [address] if address else []
 
     def get_email_subject(self) -> Any:

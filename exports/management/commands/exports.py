@@ -75,7 +75,7 @@ class Command(BaseCommand):
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stop.set())
         self._say("housekeeper: ready")
-        housekeeping.keep_house(stop)
+        housekeeping.run_forever(stop)
 
     def doctor(self, *, is_json: bool, **options: Any) -> None:
         """Exits with 1 where there is an error."""
