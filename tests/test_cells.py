@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exports.exceptions import FormulaRejected
-from exports.tabular.cells.csv import to_text
+from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.columns import ALTERATIONS, KINDS, Alterations, Column
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -50,7 +50,7 @@ class Whole(int):
 
 def text(*values: object, kind: str = "", zone=UTC, counted: Alterations | None = None, **how: str) -> list[str]:
     alterations = Alterations() if counted is None else counted
-    return to_text(Column("x", kind=kind), values, zone=zone, alterations=alterations, **how)
+    return to_csv_cells(Column("x", kind=kind), values, zone=zone, alterations=alterations, **how)
 
 
 def escaped(value: str) -> str:

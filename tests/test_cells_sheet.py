@@ -14,7 +14,7 @@ from django.utils.safestring import mark_safe
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.cells.excel import to_sheet
+from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.columns import ALTERATIONS, KINDS, Alterations, Column
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -27,7 +27,7 @@ class Answer(Enum):
 
 def sheet(*values: object, kind: str = "", zone=UTC, counted: Alterations | None = None) -> list[object]:
     alterations = Alterations() if counted is None else counted
-    return to_sheet(Column("x", kind=kind), values, zone=zone, alterations=alterations)
+    return to_excel_cells(Column("x", kind=kind), values, zone=zone, alterations=alterations)
 
 
 def altered(value: object) -> tuple[object, str]:

@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.cells.csv import json_text, to_text
-from exports.tabular.cells.datetimes import DAY, EPOCH, moment_serials, moment_texts, serials, since_midnight
-from exports.tabular.cells.excel import to_sheet
-from exports.tabular.cells.raw_columns import Numbers, Texts, batch_rows, part
+from exports.tabular.cells.csv import format_json, to_csv_cells
+from exports.tabular.cells.datetimes import (
+    EXCEL_EPOCH,
+    ONE_DAY,
+    duration_serials,
+    format_utc_datetimes,
+    since_midnight,
+    utc_datetime_serials,
+)
+from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.raw_columns import NumberColumn, RawColumn, row_count, slice_column
 from exports.tabular.columns import Alterations, Column
 
 ZONES = [
@@ -46,7 +53,7 @@ COLUMNS = {
     "float": (st.floats(), repr),
     "date": (st.dates() | st.dates(date(1899, 12, 1), date(1900, 4, 1)), date.isoformat),
     "datetime": (naive, database_text),
-    "moment": (naive.map(lambda moment: moment.replace(tzinfo=UTC)), database_text),
+    "utc datetime": (naive.map(lambda moment: moment.replace(tzinfo=UTC)), database_text),
     "time": (st.times(), clock_text),
     "uuid": (st.uuids(), str),
     "text": (st.text(), str),
@@ -54,7 +61,7 @@ COLUMNS = {
         st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists).filter(
             lambda value: value is not None
         ),
-        lambda value: json_text([value])[0],
+        lambda value: format_json([value])[0],
     ),
 }
 
@@ -69,16 +76,16 @@ def columns(draw) -> tuple[str, list, list]:
 
 def shown(cells: list) -> list:
     """Cells to compare: a number by its size, whether it is one of Python's or the text of one."""
-    if isinstance(cells, Numbers):
+    if isinstance(cells, NumberColumn):
         return [None if cell is None else number(Decimal(cell)) for cell in cells]
     return [number(cell) for cell in cells]
 
 
 # What each type of cell is in days.
 SERIALS = {
-    datetime: lambda moment: (moment - EPOCH) / DAY,
-    date: lambda day: day.toordinal() - EPOCH.toordinal(),
-    time: lambda clock: since_midnight(clock) / DAY,
+    datetime: lambda moment: (moment - EXCEL_EPOCH) / ONE_DAY,
+    date: lambda day: day.toordinal() - EXCEL_EPOCH.toordinal(),
+    time: lambda clock: since_midnight(clock) / ONE_DAY,
 }
 
 
@@ -97,8 +104,8 @@ def test_texts_give_the_cells_of_text_files_that_their_values_give(column, zone)
     family, typed, texts = column
     kind = Column("x", kind="json" if family == "json" else "")
     counted, expected = Alterations(), Alterations()
-    cells = to_text(kind, Texts(texts, family), zone=zone, alterations=counted)
-    assert cells == to_text(kind, typed, zone=zone, alterations=expected)
+    cells = to_csv_cells(kind, RawColumn(texts, family), zone=zone, alterations=counted)
+    assert cells == to_csv_cells(kind, typed, zone=zone, alterations=expected)
     assert counted == expected
 
 
@@ -107,29 +114,29 @@ def test_texts_give_the_cells_of_spreadsheets_that_their_values_give(column, zon
     family, typed, texts = column
     kind = Column("x", kind="json" if family == "json" else "")
     counted, expected = Alterations(), Alterations()
-    cells = to_sheet(kind, Texts(texts, family), zone=zone, alterations=counted)
-    assert shown(cells) == shown(to_sheet(kind, typed, zone=zone, alterations=expected))
+    cells = to_excel_cells(kind, RawColumn(texts, family), zone=zone, alterations=counted)
+    assert shown(cells) == shown(to_excel_cells(kind, typed, zone=zone, alterations=expected))
     assert counted == expected
 
 
 @pytest.mark.parametrize(
     "text", ["infinity", "-infinity", "10000-01-01 00:00:00", "0044-03-15 05:00:00 BC", "0044-03-15 05:00:00.123 BC"]
 )
-@pytest.mark.parametrize("family", ["moment", "datetime"])
+@pytest.mark.parametrize("family", ["utc datetime", "datetime"])
 def test_a_time_that_python_cannot_hold_stays_the_text_that_it_is(family, text):
     counted = Alterations()
-    texts = Texts([text, "2013-01-01 00:00:00"], family)
-    first, second = to_text(Column("x"), texts, zone=UTC, alterations=counted)
+    texts = RawColumn([text, "2013-01-01 00:00:00"], family)
+    first, second = to_csv_cells(Column("x"), texts, zone=UTC, alterations=counted)
     assert (first, second[:19]) == (text, "2013-01-01T00:00:00")
     assert counted == {}
-    cells = to_sheet(Column("x"), texts, zone=UTC, alterations=counted)
+    cells = to_excel_cells(Column("x"), texts, zone=UTC, alterations=counted)
     assert cells == [text, datetime(2013, 1, 1)]
     assert counted == {"date_as_text": 1}
 
 
 def test_a_day_that_python_cannot_hold_is_text_in_a_spreadsheet_and_counted():
     counted = Alterations()
-    cells = to_sheet(Column("x"), Texts(["12013-01-01", "2013-01-01"], "date"), zone=UTC, alterations=counted)
+    cells = to_excel_cells(Column("x"), RawColumn(["12013-01-01", "2013-01-01"], "date"), zone=UTC, alterations=counted)
     assert cells == ["12013-01-01", date(2013, 1, 1)]
     assert counted == {"date_as_text": 1}
 
@@ -139,43 +146,45 @@ def test_moments_around_a_change_of_the_clock_are_as_the_zone_has_them(zone: tzi
     start = datetime(2013, 3, 10, tzinfo=UTC)
     moments = [start + timedelta(minutes=13 * step, microseconds=step) for step in range(5_000)]
     local = [moment.astimezone(zone) for moment in moments]
-    assert moment_texts(list(map(database_text, moments)), zone) == [moment.isoformat() for moment in local]
+    assert format_utc_datetimes(list(map(database_text, moments)), zone) == [moment.isoformat() for moment in local]
 
 
 def test_hours_are_forgotten_before_they_fill_the_memory():
     hours = [datetime(1950, 1, 1) + timedelta(hours=step) for step in range(70_000)]
-    assert moment_texts(list(map(database_text, hours)), ZONES[1])[-1] == "1957-12-26T16:00:00+01:00"
+    assert format_utc_datetimes(list(map(database_text, hours)), ZONES[1])[-1] == "1957-12-26T16:00:00+01:00"
 
 
 def test_serial_numbers_have_all_the_digits_of_a_float():
     moments = [datetime(2013, 1, 1, 5, 59, 59, 999_999), datetime(1900, 3, 1), datetime(9999, 12, 31, 23, 59, 59, 1)]
-    texts = moment_serials(list(map(str, moments)), UTC)
-    assert [float(text) for text in texts] == [(moment - EPOCH) / DAY for moment in moments]
-    assert serials([timedelta(0), timedelta(hours=36)]) == ["0.0", "1.5"]
+    texts = utc_datetime_serials(list(map(str, moments)), UTC)
+    assert [float(text) for text in texts] == [(moment - EXCEL_EPOCH) / ONE_DAY for moment in moments]
+    assert duration_serials([timedelta(0), timedelta(hours=36)]) == ["0.0", "1.5"]
 
 
 def test_numbers_and_texts_survive_pickling_and_parting():
-    for column in (Texts(["a", None, "b"], "text"), Numbers(["1", None, "2"], "integer")):
+    for column in (RawColumn(["a", None, "b"], "text"), NumberColumn(["1", None, "2"], "integer")):
         same = pickle.loads(pickle.dumps(column))
         assert (type(same), same, same.family) == (type(column), column, column.family)
-        last = part(column, 1, 3)
+        last = slice_column(column, 1, 3)
         assert (type(last), last, last.family) == (type(column), column[1:], column.family)
-    assert part((1, 2, 3), 0, 2) == (1, 2)
+    assert slice_column((1, 2, 3), 0, 2) == (1, 2)
 
 
 def test_a_batch_that_knows_its_rows_is_not_asked_for_its_columns():
     class Lazy(list):
-        rows = 3
+        row_count = 3
 
-    assert batch_rows(Lazy()) == 3
-    assert batch_rows([[1, 2], [3, 4]]) == 2
+    assert row_count(Lazy()) == 3
+    assert row_count([[1, 2], [3, 4]]) == 2
 
 
 def test_an_empty_column_has_no_cells():
-    assert to_text(Column("x"), Texts([], "text"), zone=UTC, alterations=Alterations()) == []
-    assert to_sheet(Column("x"), Texts([None, None], "moment"), zone=UTC, alterations=Alterations()) == [None, None]
+    assert to_csv_cells(Column("x"), RawColumn([], "text"), zone=UTC, alterations=Alterations()) == []
+    assert to_excel_cells(
+        Column("x"), RawColumn([None, None], "utc datetime"), zone=UTC, alterations=Alterations()
+    ) == [None, None]
 
 
 def test_uuids_and_numbers_are_not_copied_for_text_files():
-    texts = Texts([str(UUID(int=5))], "uuid")
-    assert to_text(Column("x"), texts, zone=UTC, alterations=Alterations()) is texts
+    texts = RawColumn([str(UUID(int=5))], "uuid")
+    assert to_csv_cells(Column("x"), texts, zone=UTC, alterations=Alterations()) is texts

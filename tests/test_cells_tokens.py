@@ -19,8 +19,8 @@ from django.utils.functional import lazystr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.cells.json import Insides, to_tokens
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.json import UnquotedStrings, to_json_cells
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import KINDS, Alterations, Column
 from tests.test_cells_texts import ZONES, columns
 
@@ -53,14 +53,14 @@ class Whole(int):
 def tokens(*values: object, kind: str = "", zone=UTC, counted: Alterations | None = None) -> list[str]:
     """The JSON of each value, quotes included."""
     alterations = Alterations() if counted is None else counted
-    found = to_tokens(Column("x", kind=kind), list(values), zone=zone, alterations=alterations)
-    return [f'"{inside}"' for inside in found] if isinstance(found, Insides) else found
+    found = to_json_cells(Column("x", kind=kind), list(values), zone=zone, alterations=alterations)
+    return [f'"{inside}"' for inside in found] if isinstance(found, UnquotedStrings) else found
 
 
 def texts(family: str, *given: str | None) -> tuple[list[str], Alterations]:
     counted = Alterations()
-    found = to_tokens(Column("x", kind=family), Texts(given, family), zone=UTC, alterations=counted)
-    return ([f'"{inside}"' for inside in found] if isinstance(found, Insides) else found), counted
+    found = to_json_cells(Column("x", kind=family), RawColumn(given, family), zone=UTC, alterations=counted)
+    return ([f'"{inside}"' for inside in found] if isinstance(found, UnquotedStrings) else found), counted
 
 
 def strict(token: str) -> object:
@@ -134,10 +134,10 @@ def test_every_kind_takes_values_of_every_type():
 
 
 def test_strings_come_without_their_quotes_where_there_is_nothing_else():
-    for values in (["a", 'b"'], [date(2013, 1, 1)], Texts(["a"], "text"), Texts(["2013-01-01"], "date")):
-        assert isinstance(to_tokens(Column("x"), values, zone=UTC, alterations=Alterations()), Insides)
-    for values in (["a", None], ["a", 1], [1, 2], [], Texts(["a", None], "text"), Texts(["1"], "integer")):
-        assert not isinstance(to_tokens(Column("x"), values, zone=UTC, alterations=Alterations()), Insides)
+    for values in (["a", 'b"'], [date(2013, 1, 1)], RawColumn(["a"], "text"), RawColumn(["2013-01-01"], "date")):
+        assert isinstance(to_json_cells(Column("x"), values, zone=UTC, alterations=Alterations()), UnquotedStrings)
+    for values in (["a", None], ["a", 1], [1, 2], [], RawColumn(["a", None], "text"), RawColumn(["1"], "integer")):
+        assert not isinstance(to_json_cells(Column("x"), values, zone=UTC, alterations=Alterations()), UnquotedStrings)
 
 
 # What JSON does not have
@@ -261,9 +261,9 @@ def test_texts_give_the_tokens_that_their_values_give(column, zone):
     family, typed, given_texts = column
     kind = Column("x", kind="json" if family == "json" else "")
     counted, expected = Alterations(), Alterations()
-    found = to_tokens(kind, Texts(given_texts, family), zone=zone, alterations=counted)
-    same = to_tokens(kind, typed, zone=zone, alterations=expected)
-    assert [isinstance(found, Insides), *found] == [isinstance(same, Insides), *same]
+    found = to_json_cells(kind, RawColumn(given_texts, family), zone=zone, alterations=counted)
+    same = to_json_cells(kind, typed, zone=zone, alterations=expected)
+    assert [isinstance(found, UnquotedStrings), *found] == [isinstance(same, UnquotedStrings), *same]
     assert counted == expected
 
 
@@ -271,7 +271,7 @@ def test_without_orjson_the_bytes_are_the_same():
     program = (
         "import sys\nif sys.argv[1:]:\n    sys.modules['orjson'] = None\n"
         "from datetime import UTC\nfrom random import Random\n"
-        "from exports.tabular.columns import Alterations, Column\nfrom exports.tabular.cells.json import to_tokens\n"
+        "from exports.tabular.columns import Alterations, Column\nfrom exports.tabular.cells.json import to_json_cells\n"
         "random, counted = Random(4), Alterations()\n"
         "ends = [random.choice((0x80, 0x11000)) for _ in range(20_000)]\n"
         "characters = [chr(random.randrange(end)) for end in ends]\n"
@@ -279,7 +279,7 @@ def test_without_orjson_the_bytes_are_the_same():
         "integers = [random.randrange(-2**66, 2**66) for _ in range(100)]\n"
         "columns = [characters, floats, integers, [5, 2**53 + 1], [float('nan')], [1.5, 1e16], ['\\x7f\\u2028\\x1f']]\n"
         "for values in columns:\n"
-        "    print(ascii(to_tokens(Column('x'), values, zone=UTC, alterations=counted)))\nprint(counted)\n"
+        "    print(ascii(to_json_cells(Column('x'), values, zone=UTC, alterations=counted)))\nprint(counted)\n"
     )
     with_it, without = (
         subprocess.run(

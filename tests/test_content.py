@@ -23,7 +23,7 @@ from exports import services, storage
 from exports.exceptions import BadOption
 from exports.models import FileRequest
 from exports.shortcuts import export_response
-from exports.tabular.cells.csv import to_text
+from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain
 from exports.worker import loop
@@ -67,7 +67,7 @@ def orders() -> None:
 
 def guarded(cell: str, separator: str) -> str:
     """What the rule for text makes of this cell alone."""
-    [text] = to_text(Column("any"), [cell], zone=UTC, alterations=Alterations(), delimiter=separator)
+    [text] = to_csv_cells(Column("any"), [cell], zone=UTC, alterations=Alterations(), delimiter=separator)
     return text
 
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.cells.csv import to_text
-from exports.tabular.cells.excel import to_sheet
-from exports.tabular.cells.json import Insides, to_tokens
-from exports.tabular.cells.raw_batches import FetchedBatch
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.csv import to_csv_cells
+from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.json import UnquotedStrings, to_json_cells
+from exports.tabular.cells.raw_batches import CursorBatch
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.pickling import PLAIN, portable
 
@@ -99,9 +99,14 @@ OWN = [None, True, 1, 1.5, Decimal("1.20"), "=1", date(2013, 1, 2), time(3), tim
 def cells(column: Column, values: Sequence[Any]) -> list[Any]:
     counted = Alterations()
     given = {"zone": UTC, "alterations": counted}
-    tokens = to_tokens(column, values, **given)
-    tokens = [f'"{token}"' for token in tokens] if isinstance(tokens, Insides) else tokens
-    return [list(to_text(column, values, **given)), list(to_sheet(column, values, **given)), tokens, dict(counted)]
+    tokens = to_json_cells(column, values, **given)
+    tokens = [f'"{token}"' for token in tokens] if isinstance(tokens, UnquotedStrings) else tokens
+    return [
+        list(to_csv_cells(column, values, **given)),
+        list(to_excel_cells(column, values, **given)),
+        tokens,
+        dict(counted),
+    ]
 
 
 def travelled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
@@ -136,12 +141,12 @@ def test_what_holds_itself_goes_as_its_text():
 
 
 def test_columns_of_python_s_own_types_are_not_copied():
-    batch = [[1, 2], ["a", None], Texts(["b"], "text")]
+    batch = [[1, 2], ["a", None], RawColumn(["b"], "text")]
     assert all(ours is theirs for ours, theirs in zip(portable(batch), batch, strict=True))
 
 
 def test_of_what_a_cursor_fetched_the_values_change_and_what_the_database_wrote_stays():
     written, values = ["2013-01-02"], [Colour.RED]
-    batch = portable(FetchedBatch([written, values], ["date", "value"]))
-    assert batch.stored(0) is written
-    assert batch.stored(1) == ["red"]
+    batch = portable(CursorBatch([written, values], ["date", "value"]))
+    assert batch.raw(0) is written
+    assert batch.raw(1) == ["red"]

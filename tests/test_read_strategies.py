@@ -14,9 +14,9 @@ from django.db.models.functions import Cast, Coalesce, ExtractYear, Lower, Now, 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from exports.tabular.cells.csv import to_text
-from exports.tabular.cells.excel import to_sheet
-from exports.tabular.cells.raw_columns import batch_rows
+from exports.tabular.cells.csv import to_csv_cells
+from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain, querysets, resolve
 from exports.tabular.writers.pickling import portable
@@ -139,8 +139,8 @@ def cells(declared: Sequence[Column], batch: Sequence[Sequence[Any]], zone: tzin
     text, sheet = Alterations(), Alterations()
     made = [batch[place] for place in range(len(declared))]
     return [
-        [list(to_text(c, v, zone=zone, alterations=text)) for c, v in zip(declared, made, strict=True)],
-        [shown(to_sheet(c, v, zone=zone, alterations=sheet)) for c, v in zip(declared, made, strict=True)],
+        [list(to_csv_cells(c, v, zone=zone, alterations=text)) for c, v in zip(declared, made, strict=True)],
+        [shown(to_excel_cells(c, v, zone=zone, alterations=sheet)) for c, v in zip(declared, made, strict=True)],
         dict(text),
         dict(sheet),
     ]
@@ -154,7 +154,7 @@ def check(queryset: QuerySet, names: Sequence[str], strategy: str, *, zone: tzin
     typed = list(queryset.order_by("pk").values_list(*names))
     found = list(querysets.batches(queryset, declared, size=7))
     chunks = [typed[start : start + 7] for start in range(0, len(typed), 7)]
-    assert list(map(batch_rows, found)) == list(map(len, chunks))
+    assert list(map(row_count, found)) == list(map(len, chunks))
     for batch, chunk in zip(found, chunks, strict=True):
         expected = cells(declared, list(zip(*chunk, strict=True)), zone)
         assert cells(declared, pickle.loads(pickle.dumps(portable(batch))), zone) == expected
@@ -196,7 +196,7 @@ def test_a_text_column_that_is_declared_json_is_json():
         column = Column("text", kind="json", source=source)
         [batch] = querysets.batches(Everything.objects.all(), [column])
         expected = '"a\\"b"' if source == "text" else None
-        assert list(to_text(column, batch[0], zone=UTC, alterations=Alterations())) == [expected or ""]
+        assert list(to_csv_cells(column, batch[0], zone=UTC, alterations=Alterations())) == [expected or ""]
 
 
 EXPRESSIONS = {
@@ -325,4 +325,4 @@ def test_times_that_python_does_not_have_stay_as_postgresql_writes_them():
 def test_now_is_a_moment_of_postgresql_too():
     save([{}])
     [batch] = querysets.batches(Everything.objects.all(), [Column("now", source=Now())])
-    assert batch[0].family == "moment"
+    assert batch[0].family == "utc datetime"

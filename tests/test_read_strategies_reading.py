@@ -8,7 +8,7 @@ from django.db import OperationalError, connection, transaction
 from django.db.models import F, Value
 from django.db.models.signals import post_init
 
-from exports.tabular.cells.raw_columns import batch_rows
+from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.columns import Column
 from exports.tabular.readers import explain, querysets
 from tests.shop.models import Customer, Order
@@ -63,7 +63,7 @@ class TestClosing:
         next(batches)
         with pytest.raises(OperationalError, match="another command is already in progress"):
             Order.objects.count()
-        assert sum(map(batch_rows, batches)) == 2990
+        assert sum(map(row_count, batches)) == 2990
         assert Order.objects.count() == 3000
 
     @needs_postgres

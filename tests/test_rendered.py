@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from exports.exceptions import FormulaRejected
-from exports.tabular.cells.formula_escape import FORMULA
-from exports.tabular.cells.raw_columns import Texts
-from exports.tabular.cells.sql_csv import Dialect, RenderedBatch
+from exports.tabular.cells.formula_escape import FORMULA_STARTS
+from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.cells.sql_csv import Dialect, SqlCsvBatch
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain, querysets, resolve
 from exports.tabular.writers import CsvWriter
@@ -39,10 +39,10 @@ COLUMNS = (
     Column("details", kind="json"),
     Column("size"),
 )
-FORMS = ("integer", "text", "decimal", "text", "normal json", "integer")
+FORMS = ("integer", "text", "decimal", "text", "postgresql jsonb", "integer")
 
 hostile = st.sampled_from(
-    [*FORMULA.replace("\\", ""), *" \t\r\n\x0b\u00a0\u200b\"'`;,-|x\x01\x02\x7f\ufeff\ufffe", "é-", "5"]
+    [*FORMULA_STARTS.replace("\\", ""), *" \t\r\n\x0b\u00a0\u200b\"'`;,-|x\x01\x02\x7f\ufeff\ufffe", "é-", "5"]
 )
 words = st.sampled_from(
     ["", "a", "late", "a - b", "New York-Boston", "1,5", "-5", "-5,5", '"', "\n=1", "\x01x", "a\n", "\uff1d1"]
@@ -53,13 +53,13 @@ json_texts = st.sampled_from(["", '{"a": -5}', "[-1, 2]", '{"a": "=1", "b": "\\"
 rows = st.tuples(numbers, texts, numbers, texts, json_texts, numbers)
 
 
-def as_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> RenderedBatch:
+def as_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> SqlCsvBatch:
     """The rows as COPY writes them: quotes where they are needed, a line feed at the end."""
     content = io.StringIO()
     for row in found:
         content.write("\x00")
         csv.writer(content, delimiter=delimiter, lineterminator="\n").writerow(row)
-    return RenderedBatch(content.getvalue().encode(), len(found), FORMS, delimiter)
+    return SqlCsvBatch(content.getvalue().encode(), len(found), FORMS, delimiter)
 
 
 def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes | str, Alterations]:
@@ -78,7 +78,9 @@ def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes 
 def test_what_the_database_wrote_and_what_is_made_of_values_are_one_file(found, delimiter, formulas):
     values = [list(column) for column in zip(*found, strict=True)]
     families = ("integer", "text", "decimal", "text", "json", "integer")
-    typed = [Texts([text or None for text in column], family) for column, family in zip(values, families, strict=True)]
+    typed = [
+        RawColumn([text or None for text in column], family) for column, family in zip(values, families, strict=True)
+    ]
     batch = as_postgresql(found, delimiter)
     expected, counted = written(typed, delimiter, formulas)
     if isinstance(expected, bytes):
@@ -91,9 +93,9 @@ def test_what_the_database_wrote_and_what_is_made_of_values_are_one_file(found, 
 def test_lines_of_harmless_fields_are_not_looked_at():
     harmless = ("-1", "New York - Boston", "-5", "2013-01-01, late", '{"a": -5}', "-7")
     batch = as_postgresql([harmless] * 3, ",")
-    assert batch.suspects() == []
+    assert batch.suspect_slices() == []
     batch = as_postgresql([harmless, ("1", "=1", "", "", "", ""), harmless], ",")
-    assert [batch.content[place] for place in batch.suspects()] == [b"\x001,=1,,,,\n"]
+    assert [batch.content[place] for place in batch.suspect_slices()] == [b"\x001,=1,,,,\n"]
 
 
 @pytest.mark.parametrize("options", [{"delimiter": "\t"}, {"delimiter": "\t", "bom": False}])
@@ -121,9 +123,9 @@ def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas)
     save(rows)
     options = {"delimiter": delimiter, "formulas": formulas}
     made, counted, kinds = file_of(RENDERED, options, Dialect(delimiter, UTC))
-    assert kinds == {"RenderedBatch"}
+    assert kinds == {"SqlCsvBatch"}
     expected, expected_counts, others = file_of(RENDERED, options, None)
-    assert others == {"CopiedBatch"}
+    assert others == {"CopyBatch"}
     assert (made, counted) == (expected, expected_counts)
 
 
@@ -141,7 +143,7 @@ def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas)
 def test_where_python_must_write_the_lines_it_is_said(names, zone, reason):
     save([{"name": "x"}])
     dialect = Dialect(",", zone)
-    assert file_of(names, {}, dialect)[2] == {"CopiedBatch"}
+    assert file_of(names, {}, dialect)[2] == {"CopyBatch"}
     explained = explain.explain(Everything.objects.all(), [Column(name) for name in names], dialect)
     assert explained.obstacles == [reason]
 
@@ -160,5 +162,5 @@ def test_times_that_python_does_not_have_are_the_same_in_lines():
             )
     names = ["name", "moment", "day", "weight", "price"]
     made, counted, kinds = file_of(names, {}, Dialect(",", UTC))
-    assert kinds == {"RenderedBatch"}
+    assert kinds == {"SqlCsvBatch"}
     assert (made, counted) == file_of(names, {}, None)[:2]

@@ -15,7 +15,7 @@ from django.db.models.functions import Lower
 from django.test.utils import CaptureQueriesContext
 
 from exports.exceptions import UnknownColumn
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets
 from tests.shop.models import Customer, Order, SortedOrder
@@ -71,7 +71,7 @@ def rows(queryset: QuerySet, *columns: Column | str, size: int = 3) -> list[tupl
 
 def values(column: Sequence[Any]) -> Sequence[Any]:
     """The values of a column, whether they came as they are or as texts."""
-    if not isinstance(column, Texts):
+    if not isinstance(column, RawColumn):
         return column
     return [None if text is None else VALUES[column.family](text) for text in column]
 
@@ -83,7 +83,7 @@ VALUES = {
     "float": float,
     "date": date.fromisoformat,
     "datetime": datetime.fromisoformat,
-    "moment": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
+    "utc datetime": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
     "time": time.fromisoformat,
     "uuid": uuid.UUID,
     "json": json.loads,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from exports.exceptions import DuplicateColumn, UnfitValue
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import KINDS as COLUMN_KINDS
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import ParquetWriter
@@ -149,8 +149,8 @@ def test_a_zone_without_a_key_is_its_offset(zone, name):
     [
         ([None, NOON], "UTC"),
         ([None, datetime(2013, 1, 1)], None),
-        (Texts([None], "moment"), "UTC"),
-        (Texts([None], "datetime"), None),
+        (RawColumn([None], "utc datetime"), "UTC"),
+        (RawColumn([None], "datetime"), None),
         ([None], "UTC"),
     ],
 )
@@ -168,7 +168,7 @@ def test_rows_without_a_value_wait_for_the_first_one():
 def test_a_column_without_a_value_in_the_first_group_is_one_of_moments(monkeypatch):
     monkeypatch.setattr("exports.tabular.writers.parquet.GROUP_ROWS", 2)
     counted = Alterations()
-    batches = [[[None, None]], [[datetime(2013, 1, 1), None]], [Texts(["2013-01-02 00:00:00"], "datetime")]]
+    batches = [[[None, None]], [[datetime(2013, 1, 1), None]], [RawColumn(["2013-01-02 00:00:00"], "datetime")]]
     found = table([Column("at", kind="datetime")], *batches, zone=BERLIN, alterations=counted).column("at")
     days = [datetime(2013, 1, day, tzinfo=BERLIN) for day in (1, 2)]
     assert found.to_pylist() == [None, None, days[0], None, days[1]]
@@ -261,19 +261,19 @@ def test_a_value_that_does_not_fit_is_refused_by_the_name_of_its_column(kind, va
         ("decimal", "decimal", "9" * 39, "a number of more than 2 decimal places, or 38 digits"),
         ("decimal", "decimal", "0." + "0" * 40 + "1", "a number of more than 2 decimal places"),
         ("date", "date", "infinity", "a date that Python does not have"),
-        ("datetime", "moment", "0044-03-15 05:00:00 BC", "a moment that Python does not have"),
+        ("datetime", "utc datetime", "0044-03-15 05:00:00 BC", "a utc datetime that Python does not have"),
         ("time", "time", "24:00:00", "a time that Python does not have"),
-        ("date", "moment", "2013-01-01 05:00:00", "a value of type datetime"),
+        ("date", "utc datetime", "2013-01-01 05:00:00", "a value of type datetime"),
     ],
 )
 def test_a_text_that_does_not_fit_is_refused_as_its_value_would_be(kind, family, text, what):
     with pytest.raises(UnfitValue, match=f"^Column 'x' has {what}"):
-        column(kind, Texts([None, text], family), places=2)
+        column(kind, RawColumn([None, text], family), places=2)
 
 
 @pytest.mark.parametrize("values", [
     [Decimal("NaN"), Decimal("1.50"), Decimal("-Infinity"), Decimal("sNaN"), float("nan"), None],
-    Texts(["NaN", "1.50", "-Infinity", "sNaN", "NaN", None], "decimal"),
+    RawColumn(["NaN", "1.50", "-Infinity", "sNaN", "NaN", None], "decimal"),
 ])  # fmt: skip
 def test_what_is_no_number_is_left_out_of_decimals_and_counted(values):
     counted = Alterations()
@@ -286,7 +286,7 @@ ZEROS = [f"{digits}{'0' * power}" for power in range(40) for digits in ("1", "-7
 
 
 @pytest.mark.parametrize("places", [0, 2, 10, 37, 38])
-@pytest.mark.parametrize("given", [lambda text: [Decimal(text)], lambda text: Texts([text], "decimal")])
+@pytest.mark.parametrize("given", [lambda text: [Decimal(text)], lambda text: RawColumn([text], "decimal")])
 def test_a_decimal_is_the_same_or_refused_never_another(places, given):
     decimals = arrow_column(Column("x", kind="decimal", places=places), zone=UTC, alterations=Alterations())
     found = {}
@@ -328,7 +328,7 @@ KINDS = {
     "date": (st.dates(), "date", date.isoformat),
     "datetime": (st.datetimes(), "datetime", database_text),
     # In any of the zones these are years that Python has.
-    "moment": (st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(in_utc), "moment", database_text),
+    "moment": (st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)).map(in_utc), "utc datetime", database_text),
     "time": (st.times(), "time", clock_text),
     "text": (HOSTILE, "text", str),
     "uuid": (st.uuids().map(str), "uuid", str),
@@ -336,11 +336,11 @@ KINDS = {
 
 
 @st.composite
-def columns(draw) -> tuple[Column, list, Texts]:
+def columns(draw) -> tuple[Column, list, RawColumn]:
     name = draw(st.sampled_from(sorted(KINDS)))
     values, family, render = KINDS[name]
     typed = [draw(values), *draw(st.lists(values | st.none(), max_size=20))]
-    texts = Texts([None if value is None else render(value) for value in typed], family)
+    texts = RawColumn([None if value is None else render(value) for value in typed], family)
     return Column("x", kind="datetime" if name == "moment" else name, places=3), typed, texts
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.exceptions import BadOption, FormulaRejected
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, TsvWriter
 from exports.tabular.writers.lines import interleaved
@@ -128,19 +128,19 @@ def test_the_first_field_may_start_with_a_byte_order_mark():
 
 
 def test_a_batch_may_mix_columns_of_texts_and_of_values():
-    batch = [Texts(["1", None], "integer"), ("a,b", 'c"d'), Texts(["x", "=y"], "text"), [None, True]]
+    batch = [RawColumn(["1", None], "integer"), ("a,b", 'c"d'), RawColumn(["x", "=y"], "text"), [None, True]]
     content = written(list(map(Column, "abcd")), batch, options={"bom": False})
     assert content == b'a,b,c,d\r\n1,"a,b",x,\r\n,"c""d",\'=y,true\r\n'
 
 
 def test_a_column_of_texts_is_quoted_where_the_delimiter_needs_it():
-    texts = Texts(['{"a": [1, 2]}', "{}"], "json")
+    texts = RawColumn(['{"a": [1, 2]}', "{}"], "json")
     for delimiter, cell in {",": '"{""a"": [1, 2]}"', ";": '"{""a"": [1, 2]}"'}.items():
         content = written([Column("x"), Column("y")], [texts, [1, 2]], options={"delimiter": delimiter, "bom": False})
         assert content.decode().splitlines()[1:] == [f"{cell}{delimiter}1", f"{{}}{delimiter}2"]
 
 
-@pytest.mark.parametrize("values", [Texts([None, "1"], "integer"), [None, 1], Texts([None, "1"], "text")])
+@pytest.mark.parametrize("values", [RawColumn([None, "1"], "integer"), [None, 1], RawColumn([None, "1"], "text")])
 def test_a_single_column_has_a_row_for_each_value(values):
     assert written([Column("a")], [values], options={"bom": False}) == b'a\r\n""\r\n1\r\n'
 
@@ -151,8 +151,8 @@ def test_texts_give_the_bytes_that_their_values_give(column, delimiter):
     kind = "json" if family == "json" else ""
     declared = [Column("x", kind=kind), Column("y", kind=kind)]
     counted, expected, options = Alterations(), Alterations(), {"delimiter": delimiter}
-    content = written(declared, [Texts(texts, family), typed], options=options, alterations=counted)
-    assert content == written(declared, [typed, Texts(texts, family)], options=options, alterations=expected)
+    content = written(declared, [RawColumn(texts, family), typed], options=options, alterations=counted)
+    assert content == written(declared, [typed, RawColumn(texts, family)], options=options, alterations=expected)
     assert counted == expected
     assert len(rows(content, delimiter)) == len(typed) + 1
 
@@ -176,7 +176,7 @@ def test_tsv_is_csv_between_tabs():
 
 
 def test_tsv_is_the_same_as_csv_with_that_delimiter():
-    batch = [["a\tb", "=1", "x,=2"], Texts(["1", None, "3"], "integer")]
+    batch = [["a\tb", "=1", "x,=2"], RawColumn(["1", None, "3"], "integer")]
     columns = [Column("a", "=A"), Column("b")]
     same = written(columns, batch, options={"delimiter": "\t"})
     assert written(columns, batch, writer_class=TsvWriter) == same

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exports.exceptions import DuplicateColumn
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import JsonLinesWriter
 from tests.test_cells_texts import columns
@@ -57,12 +57,12 @@ def test_numbers_keep_all_their_digits():
 
 def test_json_is_part_of_its_line_typed_or_as_text():
     columns = [Column("a", kind="json"), Column("b", kind="json")]
-    content = written(columns, [[{"x": [1, "é"]}], Texts(['{"x": [1, "é"]}'], "json")])
+    content = written(columns, [[{"x": [1, "é"]}], RawColumn(['{"x": [1, "é"]}'], "json")])
     assert content.decode() == '{"a":{"x": [1, "é"]},"b":{"x": [1, "é"]}}\n'
 
 
 def test_moments_are_shown_in_the_zone_that_was_asked_for():
-    batch = [[datetime(2013, 1, 1, 10, tzinfo=UTC)], Texts(["2013-01-01 10:00:00"], "moment")]
+    batch = [[datetime(2013, 1, 1, 10, tzinfo=UTC)], RawColumn(["2013-01-01 10:00:00"], "utc datetime")]
     content = written([Column("a"), Column("b")], batch, zone=ZoneInfo("America/New_York"))
     assert rows(content) == [{"a": "2013-01-01T05:00:00-05:00", "b": "2013-01-01T05:00:00-05:00"}]
 
@@ -125,7 +125,7 @@ def test_texts_give_the_bytes_and_the_counts_that_their_values_give(column, name
     family, typed, texts = column
     made = [Column(name, kind="json" if family == "json" else "")]
     counted, expected = Alterations(), Alterations()
-    content = written(made, [Texts(texts, family)], alterations=counted)
+    content = written(made, [RawColumn(texts, family)], alterations=counted)
     assert content == written(made, [typed], alterations=expected)
     assert counted == expected
     assert len(rows(content)) == len(typed)

@@ -67,7 +67,7 @@ def test_every_cell_of_csv_and_every_count_are_those_of_the_slow_rules(table, zo
 
 
 def assert_another_process_writes_the_same(columns, values, content: bytes, zone, delimiter, formulas) -> None:
-    serialise = CsvRows(tuple(column.portable for column in columns), zone, formulas, delimiter)
+    serialise = CsvRows(tuple(column.picklable for column in columns), zone, formulas, delimiter)
     elsewhere, batch = pickle.loads(pickle.dumps((serialise, portable(values))))
     assert content.endswith(elsewhere(batch, 0, Alterations()))
 

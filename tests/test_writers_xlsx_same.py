@@ -17,7 +17,7 @@ import python_calamine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import Writer, XlsxWriter
 from tests.reference.xlsx import ReferenceWriter
@@ -194,7 +194,7 @@ TEXTS_OF = {
     "decimal": (PLAIN_DECIMALS, str),
     "date": (st.dates(), date.isoformat),
     "datetime": (st.datetimes(), lambda value: value.isoformat(" ")),
-    "moment": (st.datetimes(timezones=st.just(UTC)), lambda value: value.replace(tzinfo=None).isoformat(" ")),
+    "utc datetime": (st.datetimes(timezones=st.just(UTC)), lambda value: value.replace(tzinfo=None).isoformat(" ")),
     "time": (st.times(), time.isoformat),
     "uuid": (st.uuids(), str),
     "text": (HOSTILE, str),
@@ -208,8 +208,8 @@ TEXTS_OF = {
 def test_texts_of_a_database_make_the_bytes_that_their_values_make(family, drawn, zone):
     strategy, as_text = TEXTS_OF[family]
     values = drawn.draw(st.lists(strategy | st.none(), min_size=1, max_size=8))
-    texts = Texts([None if value is None else as_text(value) for value in values], family)
-    columns = [Column("a", kind={"moment": "datetime"}.get(family, family))]
+    texts = RawColumn([None if value is None else as_text(value) for value in values], family)
+    columns = [Column("a", kind={"utc datetime": "datetime"}.get(family, family))]
     (typed, typed_counted), (raw, raw_counted) = (
         written(XlsxWriter, columns, [[cells]], zone=zone) for cells in (values, texts)
     )

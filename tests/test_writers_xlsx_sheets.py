@@ -9,7 +9,7 @@ import pytest
 import python_calamine
 
 from exports.exceptions import TooManyColumns
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
@@ -80,7 +80,7 @@ def test_tables_of_one_title_have_names_that_differ():
 @pytest.mark.parametrize("processes", [1, 2])
 def test_texts_spill_as_values_do(processes):
     values = [str(number) for number in range(10)]
-    batch = [Texts(values, "integer"), Texts([f"2013-01-{n + 1:02}" for n in range(10)], "date"), tuple(values)]
+    batch = [RawColumn(values, "integer"), RawColumn([f"2013-01-{n + 1:02}" for n in range(10)], "date"), tuple(values)]
     file = io.BytesIO()
     with ShortSheets(file, [Column("n"), Column("d"), Column("t")], processes=processes) as writer:
         writer.write(batch)

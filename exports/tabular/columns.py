@@ -13,13 +13,13 @@ from types import NoneType
 from typing import Final, Self
 from uuid import UUID
 
-from exports.tabular.cells.raw_columns import Numbers, Texts
+from exports.tabular.cells.raw_columns import NumberColumn, RawColumn
 
 NUMERIC: Final = ("integer", "decimal", "float")
 KINDS: Final = ("text", *NUMERIC, "boolean", "date", "datetime", "time", "duration", "json", "uuid")
 
 # Text that a spreadsheet would run as a formula is made harmless, left alone (for machines only) or refused.
-FORMULAS: Final = ("escape", "raw", "reject")
+FORMULA_MODES: Final = ("escape", "raw", "reject")
 
 # Every way in which a cell may differ from its value, with the sentence of the receipt.
 ALTERATIONS: Final = {
@@ -87,7 +87,7 @@ class Column:
         return str(self.header or self.name)
 
     @property
-    def portable(self) -> Self:
+    def picklable(self) -> Self:
         """The column as its cells need it, without its source: this can be pickled."""
         return replace(self, header=self.label, source=None, style=dict(self.style), header_style={})
 
@@ -101,7 +101,7 @@ class Alterations(Counter[str]):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ConversionContext:
     """What a conversion needs to know beside the values."""
 
     column: Column
@@ -114,11 +114,11 @@ class Rules:
         self.alterations[kind] += cells
 
 
-Conversion = Callable[[Sequence, Rules], list]
+Conversion = Callable[[Sequence, ConversionContext], list]
 
 
 @dataclass(frozen=True)
-class Conversions:
+class CellFormat:
     """One kind of cells: how each family of Python values and of Texts is converted, and what an empty cell is.
 
     `mixed` takes the cells of a column whose values have several types.
@@ -130,7 +130,7 @@ class Conversions:
     mixed: Callable[[list], list]
 
 
-def convert(values: Sequence[object], rules: Rules, conversions: Conversions) -> list:
+def convert(values: Sequence[object], rules: ConversionContext, conversions: CellFormat) -> list:
     """The cells of a column: each type of value is converted in one go, by the conversion of its family; None is empty.
 
     Most columns have one type, or one and None.
@@ -138,14 +138,14 @@ def convert(values: Sequence[object], rules: Rules, conversions: Conversions) ->
     types = set(map(type, values))
     if NoneType in types:
         present = (value for value in values if value is not None)
-        kept = Texts(present, values.family) if isinstance(values, Texts) else list(present)
+        kept = RawColumn(present, values.family) if isinstance(values, RawColumn) else list(present)
         return _with_empty(values, convert(kept, rules, conversions), conversions.empty)
     if not types:
         return []
-    if isinstance(values, Texts):
+    if isinstance(values, RawColumn):
         return conversions.texts[values.family](values, rules)
     if len(types) == 1:
-        return conversions.values[family(types.pop(), rules.column)](values, rules)
+        return conversions.values[value_family(types.pop(), rules.column)](values, rules)
     return _convert_mixed(values, rules, conversions, types)
 
 
@@ -153,10 +153,12 @@ def _with_empty(values: Sequence[object], cells: list, empty: object) -> list:
     """The cells of the values that are not None, with empty ones where a value is None."""
     present = iter(cells)
     filled = [empty if value is None else next(present) for value in values]
-    return type(cells)(filled, cells.family) if isinstance(cells, Texts | Numbers) else filled
+    return type(cells)(filled, cells.family) if isinstance(cells, RawColumn | NumberColumn) else filled
 
 
-def convert_json(texts: Sequence[str], rules: Rules, conversions: Conversions, convert_texts: Conversion) -> list:
+def convert_json(
+    texts: Sequence[str], rules: ConversionContext, conversions: CellFormat, convert_texts: Conversion
+) -> list:
     """The cells of JSON texts: lists, dicts and strings by `convert_texts`, numbers and the like by their type."""
     if {text[0] for text in texts} <= {"{", "[", '"'}:
         return convert_texts(texts, rules)
@@ -167,13 +169,15 @@ def convert_json(texts: Sequence[str], rules: Rules, conversions: Conversions, c
     return conversions.mixed([cell for [cell] in cells])
 
 
-def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversions, types: Collection[type]) -> list:
+def _convert_mixed(
+    values: Sequence[object], rules: ConversionContext, conversions: CellFormat, types: Collection[type]
+) -> list:
     cells: list[object] = list(values)
     for type_ in types:
         places = [place for place, value in enumerate(values) if type(value) is type_]
         same = [values[place] for place in places]
-        converted = conversions.values[family(type_, rules.column)](same, rules)
-        if isinstance(converted, Numbers):
+        converted = conversions.values[value_family(type_, rules.column)](same, rules)
+        if isinstance(converted, NumberColumn):
             # Beside cells of other types a number has to say what it is.
             converted = same
         for place, cell in zip(places, converted, strict=True):
@@ -181,13 +185,13 @@ def _convert_mixed(values: Sequence[object], rules: Rules, conversions: Conversi
     return conversions.mixed(cells)
 
 
-def family(type_: type, column: Column) -> str:
+def value_family(type_: type, column: Column) -> str:
     """The family of FAMILIES, or "object". The strings of a JSON column are JSON."""
-    found = family_of(type_)
+    found = type_family(type_)
     return "json" if found == "text" and column.kind == "json" else found
 
 
 @lru_cache(maxsize=256)
-def family_of(type_: type) -> str:
+def type_family(type_: type) -> str:
     """The same, whatever the column."""
     return next((name for base, name in FAMILIES if issubclass(type_, base)), "object")

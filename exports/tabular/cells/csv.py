@@ -8,18 +8,26 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Final
 
-from exports.tabular.cells.datetimes import datetime_texts, local, moment_texts, time_texts
-from exports.tabular.cells.formula_escape import guard
-from exports.tabular.cells.json_encoding import encoded, in_place_of
-from exports.tabular.cells.numbers import float_texts, integer_texts
-from exports.tabular.cells.raw_columns import READY, Texts
-from exports.tabular.columns import Alterations, Column, Conversion, Conversions, Rules, convert, convert_json
+from exports.tabular.cells.datetimes import format_naive_datetimes, format_times, format_utc_datetimes, to_local
+from exports.tabular.cells.formula_escape import escape_formulas
+from exports.tabular.cells.json_encoding import encode_each, json_default
+from exports.tabular.cells.numbers import format_floats, format_integers
+from exports.tabular.cells.raw_columns import CSV_READY, RawColumn
+from exports.tabular.columns import (
+    Alterations,
+    CellFormat,
+    Column,
+    Conversion,
+    ConversionContext,
+    convert,
+    convert_json,
+)
 
 # So many values tell whether those of a column repeat.
-SAMPLE: Final = 64
+SAMPLE_SIZE: Final = 64
 
 
-def to_text(
+def to_csv_cells(
     column: Column,
     values: Sequence[object],
     *,
@@ -33,46 +41,46 @@ def to_text(
     Aware datetimes are converted to `zone` and keep their offset, naive ones stay; both are ISO 8601. Booleans are true
     and false, decimals plain, floats the shortest digits that read back equal, durations [-]HH:MM:SS[.ffffff], bytes
     hexadecimal, lists and dicts JSON with blanks after its commas and colons (so databases keep it), enum members their
-    values, all else `str()`. Text is guarded. Texts give the cells that their values would give. The answer is Texts
+    values, all else `str()`. Text is guarded. RawColumn give the cells that their values would give. The answer is Texts
     where a cell may hold any character, a plain list where none holds a quote, a line break or a delimiter.
 
     `delimiter` is what stands between the cells of the file, `formulas` one of FORMULAS. Raises FormulaRejected where
     that is "reject" and a spreadsheet would run a text.
     """
-    return convert(values, Rules(column, zone, alterations, formulas, delimiter), TEXT)
+    return convert(values, ConversionContext(column, zone, alterations, formulas, delimiter), CSV_FORMAT)
 
 
-def strings(values: Sequence[object]) -> list[str]:
+def format_strings(values: Sequence[object]) -> list[str]:
     """Plain strings of values of one type: of strings and their subclasses, lazy translations, any object."""
     if type(values[0]) is str:
         return list(values)
     return [str.__str__(text) for text in map(str, values)]
 
 
-def boolean_text(values: Sequence[bool]) -> list[str]:
+def format_booleans(values: Sequence[bool]) -> list[str]:
     return ["true" if value else "false" for value in values]
 
 
-def integer_text(values: Sequence[Integral]) -> list[str]:
-    return integer_texts(values if type(values[0]) is int else list(map(int, values)))
+def format_any_integers(values: Sequence[Integral]) -> list[str]:
+    return format_integers(values if type(values[0]) is int else list(map(int, values)))
 
 
-def float_text(values: Sequence[Real]) -> list[str]:
-    return float_texts(values if type(values[0]) is float else list(map(float, values)))
+def format_any_floats(values: Sequence[Real]) -> list[str]:
+    return format_floats(values if type(values[0]) is float else list(map(float, values)))
 
 
-def decimal_text(values: Sequence[Decimal]) -> list[str]:
+def format_decimals(values: Sequence[Decimal]) -> list[str]:
     """Plain digits, never an exponent."""
     texts = list(map(str, values))
     return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
 
 
-def datetime_text(values: Sequence[datetime], zone: tzinfo) -> list[str]:
+def format_datetimes(values: Sequence[datetime], zone: tzinfo) -> list[str]:
     """ISO 8601, with the offset where there is one."""
     if {value.tzinfo for value in values} == {UTC}:
-        return each_once(lambda moments: iso_text(local(moments, zone)), values)
+        return each_once(lambda moments: format_iso(to_local(moments, zone)), values)
     # Moments in another zone may be equal and still differ: an hour that the clock shows twice.
-    return iso_text(local(values, zone))
+    return format_iso(to_local(values, zone))
 
 
 def each_once(render: Callable[[Sequence], list[str]], values: Sequence) -> list[str]:
@@ -80,19 +88,19 @@ def each_once(render: Callable[[Sequence], list[str]], values: Sequence) -> list
 
     For types only whose equal values have the same text, which decimals, floats and times have not.
     """
-    sample = values[:SAMPLE]
-    if len(values) == len(sample) or len(set(sample)) > SAMPLE // 2:
+    sample = values[:SAMPLE_SIZE]
+    if len(values) == len(sample) or len(set(sample)) > SAMPLE_SIZE // 2:
         return render(values)
     distinct = list(set(values))
     texts = dict(zip(distinct, render(distinct), strict=True))
     return [texts[value] for value in values]
 
 
-def iso_text(values: Sequence[date | time]) -> list[str]:
+def format_iso(values: Sequence[date | time]) -> list[str]:
     return [value.isoformat() for value in values]
 
 
-def duration_text(values: Sequence[timedelta]) -> list[str]:
+def format_durations(values: Sequence[timedelta]) -> list[str]:
     return list(map(_clock, values))
 
 
@@ -105,15 +113,15 @@ def _clock(duration: timedelta) -> str:
     return f"{sign}{size.days * 24 + hours:02}:{minutes:02}:{seconds:02}{fraction}"
 
 
-def binary_text(values: Sequence[bytes]) -> list[str]:
+def format_binary(values: Sequence[bytes]) -> list[str]:
     return [bytes(value).hex() for value in values]
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=in_place_of).encode
+_encode = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
 
 
-def json_text(values: Sequence[Mapping | Sequence | str]) -> list[str]:
-    return encoded(values, _encode) or list(map(_json, values))
+def format_json(values: Sequence[Mapping | Sequence | str]) -> list[str]:
+    return encode_each(values, _encode) or list(map(_json, values))
 
 
 def _json(value: object) -> str:
@@ -123,7 +131,7 @@ def _json(value: object) -> str:
         return str(value)
 
 
-def members(values: Sequence[Enum]) -> list[object]:
+def enum_values(values: Sequence[Enum]) -> list[object]:
     return [value.value for value in values]
 
 
@@ -135,44 +143,44 @@ def _guarded(render: Callable[[Sequence], list[str]]) -> Conversion:
     return lambda values, rules: _guard(render(values), rules)
 
 
-def _guard(texts: Sequence[str], rules: Rules) -> Texts:
-    return Texts(guard(texts, rules), "text")
+def _guard(texts: Sequence[str], rules: ConversionContext) -> RawColumn:
+    return RawColumn(escape_formulas(texts, rules), "text")
 
 
-def _as_they_are(texts: list[str], rules: Rules) -> list[str]:
+def _as_they_are(texts: list[str], rules: ConversionContext) -> list[str]:
     return texts
 
 
-TEXT: Final = Conversions(
+CSV_FORMAT: Final = CellFormat(
     {
-        "boolean": _exempt(boolean_text),
-        "integer": _exempt(integer_text),
-        "decimal": _exempt(decimal_text),
-        "float": _exempt(float_text),
-        "datetime": lambda values, rules: datetime_text(values, rules.zone),
-        "date": _exempt(iso_text),
-        "time": _exempt(iso_text),
-        "duration": _exempt(duration_text),
-        "uuid": _exempt(strings),
-        "binary": _exempt(binary_text),
-        "text": _guarded(strings),
-        "json": _guarded(json_text),
-        "object": _guarded(strings),
-        "enum": lambda values, rules: convert(members(values), rules, TEXT),
+        "boolean": _exempt(format_booleans),
+        "integer": _exempt(format_any_integers),
+        "decimal": _exempt(format_decimals),
+        "float": _exempt(format_any_floats),
+        "datetime": lambda values, rules: format_datetimes(values, rules.zone),
+        "date": _exempt(format_iso),
+        "time": _exempt(format_iso),
+        "duration": _exempt(format_durations),
+        "uuid": _exempt(format_strings),
+        "binary": _exempt(format_binary),
+        "text": _guarded(format_strings),
+        "json": _guarded(format_json),
+        "object": _guarded(format_strings),
+        "enum": lambda values, rules: convert(enum_values(values), rules, CSV_FORMAT),
     },
     {
         "integer": _as_they_are,
         "decimal": _as_they_are,
         "float": _as_they_are,
         "date": _as_they_are,
-        "datetime": _exempt(datetime_texts),
-        "moment": lambda texts, rules: moment_texts(texts, rules.zone),
-        "time": _exempt(time_texts),
+        "datetime": _exempt(format_naive_datetimes),
+        "utc datetime": lambda texts, rules: format_utc_datetimes(texts, rules.zone),
+        "time": _exempt(format_times),
         "uuid": _as_they_are,
-        READY: _as_they_are,
+        CSV_READY: _as_they_are,
         "text": _guard,
-        "json": lambda texts, rules: convert_json(texts, rules, TEXT, _guard),
+        "json": lambda texts, rules: convert_json(texts, rules, CSV_FORMAT, _guard),
     },
     empty="",
-    mixed=lambda cells: Texts(cells, "text"),
+    mixed=lambda cells: RawColumn(cells, "text"),
 )

@@ -8,24 +8,26 @@ from itertools import accumulate
 from typing import Final
 
 from exports.exceptions import FormulaRejected
-from exports.tabular.columns import Rules
+from exports.tabular.columns import ConversionContext
 
 # What a spreadsheet may take for the beginning of a formula, and what may stand before it and hide it: white space,
 # quotes, characters without a width. Both are parts of a regular expression's class.
-FORMULA: Final = "=+\\-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
-SKIPPED: Final = "\\s\"'`\u00ab\u00ad\u00bb\u061c\u180e\u200b-\u200f\u2018-\u201f\u202a-\u202e\u2060-\u206f\ufeff"
-CONTROLS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff"
+FORMULA_STARTS: Final = "=+\\-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
+IGNORED_BEFORE_FORMULA: Final = (
+    "\\s\"'`\u00ab\u00ad\u00bb\u061c\u180e\u200b-\u200f\u2018-\u201f\u202a-\u202e\u2060-\u206f\ufeff"
+)
+CONTROL_CHARACTERS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff"
 SURROGATES: Final = "\ud800-\udfff"
 
-_CONTROL = re.compile(f"[{CONTROLS}]")
+_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
 _SURROGATE = re.compile(f"[{SURROGATES}]")
-_UNFIT = re.compile(f"[{CONTROLS}{SURROGATES}]")
-_MAY_HIDE = re.compile(f"[{SKIPPED}{FORMULA}]")
-_STARTS_FORMULA = re.compile(f"[{SKIPPED}]*[{FORMULA}]|[\t\r\n]")
+_UNFIT = re.compile(f"[{CONTROL_CHARACTERS}{SURROGATES}]")
+_MAY_HIDE = re.compile(f"[{IGNORED_BEFORE_FORMULA}{FORMULA_STARTS}]")
+_STARTS_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}]*[{FORMULA_STARTS}]|[\t\r\n]")
 _FORMULA_CHARACTERS: Final = tuple("=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20")
 
 
-def guard(texts: Sequence[str], rules: Rules) -> list[str]:
+def escape_formulas(texts: Sequence[str], rules: ConversionContext) -> list[str]:
     """Harmless texts, in the mode of `rules.formulas`; every change is counted.
 
     Control characters other than TAB, LF and CR are deleted, lone surrogates become U+FFFD. An apostrophe is put before
@@ -78,29 +80,31 @@ def _places(texts: Sequence[str], *patterns: re.Pattern[str]) -> Collection[int]
 @cache
 def _suspect(delimiter: str) -> re.Pattern[str]:
     """Tells of all texts at once, joined by line feeds. A long run is suspect unread, so that it costs linear time."""
-    return re.compile(f"[{_separators(delimiter)}](?:[{SKIPPED}]{{41}}|[{SKIPPED}]{{0,40}}[{FORMULA}]|(?<=\n)[\t\r\n])")
+    return re.compile(
+        f"[{_separators(delimiter)}](?:[{IGNORED_BEFORE_FORMULA}]{{41}}|[{IGNORED_BEFORE_FORMULA}]{{0,40}}[{FORMULA_STARTS}]|(?<=\n)[\t\r\n])"
+    )
 
 
 @cache
 def _inner_formula(delimiter: str) -> re.Pattern[str]:
     """Takes the whole run after a separator, formula or not, so that hostile runs of separators cost linear time."""
     separators = _separators(delimiter)
-    return re.compile(f"[{separators}][{separators}{SKIPPED}]*([{FORMULA}])?")
+    return re.compile(f"[{separators}][{separators}{IGNORED_BEFORE_FORMULA}]*([{FORMULA_STARTS}])?")
 
 
 def _separators(delimiter: str) -> str:
     return "\r\n;\t" if delimiter == "," else "\r\n;\t,"
 
 
-def _replaced(text: str, rules: Rules) -> str:
+def _replaced(text: str, rules: ConversionContext) -> str:
     return _changed(text, _SURROGATE.sub("\ufffd", text), "surrogate_replaced", rules)
 
 
-def _without_controls(text: str, rules: Rules) -> str:
+def _without_controls(text: str, rules: ConversionContext) -> str:
     return _changed(text, _CONTROL.sub("", text), "control_removed", rules)
 
 
-def _harmless(text: str, rules: Rules) -> str:
+def _harmless(text: str, rules: ConversionContext) -> str:
     escaped = _inner_formula(rules.delimiter).sub(_with_apostrophe, text)
     if _STARTS_FORMULA.match(text):
         escaped = "'" + escaped
@@ -116,7 +120,7 @@ def _with_apostrophe(run: re.Match[str]) -> str:
     return f"{run[0][:-1]}'{run[1]}" if run[1] else run[0]
 
 
-def _changed(before: str, after: str, kind: str, rules: Rules) -> str:
+def _changed(before: str, after: str, kind: str, rules: ConversionContext) -> str:
     if after != before:
         rules.count(kind)
     return after

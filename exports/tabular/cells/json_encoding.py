@@ -8,12 +8,12 @@ MARK: Final = "\x00"
 MARKED: Final = ', "\\u0000", '
 
 
-def in_place_of(value: object) -> object:
+def json_default(value: object) -> object:
     """What a JSONEncoder writes for a value that JSON does not have: another mapping as an object, all else as text."""
     return dict(value) if isinstance(value, Mapping) else str(value)
 
 
-def encoded(values: Sequence[Any], encode: Callable[[Any], str]) -> list[str] | None:
+def encode_each(values: Sequence[Any], encode: Callable[[Any], str]) -> list[str] | None:
     """The JSON of each value, with blanks after commas and colons, or None where a value needs care.
 
     `encode` is that of a JSONEncoder, which raises what it likes for a value that is no JSON.

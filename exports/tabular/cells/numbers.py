@@ -8,7 +8,7 @@ except ImportError:
     orjson = None
 
 
-def numerals(numbers: Sequence[int] | Sequence[float]) -> list[str]:
+def format_numbers(numbers: Sequence[int] | Sequence[float]) -> list[str]:
     """Integers of up to 64 bits, or finite floats with the fewest digits that read back as the same float.
 
     A large or small float has an exponent, as 1e16 or 1e+16.
@@ -18,17 +18,17 @@ def numerals(numbers: Sequence[int] | Sequence[float]) -> list[str]:
     return orjson.dumps(numbers)[1:-1].decode().split(",") if numbers else []
 
 
-def integer_texts(integers: Sequence[int]) -> list[str]:
+def format_integers(integers: Sequence[int]) -> list[str]:
     """Integers of any size, as `str` has them."""
     try:
-        return numerals(integers)
+        return format_numbers(integers)
     except TypeError:  # beyond 64 bits
         return list(map(str, integers))
 
 
-def float_texts(floats: Sequence[float]) -> list[str]:
+def format_floats(floats: Sequence[float]) -> list[str]:
     """Floats as `repr` has them, NaN and infinities too."""
-    texts = numerals(floats)
+    texts = format_numbers(floats)
     joined = "".join(texts)
     # Below 0.0001 and with an exponent the two write differently; what is not finite is null.
     if "e" in joined or "n" in joined or "0.0000" in joined:

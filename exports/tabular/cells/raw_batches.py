@@ -7,9 +7,9 @@ from datetime import timedelta
 from decimal import Context, Decimal
 from typing import Any, Final, Self
 
-from exports.tabular.cells.numbers import numerals
-from exports.tabular.cells.raw_columns import Texts
-from exports.tabular.cells.raw_json import json_columns, loaded, normal_json_columns
+from exports.tabular.cells.numbers import format_numbers
+from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.cells.raw_json import decode_json, decode_jsonb, parse_json_values
 
 Values = Sequence[Any]
 Form = Callable[[Values], Values]
@@ -33,74 +33,76 @@ _UUID_PLACES: Final = [place for place, character in enumerate(_UUID) if charact
 _HEXADECIMAL: Final = b"0123456789abcdef"
 
 
-class StoredBatch(Sequence[Values]):
+class RawBatch(Sequence[Values]):
     """Rows as a database handed them over, with the form of each column: a key of FORMS, ":" and its arguments.
 
-    `batch[place]` makes the values or Texts of that column, each time anew: ask once. It pickles as what was handed
+    `batch[place]` makes the values or RawColumn of that column, each time anew: ask once. It pickles as what was handed
     over. `rows` is the number of rows.
     """
 
-    def __init__(self, rows: int, forms: Sequence[str]) -> None:
-        self.rows = rows
-        self.forms = tuple(forms)
+    def __init__(self, row_count: int, decoders: Sequence[str]) -> None:
+        self.row_count = row_count
+        self.decoders = tuple(decoders)
 
     def __len__(self) -> int:
-        return len(self.forms)
+        return len(self.decoders)
 
     def __getitem__(self, place: Any) -> Any:
-        return formed(self.forms[place], self.stored(place))
+        return decode_column(self.decoders[place], self.raw(place))
 
     @abstractmethod
-    def stored(self, place: int) -> Values:
+    def raw(self, place: int) -> Values:
         """The column as it was handed over; None is NULL."""
 
 
-class FetchedBatch(StoredBatch):
+class CursorBatch(RawBatch):
     """Columns of the rows that a cursor fetched."""
 
-    def __init__(self, columns: Sequence[Values], forms: Sequence[str]) -> None:
-        super().__init__(len(columns[0]) if columns else 0, forms)
+    def __init__(self, columns: Sequence[Values], decoders: Sequence[str]) -> None:
+        super().__init__(len(columns[0]) if columns else 0, decoders)
         self._columns = columns
 
-    def stored(self, place: int) -> Values:
+    def raw(self, place: int) -> Values:
         return self._columns[place]
 
-    def with_values(self, change: Callable[[Values], Values]) -> Self:
+    def replace_values(self, change: Callable[[Values], Values]) -> Self:
         """The same with other values where a column has values, not what the database wrote."""
-        columns = zip(self._columns, self.forms, strict=True)
-        return type(self)([change(column) if form == "value" else column for column, form in columns], self.forms)
+        columns = zip(self._columns, self.decoders, strict=True)
+        return type(self)([change(column) if form == "value" else column for column, form in columns], self.decoders)
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self._columns, self.forms)
+        return type(self), (self._columns, self.decoders)
 
 
-class CopiedBatch(StoredBatch):
+class CopyBatch(RawBatch):
     """Rows in COPY's text format, of `width` values each, of which those at `places` are the columns."""
 
-    def __init__(self, content: bytes, rows: int, width: int, places: Sequence[int], forms: Sequence[str]) -> None:
-        super().__init__(rows, forms)
+    def __init__(
+        self, content: bytes, row_count: int, width: int, places: Sequence[int], decoders: Sequence[str]
+    ) -> None:
+        super().__init__(row_count, decoders)
         self._content, self._width, self._places = content, width, tuple(places)
         self._values: list[str] = []
 
-    def stored(self, place: int) -> Values:
+    def raw(self, place: int) -> Values:
         if not self._values:
             self._values = self._content.decode().replace("\n", "\t").split("\t")
             # What follows the last line's end.
             self._values.pop()
         column = self._values[self._places[place] :: self._width]
-        return unescaped(column) if b"\\" in self._content else column
+        return unescape_column(column) if b"\\" in self._content else column
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self._content, self.rows, self._width, self._places, self.forms)
+        return type(self), (self._content, self.row_count, self._width, self._places, self.decoders)
 
 
-def formed(form: str, stored: Values) -> Values:
+def decode_column(form: str, stored: Values) -> Values:
     """The column that has been stored in this form."""
     name, *arguments = form.split(":")
-    return FORMS[name](stored, *arguments)
+    return DECODERS[name](stored, *arguments)
 
 
-def unescaped(column: Sequence[str]) -> Sequence[str | None]:
+def unescape_column(column: Sequence[str]) -> Sequence[str | None]:
     """The texts of a column in COPY's text format."""
     backslashes = "".join(column).count("\\")
     if not backslashes:
@@ -124,28 +126,28 @@ def _of_present(make: Callable[..., Values]) -> Callable[..., Values]:
         made = make(present, *arguments) if present else []
         rest = iter(made)
         values = [None if value is None else next(rest) for value in stored]
-        return Texts(values, made.family) if isinstance(made, Texts) else values
+        return RawColumn(values, made.family) if isinstance(made, RawColumn) else values
 
     return filled
 
 
 def _texts(family: str) -> Form:
-    return lambda stored: Texts(stored, family)
+    return lambda stored: RawColumn(stored, family)
 
 
 def _numbers(texts: Sequence[str]) -> Values:
     """Whole numbers out of numerics: a fraction is cut off, as `int` does."""
     if "." in "".join(texts):
         return [int(Decimal(text)) for text in texts]
-    return Texts(texts, "integer")
+    return RawColumn(texts, "integer")
 
 
 def _floats(texts: Sequence[str]) -> Values:
     """PostgreSQL writes the shortest digits that read back equal, as Python does, but 5 for 5.0 and 1e+15 sooner."""
     joined = "".join(texts)
     if joined.count(".") == len(texts) and "e" not in joined:
-        return Texts(texts, "float")
-    return Texts([text if "." in text and "e" not in text else repr(float(text)) for text in texts], "float")
+        return RawColumn(texts, "float")
+    return RawColumn([text if "." in text and "e" not in text else repr(float(text)) for text in texts], "float")
 
 
 def _moments(texts: Sequence[str]) -> Values:
@@ -154,12 +156,12 @@ def _moments(texts: Sequence[str]) -> Values:
     moments.pop()
     if len(moments) != len(texts):
         moments = [text.replace("+00", "") for text in texts]
-    return Texts(moments, "moment")
+    return RawColumn(moments, "utc datetime")
 
 
 def _local_times(texts: Sequence[str]) -> Values:
     # Ten characters on, there is no hyphen of a date.
-    return Texts([text[:10] + _OFFSET.sub("", text[10:]) for text in texts], "datetime")
+    return RawColumn([text[:10] + _OFFSET.sub("", text[10:]) for text in texts], "datetime")
 
 
 def _letters(texts: Sequence[str]) -> Values:
@@ -177,9 +179,9 @@ def _fixed(values: Sequence[float | int], places: str, digits: str) -> Values:
     whole = 10 ** (min(int(digits), SURE_DIGITS) - int(places))
     if set(map(type, values)) <= {int, float} and -whole < min(values) and max(values) < whole:
         # A float that is the nearest to a decimal of 15 digits is written as that one.
-        texts = _padded(numerals(values), int(places))
+        texts = _padded(format_numbers(values), int(places))
         if texts is not None:
-            return Texts(texts, "decimal")
+            return RawColumn(texts, "decimal")
     unit, context = Decimal(1).scaleb(-int(places)), Context(prec=int(digits))
     return [_FROM_FLOAT(value).quantize(unit, context=context) for value in values]
 
@@ -205,43 +207,43 @@ def _uuids(texts: Sequence[str]) -> Values:
     lines = bytearray(_UUID * len(texts))
     for digit, place in enumerate(_UUID_PLACES):
         lines[place :: len(_UUID)] = digits[digit :: len(_UUID_PLACES)]
-    return Texts(lines.decode().split("\n")[:-1], "uuid")
+    return RawColumn(lines.decode().split("\n")[:-1], "uuid")
 
 
 def _durations(values: Sequence[int]) -> Values:
     return [timedelta(0, 0, value) for value in values]
 
 
-def are_hexadecimal(texts: Sequence[str]) -> bool:
-    """Whether the form "hexadecimal" takes them."""
+def are_hex_uuids(texts: Sequence[str]) -> bool:
+    """Whether the form "sqlite uuid" takes them."""
     joined = "".join(texts)
     are_long_enough = set(map(len, texts)) <= {len(_UUID_PLACES)}
     return are_long_enough and joined.isascii() and not joined.encode().translate(None, _HEXADECIMAL)
 
 
-FORMS: Final[dict[str, Callable[..., Values]]] = {
+DECODERS: Final[dict[str, Callable[..., Values]]] = {
     "value": lambda stored: stored,
-    # Texts, in the families of Texts.
+    # RawColumn, in the families of RawColumn.
     **{
         family: _texts(family)
-        for family in ("text", "integer", "decimal", "date", "datetime", "moment", "time", "uuid")
+        for family in ("text", "integer", "decimal", "date", "datetime", "utc datetime", "time", "uuid")
     },
-    # Texts of PostgreSQL that are not canonical, and typed values out of texts.
+    # RawColumn of PostgreSQL that are not canonical, and typed values out of texts.
     "string": list,
-    "numeric integer": _of_present(_numbers),
-    "float": _of_present(_floats),
-    "numeric float": _of_present(lambda texts: list(map(float, texts))),
-    "letter": _of_present(_letters),
-    "utc": _of_present(_moments),
-    "local time": _of_present(_local_times),
-    "normal json": _of_present(normal_json_columns),
-    "json value": _of_present(loaded),
+    "numeric as integer": _of_present(_numbers),
+    "postgresql float": _of_present(_floats),
+    "numeric as float": _of_present(lambda texts: list(map(float, texts))),
+    "postgresql boolean": _of_present(_letters),
+    "postgresql timestamptz": _of_present(_moments),
+    "postgresql local timestamptz": _of_present(_local_times),
+    "postgresql jsonb": _of_present(decode_jsonb),
+    "json value": _of_present(parse_json_values),
     # What SQLite hands over.
-    "whole": _of_present(lambda values: list(map(int, values))),
-    "real": _of_present(lambda values: list(map(float, values))),
-    "bit": _bits,
-    "fixed": _of_present(_fixed),
-    "hexadecimal": _of_present(_uuids),
-    "microseconds": _of_present(_durations),
-    "json": _of_present(json_columns),
+    "sqlite integer": _of_present(lambda values: list(map(int, values))),
+    "sqlite real": _of_present(lambda values: list(map(float, values))),
+    "sqlite boolean": _bits,
+    "sqlite decimal": _of_present(_fixed),
+    "sqlite uuid": _of_present(_uuids),
+    "sqlite duration": _of_present(_durations),
+    "sqlite json": _of_present(decode_json),
 }

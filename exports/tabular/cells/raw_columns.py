@@ -3,14 +3,25 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, Self
 
-# The families of Texts. `moment` is a point in time in UTC, `datetime` one without a zone.
-FAMILIES_OF_TEXTS: Final = ("integer", "decimal", "float", "date", "datetime", "moment", "time", "uuid", "text", "json")
+# The families of RawColumn. `moment` is a point in time in UTC, `datetime` one without a zone.
+RAW_FAMILIES: Final = (
+    "integer",
+    "decimal",
+    "float",
+    "date",
+    "datetime",
+    "utc datetime",
+    "time",
+    "uuid",
+    "text",
+    "json",
+)
 # Cells of a text file that need no conversion, by whatever made them.
-READY: Final = "ready"
+CSV_READY: Final = "ready"
 
 
 class _OfFamily(list[str | None]):
-    """Texts of one family; None is no value. Slices are plain lists: see `part`."""
+    """RawColumn of one family; None is no value. Slices are plain lists: see `part`."""
 
     __slots__ = ("family",)
 
@@ -22,30 +33,30 @@ class _OfFamily(list[str | None]):
         return type(self), (list(self), self.family)
 
 
-class Texts(_OfFamily):
+class RawColumn(_OfFamily):
     """Values of one of FAMILIES_OF_TEXTS that were never made into Python objects.
 
-    The text is what `to_text` writes for such a value, except for times: a `moment` or `datetime` is
+    The text is what `to_csv_cells` writes for such a value, except for times: a `moment` or `datetime` is
     "YYYY-MM-DD HH:MM:SS[.f]", a `time` "HH:MM:SS[.f]", with one to six digits of a second's fraction; between day and
-    time stands a blank or a T. JSON has the separators ", " and ": ". Texts of `text` and `json` are not guarded yet.
+    time stands a blank or a T. JSON has the separators ", " and ": ". RawColumn of `text` and `json` are not guarded yet.
     """
 
 
-class Numbers(_OfFamily):
+class NumberColumn(_OfFamily):
     """Cells of a spreadsheet as the numbers that it stores: a date is its serial number.
 
     The family (integer, decimal, float, date, datetime, time, duration) says how they are to be shown.
     """
 
 
-def part(values: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
+def slice_column(values: Sequence[Any], start: int, stop: int) -> Sequence[Any]:
     """The rows from `start` up to `stop`, as a sequence of the same kind."""
     if isinstance(values, _OfFamily):
         return type(values)(values[start:stop], values.family)
     return values[start:stop]
 
 
-def batch_rows(batch: Sequence[Sequence[Any]]) -> int:
+def row_count(batch: Sequence[Sequence[Any]]) -> int:
     """The rows of a batch, without making its columns where it knows."""
-    rows = getattr(batch, "rows", None)
+    rows = getattr(batch, "row_count", None)
     return len(batch[0]) if rows is None else rows

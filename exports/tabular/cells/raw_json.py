@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, Final
 
-from exports.tabular.cells.json_encoding import encoded
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.json_encoding import encode_each
+from exports.tabular.cells.raw_columns import RawColumn
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -25,13 +25,13 @@ _SPACED: Final = ("{ ", "[ ", " }", " ]", " ,", " :", ",  ", ":  ", " \n")
 _FIRST: Final = itemgetter(slice(1))
 
 
-def normal_json_columns(texts: Sequence[str]) -> Texts | list[Any]:
+def decode_jsonb(texts: Sequence[str]) -> RawColumn | list[Any]:
     """PostgreSQL's jsonb: keys once, one blank after commas and colons, escapes as Python writes them, no exponents."""
     lines = "\n".join(texts)
     return _column(texts, lines, is_canonical="." not in lines or b"1e" not in lines.encode().translate(_SHAPES))
 
 
-def json_columns(texts: Sequence[Any]) -> Texts | list[Any]:
+def decode_json(texts: Sequence[Any]) -> RawColumn | list[Any]:
     """JSON texts as anybody may have written them; what is no JSON is a string, as JSONField has it."""
     try:
         lines = "\n".join(texts)
@@ -40,7 +40,7 @@ def json_columns(texts: Sequence[Any]) -> Texts | list[Any]:
     return _column(texts, lines, is_canonical=_is_canonical(lines))
 
 
-def loaded(texts: Sequence[str]) -> list[Any]:
+def parse_json_values(texts: Sequence[str]) -> list[Any]:
     """The values of JSON texts; what is no JSON stays the string that it is."""
     try:
         found = json.loads(f"[{_JOIN.join(texts)}]")
@@ -58,15 +58,15 @@ def _value(text: Any) -> Any:
         return text
 
 
-def _column(texts: Sequence[str], lines: str, *, is_canonical: bool) -> Texts | list[Any]:
-    """Texts where all are lists or objects. A number, a string or null alone has a type of its own."""
+def _column(texts: Sequence[str], lines: str, *, is_canonical: bool) -> RawColumn | list[Any]:
+    """RawColumn where all are lists or objects. A number, a string or null alone has a type of its own."""
     if not _are_containers(texts, lines):
-        return loaded(texts)
+        return parse_json_values(texts)
     if is_canonical:
-        return Texts(texts, "json")
-    values = loaded(texts)
+        return RawColumn(texts, "json")
+    values = parse_json_values(texts)
     try:
-        return Texts(_written(values), "json")
+        return RawColumn(_written(values), "json")
     except RecursionError:
         return values
 
@@ -76,7 +76,7 @@ def _are_containers(texts: Sequence[str], lines: str) -> bool:
 
 
 def _written(values: Sequence[Any]) -> list[str]:
-    return encoded(values, _encode) or list(map(_encode, values))
+    return encode_each(values, _encode) or list(map(_encode, values))
 
 
 def _is_canonical(lines: str) -> bool:

@@ -7,15 +7,15 @@ from datetime import tzinfo
 from functools import cache
 from typing import Any, Final, Self
 
-from exports.tabular.cells.raw_batches import StoredBatch, Values, formed
-from exports.tabular.cells.raw_columns import READY, Texts
+from exports.tabular.cells.raw_batches import RawBatch, Values, decode_column
+from exports.tabular.cells.raw_columns import CSV_READY, RawColumn
 
 # What a line begins with, which no text of PostgreSQL's has, and ends with. What a field begins with that is no cell.
-START: Final = b"\x00"
-END: Final = b"\n"
-MARK: Final = "\x01"
+SQL_LINE_START: Final = b"\x00"
+SQL_LINE_END: Final = b"\n"
+RAW_MARK: Final = "\x01"
 
-NUMBERS: Final = ("integer", "decimal", "float")
+NUMERIC_DECODERS: Final = ("integer", "decimal", "postgresql float")
 UTC_OFFSET: Final = "+00:00"
 
 # What becomes of the bytes when they are scanned: a formula's first character, what may stand before one and hide it,
@@ -38,52 +38,52 @@ class Dialect:
     zone: tzinfo
 
 
-class RenderedBatch(StoredBatch):
+class SqlCsvBatch(RawBatch):
     """Rows as lines of CSV: each begins with START and ends with a line feed. `forms` are those of the columns.
 
     A field is its cell, apart from formulas, or it begins with MARK and is what the database stores. Text and JSON may
     have a formula in it, or begin with MARK by themselves.
     """
 
-    def __init__(self, content: bytes, rows: int, forms: Sequence[str], delimiter: str) -> None:
-        super().__init__(rows, forms)
+    def __init__(self, content: bytes, row_count: int, decoders: Sequence[str], delimiter: str) -> None:
+        super().__init__(row_count, decoders)
         self.content, self.delimiter = content, delimiter
         self._fields: Sequence[Values] = ()
 
     def __getitem__(self, place: Any) -> Any:
-        form, fields = self.forms[place], self.stored(place)
+        form, fields = self.decoders[place], self.raw(place)
         if form == "text":
-            return Texts(fields, "text")
-        if form != "normal json" and MARK not in "".join(fields):
-            return Texts(fields, READY)
-        return formed(form, [_as_stored(field, form) for field in fields])
+            return RawColumn(fields, "text")
+        if form != "postgresql jsonb" and RAW_MARK not in "".join(fields):
+            return RawColumn(fields, CSV_READY)
+        return decode_column(form, [_as_stored(field, form) for field in fields])
 
-    def stored(self, place: int) -> Values:
+    def raw(self, place: int) -> Values:
         if not self._fields:
-            lines = self.content[len(START) : -len(END)].split(END + START)
+            lines = self.content[len(SQL_LINE_START) : -len(SQL_LINE_END)].split(SQL_LINE_END + SQL_LINE_START)
             self._fields = list(zip(*(_fields_of(line.decode(), self.delimiter) for line in lines), strict=True))
         return self._fields[place]
 
     def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self.content, self.rows, self.forms, self.delimiter)
+        return type(self), (self.content, self.row_count, self.decoders, self.delimiter)
 
-    def of(self, lines: Sequence[bytes]) -> "RenderedBatch":
+    def subset(self, lines: Sequence[bytes]) -> "SqlCsvBatch":
         """A batch of some of the lines."""
-        return RenderedBatch(b"".join(lines), len(lines), self.forms, self.delimiter)
+        return SqlCsvBatch(b"".join(lines), len(lines), self.decoders, self.delimiter)
 
-    def suspects(self) -> list[slice]:
+    def suspect_slices(self) -> list[slice]:
         """Where in the content the lines are that may not be what is to be written."""
         seen = self.content.translate(_classes(self.delimiter))
         found = [*_all(seen, b"!"), *self._formulas(seen)]
-        if self.content.count(END) > self.rows:
+        if self.content.count(SQL_LINE_END) > self.row_count:
             found += [match.start() for match in _LINE_BREAK_FIRST.finditer(self.content)]
         lines = dict(map(self._line_at, sorted(found)))
         return [slice(start, end) for start, end in lines.items()]
 
     def _line_at(self, place: int) -> tuple[int, int]:
         """Where the line around this place begins and ends."""
-        end = self.content.find(END + START, place)
-        return self.content.rfind(START, 0, place), len(self.content) if end < 0 else end + len(END)
+        end = self.content.find(SQL_LINE_END + SQL_LINE_START, place)
+        return self.content.rfind(SQL_LINE_START, 0, place), len(self.content) if end < 0 else end + len(SQL_LINE_END)
 
     def _formulas(self, seen: bytes) -> Iterator[int]:
         for place in _all(seen, b",="):
@@ -97,7 +97,7 @@ class RenderedBatch(StoredBatch):
             start -= 1
         if self.content[start] not in _SEPARATORS:
             return self.content[start] < 0x80
-        return start == place - 1 and self.forms[self._column_of(place)] in NUMBERS
+        return start == place - 1 and self.decoders[self._column_of(place)] in NUMERIC_DECODERS
 
     def _column_of(self, place: int) -> int:
         """The column that has a field at this place; the first text or JSON where quotes make it hard to tell."""
@@ -106,8 +106,8 @@ class RenderedBatch(StoredBatch):
         if b'"' not in before:
             return before.count(self.delimiter.encode())
         if b'"' not in after:
-            return len(self.forms) - 1 - after.count(self.delimiter.encode())
-        return next(number for number, form in enumerate(self.forms) if form not in NUMBERS)
+            return len(self.decoders) - 1 - after.count(self.delimiter.encode())
+        return next(number for number, form in enumerate(self.decoders) if form not in NUMERIC_DECODERS)
 
 
 def _fields_of(line: str, delimiter: str) -> Sequence[str]:
@@ -148,6 +148,6 @@ def _as_stored(field: str, form: str) -> str | None:
     """What the database stores, by the field of a column that is rendered."""
     if not field:
         return None
-    if field.startswith(MARK):
-        return field.removeprefix(MARK)
-    return f"{field.removesuffix(UTC_OFFSET)}+00" if form == "utc" else field
+    if field.startswith(RAW_MARK):
+        return field.removeprefix(RAW_MARK)
+    return f"{field.removesuffix(UTC_OFFSET)}+00" if form == "postgresql timestamptz" else field

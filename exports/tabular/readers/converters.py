@@ -24,19 +24,19 @@ JSON: Final = "django.db.models.fields.json.JSONField.from_db_value"
 # that are declared so, and as text out of expressions; `shapes` looks at them.
 SQLITE_FORMS: Final = {
     "": "value",
-    "int": "whole",
-    "float": "real",
-    "json": "json",
-    f"{BASE}convert_durationfield_value": "microseconds",
-    f"{SQLITE}convert_booleanfield_value": "bit",
-    f"{SQLITE}convert_uuidfield_value": "hexadecimal",
+    "int": "sqlite integer",
+    "float": "sqlite real",
+    "json": "sqlite json",
+    f"{BASE}convert_durationfield_value": "sqlite duration",
+    f"{SQLITE}convert_booleanfield_value": "sqlite boolean",
+    f"{SQLITE}convert_uuidfield_value": "sqlite uuid",
     f"{SQLITE}convert_datefield_value": "date",
     f"{SQLITE}convert_timefield_value": "time",
-    f"{SQLITE}convert_datetimefield_value": "moment",
-    f"{SQLITE}get_decimalfield_converter.<locals>.converter": "fixed",
+    f"{SQLITE}convert_datetimefield_value": "utc datetime",
+    f"{SQLITE}get_decimalfield_converter.<locals>.converter": "sqlite decimal",
 }
 # What SQLite's driver makes objects of where a column is declared so.
-DECLARED_FORMS: Final = ("date", "time", "moment", "datetime", "bit")
+DECLARED_FORMS: Final = ("date", "time", "utc datetime", "datetime", "sqlite boolean")
 
 _INTEGERS: Final = ("int2", "int4", "int8")
 _FLOATS: Final = ("float4", "float8")
@@ -45,24 +45,33 @@ _FLOATS: Final = ("float4", "float8")
 POSTGRESQL_FORMS: Final = {
     **{(name, ""): "integer" for name in (*_INTEGERS, "oid")},
     **{(name, "int"): "integer" for name in _INTEGERS},
-    **{(name, "float"): "numeric float" for name in (*_INTEGERS, "numeric")},
+    **{(name, "float"): "numeric as float" for name in (*_INTEGERS, "numeric")},
     **{("numeric", rule): "decimal" for rule in ("", "decimal")},
-    **{(name, rule): "float" for name in _FLOATS for rule in ("", "float")},
+    **{(name, rule): "postgresql float" for name in _FLOATS for rule in ("", "float")},
     **{(name, ""): "text" for name in ("text", "varchar", "bpchar", "inet", "cidr", "jsonb")},
-    ("numeric", "int"): "numeric integer",
-    ("bool", ""): "letter",
+    ("numeric", "int"): "numeric as integer",
+    ("bool", ""): "postgresql boolean",
     ("date", ""): "date",
     ("time", ""): "time",
     ("timestamp", ""): "datetime",
-    ("timestamptz", ""): "utc",
+    ("timestamptz", ""): "postgresql timestamptz",
     ("uuid", ""): "uuid",
-    ("jsonb", "json"): "normal json",
+    ("jsonb", "json"): "postgresql jsonb",
     ("jsonb", "json key"): "json value",
 }
 POSTGRESQL_RULES: Final = {rule for _, rule in POSTGRESQL_FORMS}
 # On a cursor these are asked for as text, which spares psycopg making objects; numbers and booleans it makes fast.
-TEXT_FORMS: Final = ("decimal", "numeric integer", "date", "time", "datetime", "utc", "local time", "uuid")
-_MADE_BY_PSYCOPG: Final = ("integer", "float", "letter")
+TEXT_FORMS: Final = (
+    "decimal",
+    "numeric as integer",
+    "date",
+    "time",
+    "datetime",
+    "postgresql timestamptz",
+    "postgresql local timestamptz",
+    "uuid",
+)
+_MADE_BY_PSYCOPG: Final = ("integer", "postgresql float", "postgresql boolean")
 
 
 class Undeclared(Func):
@@ -112,11 +121,11 @@ def of_sqlite(expression: Any, connection: BaseDatabaseWrapper) -> Selected:
     form = None if rule is None else SQLITE_FORMS.get(rule)
     if form is None:
         return Selected(expression, converters, reason=_reason(expression))
-    if form == "moment":
+    if form == "utc datetime":
         return _moment_of_sqlite(expression, converters, connection)
-    if form == "fixed":
+    if form == "sqlite decimal":
         field = expression.output_field
-        form = f"fixed:{field.decimal_places}:{field.max_digits}"
+        form = f"sqlite decimal:{field.decimal_places}:{field.max_digits}"
     return Selected(expression, converters, form)
 
 
@@ -124,7 +133,7 @@ def _moment_of_sqlite(expression: Any, converters: list[Converter], connection: 
     if connection.timezone is None:
         return Selected(expression, converters, "datetime")
     if connection.timezone_name == "UTC":
-        return Selected(expression, converters, "moment")
+        return Selected(expression, converters, "utc datetime")
     return Selected(expression, converters, reason=_zone_reason(connection))
 
 
@@ -136,7 +145,7 @@ def of_postgresql(expression: Any, connection: BaseDatabaseWrapper, oid: int) ->
         return Selected(expression, converters, reason=_reason(expression), oid=oid)
     name = _type_name(connection, oid)
     form = POSTGRESQL_FORMS.get((name, rule))
-    if form == "utc":
+    if form == "postgresql timestamptz":
         form, reason = _moment_of_postgresql(connection)
     else:
         reason = "" if form else f"psycopg makes each value of PostgreSQL's type {name}"
@@ -145,9 +154,13 @@ def of_postgresql(expression: Any, connection: BaseDatabaseWrapper, oid: int) ->
 
 def _moment_of_postgresql(connection: BaseDatabaseWrapper) -> tuple[str | None, str]:
     if connection.timezone is None:
-        return "local time", ""
+        return "postgresql local timestamptz", ""
     session = connection.connection.info.parameter_status("TimeZone")
-    return ("utc", "") if session == connection.timezone_name == "UTC" else (None, _zone_reason(connection))
+    return (
+        ("postgresql timestamptz", "")
+        if session == connection.timezone_name == "UTC"
+        else (None, _zone_reason(connection))
+    )
 
 
 def _zone_reason(connection: BaseDatabaseWrapper) -> str:

@@ -14,7 +14,7 @@ from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
 
-from exports.tabular.cells.raw_batches import formed
+from exports.tabular.cells.raw_batches import decode_column
 from exports.tabular.readers.converters import Selected, converters_of, rule_of
 from exports.tabular.readers.sqlite_types import converted
 
@@ -99,5 +99,5 @@ def _converted(
 def _column(selected: Selected, values: Sequence[Any], connection: BaseDatabaseWrapper) -> Sequence[Any]:
     """A column as the ORM converts it. JSON is read all at once."""
     if selected.form is not None and set(map(type, values)) <= {str, NoneType}:
-        return formed(selected.form, values)
+        return decode_column(selected.form, values)
     return converted(selected, values, connection)

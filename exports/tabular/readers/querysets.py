@@ -35,7 +35,7 @@ def estimate(queryset: QuerySet) -> int | None:
 def batches(
     queryset: QuerySet, columns: Sequence[Column], *, size: int = 500, dialect: Dialect | None = None
 ) -> Iterator[Batch]:
-    """The rows in batches of at most `size`, each a sequence of columns: of values, or Texts of `tabular.cells`.
+    """The rows in batches of at most `size`, each a sequence of columns: of values, or RawColumn of `tabular.cells`.
 
     The order is the queryset's, with the primary key to decide between equals; rows of values() without an order are
     sorted by all their values. A slice or a union keeps the order that the database gives it.
@@ -43,7 +43,7 @@ def batches(
     The rows come by the fastest strategy that gives what the ORM would (docs/read-strategies.md; `plan` says which): as
     COPY's text, as tuples, or as instances where a source is a callable (called once a row; prefetch_related works) or
     where tuples would merge rows. Related objects on a path are joined, except in a union. A batch may make its columns
-    when they are asked for: ask for each one once. With a `dialect` it may be a RenderedBatch, where PostgreSQL can
+    when they are asked for: ask for each one once. With a `dialect` it may be a SqlCsvBatch, where PostgreSQL can
     write the lines of CSV by itself.
 
     All rows are of one moment (`snapshot`), so on PostgreSQL this thread cannot write to that database until the

@@ -17,14 +17,14 @@ MARKED: Final = "chr(1) || {1}"
 RENDER: Final[Mapping[str, str]] = {
     **dict.fromkeys(("integer", "decimal", "date", "uuid"), "{0}"),
     "text": "NULLIF({0}, '')",
-    "letter": "{0}::text",
+    "postgresql boolean": "{0}::text",
     # Python writes 5.0 for 5, and has exponents from other sizes on. NaN is larger than all numbers.
-    "float": (
+    "postgresql float": (
         "CASE WHEN {0} <> trunc({0}) AND abs({0}) BETWEEN 1e-4 AND 1e15 THEN {1}"
         f" WHEN {{0}} = trunc({{0}}) AND abs({{0}}) < 1e15 THEN {{1}} || '.0' ELSE {MARKED} END"
     ),
     # PostgreSQL leaves out the zeros at the end of a fraction, and the fraction of a whole second.
-    "utc": (
+    "postgresql timestamptz": (
         f"CASE WHEN {{0}} < '0001-01-01 00:00:00+00' OR {{0}} >= '10000-01-01 00:00:00+00' THEN {MARKED}"
         " WHEN length({1}) IN (29, 22) THEN replace({1}, ' ', 'T') || ':00'"
         " ELSE rpad(replace(left({1}, -3), ' ', 'T'), 26, '0') || '+00:00' END"
@@ -35,9 +35,13 @@ RENDER: Final[Mapping[str, str]] = {
         " ELSE rpad(replace({1}, ' ', 'T'), 26, '0') END"
     ),
     # Both write lists and objects without fractions alike. They begin with [ and {, the characters 91 and 123.
-    "normal json": f"CASE WHEN ascii({{1}}) IN (91, 123) AND strpos({{1}}, '.') = 0 THEN {{1}} ELSE {MARKED} END",
+    "postgresql jsonb": f"CASE WHEN ascii({{1}}) IN (91, 123) AND strpos({{1}}, '.') = 0 THEN {{1}} ELSE {MARKED} END",
 }
-TYPES: Final[Mapping[str, tuple[int, ...]]] = {"text": (TEXT, VARCHAR), "float": (FLOAT8,), "normal json": (JSONB,)}
+TYPES: Final[Mapping[str, tuple[int, ...]]] = {
+    "text": (TEXT, VARCHAR),
+    "postgresql float": (FLOAT8,),
+    "postgresql jsonb": (JSONB,),
+}
 
 
 def rendered(plan: Plan, dialect: Dialect) -> Plan:
@@ -59,7 +63,7 @@ def obstacles(plan: Plan, dialect: Dialect) -> list[str]:
 
 
 def _obstacle(form: str, selected: Selected, dialect: Dialect) -> str:
-    if form == "utc" and str(dialect.zone) != "UTC":
+    if form == "postgresql timestamptz" and str(dialect.zone) != "UTC":
         return f"its moments are shown in {dialect.zone}"
     if form not in RENDER or selected.oid not in TYPES.get(form, (selected.oid,)):
         return "Python writes values of its type in another way"

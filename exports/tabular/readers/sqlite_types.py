@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.dateparse import parse_date, parse_datetime, parse_time
 
-from exports.tabular.cells.raw_batches import are_hexadecimal
+from exports.tabular.cells.raw_batches import are_hex_uuids
 from exports.tabular.readers.converters import Selected, Undeclared
 
 _ANY_DIGIT: Final = bytes.maketrans(b"123456789", b"000000000")
@@ -18,18 +18,18 @@ _CLOCKS: Final = {b"00:00:00" + fraction for fraction in (b"", *(b"." + b"0" * d
 _SHAPES: Final = {
     "date": _DAYS,
     "time": _CLOCKS,
-    "moment": {day + between + clock for day, between, clock in product(_DAYS, (b" ", b"T"), _CLOCKS)},
+    "utc datetime": {day + between + clock for day, between, clock in product(_DAYS, (b" ", b"T"), _CLOCKS)},
 }
-_SHAPES["datetime"] = _SHAPES["moment"]
+_SHAPES["datetime"] = _SHAPES["utc datetime"]
 # What SQLite's driver, as Django sets it up, makes of a column that is declared to hold it.
 _PARSERS: Final = {
     "date": parse_date,
     "time": parse_time,
-    "moment": parse_datetime,
+    "utc datetime": parse_datetime,
     "datetime": parse_datetime,
-    "bit": "1".__eq__,
+    "sqlite boolean": "1".__eq__,
 }
-_CHECKED: Final = (*_SHAPES, "hexadecimal")
+_CHECKED: Final = (*_SHAPES, "sqlite uuid")
 _BITS: Final = {0, 1}
 
 
@@ -58,14 +58,14 @@ def _fits(form: str, values: Sequence[Any]) -> bool:
     types = set(map(type, values))
     present = [value for value in values if value is not None] if NoneType in types else values
     types.discard(NoneType)
-    if form == "bit":
+    if form == "sqlite boolean":
         return types <= {int} and set(present) <= _BITS
     return not types or (types == {str} and _have_shape(form, present))
 
 
 def _have_shape(form: str, texts: Sequence[str]) -> bool:
-    if form == "hexadecimal":
-        return are_hexadecimal(texts)
+    if form == "sqlite uuid":
+        return are_hex_uuids(texts)
     lines = "\n".join(texts)
     if not lines.isascii() or lines.count("\n") != len(texts) - 1:
         return False

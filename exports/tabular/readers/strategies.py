@@ -10,8 +10,8 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model, QuerySet
 
-from exports.tabular.cells.raw_batches import CopiedBatch, FetchedBatch
-from exports.tabular.cells.sql_csv import START, RenderedBatch
+from exports.tabular.cells.raw_batches import CopyBatch, CursorBatch
+from exports.tabular.cells.sql_csv import SQL_LINE_START, SqlCsvBatch
 from exports.tabular.plan import COPY, CURSOR, INSTANCES, Getter, Plan
 from exports.tabular.readers import postgresql, sql_csv
 from exports.tabular.readers.sqlite_types import converted, fetched
@@ -28,7 +28,7 @@ def read(plan: Plan, size: int) -> Iterator[Batch]:
 
 def _copied(plan: Plan, size: int) -> Iterator[Batch]:
     connection = connections[plan.queryset.db]
-    batch, start = (_of_values, b"") if plan.dialect is None else (_of_lines, START)
+    batch, start = (_of_values, b"") if plan.dialect is None else (_of_lines, SQL_LINE_START)
     options = sql_csv.format_of(plan.dialect)
     with closing(postgresql.copied(connection, plan.sql, plan.params, size, options=options, start=start)) as blocks:
         for rows in blocks:
@@ -37,11 +37,11 @@ def _copied(plan: Plan, size: int) -> Iterator[Batch]:
 
 def _of_values(plan: Plan, rows: bytes) -> Batch:
     # Within a value a line feed is escaped.
-    return CopiedBatch(rows, rows.count(b"\n"), plan.width, plan.places, plan.forms)
+    return CopyBatch(rows, rows.count(b"\n"), plan.width, plan.places, plan.forms)
 
 
 def _of_lines(plan: Plan, rows: bytes) -> Batch:
-    return RenderedBatch(rows, rows.count(START), plan.forms, plan.dialect.delimiter)
+    return SqlCsvBatch(rows, rows.count(SQL_LINE_START), plan.forms, plan.dialect.delimiter)
 
 
 def _fetched(plan: Plan, size: int) -> Iterator[Batch]:
@@ -66,7 +66,7 @@ def _of_sqlite(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseData
     columns = [
         fetched(selected, values[place], connection) for selected, place in zip(plan.chosen, plan.places, strict=True)
     ]
-    return FetchedBatch([column for column, _ in columns], [form for _, form in columns])
+    return CursorBatch([column for column, _ in columns], [form for _, form in columns])
 
 
 def _of_postgresql(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> Batch:
@@ -74,7 +74,7 @@ def _of_postgresql(plan: Plan, values: Sequence[Sequence[Any]], connection: Base
         values[place] if selected.form else converted(selected, values[place], connection)
         for selected, place in zip(plan.chosen, plan.places, strict=True)
     ]
-    return FetchedBatch(columns, [form or "value" for form in plan.forms])
+    return CursorBatch(columns, [form or "value" for form in plan.forms])
 
 
 def _tuples(plan: Plan, size: int) -> Iterator[Batch]:

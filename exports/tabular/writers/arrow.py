@@ -1,6 +1,6 @@
 """Columns as Arrow arrays, each of the type that it keeps for the whole file. Needs pyarrow.
 
-Values of the column's own Python type, and Texts of its family, are taken by pyarrow a column at a time. All others are
+Values of the column's own Python type, and RawColumn of its family, are taken by pyarrow a column at a time. All others are
 looked at one by one: made what the column holds where that is exact, or else refused by UnfitValue.
 """
 
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from exports.exceptions import UnfitValue
 from exports.tabular.cells.json import without_surrogates
-from exports.tabular.cells.raw_columns import Texts
-from exports.tabular.columns import Column, Rules
+from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.columns import Column, ConversionContext
 
 # Python's own memory: pyarrow's would keep 25 MiB more for itself.
 POOL: Final = pa.system_memory_pool()
@@ -28,7 +28,7 @@ PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "float": float,
     "date": date.fromisoformat,
     "datetime": datetime.fromisoformat,
-    "moment": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
+    "utc datetime": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
     "time": time.fromisoformat,
 }
 
@@ -43,7 +43,7 @@ class ArrowColumn:
     type: pa.DataType
     python: ClassVar[type]
 
-    def __init__(self, column: Column, rules: Rules) -> None:
+    def __init__(self, column: Column, rules: ConversionContext) -> None:
         self.column = column
         self.rules = rules
 
@@ -54,7 +54,7 @@ class ArrowColumn:
     def array(self, values: Sequence[object]) -> pa.Array:
         """Raises UnfitValue."""
         try:
-            return self._of_texts(values) if isinstance(values, Texts) else self._of_values(values)
+            return self._of_texts(values) if isinstance(values, RawColumn) else self._of_values(values)
         except Unfit as error:
             raise UnfitValue(
                 f"Column {self.column.label!r} has {error}, which a column of type {self.type} cannot hold. "
@@ -62,7 +62,7 @@ class ArrowColumn:
             ) from error
 
     def cast(self, texts: pa.Array, family: str) -> pa.Array | None:
-        """Texts of a family as this type, or None where pyarrow has no such way. Raises ArrowInvalid."""
+        """RawColumn of a family as this type, or None where pyarrow has no such way. Raises ArrowInvalid."""
         return None
 
     def is_plain(self, values: Sequence[object]) -> bool:
@@ -73,14 +73,14 @@ class ArrowColumn:
         """The same value as one that pyarrow takes exactly; None where it was left out. Raises Unfit."""
         raise NotImplementedError
 
-    def _of_texts(self, texts: Texts) -> pa.Array:
+    def _of_texts(self, texts: RawColumn) -> pa.Array:
         found = self._cast(texts)
         if found is not None:
             return found
         parse = PARSERS.get(texts.family, str)
         return self._one_by_one([text if text is None else _parsed(parse, text, texts.family) for text in texts])
 
-    def _cast(self, texts: Texts) -> pa.Array | None:
+    def _cast(self, texts: RawColumn) -> pa.Array | None:
         """Texts by pyarrow, None where it does not take them."""
         try:
             return self.cast(array_of(texts, pa.string()), texts.family)

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from exports.tabular.cells.csv import TEXT
-from exports.tabular.cells.json import TOKENS, json_tokens
-from exports.tabular.cells.raw_columns import Texts
-from exports.tabular.columns import Alterations, Column, Rules, convert
+from exports.tabular.cells.csv import CSV_FORMAT
+from exports.tabular.cells.json import JSON_FORMAT, encode_json_values
+from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.columns import Alterations, Column, ConversionContext, convert
 from exports.tabular.writers.arrow import POOL, ArrowColumn, Unfit, array_of, cast
 
 # Of a decimal128.
@@ -49,7 +49,7 @@ class Decimals(ArrowColumn):
 
     python = Decimal
 
-    def __init__(self, column: Column, rules: Rules) -> None:
+    def __init__(self, column: Column, rules: ConversionContext) -> None:
         super().__init__(column, rules)
         self.type = pa.decimal128(DIGITS, column.places)
         self._length = DIGITS - column.places
@@ -151,7 +151,7 @@ class Datetimes(ArrowColumn):
 
     python = datetime
 
-    def __init__(self, column: Column, rules: Rules) -> None:
+    def __init__(self, column: Column, rules: ConversionContext) -> None:
         super().__init__(column, rules)
         self._are_moments: bool | None = None
 
@@ -169,7 +169,7 @@ class Datetimes(ArrowColumn):
         return pa.nulls(len(values)) if self._are_moments is None else super().array(values)
 
     def cast(self, texts: pa.Array, family: str) -> pa.Array | None:
-        if family != ("moment" if self._are_moments else "datetime"):
+        if family != ("utc datetime" if self._are_moments else "datetime"):
             return None
         # Without a zone it counts as UTC.
         return cast(cast(texts, pa.timestamp("us")), self.type)
@@ -210,22 +210,22 @@ class Strings(ArrowColumn):
     def _are_texts(self, values: Sequence[object]) -> bool:
         if self.column.kind == "json":
             return False
-        if isinstance(values, Texts):
+        if isinstance(values, RawColumn):
             return values.family in ("text", "uuid")
         return set(map(type, values)) <= {str, NoneType}
 
 
 PLAIN: Final = replace(
-    TEXT,
+    CSV_FORMAT,
     values={
-        **TEXT.values,
-        "json": json_tokens,
+        **CSV_FORMAT.values,
+        "json": encode_json_values,
         "enum": lambda values, rules: convert([value.value for value in values], rules, PLAIN),
     },
-    texts={**TEXT.texts, "json": TOKENS.texts["json"]},
+    texts={**CSV_FORMAT.texts, "json": JSON_FORMAT.texts["json"]},
     empty=None,
 )
-JSON: Final = replace(TOKENS, empty=None)
+JSON: Final = replace(JSON_FORMAT, empty=None)
 
 COLUMNS: Final[Mapping[str, type[ArrowColumn]]] = {
     "integer": Integers,
@@ -241,7 +241,7 @@ COLUMNS: Final[Mapping[str, type[ArrowColumn]]] = {
 
 def arrow_column(column: Column, *, zone: tzinfo, alterations: Alterations) -> ArrowColumn:
     """A decimal whose places are not known is text, with all its digits."""
-    rules = Rules(column, zone, alterations, formulas="raw")
+    rules = ConversionContext(column, zone, alterations, formulas="raw")
     if column.kind == "decimal" and (column.places is None or not 0 <= column.places <= DIGITS):
         return Strings(column, rules)
     return COLUMNS.get(column.kind, Strings)(column, rules)
@@ -257,7 +257,7 @@ def zone_name(zone: tzinfo) -> str:
 
 
 def _are_moments(values: Sequence[object]) -> bool | None:
-    if isinstance(values, Texts):
+    if isinstance(values, RawColumn):
         return values.family != "datetime"
     first = next((value for value in values if value is not None), None)
     return None if first is None else getattr(first, "tzinfo", UTC) is not None

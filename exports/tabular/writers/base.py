@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
 from exports.exceptions import BadOption, TooManyColumns
-from exports.tabular.cells.raw_columns import batch_rows
+from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
 
@@ -104,7 +104,7 @@ class Writer(ABC):
 
     @classmethod
     def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> Dialect | None:
-        """The lines of CSV that a database may write for this format, if any: `write` takes them as a RenderedBatch."""
+        """The lines of CSV that a database may write for this format, if any: `write` takes them as a SqlCsvBatch."""
         return None
 
     def write(self, batch: Batch) -> None:
@@ -160,7 +160,7 @@ class Writer(ABC):
         if len(batch) != len(self.columns):
             raise ValueError(f"A batch of {len(batch)} columns for a file of {len(self.columns)}.")
         if not isinstance(batch, list | tuple):
-            return batch_rows(batch)
+            return row_count(batch)
         lengths = set(map(len, batch))
         if len(lengths) != 1:
             raise ValueError(f"The columns of a batch differ in length: {sorted(lengths)}.")

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import ClassVar, Final
 
-from exports.tabular.cells.csv import to_text
-from exports.tabular.cells.raw_columns import Texts
-from exports.tabular.cells.sql_csv import END, START, Dialect, RenderedBatch
-from exports.tabular.columns import FORMULAS, Alterations, Column
+from exports.tabular.cells.csv import to_csv_cells
+from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.cells.sql_csv import SQL_LINE_END, SQL_LINE_START, Dialect, SqlCsvBatch
+from exports.tabular.columns import FORMULA_MODES, Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.lines import LinesWriter, interleaved
 
@@ -28,12 +28,12 @@ class CsvRows:
     delimiter: str
 
     def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
-        return self._mended(batch, alterations) if isinstance(batch, RenderedBatch) else self._lines(batch, alterations)
+        return self._mended(batch, alterations) if isinstance(batch, SqlCsvBatch) else self._lines(batch, alterations)
 
-    def _mended(self, batch: RenderedBatch, alterations: Alterations) -> bytes:
+    def _mended(self, batch: SqlCsvBatch, alterations: Alterations) -> bytes:
         """The lines that a database wrote; those that need care are made anew."""
-        suspects, content = batch.suspects(), batch.content
-        if len(suspects) > batch.rows * MANY:
+        suspects, content = batch.suspect_slices(), batch.content
+        if len(suspects) > batch.row_count * MANY:
             return self._lines(batch, alterations)
         parts, last = [], 0
         for place, line in zip(suspects, self._mends(batch, suspects, alterations), strict=True):
@@ -41,12 +41,12 @@ class CsvRows:
             last = place.stop
         return b"".join([*parts, _with_line_ends(content[last:])])
 
-    def _mends(self, batch: RenderedBatch, places: Sequence[slice], alterations: Alterations) -> list[bytes]:
+    def _mends(self, batch: SqlCsvBatch, places: Sequence[slice], alterations: Alterations) -> list[bytes]:
         """The lines at these places, made of their values."""
         if not places:
             return []
-        some = batch.of([batch.content[place] for place in places])
-        return self._lines(some, alterations, mark=START.decode()).split(START)[:-1]
+        some = batch.subset([batch.content[place] for place in places])
+        return self._lines(some, alterations, mark=SQL_LINE_START.decode()).split(SQL_LINE_START)[:-1]
 
     def _lines(self, batch: Batch, alterations: Alterations, *, mark: str = "") -> bytes:
         """`mark` stands after each line."""
@@ -57,7 +57,7 @@ class CsvRows:
         return interleaved(pieces, fields)
 
     def _fields(self, column: Column, values: Sequence[object], alterations: Alterations) -> Sequence[str]:
-        texts = to_text(
+        texts = to_csv_cells(
             column,
             values,
             zone=self.zone,
@@ -65,14 +65,18 @@ class CsvRows:
             formulas=self.formulas,
             delimiter=self.delimiter,
         )
-        fields = _quoted(texts, self.delimiter) if isinstance(texts, Texts) else texts
+        fields = _quoted(texts, self.delimiter) if isinstance(texts, RawColumn) else texts
         # A row of one empty field would be no row.
         return [field or '""' for field in fields] if len(self.columns) == 1 else fields
 
 
 def _with_line_ends(lines: bytes) -> bytes:
     """Lines that a database wrote, as those of the file. In a text a line feed stays what it is."""
-    return lines[len(START) :].replace(END + START, LINE_END)[: -len(END)] + LINE_END if lines else b""
+    return (
+        lines[len(SQL_LINE_START) :].replace(SQL_LINE_END + SQL_LINE_START, LINE_END)[: -len(SQL_LINE_END)] + LINE_END
+        if lines
+        else b""
+    )
 
 
 def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
@@ -89,7 +93,7 @@ def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
 
 
 class CsvWriter(LinesWriter):
-    """Options: `delimiter`; `bom`, without which Excel does not read UTF-8; `formulas`, see `cells.guard`."""
+    """Options: `delimiter`; `bom`, without which Excel does not read UTF-8; `formulas`, see `cells.formula_escape`."""
 
     format = "csv"
     extension = "csv"
@@ -98,7 +102,7 @@ class CsvWriter(LinesWriter):
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {
         "delimiter": (",", ";", "\t"),
         "bom": (True, False),
-        "formulas": FORMULAS,
+        "formulas": FORMULA_MODES,
     }
 
     @classmethod
@@ -108,7 +112,7 @@ class CsvWriter(LinesWriter):
         return None if delimiter == "\t" else Dialect(delimiter, zone)
 
     def serialiser(self) -> CsvRows:
-        columns = tuple(column.portable for column in self.columns)
+        columns = tuple(column.picklable for column in self.columns)
         return CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())
 
     def header(self) -> bytes:
@@ -129,7 +133,7 @@ class TsvWriter(CsvWriter):
     extension = "tsv"
     content_type = "text/tab-separated-values; charset=utf-8"
     label = "TSV"
-    choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"bom": (True, False), "formulas": FORMULAS}
+    choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"bom": (True, False), "formulas": FORMULA_MODES}
 
     @classmethod
     def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> None:

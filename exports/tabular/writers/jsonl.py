@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from exports.tabular.cells.json import Insides, quoted, to_tokens
+from exports.tabular.cells.json import UnquotedStrings, encode_string, to_json_cells
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.field_names import names_of
@@ -22,8 +22,8 @@ class JsonLinesRows:
     def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
         pieces, tokens, before = [], {}, "{"
         for number, column in enumerate(self.columns):
-            found = to_tokens(column, batch[number], zone=self.zone, alterations=alterations)
-            quote = '"' if isinstance(found, Insides) else ""
+            found = to_json_cells(column, batch[number], zone=self.zone, alterations=alterations)
+            quote = '"' if isinstance(found, UnquotedStrings) else ""
             pieces += [f"{before}{self.keys[number]}:{quote}", ""]
             tokens[2 * number + 1] = found
             before = f"{quote},"
@@ -44,5 +44,5 @@ class JsonLinesWriter(LinesWriter):
     def serialiser(self) -> JsonLinesRows:
         """Raises DuplicateColumn."""
         names: Sequence[str] = names_of(self.columns, self.alterations)
-        columns = tuple(column.portable for column in self.columns)
-        return JsonLinesRows(columns, tuple(map(quoted, names)), self.zone)
+        columns = tuple(column.picklable for column in self.columns)
+        return JsonLinesRows(columns, tuple(map(encode_string, names)), self.zone)

@@ -45,7 +45,7 @@ class ParquetWriter(Writer):
 
         names = names_of(self.columns, self.alterations)
         self._columns: list[ArrowColumn] = [
-            arrow_column(replace(column.portable, name=name), zone=self.zone, alterations=self.alterations)
+            arrow_column(replace(column.picklable, name=name), zone=self.zone, alterations=self.alterations)
             for column, name in zip(self.columns, names, strict=True)
         ]
         self._sink = Sink(self.file)

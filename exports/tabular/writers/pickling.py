@@ -12,8 +12,8 @@ from types import NoneType
 from typing import Any, Final
 from uuid import UUID
 
-from exports.tabular.cells.raw_batches import FetchedBatch
-from exports.tabular.cells.raw_columns import Texts
+from exports.tabular.cells.raw_batches import CursorBatch
+from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.writers.base import Batch
 
 PLAIN: Final = frozenset({NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, UUID, str, bytes})
@@ -34,13 +34,13 @@ MADE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (
 
 def portable(batch: Batch) -> Batch:
     """The batch with values of Python's own types alone, which give the same cells. What a database wrote stays."""
-    if isinstance(batch, FetchedBatch):
-        return batch.with_values(_column)
+    if isinstance(batch, CursorBatch):
+        return batch.replace_values(_column)
     return [_column(values) for values in batch] if isinstance(batch, list | tuple) else batch
 
 
 def _column(values: Sequence[object]) -> Sequence[object]:
-    if isinstance(values, Texts) or PLAIN.issuperset(map(type, values)):
+    if isinstance(values, RawColumn) or PLAIN.issuperset(map(type, values)):
         return values
     return [value if type(value) in PLAIN else _value(value) for value in values]
 

@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 
 from xlsxwriter.utility import xl_col_to_name
 
-from exports.tabular.cells.csv import decimal_text
-from exports.tabular.cells.datetimes import EPOCH, serials, since_midnight
-from exports.tabular.cells.excel import to_sheet
-from exports.tabular.cells.numbers import numerals
-from exports.tabular.cells.raw_columns import Numbers, batch_rows
-from exports.tabular.columns import Alterations, Column, family_of
+from exports.tabular.cells.csv import format_decimals
+from exports.tabular.cells.datetimes import EXCEL_EPOCH, duration_serials, since_midnight
+from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.numbers import format_numbers
+from exports.tabular.cells.raw_columns import NumberColumn, row_count
+from exports.tabular.columns import Alterations, Column, type_family
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.lines import interleaved
 from exports.tabular.writers.xlsx.frame import Styles
@@ -51,9 +51,9 @@ class SheetRows:
         if isinstance(batch, bytes):
             return batch
         start = 1 + HEADER_ROWS + first
-        rows = _Rows(list(map(str, range(start, start + batch_rows(batch)))))
+        rows = _Rows(list(map(str, range(start, start + row_count(batch)))))
         for number, (column, styles) in enumerate(zip(self.columns, self.styles, strict=True)):
-            cells = to_sheet(column, batch[number], zone=self.zone, alterations=alterations)
+            cells = to_excel_cells(column, batch[number], zone=self.zone, alterations=alterations)
             rows.add(xl_col_to_name(number), cells, styles)
         return rows.xml()
 
@@ -110,10 +110,10 @@ class _Rows:
 
 def _kinds(cells: Sequence[object]) -> tuple[list[str], bool]:
     """The kinds of a column's cells, and whether each row has one."""
-    if isinstance(cells, Numbers):
+    if isinstance(cells, NumberColumn):
         return [cells.family], None not in cells
     types = set(map(type, cells))
-    return [family_of(type_) for type_ in types if type_ is not NoneType], NoneType not in types
+    return [type_family(type_) for type_ in types if type_ is not NoneType], NoneType not in types
 
 
 def _places(cells: Sequence[object]) -> dict[str, list[int]]:
@@ -126,12 +126,12 @@ def _places(cells: Sequence[object]) -> dict[str, list[int]]:
 
 
 def _kind(cell: object) -> str:
-    kind = family_of(type(cell))
+    kind = type_family(type(cell))
     return LONG if kind == "integer" and _is_long(str(cell)) else kind
 
 
 def _like(cells: Sequence[object], some: list) -> Sequence[object]:
-    return Numbers(some, cells.family) if isinstance(cells, Numbers) else some
+    return NumberColumn(some, cells.family) if isinstance(cells, NumberColumn) else some
 
 
 def _content(kind: str, cells: Sequence[object], styles: Styles) -> _Cells:
@@ -140,7 +140,7 @@ def _content(kind: str, cells: Sequence[object], styles: Styles) -> _Cells:
         return _text_cells(cells, styles[kind])
     if kind == "boolean":
         return _Cells(f'"{styles[kind]} t="b"><v>', ["1" if cell else "0" for cell in cells], "</v></c>")
-    texts = cells if isinstance(cells, Numbers) else RENDER[kind](cells)
+    texts = cells if isinstance(cells, NumberColumn) else RENDER[kind](cells)
     if kind == "integer" and max(map(len, texts)) > SHOWN_DIGITS and any(map(_is_long, texts)):
         kind = LONG
     return _Cells(f'"{styles[kind]}><v>', texts, "</v></c>")
@@ -176,17 +176,17 @@ def _runs(text: str, space: str) -> str:
 
 
 def _days(days: Sequence[date]) -> list[str]:
-    start = EPOCH.toordinal()
-    return numerals([day.toordinal() - start for day in days])
+    start = EXCEL_EPOCH.toordinal()
+    return format_numbers([day.toordinal() - start for day in days])
 
 
 RENDER: Final[dict[str, Callable[[Sequence], Sequence[str]]]] = {
-    "integer": numerals,
-    LONG: numerals,
-    "float": numerals,
-    "decimal": decimal_text,
-    "datetime": lambda moments: serials([moment - EPOCH for moment in moments]),
+    "integer": format_numbers,
+    LONG: format_numbers,
+    "float": format_numbers,
+    "decimal": format_decimals,
+    "datetime": lambda moments: duration_serials([moment - EXCEL_EPOCH for moment in moments]),
     "date": _days,
-    "time": lambda times: serials(list(map(since_midnight, times))),
-    "duration": serials,
+    "time": lambda times: duration_serials(list(map(since_midnight, times))),
+    "duration": duration_serials,
 }

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar, Final
 
-from exports.tabular.cells.excel import to_sheet
-from exports.tabular.cells.raw_columns import batch_rows, part
+from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.raw_columns import row_count, slice_column
 from exports.tabular.columns import Column
 from exports.tabular.writers.base import Batch, CountedFile, Writer
 from exports.tabular.writers.pipeline import Block, Pipeline
@@ -99,7 +99,7 @@ class XlsxWriter(Writer):
         self._or_discard(self._start_table)
 
     def add(self, batch: Batch) -> None:
-        start, rows = 0, batch_rows(batch)
+        start, rows = 0, row_count(batch)
         while start < rows:
             room = min(self.max_rows, MAX_ROWS) - HEADER_ROWS - self._written[-1].sheet.rows
             if not room:
@@ -156,13 +156,13 @@ class XlsxWriter(Writer):
     def _begin_rows(self, sheet: Sheet, path: str, frame: Frame) -> None:
         entry = self._archive.begin(path, len(frame.head) + ROOM)
         self._written.append(_Written(sheet, path, entry, frame.styles))
-        columns = tuple(column.portable for column in sheet.columns)
+        columns = tuple(column.picklable for column in sheet.columns)
         self._pipeline.begin(SheetRows(columns, self.zone, tuple(frame.styles)))
 
     def _add_rows(self, batch: Batch) -> None:
         sheet = self._written[-1].sheet
         self._pipeline.add(batch, sheet.rows)
-        sheet.rows += batch_rows(batch)
+        sheet.rows += row_count(batch)
 
     def _end_sheet(self, frame: Frame) -> None:
         written = self._written[-1]
@@ -185,7 +185,7 @@ class XlsxWriter(Writer):
             self._archive.fill(entry, _padded(book.parts[name], entry.reserved))
 
     def _text(self, text: str) -> str:
-        [fitting] = to_sheet(Column(text), [text], zone=self.zone, alterations=self.alterations)
+        [fitting] = to_excel_cells(Column(text), [text], zone=self.zone, alterations=self.alterations)
         return fitting or ""
 
     def _report(self, done: int, expected: int | None) -> None:
@@ -200,4 +200,4 @@ def _padded(content: bytes, size: int) -> bytes:
 
 
 def _rows_of(batch: Batch, start: int, stop: int) -> Batch:
-    return [part(batch[number], start, stop) for number in range(len(batch))]
+    return [slice_column(batch[number], start, stop) for number in range(len(batch))]
