@@ -1,7 +1,7 @@
 """Columns as Arrow arrays, each of the type that it keeps for the whole file. Needs pyarrow.
 
-Values of the column's own Python type, and RawColumn of its family, are taken by pyarrow a column at a time. All others are
-looked at one by one: made what the column holds where that is exact, or else refused by UnfitValue.
+Values of the column's own Python type, and a RawColumn of its family, are taken by pyarrow a column at a time. All others
+are looked at one by one: made what the column holds where that is exact, or else refused by UnfitValue.
 """
 
 from collections.abc import Callable, Mapping, Sequence
