@@ -35,7 +35,7 @@ class FileRequestAdmin(ReadOnly):
     fields = readonly_fields = (
         "id", "file_type", "format", "description", "requester", "queue_name", "status", "phase", "rows_done",
         "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
-        "expires_at", "seen_at", "forgotten_at", "public_until", "filename", "size", "sha256", "receipt",
+        "expires_at", "seen_at", "erased_at", "public_until", "filename", "size", "sha256", "receipt",
         "error_code", "error_detail",
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files")
@@ -56,7 +56,7 @@ class FileRequestAdmin(ReadOnly):
         for file_request in queryset:
             try:
                 verb(file_request)
-            except services.TooLate:
+            except services.TransitionNotAllowed:
                 late += 1
         done = len(queryset) - late
         self.message_user(request, ngettext("%d request changed.", "%d requests changed.", done) % done)

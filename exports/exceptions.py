@@ -4,15 +4,15 @@ ExportError                 ends a request: `code` is stored on the row, its sen
 ├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
 ├── FormulaRejected, TooManyColumns, DuplicateColumn, UnfitValue, LostCells
 ├── TooManyRows, TooManyBytes
-├── PermissionLost, Refused, InvalidStoredCriteria, NoFile
+├── PermissionLost, ExportRefused, InvalidStoredCriteria, NoFile
 ├── QueryTooSlow, TookTooLong, Stalled, StorageFull, StorageDenied
-└── Retryable               worth another attempt
+└── RetryableError               worth another attempt
     └── StorageFailed, ProcessLost
-TooLate                     a door's or a hand's move that lost: it changed nothing
+TransitionNotAllowed                     a door's or a hand's move that lost: it changed nothing
 LimitReached                this person has asked for as much as they may: nothing was added
-LeaseEnded                  stops a worker, says nothing about the request
-├── LostLease               somebody else moved the row: write nothing, emit nothing
-└── Stopping                the worker was told to stop: give the attempt back
+RunInterrupted                  stops a worker, says nothing about the request
+├── LeaseLost               somebody else moved the row: write nothing, emit nothing
+└── WorkerStopping                the worker was told to stop: give the attempt back
 """
 
 import traceback
@@ -86,7 +86,7 @@ class PermissionLost(ExportError):
     code = "permission_lost"
 
 
-class Refused(ExportError):
+class ExportRefused(ExportError):
     """The export says itself, with this code, that what it made may not be handed out any more."""
 
     def __init__(self, code: str) -> None:
@@ -143,23 +143,23 @@ class StorageDenied(ExportError):
     code = "storage_denied"
 
 
-class Retryable(ExportError):
+class RetryableError(ExportError):
     """Worth another attempt: a network, a database or a storage that may be back soon."""
 
     code = "unavailable"
 
 
-class StorageFailed(Retryable):
+class StorageFailed(RetryableError):
     code = "storage_failed"
 
 
-class ProcessLost(Retryable):
+class ProcessLost(RetryableError):
     """A process that worked at a file together with this one ended."""
 
     code = "process_lost"
 
 
-class TooLate(Exception):
+class TransitionNotAllowed(Exception):
     """The request has moved on; what was asked does not apply any more."""
 
 
@@ -188,15 +188,15 @@ class InputGone(ExportError):
     code = "input_gone"
 
 
-class LeaseEnded(Exception):
+class RunInterrupted(Exception):
     """The worker's right to this request has ended."""
 
 
-class LostLease(LeaseEnded):
+class LeaseLost(RunInterrupted):
     """The row was cancelled, rescued or published by somebody else."""
 
 
-class Stopping(LeaseEnded):
+class WorkerStopping(RunInterrupted):
     """The process was told to stop."""
 
 
@@ -212,7 +212,7 @@ class InvalidForm(InvalidCriteria):
         self.form = form
 
 
-def describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """For staff: the exception's type and place, never its message, which may hold row data."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" at {Path(place[0].filename).name}:{place[0].lineno} in {place[0].name}" if place else ""

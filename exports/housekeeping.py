@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from exports import faults, notifications, storage
 from exports.conf import config
-from exports.exceptions import Retryable, describe
+from exports.exceptions import RetryableError, describe_error
 from exports.exporters import registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
 from exports.queue import base as queue
@@ -61,7 +61,7 @@ def sweep() -> Swept:
     swept = _swept(
         rescued=rescue,
         timed_out=time_out,
-        woken=wake_again,
+        woken=mark_woken,
         expired=expire,
         deleted=delete_files,
         erased=erase,
@@ -80,7 +80,7 @@ def _swept(**steps: Callable[[], int]) -> Swept:
             setattr(swept, name, step())
         except Exception as error:
             swept.failed += 1
-            log.warning("%s: %s", name, describe(error))
+            log.warning("%s: %s", name, describe_error(error))
     return swept
 
 
@@ -178,13 +178,13 @@ def time_out() -> int:
     waiting = _ours().filter(
         status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.QUEUE_TIMEOUT_SECONDS)
     )
-    return _each(waiting, _then_publish(transitions.give_up))
+    return _each(waiting, _then_publish(transitions.time_out))
 
 
-def wake_again() -> int:
+def mark_woken() -> int:
     """Due requests whose bell was not heard: ring once more, once a queue."""
     quiet = _ours().due(Now()).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS)).order_by("requested_at")[:AT_ONCE]
-    rung = [request.queue_name for request in quiet if transitions.wake_again(request)]
+    rung = [request.queue_name for request in quiet if transitions.mark_woken(request)]
     for queue_name in sorted(set(rung)):
         queue.wake(queue_name)
     return len(rung)
@@ -200,7 +200,7 @@ def expire() -> int:
 def delete_files(leeway: float | None = None) -> int:
     """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
     leeway_ends = _ago(config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway)
-    collected = _each(Artifact.objects.garbage(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
+    collected = _each(Artifact.objects.deletable(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
     settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE_SECONDS))
     _each(settled.order_by("deleted_at"), _forget_again)
     return collected
@@ -211,7 +211,7 @@ def erase(leeway: float | None = None) -> int:
     as a file would have stayed."""
     leeway = config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway
     ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + leeway)
-    return transitions.forget(_ago(leeway), ended_before, at_once=AT_ONCE)
+    return transitions.erase_details(_ago(leeway), ended_before, at_once=AT_ONCE)
 
 
 def remove_old_rows() -> int:
@@ -266,16 +266,16 @@ def _then_publish(move: Callable[[FileRequest], bool]) -> Callable[[FileRequest]
 
 def _forget(artifact: Artifact, leeway_ends: Any) -> bool:
     """Mark first, then delete: a crash between the two leaves bytes that the second pass removes."""
-    still = Artifact.objects.garbage(leeway_ends).filter(pk=artifact.pk)
+    still = Artifact.objects.deletable(leeway_ends).filter(pk=artifact.pk)
     if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
         return False
     faults.point("mid_clean")
-    storage.forget(artifact.key)
+    storage.delete(artifact.key)
     return True
 
 
 def _forget_again(artifact: Artifact) -> bool:
-    storage.forget(artifact.key)
+    storage.delete(artifact.key)
     artifact.delete()
     return True
 
@@ -293,8 +293,8 @@ def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log.warning("%s %s: %s", type(item).__name__, item.pk, describe(error))
-            away += isinstance(error, Retryable)
+            log.warning("%s %s: %s", type(item).__name__, item.pk, describe_error(error))
+            away += isinstance(error, RetryableError)
         if away == GIVE_UP_AFTER:
             break
     return done

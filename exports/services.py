@@ -20,7 +20,7 @@ from django.utils import timezone, translation
 
 from exports import audit, faults
 from exports.conf import config
-from exports.exceptions import InvalidForm, TooLate
+from exports.exceptions import InvalidForm, TransitionNotAllowed
 from exports.exporters import QuerySetExport, registry
 from exports.exporters.sheets import Held, is_withheld
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
@@ -28,7 +28,7 @@ from exports.models import FileRequest, Status, quotas, transitions
 from exports.models.request import AnyUser
 from exports.queue import base as queue
 from exports.realtime import events
-from exports.signing import BadTicket, PublicLink
+from exports.signing import InvalidLink, PublicLink
 from exports.state import State, personalize, serialize, withheld
 from exports.tabular import writers
 
@@ -81,7 +81,7 @@ def request_export(
         requester_language=translation.get_language() or "",
         requester_timezone=_known_zone(time_zone),
         woken_at=timezone.now(),
-        is_limited=_is_limited(user),
+        counts_toward_quota=_is_limited(user),
     )
     request.filename = exporter.get_filename(request)
     request.dedupe_key = _dedupe_key(request, held)
@@ -116,10 +116,10 @@ def request_rows(
         requester_language=translation.get_language() or "",
         requester_timezone=timezone.get_current_timezone_name(),
         woken_at=timezone.now(),
-        is_limited=_is_limited(user),
+        counts_toward_quota=_is_limited(user),
     )
-    if request.is_limited:
-        quotas.check(request)
+    if request.counts_toward_quota:
+        quotas.check_quota(request)
     if is_queryset:
         request.criteria = StoredQuerySet.criteria_for(rows, columns)
         return _enqueue(request)[0]
@@ -133,16 +133,16 @@ def request_rows(
 def retry(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask again for what a failed, cancelled or expired request asked for: a new row. Raises like request_export."""
     if request.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
-        raise TooLate("Only a request that failed, was cancelled or has expired can be tried again.")
-    if request.forgotten_at is not None:
-        raise TooLate("What was asked for is forgotten. Please ask anew.")
+        raise TransitionNotAllowed("Only a request that failed, was cancelled or has expired can be tried again.")
+    if request.erased_at is not None:
+        raise TransitionNotAllowed("What was asked for is forgotten. Please ask anew.")
     return _ask_again(request) if registry.has_form(request.file_type) else _again(request)
 
 
 def make_again(request: FileRequest) -> tuple[FileRequest, bool]:
     """Ask for a newer file in place of one that is there: a new row. Raises like request_export."""
     if not can_be_made_again(request):
-        raise TooLate("Only a file that is there can be made again.")
+        raise TransitionNotAllowed("Only a file that is there can be made again.")
     return _ask_again(request)
 
 
@@ -179,9 +179,9 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
         "queue_name",
     )
     locale = ("requester_language", "requester_timezone")
-    is_limited = _is_limited(request.requester or AnonymousUser())
+    counts_toward_quota = _is_limited(request.requester or AnonymousUser())
     same = {name: getattr(request, name) for name in copied + locale}
-    again = FileRequest(woken_at=timezone.now(), is_limited=is_limited, **same)
+    again = FileRequest(woken_at=timezone.now(), counts_toward_quota=counts_toward_quota, **same)
     with transaction.atomic():
         again, is_new = _enqueue(again)
         if again.file_type == StoredRows.file_type:
@@ -190,24 +190,24 @@ def _again(request: FileRequest) -> tuple[FileRequest, bool]:
 
 
 def cancel(request: FileRequest) -> None:
-    """End a queued or running request now. Raises TooLate when it has ended already."""
+    """End a queued or running request now. Raises TransitionNotAllowed when it has ended already."""
     _move(transitions.cancel, request)
     # Its owner may have room now for what was passed over, and its own worker may be slow to notice.
     transaction.on_commit(lambda: queue.wake(request.queue_name), robust=True)
 
 
 def expire(request: FileRequest) -> None:
-    """Let the file go: links die now, bytes after the leeway. Raises TooLate when there is no file."""
+    """Let the file go: links die now, bytes after the leeway. Raises TransitionNotAllowed when there is no file."""
     _move(transitions.expire, request)
 
 
 def revoke_links(request: FileRequest) -> None:
-    """End every ticket and every link for anyone that is out. The file stays. Raises TooLate when there is no file."""
+    """End every ticket and every link for anyone that is out. The file stays. Raises TransitionNotAllowed when there is no file."""
     _move(transitions.revoke_links, request)
 
 
 def share(request: FileRequest) -> None:
-    """Let anyone who has its public link have this file for a while; an older link ends. Raises TooLate when there is
+    """Let anyone who has its public link have this file for a while; an older link ends. Raises TransitionNotAllowed when there is
     no file, and NotAllowed where its export offers no such links."""
     seconds = registry.public_seconds(request)
     if seconds is None:
@@ -235,7 +235,7 @@ def find_public(text: str) -> FileRequest:
     """
     try:
         link = PublicLink.read(text)
-    except BadTicket:
+    except InvalidLink:
         raise FileRequest.DoesNotExist from None
     shared = FileRequest.objects.filter(status=Status.READY, epoch=link.epoch, public_until__gt=timezone.now())
     request = shared.select_related("requester").get(pk=link.request_id)
@@ -277,7 +277,7 @@ def _move(move: Any, request: FileRequest) -> None:
     before, won = request.status, move(request)
     request.refresh_from_db()
     if not won:
-        raise TooLate("It is too late for that: the request has moved on.")
+        raise TransitionNotAllowed("It is too late for that: the request has moved on.")
     publish_later(request, audit.note if request.status != before else audit.note_links)
 
 

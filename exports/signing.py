@@ -16,7 +16,7 @@ TICKET_SALT = "exports.ticket"
 PUBLIC_SALT = "exports.public"
 
 
-class BadTicket(Exception):
+class InvalidLink(Exception):
     """The text is not a ticket that this site signed."""
 
 
@@ -36,14 +36,14 @@ class Ticket:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises BadTicket for whatever was not signed here, or is not a ticket."""
+        """Raises InvalidLink for whatever was not signed here, or is not a ticket."""
         key, *others = secret_keys("TICKET_KEYS")
         try:
             payload = signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, user_id, expires = payload
             return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires))
         except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
-            raise BadTicket("This link is not one of ours.") from error
+            raise InvalidLink("This link is not one of ours.") from error
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class PublicLink:
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises BadTicket for whatever was not signed here, or is not a link for anyone."""
+        """Raises InvalidLink for whatever was not signed here, or is not a link for anyone."""
         key, *others = secret_keys("TICKET_KEYS")
         try:
             payload = signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).unsign_object(text)
             request_id, epoch, until = payload
             return cls(UUID(hex=request_id), int(epoch), int(until))
         except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
-            raise BadTicket("This link is not one of ours.") from error
+            raise InvalidLink("This link is not one of ours.") from error

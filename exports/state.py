@@ -15,6 +15,7 @@ from exports.conf import config
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.models import ACTIVE, FileRequest, Status, progress
 from exports.models.request import AnyUser
+from exports.models.scheduling import queue_position
 from exports.signing import Ticket
 from exports.tabular import writers
 
@@ -149,7 +150,7 @@ def _progress(request: FileRequest) -> dict[str, Any]:
         "fraction": _fraction(request),
         "rows_per_second": rows_per_second,
         "eta_seconds": progress.eta(request.progress, rows_per_second),
-        "queue_position": request.queue_position(),
+        "queue_position": queue_position(request),
     }
 
 
@@ -187,7 +188,7 @@ def _public_until(request: FileRequest) -> datetime | None:
 
 def _urls(request: FileRequest) -> dict[str, str | None]:
     ended_without_file = request.status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-    can_retry = ended_without_file and request.forgotten_at is None
+    can_retry = ended_without_file and request.erased_at is None
     return {
         "self": reverse("exports:detail", args=[request.pk]),
         "page": reverse("exports:page", args=[request.pk]),

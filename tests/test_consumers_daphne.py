@@ -179,7 +179,9 @@ async def test_a_reader_that_does_not_read_gets_few_frames_and_the_last_one_is_t
     request, claim = await made(rows.claimed, owner)
     async with opened(daphne, browser) as socket:
         for done in range(1, 301):
-            await moved(transitions.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
+            await moved(
+                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, moved=True
+            )
         await moved(rows.publish, claim, request=request)
         states = [await next_state(socket)]
         while states[-1]["status"] != "ready":
@@ -202,7 +204,9 @@ async def test_a_socket_hears_again_when_the_server_of_the_layer_is_back(
         done = 0
         while not heard.done():
             done += 1
-            await moved(transitions.beat, claim, rows.progress(done), request=request, began_phase=False, moved=True)
+            await moved(
+                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, moved=True
+            )
             await socket.send('{"type": "ping"}') if done % 8 == 0 else None
             await asyncio.sleep(0.25)
         assert (await heard)["progress"]["rows_done"] > 0

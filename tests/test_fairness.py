@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from exports import housekeeping, services
 from exports.models import FileRequest, Status, scheduling, transitions
+from exports.models.scheduling import queue_position
 from exports.models.transitions import Claim
 from exports.worker import loop
 from tests.office import people, rows
@@ -40,7 +41,7 @@ def bell(settings: LazySettings) -> Iterator[list[str]]:
 
 
 def limited(name: str, seconds: float = 0, **columns: Any) -> FileRequest:
-    return queued(requester=user(name), requested_at=after(seconds), is_limited=True, **columns)
+    return queued(requester=user(name), requested_at=after(seconds), counts_toward_quota=True, **columns)
 
 
 def take(request: FileRequest, *, now: Any = None) -> Claim:
@@ -92,7 +93,7 @@ def test_what_runs_in_another_lane_costs_nobody_their_turn() -> None:
 def test_what_was_given_back_does_not_cost_its_owner_a_turn() -> None:
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
-    assert transitions.give_back(claim, now=after(6))
+    assert transitions.release(claim, now=after(6))
 
     assert next_one().requester.username == "ada"
 
@@ -116,9 +117,7 @@ def test_who_has_enough_running_is_passed_over_and_others_are_served(settings: L
     take(second)
 
 
-@pytest.mark.parametrize(
-    "end", [transitions.give_back, lambda claim: transitions.fail(claim, code="stalled", detail="")]
-)
+@pytest.mark.parametrize("end", [transitions.release, lambda claim: transitions.fail(claim, code="stalled", detail="")])
 def test_whatever_ends_a_run_makes_room(settings: LazySettings, end: Callable[[Claim], bool]) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     claim = take(limited("ada"))
@@ -165,7 +164,7 @@ def test_places_are_the_order_in_which_the_requests_are_taken(settings: LazySett
     running = fill(chance, names, chance.randint(0, 3))
     waiting = [request_of(chance, names) for _ in range(chance.randint(1, 12))]
 
-    foreseen = {each.queue_position(): each.pk for each in waiting}
+    foreseen = {queue_position(each): each.pk for each in waiting}
 
     assert [foreseen[place + 1] for place in range(len(waiting))] == play(running)
 
@@ -173,8 +172,8 @@ def test_places_are_the_order_in_which_the_requests_are_taken(settings: LazySett
 def request_of(chance: random.Random, names: list[str | None]) -> FileRequest:
     name = chance.choice(names)
     owner = None if name is None else user(name)
-    is_limited = owner is not None and chance.random() < 0.8
-    return queued(requester=owner, requested_at=after(chance.randint(0, 9)), is_limited=is_limited)
+    counts_toward_quota = owner is not None and chance.random() < 0.8
+    return queued(requester=owner, requested_at=after(chance.randint(0, 9)), counts_toward_quota=counts_toward_quota)
 
 
 def fill(chance: random.Random, names: list[str | None], count: int) -> list[Claim]:
@@ -206,14 +205,14 @@ def test_what_is_not_due_yet_stands_behind_what_is() -> None:
     due = limited("ada", 5)
 
     later.refresh_from_db()
-    assert (due.queue_position(), later.queue_position()) == (1, 2)
+    assert (queue_position(due), queue_position(later)) == (1, 2)
 
 
 def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "FORESEEN", 3)
     waiting = [limited("ada", number) for number in range(6)]
 
-    assert [each.queue_position() for each in waiting] == [1, 2, 3, 4, 5, 6]
+    assert [queue_position(each) for each in waiting] == [1, 2, 3, 4, 5, 6]
 
 
 # Real workers

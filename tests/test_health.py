@@ -73,10 +73,10 @@ async def test_a_storage_that_is_away_is_named(valkey: Valkey, settings: LazySet
 
 
 def test_a_bucket_that_answers_is_ready_and_one_that_does_not_is_not(s3: Any):
-    storage.ask()
+    storage.check_available()
     s3.stop()
     with pytest.raises(Exception, match="could not be asked"):
-        storage.ask()
+        storage.check_available()
     s3.start()
 
 

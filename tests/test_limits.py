@@ -274,7 +274,9 @@ def test_of_many_workers_that_claim_at_once_no_more_run_than_may(settings: LazyS
 
 def test_what_runs_in_another_lane_is_in_nobodys_way(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
-    large, small = (queued(requester=ada, queue_name=queue_name, is_limited=True) for queue_name in ("large", "small"))
+    large, small = (
+        queued(requester=ada, queue_name=queue_name, counts_toward_quota=True) for queue_name in ("large", "small")
+    )
 
     assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in (large, small))
 

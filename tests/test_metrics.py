@@ -91,8 +91,8 @@ def test_a_request_that_waits_for_its_next_attempt_is_not_late_yet(owner: User):
 
 def test_what_waits_for_other_files_of_its_owner_does_not_make_the_queue_look_old(owner: User, settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNNING_PER_USER": 1}
-    rows.running(owner, is_limited=True)
-    rows.queued(owner, is_limited=True, requested_at=timezone.now() - timedelta(hours=1))
+    rows.running(owner, counts_toward_quota=True)
+    rows.queued(owner, counts_toward_quota=True, requested_at=timezone.now() - timedelta(hours=1))
     values = scraped()
     assert values["exports_queued", "small"] == values["exports_queued_held_back", "small"] == 1
     assert values["exports_queued_oldest_seconds", "small"] == 0

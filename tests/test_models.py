@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from exports import storage
 from exports.models import Artifact, Download, FileRequest, Status, transitions
 from exports.models.request import AnyUser
+from exports.models.scheduling import queue_position
 from tests.shop.requests import NOON, after, changes, claimed, in_status, made, queued, row, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -218,7 +219,7 @@ def test_a_file_that_the_caller_assigns_is_stored_and_written() -> None:
     assert row(request.pk)["filehandle"] == request.filehandle.name
     with storage.open_file(request.filehandle.name) as file:
         assert file.read() == b"1,2\r\n"
-    storage.forget(request.filehandle.name)
+    storage.delete(request.filehandle.name)
 
 
 def test_the_expiry_is_set_from_now_or_from_a_moment_and_not_saved() -> None:
@@ -306,11 +307,11 @@ def test_whoever_has_the_fewest_running_is_next_and_then_the_oldest() -> None:
     first_of_bob = queued(requester=bob, requested_at=after(2))
     second_of_bob = queued(requester=bob, requested_at=after(3))
 
-    turns = FileRequest.objects.filter(status=Status.QUEUED).in_turn()
+    turns = FileRequest.objects.filter(status=Status.QUEUED).in_fair_order()
 
     assert list(turns) == [first_of_bob, second_of_bob, first_of_ada]
     # But when the one worker is free again, nothing of Ada's runs any more, and hers has waited longest.
-    assert [each.queue_position() for each in (first_of_ada, first_of_bob, second_of_bob)] == [1, 2, 3]
+    assert [queue_position(each) for each in (first_of_ada, first_of_bob, second_of_bob)] == [1, 2, 3]
 
 
 def test_running_requests_of_nobody_in_particular_hold_nobody_back() -> None:
@@ -318,7 +319,7 @@ def test_running_requests_of_nobody_in_particular_hold_nobody_back() -> None:
     anonymous = queued(requester=None, requested_at=after(1))
     of_ada = queued(requested_at=after(2))
 
-    assert list(FileRequest.objects.filter(status=Status.QUEUED).in_turn()) == [anonymous, of_ada]
+    assert list(FileRequest.objects.filter(status=Status.QUEUED).in_fair_order()) == [anonymous, of_ada]
 
 
 def test_a_worker_is_given_due_requests_of_its_lane_and_of_known_types_only() -> None:
@@ -338,19 +339,19 @@ def test_places_are_counted_in_the_lane_of_the_request() -> None:
     queued(queue_name="small")
     mine = queued(queue_name="large", requested_at=after(1))
 
-    assert mine.queue_position() == 1
+    assert queue_position(mine) == 1
 
 
 @pytest.mark.parametrize("status", [status for status in Status.values if status != Status.QUEUED])
 def test_only_a_waiting_request_has_a_place(status: str) -> None:
-    assert in_status(status).queue_position() is None
+    assert queue_position(in_status(status)) is None
 
 
 def test_a_request_that_is_gone_has_no_place() -> None:
     request = queued()
     FileRequest.objects.all().delete()
 
-    assert request.queue_position() is None
+    assert queue_position(request) is None
 
 
 def test_abandoned_is_a_running_request_whose_lease_has_ended() -> None:
@@ -369,7 +370,7 @@ def artifact(request: FileRequest | None, epoch: int, state: str, key: str = "k"
 
 
 def garbage(leeway_ends: Any = NOON) -> set[str]:
-    return set(Artifact.objects.garbage(leeway_ends).values_list("key", flat=True))
+    return set(Artifact.objects.deletable(leeway_ends).values_list("key", flat=True))
 
 
 def test_the_file_of_a_ready_request_is_no_garbage() -> None:

@@ -13,7 +13,7 @@ from django.core.management import call_command
 
 from exports import housekeeping
 from exports.contrib.bgfiles import Dataset, WriterPattern, toolbox
-from exports.exceptions import TooLate
+from exports.exceptions import TransitionNotAllowed
 from exports.exporters import registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
 from exports.worker import loop
@@ -194,7 +194,7 @@ def test_a_cancel_in_the_middle_of_an_attach_wins(folder: Path):
             transitions.cancel(FileRequest.objects.get())
             return super().read(size)
 
-    with pytest.raises(TooLate):
+    with pytest.raises(TransitionNotAllowed):
         toolbox.attach_file(queued(), Cancelled(b"x"))
     assert FileRequest.objects.get().status == Status.CANCELLED
     assert housekeeping.delete_files(0) == 1

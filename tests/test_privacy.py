@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from exports import housekeeping, services, storage
 from exports.conf import config
-from exports.exceptions import TooLate
+from exports.exceptions import TransitionNotAllowed
 from exports.models import Artifact, FileRequest, Status
 from exports.models.request import FileRequestQuerySet
 from exports.state import serialize
@@ -89,7 +89,7 @@ def test_bytes_criteria_and_the_words_of_an_error_go_together(folder: Path, stat
     housekeeping.sweep()
     forgotten = rows.fresh(request)
     assert (forgotten.criteria, forgotten.error_detail, forgotten.dedupe_key) == ("", "", "")
-    assert forgotten.forgotten_at is not None
+    assert forgotten.erased_at is not None
     assert (forgotten.status, forgotten.seq) == (status, request.seq + 1)
     assert stored_files(folder) == []
     assert housekeeping.erase() == 0
@@ -112,7 +112,7 @@ def test_what_is_forgotten_is_never_asked_for_again_without_its_criteria(status:
     housekeeping.sweep()
     forgotten = rows.fresh(request)
     assert serialize(forgotten)["urls"]["retry"] is None
-    with pytest.raises(TooLate):
+    with pytest.raises(TransitionNotAllowed):
         services.retry(forgotten)
     assert FileRequest.objects.count() == 1
 
@@ -122,7 +122,7 @@ def test_what_is_forgotten_is_never_asked_for_again_without_its_criteria(status:
 def test_what_is_under_way_or_there_is_not_forgotten(status: str):
     request = rows.IN_STATUS[status](people.user("ada"), requested_at=ago(HOUR))
     housekeeping.sweep()
-    assert (rows.fresh(request).criteria, rows.fresh(request).forgotten_at) == ("month=4", None)
+    assert (rows.fresh(request).criteria, rows.fresh(request).erased_at) == ("month=4", None)
 
 
 @pytest.mark.usefixtures("folder")

@@ -233,7 +233,7 @@ def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Pat
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR - 60))
     run("clean", "--leeway=0")
     assert (row(request.pk)["status"], stored_files(folder)) == (Status.EXPIRED, [])
-    assert row(request.pk)["forgotten_at"] is not None
+    assert row(request.pk)["erased_at"] is not None
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR + 60))
     run("clean", "--leeway=0")
     assert not FileRequest.objects.exists()

@@ -148,7 +148,7 @@ def test_no_page_runs_code_of_its_own_nor_tells_other_sites_where_its_reader_was
 def test_nor_does_the_answer_to_a_form_that_was_refused(owner: User, settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "MAX_QUEUED_PER_USER": 1}
     client = signed_in(owner)
-    rows.queued(owner, is_limited=True)
+    rows.queued(owner, counts_toward_quota=True)
     for posted, status in (({"month": "x"}, 400), ({"month": "4", "format": "csv"}, 429)):
         response = client.post("/exports/new/report/", posted, headers=HTML)
         assert response.status_code == status

@@ -14,7 +14,7 @@ from django.db.backends.signals import connection_created
 from django.test.utils import CaptureQueriesContext
 
 from exports import housekeeping, services, storage
-from exports.exceptions import LostLease
+from exports.exceptions import LeaseLost
 from exports.models import Artifact, FileRequest, Status, transitions
 from exports.worker import runner
 from exports.worker.lease import Clock
@@ -261,7 +261,7 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
     def make(run: Run) -> None:
         write_for(2.5, run, clock)
         # Another beat, as of the process that this one took over from: what is known here is old.
-        assert transitions.beat(run.claim, run.progress.now, began_phase=False, moved=True)
+        assert transitions.renew_lease(run.claim, run.progress.now, began_phase=False, moved=True)
         write_for(2.5, run, clock)
         clock.advance(4)
         write_for(5, run, clock)
@@ -381,7 +381,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_nothing(events: Events,
         said.append(len(events))
         try:
             until_ended(run)
-        except LostLease as error:
+        except LeaseLost as error:
             stopped.append(error)
             raise
 
@@ -394,7 +394,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_nothing(events: Events,
     assert len(events) == said[0]
     assert work_folders() == []
     assert stored_files(files) == []
-    assert set(Artifact.objects.garbage(NOON).values_list("key", flat=True)) == {claim.key}
+    assert set(Artifact.objects.deletable(NOON).values_list("key", flat=True)) == {claim.key}
 
 
 def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(events: Events) -> None:

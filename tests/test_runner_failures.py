@@ -18,7 +18,7 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.db import connection, connections
 
 from exports import storage
-from exports.exceptions import LostLease, Retryable, Stopping, StorageFailed, describe
+from exports.exceptions import LeaseLost, RetryableError, StorageFailed, WorkerStopping, describe_error
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.worker import runner
 from exports.worker.runner import Run
@@ -61,7 +61,7 @@ def raiser(error: Exception) -> Make:
     return make
 
 
-@pytest.mark.parametrize("error", [Retryable("The source is down."), ConnectionResetError(), TimeoutError()])
+@pytest.mark.parametrize("error", [RetryableError("The source is down."), ConnectionResetError(), TimeoutError()])
 def test_what_may_work_later_is_tried_again_later_and_longer_each_time(
     error: Exception, events: Events, settings: Any
 ) -> None:
@@ -361,10 +361,10 @@ def test_what_ends_a_run_is_raised_to_its_exporter() -> None:
     run.check()
 
     stop.set()
-    with pytest.raises(Stopping):
+    with pytest.raises(WorkerStopping):
         run.check()
-    run.end(LostLease("moved"))
-    with pytest.raises(LostLease):
+    run.end(LeaseLost("moved"))
+    with pytest.raises(LeaseLost):
         run.check()
 
 
@@ -372,7 +372,7 @@ def test_a_storage_error_says_what_it_was_and_no_more() -> None:
     with pytest.raises(StorageFailed) as raised:
         raise StorageFailed("The storage failed: OSError.")
 
-    said = describe(raised.value)
+    said = describe_error(raised.value)
     assert said.startswith("StorageFailed: The storage failed: OSError. at test_runner_failures.py:")
 
 

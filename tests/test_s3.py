@@ -17,7 +17,7 @@ from django.core.files import File
 from django.core.files.base import ContentFile
 
 from exports import storage
-from exports.exceptions import ExportError, LostLease, StorageDenied, StorageFailed
+from exports.exceptions import ExportError, LeaseLost, StorageDenied, StorageFailed
 from exports.storage.s3 import crc32_of
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
@@ -85,7 +85,7 @@ def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettin
     assert s3.stored() == [f"{prefix}/{KEY}".lstrip("/")]
     assert storage.exports_storage().exists(KEY)
     assert httpx.get(presign()).content == path.read_bytes()
-    storage.forget(KEY)
+    storage.delete(KEY)
     assert s3.stored() == []
 
 
@@ -96,9 +96,9 @@ def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, p
     def lose_the_lease(sent: int) -> None:
         if sent > 0:
             has_lost.set()
-            raise LostLease("cancelled")
+            raise LeaseLost("cancelled")
 
-    with pytest.raises(LostLease):
+    with pytest.raises(LeaseLost):
         put(path, on_bytes=lose_the_lease)
     assert (s3.stored(), s3.unfinished()) == ([], [])
 
@@ -143,7 +143,7 @@ VERBS: dict[str, Callable[[Path], object]] = {
     "put_contents": lambda path: storage.put_contents(ContentFile(b"abc"), KEY),
     "open": lambda path: storage.open_file(KEY),
     "size": lambda path: storage.size_of(KEY),
-    "forget": lambda path: storage.forget(KEY),
+    "forget": lambda path: storage.delete(KEY),
 }
 
 
@@ -233,15 +233,15 @@ def test_a_folder_has_no_address_to_give():
 
 def test_forgetting_removes_the_bytes_and_twice_is_fine(s3: Moto, path: Path):
     put(path)
-    storage.forget(KEY)
-    storage.forget(KEY)
+    storage.delete(KEY)
+    storage.delete(KEY)
     assert s3.stored() == []
 
 
 def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
     for key in (KEY, KEY, f"{KEY}.gz", "generated/7/2-cd.csv"):
         s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=key)
-    storage.forget(KEY)
+    storage.delete(KEY)
     assert sorted(s3.unfinished()) == [f"{KEY}.gz", "generated/7/2-cd.csv"]
 
 
@@ -250,7 +250,7 @@ def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
 
 def test_a_storage_named_by_its_path_is_made_once(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "STORAGE": "storages.backends.s3.S3Storage"}
-    assert storage.configured() is storage.configured()
+    assert storage.configured_storage() is storage.configured_storage()
 
 
 # In a process of its own
@@ -269,7 +269,7 @@ before = most()
 storage.put(large, "generated/large.csv", on_bytes=sent.append)
 grown = most() - before
 assert storage.presign("generated/large.csv", seconds=60, content_type="text/csv", disposition="attachment")
-storage.forget("generated/small.csv")
+storage.delete("generated/small.csv")
 print(json.dumps({{"grown": grown, "sent": sorted(set(sent)), "is_growing": sent == sorted(sent)}}))
 """
 
@@ -293,6 +293,6 @@ def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto,
 
 
 def test_boto_is_not_imported_where_no_bucket_is_used(tmp_path: Path):
-    code = "import sys\nfrom exports import checks, storage\nlist(checks.check_storage())\nstorage.forget('nothing')\n"
+    code = "import sys\nfrom exports import checks, storage\nlist(checks.check_storage())\nstorage.delete('nothing')\n"
     code += "print([name for name in ('boto3', 'botocore', 'storages') if name in sys.modules])"
     assert processes.run(code, tmp_path).strip() == "[]"

@@ -57,9 +57,9 @@ def do_everything(path: Path, key: str = KEY) -> None:
     storage.put(path, key, on_bytes=lambda sent: None)
     storage.put_contents(ContentFile(b"abc"), f"{key}.small")
     storage.open_file(f"{key}.small").close()
-    storage.forget(f"{key}.small")
+    storage.delete(f"{key}.small")
     big.client().create_multipart_upload(Bucket=Moto.BUCKET, Key=key)
-    storage.forget(key)
+    storage.delete(key)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_the_role_has_no_action_too_many(s3: Moto, settings: LazySettings, path:
     "ask",
     [
         lambda path: do_everything(path, "elsewhere/1.csv"),
-        lambda path: storage.forget("elsewhere/1.csv"),
+        lambda path: storage.delete("elsewhere/1.csv"),
         lambda path: storage.size_of("elsewhere/1.csv"),
     ],
 )

@@ -21,7 +21,7 @@ from django.utils import timezone
 from exports import housekeeping, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.views import serve_file
-from exports.exceptions import LeaseEnded
+from exports.exceptions import RunInterrupted
 from exports.http.downloads import hand_over
 from exports.models import Artifact, Download, FileRequest, Status, transitions
 from exports.models.result import ExportResult
@@ -109,7 +109,7 @@ class Interrupted(big.BigExport):
     def check(self, check: Callable[[], None]) -> None:
         try:
             check()
-        except LeaseEnded:
+        except RunInterrupted:
             self.has_noticed.set()
             raise
 
@@ -123,8 +123,8 @@ class Interrupted(big.BigExport):
 @pytest.fixture
 def one_by_one(s3: Moto, settings: LazySettings) -> None:
     """Parts are uploaded one after the other, so that after the first one there is still something to stop."""
-    in_turn = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
-    settings.STORAGES = {**settings.STORAGES, "exports": in_turn}
+    in_fair_order = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
+    settings.STORAGES = {**settings.STORAGES, "exports": in_fair_order}
 
 
 @pytest.mark.usefixtures("one_by_one")

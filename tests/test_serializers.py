@@ -30,8 +30,8 @@ def address(request: FileRequest, name: str = "") -> str:
 
 def test_a_running_export_is_told_exactly_like_this() -> None:
     request, claim = claimed(filename="orders.csv", description="Orders of Ada", requested_at=after(-60.5))
-    assert transitions.beat(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
-    assert transitions.beat(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
+    assert transitions.renew_lease(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
+    assert transitions.renew_lease(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
     request.refresh_from_db()
 
     assert serialize(request) == {
@@ -74,7 +74,7 @@ def test_a_running_export_is_told_exactly_like_this() -> None:
 def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
     request, claim = claimed()
     estimated = Snapshot("writing", 50, 200, rows_estimated=True)
-    assert transitions.beat(claim, estimated, began_phase=True, moved=True, now=after(10))
+    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True, now=after(10))
     request.refresh_from_db()
 
     told = serialize(request)["progress"]
@@ -218,7 +218,7 @@ def test_without_a_description_the_type_is_the_title() -> None:
 
 def test_a_format_that_is_not_known_any_more_is_no_error() -> None:
     request, claim = claimed(format="dbf")
-    assert transitions.beat(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
     request.refresh_from_db()
 
     assert serialize(request)["progress"]["fraction"] == 0.96

@@ -6,7 +6,7 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 
 from exports import services
-from exports.exceptions import TooLate
+from exports.exceptions import TransitionNotAllowed
 from exports.exporters import registry
 from exports.models import FileRequest, Status, transitions
 from tests.shop.exports import order_rule
@@ -68,7 +68,7 @@ def test_what_nobody_in_particular_asked_for_can_be_tried_again() -> None:
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])
 def test_there_is_nothing_to_try_again_before_the_end(status: str) -> None:
-    with pytest.raises(TooLate):
+    with pytest.raises(TransitionNotAllowed):
         services.retry(in_status(status))
 
 
@@ -90,7 +90,7 @@ def test_a_verb_that_comes_too_late_says_so_and_knows_the_row_as_it_is(verb: Any
         assert row(request.pk)["seq"] == before["seq"] + 1
         assert request.seq == before["seq"] + 1
     else:
-        with pytest.raises(TooLate):
+        with pytest.raises(TransitionNotAllowed):
             verb(request)
         assert row(request.pk) == before
 
@@ -99,7 +99,7 @@ def test_a_cancel_that_loses_against_the_end_leaves_the_caller_with_the_end() ->
     page_has, claim = claimed()
     assert transitions.publish(claim, made(), now=NOON)
 
-    with pytest.raises(TooLate):
+    with pytest.raises(TransitionNotAllowed):
         services.cancel(page_has)
 
     assert page_has.status == Status.READY

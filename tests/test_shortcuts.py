@@ -176,7 +176,7 @@ def test_cancelled_rows_can_be_tried_again(ask):
 def test_rows_that_are_gone_fail_with_their_reason(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
-    storage.forget(json.loads(request.criteria)["key"])
+    storage.delete(json.loads(request.criteria)["key"])
     assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, request.error_code) == ("failed", "input_gone")

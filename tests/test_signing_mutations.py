@@ -22,7 +22,7 @@ from django.test import Client
 
 from exports.contrib.bgfiles import toolbox
 from exports.models import Download, FileRequest
-from exports.signing import PUBLIC_SALT, TICKET_SALT, BadTicket, PublicLink, Ticket
+from exports.signing import PUBLIC_SALT, TICKET_SALT, InvalidLink, PublicLink, Ticket
 from tests.office import people, rows
 from tests.office.browsers import mutated, signed_in
 
@@ -44,8 +44,8 @@ def token() -> str:
 
 
 KINDS: dict[str, tuple[Callable[[], str], Callable[[str], Any], type[Exception]]] = {
-    "ticket": (ticket, Ticket.read, BadTicket),
-    "link for anyone": (public_link, PublicLink.read, BadTicket),
+    "ticket": (ticket, Ticket.read, InvalidLink),
+    "link for anyone": (public_link, PublicLink.read, InvalidLink),
     "token": (token, lambda text: toolbox.get_default_signer().load(text), signing.BadSignature),
 }
 

@@ -15,7 +15,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, InMemoryStorage, Storage, default_storage, storages
 
 from exports import storage
-from exports.exceptions import LostLease, Retryable, StorageFailed, StorageFull
+from exports.exceptions import LeaseLost, RetryableError, StorageFailed, StorageFull
 from exports.storage.field import ConfigurableFileField, get_storage, get_upload_to
 from tests.shop.runs import configure, use_folders
 
@@ -56,13 +56,13 @@ def failing(number: int) -> Storage:
 
 def test_the_alias_of_the_exports_is_used_where_there_is_one() -> None:
     assert storage.exports_storage() is storages["exports"]
-    assert storage.configured() is get_storage() is storages["exports"]
+    assert storage.configured_storage() is get_storage() is storages["exports"]
 
 
 def test_without_a_choice_it_is_djangos_default(settings: Any) -> None:
     settings.STORAGES = {name: chosen for name, chosen in settings.STORAGES.items() if name != "exports"}
 
-    assert storage.configured() is None
+    assert storage.configured_storage() is None
     assert storage.exports_storage() is default_storage
 
 
@@ -148,7 +148,7 @@ def test_a_storage_without_room_is_named_as_such(settings: Any, work_file: Path,
     with pytest.raises(StorageFull) as raised:
         storage.put(work_file, KEY, on_bytes=ignore)
 
-    assert not isinstance(raised.value, Retryable)
+    assert not isinstance(raised.value, RetryableError)
     assert "4711" not in str(raised.value)
 
 
@@ -159,7 +159,7 @@ def test_a_storage_that_fails_may_be_back_soon(settings: Any, work_file: Path, n
     with pytest.raises(StorageFailed) as raised:
         storage.put(work_file, KEY, on_bytes=ignore)
 
-    assert isinstance(raised.value, Retryable)
+    assert isinstance(raised.value, RetryableError)
     assert "4711" not in str(raised.value)
 
 
@@ -205,9 +205,9 @@ def test_whoever_is_told_of_the_bytes_can_end_the_storing(settings: Any, work_fi
     configure(settings, STORAGE=Other())
 
     def lost(done: int) -> None:
-        raise LostLease("moved")
+        raise LeaseLost("moved")
 
-    with pytest.raises(LostLease):
+    with pytest.raises(LeaseLost):
         storage.put(work_file, KEY, on_bytes=lost)
 
     assert not storage.exports_storage().exists(KEY)
@@ -238,8 +238,8 @@ def test_bytes_that_are_gone_are_said_to_be_gone(read: Callable[[str], object]) 
 def test_forgetting_twice_is_fine() -> None:
     storage.put_contents(ContentFile(b"abc"), KEY)
 
-    storage.forget(KEY)
-    storage.forget(KEY)
+    storage.delete(KEY)
+    storage.delete(KEY)
 
     assert not storage.exports_storage().exists(KEY)
 

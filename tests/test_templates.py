@@ -207,10 +207,10 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
     settings.LANGUAGE_CODE = "de"
     request, claim = rows.claimed(owner)
     assert bar_of(client, request)["value"] == "0.0"
-    assert transitions.beat(claim, rows.progress(900), began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, rows.progress(900), began_phase=True, moved=True)
     value = bar_of(client, request)["value"]
     assert 0.3 < float(value) < 0.5
-    assert transitions.beat(claim, rows.progress(900, None), began_phase=False, moved=True)
+    assert transitions.renew_lease(claim, rows.progress(900, None), began_phase=False, moved=True)
     assert "value" not in bar_of(client, request)
     assert rows.publish(claim)
     assert bar_of(client, request)["value"] == "1"
@@ -219,7 +219,7 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
 def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
-    assert transitions.beat(claim, estimated, began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
     page = client.get(door("page", request)).content.decode()
     assert "Writing rows: 900 of about 2,000,000" in page
     assert 'data-part="percent">about 1%<' in page

@@ -21,7 +21,7 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.translation import gettext_lazy
 
 from exports import toolbox
-from exports.exceptions import TooLate
+from exports.exceptions import TransitionNotAllowed
 from exports.models import Artifact, FileRequest, Status, transitions
 from tests.seed.pages import Pages
 from tests.shop.requests import queued, user
@@ -146,17 +146,17 @@ def test_a_file_attached_again_lies_under_a_new_key_and_the_old_one_is_garbage()
     toolbox.attach_file(request, ContentFile(b"second"))
     assert request.filehandle.name != first
     assert content_of(request) == b"second"
-    assert [artifact.key for artifact in Artifact.objects.garbage(timezone.now())] == [first]
+    assert [artifact.key for artifact in Artifact.objects.deletable(timezone.now())] == [first]
 
 
 def test_a_request_that_was_cancelled_in_the_meantime_takes_no_file():
     request = queued()
     transitions.cancel(fresh(request))
-    with pytest.raises(TooLate):
+    with pytest.raises(TransitionNotAllowed):
         toolbox.attach_file(request, ContentFile(b"x"), "x.csv")
     row = fresh(request)
     assert (row.status, row.filename, row.filehandle.name) == (Status.CANCELLED, "", "")
-    assert Artifact.objects.garbage(timezone.now()).count() == 1
+    assert Artifact.objects.deletable(timezone.now()).count() == 1
 
 
 def test_a_local_file_is_copied_as_bytes(tmp_path: Path):

@@ -29,11 +29,11 @@ def held(request: FileRequest) -> Claim:
 # Each move at a time when nothing but the status and the epoch can be in its way.
 MOVES: dict[str, Move] = {
     "claim": lambda request: transitions.claim(request, owner="host:1:1", extension="csv", now=LATER),
-    "beat": lambda request: transitions.beat(
+    "beat": lambda request: transitions.renew_lease(
         held(request), Snapshot("writing", 1), began_phase=True, moved=True, now=LATER
     ),
     "publish": lambda request: transitions.publish(held(request), made(), now=LATER),
-    "give_back": lambda request: transitions.give_back(held(request), now=LATER),
+    "release": lambda request: transitions.release(held(request), now=LATER),
     "retry_later": lambda request: transitions.retry_later(
         held(request), delay=1, code="unavailable", detail="", now=LATER
     ),
@@ -41,7 +41,7 @@ MOVES: dict[str, Move] = {
     "refuse": lambda request: transitions.refuse(request, code="permission_lost", now=LATER),
     "rescue": lambda request: transitions.rescue(request, now=LATER),
     "cancel": lambda request: transitions.cancel(request, now=LATER),
-    "give_up": lambda request: transitions.give_up(request, now=LATER),
+    "time_out": lambda request: transitions.time_out(request, now=LATER),
     "expire": lambda request: transitions.expire(request, now=LATER),
     "revoke_links": transitions.revoke_links,
 }
@@ -49,13 +49,13 @@ FROM: dict[str, tuple[str, ...]] = {
     "claim": (Status.QUEUED,),
     "beat": (Status.RUNNING,),
     "publish": (Status.RUNNING,),
-    "give_back": (Status.RUNNING,),
+    "release": (Status.RUNNING,),
     "retry_later": (Status.RUNNING,),
     "fail": (Status.RUNNING,),
     "refuse": (Status.QUEUED,),
     "rescue": (Status.RUNNING,),
     "cancel": ACTIVE,
-    "give_up": (Status.QUEUED,),
+    "time_out": (Status.QUEUED,),
     "expire": (Status.READY,),
     "revoke_links": (Status.READY,),
 }
@@ -139,7 +139,7 @@ def test_a_claim_takes_the_lease_and_records_its_key_before_the_first_byte() -> 
 
 def test_two_claims_of_one_request_never_share_a_key() -> None:
     request, first = claimed()
-    assert transitions.give_back(first)
+    assert transitions.release(first)
     request.refresh_from_db()
 
     _, second = claimed(request)
@@ -157,7 +157,7 @@ def test_a_claim_loses_before_the_request_is_due() -> None:
     assert transitions.claim(request, owner="", extension="csv", now=after(60)) is not None
 
 
-@pytest.mark.parametrize("name", ["claim", "refuse", "give_up", "cancel"])
+@pytest.mark.parametrize("name", ["claim", "refuse", "time_out", "cancel"])
 def test_a_request_that_was_made_as_finished_is_never_moved(name: str) -> None:
     request = FileRequest.objects.create(file_type="orders", finished_at=NOON)
     before = state_of_everything(request)
@@ -171,7 +171,7 @@ def test_a_beat_renews_the_lease_and_reports_the_progress() -> None:
     request, claim = claimed()
     before = row(request.pk)
 
-    assert transitions.beat(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
+    assert transitions.renew_lease(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
 
     assert changes(before, row(request.pk)) == {
         "seq": 2,
@@ -188,17 +188,17 @@ def test_a_beat_without_progress_leaves_the_times_of_the_progress_alone() -> Non
     request, claim = claimed()
     before = row(request.pk)
 
-    assert transitions.beat(claim, Snapshot("counting"), began_phase=False, moved=False, now=after(15))
+    assert transitions.renew_lease(claim, Snapshot("counting"), began_phase=False, moved=False, now=after(15))
 
     assert changes(before, row(request.pk)) == {"seq": 2, "lease_expires_at": after(15 + config.LEASE_SECONDS)}
 
 
 def test_a_beat_again_writes_what_is_new_and_gives_the_row_that_it_made() -> None:
     _, claim = claimed()
-    assert transitions.beat(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
+    assert transitions.renew_lease(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
     seen, before = FileRequest.objects.get(), row(claim.request_id)
 
-    told = transitions.beat_again(claim, seen, Snapshot("writing", 20, 100), at=after(16))
+    told = transitions.renew_lease_unread(claim, seen, Snapshot("writing", 20, 100), at=after(16))
 
     now = row(claim.request_id)
     assert changes(before, now) == {
@@ -214,7 +214,7 @@ def test_a_beat_again_writes_what_is_new_and_gives_the_row_that_it_made() -> Non
 def test_a_lease_that_is_renewed_again_counts_from_the_databases_clock() -> None:
     _, claim = claimed(now=timezone.now())
     seen = FileRequest.objects.get()
-    assert transitions.beat_again(claim, seen, Snapshot("counting", 1), at=timezone.now() - timedelta(days=1))
+    assert transitions.renew_lease_unread(claim, seen, Snapshot("counting", 1), at=timezone.now() - timedelta(days=1))
     ends = FileRequest.objects.get().lease_expires_at
     assert (
         timedelta(seconds=config.LEASE_SECONDS - 30) < ends - timezone.now() <= timedelta(seconds=config.LEASE_SECONDS)
@@ -222,7 +222,9 @@ def test_a_lease_that_is_renewed_again_counts_from_the_databases_clock() -> None
 
 
 MEANWHILE: dict[str, Move] = {
-    "another beat": lambda seen: transitions.beat(held(seen), Snapshot("writing", 15), began_phase=False, moved=True),
+    "another beat": lambda seen: transitions.renew_lease(
+        held(seen), Snapshot("writing", 15), began_phase=False, moved=True
+    ),
     "a cancel": transitions.cancel,
     "a rescue": lambda seen: transitions.rescue(seen, now=LATER),
     "a publish": lambda seen: transitions.publish(held(seen), made()),
@@ -237,23 +239,23 @@ def test_a_beat_again_writes_nothing_over_what_happened_meanwhile(name: str) -> 
     assert MEANWHILE[name](seen)
     before = list(FileRequest.objects.values())
 
-    assert transitions.beat_again(claim, seen, Snapshot("writing", 20, 100), at=after(16)) is None
+    assert transitions.renew_lease_unread(claim, seen, Snapshot("writing", 20, 100), at=after(16)) is None
 
     assert list(FileRequest.objects.values()) == before
 
 
 def test_an_estimate_is_written_with_its_total_and_ends_with_it() -> None:
     ends = (
-        lambda claim: transitions.beat(
+        lambda claim: transitions.renew_lease(
             claim, Snapshot("writing", 101, None), began_phase=False, moved=True, now=after(9)
         ),
         lambda claim: transitions.publish(claim, made(), now=after(9)),
-        lambda claim: transitions.give_back(claim, now=after(9)),
+        lambda claim: transitions.release(claim, now=after(9)),
     )
     for number, end in enumerate(ends):
         request, claim = claimed(file_type=f"orders{number}")
         estimated = Snapshot("writing", 10, 100, rows_estimated=True)
-        assert transitions.beat(claim, estimated, began_phase=True, moved=True, now=after(5))
+        assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True, now=after(5))
         assert (row(request.pk)["rows_total"], row(request.pk)["rows_estimated"]) == (100, True)
         assert end(claim)
         assert row(request.pk)["rows_estimated"] is False
@@ -262,7 +264,7 @@ def test_an_estimate_is_written_with_its_total_and_ends_with_it() -> None:
 def test_a_beat_reports_bytes() -> None:
     request, claim = claimed()
 
-    assert transitions.beat(claim, Snapshot("storing", 5, 5, 40, 90), began_phase=True, moved=True, now=after(1))
+    assert transitions.renew_lease(claim, Snapshot("storing", 5, 5, 40, 90), began_phase=True, moved=True, now=after(1))
 
     written = row(request.pk)
     assert (written["bytes_done"], written["bytes_total"]) == (40, 90)
@@ -322,10 +324,10 @@ def test_a_publish_is_all_or_nothing() -> None:
 
 def test_giving_back_queues_the_request_at_once_and_returns_the_attempt() -> None:
     request, claim = claimed()
-    assert transitions.beat(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(1))
+    assert transitions.renew_lease(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(1))
     before = row(request.pk)
 
-    assert transitions.give_back(claim, now=after(2))
+    assert transitions.release(claim, now=after(2))
 
     assert changes(before, row(request.pk)) == {
         "status": "queued",
@@ -431,7 +433,7 @@ def test_a_rescue_loses_while_the_lease_holds() -> None:
 
 def test_a_rescue_loses_when_the_worker_was_heard_of_in_the_meantime() -> None:
     request, claim = claimed()
-    assert transitions.beat(
+    assert transitions.renew_lease(
         claim, Snapshot("counting"), began_phase=False, moved=False, now=after(config.LEASE_SECONDS - 1)
     )
 
@@ -467,7 +469,7 @@ def test_a_cancel_ends_a_running_request_at_once_and_fences_its_worker() -> None
         "lease_expires_at": None,
         "deadline_at": None,
     }
-    assert not transitions.beat(claim, Snapshot(), began_phase=False, moved=False)
+    assert not transitions.renew_lease(claim, Snapshot(), began_phase=False, moved=False)
     assert not transitions.publish(claim, made())
     assert not Notification.objects.exists()
 
@@ -483,7 +485,7 @@ def test_giving_up_ends_a_request_that_waited_too_long() -> None:
     request = queued()
     before = row(request.pk)
 
-    assert transitions.give_up(request, now=after(config.QUEUE_TIMEOUT_SECONDS + 1))
+    assert transitions.time_out(request, now=after(config.QUEUE_TIMEOUT_SECONDS + 1))
 
     assert changes(before, row(request.pk)) == {
         "status": "failed",
@@ -522,23 +524,23 @@ def test_an_expiry_loses_against_a_revocation_that_it_did_not_see() -> None:
 def test_the_bell_rings_again_only_after_a_silence() -> None:
     request = queued(woken_at=NOON)
 
-    assert not transitions.wake_again(request, now=after(config.WAKE_AGAIN_SECONDS))
-    assert transitions.wake_again(request, now=after(config.WAKE_AGAIN_SECONDS + 1))
+    assert not transitions.mark_woken(request, now=after(config.WAKE_AGAIN_SECONDS))
+    assert transitions.mark_woken(request, now=after(config.WAKE_AGAIN_SECONDS + 1))
     assert row(request.pk)["woken_at"] == after(config.WAKE_AGAIN_SECONDS + 1)
-    assert not transitions.wake_again(request, now=after(config.WAKE_AGAIN_SECONDS + 2))
+    assert not transitions.mark_woken(request, now=after(config.WAKE_AGAIN_SECONDS + 2))
 
 
 @pytest.mark.parametrize("status", [status for status in Status.values if status != Status.QUEUED])
 def test_the_bell_never_rings_for_a_request_that_does_not_wait(status: str) -> None:
-    assert not transitions.wake_again(in_status(status), now=LATER)
+    assert not transitions.mark_woken(in_status(status), now=LATER)
 
 
 def test_the_bell_waits_for_a_request_that_is_due_later() -> None:
     request, claim = claimed()
     assert transitions.retry_later(claim, delay=60, code="unavailable", detail="", now=NOON)
 
-    assert not transitions.wake_again(request, now=after(59))
-    assert transitions.wake_again(request, now=after(61))
+    assert not transitions.mark_woken(request, now=after(59))
+    assert transitions.mark_woken(request, now=after(61))
 
 
 @pytest.mark.parametrize("status", Status.values)
@@ -618,7 +620,7 @@ def test_a_row_that_is_refused_for_another_reason_is_an_error() -> None:
     [
         ("lease_expires_at", lambda request: transitions.claim(request, owner="", extension="csv"), 60),
         ("finished_at", transitions.cancel, 0),
-        ("woken_at", transitions.wake_again, 0),
+        ("woken_at", transitions.mark_woken, 0),
     ],
 )
 def test_the_clock_is_that_of_the_database(column: str, move: Move, offset: float) -> None:

@@ -31,7 +31,7 @@ WORKERS = (0, 1)
 MOST_REQUESTS = 6
 MOST_PAGES = 6
 
-ENDS = ("publish", "give_back", "retry_later", "fail")
+ENDS = ("publish", "release", "retry_later", "fail")
 
 numbers = st.integers(min_value=0, max_value=MOST_PAGES - 1)
 seconds = st.sampled_from(
@@ -146,7 +146,7 @@ class TheMoves(RuleBasedStateMachine):
     def hear(self) -> None:
         """A bell means look: a worker that is free takes what is due, whatever the bell was rung for."""
         self.bells -= 1
-        due = FileRequest.objects.due(self.now).in_turn().first()
+        due = FileRequest.objects.due(self.now).in_fair_order().first()
         if due is not None:
             self.take(self.idle[0], due)
 
@@ -209,7 +209,7 @@ class TheMoves(RuleBasedStateMachine):
 
     def write_beat(self, claim: Claim, rows: int) -> bool:
         expected, wins = self.right_of(claim)
-        won = transitions.beat(claim, Snapshot("writing", rows, 9), began_phase=False, moved=True, now=self.now)
+        won = transitions.renew_lease(claim, Snapshot("writing", rows, 9), began_phase=False, moved=True, now=self.now)
         assert won is wins
         if expected is not None and won:
             expected.move(Status.RUNNING, rows_done=rows, lease_ends=self.now + timedelta(seconds=config.LEASE_SECONDS))
@@ -219,7 +219,7 @@ class TheMoves(RuleBasedStateMachine):
         expected, wins = self.right_of(claim)
         deeds: dict[str, Callable[[], bool]] = {
             "publish": lambda: transitions.publish(claim, made(rows=9), now=self.now),
-            "give_back": lambda: transitions.give_back(claim, now=self.now),
+            "release": lambda: transitions.release(claim, now=self.now),
             "retry_later": lambda: transitions.retry_later(claim, delay=5, code="unavailable", detail="", now=self.now),
             "fail": lambda: transitions.fail(claim, code="no_file", detail="", now=self.now),
         }
@@ -241,8 +241,8 @@ class TheMoves(RuleBasedStateMachine):
     def sweep(self) -> None:
         for request in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
             self.rescue(request, self.expected[request.pk])
-            self.give_up(request, self.expected[request.pk])
-            if transitions.wake_again(request, now=self.now):
+            self.time_out(request, self.expected[request.pk])
+            if transitions.mark_woken(request, now=self.now):
                 self.bells += 1
 
     @rule(number=numbers)
@@ -259,17 +259,17 @@ class TheMoves(RuleBasedStateMachine):
             fenced = {"epoch": expected.epoch + 1, "crashes": expected.crashes + 1}
             expected.end_as_failed(**fenced) if is_last else expected.wait(**fenced)
 
-    def give_up(self, request: FileRequest, expected: Expected) -> None:
+    def time_out(self, request: FileRequest, expected: Expected) -> None:
         if self.now - expected.requested_at >= timedelta(seconds=config.QUEUE_TIMEOUT_SECONDS):
             wins = expected.status == Status.QUEUED and request.epoch == expected.epoch
-            assert transitions.give_up(request, now=self.now) is wins
+            assert transitions.time_out(request, now=self.now) is wins
             if wins:
                 expected.end_as_failed()
 
     @rule()
     def collect(self) -> None:
         """Garbage is everything that nobody needs, and nothing else."""
-        garbage = Artifact.objects.garbage(self.now - timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS))
+        garbage = Artifact.objects.deletable(self.now - timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS))
         keys = set(garbage.values_list("key", flat=True))
         assert keys == {key for key in self.keys.keys() - self.deleted if not self.is_needed(key)}
         Artifact.objects.filter(key__in=keys).update(state=Artifact.State.DELETED)

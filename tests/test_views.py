@@ -88,7 +88,7 @@ def test_progress_changes_the_etag(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     first = client.get(door("detail", request))
     snapshot = rows.fresh(request).progress
-    assert transitions.beat(claim, snapshot, began_phase=False, moved=True)
+    assert transitions.renew_lease(claim, snapshot, began_phase=False, moved=True)
     assert client.get(door("detail", request), headers={"if-none-match": first["ETag"]}).status_code == 200
 
 

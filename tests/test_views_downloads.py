@@ -163,7 +163,7 @@ def test_no_garbage_in_place_of_a_ticket_is_more_than_not_found(client: Client, 
 
 def test_a_file_that_has_vanished_is_not_found(client: Client, owner: User):
     request = rows.ready(owner)
-    storage.forget(request.filehandle.name)
+    storage.delete(request.filehandle.name)
     for method in (client.get, client.head):
         assert method(ticket_for(request, owner)).status_code == 404
     assert not Download.objects.exists()

@@ -19,7 +19,7 @@ PUBLIC_ACLS = {"authenticated-read", "public-read", "public-read-write"}
 
 def check_storage(**kwargs: Any) -> Iterable[CheckMessage]:
     """What was chosen for exports must be private; where nothing was, the host is told."""
-    chosen = storage.configured()
+    chosen = storage.configured_storage()
     if chosen is None:
         yield checks.Warning(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.W001")
     elif isinstance(chosen, FileSystemStorage):
@@ -29,7 +29,7 @@ def check_storage(**kwargs: Any) -> Iterable[CheckMessage]:
 
 
 def check_default_storage(**kwargs: Any) -> Iterable[CheckMessage]:
-    if storage.configured() is None:
+    if storage.configured_storage() is None:
         yield checks.Error(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.E004")
 
 

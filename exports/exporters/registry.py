@@ -7,7 +7,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError
 
 from exports.conf import config
-from exports.exceptions import ExportError, UnknownFileType, describe
+from exports.exceptions import ExportError, UnknownFileType, describe_error
 from exports.exporters.base import TableExport
 from exports.exporters.queryset import QuerySetExport
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows
@@ -106,9 +106,9 @@ def answer(request: FileRequest, ask: Callable[[], str | None]) -> tuple[str | N
     except (OperationalError, InterfaceError):
         raise
     except Exception as error:
-        log.warning("request %s: refused: %s", request.pk, describe(error))
+        log.warning("request %s: refused: %s", request.pk, describe_error(error))
         code = error.code if isinstance(error, ExportError) else ExportError.code
-        return code, describe(error)
+        return code, describe_error(error)
 
 
 def _is_export(handler: Any) -> bool:

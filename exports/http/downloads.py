@@ -14,7 +14,7 @@ from exports.conf import config
 from exports.http import responses
 from exports.http.replies import answer, door, find, state_for
 from exports.models import Download, FileRequest, Status
-from exports.signing import BadTicket, Ticket
+from exports.signing import InvalidLink, Ticket
 
 CLOCKS_DIFFER_SECONDS = 60
 
@@ -84,7 +84,7 @@ def record(
 def _admit(request: HttpRequest, text: str) -> FileRequest:
     try:
         ticket = Ticket.read(text)
-    except BadTicket:
+    except InvalidLink:
         raise Http404 from None
     file_request = FileRequest.objects.select_related("requester").get(pk=ticket.request_id)
     left = ticket.expires - timezone.now().timestamp()

@@ -26,7 +26,7 @@ def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
         return refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
     try:
         services.share(file_request)
-    except services.TooLate:
+    except services.TransitionNotAllowed:
         return answer(request, file_request, status=409)
     return answer(request, file_request, public_link=address_of(request, file_request))
 

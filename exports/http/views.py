@@ -182,7 +182,7 @@ def _created(
         return over_limit(request, error, page=_form_again(request, exporter))
     except services.NotAllowed as error:
         return refuse(request, 403, "not_allowed", str(error))
-    except services.TooLate as error:
+    except services.TransitionNotAllowed as error:
         return refuse(request, 409, "too_late", str(error))
     except (UnknownFormat, BadOption) as error:
         return refuse(request, 400, error.code, str(error))
@@ -219,6 +219,6 @@ def _render_form(
 def _change(request: HttpRequest, file_request: FileRequest, verb: Callable[[FileRequest], None]) -> HttpResponse:
     try:
         verb(file_request)
-    except services.TooLate:
+    except services.TransitionNotAllowed:
         return answer(request, file_request, status=409)
     return answer(request, file_request)

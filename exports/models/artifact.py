@@ -12,7 +12,7 @@ from exports.models.request import FileRequest, Status
 
 
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
-    def garbage(self, leeway_ends: datetime | Combinable) -> Self:
+    def deletable(self, leeway_ends: datetime | Combinable) -> Self:
         """Bytes that nobody needs: neither the file of a READY request, nor of one that expired within the leeway,
         nor what a running worker is writing."""
         mine = FileRequest.objects.filter(pk=OuterRef("request"))

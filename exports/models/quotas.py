@@ -1,6 +1,6 @@
 """How much one person may ask for and have made at once, as the settings say; kept exactly, whoever asks meanwhile.
 
-Only requests that are `is_limited` count, and only they are held back: those that a door made, for somebody who is
+Only requests that are `counts_toward_quota` count, and only they are held back: those that a door made, for somebody who is
 signed in and may not exceed the limits.
 """
 
@@ -19,7 +19,7 @@ ASK_AGAIN_SECONDS = 15.0
 """Nobody knows when a worker takes the next one; this is about the pace of everything else."""
 
 
-def hold(request: FileRequest) -> None:
+def lock_owner(request: FileRequest) -> None:
     """Until this transaction ends, nobody else adds to what the owner of this request waits for or has running."""
     if connection.features.has_select_for_update:
         # Not FOR UPDATE: rows that refer to this person are added by others meanwhile.
@@ -31,9 +31,9 @@ def hold(request: FileRequest) -> None:
         FileRequest.objects.filter(pk=request.pk).update(seq=F("seq"))
 
 
-def check(request: FileRequest) -> None:
+def check_quota(request: FileRequest) -> None:
     """Raise LimitReached where the owner of this request has no room for it. Exact inside `hold`."""
-    counted = FileRequest.objects.filter(requester=request.requester_id, is_limited=True)
+    counted = FileRequest.objects.filter(requester=request.requester_id, counts_toward_quota=True)
     waiting = config.MAX_QUEUED_PER_USER
     if waiting is not None and counted.filter(status=Status.QUEUED).count() >= waiting:
         raise LimitReached("too_many_queued", waiting, seconds=ASK_AGAIN_SECONDS)

@@ -20,7 +20,7 @@ from django.utils.translation import gettext_lazy as _
 
 from exports import storage
 from exports.conf import config
-from exports.exceptions import TooLate
+from exports.exceptions import TransitionNotAllowed
 from exports.models.progress import QUEUED as QUEUED_PHASE
 from exports.models.progress import Snapshot
 from exports.storage.field import ConfigurableFileField
@@ -55,24 +55,26 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         """Waiting rows that a worker may claim now."""
         return self.filter(Q(not_before=None) | Q(not_before__lte=now), status=Status.QUEUED, finished_at=None)
 
-    def in_turn(self) -> Self:
+    def in_fair_order(self) -> Self:
         """The order of a queue: whoever has the fewest running in it first; among those whoever has waited longest
         since they asked, or since something of theirs was last begun: so people take turns where there is one worker,
         too."""
         since = Greatest(F("requested_at"), Coalesce(_last_served(), F("requested_at")))
         return self.annotate(busy=_running_of_owner(), since=since).order_by("busy", "since", "requested_at", "pk")
 
-    def with_room(self) -> Self:
+    def within_running_quota(self) -> Self:
         """Without what the running limit passes over: whose owner has as many running in this queue as they may."""
         limit = config.MAX_RUNNING_PER_USER
         if limit is None:
             return self
-        return self.alias(counted=_running_of_owner(is_limited=True)).filter(Q(is_limited=False) | Q(counted__lt=limit))
+        return self.alias(counted=_running_of_owner(counts_toward_quota=True)).filter(
+            Q(counts_toward_quota=False) | Q(counted__lt=limit)
+        )
 
     def next_due(self, queue_name: str | None, file_types: Collection[str]) -> "FileRequest | None":
         """The request whose turn it is in this queue, or in any of them."""
-        waiting = self.due(Now()).filter(file_type__in=file_types).with_room()
-        return (waiting if queue_name is None else waiting.filter(queue_name=queue_name)).in_turn().first()
+        waiting = self.due(Now()).filter(file_type__in=file_types).within_running_quota()
+        return (waiting if queue_name is None else waiting.filter(queue_name=queue_name)).in_fair_order().first()
 
     def to_handle(self) -> Self:
         """Unfinished requests, oldest first."""
@@ -126,7 +128,7 @@ class FileRequest(models.Model):
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
             "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256",
-            "receipt", "dedupe_key", "seen_at", "public_until", "forgotten_at",
+            "receipt", "dedupe_key", "seen_at", "public_until", "erased_at",
         }
     )  # fmt: skip
 
@@ -174,10 +176,10 @@ class FileRequest(models.Model):
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
-    is_limited = models.BooleanField(default=False, editable=False)
+    counts_toward_quota = models.BooleanField(default=False, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)
     public_until = models.DateTimeField(null=True, editable=False)
-    forgotten_at = models.DateTimeField(null=True, editable=False)
+    erased_at = models.DateTimeField(null=True, editable=False)
 
     objects = FileRequestQuerySet.as_manager()
 
@@ -227,7 +229,7 @@ class FileRequest(models.Model):
         deleted = super().delete(*args, **kwargs)
         if key:
             # Not a partial: Django asks a callback that raises for its __qualname__.
-            transaction.on_commit(lambda: storage.forget(key), using=self._state.db, robust=True)
+            transaction.on_commit(lambda: storage.delete(key), using=self._state.db, robust=True)
         return deleted
 
     @classmethod
@@ -254,7 +256,7 @@ class FileRequest(models.Model):
         """Store `contents` and be READY since `timestamp` (now). Falsy arguments keep the old values.
 
         `contents` is a File, anything that can be read, or bytes or text. The file and the end are stored at once;
-        name, type and size wait for the caller's `save()`. Raises TooLate when the request has moved on since it was
+        name, type and size wait for the caller's `save()`. Raises TransitionNotAllowed when the request has moved on since it was
         loaded: the bytes are then collected.
         """
         from exports.models import transitions
@@ -263,7 +265,7 @@ class FileRequest(models.Model):
             self.save()
         file = contents if hasattr(contents, "read") else ContentFile(contents)
         if not transitions.attach(self, file, filename=filename or self.filename, now=timestamp):
-            raise TooLate("The request has moved on, so this file was not attached.")
+            raise TransitionNotAllowed("The request has moved on, so this file was not attached.")
         self.filename = filename or self.filename
         self.content_type = content_type or self.content_type
         self.size = size or self.size
@@ -294,12 +296,6 @@ class FileRequest(models.Model):
 
     def _is_granted(self, user: AnyUser, permission: str) -> bool:
         return user.is_active and user.has_perm("exports.view_filerequest") and user.has_perm(permission)
-
-    def queue_position(self) -> int | None:
-        """1 for the request that the next free worker of its queue takes, None when it does not wait. See `turns`."""
-        from exports.models import scheduling
-
-        return scheduling.position(self) if self.status == Status.QUEUED else None
 
     def _changed(self) -> set[str]:
         now = self._values(self._saved_names())

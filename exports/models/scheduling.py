@@ -24,15 +24,17 @@ class Waiting(NamedTuple):
     since: datetime
     requested_at: datetime
     pk: UUID
-    is_limited: bool
+    counts_toward_quota: bool
 
 
-def position(request: FileRequest) -> int | None:
+def queue_position(request: FileRequest) -> int | None:
     """1 for the one that the next free worker of its queue takes; None for a request that is gone.
 
     What has run longest is taken to end first, and the queue to have as many workers as have something in hand, at
     least one. With one worker that is what happens, unless somebody asks meanwhile whose turn comes earlier.
     """
+    if request.status != Status.QUEUED:
+        return None
     for place, pk in zip(range(1, FORESEEN + 1), QueueForecast(request.queue_name).order(), strict=False):
         if pk == request.pk:
             return place
@@ -55,7 +57,7 @@ class QueueForecast:
         self._running: deque[tuple[Owner, bool]] = deque()
         self._busy: Counter[Owner] = Counter()
         self._counted: Counter[Owner] = Counter()
-        for each in running.values_list("requester_id", "is_limited"):
+        for each in running.values_list("requester_id", "counts_toward_quota"):
             self._begin(*each)
         self._workers = max(1, len(self._running))
         self._limit = config.MAX_RUNNING_PER_USER
@@ -77,9 +79,11 @@ class QueueForecast:
         yield from (pk for _, pk in sorted(self._not_due))
 
     def _read(self) -> None:
-        columns = ("requester_id", "not_before", "since", "requested_at", "pk", "is_limited")
+        columns = ("requester_id", "not_before", "since", "requested_at", "pk", "counts_toward_quota")
         waiting = (
-            self._queue_name.filter(status=Status.QUEUED, finished_at=None).in_turn().order_by("requested_at", "pk")
+            self._queue_name.filter(status=Status.QUEUED, finished_at=None)
+            .in_fair_order()
+            .order_by("requested_at", "pk")
         )
         now = timezone.now()
         for owner, not_before, *row in waiting.values_list(*columns)[:READ]:
@@ -101,24 +105,24 @@ class QueueForecast:
         rows = self._waiting[owner]
         if self._limit is None or self._counted[owner] < self._limit:
             return rows[0]
-        return next((row for row in rows if not row.is_limited), None)
+        return next((row for row in rows if not row.counts_toward_quota), None)
 
-    def _begin(self, owner: Owner, is_limited: bool) -> None:
-        self._running.append((owner, is_limited))
+    def _begin(self, owner: Owner, counts_toward_quota: bool) -> None:
+        self._running.append((owner, counts_toward_quota))
         self._busy[owner] += owner is not None
-        self._counted[owner] += is_limited
+        self._counted[owner] += counts_toward_quota
 
     def _end(self) -> None:
-        owner, is_limited = self._running.popleft()
+        owner, counts_toward_quota = self._running.popleft()
         self._busy[owner] -= owner is not None
-        self._counted[owner] -= is_limited
+        self._counted[owner] -= counts_toward_quota
 
     def _take(self, owner: Owner, row: Waiting, *, turn: int) -> UUID:
         rows = self._waiting[owner]
         rows.remove(row)
         if not rows:
             del self._waiting[owner]
-        self._begin(owner, row.is_limited)
+        self._begin(owner, row.counts_toward_quota)
         if owner is not None:
             # From now on they wait since this one was begun: behind all who have not been served meanwhile.
             self._turns[owner] = turn

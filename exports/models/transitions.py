@@ -1,6 +1,6 @@
 """The moves of a FileRequest: each is one UPDATE guarded by the status and the epoch it saw.
 
-Every function returns whether it won: `claim` a Claim, `beat_again` the row, or None. A move that lost has changed
+Every function returns whether it won: `claim` a Claim, `renew_lease_unread` the row, or None. A move that lost has changed
 nothing. `now` is the database's clock; tests pass a datetime. The numbers are those of the table in
 docs/architecture.md.
 """
@@ -62,13 +62,13 @@ def enqueue(request: FileRequest) -> tuple[FileRequest, bool]:
 
     Raises LimitReached for one that is limited, whose owner has asked for as much as they may.
     """
-    if not request.is_limited:
+    if not request.counts_toward_quota:
         return _insert_or_join(request)
     with _briefly():
-        quotas.hold(request)
+        quotas.lock_owner(request)
         if (twin := _twin(request)) is not None:
             return twin, False
-        quotas.check(request)
+        quotas.check_quota(request)
         return _insert_or_join(request)
 
 
@@ -83,10 +83,10 @@ def claim(
     epoch = request.epoch + 1
     key = storage.new_key(request.pk, epoch, extension)
     with _briefly():
-        if request.is_limited and config.MAX_RUNNING_PER_USER is not None:
-            quotas.hold(request)
+        if request.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
+            quotas.lock_owner(request)
         won = _move(
-            FileRequest.objects.due(now).with_room().filter(pk=request.pk, epoch=request.epoch),
+            FileRequest.objects.due(now).within_running_quota().filter(pk=request.pk, epoch=request.epoch),
             status=Status.RUNNING,
             epoch=epoch,
             attempts=F("attempts") + 1,
@@ -104,7 +104,7 @@ def claim(
     return Claim(request.pk, epoch, key) if won else None
 
 
-def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now: Clock | None = None) -> bool:
+def renew_lease(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now: Clock | None = None) -> bool:
     """Move 3: renew the lease and report the progress."""
     now = _clock(now)
     times: dict[str, Any] = {"progressed_at": now} if moved else {}
@@ -112,7 +112,7 @@ def beat(held: Claim, progress: Snapshot, *, began_phase: bool, moved: bool, now
     return _move(_held(held), lease_expires_at=_after(now, config.LEASE_SECONDS), **_columns(progress), **times)
 
 
-def beat_again(held: Claim, seen: FileRequest, progress: Snapshot, *, at: datetime) -> FileRequest | None:
+def renew_lease_unread(held: Claim, seen: FileRequest, progress: Snapshot, *, at: datetime) -> FileRequest | None:
     """Move 3 in one statement, where no other move was made of the row since it was `seen`, in the same phase.
 
     Returns the row as `seen`, with what was written but for the lease; None where nothing was written. `at` is when the
@@ -175,7 +175,7 @@ def attach(request: FileRequest, contents: Any, *, filename: str = "", now: Cloc
 
 
 @contextmanager
-def holding(held: Claim, *, check_bytes: Callable[[int], None] = lambda size: None) -> Iterator[None]:
+def attach_under(held: Claim, *, check_bytes: Callable[[int], None] = lambda size: None) -> Iterator[None]:
     """What this code attaches to the claimed request is attached under this claim, where its size is allowed."""
     token = _holding.set(Holding(held, check_bytes))
     try:
@@ -184,7 +184,7 @@ def holding(held: Claim, *, check_bytes: Callable[[int], None] = lambda size: No
         _holding.reset(token)
 
 
-def give_back(held: Claim, *, now: Clock | None = None) -> bool:
+def release(held: Claim, *, now: Clock | None = None) -> bool:
     """Move 5 of a worker told to stop: back to the queue at once, and the attempt does not count."""
     return _move(_held(held), **_waiting(_clock(now)), attempts=F("attempts") - 1)
 
@@ -218,7 +218,7 @@ def cancel(request: FileRequest, *, now: Clock | None = None) -> bool:
     return _move(seen, status=Status.CANCELLED, finished_at=_clock(now), epoch=F("epoch") + 1, **NO_LEASE)
 
 
-def give_up(request: FileRequest, *, now: Clock | None = None) -> bool:
+def time_out(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Move 9: it waited longer than max_wait."""
     now = _clock(now)
     seen = FileRequest.objects.filter(pk=request.pk, status=Status.QUEUED, epoch=request.epoch, finished_at=None)
@@ -254,20 +254,20 @@ def share(request: FileRequest, *, seconds: float, now: Clock | None = None) -> 
     return _move(seen, public_until=Least(Coalesce(F("expires_at"), until), until))
 
 
-def wake_again(request: FileRequest, *, now: Clock | None = None) -> bool:
+def mark_woken(request: FileRequest, *, now: Clock | None = None) -> bool:
     """Move 12: note that the bell rings; whoever wins rings it."""
     now = _clock(now)
     quiet = Q(woken_at=None) | Q(woken_at__lt=_after(now, -config.WAKE_AGAIN_SECONDS))
     return FileRequest.objects.due(now).filter(quiet, pk=request.pk).update(woken_at=now) == 1
 
 
-def expire_first(request: FileRequest, delta: timedelta, *, now: Clock | None = None) -> bool:
+def set_expiry_once(request: FileRequest, delta: timedelta, *, now: Clock | None = None) -> bool:
     """The first token decides when the file expires: `delta` from now, where nothing has decided yet."""
     undecided = FileRequest.objects.filter(pk=request.pk, expires_at=None)
     return undecided.update(expires_at=_clock(now) + delta) == 1
 
 
-def forget(expired_before: Clock, ended_before: Clock | None, *, at_once: int, now: Clock | None = None) -> int:
+def erase_details(expired_before: Clock, ended_before: Clock | None, *, at_once: int, now: Clock | None = None) -> int:
     """What somebody asked for, and the words of why it failed, go with the bytes. Nobody can ask for it again then.
 
     That is so once a file expired before the one moment, or a request without a file ended before the other (None:
@@ -275,10 +275,10 @@ def forget(expired_before: Clock, ended_before: Clock | None, *, at_once: int, n
     """
     fileless = Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=ended_before) if ended_before else Q()
     over = Q(status=Status.EXPIRED, expires_at__lt=expired_before) | fileless
-    found = FileRequest.objects.filter(over, forgotten_at=None).values_list("pk", flat=True)[:at_once]
+    found = FileRequest.objects.filter(over, erased_at=None).values_list("pk", flat=True)[:at_once]
     nothing = {"criteria": "", "error_detail": "", "dedupe_key": ""}
-    known = FileRequest.objects.filter(over, pk__in=list(found), forgotten_at=None)
-    return known.update(seq=F("seq") + 1, forgotten_at=_clock(now), **nothing)
+    known = FileRequest.objects.filter(over, pk__in=list(found), erased_at=None)
+    return known.update(seq=F("seq") + 1, erased_at=_clock(now), **nothing)
 
 
 def mark_seen(request: FileRequest, *, now: Clock | None = None) -> bool:

@@ -5,7 +5,7 @@ import logging
 from django.utils.module_loading import import_string
 
 from exports.conf import config
-from exports.exceptions import describe
+from exports.exceptions import describe_error
 
 log = logging.getLogger("exports.queue")
 
@@ -18,4 +18,4 @@ def wake(queue_name: str) -> None:
     try:
         import_string(config.QUEUE_BACKEND)(queue_name)
     except Exception as error:
-        log.warning("bell of queue %s not rung: %s", queue_name, describe(error))
+        log.warning("bell of queue %s not rung: %s", queue_name, describe_error(error))

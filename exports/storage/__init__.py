@@ -31,10 +31,10 @@ UNFIT = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|\A/|/\Z|(\A|/)\.\.?(/|\Z)|[^
 
 def exports_storage() -> Storage:
     """The storage of the files: EXPORTS["STORAGE"], else STORAGES["exports"], else Django's default."""
-    return configured() or default_storage
+    return configured_storage() or default_storage
 
 
-def configured() -> Storage | None:
+def configured_storage() -> Storage | None:
     """The storage chosen for exports (an alias, a dotted path, a class or an instance), or None where none is."""
     chosen = config.STORAGE
     if chosen is None:
@@ -87,7 +87,7 @@ def size_of(key: str) -> int:
         return _store().size_of(key)
 
 
-def ask() -> None:
+def check_available() -> None:
     """Ask the storage for what it has not got. Raises StorageFailed, or OSError, when it does not answer.
 
     It does answer where it says that it lets us not even ask: without the right to list, S3 says so of any key.
@@ -110,9 +110,9 @@ def presign(key: str, *, seconds: int, content_type: str, disposition: str, meth
     return _store().presign(key, seconds=seconds, content_type=content_type, disposition=disposition, method=method)
 
 
-def forget(key: str) -> None:
+def delete(key: str) -> None:
     """Delete the bytes under `key`, unfinished uploads too; a key that holds nothing is fine."""
-    _store().forget(key)
+    _store().delete(key)
 
 
 def check_key(key: str) -> None:

@@ -10,7 +10,7 @@ from django.core.files import File
 from django.core.files.storage import Storage
 
 from exports import faults
-from exports.exceptions import ExportError, LeaseEnded, StorageFailed, StorageFull
+from exports.exceptions import ExportError, RunInterrupted, StorageFailed, StorageFull
 
 NOT_KEPT = "The storage did not keep the file as it was given."
 
@@ -61,7 +61,7 @@ class Store:
     def presign(self, key: str, *, seconds: int, content_type: str, disposition: str, method: str) -> str | None:
         return None
 
-    def forget(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         self._storage.delete(key)
 
     @contextmanager
@@ -69,7 +69,7 @@ class Store:
         """What a storage raises, by our names."""
         try:
             yield
-        except (ExportError, LeaseEnded):
+        except (ExportError, RunInterrupted):
             raise
         except Exception as error:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -11,7 +11,7 @@ from exports.conf import config
 
 def get_storage() -> Storage | None:
     """The storage named by the settings, or None when Django's default is meant."""
-    return storage.configured()
+    return storage.configured_storage()
 
 
 def get_upload_to() -> str:

@@ -107,7 +107,7 @@ class S3Store(Store):
                 ExpiresIn=seconds,
             )
 
-    def forget(self, key: str) -> None:
+    def delete(self, key: str) -> None:
         with self.failures_named():
             self._client.delete_object(**self._object(key))
             for upload_id in self._unfinished(key):

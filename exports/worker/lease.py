@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from django.db import DatabaseError, InterfaceError, connection
 
 from exports.conf import config
-from exports.exceptions import ExportError, LeaseEnded, LostLease, Stalled, Stopping, TookTooLong
+from exports.exceptions import ExportError, LeaseLost, RunInterrupted, Stalled, TookTooLong, WorkerStopping
 from exports.models import FileRequest, transitions
 from exports.models.progress import COUNTING, STORING, Snapshot
 from exports.models.transitions import Claim
@@ -54,7 +54,7 @@ class Attempt(Protocol):
     @property
     def is_stopping(self) -> bool: ...
 
-    def end(self, reason: LeaseEnded | ExportError) -> None: ...
+    def end(self, reason: RunInterrupted | ExportError) -> None: ...
 
 
 class LeaseKeeper(threading.Thread):
@@ -85,7 +85,7 @@ class LeaseKeeper(threading.Thread):
         self.join()
 
     def run(self) -> None:
-        reason: LeaseEnded | ExportError | None = None
+        reason: RunInterrupted | ExportError | None = None
         try:
             _feed_watchdog()
             while reason is None and not self._clock.wait(self._finished, config.PROGRESS_INTERVAL_SECONDS):
@@ -97,7 +97,7 @@ class LeaseKeeper(threading.Thread):
             _let_watchdog_sleep()
             connection.close()
 
-    def _look(self) -> LeaseEnded | ExportError | None:
+    def _look(self) -> RunInterrupted | ExportError | None:
         """Why the run has to end; None while it goes on."""
         progress = self._attempt.progress.now
         if progress != self._seen:
@@ -106,7 +106,7 @@ class LeaseKeeper(threading.Thread):
             self._attempt.end(reason)
             return reason
         if self._has_not_stopped():
-            return Stopping("The worker was told to stop, and the run did not come back.")
+            return WorkerStopping("The worker was told to stop, and the run did not come back.")
         if progress == self._written and self._clock.now() - self._beat_at < config.HEARTBEAT_SECONDS:
             return None
         return self._beat(progress)
@@ -129,11 +129,11 @@ class LeaseKeeper(threading.Thread):
             return Stalled("The export made no progress for EXPORTS['STALL_TIMEOUT_SECONDS'] seconds.")
         return None
 
-    def _beat(self, progress: Snapshot) -> LostLease | None:
+    def _beat(self, progress: Snapshot) -> LeaseLost | None:
         try:
             row = self._again(progress) or self._anew(progress)
             if row is None:
-                lost = LostLease("Another process has moved this request.")
+                lost = LeaseLost("Another process has moved this request.")
                 self._attempt.end(lost)
                 return lost
             self._row = row
@@ -156,24 +156,26 @@ class LeaseKeeper(threading.Thread):
         if seen is None or not is_alike or elapsed >= config.HEARTBEAT_SECONDS:
             return None
         at = self._read_progress_at + timedelta(seconds=elapsed)
-        return transitions.beat_again(self._attempt.claim, seen, progress, at=at)
+        return transitions.renew_lease_unread(self._attempt.claim, seen, progress, at=at)
 
     def _anew(self, progress: Snapshot) -> FileRequest | None:
         """The row after a beat, as the database has it; None where the lease is lost."""
         claim, before = self._attempt.claim, self._written
         began_phase, moved = progress.phase != before.phase, progress != before
-        if not transitions.beat(claim, progress, began_phase=began_phase, moved=moved):
+        if not transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved):
             return None
         row = FileRequest.objects.get(pk=claim.request_id)
         if moved:
             self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
         return row
 
-    def _comes_back(self, reason: LeaseEnded | ExportError) -> bool:
+    def _comes_back(self, reason: RunInterrupted | ExportError) -> bool:
         """Wait for the run to end. One that was told to stop has had its time."""
-        return self._clock.wait(self._finished, 0 if isinstance(reason, Stopping) else config.SHUTDOWN_GRACE_SECONDS)
+        return self._clock.wait(
+            self._finished, 0 if isinstance(reason, WorkerStopping) else config.SHUTDOWN_GRACE_SECONDS
+        )
 
-    def _leave_behind(self, reason: LeaseEnded | ExportError) -> None:
+    def _leave_behind(self, reason: RunInterrupted | ExportError) -> None:
         """The row moves on as if the run had come back, which finds itself fenced if it ever does."""
         claim = self._attempt.claim
         log.error("request %s epoch %d: the run hangs: %s", claim.request_id, claim.epoch, reason)
@@ -189,9 +191,9 @@ class LeaseKeeper(threading.Thread):
             os._exit(EX_SOFTWARE)
 
 
-def _moved_on(claim: Claim, reason: LeaseEnded | ExportError) -> bool:
-    if isinstance(reason, Stopping):
-        return transitions.give_back(claim)
+def _moved_on(claim: Claim, reason: RunInterrupted | ExportError) -> bool:
+    if isinstance(reason, WorkerStopping):
+        return transitions.release(claim)
     return isinstance(reason, ExportError) and transitions.fail(claim, code=reason.code, detail=str(reason))
 
 

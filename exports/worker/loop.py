@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from exports.exceptions import describe
+from exports.exceptions import describe_error
 from exports.exporters import registry
 from exports.models import FileRequest, Status, transitions
 from exports.queue import base as queue
@@ -52,7 +52,7 @@ class Look:
         try:
             return dispatch(request.pk)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: passed over: %s", request.pk, describe(error))
+            log.warning("request %s: passed over: %s", request.pk, describe_error(error))
             self._passed_over.add(request.pk)
             return False
 

@@ -30,14 +30,14 @@ from exports import faults, storage
 from exports.conf import config
 from exports.exceptions import (
     ExportError,
-    LeaseEnded,
-    LostLease,
+    ExportRefused,
+    LeaseLost,
     NoFile,
-    Refused,
-    Retryable,
-    Stopping,
+    RetryableError,
+    RunInterrupted,
     StorageFull,
-    describe,
+    WorkerStopping,
+    describe_error,
 )
 from exports.models import FileRequest, Status, transitions
 from exports.models.result import ExportResult
@@ -95,7 +95,7 @@ class Run:
         self.path = self.work_dir / f"file.{extension}"
         self.progress = Progress()
         self._stop = stop
-        self._ended: LeaseEnded | ExportError | None = None
+        self._ended: RunInterrupted | ExportError | None = None
         self._looked_at, self._look_interval = 0.0, config.PROGRESS_INTERVAL_SECONDS
         self._has_faults = faults.are_armed()
 
@@ -109,9 +109,9 @@ class Run:
         if self._ended is not None:
             raise self._ended
         if self._stop.is_set():
-            raise Stopping("The worker was told to stop.")
+            raise WorkerStopping("The worker was told to stop.")
 
-    def end(self, reason: LeaseEnded | ExportError) -> None:
+    def end(self, reason: RunInterrupted | ExportError) -> None:
         self._ended = reason
 
     @property
@@ -183,10 +183,10 @@ def run(
         faults.point("before_publish")
         won = made is None or _patiently(partial(transitions.publish, claim, made))
         faults.point("after_publish")
-    except LostLease:
+    except LeaseLost:
         won = False
-    except Stopping:
-        won = _patiently(partial(transitions.give_back, claim))
+    except WorkerStopping:
+        won = _patiently(partial(transitions.release, claim))
     except Exception as error:
         won = _settle(request, claim, error)
     _report(request, claim, won, on_change)
@@ -265,13 +265,13 @@ def _make(attempt: Run, exporter: Exporter) -> ExportResult | None:
 
 
 def _ask_again(attempt: Run, exporter: Exporter, receipt: Mapping[str, Any]) -> None:
-    """Whoever was demoted or deactivated while this ran gets no file. Raises Refused, or LostLease without a row."""
+    """Whoever was demoted or deactivated while this ran gets no file. Raises ExportRefused, or LeaseLost without a row."""
     request = FileRequest.objects.select_related("requester").filter(pk=attempt.request.pk).first()
     if request is None:
-        raise LostLease("The request is gone.")
+        raise LeaseLost("The request is gone.")
     request.receipt = receipt
     if (code := exporter.refusal(request)) is not None:
-        raise Refused(code)
+        raise ExportRefused(code)
 
 
 def _attached(attempt: Run, exporter: Exporter) -> None:
@@ -303,7 +303,7 @@ def _measure(path: Path) -> tuple[int, str]:
 def _settle(request: FileRequest, claim: Claim, error: Exception) -> bool:
     """Back to the queue where another attempt may help and is left, else FAILED."""
     code = error.code if isinstance(error, ExportError) else _code_of(error)
-    detail = describe(error)
+    detail = describe_error(error)
     log.warning("request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, detail)
     if _is_retryable(error) and request.attempts < config.MAX_ATTEMPTS:
         delay = config.RETRY_DELAY_SECONDS * 2 ** (request.attempts - 1) * random.uniform(0.5, 1.5)
@@ -328,7 +328,7 @@ def _patiently(move: Callable[[], Answer]) -> Answer:
 
 
 def _is_retryable(error: Exception) -> bool:
-    return isinstance(error, (Retryable, OperationalError, InterfaceError, ConnectionError, TimeoutError))
+    return isinstance(error, (RetryableError, OperationalError, InterfaceError, ConnectionError, TimeoutError))
 
 
 def _code_of(error: Exception) -> str:
@@ -350,7 +350,7 @@ def _tell(on_change: OnChange, request: FileRequest) -> None:
     try:
         on_change(request)
     except Exception as error:
-        log.warning("request %s: nobody was told of a change: %s", request.pk, describe(error))
+        log.warning("request %s: nobody was told of a change: %s", request.pk, describe_error(error))
 
 
 @contextmanager
@@ -366,7 +366,7 @@ def _work_dir(attempt: Run) -> Iterator[None]:
 def _running(attempt: Run) -> Iterator[None]:
     token = _current.set(attempt)
     try:
-        with transitions.holding(attempt.claim, check_bytes=attempt.ceilings.check_bytes):
+        with transitions.attach_under(attempt.claim, check_bytes=attempt.ceilings.check_bytes):
             yield
     finally:
         _current.reset(token)

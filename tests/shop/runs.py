@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from exports.exceptions import ExportError, LeaseEnded
+from exports.exceptions import ExportError, RunInterrupted
 from exports.models import FileRequest, transitions
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
@@ -110,7 +110,7 @@ def has_ended(run: Run) -> bool:
     """Whether the run has been told that it may not go on."""
     try:
         run.check()
-    except (LeaseEnded, ExportError):
+    except (RunInterrupted, ExportError):
         return True
     return False
 

@@ -62,7 +62,7 @@ class Expected:
         expires_at = now + timedelta(seconds=config.RETENTION_SECONDS)
         self.move(Status.READY, key=claim.key, expires_at=expires_at, rows_done=9, lease_ends=None)
 
-    def give_back(self, claim: Claim, now: datetime) -> None:
+    def release(self, claim: Claim, now: datetime) -> None:
         self.wait(attempts=self.attempts - 1)
 
     def retry_later(self, claim: Claim, now: datetime) -> None:

@@ -136,7 +136,7 @@ def attach_file(
 ) -> None:
     """Store `contents` as the file of this request, mark it finished, and save it. Falsy arguments keep what is there.
 
-    `contents` is a File, anything that can be read, or bytes or text. Raises TooLate when the request has moved on
+    `contents` is a File, anything that can be read, or bytes or text. Raises TransitionNotAllowed when the request has moved on
     since it was loaded.
     """
     request.attach_file(contents, filename, content_type, size=size)
@@ -167,7 +167,7 @@ def create_general_token(request: FileRequest, data: Mapping[str, Any] | None = 
     """A token for whoever holds it. The first token decides when the file expires, later ones do not move that."""
     signer = signer or get_default_signer()
     token = signer.dump({**(data or {}), "id": request.pk})
-    if signer.max_age and transitions.expire_first(request, timedelta(seconds=signer.max_age)):
+    if signer.max_age and transitions.set_expiry_once(request, timedelta(seconds=signer.max_age)):
         request.refresh_from_db(fields=["expires_at"])
     return token
 

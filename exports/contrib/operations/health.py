@@ -75,7 +75,7 @@ class StorageAnswers(HealthCheck):
     timeout = timedelta(seconds=ANSWER_SECONDS)
 
     def run(self) -> None:
-        storage.ask()
+        storage.check_available()
 
 
 class LiveView(HealthCheckView):

@@ -78,7 +78,7 @@ def waiting() -> dict[str, Waiting]:
     """By queue, of the types that are registered in this process; `unregistered` counts the others."""
     due = FileRequest.objects.due(Now()).filter(file_type__in=registry.handlers.keys())
     since = Coalesce("not_before", "progressed_at", "requested_at")
-    claimable = _by_queue(due.with_room(), count=Count("pk"), oldest=_age(Min(since)))
+    claimable = _by_queue(due.within_running_quota(), count=Count("pk"), oldest=_age(Min(since)))
     nothing = {"count": 0, "oldest": None}
     return {
         queue_name: Waiting(row["count"], row["count"] - free["count"], _seconds(free["oldest"]))

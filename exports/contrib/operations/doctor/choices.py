@@ -76,7 +76,7 @@ def flaws(given: Sequence[str]) -> Iterator[str]:
 
 
 def _sign_and_read() -> None:
-    """Raises BadTicket or BadMessage where what is signed here cannot be read here."""
+    """Raises InvalidLink or BadMessage where what is signed here cannot be read here."""
     Ticket.read(Ticket(UUID(int=0), 0, "", 0).sign())
     if config.QUEUE_BACKEND:
         serializer = huey_queue.SignedJSONSerializer()

@@ -37,7 +37,7 @@ def finished_files(name: str) -> Iterator[Finding]:
             kept = stored.read() == contents
         open_at = _open_at(_unsigned_addresses(key), contents)
     finally:
-        storage.forget(key)
+        storage.delete(key)
         noted.delete()
     yield _verdict(name, kept=kept, open_at=open_at)
 
