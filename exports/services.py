@@ -202,13 +202,13 @@ def expire(request: FileRequest) -> None:
 
 
 def revoke_links(request: FileRequest) -> None:
-    """End every ticket and every link for anyone that is out. The file stays. Raises TransitionNotAllowed when there is no file."""
+    """End every ticket and every link for anyone that is out; the file stays. Raises TransitionNotAllowed without a file."""
     _move(transitions.revoke_links, request)
 
 
 def share(request: FileRequest) -> None:
-    """Let anyone who has its public link have this file for a while; an older link ends. Raises TransitionNotAllowed when there is
-    no file, and NotAllowed where its export offers no such links."""
+    """Let anyone who has its public link have this file for a while; an older link ends. Raises TransitionNotAllowed when
+    there is no file, and NotAllowed where its export offers no such links."""
     seconds = registry.public_seconds(request)
     if seconds is None:
         raise NotAllowed("This export has no links for anyone.")

@@ -265,7 +265,7 @@ def _make(attempt: Run, exporter: Exporter) -> ExportResult | None:
 
 
 def _ask_again(attempt: Run, exporter: Exporter, receipt: Mapping[str, Any]) -> None:
-    """Whoever was demoted or deactivated while this ran gets no file. Raises ExportRefused, or LeaseLost without a row."""
+    """Whoever was demoted or deactivated meanwhile gets no file. Raises ExportRefused, or LeaseLost without a row."""
     request = FileRequest.objects.select_related("requester").filter(pk=attempt.request.pk).first()
     if request is None:
         raise LeaseLost("The request is gone.")

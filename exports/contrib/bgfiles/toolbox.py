@@ -136,7 +136,7 @@ def attach_file(
 ) -> None:
     """Store `contents` as the file of this request, mark it finished, and save it. Falsy arguments keep what is there.
 
-    `contents` is a File, anything that can be read, or bytes or text. Raises TransitionNotAllowed when the request has moved on
+    `contents` is a File, anything that can be read, or bytes or text. Raises TransitionNotAllowed when it has moved on
     since it was loaded.
     """
     request.attach_file(contents, filename, content_type, size=size)
