@@ -12,8 +12,8 @@ from django.db.models.query import ModelIterable
 from django.db.models.signals import post_init, pre_init
 
 from exports.tabular.columns import Column
-from exports.tabular.readers import postgresql, querysets
-from exports.tabular.readers.instances import PlainIterable, quickened
+from exports.tabular.readers import psycopg_internals, querysets
+from exports.tabular.readers.django_internals import PlainIterable, with_plain_instances
 from tests.shop.models import Customer, Order, SortedOrder
 from tests.test_read_strategies import Everything, needs_postgres
 
@@ -153,7 +153,7 @@ def parts_of(instance: models.Model) -> list[Any]:
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_plain_instances_are_those_of_the_orm(name):
-    quick, usual = quickened(PLAIN[name]()), PLAIN[name]()
+    quick, usual = with_plain_instances(PLAIN[name]()), PLAIN[name]()
     assert (quick._iterable_class, usual._iterable_class) == (PlainIterable, ModelIterable)
     assert parts(quick) == parts(usual)
 
@@ -162,14 +162,14 @@ def test_json_is_what_the_orm_reads():
     for number, details in enumerate(JSONS, start=3):
         Order.objects.create(number=f"o{number}", details=details)
     usual = Order.objects.order_by("pk")
-    assert parts(quickened(usual)) == parts(usual)
-    given = [type(order.details) for order in quickened(usual).iterator()][3:]
+    assert parts(with_plain_instances(usual)) == parts(usual)
+    given = [type(order.details) for order in with_plain_instances(usual).iterator()][3:]
     assert given == [int, str, str, NoneType, NoneType, dict, str, bool, str]
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_all_others_are_made_by_the_orm(name):
-    assert quickened(OTHERS[name]())._iterable_class is ModelIterable
+    assert with_plain_instances(OTHERS[name]())._iterable_class is ModelIterable
 
 
 @pytest.mark.parametrize("signal", [pre_init, post_init])
@@ -200,11 +200,11 @@ def test_a_model_with_rows_of_its_own_is_asked_once():
             return super().all().filter(quantity__gt=0)
 
     kept = Kept(Order).order_by("number")[:2]
-    assert [order.number for order in quickened(kept).iterator()] == ["o0", "o1"]
+    assert [order.number for order in with_plain_instances(kept).iterator()] == ["o0", "o1"]
 
 
 def test_an_instance_can_be_saved_followed_and_compared():
-    quick = quickened(Order.objects.order_by("number"))
+    quick = with_plain_instances(Order.objects.order_by("number"))
     order = quick.get(number="o1")
     order.note = "saved"
     order.save()
@@ -244,7 +244,7 @@ def test_quick_moments_are_the_usual_ones_in_any_zone_of_the_session(zone):
         connection.cursor().execute("SELECT set_config('TimeZone', %s, true)", [zone])
         texts = TEXTS if zone == "UTC" else TEXTS[:3]
         usual = moments(texts)
-        with postgresql.quick_moments(connection):
+        with psycopg_internals.fast_datetimes(connection):
             quick = moments(texts)
     assert quick == usual
     assert [moment.tzinfo for moment in quick] == [UTC] * len(texts)
@@ -259,7 +259,7 @@ def test_what_is_no_moment_of_pythons_fails_as_ever(text):
         with pytest.raises(DataError) as caught, transaction.atomic():
             moments([text])
         errors.append(str(caught.value))
-        with postgresql.quick_moments(connection), pytest.raises(DataError) as caught, transaction.atomic():
+        with psycopg_internals.fast_datetimes(connection), pytest.raises(DataError) as caught, transaction.atomic():
             moments([text])
         errors.append(str(caught.value))
     assert len(set(errors)) == 1
@@ -277,7 +277,7 @@ def loader() -> type:
 def test_reads_that_end_in_any_order_leave_the_connection_as_it_was():
     before = loader()
     for _ in range(2):
-        first, second = postgresql.quick_moments(connection), postgresql.quick_moments(connection)
+        first, second = psycopg_internals.fast_datetimes(connection), psycopg_internals.fast_datetimes(connection)
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)
@@ -287,9 +287,9 @@ def test_reads_that_end_in_any_order_leave_the_connection_as_it_was():
 
 @needs_postgres
 def test_many_reads_make_one_loader():
-    with postgresql.quick_moments(connection):
+    with psycopg_internals.fast_datetimes(connection):
         one = loader()
-    with postgresql.quick_moments(connection):
+    with psycopg_internals.fast_datetimes(connection):
         assert loader() is one
 
 

@@ -76,12 +76,12 @@ def test_it_says_who_writes_the_lines_of_csv(settings, monkeypatch):
     settings.TIME_ZONE = "UTC"
     assert (
         "  The lines of CSV are written by Python.\n"
-        "    Column 'details__size': Python writes values of its type in another way.\n"
+        "    Column 'details__size': Python writes values of its type differently.\n"
     ) in explain("mine", "--user", "ann")
     monkeypatch.setattr(Mine, "columns", (Column("number"), Column("quantity"), Column("placed_at")))
     assert "The lines of CSV are written by PostgreSQL." in explain("mine", "--user", "ann")
     settings.TIME_ZONE = "Europe/Berlin"
-    assert "Column 'placed_at': its moments are shown in Europe/Berlin." in explain("mine", "--user", "ann")
+    assert "Column 'placed_at': its times are shown in Europe/Berlin." in explain("mine", "--user", "ann")
 
 
 def test_it_says_the_sql_on_demand():

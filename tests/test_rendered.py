@@ -135,9 +135,9 @@ def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas)
 @pytest.mark.parametrize(
     ("names", "zone", "reason"),
     [
-        (["moment", "name"], ZoneInfo("Europe/Berlin"), "Column 'moment': its moments are shown in Europe/Berlin."),
-        (["name"], UTC, "An only column has to tell an empty field from no row."),
-        (["name", "address"], UTC, "Column 'address': Python writes values of its type in another way."),
+        (["moment", "name"], ZoneInfo("Europe/Berlin"), "Column 'moment': its times are shown in Europe/Berlin."),
+        (["name"], UTC, "In a single column, an empty field must differ from an empty line."),
+        (["name", "address"], UTC, "Column 'address': Python writes values of its type differently."),
     ],
 )
 def test_where_python_must_write_the_lines_it_is_said(names, zone, reason):

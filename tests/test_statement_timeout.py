@@ -11,6 +11,7 @@ from django.db.models import F, Func, TextField, Value
 
 from exports import services
 from exports.exceptions import QueryTooSlow
+from exports.exporters.base import time_limits
 from exports.models import Status
 from exports.state import error_of
 from exports.tabular.columns import Column
@@ -60,18 +61,18 @@ def test_on_every_road_a_statement_ends_in_time_and_the_connection_goes_on(
 ):
     settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": 0.3, "MAX_RUNTIME_SECONDS": runtime}
     declared = [Column("number"), Column("slept", source=SLEEP)]
-    assert explain.explain(Order.objects.all(), declared).strategy == strategy
+    assert explain.explain(Order.objects.all(), declared, limits=time_limits()).strategy == strategy
     with pytest.raises(QueryTooSlow):
-        list(querysets.batches(Order.objects.all(), declared))
+        list(querysets.batches(Order.objects.all(), declared, limits=time_limits()))
     assert Order.objects.count() == 1
 
 
 @needs_postgres
 def test_statements_that_end_where_runs_do_not_are_short(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNTIME_SECONDS": None}
-    assert explain.explain(Order.objects.all(), [Column("number")]).strategy == "cursor"
+    assert explain.explain(Order.objects.all(), [Column("number")], limits=time_limits()).strategy == "cursor"
     settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": None}
-    assert explain.explain(Order.objects.all(), [Column("number")]).strategy == "copy"
+    assert explain.explain(Order.objects.all(), [Column("number")], limits=time_limits()).strategy == "copy"
 
 
 @needs_postgres
@@ -85,7 +86,7 @@ def test_the_shorter_timeout_counts_and_only_while_rows_are_read(
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, false)", [own])
         try:
-            with querysets.snapshot("default"):
+            with querysets.snapshot("default", ours):
                 assert timeout(cursor) == left
             assert timeout(cursor) == own
         finally:
@@ -97,7 +98,7 @@ def test_the_shorter_timeout_counts_and_only_while_rows_are_read(
 def test_other_errors_of_a_query_keep_their_names():
     declared = [Column("number"), Column("ratio", source=Value(1) / (F("id") - F("id")))]
     with pytest.raises(Exception, match="division by zero") as raised:
-        list(querysets.batches(Order.objects.all(), declared))
+        list(querysets.batches(Order.objects.all(), declared, limits=time_limits()))
     assert not isinstance(raised.value, QueryTooSlow)
 
 
@@ -105,7 +106,7 @@ def test_other_errors_of_a_query_keep_their_names():
 def test_sqlite_reads_without_one(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "STATEMENT_TIMEOUT_SECONDS": 0.001}
     Order.objects.create(number="o1")
-    assert [len(batch[0]) for batch in querysets.batches(Order.objects.all(), [Column("number")])] == [1]
+    assert [len(batch[0]) for batch in querysets.batches(Order.objects.all(), [Column("number")], limits=time_limits())] == [1]
 
 
 def timeout(cursor: Any) -> str:

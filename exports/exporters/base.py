@@ -18,6 +18,7 @@ from exports.models.result import ExportResult
 from exports.tabular import writers
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
+from exports.tabular.plan import TimeLimits
 from exports.tabular.readers import querysets, resolve
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
@@ -144,7 +145,7 @@ def tables_of(
     resolved = [replace(sheet, columns=resolve.resolve(sheet.queryset, sheet.columns)) for sheet in sheets]
     with ExitStack() as reading:
         for alias in dict.fromkeys(sheet.queryset.db for sheet in sheets):
-            reading.enter_context(querysets.snapshot(alias))
+            reading.enter_context(querysets.snapshot(alias, config.STATEMENT_TIMEOUT_SECONDS))
         yield [_opened(sheet, count, dialect, reading) for sheet in resolved]
 
 
@@ -158,6 +159,11 @@ def table_of(queryset: QuerySet[Any], columns: Sequence[Column], *, dialect: Dia
 def dialect_of(format: str, options: Mapping[str, Any]) -> Dialect | None:
     """The lines that a database may write for a file of this format, in the active zone. None: values, for any file."""
     return writers.get(format).dialect(options, timezone.get_current_timezone())
+
+
+def time_limits() -> TimeLimits:
+    """Return how long a database statement and a run may take, by EXPORTS."""
+    return TimeLimits(config.STATEMENT_TIMEOUT_SECONDS, config.MAX_RUNTIME_SECONDS)
 
 
 def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int], None]) -> int:
@@ -193,7 +199,9 @@ def write_now(
 
 def _opened(sheet: Sheet, count: str, dialect: Dialect | None, reading: ExitStack) -> Table:
     total = COUNTS[count](sheet.queryset)
-    batches = querysets.batches(sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect)
+    batches = querysets.batches(
+        sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
+    )
     return Table(sheet.columns, total.rows, reading.enter_context(closing(batches)), sheet.title, total.is_estimate)
 
 

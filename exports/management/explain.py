@@ -12,7 +12,7 @@ from django.http import QueryDict
 
 from exports.exceptions import UnknownColumn, UnknownFileType
 from exports.exporters import QuerySetExport, registry
-from exports.exporters.base import dialect_of
+from exports.exporters.base import dialect_of, time_limits
 from exports.exporters.sheets import Sheet
 from exports.tabular.readers import explain
 from exports.tabular.readers.explain import Explanation
@@ -27,7 +27,7 @@ def lines(
     for sheet in _sheets(file_type, criteria, user):
         queryset = sheet.queryset.using(_known(database)) if database else sheet.queryset
         try:
-            explained = explain.explain(queryset, sheet.columns, dialect_of("csv", {}))
+            explained = explain.explain(queryset, sheet.columns, dialect_of("csv", {}), time_limits())
         except UnknownColumn as error:
             raise CommandError(str(error)) from error
         yield from _described(sheet.title or file_type, explained, has_sql=verbosity > 1)

@@ -1,23 +1,21 @@
-"""How the rows of a queryset are to be read: the query, the form of each value, the strategy, and why that one."""
+"""Decide how the rows of a queryset are read: the strategy, its query, and what makes cells of each value."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import django
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import ColPairs
 
-from exports.conf import config
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Column
-from exports.tabular.readers import converters, postgresql
-from exports.tabular.readers.converters import Selected, Undeclared
-from exports.tabular.readers.instances import are_made_by_django, has_own_attribute, quickened
+from exports.tabular.readers import converters, django_internals, postgresql, psycopg_internals
+from exports.tabular.readers.converters import SelectedColumn, Undeclared
 from exports.tabular.readers.resolve import (
     free_alias,
     has_values,
@@ -29,7 +27,6 @@ from exports.tabular.readers.resolve import (
 )
 
 Getter = Callable[[Model], object]
-Name = tuple[str, Column]
 
 COPY: Final = "copy"
 CURSOR: Final = "cursor"
@@ -37,60 +34,87 @@ INSTANCES: Final = "instances"
 
 
 @dataclass(frozen=True)
+class TimeLimits:
+    """Seconds that one database statement and the whole run may take; None for no limit."""
+
+    statement_seconds: float | None = None
+    run_seconds: float | None = None
+
+
+NO_LIMITS: Final = TimeLimits()
+
+
+@dataclass(frozen=True)
 class Plan:
-    """The strategy, the reasons why it is not a faster one, and what that strategy needs."""
+    """A strategy, why no faster one is possible, and what the strategy needs.
+
+    `getters` make the columns of an instance. `places` are the columns' positions among the `selected` values, which
+    are empty where the ORM makes the tuples. On PostgreSQL `width` is the number of values in a row, `text_oids` are
+    the types that a cursor returns as text, and with a `dialect` the server writes lines of CSV.
+    """
 
     strategy: str
-    queryset: QuerySet
+    # Any: the rows may be instances or tuples.
+    queryset: QuerySet[Any]
     columns: Sequence[Column]
     reasons: Sequence[str] = ()
-    # What makes each column of an instance.
     getters: Sequence[Getter] = ()
-    # The place of each column among the values that are selected.
     places: Sequence[int] = ()
-    # Empty: the ORM makes the tuples.
-    selected: Sequence[Selected] = ()
+    selected: Sequence[SelectedColumn] = ()
     sql: str = ""
     params: Sequence[Any] = ()
-    # PostgreSQL: how many values a row really has, and the types that are to come as text.
     width: int = 0
-    text_types: frozenset[int] = frozenset()
-    # PostgreSQL: how it writes the lines itself; None where it gives values.
+    text_oids: frozenset[int] = frozenset()
     dialect: Dialect | None = None
 
     @property
-    def chosen(self) -> list[Selected]:
+    def chosen(self) -> list[SelectedColumn]:
         """What is selected for each column."""
         return [self.selected[place] for place in self.places] if self.selected else []
 
     @property
-    def forms(self) -> list[str]:
-        """The form of each column, "" where the ORM makes its values."""
+    def decoders(self) -> list[str]:
+        """The decoder of each column, "" where its values pass through Python."""
         return [
-            "string" if selected.form == "text" and column.kind == "json" else selected.form or ""
-            for selected, column in zip(self.chosen, self.columns, strict=True)
+            "string" if chosen.decoder == "text" and column.kind == "json" else chosen.decoder or ""
+            for chosen, column in zip(self.chosen, self.columns, strict=True)
         ]
 
 
-def plan_of(queryset: QuerySet, columns: Sequence[Column]) -> Plan:
-    """The plan of an ordered queryset. Asks PostgreSQL for the types of the values. Raises UnknownColumn."""
+def make_plan(queryset: QuerySet[Any], columns: Sequence[Column], limits: TimeLimits = NO_LIMITS) -> Plan:
+    """Return the plan of a queryset, with the primary key as its last ordering.
+
+    Asks PostgreSQL for the types of the values. Raises UnknownColumn.
+    """
+    queryset = _ordered(queryset)
     columns = resolve(queryset, columns)
     if has_values(queryset):
-        # All of the queryset's own values are read: fewer would change its groups, or what it finds distinct.
+        # All values of a values() queryset are read: fewer would change its groups, or which rows are distinct.
         names = value_names(queryset)
         places = [names.index(path_of(column)) for column in columns]
-        return _compiled(queryset.values_list(*names).prefetch_related(None), columns, places)
-    if reasons := [*_reasons_for_instances(queryset, columns)]:
-        return _plan_of_instances(queryset, columns, reasons)
-    rows = _tuples(queryset, columns)
-    plan = _compiled(rows, columns, range(len(columns)))
-    if connections[queryset.db].vendor == "sqlite" and any(each.is_declared for each in plan.chosen):
-        undeclared = [each.is_declared for each in plan.chosen]
-        return _compiled(_tuples(queryset, columns, undeclared), columns, range(len(columns)))
+        return _plan_tuples(queryset.values_list(*names).prefetch_related(None), columns, places, limits)
+    if reasons := _reasons_for_instances(queryset, columns):
+        return _plan_instances(queryset, columns, reasons)
+    every_place = range(len(columns))
+    plan = _plan_tuples(_select(queryset, columns), columns, every_place, limits)
+    if connections[queryset.db].vendor == "sqlite" and any(chosen.is_declared for chosen in plan.chosen):
+        undeclared = [chosen.is_declared for chosen in plan.chosen]
+        return _plan_tuples(_select(queryset, columns, undeclared), columns, every_place, limits)
     return plan
 
 
-def _reasons_for_instances(queryset: QuerySet, columns: Sequence[Column]) -> list[str]:
+def _ordered(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    query = queryset.query
+    if query.is_sliced or query.combinator or query.extra_order_by:
+        return queryset
+    if has_values(queryset):
+        return queryset if queryset.ordered else queryset.order_by(*value_names(queryset))
+    if not queryset.ordered:
+        return queryset.order_by(*query.distinct_fields, "pk")
+    return queryset.order_by(*(query.order_by or queryset.model._meta.ordering), "pk")
+
+
+def _reasons_for_instances(queryset: QuerySet[Any], columns: Sequence[Column]) -> list[str]:
     query = queryset.query
     reasons = [
         f"Column {column.name!r} is made by a callable, which takes a model instance."
@@ -104,140 +128,121 @@ def _reasons_for_instances(queryset: QuerySet, columns: Sequence[Column]) -> lis
     return reasons
 
 
-def _tuples(queryset: QuerySet, columns: Sequence[Column], undeclared: Sequence[bool] = ()) -> QuerySet:
-    """The chosen columns of each row, in order; those that are `undeclared` as expressions of SQLite's."""
-    aliases = _aliases(queryset, columns)
-    expressions = {
-        alias: _expression(column) for alias, column in aliases if is_expression(column) or _is_hidden(queryset, column)
-    }
-    for (alias, column), is_undeclared in zip(aliases, undeclared, strict=False):
-        if is_undeclared:
+def _select(queryset: QuerySet[Any], columns: Sequence[Column], undeclared: Sequence[bool] = ()) -> QuerySet[Any]:
+    """Select the columns as tuples, in order; those `undeclared` as expressions that hide SQLite's declared type."""
+    query, expressions, names = queryset.query, dict[str, Any](), list[str]()
+    for number, column in enumerate(columns):
+        alias, path = free_alias(queryset, number), path_of(column)
+        # An alias() can be selected only through an annotation.
+        is_alias = path in query.annotations and path not in query.annotation_select
+        if undeclared and undeclared[number]:
             expressions[alias] = Undeclared(_expression(column))
-    names = [alias if alias in expressions else path_of(column) for alias, column in aliases]
-    return queryset.annotate(**expressions).values_list(*names).prefetch_related(None)
+        elif is_expression(column) or is_alias:
+            expressions[alias] = _expression(column)
+        names.append(alias if alias in expressions else path)
+    selected: QuerySet[Any] = queryset.annotate(**expressions).values_list(*names)
+    return selected.prefetch_related(None)
 
 
-def _compiled(rows: QuerySet, columns: Sequence[Column], places: Sequence[int]) -> Plan:
+def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], places: Sequence[int], limits: TimeLimits) -> Plan:
+    """Plan a values_list() queryset: by COPY, by a cursor, or by the ORM."""
     connection = connections[rows.db]
-    compiler = rows.query.get_compiler(rows.db)
     plan = Plan(CURSOR, rows, columns, places=places)
+    if connection.vendor == "postgresql" and not psycopg_internals.is_checked(connection):
+        driver = psycopg_internals.driver_of(connection)
+        reason = f"The ORM makes the rows: COPY was not checked with {driver.__name__} {driver.__version__}."
+        return replace(plan, reasons=[reason])
+    if connection.vendor not in ("sqlite", "postgresql"):
+        return replace(plan, reasons=[f"The ORM makes the rows of {connection.display_name}."])
+    if not django_internals.is_checked():
+        return replace(
+            plan, reasons=[f"The ORM makes the rows: faster ways were not checked with Django {django.__version__}."]
+        )
     try:
-        sql, params = compiler.as_sql()
+        sql, params, expressions = django_internals.compile_query(rows)
     except EmptyResultSet:
         return replace(plan, reasons=["No row can match."])
-    expressions = [expression for expression, _, _ in compiler.select]
     if any(isinstance(expression, ColPairs) for expression in expressions):
-        return replace(plan, reasons=["A composite primary key is made by the ORM."])
+        return replace(plan, reasons=["The ORM makes composite primary keys."])
     plan = replace(plan, sql=sql, params=params)
     if connection.vendor == "sqlite":
-        return _with_reasons(replace(plan, selected=[converters.of_sqlite(each, connection) for each in expressions]))
-    if postgresql.has_copy(connection):
-        return _plan_of_postgresql(plan, expressions, connection)
-    return replace(plan, reasons=[f"Of {connection.display_name}, the ORM makes the rows."])
-
-
-def _plan_of_postgresql(plan: Plan, expressions: Sequence[Any], connection: BaseDatabaseWrapper) -> Plan:
-    types = postgresql.types_of(connection, plan.sql, plan.params)
-    selected = [
-        converters.of_postgresql(expression, connection, oid)
-        for expression, oid in zip(expressions, types, strict=False)
-    ]
-    plan = _with_reasons(replace(plan, selected=selected, width=len(types)))
-    if plan.reasons:
-        return _by_cursor(plan)
-    seconds = _statement_seconds(connection)
-    if 0 < seconds < (config.MAX_RUNTIME_SECONDS or math.inf):
+        selected = [converters.sqlite_column(expression, connection) for expression in expressions]
+        return _with_reasons(replace(plan, selected=selected))
+    oids = postgresql.types_of(connection, sql, params)
+    # A query may select more than its expressions: what it is ordered by.
+    pairs = zip(expressions, oids, strict=False)
+    selected = [converters.postgresql_column(expression, connection, oid) for expression, oid in pairs]
+    plan = _with_reasons(replace(plan, selected=selected, width=len(oids)))
+    if not plan.reasons:
+        own_seconds = postgresql.statement_timeout(connection)
+        seconds = min(filter(None, (own_seconds, limits.statement_seconds)), default=math.inf)
+        if seconds == math.inf or seconds >= (limits.run_seconds or math.inf):
+            return replace(plan, strategy=COPY)
         reason = f"COPY is one statement, and the database ends statements after {seconds:g} s (statement_timeout)."
-        return _by_cursor(replace(plan, reasons=[reason]))
-    return replace(plan, strategy=COPY)
-
-
-def _statement_seconds(connection: BaseDatabaseWrapper) -> float:
-    """How long a statement may take, by the connection or EXPORTS["STATEMENT_TIMEOUT_SECONDS"], the shorter; 0 for
-    ever."""
-    own = postgresql.statement_timeout(connection) / 1000
-    return min(filter(None, (own, config.STATEMENT_TIMEOUT_SECONDS)), default=0)
-
-
-def _by_cursor(plan: Plan) -> Plan:
-    """psycopg makes the cheap types; the others come as text, unless a value of the type has converters of its own."""
-    typed = {selected.oid for selected in plan.chosen if selected.form is None}
-    text_types = {each.oid for each in plan.chosen if each.form in converters.TEXT_FORMS} - typed
-    return replace(
-        plan,
-        selected=[converters.fetched(each, text_types) for each in plan.selected],
-        text_types=frozenset(text_types),
-    )
+        plan = replace(plan, reasons=[reason])
+    # A type is fetched as text only if no column of that type needs the objects that psycopg makes.
+    converted = {chosen.oid for chosen in plan.chosen if chosen.decoder is None}
+    text_oids = {chosen.oid for chosen in plan.chosen if chosen.decoder in converters.TEXT_DECODERS} - converted
+    fetched = [converters.fetched_column(column, text_oids) for column in plan.selected]
+    return replace(plan, selected=fetched, text_oids=frozenset(text_oids))
 
 
 def _with_reasons(plan: Plan) -> Plan:
     reasons = [
-        f"Column {column.name!r}: {selected.reason}, so each value passes through Python."
-        for column, selected in zip(plan.columns, plan.chosen, strict=True)
-        if selected.form is None
+        f"Column {column.name!r}: {chosen.reason}, so each value passes through Python."
+        for column, chosen in zip(plan.columns, plan.chosen, strict=True)
+        if chosen.decoder is None
     ]
     return replace(plan, reasons=reasons)
 
 
-def _plan_of_instances(queryset: QuerySet, columns: Sequence[Column], reasons: Sequence[str]) -> Plan:
-    aliases = _aliases(queryset, columns)
-    # What an instance has not is an annotation, so that neither a relation nor a deferred field costs a query a row.
-    expressions = {alias: _expression(column) for alias, column in aliases if _can_be_annotation(queryset, column)}
-    getters = [attrgetter(alias) if alias in expressions else _getter(queryset, column) for alias, column in aliases]
+def _plan_instances(queryset: QuerySet[Any], columns: Sequence[Column], reasons: Sequence[str]) -> Plan:
+    query, expressions, getters = queryset.query, dict[str, Any](), list[Getter]()
+    for number, column in enumerate(columns):
+        alias, path = free_alias(queryset, number), path_of(column)
+        if is_callable(column):
+            getters.append(cast(Getter, column.source))
+        elif _is_loaded(queryset, path):
+            getters.append(attrgetter(queryset.model._meta.get_field(path).attname))
+        elif query.combinator or path in query.extra_select:
+            getters.append(_path_getter(path))
+        else:
+            # As an annotation, neither a relation nor a deferred field costs a query for each row.
+            expressions[alias] = _expression(column)
+            getters.append(attrgetter(alias))
     rows = queryset.annotate(**expressions) if expressions else queryset
-    return Plan(INSTANCES, quickened(rows), columns, reasons, getters)
-
-
-def _aliases(queryset: QuerySet, columns: Sequence[Column]) -> list[Name]:
-    return [(free_alias(queryset, number), column) for number, column in enumerate(columns)]
+    return Plan(INSTANCES, django_internals.with_plain_instances(rows), columns, reasons, getters)
 
 
 def _expression(column: Column) -> Any:
+    # Any: expressions have no common type in Django.
     return column.source if is_expression(column) else F(path_of(column))
 
 
-def _is_hidden(queryset: QuerySet, column: Column) -> bool:
-    """Whether the path is an alias(), which can be read only as an annotation."""
-    query = queryset.query
-    return path_of(column) in query.annotations and path_of(column) not in query.annotation_select
-
-
-def _can_be_annotation(queryset: QuerySet, column: Column) -> bool:
-    query = queryset.query
-    if query.combinator or is_callable(column) or path_of(column) in query.extra_select:
+def _is_loaded(queryset: QuerySet[Any], path: str) -> bool:
+    """Return True if each instance has the unchanged value: a plain field of the model that is not deferred."""
+    model, query = queryset.model, queryset.query
+    field = next((field for field in model._meta.concrete_fields if path in (field.name, field.attname)), None)
+    if field is None or path in query.annotations:
         return False
-    return not _is_loaded(queryset, path_of(column))
-
-
-def _is_loaded(queryset: QuerySet, path: str) -> bool:
-    """Whether each instance has it: a field of its own, read by Django's own attribute and not deferred."""
-    field = next((field for field in queryset.model._meta.concrete_fields if path in (field.name, field.attname)), None)
-    if field is None or path in queryset.query.annotations:
-        return False
-    names, are_deferred = queryset.query.deferred_loading
+    names, are_deferred = query.deferred_loading
     is_deferred = field.name in names if are_deferred else field.name not in names
-    is_own = are_made_by_django(queryset.model) and has_own_attribute(queryset.model, field.attname)
-    return is_own and not is_deferred
+    is_plain = django_internals.has_plain_attribute(model, field.attname)
+    return not is_deferred and is_plain and django_internals.is_built_by_django(model)
 
 
-def _getter(queryset: QuerySet, column: Column) -> Getter:
-    if is_callable(column):
-        return column.source
-    if _is_loaded(queryset, path_of(column)):
-        return attrgetter(queryset.model._meta.get_field(path_of(column)).attname)
-    *relations, name = path_of(column).split("__")
-    return lambda row: _followed(row, relations, name)
+def _path_getter(path: str) -> Getter:
+    *relations, name = path.split("__")
 
+    def get(row: Model | None) -> object:
+        for relation in relations:
+            row = getattr(row, relation, None)
+        if row is None:
+            return None
+        try:
+            # The key that a relation holds, so that the related object is not read.
+            return getattr(row, getattr(row._meta.get_field(name), "attname", name))
+        except FieldDoesNotExist:
+            return getattr(row, name)
 
-def _followed(row: Model | None, relations: Sequence[str], name: str) -> object:
-    for relation in relations:
-        row = getattr(row, relation, None)
-    return None if row is None else getattr(row, _attribute(row, name))
-
-
-def _attribute(row: Model, name: str) -> str:
-    """Of a foreign key the attribute with the key, so that the related object is not read."""
-    try:
-        return getattr(row._meta.get_field(name), "attname", name)
-    except FieldDoesNotExist:
-        return name
+    return get

@@ -1,19 +1,19 @@
-"""Which strategy the rows of a queryset take, and why: for people."""
+"""Explain which strategy reads a queryset, and why no faster one does."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from django.core.exceptions import EmptyResultSet
 from django.db.models import QuerySet
 
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Column
-from exports.tabular.plan import COPY, CURSOR, INSTANCES, Plan
+from exports.tabular.plan import COPY, CURSOR, INSTANCES, NO_LIMITS, TimeLimits, make_plan
 from exports.tabular.readers import sql_csv
-from exports.tabular.readers.querysets import plan
 
-PASSES = "as Python values"
-STRATEGIES = {
+PYTHON_VALUES: Final = "as Python values"
+SUMMARIES: Final = {
     COPY: "PostgreSQL's COPY: no Python object is made of a value",
     CURSOR: "rows of a cursor, a column at a time",
     INSTANCES: "a model instance for each row",
@@ -22,9 +22,11 @@ STRATEGIES = {
 
 @dataclass(frozen=True)
 class Explanation:
-    """`strategy` is "copy", "cursor" or "instances"; `summary` says what that is, `reasons` why no faster one is taken,
-    in sentences. `columns` has the name of each column and the form in which its values come. `obstacles` says why
-    Python writes the lines of CSV; it is empty where PostgreSQL writes them, and None on the other strategies.
+    """How a queryset is read.
+
+    `strategy` is "copy", "cursor" or "instances"; `reasons` are sentences that say why no faster one is possible.
+    `columns` has the name of each column and the decoder of its values. `obstacles` are sentences that say
+    why Python writes the lines of CSV; empty if PostgreSQL writes them, None for other strategies.
     """
 
     strategy: str
@@ -36,21 +38,22 @@ class Explanation:
 
     @property
     def summary(self) -> str:
-        return STRATEGIES[self.strategy]
+        """What the strategy is, in a few words."""
+        return SUMMARIES[self.strategy]
 
 
-def explain(queryset: QuerySet, columns: Sequence[Column], dialect: Dialect | None = None) -> Explanation:
-    """How `batches` would read these rows from the database of this moment. Raises UnknownColumn."""
-    found = plan(queryset.using(queryset.db), columns)
-    forms = [form or PASSES for form in found.forms] if found.selected else [PASSES] * len(found.columns)
-    names = [column.name for column in found.columns]
-    described = list(zip(names, forms, strict=True))
-    obstacles = sql_csv.obstacles(found, dialect) if found.strategy == COPY and dialect else None
-    return Explanation(found.strategy, list(found.reasons), described, found.queryset.db, _sql(found), obstacles)
-
-
-def _sql(found: Plan) -> str:
+def explain(
+    queryset: QuerySet[Any], columns: Sequence[Column], dialect: Dialect | None = None, limits: TimeLimits = NO_LIMITS
+) -> Explanation:
+    """Explain how `querysets.batches` would read these rows now. Raises UnknownColumn."""
+    plan = make_plan(queryset.using(queryset.db), columns, limits)
+    decoders = plan.decoders if plan.selected else [""] * len(plan.columns)
+    described = [
+        (column.name, decoder or PYTHON_VALUES) for column, decoder in zip(plan.columns, decoders, strict=True)
+    ]
+    obstacles = sql_csv.obstacles(plan, dialect) if plan.strategy == COPY and dialect else None
     try:
-        return found.sql or str(found.queryset.query)
+        sql = plan.sql or str(plan.queryset.query)
     except EmptyResultSet:
-        return ""
+        sql = ""
+    return Explanation(plan.strategy, list(plan.reasons), described, plan.queryset.db, sql, obstacles)

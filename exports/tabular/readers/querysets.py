@@ -1,121 +1,98 @@
-"""The rows, read in batches, in an order that is the same every time, all of one moment."""
+"""Read the rows of a queryset in batches of columns, in a stable order, all from one snapshot of the database."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from typing import Final
+from typing import Any, Final
 
 from django.db import OperationalError, connections, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import QuerySet
 
-from exports.conf import config
 from exports.exceptions import QueryTooSlow
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Column
-from exports.tabular.plan import Plan, plan_of
-from exports.tabular.readers import postgresql, sql_csv
-from exports.tabular.readers.resolve import has_values, value_names
-from exports.tabular.readers.strategies import Batch, read
+from exports.tabular.plan import COPY, CURSOR, INSTANCES, NO_LIMITS, Plan, TimeLimits, make_plan
+from exports.tabular.readers import copy, cursor, instances, postgresql, psycopg_internals, sql_csv
+from exports.tabular.readers.rows import Batch
+
+Reader = Callable[[Plan, int], Generator[Batch, None, None]]
+READERS: Final[Mapping[str, Reader]] = {
+    COPY: copy.read,
+    CURSOR: cursor.read,
+    INSTANCES: instances.read,
+}
 
 
-def count(queryset: QuerySet) -> int:
-    """How many rows `batches` gives: slices, distinct and unions are taken into account."""
+def count(queryset: QuerySet[Any]) -> int:
+    """Return how many rows `batches` yields; slices, distinct and unions are taken into account."""
     return queryset.count()
 
 
-def estimate(queryset: QuerySet) -> int | None:
-    """About how many rows `batches` gives, as PostgreSQL's planner thinks; None on other databases."""
+def estimate(queryset: QuerySet[Any]) -> int | None:
+    """Return about how many rows `batches` yields, by PostgreSQL's planner; None on other databases."""
     if connections[queryset.db].vendor != "postgresql":
         return None
-    plan = queryset.explain(format="json")
-    return json.loads(plan)[0]["Plan"]["Plan Rows"] if plan else 0
+    explained = queryset.explain(format="json")
+    return int(json.loads(explained)[0]["Plan"]["Plan Rows"]) if explained else 0
 
 
 def batches(
-    queryset: QuerySet, columns: Sequence[Column], *, size: int = 500, dialect: Dialect | None = None
-) -> Iterator[Batch]:
-    """The rows in batches of at most `size`, each a sequence of columns: of values, or RawColumn of `tabular.cells`.
+    queryset: QuerySet[Any],
+    columns: Sequence[Column],
+    *,
+    size: int = 500,
+    dialect: Dialect | None = None,
+    limits: TimeLimits = NO_LIMITS,
+) -> Generator[Batch, None, None]:
+    """Yield batches of at most `size` rows, each a sequence of columns of values or of RawColumn (`cells.raw_columns`).
 
-    The order is the queryset's, with the primary key to decide between equals; rows of values() without an order are
-    sorted by all their values. A slice or a union keeps the order that the database gives it.
+    The rows come in the queryset's order; equal rows in the order of their keys, rows of an unordered values() by all
+    their values. A slice or a union keeps the order that the database gives it.
 
-    The rows come by the fastest strategy that gives what the ORM would (docs/read-strategies.md; `plan` says which): as
-    COPY's text, as tuples, or as instances where a source is a callable (called once a row; prefetch_related works) or
-    where tuples would merge rows. Related objects on a path are joined, except in a union. A batch may make its columns
-    when they are asked for: ask for each one once. With a `dialect` it may be a SqlCsvBatch, where PostgreSQL can
-    write the lines of CSV by itself.
+    The rows are read by the fastest strategy that gives the ORM's own values: docs/read-strategies.md. A callable is
+    called once a row, prefetch_related works, and related objects on a path are joined, except in a union. A batch may
+    create a column when it is asked for: ask once for each. With a `dialect`, PostgreSQL may write lines of CSV
+    (SqlCsvBatch).
 
-    All rows are of one moment (`snapshot`), so on PostgreSQL this thread cannot write to that database until the
-    generator has ended or is closed, and on the strategy "copy" it cannot read from it either. Raises UnknownColumn at
-    the first row.
+    Until the generator ends or is closed, on PostgreSQL this thread cannot write to that database; during "copy" it
+    cannot read from it either. Raises UnknownColumn at the first row, QueryTooSlow like `snapshot`.
     """
     alias = queryset.db
-    quick = postgresql.quick_moments(connections[alias])
-    with snapshot(alias), quick, closing(read(plan(queryset.using(alias), columns, dialect), size)) as found:
-        yield from found
-
-
-def plan(queryset: QuerySet, columns: Sequence[Column], dialect: Dialect | None = None) -> Plan:
-    """How `batches` would read these rows. Raises UnknownColumn."""
-    found = plan_of(_ordered(queryset), columns)
-    return found if dialect is None else sql_csv.rendered(found, dialect)
+    with snapshot(alias, limits.statement_seconds), psycopg_internals.fast_datetimes(connections[alias]):
+        plan = make_plan(queryset.using(alias), columns, limits)
+        if dialect is not None:
+            plan = sql_csv.with_dialect(plan, dialect)
+        with closing(READERS[plan.strategy](plan, size)) as found:
+            yield from found
 
 
 @contextmanager
-def snapshot(alias: str) -> Iterator[None]:
-    """Within it, all reading is of one moment; inside a transaction of the caller's it just reads.
+def snapshot(alias: str, statement_seconds: float | None = None) -> Iterator[None]:
+    """Let everything inside read one state of the database; inside a transaction of the caller's, do nothing.
 
-    PostgreSQL has a transaction for it, REPEATABLE READ and READ ONLY, in which no statement takes longer than EXPORTS
-    ["STATEMENT_TIMEOUT_SECONDS"] seconds: raises QueryTooSlow. SQLite's might hold the only lock for writing,
-    but there a SELECT that is still open keeps the moment for all others of its connection.
+    On PostgreSQL this is a transaction that is REPEATABLE READ and READ ONLY, in which no statement takes longer than
+    `statement_seconds`: raises QueryTooSlow. Other databases than PostgreSQL and SQLite have no snapshot.
     """
     connection = connections[alias]
-    if connection.in_atomic_block or connection.vendor not in _MOMENTS:
+    if connection.in_atomic_block or connection.vendor not in ("postgresql", "sqlite"):
         yield
-        return
-    with _MOMENTS[connection.vendor](connection):
-        yield
-
-
-@contextmanager
-def _moment_of_postgresql(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    try:
-        with transaction.atomic(using=connection.alias):
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            if config.STATEMENT_TIMEOUT_SECONDS:
-                postgresql.bound_statements(connection, round(config.STATEMENT_TIMEOUT_SECONDS * 1000))
+    elif connection.vendor == "sqlite":
+        with connection.cursor() as open_cursor:
+            # A transaction might hold SQLite's only lock for writing. A SELECT of which only one of two rows was read
+            # stays open, and keeps the state for all others of its connection.
+            open_cursor.execute("SELECT 1 FROM sqlite_master LIMIT 2")
             yield
-    except OperationalError as error:
-        if postgresql.is_cancelled(error):
+    else:
+        try:
+            with transaction.atomic(using=alias):
+                with connection.cursor() as settings_cursor:
+                    settings_cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+                if statement_seconds:
+                    postgresql.limit_statements(connection, statement_seconds)
+                yield
+        except OperationalError as error:
+            if not postgresql.is_query_canceled(error):
+                raise
             raise QueryTooSlow(
-                "The database ended the query. EXPORTS['STATEMENT_TIMEOUT_SECONDS'] bounds it."
+                "The database ended the query. EXPORTS['STATEMENT_TIMEOUT_SECONDS'] is its time limit."
             ) from error
-        raise
-
-
-@contextmanager
-def _moment_of_sqlite(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    with connection.cursor() as cursor:
-        # Of at least two rows one is read, so that it stays open.
-        cursor.execute("SELECT 1 FROM sqlite_master LIMIT 2")
-        yield
-
-
-_MOMENTS: Final = {"postgresql": _moment_of_postgresql, "sqlite": _moment_of_sqlite}
-
-
-def _ordered(queryset: QuerySet) -> QuerySet:
-    query = queryset.query
-    if query.is_sliced or query.combinator or query.extra_order_by:
-        return queryset
-    if has_values(queryset):
-        return queryset if queryset.ordered else queryset.order_by(*value_names(queryset))
-    return queryset.order_by(*_order(queryset), "pk")
-
-
-def _order(queryset: QuerySet) -> Sequence[object]:
-    if not queryset.ordered:
-        return queryset.query.distinct_fields
-    return queryset.query.order_by or queryset.model._meta.ordering

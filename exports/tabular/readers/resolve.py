@@ -1,8 +1,9 @@
-"""Declared columns against the model: what a column left open is filled in, what leads nowhere is named."""
+"""Complete declared columns from the model, and refuse columns that the rows of a queryset do not have."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any, TypeAlias
 
 from django.core.exceptions import FieldDoesNotExist, FieldError
 from django.db import models
@@ -13,7 +14,8 @@ from django.utils.text import capfirst
 from exports.exceptions import UnknownColumn
 from exports.tabular.columns import Column
 
-AnyField = models.Field | ForeignObjectRel
+# Any: the Python type of a field's values does not matter here.
+AnyField: TypeAlias = "models.Field[Any, Any] | ForeignObjectRel"
 Model = type[models.Model]
 
 # In this order: a DateTimeField is a DateField.
@@ -32,43 +34,46 @@ KINDS_OF_FIELDS = (
 )
 
 
-def resolve(queryset: QuerySet, columns: Sequence[Column]) -> list[Column]:
-    """The same columns with what they left open: kind, header (from verbose_name) and the decimal places of a number.
+def resolve(queryset: QuerySet[Any], columns: Sequence[Column]) -> list[Column]:
+    """Return the columns with their kind, header (from verbose_name) and decimal places where these are not declared.
 
-    A path through relations has the names of them all as its header: "Customer name". A relation has the kind of its
-    key, a field with choices that of its stored value.
+    The header of a path through relations has all their names: "Customer name". A relation has the kind of its key, a
+    field with choices that of its stored value.
 
-    Raises UnknownColumn, with the names that come close, for a path that leads nowhere, that has many values a row, or
-    that this queryset's rows do not have.
+    Raises UnknownColumn, with similar names, for a path that does not exist, that has many values a row, or that is not
+    among the values of this queryset.
     """
-    return [_resolved(queryset, column) for column in columns]
+    return [_resolve(queryset, column) for column in columns]
 
 
 def path_of(column: Column) -> str:
+    """Return the ORM path of a column."""
     return column.name if column.source is None else str(column.source)
 
 
 def is_expression(column: Column) -> bool:
+    """Return True if the source is a Django expression."""
     return hasattr(column.source, "resolve_expression")
 
 
 def is_callable(column: Column) -> bool:
+    """Return True if the source is a callable that takes a model instance."""
     return callable(column.source) and not is_expression(column)
 
 
-def has_values(queryset: QuerySet) -> bool:
-    """Whether the rows are values() or the like, not instances."""
+def has_values(queryset: QuerySet[Any]) -> bool:
+    """Return True if the rows are values() or values_list(), not instances."""
     return not queryset.query.default_cols
 
 
-def value_names(queryset: QuerySet) -> list[str]:
-    """The names of the values of each row of a values() queryset, in order."""
+def value_names(queryset: QuerySet[Any]) -> list[str]:
+    """Return the names of the values in each row of a values() queryset, in order."""
     query = queryset.query
     return [*query.extra_select, *query.values_select, *query.annotation_select]
 
 
-def free_alias(queryset: QuerySet, number: int = 0) -> str:
-    """A name for an annotation that the model and the queryset do not have."""
+def free_alias(queryset: QuerySet[Any], number: int = 0) -> str:
+    """Return a name for an annotation that neither the model nor the queryset uses."""
     taken = {*_field_names(queryset.model), *queryset.query.annotations, *queryset.query.extra}
     alias = f"export_{number}"
     while alias in taken:
@@ -76,113 +81,92 @@ def free_alias(queryset: QuerySet, number: int = 0) -> str:
     return alias
 
 
-def _resolved(queryset: QuerySet, column: Column) -> Column:
-    if is_callable(column):
-        return _resolved_callable(queryset, column)
+def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
+    path = path_of(column)
     if has_values(queryset):
-        return _resolved_value(queryset, column)
+        if is_callable(column):
+            raise UnknownColumn(
+                f"Column {column.name!r} is made from a model instance, but this queryset gives values."
+            )
+        names = value_names(queryset)
+        if is_expression(column) or path not in names:
+            raise _unknown(column, path, "values of this queryset", names)
+    if is_callable(column) or path in queryset.query.extra_select:
+        return _complete(column)
     if is_expression(column):
-        return _completed(column, kind=_kind(_output_field(queryset, column, column.source)))
-    return _resolved_path(queryset, column)
-
-
-def _resolved_callable(queryset: QuerySet, column: Column) -> Column:
-    if has_values(queryset):
-        raise UnknownColumn(f"Column {column.name!r} is made from a model instance, but this queryset gives values.")
-    return _completed(column)
-
-
-def _resolved_value(queryset: QuerySet, column: Column) -> Column:
-    names = value_names(queryset)
-    if is_expression(column) or path_of(column) not in names:
-        raise _unknown(column, path_of(column), "values of this queryset", names)
-    return _resolved_path(queryset, column)
-
-
-def _resolved_path(queryset: QuerySet, column: Column) -> Column:
-    if path_of(column) in queryset.query.extra_select:
-        return _completed(column)
+        if queryset.query.combinator:
+            raise UnknownColumn(f"Column {column.name!r}: expressions cannot be computed over a union.")
+        try:
+            return _complete(column, kind=_kind(_output_field(queryset, column.source)))
+        except FieldError as error:
+            raise UnknownColumn(f"Column {column.name!r}: {error}") from error
     fields = _fields(queryset.model, column)
-    if len(fields) == len(path_of(column).split("__")):
-        return _completed(column, kind=_kind(fields[-1]), header=_header(fields), places=_places(fields[-1]))
+    if len(fields) == len(path.split("__")):
+        last = fields[-1]
+        places = last.decimal_places if isinstance(last, models.DecimalField) else None
+        return _complete(column, kind=_kind(last), header=_header(fields), places=places)
     kind = _kind(_computed_field(queryset, column, fields))
-    # What stands at a key of a JSON field has any type.
-    return _completed(column, kind="" if kind == "json" else kind)
+    # A key of a JSON field may hold any type.
+    return _complete(column, kind="" if kind == "json" else kind)
 
 
-def _completed(column: Column, *, kind: str = "", header: str = "", places: int | None = None) -> Column:
+def _complete(column: Column, *, kind: str = "", header: str = "", places: int | None = None) -> Column:
     if column.kind not in ("", kind):
         places = None
+    words = " ".join(filter(None, column.name.split("_")))
     return replace(
         column,
         kind=column.kind or kind,
-        header=str(column.header or capfirst(header or _spoken(column.name))),
+        header=str(column.header or capfirst(header or words)),
         format=column.format or ("" if places is None else f"{0:.{places}f}"),
         places=places if column.places is None else column.places,
     )
 
 
-def _spoken(name: str) -> str:
-    return " ".join(filter(None, name.split("_")))
-
-
 def _fields(model: Model | None, column: Column) -> list[AnyField]:
-    """The fields along the path, as far as its names are fields; transforms and annotations are not."""
+    """Return the fields along the path, up to the first name that is not a field."""
     fields: list[AnyField] = []
     for name in path_of(column).split("__"):
-        field = _field(model, name)
-        if field is None:
+        if model is None:
             break
-        _check_single(column, field)
+        try:
+            field: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
+        except FieldDoesNotExist:
+            break
+        if field.one_to_many or field.many_to_many:
+            raise UnknownColumn(
+                f"Column {column.name!r}: {field.name!r} has many values for each row. "
+                "Use an aggregate or a callable as the source."
+            )
         fields.append(field)
         model = field.related_model
     return fields
 
 
-def _field(model: Model | None, name: str) -> AnyField | None:
+def _computed_field(queryset: QuerySet[Any], column: Column, fields: Sequence[AnyField]) -> AnyField:
+    """Return the output field of a path that is an annotation, or that ends in transforms or keys of JSON."""
+    path, query = path_of(column), queryset.query
+    if path in query.annotations:
+        return query.annotations[path].output_field
+    unknown = path.split("__")[len(fields)]
+    if query.combinator:
+        raise _unknown(column, unknown, queryset.model.__name__, _field_names(queryset.model))
     try:
-        return model and (model._meta.pk if name == "pk" else model._meta.get_field(name))
-    except FieldDoesNotExist:
-        return None
-
-
-def _check_single(column: Column, field: AnyField) -> None:
-    if field.one_to_many or field.many_to_many:
-        raise UnknownColumn(
-            f"Column {column.name!r}: {field.name!r} has many values for each row. "
-            "Use an aggregate or a callable as the source."
-        )
-
-
-def _computed_field(queryset: QuerySet, column: Column, fields: Sequence[AnyField]) -> models.Field:
-    """The output field of a path that is an annotation, or that ends in transforms or keys of JSON."""
-    path = path_of(column)
-    if path in queryset.query.annotations:
-        return queryset.query.annotations[path].output_field
-    owner = fields[-1].related_model if fields else queryset.model
-    lost = path.split("__")[len(fields)]
-    if queryset.query.combinator:
-        raise _unknown(column, lost, queryset.model.__name__, _field_names(queryset.model))
-    try:
-        return _annotation(queryset, F(path)).output_field
+        return _output_field(queryset, F(path))
     except FieldError as error:
-        known = _field_names(owner) if owner else []
-        owned_by = owner.__name__ if owner else path_of(column).rpartition(f"__{lost}")[0]
-        raise _unknown(column, lost, owned_by, [*known, *([] if fields else queryset.query.annotations)]) from error
+        if not fields:
+            names = [*_field_names(queryset.model), *query.annotations]
+            raise _unknown(column, unknown, queryset.model.__name__, names) from error
+        owner: Any = fields[-1].related_model
+        owner_name = owner.__name__ if owner else path.rpartition(f"__{unknown}")[0]
+        raise _unknown(column, unknown, owner_name, _field_names(owner) if owner else []) from error
 
 
-def _output_field(queryset: QuerySet, column: Column, expression: object) -> models.Field:
-    if queryset.query.combinator:
-        raise UnknownColumn(f"Column {column.name!r}: expressions cannot be computed over a union.")
-    try:
-        return _annotation(queryset, expression).output_field
-    except FieldError as error:
-        raise UnknownColumn(f"Column {column.name!r}: {error}") from error
-
-
-def _annotation(queryset: QuerySet, expression: object) -> models.Expression:
+def _output_field(queryset: QuerySet[Any], expression: Any) -> AnyField:
+    # Any: expressions have no common type in Django.
     alias = free_alias(queryset)
-    return queryset.annotate(**{alias: expression}).query.annotations[alias]
+    field: AnyField = queryset.annotate(**{alias: expression}).query.annotations[alias].output_field
+    return field
 
 
 def _unknown(column: Column, name: str, owner: str, known: Collection[str]) -> UnknownColumn:
@@ -196,24 +180,17 @@ def _field_names(model: Model) -> list[str]:
     return sorted(filter(None, names))
 
 
-def _kind(field: AnyField) -> str:
-    content = _content(field)
-    return next((kind for base, kind in KINDS_OF_FIELDS if isinstance(content, base)), "")
-
-
-def _content(field: AnyField) -> AnyField:
-    """What the column really holds: of a relation the key that it refers to, of a generated field its result."""
+def _kind(field: "AnyField | None") -> str:
+    # The values of a relation are keys of the related model, those of a generated field its result.
     if isinstance(field, ForeignObjectRel):
-        return _content(field.related_model._meta.pk)
+        return _kind(field.related_model._meta.pk)
     if isinstance(field, models.ForeignKey):
-        return _content(field.target_field)
-    return _content(field.output_field) if isinstance(field, models.GeneratedField) else field
+        return _kind(field.target_field)
+    if isinstance(field, models.GeneratedField):
+        return _kind(field.output_field)
+    return next((kind for base, kind in KINDS_OF_FIELDS if isinstance(field, base)), "")
 
 
 def _header(fields: Sequence[AnyField]) -> str:
     names = (field.related_model._meta if isinstance(field, ForeignObjectRel) else field for field in fields)
     return " ".join(str(named.verbose_name) for named in names)
-
-
-def _places(field: AnyField) -> int | None:
-    return field.decimal_places if isinstance(field, models.DecimalField) else None

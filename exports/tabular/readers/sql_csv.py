@@ -1,4 +1,4 @@
-"""How PostgreSQL is asked for lines of CSV in place of values. docs/read-strategies.md says when."""
+"""Have PostgreSQL write lines of CSV in place of values. docs/read-strategies.md says when."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,24 +6,23 @@ from typing import Final
 
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.plan import COPY, Plan
-from exports.tabular.readers.converters import Selected
 
-TEXT, VARCHAR, FLOAT8, JSONB = 25, 1043, 701, 3802
-
+# RAW_MARK and the text: see cells.sql_csv.
 MARKED: Final = "chr(1) || {1}"
 
-# By form, the field of a value {0} whose text is {1}; it begins with MARK where it is no cell yet. NULL and "" are the
-# empty field. Cheap functions only, since the server's time is what a file takes: a third of the time of to_char.
-RENDER: Final[Mapping[str, str]] = {
+# By decoder, the SQL of the field for a value {0} whose text is {1}. The field begins with RAW_MARK where Python has to
+# make the cell; NULL and "" are the empty field. Only cheap functions, as the server's time decides how long a file
+# takes: these need a third of the time of to_char.
+FIELD_SQL: Final[Mapping[str, str]] = {
     **dict.fromkeys(("integer", "decimal", "date", "uuid"), "{0}"),
     "text": "NULLIF({0}, '')",
     "postgresql boolean": "{0}::text",
-    # Python writes 5.0 for 5, and has exponents from other sizes on. NaN is larger than all numbers.
+    # Python writes 5.0 for 5, and uses exponents for other sizes. In PostgreSQL NaN is larger than all numbers.
     "postgresql float": (
         "CASE WHEN {0} <> trunc({0}) AND abs({0}) BETWEEN 1e-4 AND 1e15 THEN {1}"
         f" WHEN {{0}} = trunc({{0}}) AND abs({{0}}) < 1e15 THEN {{1}} || '.0' ELSE {MARKED} END"
     ),
-    # PostgreSQL leaves out the zeros at the end of a fraction, and the fraction of a whole second.
+    # PostgreSQL omits trailing zeros of a fraction, and the fraction of a whole second.
     "postgresql timestamptz": (
         f"CASE WHEN {{0}} < '0001-01-01 00:00:00+00' OR {{0}} >= '10000-01-01 00:00:00+00' THEN {MARKED}"
         " WHEN length({1}) IN (29, 22) THEN replace({1}, ' ', 'T') || ':00'"
@@ -34,54 +33,45 @@ RENDER: Final[Mapping[str, str]] = {
         " WHEN length({1}) IN (26, 19) THEN replace({1}, ' ', 'T')"
         " ELSE rpad(replace({1}, ' ', 'T'), 26, '0') END"
     ),
-    # Both write lists and objects without fractions alike. They begin with [ and {, the characters 91 and 123.
+    # Both write lists and objects without fractions the same way. They begin with [ and {, the characters 91 and 123.
     "postgresql jsonb": f"CASE WHEN ascii({{1}}) IN (91, 123) AND strpos({{1}}, '.') = 0 THEN {{1}} ELSE {MARKED} END",
 }
+# Where FIELD_SQL is right for some types only, their numbers (OIDs): text and varchar, float8, jsonb.
 TYPES: Final[Mapping[str, tuple[int, ...]]] = {
-    "text": (TEXT, VARCHAR),
-    "postgresql float": (FLOAT8,),
-    "postgresql jsonb": (JSONB,),
+    "text": (25, 1043),
+    "postgresql float": (701,),
+    "postgresql jsonb": (3802,),
 }
 
 
-def rendered(plan: Plan, dialect: Dialect) -> Plan:
-    """The plan by which PostgreSQL writes lines of CSV; the same plan where Python must."""
+def with_dialect(plan: Plan, dialect: Dialect) -> Plan:
+    """Return the plan by which PostgreSQL writes lines of CSV, or the same plan where Python must."""
     if plan.strategy != COPY or obstacles(plan, dialect):
         return plan
-    return replace(plan, sql=_sql(plan), dialect=dialect)
+    values = [f"f{place}" for place in range(plan.width)]
+    chosen = [(FIELD_SQL[decoder], place) for decoder, place in zip(plan.decoders, plan.places, strict=True)]
+    # Two columns of a values() queryset may have the same value.
+    texts = dict.fromkeys(f"f{place}::text AS t{place}" for field_sql, place in chosen if "{1}" in field_sql)
+    fields = [field_sql.format(f"f{place}", f"t{place}") for field_sql, place in chosen]
+    found = f"({plan.sql}) AS found ({', '.join(values)})"
+    # Without OFFSET, PostgreSQL would merge the two queries and compute each text twice.
+    with_texts = f"(SELECT {', '.join([*values, *texts])} FROM {found} OFFSET 0) AS texts"
+    return replace(plan, sql=f"SELECT {', '.join(fields)} FROM {with_texts}", dialect=dialect)
 
 
 def obstacles(plan: Plan, dialect: Dialect) -> list[str]:
-    """Why PostgreSQL cannot write the lines of a plan by COPY, in sentences."""
+    """Say why PostgreSQL cannot write the lines of a plan, in sentences; an empty list if it can."""
     if len(plan.columns) == 1:
-        return ["An only column has to tell an empty field from no row."]
-    chosen = zip(plan.columns, plan.forms, plan.chosen, strict=True)
-    reasons = [_obstacle(form, selected, dialect) for _, form, selected in chosen]
-    return [
-        f"Column {column.name!r}: {reason}." for column, reason in zip(plan.columns, reasons, strict=True) if reason
-    ]
+        return ["In a single column, an empty field must differ from an empty line."]
+    reasons = []
+    for column, decoder, selected in zip(plan.columns, plan.decoders, plan.chosen, strict=True):
+        if decoder == "postgresql timestamptz" and str(dialect.zone) != "UTC":
+            reasons.append(f"Column {column.name!r}: its times are shown in {dialect.zone}.")
+        elif decoder not in FIELD_SQL or selected.oid not in TYPES.get(decoder, (selected.oid,)):
+            reasons.append(f"Column {column.name!r}: Python writes values of its type differently.")
+    return reasons
 
 
-def _obstacle(form: str, selected: Selected, dialect: Dialect) -> str:
-    if form == "postgresql timestamptz" and str(dialect.zone) != "UTC":
-        return f"its moments are shown in {dialect.zone}"
-    if form not in RENDER or selected.oid not in TYPES.get(form, (selected.oid,)):
-        return "Python writes values of its type in another way"
-    return ""
-
-
-def _sql(plan: Plan) -> str:
-    """What is found, then the texts that are used twice, then the fields."""
-    values = [f"f{place}" for place in range(plan.width)]
-    chosen = [(RENDER[form], place) for place, form in zip(plan.places, plan.forms, strict=True)]
-    # A queryset of values() may have a value in two columns.
-    texts = dict.fromkeys(f"f{place}::text AS t{place}" for render, place in chosen if "{1}" in render)
-    fields = [render.format(f"f{place}", f"t{place}") for render, place in chosen]
-    found = f"({plan.sql}) AS found ({', '.join(values)})"
-    # Without an OFFSET the two queries would become one, and each text be made anew.
-    return f"SELECT {', '.join(fields)} FROM (SELECT {', '.join([*values, *texts])} FROM {found} OFFSET 0) AS texts"
-
-
-def format_of(dialect: Dialect | None) -> str:
-    """The options of COPY."""
-    return "" if dialect is None else f" (FORMAT csv, DELIMITER '{dialect.delimiter}', NULL '')"
+def copy_options(dialect: Dialect) -> str:
+    """Return the options of COPY."""
+    return f" (FORMAT csv, DELIMITER '{dialect.delimiter}', NULL '')"

@@ -1,7 +1,11 @@
-"""What SQLite hands over has any type and any text: the ORM's converters take what has not the shape of its form."""
+"""Columns that SQLite returned: raw where every value has the expected type and format, else converted by the ORM.
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+SQLite may hold any type and any text in any column. `_PARSERS` repeats the converters that Django registers with
+Python's sqlite3 module, checked against Django 5.2; `django_internals.is_checked` guards this module too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from datetime import date, datetime, time
 from itertools import product
 from types import NoneType
 from typing import Any, Final
@@ -10,75 +14,64 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.dateparse import parse_date, parse_datetime, parse_time
 
 from exports.tabular.cells.raw_batches import are_hex_uuids
-from exports.tabular.readers.converters import Selected, Undeclared
+from exports.tabular.readers.converters import SelectedColumn, Undeclared
+from exports.tabular.readers.django_internals import apply_converters
 
+# The formats of text that need no parsing, with 0 for every digit.
 _ANY_DIGIT: Final = bytes.maketrans(b"123456789", b"000000000")
-_DAYS: Final = {b"0000-00-00"}
-_CLOCKS: Final = {b"00:00:00" + fraction for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))}
-_SHAPES: Final = {
-    "date": _DAYS,
-    "time": _CLOCKS,
-    "utc datetime": {day + between + clock for day, between, clock in product(_DAYS, (b" ", b"T"), _CLOCKS)},
-}
-_SHAPES["datetime"] = _SHAPES["utc datetime"]
-# What SQLite's driver, as Django sets it up, makes of a column that is declared to hold it.
-_PARSERS: Final = {
+_DATES: Final = {b"0000-00-00"}
+_TIMES: Final = {b"00:00:00" + fraction for fraction in (b"", *(b"." + b"0" * digits for digits in range(1, 7)))}
+_DATETIMES: Final = {day + between + clock for day, between, clock in product(_DATES, (b" ", b"T"), _TIMES)}
+_FORMATS: Final = {"date": _DATES, "time": _TIMES, "utc datetime": _DATETIMES, "datetime": _DATETIMES}
+
+_PARSERS: Final[Mapping[str, Callable[[str], date | datetime | time | bool | None]]] = {
     "date": parse_date,
     "time": parse_time,
     "utc datetime": parse_datetime,
     "datetime": parse_datetime,
     "sqlite boolean": "1".__eq__,
 }
-_CHECKED: Final = (*_SHAPES, "sqlite uuid")
-_BITS: Final = {0, 1}
 
 
-def fetched(selected: Selected, values: Sequence[Any], connection: BaseDatabaseWrapper) -> tuple[Sequence[Any], str]:
-    """A column that SQLite handed over, and its form: converted by the ORM where it does not fit the form it has."""
-    form = selected.form
+def checked_column(
+    selected: SelectedColumn, values: Sequence[Any], connection: BaseDatabaseWrapper
+) -> tuple[Sequence[Any], str]:
+    """Return the column and its decoder; converted values and "value" where the values do not fit the decoder."""
+    decoder = selected.decoder
     is_undeclared = isinstance(selected.expression, Undeclared)
-    is_checked = is_undeclared or form in _CHECKED
-    if form is not None and (not is_checked or _fits(form, values)):
-        return values, form
-    if is_undeclared:
-        values = [_driven(form, value) for value in values]
-    return converted(selected, values, connection), "value"
+    needs_check = is_undeclared or decoder == "sqlite uuid" or decoder in _FORMATS
+    if decoder is not None and (not needs_check or _fits(decoder, values)):
+        return values, decoder
+    if is_undeclared and decoder is not None:
+        # What the driver would have returned, had it seen how the column is declared.
+        parse = _PARSERS[decoder]
+        values = [
+            None if value is None else parse(value.decode() if isinstance(value, bytes) else str(value))
+            for value in values
+        ]
+    return apply_converters(selected.expression, selected.converters, values, connection), "value"
 
 
-def converted(selected: Selected, values: Sequence[Any], connection: BaseDatabaseWrapper) -> Sequence[Any]:
-    """A column as the ORM converts it."""
-
-    def apply(values: Sequence[Any], converter: Callable[[Any, Any, Any], Any]) -> Sequence[Any]:
-        return [converter(value, selected.expression, connection) for value in values]
-
-    return reduce(apply, selected.converters, values)
-
-
-def _fits(form: str, values: Sequence[Any]) -> bool:
+def _fits(decoder: str, values: Sequence[Any]) -> bool:
     types = set(map(type, values))
     present = [value for value in values if value is not None] if NoneType in types else values
     types.discard(NoneType)
-    if form == "sqlite boolean":
-        return types <= {int} and set(present) <= _BITS
-    return not types or (types == {str} and _have_shape(form, present))
+    if decoder == "sqlite boolean":
+        return types <= {int} and set(present) <= {0, 1}
+    if not types:
+        return True
+    if types != {str}:
+        return False
+    return are_hex_uuids(present) if decoder == "sqlite uuid" else _have_format(_FORMATS[decoder], present)
 
 
-def _have_shape(form: str, texts: Sequence[str]) -> bool:
-    if form == "sqlite uuid":
-        return are_hex_uuids(texts)
+def _have_format(formats: Set[bytes], texts: Sequence[str]) -> bool:
     lines = "\n".join(texts)
     if not lines.isascii() or lines.count("\n") != len(texts) - 1:
         return False
-    shapes = lines.encode().translate(_ANY_DIGIT)
-    first = shapes[: len(texts[0])]
-    # Most columns have but one shape.
-    if first in _SHAPES[form] and shapes == b"\n".join([first] * len(texts)):
+    found = lines.encode().translate(_ANY_DIGIT)
+    first = found[: len(texts[0])]
+    # Most columns have only one format.
+    if first in formats and found == b"\n".join([first] * len(texts)):
         return True
-    return set(shapes.split(b"\n")) <= _SHAPES[form]
-
-
-def _driven(form: str | None, value: Any) -> Any:
-    """The value as the driver would have given it, had it seen how the column is declared."""
-    if value is None or form is None:
-        return value
-    return _PARSERS[form](value.decode() if isinstance(value, bytes) else str(value))
+    return set(found.split(b"\n")) <= formats
