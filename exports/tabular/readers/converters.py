@@ -21,8 +21,8 @@ from exports.tabular.readers.django_internals import (
     why_converted,
 )
 
-# By standard conversion, the decoder of what SQLite returns. Dates, times and booleans come as Python objects out of columns that are
-# declared so, and as text or numbers out of expressions; `sqlite_types` checks them.
+# By standard conversion, the decoder of what SQLite returns. Dates, times and booleans come as Python objects out of
+# columns that are declared so, and as text or numbers out of expressions; `sqlite_types` checks them.
 SQLITE_DECODERS: Final = {
     "": "value",
     "int": "sqlite integer",
