@@ -1,37 +1,53 @@
-"""File requests for staff: to look at, to cancel, to expire. Nothing can be added, edited or deleted by hand."""
+"""Exports in the admin: staff can see and cancel them and expire their files, but not add, edit or delete them."""
+
+from typing import TYPE_CHECKING
 
 from django.contrib import admin, messages
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from exports import services
+from exports.exceptions import TransitionNotAllowed
 from exports.models import Download, FileRequest, Notification
 
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Model]
+else:
+    # Django's class cannot be subscripted at runtime without django-stubs-ext.
+    ModelAdmin = admin.ModelAdmin
 
-class ReadOnly(admin.ModelAdmin):
+
+class ReadOnlyAdmin(ModelAdmin):
+    """A model that the admin shows and does not change."""
+
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Not here; but the admin of users asks too, before it deletes a user with all that is theirs."""
-        is_here = request.resolver_match is not None and request.resolver_match.url_name.startswith("exports_")
-        return not is_here and super().has_delete_permission(request, obj)
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Return False on the pages of this app only.
+
+        The admin of users asks, too, before it deletes a user and everything that belongs to them.
+        """
+        url_name = request.resolver_match.url_name if request.resolver_match is not None else None
+        is_own_page = (url_name or "").startswith("exports_")
+        return not is_own_page and super().has_delete_permission(request, obj)
 
 
 @admin.register(FileRequest)
-class FileRequestAdmin(ReadOnly):
+class FileRequestAdmin(ReadOnlyAdmin):
+    """All exports, without their criteria and storage keys, which only their owner may know."""
+
     list_display = ("file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at")
     list_filter = ("status", "file_type", "format", "queue_name")
     search_fields = ("id", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
     date_hierarchy = "requested_at"
     list_select_related = ("requester",)
-    # The criteria may hold what only their owner should see; the key of the file is nobody's business.
     fields = readonly_fields = (
         "id", "file_type", "format", "description", "requester", "queue_name", "status", "phase", "rows_done",
         "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
@@ -41,6 +57,7 @@ class FileRequestAdmin(ReadOnly):
     actions = ("cancel_requests", "expire_files")
 
     def has_change_requests_permission(self, request: HttpRequest) -> bool:
+        """Return True for staff who may run the actions below; Django finds this by the name in `permissions`."""
         return request.user.has_perm("exports.change_filerequest")
 
     @admin.action(description=_("Cancel the selected requests"), permissions=["change_requests"])
@@ -53,26 +70,30 @@ class FileRequestAdmin(ReadOnly):
 
     def _apply(self, request: HttpRequest, queryset: QuerySet[FileRequest], verb: services.Verb) -> None:
         late = 0
-        for file_request in queryset:
+        for export in queryset:
             try:
-                verb(file_request)
-            except services.TransitionNotAllowed:
+                verb(export)
+            except TransitionNotAllowed:
                 late += 1
-        done = len(queryset) - late
-        self.message_user(request, ngettext("%d request changed.", "%d requests changed.", done) % done)
+        changed = len(queryset) - late
+        self.message_user(request, ngettext("%d request changed.", "%d requests changed.", changed) % changed)
         if late:
-            told = ngettext("%d request had moved on.", "%d requests had moved on.", late) % late
-            self.message_user(request, told, messages.WARNING)
+            message = ngettext("%d request had moved on.", "%d requests had moved on.", late) % late
+            self.message_user(request, message, messages.WARNING)
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnly):
+class NotificationAdmin(ReadOnlyAdmin):
+    """The outbox of mails."""
+
     list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
     list_filter = ("state", "kind")
 
 
 @admin.register(Download)
-class DownloadAdmin(ReadOnly):
+class DownloadAdmin(ReadOnlyAdmin):
+    """The audit log of downloads."""
+
     list_display = (
         "at", "user", "is_public", "file_type", "outcome", "byte_count", "bytes_sent", "address", "request",
     )  # fmt: skip

@@ -1,8 +1,7 @@
-"""A FileRequest as the one JSON shape that sockets, polling and the first render share: see docs/protocol.md."""
+"""STATE: the JSON of one export in WebSocket messages, polling and the first render. See docs/protocol.md."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypedDict
 
 from django.urls import reverse
 from django.utils import timezone, translation
@@ -11,17 +10,77 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from exports.conf import config
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.models import ACTIVE, FileRequest, Status, progress
-from exports.models.request import AnyUser
 from exports.models.scheduling import queue_position
-from exports.signing import Ticket
 from exports.tabular import writers
 
-State = dict[str, Any]
 
-SENTENCES = {
+class ProgressState(TypedDict):
+    """How far the export is. `rows_per_second` and `eta_seconds` are None unless rows are being written."""
+
+    rows_done: int
+    rows_total: int | None
+    rows_total_is_estimate: bool
+    fraction: float | None
+    rows_per_second: float | None
+    eta_seconds: float | None
+    queue_position: int | None
+
+
+class FileState(TypedDict):
+    """The file of a READY export; `size` in bytes, times in RFC 3339."""
+
+    name: str
+    size: int | None
+    content_type: str
+    sha256: str
+    expires_at: str | None
+    public_until: str | None
+
+
+class ErrorState(TypedDict):
+    """Why there is no file: a stable code and a sentence for the user."""
+
+    code: str
+    message: str
+
+
+class Urls(TypedDict):
+    """The URLs of the views that apply to the export in its present status; None if one does not."""
+
+    self: str
+    page: str
+    seen: str
+    cancel: str | None
+    retry: str | None
+    download: str | None
+    ticket: str | None
+    ticket_expires_at: str | None
+
+
+class State(TypedDict):
+    """One export as docs/protocol.md describes it. `receipt` is what the run recorded about the file."""
+
+    id: str
+    seq: int
+    attempt: int
+    resumed: bool
+    status: str
+    phase: str
+    file_type: str
+    title: str
+    format: str
+    requested_at: str | None
+    finished_at: str | None
+    progress: ProgressState
+    file: FileState | None
+    error: ErrorState | None
+    receipt: dict[str, Any]
+    urls: Urls
+
+
+ERROR_MESSAGES = {
     "worker_lost": _("The worker stopped several times while it made this file. Please tell your administrator."),
     "expired_in_queue": _("No worker was free in time. Please try again."),
     "permission_lost": _("You may no longer export this."),
@@ -54,71 +113,76 @@ SENTENCES = {
     "storage_full": _("There is no room for the file. Please try again later, or tell your administrator."),
     "unavailable": _("A service that the export needs did not answer. Please try again later."),
 }
-OTHERWISE = _("The export failed. Please try again, or tell your administrator.")
+UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your administrator.")
 
 
-def serialize(request: FileRequest) -> State:
-    """The whole state of a request, without anything that depends on who reads it."""
+def serialize(export: FileRequest) -> State:
+    """Return STATE without anything that depends on the user who reads it: no ticket, and no permission is checked."""
+    status = export.status
+    has_file = status == Status.READY
+    can_retry = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED) and export.erased_at is None
+    file: FileState | None = None
+    if has_file:
+        public_until = export.public_until
+        if public_until is not None and public_until <= timezone.now():
+            public_until = None
+        file = {
+            "name": export.filename,
+            "size": export.size,
+            "content_type": export.content_type,
+            "sha256": export.sha256,
+            "expires_at": rfc3339(export.expires_at),
+            "public_until": rfc3339(public_until),
+        }
     return {
-        "id": str(request.pk),
-        "seq": request.seq,
-        "attempt": request.attempts,
-        "resumed": request.attempts > 1 or request.crashes > 0,
-        "status": str(request.status),
-        "phase": request.phase,
-        "file_type": request.file_type,
-        "title": title_of(request),
-        "format": request.format,
-        "requested_at": _iso(request.requested_at),
-        "finished_at": _iso(request.finished_at),
-        "progress": _progress(request),
-        "file": _file(request),
-        "error": error_of(request),
-        "receipt": request.receipt,
-        "urls": _urls(request),
+        "id": str(export.pk),
+        "seq": export.seq,
+        "attempt": export.attempts,
+        "resumed": export.attempts > 1 or export.crashes > 0,
+        "status": str(status),
+        "phase": export.phase,
+        "file_type": export.file_type,
+        "title": title_of(export),
+        "format": export.format,
+        "requested_at": rfc3339(export.requested_at),
+        "finished_at": rfc3339(export.finished_at),
+        "progress": _progress(export),
+        "file": file,
+        "error": error_of(export),
+        "receipt": export.receipt,
+        "urls": {
+            "self": reverse("exports:detail", args=[export.pk]),
+            "page": reverse("exports:page", args=[export.pk]),
+            "seen": reverse("exports:seen", args=[export.pk]),
+            "cancel": reverse("exports:cancel", args=[export.pk]) if status in ACTIVE else None,
+            "retry": reverse("exports:retry", args=[export.pk]) if can_retry else None,
+            "download": reverse("exports:download", args=[export.pk]) if has_file else None,
+            "ticket": None,
+            "ticket_expires_at": None,
+        },
     }
 
 
-def personalize(state: Mapping[str, Any], request: FileRequest, user: AnyUser) -> State:
-    """The state with a fresh ticket for `user`, if the file is there and this user may have it."""
-    if request.status != Status.READY or not request.is_downloadable_by(user):
-        return dict(state)
-    expires = int(timezone.now().timestamp()) + config.TICKET_MAX_AGE_SECONDS
-    ticket = Ticket(request.pk, request.epoch, str(user.pk), expires).sign()
-    link = {
-        "ticket": reverse("exports:file", args=[ticket]),
-        "ticket_expires_at": _iso(datetime.fromtimestamp(expires, UTC)),
-    }
-    return {**state, "urls": {**state["urls"], **link}}
+def title_of(export: FileRequest) -> str:
+    """Return the name of this export for users: its description, or else its file type in words."""
+    return export.description or capfirst(export.file_type.replace("_", " "))
 
 
-def withheld(state: Mapping[str, Any], request: FileRequest, *, is_owner: bool) -> State:
-    """The state for somebody who may not have the file: without its address, and for its owner without the file and
-    with the reason, since it is theirs and they would look for it."""
-    without = {**state, "urls": {**state["urls"], "download": None}}
-    return without | {"file": None, "error": _said(request, "permission_lost")} if is_owner else without
-
-
-def title_of(request: FileRequest) -> str:
-    """What people call this export: its description, or else its file type in words."""
-    return request.description or capfirst(request.file_type.replace("_", " "))
-
-
-def error_of(request: FileRequest) -> dict[str, str] | None:
-    """Why it failed, in words that its owner can act on. The detail is for staff and stays on the row."""
-    if request.status != Status.FAILED:
+def error_of(export: FileRequest) -> ErrorState | None:
+    """Return why a FAILED export failed, without the detail, which is for staff only; None for any other status."""
+    if export.status != Status.FAILED:
         return None
-    return _said(request, request.error_code or "export_failed")
+    return error_state(export, export.error_code or "export_failed")
 
 
-def _said(request: FileRequest, code: str) -> dict[str, str]:
-    """An error in the language of whoever asked for the file."""
-    with translation.override(request.requester_language or translation.get_language()):
-        return {"code": code, "message": str(SENTENCES.get(code, OTHERWISE))}
+def error_state(export: FileRequest, code: str) -> ErrorState:
+    """Return an error with its message in the language of the user who requested the export."""
+    with translation.override(export.requester_language or translation.get_language()):
+        return {"code": code, "message": str(ERROR_MESSAGES.get(code, UNKNOWN_ERROR_MESSAGE))}
 
 
-def limit_of(error: LimitReached) -> str:
-    """Which limit was reached and when it ends, in the language and time zone that are active."""
+def limit_message(error: LimitReached) -> str:
+    """Return which quota was reached and when it allows the next export, in the active language and time zone."""
     if error.code == "too_many_queued":
         return ngettext(
             "You have %(limit)d export waiting and may have no more. Ask again once it has begun, or cancel it.",
@@ -133,74 +197,30 @@ def limit_of(error: LimitReached) -> str:
     ) % {"limit": error.limit, "moment": date_format(ends, "DATETIME_FORMAT")}
 
 
-def finishing_share(format_name: str) -> float:
-    """The part of a run that this format spends on closing its file, 0 for a format that is not known here."""
-    try:
-        return writers.get(format_name).finishing_share
-    except UnknownFormat:
-        return 0.0
-
-
-def _progress(request: FileRequest) -> dict[str, Any]:
-    rows_per_second = progress.rate(request.rows_done, _seconds_writing(request))
-    return {
-        "rows_done": request.rows_done,
-        "rows_total": request.rows_total,
-        "rows_total_is_estimate": request.rows_estimated,
-        "fraction": _fraction(request),
-        "rows_per_second": rows_per_second,
-        "eta_seconds": progress.eta(request.progress, rows_per_second),
-        "queue_position": queue_position(request),
-    }
-
-
-def _fraction(request: FileRequest) -> float | None:
-    """1 says that the link works, so a file that has expired has none."""
-    if request.status == Status.EXPIRED:
-        return None
-    return progress.fraction(request.progress, finishing_share=finishing_share(request.format))
-
-
-def _seconds_writing(request: FileRequest) -> float:
-    if request.phase != progress.WRITING or not request.phase_started_at or not request.progressed_at:
-        return 0.0
-    return (request.progressed_at - request.phase_started_at).total_seconds()
-
-
-def _file(request: FileRequest) -> dict[str, Any] | None:
-    if request.status != Status.READY:
-        return None
-    return {
-        "name": request.filename,
-        "size": request.size,
-        "content_type": request.content_type,
-        "sha256": request.sha256,
-        "expires_at": _iso(request.expires_at),
-        "public_until": _iso(_public_until(request)),
-    }
-
-
-def _public_until(request: FileRequest) -> datetime | None:
-    """Until when anyone who has its public link may have the file; None where nobody made one, or it has run out."""
-    until = request.public_until
-    return until if until is not None and until > timezone.now() else None
-
-
-def _urls(request: FileRequest) -> dict[str, str | None]:
-    ended_without_file = request.status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
-    can_retry = ended_without_file and request.erased_at is None
-    return {
-        "self": reverse("exports:detail", args=[request.pk]),
-        "page": reverse("exports:page", args=[request.pk]),
-        "seen": reverse("exports:seen", args=[request.pk]),
-        "cancel": reverse("exports:cancel", args=[request.pk]) if request.status in ACTIVE else None,
-        "retry": reverse("exports:retry", args=[request.pk]) if can_retry else None,
-        "download": reverse("exports:download", args=[request.pk]) if request.status == Status.READY else None,
-        "ticket": None,
-        "ticket_expires_at": None,
-    }
-
-
-def _iso(moment: datetime | None) -> str | None:
-    """RFC 3339 in UTC, with a Z."""
+def rfc3339(moment: datetime | None) -> str | None:
+    """Return an aware datetime in UTC with a Z, as STATE has it; None for None."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
+
+
+def _progress(export: FileRequest) -> ProgressState:
+    rows_per_second = None
+    if export.phase == progress.WRITING and export.phase_started_at and export.progressed_at:
+        seconds = (export.progressed_at - export.phase_started_at).total_seconds()
+        rows_per_second = progress.rate(export.rows_done, seconds)
+    fraction = None
+    # An expired export is done, too, but 1 says that there is a file to download.
+    if export.status != Status.EXPIRED:
+        try:
+            finishing_share = writers.get(export.format).finishing_share
+        except UnknownFormat:
+            finishing_share = 0.0
+        fraction = progress.fraction(export.progress, finishing_share=finishing_share)
+    return {
+        "rows_done": export.rows_done,
+        "rows_total": export.rows_total,
+        "rows_total_is_estimate": export.rows_estimated,
+        "fraction": fraction,
+        "rows_per_second": rows_per_second,
+        "eta_seconds": progress.eta(export.progress, rows_per_second) if rows_per_second else None,
+        "queue_position": queue_position(export),
+    }

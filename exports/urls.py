@@ -1,8 +1,8 @@
-"""Where the doors are. Include it in the host's urls: path("exports/", include("exports.urls"))."""
+"""The URLs of the app. Include them in the project's urls: path("exports/", include("exports.urls"))."""
 
 from django.urls import path
 
-from exports.http import downloads, sharing, views
+from exports.http import downloads, views
 
 app_name = "exports"
 
@@ -10,14 +10,14 @@ urlpatterns = [
     path("", views.list_view, name="list"),
     path("new/<slug:file_type>/", views.form_view, name="form"),
     path("file/<str:ticket>/", downloads.file_view, name="file"),
-    path("public/<str:link>/", sharing.public_view, name="public"),
+    path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),
     path("<uuid:pk>/page/", views.page_view, name="page"),
     path("<uuid:pk>/cancel/", views.cancel_view, name="cancel"),
     path("<uuid:pk>/retry/", views.retry_view, name="retry"),
     path("<uuid:pk>/expire/", views.expire_view, name="expire"),
     path("<uuid:pk>/revoke/", views.revoke_view, name="revoke"),
-    path("<uuid:pk>/share/", sharing.share_view, name="share"),
+    path("<uuid:pk>/share/", views.share_view, name="share"),
     path("<uuid:pk>/seen/", views.seen_view, name="seen"),
     path("<uuid:pk>/download/", downloads.download_view, name="download"),
 ]

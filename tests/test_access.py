@@ -12,9 +12,10 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
+from exports import services
 from exports.models import Download, FileRequest
 from exports.signing import Ticket
-from exports.state import personalize, serialize
+from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.exports import open_office
@@ -129,7 +130,7 @@ def test_permissions_of_change_or_download_mean_nothing_without_that_of_view(own
 def test_no_state_that_anybody_reads_holds_a_secret(owner: User):
     for make in rows.IN_STATUS.values():
         request = make(owner)
-        state = str(personalize(serialize(request), request, owner))
+        state = str(services.state_for(owner, request))
         for secret in ("month=4", "secret detail", request.lease_owner, request.filehandle.name, owner.email):
             assert not secret or secret not in state
 
@@ -140,6 +141,6 @@ def test_a_state_that_is_not_personal_has_no_ticket(owner: User):
 
 def test_a_ticket_names_its_user_and_its_epoch(owner: User):
     request = rows.ready(owner)
-    text = personalize(serialize(request), request, owner)["urls"]["ticket"].split("/")[-2]
+    text = services.state_for(owner, request)["urls"]["ticket"].split("/")[-2]
     ticket = Ticket.read(text)
     assert (ticket.request_id, ticket.epoch, ticket.user_id) == (request.pk, request.epoch, str(owner.pk))

@@ -19,7 +19,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
 from exports import storage
-from exports.http import responses
+from exports.http import downloads, responses
 from exports.models import Download, FileRequest
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
@@ -62,7 +62,7 @@ def respond(*, method: str = "get", request: FileRequest | None = None, **header
     """The response and its whole body. Header names as keywords: if_range="..." ."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     http_request = getattr(RequestFactory(), method)("/file/", headers=given)
-    response = responses.respond(http_request, request or request_for())
+    response = responses.file_response(http_request, request or request_for())
     body = response.getvalue()
     response.close()
     return response, body
@@ -233,7 +233,7 @@ def memory() -> Iterator[Callable[[], int]]:
 
 def test_a_big_file_is_streamed_block_by_block(big: tuple[Path, FileRequest], memory: Callable[[], int]):
     path, request = big
-    response = responses.respond(RequestFactory().get("/file/"), request)
+    response = responses.file_response(RequestFactory().get("/file/"), request)
     sizes = [len(block) for block in response]
     response.close()
     assert sum(sizes) == BIG
@@ -246,10 +246,9 @@ async def test_a_big_file_is_streamed_block_by_block_under_asgi(
     big: tuple[Path, FileRequest], memory: Callable[[], int]
 ):
     path, request = big
-    response = await sync_to_async(responses.respond)(AsyncRequestFactory().get("/file/"), request)
+    response = await sync_to_async(responses.file_response)(AsyncRequestFactory().get("/file/"), request)
     sizes = [len(block) async for block in response]
     await sync_to_async(response.close)()
-    assert response.is_async
     assert sum(sizes) == BIG
     assert max(sizes) == responses.BLOCK
     assert memory() < FEW_BLOCKS
@@ -258,7 +257,7 @@ async def test_a_big_file_is_streamed_block_by_block_under_asgi(
 
 def test_nothing_more_is_read_once_the_reader_has_left(big: tuple[Path, FileRequest]):
     path, request = big
-    response = responses.respond(RequestFactory().get("/file/"), request)
+    response = responses.file_response(RequestFactory().get("/file/"), request)
     blocks = iter(response)
     next(blocks)
     assert is_open(path)
@@ -305,7 +304,6 @@ async def test_the_site_streams_and_closes_the_file_by_asgi(ready: tuple[Client,
     browser.cookies = client.cookies
     response = await browser.get(ticket_for(request, request.requester), headers={"range": f"bytes={BIG - 10}-"})
     assert response.status_code == 206
-    assert response.is_async
     assert b"".join([block async for block in response]) == b"\0" * 10
     assert not is_open(path)
 
@@ -366,4 +364,4 @@ class Visitor:
     ],
 )
 def test_an_address_is_kept_without_its_host_part(address: str, kept: str):
-    assert responses.shortened(address) == kept
+    assert downloads.network_of(address) == kept

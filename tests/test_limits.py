@@ -17,7 +17,7 @@ from exports.contrib.bgfiles import toolbox
 from exports.exceptions import LimitReached
 from exports.models import Artifact, FileRequest, Status, transitions
 from exports.shortcuts import export_response
-from exports.state import limit_of
+from exports.state import limit_message
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, door, signed_in
 from tests.office.exports import open_office
@@ -197,7 +197,7 @@ def test_the_end_of_a_days_limit_is_told_in_the_zone_and_language_that_are_activ
     error = LimitReached("too_many_today", 3, seconds=HOUR)
 
     with timezone.override("Asia/Tokyo"), translation.override("de"):
-        sentence = limit_of(error)
+        sentence = limit_message(error)
         ends = timezone.localtime(timezone.now() + timedelta(hours=1))
 
     assert ends.strftime("%H:%M") in sentence

@@ -122,7 +122,7 @@ def test_the_end_of_a_run_is_one_line_and_revoking_its_links_is_another_of_its_o
     assert [line["event"] for line in ends] == ["export.ready"]
     # Another process would revoke them, which has not said that the file is ready.
     audit._noted.clear()
-    services.revoke_links(rows.fresh(request))
+    services.revoke(rows.fresh(request))
     assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
     assert lines.events()[-1]["epoch"] == 2
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 from exports import housekeeping, notifications
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status, transitions
-from exports.state import SENTENCES
+from exports.state import ERROR_MESSAGES
 from tests.shop.requests import claimed, in_status, made, queued
 from tests.shop.runs import configure
 
@@ -137,7 +137,7 @@ def test_the_mail_about_a_failure_says_why_in_words_and_no_more() -> None:
 
     message = mail.outbox[0]
     assert message.subject == "Your export failed: Orders of Ada"
-    assert str(SENTENCES["took_too_long"]) in message.body
+    assert str(ERROR_MESSAGES["took_too_long"]) in message.body
     assert "secret.py" not in text_of(message)
     assert "took_too_long" not in text_of(message)
 
@@ -158,7 +158,7 @@ def test_every_link_leads_to_the_page_behind_login_and_none_to_the_file(status: 
 
 
 def test_the_mail_is_in_the_language_of_whoever_asked(settings: Any, tmp_path: Path) -> None:
-    sentence = str(SENTENCES["stalled"])
+    sentence = str(ERROR_MESSAGES["stalled"])
     german = {sentence: "Der Export steht still.", "Your export failed: %(title)s": "Aus: %(title)s"}
     translate(settings, tmp_path, german)
     failed("stalled", requester_language="de")

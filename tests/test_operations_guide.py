@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exports.contrib.operations import doctor, metrics
-from exports.state import SENTENCES
+from exports.state import ERROR_MESSAGES
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 TEXT = GUIDE.read_text()
@@ -39,6 +39,6 @@ def test_each_alarm_says_what_to_do(alarm: str):
     assert re.search(rf"(^|, |\s){words}(,|\s)", first_cells("Alarms"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", sorted(SENTENCES.keys() - READERS))
+@pytest.mark.parametrize("code", sorted(ERROR_MESSAGES.keys() - READERS))
 def test_each_code_that_is_not_its_readers_to_mend_says_what_to_do(code: str):
     assert f"`{code}`" in first_cells("Alarms")

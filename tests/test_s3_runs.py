@@ -22,7 +22,7 @@ from exports import housekeeping, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.views import serve_file
 from exports.exceptions import RunInterrupted
-from exports.http.downloads import hand_over
+from exports.http.downloads import deliver
 from exports.models import Artifact, Download, FileRequest, Status, transitions
 from exports.models.result import ExportResult
 from exports.state import error_of, serialize
@@ -123,8 +123,8 @@ class Interrupted(big.BigExport):
 @pytest.fixture
 def one_by_one(s3: Moto, settings: LazySettings) -> None:
     """Parts are uploaded one after the other, so that after the first one there is still something to stop."""
-    in_fair_order = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
-    settings.STORAGES = {**settings.STORAGES, "exports": in_fair_order}
+    in_turn = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
+    settings.STORAGES = {**settings.STORAGES, "exports": in_turn}
 
 
 @pytest.mark.usefixtures("one_by_one")
@@ -350,7 +350,7 @@ def test_a_form_never_leads_to_the_bucket_but_to_the_page_with_the_link(owner: U
     request = made(owner)
     browser = RequestFactory().post("/form/", headers=HTML)
     browser.user = owner
-    response = hand_over(browser, request)
+    response = deliver(browser, request)
     assert (response.status_code, response["Location"]) == (303, door("page", request))
     assert not Download.objects.exists()
 

@@ -10,12 +10,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
 from django.utils import timezone, translation
 
-from exports import exceptions
+from exports import exceptions, services
 from exports.exceptions import ExportError
 from exports.models import FileRequest, Status, transitions
 from exports.models.progress import Snapshot
 from exports.signing import Ticket
-from exports.state import OTHERWISE, SENTENCES, personalize, serialize
+from exports.state import ERROR_MESSAGES, UNKNOWN_ERROR_MESSAGE, serialize
 from tests.shop.requests import after, claimed, in_status, made, queued, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -173,7 +173,7 @@ def test_an_error_without_a_sentence_of_its_own_has_one_for_all() -> None:
     assert transitions.fail(claim, code="of_the_host", detail="")
     request.refresh_from_db()
 
-    assert serialize(request)["error"] == {"code": "of_the_host", "message": str(OTHERWISE)}
+    assert serialize(request)["error"] == {"code": "of_the_host", "message": str(UNKNOWN_ERROR_MESSAGE)}
 
 
 def test_every_error_that_can_end_a_request_has_a_sentence() -> None:
@@ -183,8 +183,8 @@ def test_every_error_that_can_end_a_request_has_a_sentence() -> None:
         if isinstance(each, type) and issubclass(each, ExportError) and each.code != ExportError.code
     }
 
-    # Only the author of an export can do something about these, and is told so by OTHERWISE.
-    assert named - SENTENCES.keys() <= {"lost_cells"}
+    # Only the author of an export can do something about these, and is told so by UNKNOWN_ERROR_MESSAGE.
+    assert named - ERROR_MESSAGES.keys() <= {"lost_cells"}
 
 
 # Resumed
@@ -231,7 +231,7 @@ def test_the_owner_of_a_ready_file_gets_a_ticket_for_a_minute() -> None:
     request = in_status(Status.READY)
     state = serialize(request)
 
-    mine = personalize(state, request, request.requester)
+    mine = services.state_for(request.requester, request)
 
     ticket = Ticket.read(mine["urls"]["ticket"].split("/")[-2])
     assert (ticket.request_id, ticket.epoch) == (request.pk, request.epoch)
@@ -246,7 +246,7 @@ def test_the_owner_of_a_ready_file_gets_a_ticket_for_a_minute() -> None:
 def test_without_a_file_there_is_no_ticket(status: str) -> None:
     request = in_status(status)
 
-    assert personalize(serialize(request), request, request.requester)["urls"]["ticket"] is None
+    assert services.state_for(request.requester, request)["urls"]["ticket"] is None
 
 
 def test_whoever_may_not_have_the_file_gets_no_ticket() -> None:
@@ -255,4 +255,4 @@ def test_whoever_may_not_have_the_file_gets_no_ticket() -> None:
     viewer.user_permissions.set(Permission.objects.filter(codename="view_filerequest"))
 
     for reader in (user("bob"), viewer, AnonymousUser()):
-        assert personalize(serialize(request), request, reader)["urls"]["ticket"] is None
+        assert services.state_for(reader, request)["urls"]["ticket"] is None

@@ -77,7 +77,7 @@ def test_there_is_nothing_to_try_again_before_the_end(status: str) -> None:
     [
         (services.cancel, [Status.QUEUED, Status.RUNNING]),
         (services.expire, [Status.READY]),
-        (services.revoke_links, [Status.READY]),
+        (services.revoke, [Status.READY]),
     ],
 )
 @pytest.mark.parametrize("status", Status.values)

@@ -1,8 +1,8 @@
-"""The way to the bytes: an address as good as the row, a ticket as good as a minute, a record of each download."""
+"""Views that deliver the bytes of a file: by export, by ticket, by public link. Each download is recorded."""
 
+import ipaddress
 from uuid import UUID
 
-from django.contrib.auth.models import AnonymousUser
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -11,90 +11,110 @@ from django.views.decorators.http import require_safe
 
 from exports import services
 from exports.conf import config
-from exports.http import responses
-from exports.http.replies import answer, door, find, state_for
+from exports.http.responses import DELIVERING, FileStream, file_response
+from exports.http.views import get_visible, not_found, signed_in, state_response
 from exports.models import Download, FileRequest, Status
 from exports.signing import InvalidLink, Ticket
 
-CLOCKS_DIFFER_SECONDS = 60
+MAX_CLOCK_SKEW_SECONDS = 60
 
 
 @require_safe
-@door
+@signed_in
 def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The address that is good as long as the row: checks the owner, then leads to a fresh ticket."""
-    file_request = find(request, pk)
-    if file_request.status != Status.READY:
+    """Redirect to a fresh ticket. This URL works for as long as the file is kept."""
+    export = get_visible(request, pk)
+    if export.status != Status.READY:
         return HttpResponseRedirect(reverse("exports:page", args=[pk]))
-    ticket = state_for(request, file_request)["urls"]["ticket"]
-    if ticket is None or not services.may_download(request.user, file_request):
+    if not services.may_download(request.user, export):
         raise Http404
-    response = HttpResponseRedirect(ticket)
-    response.headers["Referrer-Policy"] = "no-referrer"
-    return response
+    url, _expires = services.sign_ticket(request.user, export)
+    return HttpResponseRedirect(url, headers={"Referrer-Policy": "no-referrer"})
 
 
 @require_safe
-@door
+@signed_in
 def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
-    """The bytes. The ticket must be signed, of this user, of this epoch and not run out; the row must be READY."""
-    return hand_over(request, _admit(request, ticket))
-
-
-def hand_over(request: HttpRequest, file_request: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
-    """The file of a READY request, for somebody who may have it, and a record of it. Raises Http404 when it is gone.
-
-    After a POST the answer is never another site but the page with the link: browsers that go by a `form-action` let no
-    form lead elsewhere, not even by a redirect.
-    """
+    """Return the bytes for a ticket that is signed, not expired, of this user and of the current epoch."""
     try:
-        response = responses.respond(request, file_request)
-    except FileNotFoundError:
-        raise Http404 from None
-    if request.method == "POST" and response.status_code == 302:
-        return answer(request, file_request)
-    if request.method != "HEAD" and response.status_code in responses.HANDED_OVER:
-        record(request, file_request, response, is_public=is_public)
-    return response
-
-
-def record(
-    request: HttpRequest, file_request: FileRequest, response: HttpResponseBase, *, is_public: bool = False
-) -> None:
-    """A download is the best proof that its owner has seen the end. Whoever holds a token may be nobody, and whoever
-    comes by a link for anyone (`is_public`) is."""
-    user = AnonymousUser() if is_public else getattr(request, "user", AnonymousUser())
-    first_byte = int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0])
-    download = Download.objects.create(
-        outcome=responses.outcome_of(response),
-        request=file_request,
-        user=user if user.is_authenticated else None,
-        file_type=file_request.file_type,
-        address=responses.shortened(request.META.get("REMOTE_ADDR", "")),
-        first_byte=first_byte,
-        byte_count=int(response.headers.get("Content-Length") or file_request.size or 0),
-        is_public=is_public,
-    )
-    if download.outcome == Download.Outcome.BEGUN:
-        responses.when_ended(response, download.end)
-    if user.is_authenticated and file_request.requester_id == user.pk:
-        services.mark_seen(file_request)
-
-
-def _admit(request: HttpRequest, text: str) -> FileRequest:
-    try:
-        ticket = Ticket.read(text)
+        signed = Ticket.read(ticket)
     except InvalidLink:
         raise Http404 from None
-    file_request = FileRequest.objects.select_related("requester").get(pk=ticket.request_id)
-    left = ticket.expires - timezone.now().timestamp()
+    export = FileRequest.objects.select_related("requester").get(pk=signed.request_id)
+    seconds_left = signed.expires - timezone.now().timestamp()
     is_good = (
-        ticket.user_id == str(request.user.pk)
-        and ticket.epoch == file_request.epoch
-        and 0 < left <= config.TICKET_MAX_AGE_SECONDS + CLOCKS_DIFFER_SECONDS
-        and file_request.status == Status.READY
-        and services.may_download(request.user, file_request)
+        signed.user_id == str(request.user.pk)
+        and signed.epoch == export.epoch
+        and 0 < seconds_left <= config.TICKET_MAX_AGE_SECONDS + MAX_CLOCK_SKEW_SECONDS
+        and export.status == Status.READY
+        and services.may_download(request.user, export)
     )
     if not is_good:
         raise Http404
-    return file_request
+    return deliver(request, export)
+
+
+@require_safe
+def public_view(request: HttpRequest, link: str) -> HttpResponseBase:
+    """Return the bytes for a public link, which works for anyone and any number of times until it expires."""
+    try:
+        return deliver(request, services.find_public(link), is_public=True)
+    except (FileRequest.DoesNotExist, Http404):
+        return not_found(request)
+
+
+def deliver(request: HttpRequest, export: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
+    """Return the file of a READY export and record the download. The caller has checked the permission.
+
+    Raises Http404 if the file is missing.
+    """
+    try:
+        response = file_response(request, export)
+    except FileNotFoundError:
+        raise Http404 from None
+    if request.method == "POST" and response.status_code == 302:
+        # Browsers apply the CSP directive form-action to redirects too, so a form must not lead to another site.
+        return state_response(request, export)
+    if request.method != "HEAD" and response.status_code in DELIVERING:
+        record_download(request, export, response, is_public=is_public)
+    return response
+
+
+def record_download(
+    request: HttpRequest, export: FileRequest, response: HttpResponseBase, *, is_public: bool = False
+) -> None:
+    """Add a Download for a response of `file_response`, and mark the export as seen if its owner downloads it.
+
+    A download by a public link (`is_public`) has no user, even if one is signed in.
+    """
+    user = None if is_public else getattr(request, "user", None)
+    if user is not None and not user.is_authenticated:
+        user = None
+    outcome = Download.Outcome.BEGUN
+    if response.status_code == 302:
+        outcome = Download.Outcome.REDIRECTED
+    elif "X-Accel-Redirect" in response.headers:
+        outcome = Download.Outcome.HANDED_OVER
+    download = Download.objects.create(
+        outcome=outcome,
+        request=export,
+        user=user,
+        file_type=export.file_type,
+        address=network_of(request.META.get("REMOTE_ADDR", "")),
+        first_byte=int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0]),
+        byte_count=int(response.headers.get("Content-Length") or export.size or 0),
+        is_public=is_public,
+    )
+    if isinstance(response, FileStream):
+        response.part.on_close = download.end
+    if user is not None and export.requester_id == user.pk:
+        services.mark_seen(export)
+
+
+def network_of(address: str) -> str:
+    """Return an IP address without its host part: the /24 network of IPv4, the /48 of IPv6; "" for anything else."""
+    try:
+        given = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(ipaddress.ip_network(f"{given}/{24 if given.version == 4 else 48}", strict=False).network_address)

@@ -1,4 +1,4 @@
-"""HTTP rules that need no request row: the filename header, byte ranges, conditional requests."""
+"""Byte ranges and conditional requests (RFC 9110), without Django's request and response objects."""
 
 import re
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from django.utils.http import parse_etags
 
 
 class RangeNotSatisfiable(ValueError):
-    """RFC 9110, 15.5.17: the range lies outside the file."""
+    """The range lies outside the file (RFC 9110, 15.5.17)."""
 
 
 @dataclass(frozen=True)
 class ByteRange:
-    """A part of a file: the first byte and how many."""
+    """A part of a file: the offset of its first byte and the number of bytes."""
 
     first: int
     count: int
@@ -23,13 +23,13 @@ class ByteRange:
 
 
 def is_match(header: str | None, etag: str) -> bool:
-    """Whether an If-None-Match header names this entity tag, compared weakly (RFC 9110, 13.1.2)."""
-    given = parse_etags(header or "")
-    return given == ["*"] or etag.removeprefix("W/") in (each.removeprefix("W/") for each in given)
+    """Return True if an If-None-Match header names this entity tag, compared weakly (RFC 9110, 13.1.2)."""
+    given = parse_etags(header) if header else []
+    return given == ["*"] or etag.removeprefix("W/") in [each.removeprefix("W/") for each in given]
 
 
 def parse_range(header: str, size: int) -> ByteRange | None:
-    """The one range that a Range header asks for, or None where the whole file is the answer (RFC 9110, 14.2).
+    """Return the range that a Range header asks for, or None if the whole file is the answer (RFC 9110, 14.2).
 
     Several ranges, other units and malformed headers are answered with the whole file. Raises RangeNotSatisfiable.
     """
@@ -38,18 +38,13 @@ def parse_range(header: str, size: int) -> ByteRange | None:
         return None
     first, last = match.groups()
     if first == "":
-        return _suffix(int(last), size)
+        count = min(int(last), size)
+        if count == 0:
+            raise RangeNotSatisfiable("The last 0 bytes were asked for.")
+        return ByteRange(size - count, count)
     if last and int(last) < int(first):
         return None
     if int(first) >= size:
         raise RangeNotSatisfiable(header)
     end = min(int(last), size - 1) if last else size - 1
     return ByteRange(int(first), end - int(first) + 1)
-
-
-def _suffix(length: int, size: int) -> ByteRange:
-    """The last `length` bytes."""
-    if length == 0 or size == 0:
-        raise RangeNotSatisfiable("a suffix of nothing")
-    count = min(length, size)
-    return ByteRange(size - count, count)

@@ -1,224 +1,321 @@
-"""The doors around a request: ask for one, look at it, cancel it, try it again."""
+"""The pages and the JSON API: request an export, list, follow, cancel, retry, share and expire it.
+
+Each view finds the export, checks the permission, calls one service and shapes the response. Exports that do not exist
+and exports of other users get the same 404. With `Accept: application/json` the views that change something return
+STATE; browsers are redirected to the page of the export.
+"""
 
 import hashlib
 import json
 from collections.abc import Callable
+from functools import wraps
+from math import ceil
 from typing import Any
+from urllib.parse import urljoin
 from uuid import UUID
 
+from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.forms import Form
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils import timezone
+from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import services
-from exports.exceptions import BadOption, InvalidForm, LimitReached, UnknownFormat
+from exports.conf import config
+from exports.exceptions import (
+    BadOption,
+    InvalidForm,
+    LimitReached,
+    TransitionNotAllowed,
+    UnknownFileType,
+    UnknownFormat,
+)
 from exports.exporters import QuerySetExport, registry
 from exports.http.ranges import is_match
-from exports.http.replies import (
-    POLL_SECONDS,
-    answer,
-    changeable,
-    door,
-    find,
-    json_door,
-    over_limit,
-    refuse,
-    state_for,
-    wants_json,
-)
-from exports.http.sharing import sharing_of
 from exports.models import FileRequest, Status
-from exports.state import State
+from exports.state import limit_message
 
+POLL_SECONDS = 2
 PAGE_SIZE = 20
+
+REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
+"""What services raise when they refuse a request; `refusal_response` answers them."""
+
+
+def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Require a signed-in user, and answer 404 for exports that do not exist or that the user may not see."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            if wants_json(request):
+                return error_response(401, "not_signed_in", _("Please sign in."))
+            is_safe = request.method in ("GET", "HEAD")
+            return redirect_to_login(request.get_full_path() if is_safe else reverse("exports:list"))
+        try:
+            response = view(request, *args, **kwargs)
+        except (FileRequest.DoesNotExist, UnknownFileType, Http404):
+            return not_found(request)
+        if "Cache-Control" not in response.headers:
+            patch_cache_control(response, private=True, no_cache=True)
+        # With "no-referrer" browsers send "Origin: null" with forms, and Django's CSRF check fails.
+        response.headers.setdefault("Referrer-Policy", "same-origin")
+        return response
+
+    return wrapper
 
 
 @require_safe
-@door
+@signed_in
 def list_view(request: HttpRequest) -> HttpResponse:
-    """The history of one's own requests, newest first."""
-    mine = FileRequest.objects.filter(requester=request.user)
-    page = Paginator(mine, PAGE_SIZE).get_page(request.GET.get("page"))
-    for each in page:
-        # Read with this very request; whether they may have a file is asked of each, and what they may need not be.
-        each.requester = request.user
-    exports = [state_for(request, each) for each in page]
-    return render(request, "exports/list.html", {"page": page, "exports": exports, "is_live": _any_active(exports)})
+    """List the user's own exports, newest first."""
+    user = request.user
+    assert user.is_authenticated
+    page = Paginator(FileRequest.objects.filter(requester=user.pk), PAGE_SIZE).get_page(request.GET.get("page"))
+    for export in page:
+        # The same instance as the signed-in user: its permissions are loaded once, not once for each export.
+        export.requester = user
+    exports = [services.state_for(user, export) for export in page]
+    is_live = any(state["status"] in ("queued", "running") for state in exports)
+    return render(request, "exports/list.html", {"page": page, "exports": exports, "is_live": is_live})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
-@door
+@signed_in
 def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
-    """GET: the filter of an export as a page. POST: ask for the file."""
+    """Show the form of an export (GET), or request a file with it (POST)."""
     exporter = registry.find_export(file_type)
-    if request.method == "POST":
-        return _create(request, exporter)
-    return _render_form(request, exporter, exporter.get_form(None, request.user))
-
-
-@require_safe
-def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
-    """The state as JSON, for polling: ETag, Retry-After while it is under way, 410 once it has expired."""
-    return json_door(request, lambda: _poll(request, find(request, pk)))
-
-
-@require_safe
-@door
-def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """The page of one request. It works without JavaScript, by reloading itself while the request is under way."""
-    file_request = find(request, pk)
-    is_mine = file_request.requester_id == request.user.pk
-    context = {
-        "export": state_for(request, file_request),
-        "is_live": file_request.is_active,
-        "sharing": sharing_of(request, file_request),
-        "made_at": file_request.finished_at if is_mine and services.can_be_made_again(file_request) else None,
-    }
-    return render(request, "exports/page.html", context)
-
-
-@require_POST
-@door
-def cancel_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    return _change(request, changeable(request, pk), services.cancel)
-
-
-@require_POST
-@door
-def expire_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    return _change(request, changeable(request, pk), services.expire)
-
-
-@require_POST
-@door
-def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    return _change(request, changeable(request, pk), services.revoke_links)
-
-
-@require_POST
-@door
-def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """A page says that it has shown the end. Only the owner's page counts: the mail is the owner's."""
-    file_request = find(request, pk)
-    if file_request.requester_id == request.user.pk:
-        services.mark_seen(file_request)
-    return answer(request, file_request)
-
-
-@require_POST
-@door
-def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Ask again, as a new request; with `fresh=1` for a file that is there too."""
-    file_request = find(request, pk)
-    if file_request.requester_id != request.user.pk:
-        return refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
-    verb = services.make_again if request.POST.get("fresh") == "1" else services.retry
-    return _created(request, lambda: verb(file_request), status=201)
-
-
-def _any_active(exports: list[State]) -> bool:
-    return any(export["status"] in ("queued", "running") for export in exports)
-
-
-def _poll(request: HttpRequest, file_request: FileRequest) -> HttpResponse:
-    state = state_for(request, file_request)
-    etag = f'W/"{hashlib.sha256(json.dumps(_lasting(state), sort_keys=True).encode()).hexdigest()[:32]}"'
-    status = 410 if file_request.status == Status.EXPIRED else 200
-    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
-        response: HttpResponse = HttpResponse(status=304)
-    else:
-        response = JsonResponse(state, status=status)
-    response.headers["ETag"] = etag
-    if file_request.is_active:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return response
-
-
-def _lasting(state: State) -> State:
-    """The state without the ticket, which is another one each time."""
-    return {**state, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
-
-
-def _create(request: HttpRequest, exporter: QuerySetExport) -> HttpResponse:
     posted = request.POST
-    options = {
-        name.removeprefix("option_"): {"true": True, "false": False}.get(value, value)
-        for name, value in posted.items()
-        if name.startswith("option_")
-    }
-    return _created(
-        request,
-        lambda: services.request_export(
+    if request.method != "POST":
+        return _render_form(request, exporter, exporter.get_form(None, request.user))
+    options: dict[str, object] = {}
+    for name, value in posted.items():
+        if name.startswith("option_"):
+            options[name.removeprefix("option_")] = {"true": True, "false": False}.get(str(value), value)
+    try:
+        export, _is_new = services.request_export(
             request.user,
-            exporter.file_type,
+            file_type,
             posted,
             format=posted.get("format", ""),
             options=options,
             time_zone=posted.get("time_zone", ""),
             fresh=posted.get("fresh") == "1",
-        ),
-        status=202,
-        exporter=exporter,
-    )
+        )
+    except REFUSALS as error:
+        if wants_json(request) or not isinstance(error, InvalidForm | LimitReached):
+            return refusal_response(request, error)
+        if isinstance(error, InvalidForm):
+            return _render_form(request, exporter, error.form, status=400)
+        form = exporter.get_form(posted, request.user)
+        response = _render_form(request, exporter, form, status=429, refusal=limit_message(error))
+        response.headers["Retry-After"] = str(ceil(error.seconds))
+        return response
+    if export.status == Status.READY and export.finished_at is not None:
+        age = (timezone.now() - export.finished_at).total_seconds()
+        return state_response(request, export, reused={"age_seconds": round(max(age, 0.0), 1)})
+    return state_response(request, export, status=202)
 
 
-def _created(
-    request: HttpRequest,
-    make: Callable[[], tuple[FileRequest, bool]],
-    *,
-    status: int,
-    exporter: QuerySetExport | None = None,
-) -> HttpResponse:
-    """Run a verb that makes a request, and say what came of it."""
+@require_safe
+def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
+    """Return STATE as JSON for polling, always as JSON: ETag, Retry-After while it is active, 410 once it expired."""
+    if not request.user.is_authenticated:
+        return error_response(401, "not_signed_in", _("Please sign in."))
     try:
-        file_request, _is_new = make()
-    except InvalidForm as error:
-        return _invalid(request, exporter, error)
-    except LimitReached as error:
-        return over_limit(request, error, page=_form_again(request, exporter))
-    except services.NotAllowed as error:
-        return refuse(request, 403, "not_allowed", str(error))
-    except services.TransitionNotAllowed as error:
-        return refuse(request, 409, "too_late", str(error))
-    except (UnknownFormat, BadOption) as error:
-        return refuse(request, 400, error.code, str(error))
-    if file_request.status == Status.READY:
-        age = (timezone.now() - file_request.finished_at).total_seconds()
-        return answer(request, file_request, reused={"age_seconds": round(max(age, 0.0), 1)})
-    return answer(request, file_request, status=status)
+        export = get_visible(request, pk)
+    except FileRequest.DoesNotExist:
+        return error_response(404, "not_found", _("There is no such export."))
+    state = services.state_for(request.user, export)
+    # The ticket is another one each time.
+    compared = {**state, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
+    etag = f'W/"{hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:32]}"'
+    status = 410 if export.status == Status.EXPIRED else 200
+    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
+        response: HttpResponse = HttpResponse(status=304)
+    else:
+        response = JsonResponse(state, status=status)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-cache"
+    if export.is_active:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    return response
 
 
-def _form_again(request: HttpRequest, exporter: QuerySetExport | None) -> Callable[[str], HttpResponse] | None:
-    """What shows the form once more, with what was chosen and why there is no file of it."""
-    if exporter is None:
-        return None
-    form = exporter.get_form(request.POST, request.user)
-    return lambda sentence: _render_form(request, exporter, form, status=429, refusal=sentence)
+@require_safe
+@signed_in
+def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Show the page of one export. Without JavaScript it reloads itself while the export is active."""
+    export = get_visible(request, pk)
+    is_owner = export.requester_id == request.user.pk
+    sharing = None
+    # The form is in the page before there is a file; the stylesheet shows it once the export is ready.
+    if (export.is_active or export.status == Status.READY) and services.may_share(request.user, export):
+        sharing = {"address": _public_url(request, export), "until": export.public_until}
+    context = {
+        "export": services.state_for(request.user, export),
+        "is_live": export.is_active,
+        "sharing": sharing,
+        "made_at": export.finished_at if is_owner and services.can_regenerate(export) else None,
+    }
+    return render(request, "exports/page.html", context)
 
 
-def _invalid(request: HttpRequest, exporter: QuerySetExport | None, error: InvalidForm) -> HttpResponse:
-    if exporter is not None and not wants_json(request):
-        return _render_form(request, exporter, error.form, status=400)
-    fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
-    message = _("Please correct the marked fields.")
-    return refuse(request, 400, "invalid_criteria", message, fields=fields)
+@require_POST
+@signed_in
+def cancel_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Cancel a queued or running export."""
+    return _change(request, pk, services.cancel)
+
+
+@require_POST
+@signed_in
+def expire_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Expire a ready file: its links end now and its bytes are deleted later."""
+    return _change(request, pk, services.expire)
+
+
+@require_POST
+@signed_in
+def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """End every ticket and the public link of a ready file."""
+    return _change(request, pk, services.revoke)
+
+
+@require_POST
+@signed_in
+def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Create a public link; the one before it stops working."""
+    export = _get_changeable(request, pk)
+    if not services.may_share(request.user, export):
+        return _refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
+    try:
+        services.share(export)
+    except TransitionNotAllowed:
+        return state_response(request, export, status=409)
+    return state_response(request, export, public_link=_public_url(request, export))
+
+
+@require_POST
+@signed_in
+def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Note that the owner's page has shown the end, so that no mail is sent. Other users' pages do not count."""
+    export = get_visible(request, pk)
+    if export.requester_id == request.user.pk:
+        services.mark_seen(export)
+    return state_response(request, export)
+
+
+@require_POST
+@signed_in
+def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Request the same again as a new export; with `fresh=1` a newer file in place of one that is ready."""
+    export = get_visible(request, pk)
+    if export.requester_id != request.user.pk:
+        return _refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
+    verb = services.regenerate if request.POST.get("fresh") == "1" else services.retry
+    try:
+        again, _is_new = verb(export)
+    except REFUSALS as error:
+        return refusal_response(request, error)
+    return state_response(request, again, status=201)
+
+
+def get_visible(request: HttpRequest, pk: UUID) -> FileRequest:
+    """Return an export that the user may see. Raises FileRequest.DoesNotExist."""
+    return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Return True if the client accepts JSON and prefers it to HTML."""
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def state_response(request: HttpRequest, export: FileRequest, *, status: int = 200, **extra: object) -> HttpResponse:
+    """Return STATE, with the keys of `extra` beside its own, to a program; redirect a browser to the export's page."""
+    if not wants_json(request):
+        response = HttpResponseRedirect(reverse("exports:page", args=[export.pk]))
+        response.status_code = 303
+        return response
+    headers = {"Retry-After": str(POLL_SECONDS)} if export.is_active else {}
+    if status in (201, 202):
+        headers["Location"] = reverse("exports:detail", args=[export.pk])
+    return JsonResponse({**services.state_for(request.user, export), **extra}, status=status, headers=headers)
+
+
+def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Return the response to a request that a service refused with one of REFUSALS: 400, 403, 409 or 429."""
+    match error:
+        case InvalidForm():
+            fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
+            message = _("Please correct the marked fields.")
+            return _refuse(request, 400, "invalid_criteria", message, fields=fields)
+        case LimitReached():
+            response = _refuse(request, 429, error.code, limit_message(error), limit=error.limit)
+            response.headers["Retry-After"] = str(ceil(error.seconds))
+            return response
+        case services.NotAllowed():
+            return _refuse(request, 403, "not_allowed", str(error))
+        case TransitionNotAllowed():
+            return _refuse(request, 409, "too_late", str(error))
+        case UnknownFormat() | BadOption():
+            return _refuse(request, 400, error.code, str(error))
+        case _:
+            raise TypeError(f"{error!r} is not a refusal.")
+
+
+def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
+    """Return an error as docs/protocol.md describes it."""
+    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+    return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
+
+
+def not_found(request: HttpRequest) -> HttpResponse:
+    """Return the 404 of every export that does not exist or that the user may not see; for HTML, raise Http404."""
+    if wants_json(request):
+        return error_response(404, "not_found", _("There is no such export."))
+    raise Http404("There is no such export.")
+
+
+def _get_changeable(request: HttpRequest, pk: UUID) -> FileRequest:
+    export = get_visible(request, pk)
+    if not export.is_changeable_by(request.user):
+        raise Http404
+    return export
+
+
+def _change(request: HttpRequest, pk: UUID, verb: services.Verb) -> HttpResponse:
+    export = _get_changeable(request, pk)
+    try:
+        verb(export)
+    except TransitionNotAllowed:
+        return state_response(request, export, status=409)
+    return state_response(request, export)
+
+
+def _refuse(request: HttpRequest, status: int, code: str, message: str, **extra: object) -> HttpResponse:
+    if wants_json(request):
+        return error_response(status, code, message, **extra)
+    return render(request, "exports/refused.html", {"message": message}, status=status)
 
 
 def _render_form(
-    request: HttpRequest, exporter: QuerySetExport, form: Any, *, status: int = 200, refusal: str = ""
+    request: HttpRequest, exporter: QuerySetExport, form: Form, *, status: int = 200, refusal: str = ""
 ) -> HttpResponse:
-    left_out = exporter.withheld_from(request.user)
-    context = {"exporter": exporter, "form": form, "refusal": refusal, "withheld": left_out}
+    withheld = exporter.withheld_from(request.user)
+    context = {"exporter": exporter, "form": form, "refusal": refusal, "withheld": withheld}
     return render(request, "exports/form.html", context, status=status)
 
 
-def _change(request: HttpRequest, file_request: FileRequest, verb: Callable[[FileRequest], None]) -> HttpResponse:
-    try:
-        verb(file_request)
-    except services.TransitionNotAllowed:
-        return answer(request, file_request, status=409)
-    return answer(request, file_request)
+def _public_url(request: HttpRequest, export: FileRequest) -> str | None:
+    """Return the absolute URL of the public link, or None if there is no valid one."""
+    link = services.public_link_of(export)
+    if link is None:
+        return None
+    return urljoin(config.BASE_URL or request.build_absolute_uri("/"), reverse("exports:public", args=[link]))

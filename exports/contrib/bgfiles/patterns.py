@@ -88,8 +88,7 @@ class WriterPattern(SimplePattern):
     def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> Any:
         with closed_on_error(self.get_buffer_class()()) as buffer:
             self.write_bytes(dataset, buffer)
-        return responses.once(
-            http_request,
+        return responses.buffer_response(
             spooled(buffer),
             filename=self.get_filename() or "",
             content_type=self.get_content_type() or "application/octet-stream",

@@ -197,7 +197,7 @@ def serve(
     try:
         if not request.filehandle or request.status == Status.EXPIRED:
             raise FileNotFoundError
-        response = responses.respond(http_request or _plain_get(), request)
+        response = responses.file_response(http_request or _plain_get(), request)
     except FileNotFoundError:
         raise (raise_on_missing or Http404)() from None
     if not request.content_type:

@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 from exports.contrib.bgfiles import toolbox
 from exports.exporters import registry
 from exports.http import responses
-from exports.http.downloads import record
+from exports.http.downloads import record_download
 from exports.models import FileRequest, Status
 
 
@@ -65,6 +65,6 @@ def serve_file(
     """The file of this token, streamed. Raises like evaluate_request."""
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
-    if request.method == "GET" and response.status_code in responses.HANDED_OVER:
-        record(request, file_request, response)
+    if request.method == "GET" and response.status_code in responses.DELIVERING:
+        record_download(request, file_request, response)
     return response
