@@ -1,4 +1,4 @@
-"""The app `exports`."""
+"""The Django app `exports`."""
 
 from importlib import import_module
 
@@ -7,6 +7,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ExportsConfig(AppConfig):
+    """Register the system checks, the signal receivers and the adapter of dj-bgfiles' handlers."""
+
     name = "exports"
     verbose_name = _("Exports")
     default_auto_field = "django.db.models.BigAutoField"
@@ -14,8 +16,6 @@ class ExportsConfig(AppConfig):
     def ready(self) -> None:
         from exports import checks, signals
 
-        # Registers the adapter for handlers that are no exports themselves.
         import_module("exports.contrib.bgfiles.adapter")
-
         checks.register_all()
         signals.connect_all()

@@ -1,31 +1,44 @@
-"""What Django can check at start: settings that cannot work, storage that anybody can read, exports that cannot be.
+"""System checks: settings that cannot work, a public storage, exporters that are declared wrongly.
 
-`manage.py check` asks for what cannot work, `manage.py check --deploy` also for what is unsafe where others come.
+`manage.py check` reports what cannot work; `manage.py check --deploy` also reports what is unsafe in production.
+`manage.py exports doctor` runs the same checks beside its own probes.
 """
 
 from django.core import checks
 
-from exports.checks.declared import check_exports
-from exports.checks.deployment import check_abuse, check_base_url, check_content, check_retention, check_services
-from exports.checks.files import check_default_storage, check_storage
-from exports.checks.folders import check_folder, check_work_dir
-from exports.checks.keys import check_keys
-from exports.checks.options import check_settings
+from exports.checks.deployment import (
+    channel_layer_backend,
+    check_base_url,
+    check_channel_layer,
+    check_formula_escaping,
+    check_limits,
+    check_mail_backend,
+    check_retention,
+    check_socket_origins,
+)
+from exports.checks.exporters import check_exports
+from exports.checks.folders import check_work_dir
 from exports.checks.queue import check_queue
+from exports.checks.secrets import check_secrets
+from exports.checks.settings import check_settings
+from exports.checks.storage import check_default_storage, check_storage, check_storage_folder
 
 __all__ = (
-    "check_abuse",
+    "channel_layer_backend",
     "check_base_url",
-    "check_content",
+    "check_channel_layer",
     "check_default_storage",
     "check_exports",
-    "check_folder",
-    "check_keys",
+    "check_formula_escaping",
+    "check_limits",
+    "check_mail_backend",
     "check_queue",
     "check_retention",
-    "check_services",
+    "check_secrets",
     "check_settings",
+    "check_socket_origins",
     "check_storage",
+    "check_storage_folder",
     "check_work_dir",
     "register_all",
 )
@@ -34,18 +47,21 @@ ALWAYS = (check_settings, check_storage, check_exports)
 IN_DEPLOYMENTS = (
     check_base_url,
     check_default_storage,
-    check_keys,
+    check_secrets,
     check_work_dir,
-    check_folder,
-    check_abuse,
+    check_storage_folder,
+    check_limits,
     check_retention,
-    check_content,
-    check_services,
+    check_formula_escaping,
+    check_mail_backend,
+    check_channel_layer,
+    check_socket_origins,
     check_queue,
 )
 
 
 def register_all() -> None:
+    """Register every check with Django, under the tag "exports"."""
     for check in ALWAYS:
         checks.register(check, "exports")
     for check in IN_DEPLOYMENTS:

@@ -1,99 +1,115 @@
-"""What is unsafe once other people use the site: `manage.py check --deploy`. Each message says what to do.
+"""Check what is unsafe once other people use the site: `manage.py check --deploy`.
 
-What Django checks itself (DEBUG, SECRET_KEY, cookies, https) is left to it.
+What Django checks itself (DEBUG, SECRET_KEY, cookies, HTTPS) is left to Django.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
 
+from exports.checks.exporters import registered_classes
 from exports.conf import DAY, config
-from exports.exporters import QuerySetExport, registry
+from exports.exporters import QuerySetExport
 from exports.exporters.base import TableExport
 
-# A link that leaks, in a log or over a shoulder, opens the file for as long as it lasts.
-LONGEST_TICKET = 300
-UNBOUNDED = {
-    "MAX_QUEUED_PER_USER": "one person can fill the queue",
-    "MAX_RUNNING_PER_USER": "one person can hold every worker",
-    "MAX_PER_USER_PER_DAY": "one person can ask without end",
-    "MAX_RUNTIME_SECONDS": "a run may hold its worker for ever",
-    "MAX_ROWS": "a file may grow until the disk is full",
-    "MAX_BYTES": "a file may grow until the disk is full",
+# A leaked link, in a log or on a screenshot, opens the file until it expires.
+MAX_TICKET_AGE_SECONDS = 300
+LIMITS = {
+    "MAX_QUEUED_PER_USER": "one user can fill the queue",
+    "MAX_RUNNING_PER_USER": "one user can occupy every worker",
+    "MAX_PER_USER_PER_DAY": "one user can request any number of files",
+    "MAX_RUNTIME_SECONDS": "a run can occupy its worker forever",
+    "MAX_ROWS": "a file can grow until the disk is full",
+    "MAX_BYTES": "a file can grow until the disk is full",
 }
-MAIL_FOR_DEVELOPMENT = ("console", "locmem", "dummy", "filebased")
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+DEVELOPMENT_MAIL_BACKENDS = ("console", "locmem", "dummy", "filebased")
 
 
-def check_base_url(**kwargs: Any) -> Iterable[CheckMessage]:
-    if not config.BASE_URL.startswith("https://"):
-        hint = "Set EXPORTS['BASE_URL'] to the address people use, such as 'https://example.com'."
-        yield checks.Warning("Mails need an https address to lead to.", hint=hint, id="exports.W002")
+def check_base_url(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report a BASE_URL with which links in mails do not work, or work without HTTPS."""
+    hint = "Set EXPORTS['BASE_URL'] to the address that users open, such as 'https://example.com'."
+    parts = urlsplit(config.BASE_URL)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        message = f"EXPORTS['BASE_URL'] is {config.BASE_URL!r}, not an absolute URL: links in mails do not work."
+        yield checks.Error(message, hint=hint, id="exports.E035")
+    elif parts.hostname in LOCAL_HOSTS:
+        message = f"Links in mails lead to {config.BASE_URL}, the recipient's own machine."
+        yield checks.Warning(message, hint=hint, id="exports.W002")
+    elif parts.scheme != "https":
+        yield checks.Warning(f"Links in mails lead to {config.BASE_URL}, without HTTPS.", hint=hint, id="exports.W002")
 
 
-def check_abuse(**kwargs: Any) -> Iterable[CheckMessage]:
-    """What one person, or one query, may take from all others."""
-    for name, consequence in UNBOUNDED.items():
+def check_limits(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about limits that are off, so that one user or one query can take everything."""
+    for name, consequence in LIMITS.items():
         if getattr(config, name) in (None, math.inf):
-            hint = f"Give EXPORTS[{name!r}] a number; docs/settings.md has the default."
+            hint = f"Set EXPORTS[{name!r}] to a number; docs/settings.md has the default."
             yield checks.Warning(f"EXPORTS[{name!r}] is not set: {consequence}.", hint=hint, id="exports.W030")
-    on_postgresql = any(connection.vendor == "postgresql" for connection in connections.all())
-    if on_postgresql and not config.STATEMENT_TIMEOUT_SECONDS:
-        hint = "Give EXPORTS['STATEMENT_TIMEOUT_SECONDS'] the seconds after which PostgreSQL ends a statement."
-        yield checks.Warning("A query may outlive the run that asked for it.", hint=hint, id="exports.W031")
+    uses_postgresql = any(connection.vendor == "postgresql" for connection in connections.all())
+    if uses_postgresql and not config.STATEMENT_TIMEOUT_SECONDS:
+        hint = "Set EXPORTS['STATEMENT_TIMEOUT_SECONDS'] to the seconds after which PostgreSQL cancels a statement."
+        yield checks.Warning("A query may outlive the run that started it.", hint=hint, id="exports.W031")
 
 
-def check_retention(**kwargs: Any) -> Iterable[CheckMessage]:
-    """Files that nobody removes, and links that last."""
-    hint = "Give the seconds after which files, criteria and errors are removed; two days are the default."
+def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about files that are never deleted, and about links that are valid for long."""
+    hint = "Set the seconds after which files, criteria and errors are deleted; two days are the default."
     if config.RETENTION_SECONDS in (None, math.inf):
-        yield checks.Warning(
-            "EXPORTS['RETENTION_SECONDS'] is not set: files stay for ever.", hint=hint, id="exports.W032"
-        )
-    for export in _exports(TableExport):
+        message = "EXPORTS['RETENTION_SECONDS'] is not set: files are never deleted."
+        yield checks.Warning(message, hint=hint, id="exports.W032")
+    for export in registered_classes(TableExport):
         if export.retention_seconds == math.inf:
-            yield checks.Warning(
-                f"The files of {export.__name__} stay for ever.", hint=hint, obj=export, id="exports.W032"
-            )
-    if config.TICKET_MAX_AGE_SECONDS > LONGEST_TICKET:
-        hint = "Set EXPORTS['TICKET_MAX_AGE_SECONDS'] to about a minute: pages get a new link for every click."
-        yield checks.Warning(f"Links are good for {config.TICKET_MAX_AGE_SECONDS} s.", hint=hint, id="exports.W033")
+            message = f"The files of {export.__name__} are never deleted."
+            yield checks.Warning(message, hint=hint, obj=export, id="exports.W032")
+    if config.TICKET_MAX_AGE_SECONDS > MAX_TICKET_AGE_SECONDS:
+        message = f"Download links are valid for {config.TICKET_MAX_AGE_SECONDS} s."
+        hint = "Set EXPORTS['TICKET_MAX_AGE_SECONDS'] to about a minute: pages get a new link for each click."
+        yield checks.Warning(message, hint=hint, id="exports.W033")
     if config.TOKEN_MAX_AGE_SECONDS is None or config.TOKEN_MAX_AGE_SECONDS > 30 * DAY:
-        hint = "Set EXPORTS['TOKEN_MAX_AGE_SECONDS'] to a day or so: a token is enough to get its file."
-        yield checks.Warning("Tokens are good for more than a month.", hint=hint, id="exports.W034")
+        hint = "Set EXPORTS['TOKEN_MAX_AGE_SECONDS'] to about a day: a token is enough to download its file."
+        yield checks.Warning("Tokens are valid for more than a month.", hint=hint, id="exports.W034")
 
 
-def check_content(**kwargs: Any) -> Iterable[CheckMessage]:
-    for export in _exports(QuerySetExport):
+def check_formula_escaping(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about exports that may be downloaded without escaped formulas."""
+    for export in registered_classes(QuerySetExport):
         if export.for_machines:
-            hint = "Leave `for_machines` out unless programs alone read these files, or silence this."
-            yield checks.Warning(
-                f"{export.__name__} may be had without the guard against formulas.",
-                hint=hint,
-                obj=export,
-                id="exports.W035",
-            )
+            message = f"{export.__name__} can be downloaded without escaped formulas."
+            hint = "Remove `for_machines` unless only programs read these files, or silence this check."
+            yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
 
 
-def check_services(**kwargs: Any) -> Iterable[CheckMessage]:
-    """Mails that nobody gets, events that no other process hears, pages that sockets trust."""
-    if any(f".{name}." in settings.EMAIL_BACKEND for name in MAIL_FOR_DEVELOPMENT):
+def check_mail_backend(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about a mail backend that delivers nothing."""
+    if any(f".{name}." in settings.EMAIL_BACKEND for name in DEVELOPMENT_MAIL_BACKENDS):
         hint = "Set EMAIL_BACKEND and EMAIL_HOST to a mail server."
-        yield checks.Warning(f"{settings.EMAIL_BACKEND} mails nobody.", hint=hint, id="exports.W036")
-    layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", "")
-    if layer.endswith("InMemoryChannelLayer"):
-        hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, or none at all: pages then ask for the state."
-        yield checks.Warning("No process hears of what another one did.", hint=hint, id="exports.W037")
+        yield checks.Warning(f"{settings.EMAIL_BACKEND} delivers no mail.", hint=hint, id="exports.W036")
+
+
+def channel_layer_backend() -> str:
+    """Return the dotted path of the default channel layer, or "" if there is none."""
+    backend: str = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", "")
+    return backend
+
+
+def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about a channel layer that connects nothing. Without any layer pages poll, which is fine."""
+    if channel_layer_backend().endswith("InMemoryChannelLayer"):
+        message = "The channel layer lives in the memory of one process: the others do not receive its events."
+        hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, or no channel layer: pages then poll."
+        yield checks.Warning(message, hint=hint, id="exports.W037")
+
+
+def check_socket_origins(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about origins without HTTPS whose pages may open a socket."""
     for origin in config.SOCKET_ALLOWED_ORIGINS:
         if not origin.startswith("https://"):
-            hint = "Name https origins alone in EXPORTS['SOCKET_ALLOWED_ORIGINS'], exactly as browsers send them."
+            hint = "Name only https origins in EXPORTS['SOCKET_ALLOWED_ORIGINS'], exactly as browsers send them."
             yield checks.Warning(f"Pages of {origin!r} may open a socket.", hint=hint, id="exports.W038")
-
-
-def _exports(kind: type[Any]) -> list[Any]:
-    handlers = dict.fromkeys(registry.handlers.values())
-    return [handler for handler in handlers if isinstance(handler, type) and issubclass(handler, kind)]

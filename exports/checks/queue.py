@@ -1,7 +1,7 @@
-"""What whoever reaches the queue's server, or the network in front of it, could do: `manage.py check --deploy`."""
+"""Check what someone could do who reaches the queue's server, or the network in front of it."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
@@ -13,57 +13,61 @@ from exports.conf import config
 from exports.exporters import registry
 
 
-def check_queue(**kwargs: Any) -> Iterable[CheckMessage]:
-    yield from _check_pickles()
-    for name, address in _servers().items():
-        yield from _check_server(name, urlsplit(address))
+def check_queue(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about huey instances that unpickle messages, and about remote servers without TLS or a password."""
+    yield from _check_serializers()
+    for name, url in _server_urls().items():
+        yield from _check_server(name, urlsplit(url))
 
 
-def _check_pickles() -> Iterator[CheckMessage]:
-    """The app's own queues are signed JSON. A host's huey counts where an export has its files made by a task of it."""
+def _check_serializers() -> Iterator[CheckMessage]:
+    """Warn about a huey of the host that unpickles messages, if a task of it makes the files of an export.
+
+    The queues of this app carry signed JSON.
+    """
     for handler in dict.fromkeys(registry.handlers.values()):
         serializer = getattr(getattr(getattr(handler, "task", None), "huey", None), "serializer", None)
-        # Not those made from it: huey's SignedSerializer looks at the signature before it unpickles.
+        # Not its subclasses: huey's SignedSerializer verifies the signature before it unpickles.
         if f"{type(serializer).__module__}.{type(serializer).__name__}" == "huey.serializer.Serializer":
             name = getattr(handler, "__name__", type(handler).__name__)
-            hint = "Give that huey serializer=exports.queue.huey.SignedJSONSerializer(), and its tasks ids as text."
-            message = f"The huey that makes the files of {name} unpickles: whoever writes to its server runs any code."
+            message = (
+                f"The huey instance that makes the files of {name} unpickles messages: "
+                "anyone who can write to its server can run code."
+            )
+            hint = "Use serializer=exports.queue.huey.SignedJSONSerializer(), and give its tasks ids as text."
             yield checks.Warning(message, hint=hint, obj=handler, id="exports.W050")
 
 
-def _check_server(name: str, address: SplitResult) -> Iterator[CheckMessage]:
-    if address.scheme not in ("redis", "rediss") or _is_this_machine(address.hostname):
+def _check_server(name: str, url: SplitResult) -> Iterator[CheckMessage]:
+    if url.scheme not in ("redis", "rediss") or _is_local(url.hostname):
         return
-    if address.scheme == "redis":
+    if url.scheme == "redis":
         hint = "Use rediss:// and a server that speaks TLS, or a Unix socket on the same machine."
-        yield checks.Warning(f"{name} reaches {address.hostname} without TLS.", hint=hint, id="exports.W051")
-    elif parse_qs(address.query).get("ssl_cert_reqs", ["required"])[-1].lower() not in ("required", "cert_required"):
-        hint = "Leave ssl_cert_reqs out: the certificate of the server is checked then."
-        yield checks.Warning(f"{name} trusts whoever answers as {address.hostname}.", hint=hint, id="exports.W051")
-    if not address.password:
-        hint = "Give the server an ACL user with a password, and name both: rediss://user:password@host:6379/0."
-        yield checks.Warning(f"{name} reaches {address.hostname} without a password.", hint=hint, id="exports.W052")
+        yield checks.Warning(f"{name} connects to {url.hostname} without TLS.", hint=hint, id="exports.W051")
+    elif parse_qs(url.query).get("ssl_cert_reqs", ["required"])[-1].lower() not in ("required", "cert_required"):
+        message = f"{name} connects to {url.hostname} without verifying its certificate."
+        hint = "Remove ssl_cert_reqs: the server's certificate is then verified."
+        yield checks.Warning(message, hint=hint, id="exports.W051")
+    if not url.password:
+        hint = "Create an ACL user with a password, and name both: rediss://user:password@host:6379/0."
+        yield checks.Warning(f"{name} connects to {url.hostname} without a password.", hint=hint, id="exports.W052")
 
 
-def _servers() -> dict[str, str]:
-    """The addresses of the queue's server and of the channel layer's, by where they are set."""
-    given = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.QUEUE_BACKEND else {}
+def _server_urls() -> dict[str, str]:
+    """Return the URLs of the queue's server and of the channel layer's, by the setting that names them."""
+    urls = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.QUEUE_BACKEND else {}
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("CONFIG", {})
     for host in layer.get("hosts", ()) if isinstance(layer, dict) else ():
-        address = _address_of(host)
-        if address not in given.values():
-            given[f"CHANNEL_LAYERS['default'], {urlsplit(address).hostname},"] = address
-    return given
+        # channels_redis takes a URL, a pair of host and port, or a dictionary with either.
+        if isinstance(host, dict):
+            host = host.get("address") or (host.get("host", ""), host.get("port", 6379))
+        url = host if isinstance(host, str) else f"redis://{host[0]}:{host[1]}"
+        if url not in urls.values():
+            urls[f"CHANNEL_LAYERS['default'], {urlsplit(url).hostname},"] = url
+    return urls
 
 
-def _address_of(host: Any) -> str:
-    """One of channels_redis' hosts as an URL: it is one, or a pair of host and port, or a dictionary with either."""
-    if isinstance(host, dict):
-        host = host.get("address") or (host.get("host", ""), host.get("port", 6379))
-    return host if isinstance(host, str) else f"redis://{host[0]}:{host[1]}"
-
-
-def _is_this_machine(host: str | None) -> bool:
+def _is_local(host: str | None) -> bool:
     try:
         return host in (None, "localhost") or ipaddress.ip_address(host).is_loopback
     except ValueError:

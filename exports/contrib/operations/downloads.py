@@ -15,14 +15,14 @@ from exports.tabular.columns import Column
 
 
 class Period(forms.Form):
-    """Days in the time zone of whoever asks, both of them included."""
+    """The first and last day, both included, in the time zone of the user."""
 
     since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}))
     until = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}))
 
 
 class DownloadExport(QuerySetExport):
-    """Who was handed which file, when, how much of it, and how that ended: for staff with `exports.view_download`."""
+    """Who downloaded which file, when, how much of it, and how it ended; for staff with `exports.view_download`."""
 
     file_type = "downloads"
     title = _("Downloads")

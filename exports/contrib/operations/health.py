@@ -1,10 +1,10 @@
-"""The doors for machines: whether the process lives, whether it can serve, and what Prometheus scrapes.
+"""Views for machines: liveness, readiness, and the metrics that Prometheus scrapes.
 
-Nobody signs in here. Strangers get names and "ok" or "not ok", and the metrics need the token. Needs the extra
-`operations`: django-health-check and prometheus-client.
+None of them needs a login. The health pages tell anyone the names of the services and "ok" or "not ok"; the metrics
+need a token. They need the extra `operations`: django-health-check and prometheus-client.
 
-    path("health/live", operations.live_view), path("health/ready", operations.ready_view),
-    path("metrics", operations.metrics_view)
+    path("health/live", health.live_view), path("health/ready", health.ready_view),
+    path("metrics", health.metrics_view)
 """
 
 import asyncio
@@ -32,65 +32,69 @@ from exports.realtime import events
 
 log = logging.getLogger("exports.health")
 
-GOOD_FOR_SECONDS = 1.0
-ANSWER_SECONDS = 2.0
+CACHE_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+TIMEOUT = timedelta(seconds=TIMEOUT_SECONDS)
 THREADS = 4
 
-# Of its own, so that a service that hangs does not hold the threads that sockets and pages need.
+# django-health-check has no type information, which explains each `type: ignore[misc]` below.
+
+# A pool only for these checks, so that a service that hangs does not occupy the threads that sockets and pages need.
 _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="exports-health")
 
 
-class DatabaseAnswers(Database):
-    """SELECT 1"""
+class DatabaseAnswers(Database):  # type: ignore[misc]
+    """Run SELECT 1."""
 
     name: ClassVar[str] = "database"
-    timeout = timedelta(seconds=ANSWER_SECONDS)
+    timeout = TIMEOUT
 
 
-class QueueAnswers(HealthCheck):
-    """PING; nothing to ask in cron mode."""
+class QueueAnswers(HealthCheck):  # type: ignore[misc]
+    """Send PING to the queue's server, if there is one."""
 
     name: ClassVar[str] = "queue"
-    timeout = timedelta(seconds=ANSWER_SECONDS)
+    timeout = TIMEOUT
 
     def run(self) -> None:
         if config.QUEUE_BACKEND:
             huey_queue.server().ping()
 
 
-class ChannelsAnswer(HealthCheck):
-    """The channel layer takes a message."""
+class ChannelsAnswer(HealthCheck):  # type: ignore[misc]
+    """Send a message through the channel layer."""
 
     name: ClassVar[str] = "channels"
-    timeout = timedelta(seconds=ANSWER_SECONDS)
+    timeout = TIMEOUT
 
     def run(self) -> None:
-        events.reach(ANSWER_SECONDS)
+        events.reach(TIMEOUT_SECONDS)
 
 
-class StorageAnswers(HealthCheck):
-    """The storage says that it does not have what nobody stored. Nothing is written: `exports doctor` does that."""
+class StorageAnswers(HealthCheck):  # type: ignore[misc]
+    """Ask the storage for a file that does not exist. Nothing is written; `exports doctor` does that."""
 
     name: ClassVar[str] = "storage"
-    timeout = timedelta(seconds=ANSWER_SECONDS)
+    timeout = TIMEOUT
 
     def run(self) -> None:
         storage.check_available()
 
 
-class LiveView(HealthCheckView):
-    """The process answers. Asks nothing of any service: to start it again would not help there."""
+class LiveView(HealthCheckView):  # type: ignore[misc]
+    """Answer that the process runs. No service is asked, since restarting the process would not repair one."""
 
     http_method_names = ("get", "head", "options")
-    checks = ()
+    checks: tuple[type[HealthCheck], ...] = ()
 
     async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> JsonResponse:
-        answers = {result.check.name: result.error is None for result in await self.ask()}
+        answers = {result.check.name: result.error is None for result in await self.results()}
         is_ok = all(answers.values())
-        names = {name: _word(answer) for name, answer in answers.items()}
-        return JsonResponse({"status": _word(is_ok), "checks": names}, status=200 if is_ok else 503)
+        words = {name: "ok" if answer else "not ok" for name, answer in answers.items()}
+        body = {"status": "ok" if is_ok else "not ok", "checks": words}
+        return JsonResponse(body, status=200 if is_ok else 503)
 
-    async def ask(self) -> list[HealthCheckResult]:
+    async def results(self) -> list[HealthCheckResult]:
         return await asyncio.gather(*(check.get_result(_threads) for check in self.get_checks()))
 
     def get_executor(self) -> AbstractContextManager[Executor | None]:
@@ -98,31 +102,31 @@ class LiveView(HealthCheckView):
 
 
 class ReadyView(LiveView):
-    """The process can serve: all that it needs answers. However many ask, the services are asked once a second."""
+    """Answer whether the process can serve. All requests together ask the services at most once per second."""
 
     checks = (DatabaseAnswers, QueueAnswers, ChannelsAnswer, StorageAnswers)
-    _asking: ClassVar[WeakKeyDictionary[Any, tuple[float, asyncio.Task[Any]]]] = WeakKeyDictionary()
+    # By event loop: when the last round of checks began, and its task.
+    _rounds: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[float, asyncio.Task[Any]]]] = (
+        WeakKeyDictionary()
+    )
     _failing: ClassVar[tuple[str, ...]] = ()
 
-    async def ask(self) -> list[HealthCheckResult]:
+    async def results(self) -> list[HealthCheckResult]:
         loop = asyncio.get_running_loop()
-        began, task = self._asking.get(loop, (0.0, None))
-        if task is None or (task.done() and loop.time() - began > GOOD_FOR_SECONDS):
-            task = loop.create_task(self._ask_now())
-            self._asking[loop] = (loop.time(), task)
+        began, task = self._rounds.get(loop, (0.0, None))
+        if task is None or (task.done() and loop.time() - began > CACHE_SECONDS):
+            task = loop.create_task(self._run_checks())
+            self._rounds[loop] = (loop.time(), task)
         return await asyncio.shield(task)
 
-    async def _ask_now(self) -> list[HealthCheckResult]:
-        results = await super().ask()
-        self._log(tuple(result.check.name for result in results if result.error))
-        return results
-
-    @classmethod
-    def _log(cls, failing: tuple[str, ...]) -> None:
-        """One line when it changes, not one for each that asks."""
-        if failing != cls._failing:
+    async def _run_checks(self) -> list[HealthCheckResult]:
+        """Run the checks, and log a line if other ones fail than last time."""
+        results = await super().results()
+        failing = tuple(result.check.name for result in results if result.error)
+        if failing != ReadyView._failing:
             ReadyView._failing = failing
             log.warning("not ready: %s", ", ".join(failing)) if failing else log.warning("ready again")
+        return results
 
 
 live_view, ready_view = LiveView.as_view(), ReadyView.as_view()
@@ -130,9 +134,9 @@ live_view, ready_view = LiveView.as_view(), ReadyView.as_view()
 
 @require_safe
 async def metrics_view(request: HttpRequest) -> HttpResponse:
-    """For whoever sends EXPORTS["METRICS_TOKEN"] as a Bearer. Without that setting there is no such page."""
+    """Return the metrics if the client sends EXPORTS["METRICS_TOKEN"] as a Bearer token. Without the setting: 404."""
     if not config.METRICS_TOKEN:
-        raise Http404("Metrics are off.")
+        raise Http404("EXPORTS['METRICS_TOKEN'] is not set.")
     if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {config.METRICS_TOKEN}"):
         return HttpResponse("The metrics need a token.", status=401, headers={"WWW-Authenticate": "Bearer"})
     try:
@@ -146,14 +150,11 @@ async def metrics_view(request: HttpRequest) -> HttpResponse:
 
 
 def _scrape(accept: str) -> tuple[bytes, str]:
+    # Here, so that a site without prometheus-client can use the health pages.
     from exports.contrib.operations import metrics
 
     try:
         return metrics.scrape(accept)
     finally:
-        # A thread of a pool: nothing else ends its connections.
+        # Django does not close the connections of a pool's thread.
         connections.close_all()
-
-
-def _word(is_ok: bool) -> str:
-    return "ok" if is_ok else "not ok"

@@ -1,6 +1,7 @@
-"""The numbers by which one sees how it goes: what waits, runs and ended, the mails, the downloads, who is here.
+"""Queries behind the metrics and the doctor.
 
-A few aggregates over indexed columns, by the database's clock. Ages are in seconds.
+Each is a few aggregates over indexed columns, by the database's clock. Ages and durations are in seconds. Dictionaries
+are keyed by the name of a queue unless they say otherwise.
 """
 
 import logging
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Case, Count, DurationField, ExpressionWrapper, F, Min, Q, Sum, Value, When
+from django.db.models import Case, Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet, Sum, Value, When
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
@@ -22,13 +23,16 @@ from exports.worker import registry as worker_registry
 
 log = logging.getLogger("exports.contrib.operations.statistics")
 
-SAMPLE = 1000
+MAX_FINISHED = 1000
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """What is due in a queue. `held_back` of it waits for other files of its owner, by MAX_RUNNING_PER_USER; `oldest`
-    is how long the oldest of the others has waited since it was asked for, given back or due again."""
+    """The due requests of a queue.
+
+    `held_back` of them wait for other files of their owner, because of MAX_RUNNING_PER_USER. `oldest` is the age of
+    the oldest of the others, since it was requested, given back by a worker, or due again.
+    """
 
     count: int = 0
     held_back: int = 0
@@ -37,7 +41,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Running:
-    """What runs in a queue. `abandoned` leases have run out, and housekeeping has not come by yet."""
+    """The running requests of a queue. The leases of `abandoned` have expired; housekeeping has yet to rescue them."""
 
     count: int = 0
     longest: float = 0.0
@@ -46,8 +50,18 @@ class Running:
 
 
 @dataclass(frozen=True)
+class Ended:
+    """How many requests ended with this status and error code ("" for none)."""
+
+    queue_name: str
+    status: str
+    error_code: str
+    count: int
+
+
+@dataclass(frozen=True)
 class Finished:
-    """One file that was made lately: seconds in the queue before its last attempt, seconds of that, its rows."""
+    """A file: the seconds it waited before its last attempt, the seconds that attempt took, and its rows."""
 
     queue_name: str
     waited: float
@@ -56,106 +70,97 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Here:
-    """What the queue's server knows: the processes that are here, host:pid, and the bells nobody heard, by queue; and
-    the newest sign of a housekeeper."""
+class Processes:
+    """What the queue's server knows: worker processes (host:pid), unread messages, the last sign of a housekeeper."""
 
     workers: Mapping[str, set[str]]
-    bells: Mapping[str, int]
-    sweep: worker_registry.Sign | None
+    messages: Mapping[str, int]
+    housekeeper: worker_registry.Sign | None
 
 
 @dataclass(frozen=True)
 class Mails:
-    """The outbox: mails that are not settled, by state; those that failed before; how long one has been due."""
+    """The mails that are not settled: their number by state, those that failed before, the age of the oldest due."""
 
-    by_state: dict[str, int]
+    by_state: Mapping[str, int]
     failing: int
     oldest_due: float
 
 
 def waiting() -> dict[str, Waiting]:
-    """By queue, of the types that are registered in this process; `unregistered` counts the others."""
+    """Count the due requests of the types registered in this process."""
     due = FileRequest.objects.due(Now()).filter(file_type__in=registry.handlers.keys())
     since = Coalesce("not_before", "progressed_at", "requested_at")
     claimable = _by_queue(due.within_running_quota(), count=Count("pk"), oldest=_age(Min(since)))
-    nothing = {"count": 0, "oldest": None}
-    return {
-        queue_name: Waiting(row["count"], row["count"] - free["count"], _seconds(free["oldest"]))
-        for queue_name, row in _by_queue(due, count=Count("pk")).items()
-        for free in [claimable.get(queue_name, nothing)]
-    }
-
-
-def unregistered() -> dict[str, int]:
-    """How many requests wait for a type that nobody registered in this process, by type."""
-    strange = FileRequest.objects.due(Now()).exclude(file_type__in=registry.handlers.keys())
-    return dict(strange.order_by().values_list("file_type").annotate(count=Count("pk")))
+    found = {}
+    for queue_name, row in _by_queue(due, count=Count("pk")).items():
+        free = claimable.get(queue_name, {"count": 0, "oldest": None})
+        found[queue_name] = Waiting(row["count"], row["count"] - free["count"], _seconds(free["oldest"]))
+    return found
 
 
 def running() -> dict[str, Running]:
-    """By queue."""
+    """Count the running requests and list the workers that hold their leases."""
     rows = FileRequest.objects.filter(status=Status.RUNNING)
     late = Count("pk", filter=Q(lease_expires_at__lt=Now()))
     found = _by_queue(rows, count=Count("pk"), longest=_age(Min("started_at")), late=late)
-    owners = _owners()
+    owners = _lease_owners()
     return {
         queue_name: Running(row["count"], _seconds(row["longest"]), row["late"], frozenset(owners[queue_name]))
         for queue_name, row in found.items()
     }
 
 
-def here() -> Here | None:
-    """Who is here: workers that wait for a bell, and those that hold a lease. None: the queue's server is silent."""
-    workers = _owners()
+def processes() -> Processes | None:
+    """Find the workers that wait or hold a lease, and the housekeeper; None if the queue's server does not answer."""
+    workers = _lease_owners()
     try:
-        signs, bells = (
-            worker_registry.signs(),
-            {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES},
-        )
+        signs = worker_registry.signs()
+        messages = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
     except Exception as error:
-        log.debug("nobody is seen: %s", type(error).__name__)
+        log.debug("no process is visible: %s", type(error).__name__)
         return None
     for sign in signs:
         if sign.role == worker_registry.WORKER and sign.is_fresh:
             workers[sign.queue_name].add(sign.owner)
-    return Here(workers, bells, next((sign for sign in signs if sign.role == worker_registry.HOUSEKEEPER), None))
+    housekeeper = next((sign for sign in signs if sign.role == worker_registry.HOUSEKEEPER), None)
+    return Processes(workers, messages, housekeeper)
 
 
 def overdue() -> dict[str, float]:
-    """What a housekeeper should have done: how many seconds ago the oldest of each kind fell due."""
+    """Return the age of the oldest task that housekeeping should have done, by "rescue", "expire" and "mail"."""
     lost = FileRequest.objects.abandoned(Now()).aggregate(age=_age(Min("lease_expires_at")))
     stale = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
     expired = stale.aggregate(age=_age(Min("expires_at")))
     return {"rescue": _seconds(lost["age"]), "expire": _seconds(expired["age"]), "mail": mails().oldest_due}
 
 
-def ended(window: float) -> list[dict[str, Any]]:
-    """What ended within the last `window` seconds: {"queue", "status", "error_code", "count"}."""
+def ended(window: float) -> list[Ended]:
+    """Count the requests that ended within the last `window` seconds."""
     rows = FileRequest.objects.filter(finished_at__gte=_ago(window)).order_by()
-    return list(rows.values("queue_name", "status", "error_code").annotate(count=Count("pk")))
+    counts = rows.values_list("queue_name", "status", "error_code").annotate(count=Count("pk"))
+    return [Ended(*row) for row in counts]
 
 
 def crashes(window: float) -> dict[str, int]:
-    """How many workers were lost over the requests that are under way or ended lately, by queue."""
+    """Count the workers lost by requests that are active or ended within the last `window` seconds."""
     rows = FileRequest.objects.filter(Q(status__in=ACTIVE) | Q(finished_at__gte=_ago(window)), crashes__gt=0)
     return {queue_name: row["crashes"] for queue_name, row in _by_queue(rows, crashes=Sum("crashes")).items()}
 
 
 def finished(window: float) -> list[Finished]:
-    """The newest SAMPLE files that were made within the last `window` seconds."""
+    """Return the newest MAX_FINISHED files of the last `window` seconds."""
     rows = FileRequest.objects.filter(status=Status.READY, finished_at__gte=_ago(window)).exclude(started_at=None)
-    newest = rows.order_by("-finished_at").values_list(
-        "queue_name", "requested_at", "started_at", "finished_at", "rows_done"
-    )
+    moments = ("requested_at", "started_at", "finished_at")
+    newest = rows.order_by("-finished_at").values_list("queue_name", "rows_done", *moments)[:MAX_FINISHED]
     return [
-        Finished(queue_name, _seconds(started - requested), _seconds(ended - started), rows)
-        for queue_name, requested, started, ended, rows in newest[:SAMPLE]
+        Finished(queue_name, _seconds(started - requested), _seconds(ended - started), row_count)
+        for queue_name, row_count, requested, started, ended in newest
     ]
 
 
 def mails() -> Mails:
-    """The mails that are not settled yet."""
+    """Count the mails that are not settled yet."""
     states = (Notification.State.PENDING, Notification.State.SENDING)
     unsettled = Notification.objects.filter(state__in=states)
     by_state = dict(unsettled.order_by().values_list("state").annotate(count=Count("pk")))
@@ -165,27 +170,27 @@ def mails() -> Mails:
 
 
 def settled_mails(window: float) -> dict[str, int]:
-    """Mails settled within the last `window` seconds, by outcome: sent, suppressed, gave_up."""
-    # A claim moves `due_at` ahead of the end, so the index on it serves.
-    lately = Notification.objects.filter(
+    """Count the mails settled within the last `window` seconds, by "sent", "suppressed" and "gave_up"."""
+    # A claim moves `due_at` past the end of sending: this condition excludes no row, and has an index.
+    settled = Notification.objects.filter(
         state__in=(Notification.State.SENT, Notification.State.SUPPRESSED),
         due_at__gte=_ago(window),
         settled_at__gte=_ago(window),
     )
     outcome = Case(When(reason__startswith="gave up", then=Value("gave_up")), default=F("state"))
-    found = lately.annotate(outcome=outcome).order_by().values_list("outcome").annotate(count=Count("pk"))
+    found = settled.annotate(outcome=outcome).order_by().values_list("outcome").annotate(count=Count("pk"))
     return {"sent": 0, "suppressed": 0, "gave_up": 0} | dict(found)
 
 
 def downloads(window: float) -> tuple[int, int]:
-    """How many downloads began within the last `window` seconds, and their bytes: those sent where that is known."""
-    lately = Download.objects.filter(at__gte=_ago(window)).order_by()
-    found = lately.aggregate(count=Count("pk"), size=Sum(Coalesce("bytes_sent", "byte_count")))
+    """Count the downloads begun within the last `window` seconds, and their bytes: those sent, where known."""
+    begun = Download.objects.filter(at__gte=_ago(window)).order_by()
+    found = begun.aggregate(count=Count("pk"), size=Sum(Coalesce("bytes_sent", "byte_count")))
     return found["count"], found["size"] or 0
 
 
-def _owners() -> defaultdict[str, set[str]]:
-    """Who holds a lease that is good, by queue; the lease names a thread too."""
+def _lease_owners() -> defaultdict[str, set[str]]:
+    """Return host:pid of each worker whose lease is valid; the lease names its thread, too."""
     held = FileRequest.objects.filter(status=Status.RUNNING, lease_expires_at__gte=Now())
     owners: defaultdict[str, set[str]] = defaultdict(set)
     for queue_name, owner in held.order_by().values_list("queue_name", "lease_owner"):
@@ -193,9 +198,9 @@ def _owners() -> defaultdict[str, set[str]]:
     return owners
 
 
-def _by_queue(rows: Any, **aggregates: Any) -> dict[str, dict[str, Any]]:
-    """Every queue of EXPORTS["QUEUES"] that has rows, and any other that has."""
-    return {row["queue_name"]: row for row in rows.order_by().values("queue_name").annotate(**aggregates)}
+# Any: the values are those of the aggregates, which each caller knows.
+def _by_queue(rows: QuerySet[FileRequest], **aggregates: Any) -> dict[str, dict[str, Any]]:
+    return {row["queue_name"]: dict(row) for row in rows.order_by().values("queue_name").annotate(**aggregates)}
 
 
 def _age(since: Combinable) -> Combinable:
@@ -206,5 +211,5 @@ def _seconds(age: timedelta | None) -> float:
     return max(age.total_seconds(), 0.0) if age is not None else 0.0
 
 
-def _ago(seconds: float) -> Any:
+def _ago(seconds: float) -> Combinable:
     return Now() - timedelta(seconds=seconds)

@@ -1,9 +1,8 @@
-"""The services an export needs: database, queue, channel layer, mail server; and whether the clocks agree."""
+"""Probe the services that exports need: database, queue, channel layer, mail server; and compare the clocks."""
 
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from django.conf import settings
 from django.core.mail import get_connection
@@ -12,137 +11,133 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from exports import checks
 from exports.conf import config
-from exports.contrib.operations.doctor.findings import Finding, Probe, error, ok, warning
+from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import FileRequest
 from exports.queue import huey as huey_queue
 from exports.realtime import events
 
-NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "oracle": "Oracle"}
-SKEW_WARNING, SKEW_ERROR = 2.0, 30.0
-ANSWER_SECONDS = 2.0
-LOOK_AGAIN_SECONDS = 1.0
-TOO_MANY_BELLS = 1000
-GROWING = 10
-NOT_A_SERVER = ("filebased", "console", "locmem", "dummy")
+DATABASE_NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "oracle": "Oracle"}
+CLOCK_WARNING_SECONDS, CLOCK_ERROR_SECONDS = 2.0, 30.0
+TIMEOUT_SECONDS = 2.0
+SAMPLE_SECONDS = 1.0
+MAX_MESSAGES = 1000
+MAX_NEW_MESSAGES = 10
 
 
 def database(name: str) -> Iterator[Finding]:
-    version = ".".join(map(str, connection.get_database_version()))
-    kind = NAMES.get(connection.vendor, connection.vendor)
-    missing = _unapplied()
+    """Report the version, missing migrations, and on SQLite the journal mode."""
+    version = f"{DATABASE_NAMES.get(connection.vendor, connection.vendor)} " + ".".join(
+        map(str, connection.get_database_version())
+    )
+    executor = MigrationExecutor(connection)
+    targets = [node for node in executor.loader.graph.leaf_nodes() if node[0] == "exports"]
+    missing = [f"{migration.app_label}.{migration.name}" for migration, _ in executor.migration_plan(targets)]
+    journal_mode = "wal"
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA journal_mode")
+            [journal_mode] = cursor.fetchone()
     if missing:
-        yield error(name, f"{kind} {version} lacks {', '.join(missing)}.", "Run manage.py migrate.")
-    elif connection.vendor == "sqlite" and _journal_mode() != "wal":
+        yield error(name, f"{version} lacks {', '.join(missing)}.", "Run manage.py migrate.")
+    elif journal_mode != "wal":
         advice = "Set init_command to PRAGMA journal_mode=WAL, see docs/deploying.md."
-        yield warning(name, f"{kind} {version} is not in WAL mode: readers and writers wait for each other.", advice)
+        yield warning(name, f"{version} is not in WAL mode: readers and writers wait for each other.", advice)
     else:
-        yield ok(name, f"{kind} {version}, all migrations applied.")
+        yield ok(name, f"{version}, all migrations applied.")
 
 
 def clocks(name: str) -> Iterator[Finding]:
+    """Report the difference between the clocks of this host and the database."""
     before = timezone.now()
-    theirs = _database_now()
-    ahead = ((before + (timezone.now() - before) / 2) - theirs).total_seconds()
+    of_database = _database_now()
+    ahead = ((before + (timezone.now() - before) / 2) - of_database).total_seconds()
     text = f"This host is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database."
-    advice = "Let NTP set both clocks. Leases go by the database's, tickets and signed addresses by the hosts'."
-    if abs(ahead) > SKEW_ERROR:
+    advice = "Synchronize both by NTP. Leases use the database's clock, signed links the hosts' clocks."
+    if abs(ahead) > CLOCK_ERROR_SECONDS:
         yield error(name, text, advice)
+    elif abs(ahead) > CLOCK_WARNING_SECONDS:
+        yield warning(name, text, advice)
     else:
-        yield warning(name, text, advice) if abs(ahead) > SKEW_WARNING else ok(name, text)
+        yield ok(name, text)
 
 
 def queue(name: str) -> Iterator[Finding]:
+    """Report whether the queue's server answers, keeps its messages, and whether workers read them."""
     if not config.QUEUE_BACKEND:
-        yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron makes the files.")
+        yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return
     server = huey_queue.server()
     began = time.monotonic()
     server.ping()
-    answered = time.monotonic() - began
+    milliseconds = (time.monotonic() - began) * 1000
     about = server.info()
     version = about.get("valkey_version") or about.get("redis_version", "")
     policy = about.get("maxmemory_policy", "noeviction")
     if about.get("maxmemory") and policy != "noeviction":
-        advice = "Set maxmemory-policy to noeviction, or give the exports a server of their own."
-        yield warning(name, f"Its server may forget bells when its memory is full ({policy}).", advice)
-    yield from _bells(name, f"Version {version} answers in {answered * 1000:.1f} ms")
+        advice = "Set maxmemory-policy to noeviction, or use a separate server for the exports."
+        yield warning(name, f"The server may delete messages when its memory is full ({policy}).", advice)
+    yield _messages(name, f"Version {version} answers in {milliseconds:.1f} ms")
 
 
 def channels(name: str) -> Iterator[Finding]:
-    layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("BACKEND", "")
-    if not layer:
-        yield warning(name, "There is no channel layer: pages poll.", "Set CHANNEL_LAYERS, see docs/deploying.md.")
-    elif "InMemory" in layer:
-        advice = "Set CHANNEL_LAYERS to channels_redis' pubsub layer, see docs/deploying.md."
-        yield warning(name, "The channel layer is in memory: no other process hears a worker.", advice)
+    """Report whether the channel layer takes a message."""
+    backend = checks.channel_layer_backend()
+    if not backend:
+        yield ok(name, "There is no channel layer: pages poll.")
+    elif findings := from_checks(name, checks.check_channel_layer()):
+        yield from findings
     else:
-        events.reach(ANSWER_SECONDS)
-        yield ok(name, f"{layer.rpartition('.')[2]} takes messages.")
+        events.reach(TIMEOUT_SECONDS)
+        yield ok(name, f"{backend.rpartition('.')[2]} takes messages.")
 
 
 def mail_server(name: str) -> Iterator[Finding]:
-    kind = settings.EMAIL_BACKEND.split(".")[-2]
-    if kind in NOT_A_SERVER:
-        advice = "Set EMAIL_URL, or EMAIL_BACKEND and its kin, to a mail server."
-        yield warning(name, f"Mails are sent to nobody: the backend is {kind}.", advice)
+    """Connect and log in to the mail server; send nothing."""
+    if findings := from_checks(name, checks.check_mail_backend()):
+        yield from findings
         return
-    server = get_connection(timeout=ANSWER_SECONDS)
+    server = get_connection(timeout=TIMEOUT_SECONDS)
     server.open()
     server.close()
-    yield ok(name, f"{getattr(server, 'host', kind)} answers; nothing was sent.")
-
-
-def _unapplied() -> list[str]:
-    executor = MigrationExecutor(connection)
-    wanted = [key for key in executor.loader.graph.leaf_nodes() if key[0] == "exports"]
-    return [f"{migration.app_label}.{migration.name}" for migration, _ in executor.migration_plan(wanted)]
-
-
-def _journal_mode() -> str:
-    with connection.cursor() as cursor:
-        cursor.execute("PRAGMA journal_mode")
-        return cursor.fetchone()[0]
+    yield ok(name, f"{getattr(server, 'host', settings.EMAIL_BACKEND)} answers; nothing was sent.")
 
 
 def _database_now() -> datetime:
-    """What Now() is there, with or without a row to ask."""
+    # Compiled without a table, because the app may have no row to select Now() from.
     sql, parameters = FileRequest.objects.all().query.get_compiler(connection=connection).compile(Now())
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {sql}", parameters)
-        return _as_moment(cursor.fetchone()[0])
+        [value] = cursor.fetchone()
+    now = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return now if timezone.is_aware(now) else now.replace(tzinfo=connection.timezone)
 
 
-def _as_moment(value: Any) -> datetime:
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return moment if timezone.is_aware(moment) else moment.replace(tzinfo=connection.timezone)
-
-
-def _bells(name: str, about: str) -> Iterator[Finding]:
-    """Bells that nobody hears pile up: looked at twice, because a number alone does not say that it grows."""
+def _messages(name: str, about: str) -> Finding:
+    """Report messages that no worker reads, counted twice because one count does not tell whether it grows."""
     before = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
-    time.sleep(LOOK_AGAIN_SECONDS)
+    time.sleep(SAMPLE_SECONDS)
     after = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
-    piling = [
-        queue_name
-        for queue_name in after
-        if after[queue_name] > TOO_MANY_BELLS or after[queue_name] - before[queue_name] > GROWING
-    ]
     counts = ", ".join(f"{queue_name} {count}" for queue_name, count in after.items())
-    if piling:
-        advice = f"Start workers: manage.py exports work {piling[0]}. What has piled up is taken off in seconds."
-        yield warning(name, f"{about}. Bells pile up: {counts}.", advice)
-    elif not all(huey_queue.is_ours(queue_name) for queue_name in config.QUEUES):
+    unread = [
+        queue_name
+        for queue_name, count in after.items()
+        if count > MAX_MESSAGES or count - before[queue_name] > MAX_NEW_MESSAGES
+    ]
+    if unread:
+        advice = f"Start workers: manage.py exports work {unread[0]}. They read what has piled up within seconds."
+        return warning(name, f"{about}. Unread messages pile up: {counts}.", advice)
+    if not all(huey_queue.is_ours(queue_name) for queue_name in config.QUEUES):
         advice = "Give every process the same QUEUE_KEYS and SECRET_KEY."
-        yield error(name, f"{about}. A bell is not signed with a key of this process.", advice)
-    else:
-        yield ok(name, f"{about}. Bells that wait: {counts}.")
+        return error(name, f"{about}. A message is not signed with a key of this process.", advice)
+    return ok(name, f"{about}. Unread messages: {counts}.")
 
 
 DATABASE = Probe("database", database, "Start the database, or correct DATABASE_URL.")
 PROBES = (
-    Probe("clocks", clocks, "See to the database first.", needs_rows=True),
-    Probe("queue", queue, "Start Valkey or Redis, or correct REDIS_URL. Until then no worker hears of a new request."),
+    Probe("clocks", clocks, "Fix the database first.", needs_rows=True),
+    Probe("queue", queue, "Start Valkey or Redis, or correct REDIS_URL. Until then no worker is woken."),
     Probe("channels", channels, "Start the channel layer's server, or correct CHANNEL_LAYERS. Until then pages poll."),
     Probe("mail server", mail_server, "Correct EMAIL_URL, or its host, port, user and password. Mails wait."),
 )

@@ -1,63 +1,74 @@
-"""Who works and what waits: workers, housekeeper, the queues, the outbox."""
+"""Probe the work: workers, housekeeper, waiting requests and mails."""
 
 from collections.abc import Iterator
 
+from exports import housekeeping
 from exports.conf import DAY, config
 from exports.contrib.operations import statistics
 from exports.contrib.operations.doctor.findings import Finding, Probe, duration, error, ok, warning
 
-WAITS_LONG = 900.0
-MAIL_IS_LATE = 300.0
-SLACK_SECONDS = 30.0
+LONG_WAIT_SECONDS = 900.0
+LATE_MAIL_SECONDS = 300.0
+MARGIN_SECONDS = 30.0
 
 
 def workers(name: str) -> Iterator[Finding]:
-    """A worker that waits has left a sign lately; one that makes a file renews its lease."""
+    """Report the workers of each queue: idle ones leave signs in the queue's server, busy ones hold leases."""
     if not config.QUEUE_BACKEND:
-        yield ok(name, "None: cron makes the files.")
+        yield ok(name, "None: cron runs the exports.")
         return
-    running, here = statistics.running(), statistics.here()
+    running, processes = statistics.running(), statistics.processes()
     for queue_name in config.QUEUES:
+        line = f"{name} {queue_name}"
         busy = running.get(queue_name, statistics.Running()).owners
-        seen = busy if here is None else here.workers.get(queue_name, set()) | busy
-        yield _worker(f"{name} {queue_name}", queue_name, sorted(seen), sorted(busy), is_known=here is not None)
+        seen = busy | processes.workers.get(queue_name, set()) if processes else busy
+        if seen:
+            yield ok(line, f"{len(seen)} running, {len(busy)} of them busy: {', '.join(sorted(seen))}.")
+        elif processes is None:
+            text = "Unknown while the queue does not answer; none makes a file."
+            yield warning(line, text, "Fix the queue first.")
+        else:
+            advice = f"Start one: manage.py exports work {queue_name}"
+            yield error(line, "None is running: requests of this queue wait.", advice)
 
 
 def waiting(name: str) -> Iterator[Finding]:
+    """Report how many requests of each queue wait, and for how long."""
     found = statistics.waiting()
     for queue_name in dict.fromkeys((*config.QUEUES, *found)):
         yield _waiting(f"{name} {queue_name}", queue_name, found.get(queue_name, statistics.Waiting()))
-    for file_type, count in statistics.unregistered().items():
+    for file_type, count in housekeeping.unregistered().items():
         advice = "Register the exporter in the workers and here, or cancel these requests in the admin."
-        yield warning(name, f"{count} wait for {file_type!r}, which nobody registered.", advice)
+        yield warning(name, f"{count} waiting for {file_type!r}, which is not registered.", advice)
 
 
 def housekeeper(name: str) -> Iterator[Finding]:
-    """Its last sign where there is a queue to leave one in, and what it should have done by now."""
-    advice = "Start it: manage.py exports housekeep; or from cron with --once. Nothing is lost meanwhile, only late."
-    allowed = 3 * config.HOUSEKEEPING_INTERVAL_SECONDS + SLACK_SECONDS
-    if late := {what: age for what, age in statistics.overdue().items() if age > allowed + _own_delay(what)}:
-        things = ", ".join(f"{what} since {duration(age)}" for what, age in late.items())
-        yield error(name, f"Not done: {things}.", advice)
-    here = statistics.here() if config.QUEUE_BACKEND else None
-    if here is None:
-        yield (
-            ok(name, "It left no sign that can be read here; nothing else is overdue.")
-            if not late
-            else warning(name, "It left no sign that can be read here.", advice)
-        )
-    elif here.sweep is None:
-        yield error(name, "Nobody has swept within a day.", advice)
+    """Report when housekeeping last ran, if there is a queue to record it in, and which of its tasks are overdue."""
+    advice = "Start it: manage.py exports housekeep; or from cron with --once. Nothing is lost, only late."
+    allowed = 3 * config.HOUSEKEEPING_INTERVAL_SECONDS + MARGIN_SECONDS
+    # A mail server may be slow.
+    delays = {"mail": LATE_MAIL_SECONDS}
+    late = {task: age for task, age in statistics.overdue().items() if age > allowed + delays.get(task, 0.0)}
+    if late:
+        tasks = ", ".join(f"{task} for {duration(age)}" for task, age in late.items())
+        yield error(name, f"Overdue: {tasks}.", advice)
+    processes = statistics.processes() if config.QUEUE_BACKEND else None
+    if processes is None:
+        if not late:
+            yield ok(name, "Its last run is not known here; nothing is overdue.")
+    elif processes.housekeeper is None:
+        yield error(name, "It has not run within a day.", advice)
     else:
-        text = f"Swept {duration(here.sweep.age)} ago by {here.sweep.owner}."
-        yield ok(name, text) if here.sweep.age < allowed else error(name, text, advice)
+        text = f"Ran {duration(processes.housekeeper.age)} ago on {processes.housekeeper.owner}."
+        yield ok(name, text) if processes.housekeeper.age < allowed else error(name, text, advice)
 
 
 def outbox(name: str) -> Iterator[Finding]:
+    """Report the mails that wait, failed or were given up."""
     mails, settled = statistics.mails(), statistics.settled_mails(DAY)
-    unsettled = sum(mails.by_state.values())
-    text = f"{unsettled} wait; in the last day {settled['sent']} sent, {settled['suppressed']} not needed."
-    advice = "See to the mail server. Waiting mails are tried again by themselves; those given up are not."
+    waiting = sum(mails.by_state.values())
+    text = f"{waiting} waiting; in the last day {settled['sent']} sent, {settled['suppressed']} not needed."
+    advice = "Fix the mail server. Waiting mails are retried automatically; those given up are not."
     if settled["gave_up"]:
         yield error(name, f"{text} {settled['gave_up']} were given up.", advice)
     elif mails.failing:
@@ -66,35 +77,21 @@ def outbox(name: str) -> Iterator[Finding]:
         yield ok(name, text)
 
 
-def _worker(name: str, queue_name: str, seen: list[str], busy: list[str], *, is_known: bool) -> Finding:
-    advice = f"Start one: manage.py exports work {queue_name}"
-    if seen:
-        return ok(name, f"{len(seen)} here, {len(busy)} of them busy: {', '.join(seen)}.")
-    if not is_known:
-        return warning(name, "Not known while the queue does not answer; none makes a file.", "See to the queue first.")
-    return error(name, "None is here: files of this queue are not made.", advice)
-
-
 def _waiting(name: str, queue_name: str, found: statistics.Waiting) -> Finding:
     if not found.count:
-        return ok(name, "Nothing waits.")
+        return ok(name, "No request is waiting.")
     held_back = f", {found.held_back} of them for other files of their owner" if found.held_back else ""
-    text = f"{found.count} wait{held_back}, the oldest for {duration(found.oldest)}."
+    text = f"{found.count} waiting{held_back}, the oldest for {duration(found.oldest)}."
     limit = duration(config.QUEUE_TIMEOUT_SECONDS)
-    advice = f"Start more workers of queue {queue_name}. After {limit} a request that waits fails."
+    advice = f"Start more workers of queue {queue_name}. A request that waits for {limit} fails."
     if found.oldest > config.QUEUE_TIMEOUT_SECONDS / 2:
         return error(name, text, advice)
-    return warning(name, text, advice) if found.oldest > WAITS_LONG else ok(name, text)
-
-
-def _own_delay(what: str) -> float:
-    """How long the thing itself may rightly take: a mail server may be slow."""
-    return MAIL_IS_LATE if what == "mail" else 0.0
+    return warning(name, text, advice) if found.oldest > LONG_WAIT_SECONDS else ok(name, text)
 
 
 PROBES = (
-    Probe("worker", workers, "See to the database first.", needs_rows=True),
-    Probe("queued", waiting, "See to the database first.", needs_rows=True),
-    Probe("housekeeper", housekeeper, "See to the database first.", needs_rows=True),
-    Probe("mails", outbox, "See to the database first.", needs_rows=True),
+    Probe("worker", workers, "Fix the database first.", needs_rows=True),
+    Probe("queued", waiting, "Fix the database first.", needs_rows=True),
+    Probe("housekeeper", housekeeper, "Fix the database first.", needs_rows=True),
+    Probe("mails", outbox, "Fix the database first.", needs_rows=True),
 )

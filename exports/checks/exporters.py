@@ -1,0 +1,101 @@
+"""Check the declarations of registered exporters, so that a mistake is found at startup and not by a user."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from django.apps import apps
+from django.contrib.auth import get_permission_codename
+from django.core import checks
+from django.core.checks import CheckMessage
+
+from exports.checks.numbers import NumberRule
+from exports.exporters import QuerySetExport, registry
+from exports.exporters.base import TableExport
+from exports.exporters.sheets import COUNTS
+from exports.tabular import writers
+
+DEFAULT = "the value of the settings"
+NUMBERS = (
+    NumberRule(("processes",), 1, "exports.E009", whole=True),
+    NumberRule(
+        ("max_rows", "max_bytes", "public_link_max_age_seconds", "retention_seconds"),
+        1,
+        "exports.E015",
+        none_means=DEFAULT,
+    ),
+    NumberRule(("max_runtime_seconds", "reuse_within_seconds"), 0, "exports.E015", none_means=DEFAULT),
+)
+
+T = TypeVar("T")
+
+
+def registered_classes(base: type[T]) -> list[type[T]]:
+    """Return each registered handler class derived from `base`, once."""
+    handlers = dict.fromkeys(registry.handlers.values())
+    return [handler for handler in handlers if isinstance(handler, type) and issubclass(handler, base)]
+
+
+def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report attributes of exporters that cannot work."""
+    for export in registered_classes(TableExport):
+        for rule in NUMBERS:
+            for name in rule.names:
+                if not rule.accepts(value := getattr(export, name, None)):
+                    message = f"{export.__name__}.{name} is {value!r}."
+                    yield checks.Error(message, hint=rule.hint, obj=export, id=rule.id)
+    for export in registered_classes(QuerySetExport):
+        yield from _check_formats(export)
+        if export.count not in COUNTS:
+            hint = f"Use one of {', '.join(map(repr, COUNTS))}."
+            yield checks.Error(f"{export.__name__}.count is {export.count!r}.", hint=hint, id="exports.E012")
+        yield from _check_column_permissions(export)
+
+
+def _check_formats(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
+    name = export.__name__
+    if not export.formats:
+        hint = "Name at least one format in `formats`."
+        yield checks.Error(f"{name} has no format.", hint=hint, id="exports.E010")
+    offered = {writer.format for writer in export.offered()}
+    known = {writer.format: writer.holds_tables for writer in writers.formats()}
+    for format in export.formats:
+        if format in offered:
+            continue
+        # A missing library may be intended: the format then is not offered.
+        if missing := writers.why_missing(format):
+            yield checks.Info(f"{name} is not offered as {format!r}.", hint=missing, id="exports.I001")
+        elif format not in known:
+            hint = f"Known formats: {', '.join(known)}."
+            yield checks.Error(f"{name}: there is no format {format!r}.", hint=hint, id="exports.E010")
+        else:
+            capable = ", ".join(name for name, holds_tables in known.items() if holds_tables)
+            hint = f"get_sheets() returns several tables; formats that hold them: {capable}."
+            yield checks.Error(f"{name}: {format!r} holds one table.", hint=hint, id="exports.E011")
+
+
+def _check_column_permissions(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
+    """Report column permissions that no model has, unless the export decides about its columns itself."""
+    columns = {column.permission: column.name for column in export.columns if column.permission}
+    if not columns or export.has_column_permission is not QuerySetExport.has_column_permission:
+        return
+    known = set(_permissions_of_models())
+    for permission, column in columns.items():
+        if permission not in known:
+            close = get_close_matches(permission, known, n=3)
+            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else 'Write "app.codename".'
+            message = (
+                f"{export.__name__}: no model has the permission {permission!r} of the column {column!r}. "
+                "Only superusers get the column."
+            )
+            yield checks.Warning(message, hint=hint, obj=export, id="exports.W020")
+
+
+def _permissions_of_models() -> Iterator[str]:
+    """Yield "app.codename" for each permission that migrations create: the default ones and those of each Meta."""
+    for model in apps.get_models():
+        meta = model._meta
+        for action in meta.default_permissions:
+            yield f"{meta.app_label}.{get_permission_codename(action, meta)}"
+        for codename, _ in meta.permissions:
+            yield f"{meta.app_label}.{codename}"

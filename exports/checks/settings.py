@@ -1,0 +1,76 @@
+"""Check the settings that cannot work on any site."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.utils.module_loading import import_string
+
+from exports.checks.numbers import NumberRule
+from exports.conf import DEFAULTS, config
+from exports.exceptions import BadOption
+from exports.tabular.writers.xlsx.deflate import Deflate
+
+NUMBERS = (
+    NumberRule(("MAX_PROCESSES",), 1, "exports.E007", whole=True, none_means="the number of cores"),
+    NumberRule(
+        ("MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_USER_PER_DAY", "MAX_SOCKETS_PER_USER"),
+        1,
+        "exports.E013",
+        whole=True,
+        none_means="no limit",
+    ),
+    NumberRule(("MAX_ROWS", "MAX_BYTES", "MAX_RUNTIME_SECONDS"), 1, "exports.E014", none_means="no limit"),
+    NumberRule(("PUBLIC_LINK_MAX_AGE_SECONDS",), 1, "exports.E014"),
+    NumberRule(("MIN_FREE_DISK_BYTES", "REUSE_WITHIN_SECONDS"), 0, "exports.E014"),
+)
+
+
+def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report unknown settings, wrong types and values that contradict each other."""
+    for name in config.unknown():
+        known = ", ".join(sorted(DEFAULTS))
+        yield checks.Error(f"EXPORTS has no setting {name!r}.", hint=f"Known settings: {known}.", id="exports.E001")
+    for rule in NUMBERS:
+        for name in rule.names:
+            if not rule.accepts(value := getattr(config, name)):
+                yield checks.Error(f"EXPORTS[{name!r}] is {value!r}.", hint=rule.hint, id=rule.id)
+    if config.HEARTBEAT_SECONDS * 2 > config.LEASE_SECONDS:
+        hint = "Set EXPORTS['HEARTBEAT_SECONDS'] to a quarter of EXPORTS['LEASE_SECONDS'], or less."
+        yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
+    yield from _check_queue_backend()
+    yield from _check_compression()
+    yield from _check_lists()
+
+
+def _check_queue_backend() -> Iterator[CheckMessage]:
+    if config.QUEUE_BACKEND is None:
+        return
+    try:
+        import_string(config.QUEUE_BACKEND)
+    except ImportError:
+        message = f"EXPORTS['QUEUE_BACKEND'] {config.QUEUE_BACKEND!r} cannot be imported."
+        hint = "Set the dotted path of a function that takes the name of a queue, or None to run from cron alone."
+        yield checks.Error(message, hint=hint, id="exports.E003")
+
+
+def _check_compression() -> Iterator[CheckMessage]:
+    try:
+        Deflate.chosen(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
+    except BadOption as error:
+        hint = "Correct EXPORTS['DEFLATE_ENGINE'] and EXPORTS['DEFLATE_LEVEL'], or remove both."
+        yield checks.Error(f"XLSX files cannot be compressed as configured. {error}", hint=hint, id="exports.E008")
+
+
+def _check_lists() -> Iterator[CheckMessage]:
+    """Report text where a list is expected: each letter would count as an item, and keys could not be rotated."""
+    for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"):
+        if isinstance(getattr(config, name), str):
+            hint = f"Use a list, even for one value: EXPORTS[{name!r}] = [...]."
+            yield checks.Error(f"EXPORTS[{name!r}] is text, not a list.", hint=hint, id="exports.E033")
+    origins = () if isinstance(config.SOCKET_ALLOWED_ORIGINS, str) else config.SOCKET_ALLOWED_ORIGINS
+    for origin in {"", "null", "*"}.intersection(origins):
+        message = f"EXPORTS['SOCKET_ALLOWED_ORIGINS'] contains {origin!r}, which is not an origin."
+        hint = "Write each origin as browsers send it, such as 'https://other.example'."
+        yield checks.Error(message, hint=hint, id="exports.E034")
