@@ -106,7 +106,7 @@ def test_a_private_bucket_is_fine(settings: LazySettings, options: Mapping[str, 
         ({"default_acl": "public-read-write"}, "its ACL is public-read-write"),
         ({"default_acl": "authenticated-read"}, "its ACL is authenticated-read"),
         ({"object_parameters": {"ACL": "public-read"}}, "its ACL is public-read"),
-        ({"custom_domain": "files.example"}, "custom_domain gives addresses without a signature"),
+        ({"custom_domain": "files.example"}, "custom_domain gives URLs without a signature"),
     ],
 )
 def test_a_public_bucket_is_refused_with_its_reason(settings: LazySettings, options: Mapping[str, Any], reason: str):
@@ -161,10 +161,20 @@ def test_settings_that_cannot_work_are_refused(settings: LazySettings, given: Ma
     assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
 
 
-@pytest.mark.parametrize(("address", "found"), [("", 1), ("http://exports.example", 1), ("https://exports.example", 0)])
-def test_mails_need_an_address_by_https(settings: LazySettings, address: str, found: int):
-    settings.EXPORTS = {**settings.EXPORTS, "BASE_URL": address}
-    assert ids(checks.check_base_url()) == ["exports.W002"] * found
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("https://exports.example", []),
+        ("http://exports.example", ["exports.W002"]),
+        ("https://localhost:8000", ["exports.W002"]),
+        ("", ["exports.E035"]),
+        ("/exports/", ["exports.E035"]),
+        ("exports.example", ["exports.E035"]),
+    ],
+)
+def test_links_in_mails_need_an_absolute_https_url(settings: LazySettings, url: str, found: list[str]):
+    settings.EXPORTS = {**settings.EXPORTS, "BASE_URL": url}
+    assert ids(checks.check_base_url()) == found
 
 
 @pytest.mark.parametrize(

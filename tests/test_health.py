@@ -32,7 +32,7 @@ def addresses(settings: LazySettings) -> Iterator[None]:
     settings.MIDDLEWARE = ["project.probes.Probes", *settings.MIDDLEWARE]
     ReadyView._failing = ()
     yield
-    ReadyView._asking.clear()
+    ReadyView._rounds.clear()
 
 
 async def asked(address: str, **options: Any) -> tuple[int, dict[str, Any]]:
@@ -82,18 +82,18 @@ def test_a_bucket_that_answers_is_ready_and_one_that_does_not_is_not(s3: Any):
 
 async def test_the_services_are_asked_once_a_second_however_many_ask(valkey: Valkey, monkeypatch: pytest.MonkeyPatch):
     asked_storage: list[None] = []
-    monkeypatch.setattr(storage, "ask", lambda: asked_storage.append(None))
+    monkeypatch.setattr(storage, "check_available", lambda: asked_storage.append(None))
     for _ in range(5):
         assert (await asked("/health/ready"))[0] == 200
     assert len(asked_storage) == 1
-    monkeypatch.setattr("exports.contrib.operations.health.GOOD_FOR_SECONDS", 0.0)
+    monkeypatch.setattr("exports.contrib.operations.health.CACHE_SECONDS", 0.0)
     await asked("/health/ready")
     assert len(asked_storage) == 2
 
 
 async def test_a_service_that_hangs_is_not_waited_for(valkey: Valkey, monkeypatch: pytest.MonkeyPatch):
     hung = threading.Event()
-    monkeypatch.setattr(storage, "ask", hung.wait)
+    monkeypatch.setattr(storage, "check_available", hung.wait)
     monkeypatch.setattr(StorageAnswers, "timeout", timedelta(seconds=-0.5))
     assert await asked("/health/ready") == (503, {"status": "not ok", "checks": ALL_OK | {"storage": "not ok"}})
     hung.set()
@@ -124,7 +124,7 @@ async def test_the_log_has_a_line_for_each_change_and_none_for_each_question(
     valkey: Valkey, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
     caplog.handler.addFilter(logs.NotProbes())
-    monkeypatch.setattr("exports.contrib.operations.health.GOOD_FOR_SECONDS", 0.0)
+    monkeypatch.setattr("exports.contrib.operations.health.CACHE_SECONDS", 0.0)
     logging.getLogger("health_check").setLevel(logging.CRITICAL)
     for stop_or_start in (valkey.stop, valkey.start):
         stop_or_start()

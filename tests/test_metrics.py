@@ -164,8 +164,8 @@ def test_who_is_here_is_read_from_the_queue(valkey: Valkey, owner: User):
     huey_queue.wake("small")
     values = scraped()
     assert values["exports_queue_up",] == values["exports_workers", "small"] == values["exports_workers", "large"] == 1
-    assert values["exports_bells", "small"] == 1
-    assert values["exports_sweep_age_seconds",] < 5
+    assert values["exports_queue_messages", "small"] == 1
+    assert values["exports_housekeeping_age_seconds",] < 5
 
 
 def test_a_queue_that_is_away_is_a_number_too(valkey: Valkey):
