@@ -15,14 +15,13 @@ from exports import services
 from exports.conf import config
 from exports.contrib.bgfiles.dataset import Spool
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
-from exports.exporters.base import Table, dialect_of, table_of, write_now
-from exports.exporters.stored_rows import batches_of, columns_of_queryset
+from exports.exporters.base import dialect_of, table_of, write_now
+from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
 from exports.http.downloads import deliver
 from exports.http.responses import buffer_response
 from exports.http.views import refusal_response, state_response
 from exports.models import Status
 from exports.tabular import writers
-from exports.tabular.columns import Column
 from exports.tabular.readers import querysets
 
 WAIT_INTERVAL_SECONDS = 0.05
@@ -113,6 +112,5 @@ def _write_response(
         with table_of(rows, columns_of_queryset(rows, names), dialect=dialect) as table:
             write_now(table, spool, format=writer.format, options=options, title=filename)
     else:
-        table = Table([Column(name) for name in names], len(rows), batches_of(rows, names))
-        write_now(table, spool, format=writer.format, options=options, title=filename)
+        write_now(table_of_rows(rows, names, len(rows)), spool, format=writer.format, options=options, title=filename)
     return buffer_response(spool, filename=filename, content_type=writer.content_type)

@@ -96,9 +96,9 @@ def test_it_says_the_sql_on_demand():
     ("arguments", "message"),
     [
         (["nothing"], "No exporter is registered for 'nothing'"),
-        (["of-the-month"], r"month: This field is required\. Say --criteria 'month=\.\.\.'"),
-        (["of-the-month", "--criteria", "month"], "'month' is no criterion. Say --criteria 'month=3'"),
-        (["mine"], r"'mine' has no rows for nobody \(.*\)\. Say whose: --user NAME\."),
+        (["of-the-month"], r"month: This field is required\. Use --criteria 'month=\.\.\.'"),
+        (["of-the-month", "--criteria", "month"], "'month' is not a criterion. Use --criteria 'month=3'"),
+        (["mine"], r"'mine' has no rows for an anonymous user \(.*\)\. Name a user: --user NAME\."),
         (["mine", "--user", "bob"], "There is no user 'bob'"),
         (["wrong"], "there is no 'nmuber' in Order. Did you mean 'number'"),
         (["wrong", "--database", "replica"], "There is no database 'replica'. Databases: default"),

@@ -50,7 +50,7 @@ UNSTORABLE = {
     "union": (lambda: Order.objects.filter(quantity=1).union(Order.objects.filter(quantity=2)), "union"),
     "compared with a column": (lambda: Order.objects.filter(quantity=F("units")), "compares"),
     "subquery": (lambda: Order.objects.filter(customer__in=Customer.objects.filter(city="Paris")), "compares"),
-    "over many rows": (lambda: Customer.objects.filter(orders__status="open"), "other rows|several rows"),
+    "over many rows": (lambda: Customer.objects.filter(orders__status="open"), "several rows"),
     "extra": (lambda: Order.objects.extra(where=["quantity > 1"]), "ExtraWhere|extra"),
     "ordered by an expression": (lambda: Order.objects.order_by(Lower("number")), "ordered"),
 }
@@ -88,5 +88,5 @@ def test_what_does_not_fit_is_refused_with_its_reason_and_the_way_out(make, reas
 
 def test_a_field_that_is_gone_is_an_error_of_ours():
     text = stored_querysets.dump(Order.objects.filter(quantity=1)).replace("quantity", "vanished")
-    with pytest.raises(UnstorableQuerySet, match="not there any more"):
+    with pytest.raises(UnstorableQuerySet, match="no longer exists"):
         stored_querysets.load(text)

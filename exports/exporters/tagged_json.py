@@ -1,4 +1,4 @@
-"""Values as JSON that come back as what they were: dates, decimals and the like are tagged with their type."""
+"""Values as JSON that are read back unchanged: dates, decimals and similar types are tagged with their type."""
 
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
+# Any: each function takes values of its own type.
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
     datetime: ("datetime", datetime.isoformat),
     date: ("date", date.isoformat),
@@ -30,9 +31,9 @@ _READ: dict[str, Callable[[Any], Any]] = {
 
 
 def to_json(value: Any) -> Any:
-    """What json.dumps takes, tagged where JSON has no such type: {"$": "decimal", "v": "1.20"}.
+    """Return a value for json.dumps, tagged where JSON has no such type: {"$": "decimal", "v": "1.20"}.
 
-    Raises TypeError for a type that cannot be said exactly.
+    Raises TypeError for a type that cannot be represented exactly.
     """
     if value is None or isinstance(value, bool) or type(value) in (int, str):
         return value
@@ -41,19 +42,18 @@ def to_json(value: Any) -> Any:
     if type(value) in _WRITE:
         name, write = _WRITE[type(value)]
         return {"$": name, "v": write(value)}
-    return _container(value)
-
-
-def from_json(value: Any) -> Any:
-    """The value that `to_json` was given; tuples, sets and ranges come back as lists."""
-    return _READ[value["$"]](value["v"]) if isinstance(value, dict) else value
-
-
-def _container(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset | range):
         return {"$": "list", "v": [to_json(each) for each in value]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
         return {"$": "dict", "v": {key: to_json(each) for key, each in value.items()}}
-    if isinstance(value, str | int):
-        return str.__str__(value) if isinstance(value, str) else int(value)
+    if isinstance(value, str):
+        # A subclass such as SafeString.
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
     raise TypeError(f"{type(value).__name__} has no exact form in JSON.")
+
+
+def from_json(value: Any) -> Any:
+    """Return the value that `to_json` was given; tuples, sets and ranges come back as lists."""
+    return _READ[value["$"]](value["v"]) if isinstance(value, dict) else value
