@@ -1,88 +1,105 @@
-"""The settings of the app: `EXPORTS = {...}` in the host's settings, read when used. `docs/settings.md` lists them.
+"""The settings of the app: `EXPORTS = {...}` in the project's settings, read each time they are used.
 
-All durations are seconds, all sizes bytes.
+`docs/settings.md` lists them. Durations are in seconds and sizes in bytes.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings as django_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from django.core.files.storage import Storage
 
 HOUR = 3600
 DAY = 24 * HOUR
 GIB = 1 << 30
 
-DEFAULTS: dict[str, Any] = {
-    # The run
-    "LEASE_SECONDS": 60.0,
-    "HEARTBEAT_SECONDS": 15.0,
-    "PROGRESS_INTERVAL_SECONDS": 0.25,
-    "STALL_TIMEOUT_SECONDS": 600.0,
-    "MAX_RUNTIME_SECONDS": 6 * HOUR,
-    "SHUTDOWN_GRACE_SECONDS": 20.0,
-    "STATEMENT_TIMEOUT_SECONDS": 6 * HOUR,
-    "MAX_ROWS": 50_000_000,
-    "MAX_BYTES": 50 * GIB,
-    "MIN_FREE_DISK_BYTES": GIB,
-    "MAX_ATTEMPTS": 3,
-    "MAX_CRASHES": 3,
-    "RETRY_DELAY_SECONDS": 5.0,
-    "BATCH_ROWS": 500,
-    "MAX_PROCESSES": None,
-    "DEFLATE_ENGINE": None,
-    "DEFLATE_LEVEL": None,
-    "WORK_DIR": "",
+
+class Settings:
+    """Each setting with its type and its default."""
+
+    # Runs
+    LEASE_SECONDS: float = 60.0
+    HEARTBEAT_SECONDS: float = 15.0
+    PROGRESS_INTERVAL_SECONDS: float = 0.25
+    STALL_TIMEOUT_SECONDS: float = 600.0
+    MAX_RUNTIME_SECONDS: float | None = 6 * HOUR
+    SHUTDOWN_GRACE_SECONDS: float = 20.0
+    STATEMENT_TIMEOUT_SECONDS: float | None = 6 * HOUR
+    MAX_ROWS: int | None = 50_000_000
+    MAX_BYTES: int | None = 50 * GIB
+    MIN_FREE_DISK_BYTES: int = GIB
+    MAX_ATTEMPTS: int = 3
+    MAX_CRASHES: int = 3
+    RETRY_DELAY_SECONDS: float = 5.0
+    BATCH_ROWS: int = 500
+    MAX_PROCESSES: int | None = None
+    DEFLATE_ENGINE: str | None = None
+    DEFLATE_LEVEL: int | None = None
+    WORK_DIR: str | Path = ""
     # The queue
-    "REDIS_URL": "redis://127.0.0.1:6379/0",
-    "QUEUE_BACKEND": "exports.queue.huey.wake",
-    "QUEUE_PREFIX": "exports",
-    "QUEUE_KEYS": None,
-    "QUEUES": ("large", "small"),
-    "SMALL_QUEUE_MAX_ROWS": 10_000,
-    "MAX_QUEUED_PER_USER": 20,
-    "MAX_RUNNING_PER_USER": 2,
-    "MAX_PER_USER_PER_DAY": 500,
-    "REUSE_WITHIN_SECONDS": 0,
-    "QUEUE_TIMEOUT_SECONDS": DAY,
-    "WAKE_AGAIN_SECONDS": 20.0,
-    "HOUSEKEEPING_INTERVAL_SECONDS": 15.0,
+    REDIS_URL: str = "redis://127.0.0.1:6379/0"
+    QUEUE_BACKEND: str | None = "exports.queue.huey.wake"
+    QUEUE_PREFIX: str = "exports"
+    QUEUE_KEYS: str | Sequence[str] | None = None
+    QUEUES: Sequence[str] = ("large", "small")
+    SMALL_QUEUE_MAX_ROWS: int = 10_000
+    MAX_QUEUED_PER_USER: int | None = 20
+    MAX_RUNNING_PER_USER: int | None = 2
+    MAX_PER_USER_PER_DAY: int | None = 500
+    REUSE_WITHIN_SECONDS: float = 0
+    QUEUE_TIMEOUT_SECONDS: float = DAY
+    WAKE_AGAIN_SECONDS: float = 20.0
+    HOUSEKEEPING_INTERVAL_SECONDS: float = 15.0
     # Files and links
-    "UPLOAD_TO": "",
-    "STORAGE": None,
-    "RETENTION_SECONDS": 2 * DAY,
-    "FILE_DELETE_DELAY_SECONDS": HOUR,
-    "HISTORY_SECONDS": 30 * DAY,
-    "TICKET_KEYS": None,
-    "TICKET_MAX_AGE_SECONDS": 60,
-    "PUBLIC_LINK_MAX_AGE_SECONDS": HOUR,
-    "ACCEL_REDIRECT": None,
-    "INLINE_MAX_ROWS": 1000,
+    UPLOAD_TO: str = ""
+    STORAGE: Storage | Callable[[], Storage] | str | None = None
+    RETENTION_SECONDS: float | None = 2 * DAY
+    FILE_DELETE_DELAY_SECONDS: float = HOUR
+    HISTORY_SECONDS: float = 30 * DAY
+    TICKET_KEYS: str | Sequence[str] | None = None
+    TICKET_MAX_AGE_SECONDS: int = 60
+    PUBLIC_LINK_MAX_AGE_SECONDS: float = HOUR
+    ACCEL_REDIRECT: str | None = None
+    INLINE_MAX_ROWS: int = 1000
     # Tokens and criteria of dj-bgfiles' patterns
-    "TOKEN_SIGNER": None,
-    "TOKEN_KEY": None,
-    "TOKEN_SALT": None,
-    "TOKEN_SERIALIZER": None,
-    "TOKEN_MAX_AGE_SECONDS": DAY,
-    "CRITERIA_ENCODING": None,
-    # The mail
-    "BASE_URL": "",
-    "FROM_EMAIL": None,
-    "MAIL_DELAY_SECONDS": 10.0,
-    "MAIL_MAX_ATTEMPTS": 8,
-    # The socket
-    "SOCKET_ALLOWED_ORIGINS": (),
-    "SOCKET_IDLE_TIMEOUT_SECONDS": 75.0,
-    "SOCKET_MAX_FRAME_BYTES": 1024,
-    "SOCKET_MAX_FRAMES_PER_SECOND": 5,
-    "SOCKET_RECHECK_SECONDS": 60.0,
-    "MAX_SOCKETS_PER_USER": 5,
-    "SNAPSHOT_MAX_EXPORTS": 50,
+    # Any object with `load`, `dump` and `max_age`; any class with `dumps` and `loads`; or the dotted path of one.
+    TOKEN_SIGNER: Any = None
+    TOKEN_KEY: str | None = None
+    TOKEN_SALT: str | None = None
+    TOKEN_SERIALIZER: Any = None
+    TOKEN_MAX_AGE_SECONDS: int | None = DAY
+    CRITERIA_ENCODING: str | None = None
+    # Mail
+    BASE_URL: str = ""
+    FROM_EMAIL: str | None = None
+    MAIL_DELAY_SECONDS: float = 10.0
+    MAIL_MAX_ATTEMPTS: int = 8
+    # WebSockets
+    SOCKET_ALLOWED_ORIGINS: Sequence[str] = ()
+    SOCKET_IDLE_TIMEOUT_SECONDS: float = 75.0
+    SOCKET_MAX_FRAME_BYTES: int = 1024
+    SOCKET_MAX_FRAMES_PER_SECOND: int = 5
+    SOCKET_RECHECK_SECONDS: float = 60.0
+    MAX_SOCKETS_PER_USER: int | None = 5
+    SNAPSHOT_MAX_EXPORTS: int = 50
     # Operations
-    "METRICS_TOKEN": None,
-    "METRICS_WINDOW_SECONDS": HOUR,
-}
+    METRICS_TOKEN: str | None = None
+    METRICS_WINDOW_SECONDS: float = HOUR
+
+    def unknown(self) -> list[str]:
+        """Return the names in EXPORTS that are not settings of this app."""
+        return sorted(set(_given()) - set(DEFAULTS))
 
 
-# The names that dj-bgfiles and its like use, which count where EXPORTS says nothing.
+DEFAULTS: dict[str, Any] = {name: default for name, default in vars(Settings).items() if name.isupper()}
+
+# The names of dj-bgfiles and similar helpers. They apply to settings that EXPORTS does not contain.
 ORIGINALS = {
     "TOKEN_SIGNER": "BGFILES_DEFAULT_SIGNER",
     "TOKEN_KEY": "BGFILES_DEFAULT_KEY",
@@ -96,31 +113,33 @@ ORIGINALS = {
 }
 
 
-class Settings:
-    """`config.LEASE_SECONDS` is the host's value or the default. An unknown name raises AttributeError."""
-
-    def __getattr__(self, name: str) -> Any:
+class _LiveSettings(Settings):
+    def __getattribute__(self, name: str) -> Any:
         if name not in DEFAULTS:
-            raise AttributeError(f"EXPORTS has no setting named {name!r}.")
-        if name not in self.given() and name in ORIGINALS:
+            if name.isupper():
+                raise AttributeError(f"EXPORTS has no setting named {name!r}.")
+            return super().__getattribute__(name)
+        given = _given()
+        if name in given:
+            return given[name]
+        if name in ORIGINALS:
             return getattr(django_settings, ORIGINALS[name], DEFAULTS[name])
-        return self.given().get(name, DEFAULTS[name])
-
-    def given(self) -> dict[str, Any]:
-        return getattr(django_settings, "EXPORTS", {})
-
-    def unknown(self) -> list[str]:
-        return sorted(set(self.given()) - set(DEFAULTS))
+        return DEFAULTS[name]
 
 
-config = Settings()
+config: Settings = _LiveSettings()
+"""`config.LEASE_SECONDS` is the project's value, else the default. An unknown name raises AttributeError."""
 
 
 def secret_keys(name: str) -> list[str]:
-    """Return the keys of the setting `name`, the newest first, or SECRET_KEY alone where it is not set.
+    """Return the keys in the setting `name`, newest first, or SECRET_KEY alone if it is not set.
 
     The first key signs, all of them verify.
     """
-    given = getattr(config, name) or django_settings.SECRET_KEY
-    # One key given as text must not be taken for a list of keys of one letter each.
+    given: str | Sequence[str] = getattr(config, name) or django_settings.SECRET_KEY
+    # A single key given as a string must not be taken for a list of one-letter keys.
     return [given] if isinstance(given, str) else list(given)
+
+
+def _given() -> dict[str, Any]:
+    return getattr(django_settings, "EXPORTS", {})

@@ -1,33 +1,59 @@
-"""What can go wrong, by name. No Django here: the writers use these too.
+"""The exceptions of the app. This module imports no Django, so that `exports.tabular` can use it.
 
-ExportError                 ends a request: `code` is stored on the row, its sentence for people is in serializers
-├── UnknownFormat, UnknownColumn, BadOption, UnknownFileType, UnstorableQuerySet
-├── FormulaRejected, TooManyColumns, DuplicateColumn, UnfitValue, LostCells
-├── TooManyRows, TooManyBytes
-├── PermissionLost, ExportRefused, InvalidStoredCriteria, NoFile
-├── QueryTooSlow, TookTooLong, Stalled, StorageFull, StorageDenied
-└── RetryableError               worth another attempt
-    └── StorageFailed, ProcessLost
-TransitionNotAllowed                     a door's or a hand's move that lost: it changed nothing
-LimitReached                this person has asked for as much as they may: nothing was added
-RunInterrupted                  stops a worker, says nothing about the request
-├── LeaseLost               somebody else moved the row: write nothing, emit nothing
-└── WorkerStopping                the worker was told to stop: give the attempt back
+* ExportError               The export fails. `code` is stored in the row.
+  x UnknownFileType         It cannot begin: what the row names is unknown or no longer valid.
+  x UnknownFormat
+  x UnknownColumn
+  x BadOption
+  x InvalidStoredCriteria
+  x UnstorableQuerySet
+  x InputGone
+  x PermissionLost          Its owner may not have it any more.
+  x ExportRefused
+  x TooManyColumns          The data does not fit the format or the limits.
+  x DuplicateColumn
+  x FormulaRejected
+  x UnfitValue
+  x LostCells
+  x TooManyRows
+  x TooManyBytes
+  x QueryTooSlow            It took too long, or produced nothing.
+  x TookTooLong
+  x Stalled
+  x NoFile
+  x StorageFull             The file cannot be stored; an administrator must act.
+  x StorageDenied
+  + RetryableError          Another attempt may succeed.
+    x StorageFailed
+    x ProcessLost
+* RunInterrupted            The worker must stop this run. Says nothing about the export itself.
+  x LeaseLost
+  x WorkerStopping
+* TransitionNotAllowed      The export has changed state, so the action was not applied.
+* LimitReached              The user has reached a quota, so nothing was added.
+* InvalidCriteria           A dj-bgfiles pattern cannot use the submitted criteria.
+  x InvalidForm
 """
 
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 
 class ExportError(Exception):
-    """An error that ends a request, with a stable `code` and a message without row data."""
+    """Base of the errors that end an export as FAILED.
 
-    code: ClassVar[str] = "export_failed"
+    `code` is stored in the row and selects the sentence that users read (`exports.state`); it is part of the API. The
+    message goes to staff and into the log, so it must not contain row data.
+    """
+
+    code = "export_failed"
 
 
 class UnknownFormat(ExportError):
+    """Raised for a format that has no writer, or that this export does not offer. The message lists the known ones."""
+
     code = "unknown_format"
 
     def __init__(self, name: str, known: Iterable[str], *, why: str = "") -> None:
@@ -36,11 +62,13 @@ class UnknownFormat(ExportError):
 
 
 class UnknownColumn(ExportError):
+    """Raised for a column that neither the model nor the export defines. Correct the export's columns."""
+
     code = "unknown_column"
 
 
 class UnknownFileType(ExportError, KeyError):
-    """No exporter is registered under this file type (a KeyError, as the registry of dj-bgfiles raised)."""
+    """Raised when no exporter is registered under a file type. Register one. A KeyError, as in dj-bgfiles."""
 
     code = "unknown_file_type"
 
@@ -49,6 +77,8 @@ class UnknownFileType(ExportError, KeyError):
 
 
 class BadOption(ExportError):
+    """Raised for an option that the format does not have, or with a value that it does not take."""
+
     code = "bad_option"
 
     def __init__(self, name: str, why: str) -> None:
@@ -56,125 +86,14 @@ class BadOption(ExportError):
         self.name = name
 
 
-class FormulaRejected(ExportError):
-    code = "formula_rejected"
-
-
-class TooManyColumns(ExportError):
-    code = "too_many_columns"
-
-
-class DuplicateColumn(ExportError):
-    """Two columns of one name, in a format that tells its columns by their names."""
-
-    code = "duplicate_column"
-
-
-class UnfitValue(ExportError):
-    """A value that the format cannot hold in its column, whose type is fixed: the column needs another kind."""
-
-    code = "unfit_value"
-
-
-class LostCells(ExportError):
-    """The writer refused a cell that the cell rules let through: a defect, never a shorter file."""
-
-    code = "lost_cells"
-
-
-class PermissionLost(ExportError):
-    code = "permission_lost"
-
-
-class ExportRefused(ExportError):
-    """The export says itself, with this code, that what it made may not be handed out any more."""
-
-    def __init__(self, code: str) -> None:
-        super().__init__("It is refused now.")
-        self.code = code
-
-
 class InvalidStoredCriteria(ExportError):
-    """The criteria were valid at the door and are not any more."""
+    """Raised when criteria that were valid at the request no longer are. The user has to choose again."""
 
     code = "invalid_criteria"
 
 
-class NoFile(ExportError):
-    code = "no_file"
-
-
-class TooManyRows(ExportError):
-    """More rows than EXPORTS["MAX_ROWS"], or what the export says itself, lets one file have."""
-
-    code = "too_many_rows"
-
-
-class TooManyBytes(ExportError):
-    """The file is larger than EXPORTS["MAX_BYTES"], or what the export says itself."""
-
-    code = "too_many_bytes"
-
-
-class QueryTooSlow(ExportError):
-    """The database ended a statement that took longer than EXPORTS["STATEMENT_TIMEOUT_SECONDS"], or that somebody
-    cancelled."""
-
-    code = "query_too_slow"
-
-
-class TookTooLong(ExportError):
-    code = "took_too_long"
-
-
-class Stalled(ExportError):
-    code = "stalled"
-
-
-class StorageFull(ExportError):
-    """No room for the file, here or in the storage; trying again at once would not help."""
-
-    code = "storage_full"
-
-
-class StorageDenied(ExportError):
-    """The storage does not let us, or is not there: somebody must change its settings or its policy first."""
-
-    code = "storage_denied"
-
-
-class RetryableError(ExportError):
-    """Worth another attempt: a network, a database or a storage that may be back soon."""
-
-    code = "unavailable"
-
-
-class StorageFailed(RetryableError):
-    code = "storage_failed"
-
-
-class ProcessLost(RetryableError):
-    """A process that worked at a file together with this one ended."""
-
-    code = "process_lost"
-
-
-class TransitionNotAllowed(Exception):
-    """The request has moved on; what was asked does not apply any more."""
-
-
-class LimitReached(Exception):
-    """A limit per person: `code` says which, `limit` how many it allows, `seconds` when asking again may help."""
-
-    def __init__(self, code: str, limit: int, *, seconds: float) -> None:
-        super().__init__(f"{code}: {limit}")
-        self.code = code
-        self.limit = limit
-        self.seconds = seconds
-
-
 class UnstorableQuerySet(ExportError):
-    """This queryset cannot be stored exactly; a QuerySetExport builds it again instead."""
+    """Raised for a queryset that cannot be stored exactly. Declare a QuerySetExport that builds it instead."""
 
     code = "unstorable_queryset"
 
@@ -183,37 +102,162 @@ class UnstorableQuerySet(ExportError):
 
 
 class InputGone(ExportError):
-    """The rows that were stored with a request have been removed since."""
+    """Raised when the rows that were stored with a request have been deleted. The user has to ask again."""
 
     code = "input_gone"
 
 
+class PermissionLost(ExportError):
+    """Raised when the owner has lost the permission since the request."""
+
+    code = "permission_lost"
+
+
+class ExportRefused(ExportError):
+    """Raised with the code of the export's own check when its file may not be handed out any more."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__("The export does not allow this file any more.")
+        self.code = code
+
+
+class TooManyColumns(ExportError):
+    """Raised for more columns than the format can hold. Use another format."""
+
+    code = "too_many_columns"
+
+
+class DuplicateColumn(ExportError):
+    """Raised for two columns of one name in a format that identifies columns by name. Rename one."""
+
+    code = "duplicate_column"
+
+
+class FormulaRejected(ExportError):
+    """Raised for a cell that looks like a formula in an export that rejects formulas."""
+
+    code = "formula_rejected"
+
+
+class UnfitValue(ExportError):
+    """Raised for a value that does not fit its column's fixed type. Give the column another kind."""
+
+    code = "unfit_value"
+
+
+class LostCells(ExportError):
+    """Raised when the writer refuses a cell that the cell rules allowed. This is a bug; the file is not published."""
+
+    code = "lost_cells"
+
+
+class TooManyRows(ExportError):
+    """Raised for more rows than EXPORTS["MAX_ROWS"], or the export's `max_rows`."""
+
+    code = "too_many_rows"
+
+
+class TooManyBytes(ExportError):
+    """Raised for a file larger than EXPORTS["MAX_BYTES"], or the export's `max_bytes`."""
+
+    code = "too_many_bytes"
+
+
+class QueryTooSlow(ExportError):
+    """Raised when the database cancelled a statement, usually for EXPORTS["STATEMENT_TIMEOUT_SECONDS"]."""
+
+    code = "query_too_slow"
+
+
+class TookTooLong(ExportError):
+    """Raised for an attempt longer than EXPORTS["MAX_RUNTIME_SECONDS"], or the export's `max_runtime_seconds`."""
+
+    code = "took_too_long"
+
+
+class Stalled(ExportError):
+    """Raised for a run without progress for EXPORTS["STALL_TIMEOUT_SECONDS"]."""
+
+    code = "stalled"
+
+
+class NoFile(ExportError):
+    """Raised when an exporter or a handler ended without a file."""
+
+    code = "no_file"
+
+
+class StorageFull(ExportError):
+    """Raised without room for the file, locally or in the storage. An immediate retry would not help."""
+
+    code = "storage_full"
+
+
+class StorageDenied(ExportError):
+    """Raised when the storage refuses access or does not exist. Correct its settings or its policy."""
+
+    code = "storage_denied"
+
+
+class RetryableError(ExportError):
+    """Base of errors that another attempt may avoid: a network, a database or a storage that may soon be back."""
+
+    code = "unavailable"
+
+
+class StorageFailed(RetryableError):
+    """Raised when the storage does not answer, or holds something other than what it was given."""
+
+    code = "storage_failed"
+
+
+class ProcessLost(RetryableError):
+    """Raised when a helper process of this run ended unexpectedly."""
+
+    code = "process_lost"
+
+
 class RunInterrupted(Exception):
-    """The worker's right to this request has ended."""
+    """Base of what makes a worker stop a run without failing the export."""
 
 
 class LeaseLost(RunInterrupted):
-    """The row was cancelled, rescued or published by somebody else."""
+    """Raised when the row was cancelled, rescued or published elsewhere. Write and announce nothing more."""
 
 
 class WorkerStopping(RunInterrupted):
-    """The process was told to stop."""
+    """Raised when the process was told to stop. The request goes back to the queue; the attempt does not count."""
+
+
+class TransitionNotAllowed(Exception):
+    """Raised when an export is no longer in a state that allows the action. Nothing was changed; show the new state."""
+
+
+class LimitReached(Exception):
+    """Raised when a user has reached a quota: `code` names it, `limit` is its size, retry after `seconds`."""
+
+    def __init__(self, code: str, limit: int, *, seconds: float) -> None:
+        super().__init__(f"{code}: {limit}")
+        self.code = code
+        self.limit = limit
+        self.seconds = seconds
 
 
 class InvalidCriteria(Exception):
-    """The criteria cannot be used; raise it from `get_items`."""
+    """Raise it from `get_items` when the criteria cannot be used."""
 
 
 class InvalidForm(InvalidCriteria):
-    """The form that validates the criteria refuses them; `form` knows why."""
+    """Raised when the form rejects the criteria; its errors are in `form.errors`."""
 
+    # Any: this module imports no Django, whose Form it is.
     def __init__(self, *args: Any, form: Any) -> None:
         super().__init__(*args)
         self.form = form
 
 
 def describe_error(error: BaseException) -> str:
-    """For staff: the exception's type and place, never its message, which may hold row data."""
+    """Return the exception's type and place for staff. Only an ExportError's message is added: others may hold data."""
     place = traceback.extract_tb(error.__traceback__)[-1:]
     where = f" at {Path(place[0].filename).name}:{place[0].lineno} in {place[0].name}" if place else ""
     message = f": {error}" if isinstance(error, ExportError) else ""

@@ -1,7 +1,7 @@
-"""Signed links to one file: tickets, short-lived and for one user, and links for anyone. The row has the last word on
-whether one is good.
+"""Signed download links: tickets for one user, and public links for anyone who has them.
 
-The keys are EXPORTS["TICKET_KEYS"], newest first, or SECRET_KEY; the first one signs, all of them verify.
+A signature alone grants nothing. The row decides, when the link is used, whether it still counts. The keys are
+EXPORTS["TICKET_KEYS"], newest first, or SECRET_KEY; the first one signs, all of them verify.
 """
 
 from dataclasses import dataclass
@@ -14,60 +14,67 @@ from exports.conf import secret_keys
 
 TICKET_SALT = "exports.ticket"
 PUBLIC_SALT = "exports.public"
+# What unpacking and converting a payload of another shape raises.
+MALFORMED = (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError)
 
 
 class InvalidLink(Exception):
-    """The text is not a ticket that this site signed."""
+    """Raised for text that is not a link signed by this site."""
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """`epoch` ties it to one state of the row: revoking, expiring or replacing the file ends every ticket."""
+    """A short-lived link for one user.
+
+    It contains the epoch of the row, so revoking, expiring or replacing the file ends all its tickets. `expires` is in
+    seconds since 1970.
+    """
 
     request_id: UUID
     epoch: int
     user_id: str
-    expires: int  # seconds since 1970
+    expires: int
 
     def sign(self) -> str:
         payload = [self.request_id.hex, self.epoch, self.user_id, self.expires]
-        key, *others = secret_keys("TICKET_KEYS")
-        return signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).sign_object(payload)
+        return _signer(signing.TimestampSigner, TICKET_SALT).sign_object(payload)
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises InvalidLink for whatever was not signed here, or is not a ticket."""
-        key, *others = secret_keys("TICKET_KEYS")
+        """Verify the signature and return the ticket, which may have expired. Raise InvalidLink for anything else."""
         try:
-            payload = signing.TimestampSigner(key=key, salt=TICKET_SALT, fallback_keys=others).unsign_object(text)
+            payload = _signer(signing.TimestampSigner, TICKET_SALT).unsign_object(text)
             request_id, epoch, user_id, expires = payload
             return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires))
-        except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
+        except MALFORMED as error:
             raise InvalidLink("This link is not one of ours.") from error
 
 
 @dataclass(frozen=True)
 class PublicLink:
-    """For anyone who has it, as long as the row says so: revoking, expiring or replacing the file ends it, and so does
-    another link, which has another end."""
+    """A link for anyone who has it, valid while `until` (seconds since 1970) equals the row's `public_until`.
+
+    Revoking, expiring or replacing the file ends it, and so does a newer public link, which has another `until`.
+    """
 
     request_id: UUID
     epoch: int
-    until: int  # seconds since 1970
+    until: int
 
     def sign(self) -> str:
-        """The same text each time, so that the page can show it again."""
-        key, *others = secret_keys("TICKET_KEYS")
-        payload = [self.request_id.hex, self.epoch, self.until]
-        return signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).sign_object(payload)
+        """Return the signed text. It has no timestamp, so a page can show the same text again."""
+        return _signer(signing.Signer, PUBLIC_SALT).sign_object([self.request_id.hex, self.epoch, self.until])
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Raises InvalidLink for whatever was not signed here, or is not a link for anyone."""
-        key, *others = secret_keys("TICKET_KEYS")
+        """Verify the signature and return the link, which may have ended. Raise InvalidLink for anything else."""
         try:
-            payload = signing.Signer(key=key, salt=PUBLIC_SALT, fallback_keys=others).unsign_object(text)
-            request_id, epoch, until = payload
+            request_id, epoch, until = _signer(signing.Signer, PUBLIC_SALT).unsign_object(text)
             return cls(UUID(hex=request_id), int(epoch), int(until))
-        except (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError) as error:
+        except MALFORMED as error:
             raise InvalidLink("This link is not one of ours.") from error
+
+
+def _signer(signer_class: type[signing.Signer], salt: str) -> signing.Signer:
+    key, *others = secret_keys("TICKET_KEYS")
+    return signer_class(key=key, salt=salt, fallback_keys=[*others])

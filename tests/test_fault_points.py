@@ -14,7 +14,7 @@ from tests.servers import NotInstalled, postgres_program
 from tests.storm.auditor import Audit, audit
 from tests.storm.site import PATIENT, Site
 
-WEB = ("after_insert", "before_ring")
+WEB = ("after_insert", "before_wake")
 HOUSEKEEPER = ("before_smtp", "after_250", "mid_clean")
 WORKER = tuple(point for point in POINTS if point not in WEB + HOUSEKEEPER)
 ROLES = {"web": WEB, "worker": WORKER, "housekeeper": HOUSEKEEPER}

@@ -90,7 +90,7 @@ def test_a_file_arms_and_disarms_while_the_process_runs(monkeypatch, tmp_path):
 @pytest.mark.parametrize("armed", ["mid_row=kill", "mid_rows=explode", "mid_rows"])
 def test_a_word_misspelt_is_told(monkeypatch, armed):
     monkeypatch.setenv(faults.VARIABLE, armed)
-    with pytest.raises(ValueError, match="is no fault"):
+    with pytest.raises(ValueError, match="is not a fault"):
         faults.point("mid_rows")
 
 
@@ -98,18 +98,18 @@ def test_a_fault_of_once_strikes_one_time_and_leaves_its_marker(monkeypatch, tmp
     armed = tmp_path / "faults"
     armed.write_text("first_row=once:raise,mid_rows=once:raise")
     monkeypatch.setenv(faults.VARIABLE, f"@{armed}")
-    assert not faults.marker(armed, "first_row").exists()
+    assert not faults.marker_path(armed, "first_row").exists()
     with pytest.raises(faults.FaultRaised):
         faults.point("first_row")
     faults.point("first_row")
-    assert faults.marker(armed, "first_row").exists()
+    assert faults.marker_path(armed, "first_row").exists()
     with pytest.raises(faults.FaultRaised):
         faults.point("mid_rows")
 
 
 def test_once_needs_a_file_beside_which_it_is_marked(monkeypatch):
     monkeypatch.setenv(faults.VARIABLE, "mid_rows=once:raise")
-    with pytest.raises(ValueError, match="is no fault"):
+    with pytest.raises(ValueError, match="is not a fault"):
         faults.point("mid_rows")
 
 

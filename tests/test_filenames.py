@@ -11,7 +11,7 @@ from django.utils.http import parse_header_parameters
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exports.filenames import LONGEST_NAME, create_content_disposition, extension_of, safe_name
+from exports.filenames import MAX_NAME_LENGTH, create_content_disposition, extension_of, safe_name
 
 ALL, FEW = 10_000, 100
 
@@ -51,7 +51,7 @@ def check_line(header: str) -> None:
 
 def check_name(name: str) -> None:
     assert name
-    assert len(name) <= LONGEST_NAME
+    assert len(name) <= MAX_NAME_LENGTH
     assert name == name.strip(" .")
     assert not [character for character in name if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]
     assert not set(name) & set('/\\:*?"<>|\u202e')

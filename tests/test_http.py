@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from exports.filenames import LONGEST_NAME, create_content_disposition, safe_name
+from exports.filenames import MAX_NAME_LENGTH, create_content_disposition, safe_name
 from exports.http.ranges import ByteRange, RangeNotSatisfiable, is_match, parse_range
 
 names = st.one_of(
@@ -43,7 +43,7 @@ def test_any_name_becomes_one_header_line_that_reads_back_as_a_plain_filename(fi
     assert header.isascii()
     assert header.isprintable()
     for each in (fallback, name):
-        assert 0 < len(each) <= LONGEST_NAME + len("download")
+        assert 0 < len(each) <= MAX_NAME_LENGTH + len("download")
         assert not set(each) & set('/\\:*?"<>|;%')
         assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in each)
         assert each == each.strip(". ")
@@ -89,7 +89,7 @@ def test_a_file_may_be_shown_inline_where_the_caller_says_so():
 
 def test_a_long_name_is_cut_before_its_extension():
     name = safe_name("x" * 400 + ".xlsx")
-    assert len(name) == LONGEST_NAME
+    assert len(name) == MAX_NAME_LENGTH
     assert name.endswith("x.xlsx")
 
 

@@ -52,7 +52,7 @@ def wake(queue_name: str) -> bool:
     """Ask a worker of this queue to look. A queue that is down is logged: housekeeping rings again."""
     try:
         huey, bell = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
-        faults.point("before_ring")
+        faults.point("before_wake")
         huey.enqueue(bell())
     except Exception as error:
         log.warning("bell of queue %s not rung: %s", queue_name, type(error).__name__)

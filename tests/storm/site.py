@@ -185,13 +185,13 @@ class Site:
         new.rename(path)
 
     def has_struck(self, role: str, point: str) -> bool:
-        return faults.marker(self.faults_of(role), point).exists()
+        return faults.marker_path(self.faults_of(role), point).exists()
 
     def disarm(self, role: str) -> None:
         """Nothing strikes any more, and what was armed once may be armed again."""
         self.arm(role, "")
         for point in faults.POINTS:
-            faults.marker(self.faults_of(role), point).unlink(missing_ok=True)
+            faults.marker_path(self.faults_of(role), point).unlink(missing_ok=True)
 
     def tend(self) -> None:
         """Start what has ended."""
