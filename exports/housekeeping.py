@@ -1,6 +1,6 @@
-"""What keeps the promises when something dies: rescue, ring again, expire, collect, mail.
+"""Housekeeping: recover from crashed workers, wake queues again, expire and delete files, send mails that are due.
 
-All of it is idempotent, so several housekeepers may run.
+Every step is idempotent, so several housekeepers may run at the same time.
 """
 
 import logging
@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Model, Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -22,6 +22,7 @@ from exports.conf import config
 from exports.exceptions import RetryableError, describe_error
 from exports.exporters import registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.models.request import FileRequestQuerySet
 from exports.queue import base as queue
 from exports.realtime import events
 from exports.worker import loop, runner
@@ -29,15 +30,17 @@ from exports.worker import registry as worker_registry
 
 log = logging.getLogger("exports.housekeeping")
 
-AT_ONCE = 500
-GIVE_UP_AFTER = 3
+MAX_PER_STEP = 500
+MAX_FAILURES_IN_A_ROW = 3
 
-_here = worker_registry.Presence(worker_registry.HOUSEKEEPER)
+Row = TypeVar("Row", bound=Model)
+
+_presence = worker_registry.Presence(worker_registry.HOUSEKEEPER)
 
 
 @dataclass
 class Swept:
-    """How many of each were dealt with in one sweep."""
+    """How many rows each step of a sweep handled, and how many steps failed."""
 
     rescued: int = 0
     timed_out: int = 0
@@ -51,17 +54,31 @@ class Swept:
     failed: int = 0
 
     def __str__(self) -> str:
-        return (
-            ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in asdict(self).items() if count) or "nothing"
-        )
+        counts = [f"{name.replace('_', ' ')} {count}" for name, count in asdict(self).items() if count]
+        return ", ".join(counts) or "nothing"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The limits of one command: seconds to sleep between items, the epoch second to stop at, the number of items."""
+
+    sleep: float | None = None
+    until: float | None = None
+    items: int | None = None
+
+    def is_spent(self, done: int) -> bool:
+        return done == self.items or self.is_time_up()
+
+    def is_time_up(self) -> bool:
+        return self.until is not None and time.time() > self.until
 
 
 def sweep() -> Swept:
-    """One round of everything. A step that fails is logged and counted, and the others have their turn."""
-    swept = _swept(
+    """Run every step once. A step that fails is logged and counted and does not stop the others."""
+    swept = _run_steps(
         rescued=rescue,
         timed_out=time_out,
-        woken=mark_woken,
+        woken=wake_again,
         expired=expire,
         deleted=delete_files,
         erased=erase,
@@ -69,11 +86,203 @@ def sweep() -> Swept:
         mailed=send_mails,
         work_dirs=runner.sweep_work_dirs,
     )
-    _here.show()
+    _presence.show()
     return swept
 
 
-def _swept(**steps: Callable[[], int]) -> Swept:
+def run_forever(stop: threading.Event) -> None:
+    """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until `stop` is set."""
+    while True:
+        close_old_connections()
+        # Logs a warning while the disk is too full for workers to claim exports.
+        runner.has_room()
+        swept = sweep()
+        if str(swept) != "nothing":
+            log.info("swept: %s", swept)
+        if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
+            return
+
+
+def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:
+    """Make the files that are due, one after the other, then send the mails that are due. For a cron job.
+
+    `on_handled` gets each export in its final state. Exports of unregistered types stay in the queue. Returns the
+    number of exports handled.
+    """
+    rescue()
+    look, handled = loop.Look(None), 0
+    while not budget.is_spent(handled) and (export := look.next()) is not None:
+        if handled and budget.sleep:
+            time.sleep(budget.sleep)
+        if look.make(export):
+            handled += 1
+            # The handler may have deleted the row.
+            on_handled(FileRequest.objects.filter(pk=export.pk).first() or export)
+    send_mails()
+    return handled
+
+
+def unregistered() -> dict[str, int]:
+    """Return the number of queued exports per file type that is not registered."""
+    queued = FileRequest.objects.to_handle().filter(status=Status.QUEUED)
+    unknown = queued.exclude(file_type__in=registry.handlers.keys()).order_by()
+    return dict(unknown.values_list("file_type").annotate(count=Count("pk")))
+
+
+def clean(
+    budget: Budget,
+    *,
+    delete_delay: float,
+    on_swept: Callable[[Swept], None],
+    on_deleted: Callable[[int, int], None] | None = None,
+) -> tuple[str, int, int]:
+    """Expire files, delete files that are no longer needed and remove old rows. For a cron job.
+
+    Files are deleted `delete_delay` seconds after they expired, rows EXPORTS["HISTORY_SECONDS"] later. `on_swept` gets
+    the counts of all steps but the last, `FileRequest.objects.remove_expired`, which calls `on_deleted` and whose
+    result is returned.
+    """
+
+    def repeat(step: Callable[[], int]) -> Callable[[], int]:
+        def repeated() -> int:
+            total = 0
+            while done := step():
+                total += done
+                if budget.is_time_up():
+                    break
+            return total
+
+        return repeated
+
+    on_swept(
+        _run_steps(
+            timed_out=repeat(time_out),
+            expired=repeat(expire),
+            deleted=repeat(lambda: delete_files(delete_delay)),
+            removed_rows=repeat(lambda: _remove(_failed_long_ago())),
+            work_dirs=runner.sweep_work_dirs,
+        )
+    )
+    threshold = timezone.now() - timedelta(seconds=delete_delay + config.HISTORY_SECONDS)
+    removed = FileRequest.objects.remove_expired(
+        threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
+    )
+    # Last, so that rows which remove_expired deletes are not updated first.
+    _run_steps(erased=repeat(lambda: erase(delete_delay)))
+    return removed
+
+
+def rescue() -> int:
+    """Requeue exports whose worker is lost, or fail them once EXPORTS["MAX_CRASHES"] is reached."""
+
+    def rescue_one(export: FileRequest) -> bool:
+        if not transitions.rescue(export):
+            return False
+        export.refresh_from_db()
+        log.warning("request %s: worker lost (crash %d), now %s", export.pk, export.crashes, export.status)
+        events.publish(export)
+        if export.status == Status.FAILED:
+            # The owner now has room for an export that the limit per user held back.
+            queue.wake(export.queue_name)
+        return True
+
+    return _for_each(FileRequest.objects.abandoned(Now()), rescue_one)
+
+
+def time_out() -> int:
+    """Fail exports that have been queued longer than EXPORTS["QUEUE_TIMEOUT_SECONDS"]."""
+    queued_before = _ago(config.QUEUE_TIMEOUT_SECONDS)
+    old = _registered().filter(status=Status.QUEUED, finished_at=None, requested_at__lt=queued_before)
+    return _for_each(old, _publishing(transitions.time_out))
+
+
+def wake_again() -> int:
+    """Wake the queues of due exports that no worker has picked up for EXPORTS["WAKE_AGAIN_SECONDS"]."""
+    waiting = _registered().due(Now()).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS))
+    woken = [
+        export.queue_name
+        for export in waiting.order_by("requested_at")[:MAX_PER_STEP]
+        if transitions.mark_woken(export)
+    ]
+    for queue_name in sorted(set(woken)):
+        queue.wake(queue_name)
+    return len(woken)
+
+
+def expire() -> int:
+    """Expire files that are past their retention: their links stop working, the bytes are deleted later."""
+    due = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
+    return _for_each(due, _publishing(transitions.expire))
+
+
+def delete_files(delay: float | None = None) -> int:
+    """Delete files that are no longer needed, expired ones after `delay` seconds. Return how many were deleted.
+
+    `delay` defaults to EXPORTS["FILE_DELETE_DELAY_SECONDS"]. Two leases later each key is deleted once more, because a
+    worker that lost its lease may have written the file after the first time.
+    """
+    expired_before = _ago(config.FILE_DELETE_DELAY_SECONDS if delay is None else delay)
+    deletable = Artifact.objects.deletable(expired_before)
+
+    def delete_file(artifact: Artifact) -> bool:
+        # The row first: after a crash between the two statements the second deletion finds the file.
+        if not deletable.filter(pk=artifact.pk).update(state=Artifact.State.DELETED, deleted_at=Now()):
+            return False
+        faults.point("mid_clean")
+        storage.delete(artifact.key)
+        return True
+
+    def delete_file_again(artifact: Artifact) -> bool:
+        storage.delete(artifact.key)
+        artifact.delete()
+        return True
+
+    deleted = _for_each(deletable, delete_file)
+    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE_SECONDS))
+    _for_each(settled.order_by("deleted_at"), delete_file_again)
+    return deleted
+
+
+def erase(delay: float | None = None) -> int:
+    """Erase criteria and error details `delay` seconds after a file expired, the same moment its bytes are deleted.
+
+    An export without a file is erased when its file would have been. `delay` defaults to
+    EXPORTS["FILE_DELETE_DELAY_SECONDS"].
+    """
+    delay = config.FILE_DELETE_DELAY_SECONDS if delay is None else delay
+    ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + delay)
+    return transitions.erase_details(_ago(delay), ended_before, at_once=MAX_PER_STEP)
+
+
+def remove_old_rows() -> int:
+    """Delete the rows of exports that ended more than EXPORTS["HISTORY_SECONDS"] ago and have no file."""
+    expired_before = _ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS)
+    return _remove(Q(status=Status.EXPIRED, expires_at__lt=expired_before) | _failed_long_ago())
+
+
+def send_mails() -> int:
+    """Send the mails that are due, for at most EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"]; the next sweep sends the rest.
+
+    A mail about a file is sent only for registered types, because the exporter may have its own mail.
+    """
+    ends_at = time.monotonic() + config.HOUSEKEEPING_INTERVAL_SECONDS
+
+    def send(notification: Notification) -> bool:
+        if time.monotonic() >= ends_at or not notifications.claim(notification):
+            return False
+        export = notification.request
+        with runner.locale_of(export):
+            if notification.kind != Notification.Kind.READY:
+                return notifications.deliver(notification)
+            if not registry.is_still_granted(export):
+                return notifications.suppress(notification, "permission lost")
+            return notifications.deliver(notification, registry.own_mail(export))
+
+    registered = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
+    return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
+
+
+def _run_steps(**steps: Callable[[], int]) -> Swept:
     swept = Swept()
     for name, step in steps.items():
         try:
@@ -84,246 +293,52 @@ def _swept(**steps: Callable[[], int]) -> Swept:
     return swept
 
 
-def run_forever(stop: threading.Event) -> None:
-    """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until told to stop. Say in the log where the disk
-    has no room for runs."""
-    while True:
-        close_old_connections()
-        runner.has_room()
-        swept = sweep()
-        if str(swept) != "nothing":
-            log.info("swept: %s", swept)
-        if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
-            return
+def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
+    """Handle at most MAX_PER_STEP rows; return how many `handle` returned True for. A row that fails is logged.
 
-
-@dataclass(frozen=True)
-class Budget:
-    """How much one call of a command may do: seconds between items, the epoch second to stop at, items at most."""
-
-    sleep: float | None = None
-    until: float | None = None
-    items: int | None = None
-
-    def is_spent(self, done: int) -> bool:
-        return done == self.items or (self.until is not None and time.time() > self.until)
-
-
-def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:
-    """Make the files that wait, one after the other, then send the mails that are due: the work of a cron job.
-
-    `on_handled` gets each request as it ended. Requests whose type nobody registered wait on. Returns how many it
-    handled.
+    Stops when a service fails for several rows in a row: it is down, and the next sweep tries again.
     """
-    rescue()
-    look, handled = loop.Look(None), 0
-    while not budget.is_spent(handled) and (request := look.next()) is not None:
-        if handled and budget.sleep:
-            time.sleep(budget.sleep)
-        if look.make(request):
-            handled += 1
-            # A handler may even have deleted it.
-            on_handled(FileRequest.objects.filter(pk=request.pk).first() or request)
-    send_mails()
-    return handled
-
-
-def unregistered() -> dict[str, int]:
-    """How many requests wait for a type that nobody registered."""
-    waiting = (
-        FileRequest.objects.to_handle().filter(status=Status.QUEUED).exclude(file_type__in=registry.handlers.keys())
-    )
-    counts = waiting.order_by().values_list("file_type").annotate(count=Count("pk"))
-    return dict(counts)
-
-
-def clean(
-    budget: Budget,
-    *,
-    leeway: float,
-    on_swept: Callable[[Swept], None] | None = None,
-    on_deleted: Callable[[int, int], None] | None = None,
-) -> tuple[str, int, int]:
-    """Expire files, collect bytes that nobody needs, end what waited too long, and delete requests that expired, failed
-    or were cancelled long enough ago: the work of a cron job.
-
-    Long enough is `leeway` seconds for the bytes, and EXPORTS["HISTORY_SECONDS"] more for the rows. `on_deleted` and
-    the result are those of `FileRequest.objects.remove_expired`; `on_swept` gets what else was done.
-    """
-    swept = _swept(
-        timed_out=lambda: _all(time_out, budget),
-        expired=lambda: _all(expire, budget),
-        deleted=lambda: _all(lambda: delete_files(leeway), budget),
-        removed_rows=lambda: _all(lambda: _remove(_fileless()), budget),
-        work_dirs=runner.sweep_work_dirs,
-    )
-    if on_swept is not None:
-        on_swept(swept)
-    threshold = timezone.now() - timedelta(seconds=leeway + config.HISTORY_SECONDS)
-    removed = FileRequest.objects.remove_expired(
-        threshold, timeout=budget.until, sleep=budget.sleep, max_items=budget.items, on_deleted=on_deleted
-    )
-    # Of the rows that stay, that is; nobody needs to be told how many.
-    _swept(erased=lambda: _all(lambda: erase(leeway), budget))
-    return removed
-
-
-def rescue() -> int:
-    """Requests whose worker is gone go back to the queue, or fail after the last crash that is allowed."""
-    return _each(FileRequest.objects.abandoned(Now()), _rescue)
-
-
-def time_out() -> int:
-    """Requests that waited longer than EXPORTS["QUEUE_TIMEOUT_SECONDS"] end as FAILED."""
-    waiting = _ours().filter(
-        status=Status.QUEUED, finished_at=None, requested_at__lt=_ago(config.QUEUE_TIMEOUT_SECONDS)
-    )
-    return _each(waiting, _then_publish(transitions.time_out))
-
-
-def mark_woken() -> int:
-    """Due requests whose bell was not heard: ring once more, once a queue."""
-    quiet = _ours().due(Now()).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS)).order_by("requested_at")[:AT_ONCE]
-    rung = [request.queue_name for request in quiet if transitions.mark_woken(request)]
-    for queue_name in sorted(set(rung)):
-        queue.wake(queue_name)
-    return len(rung)
-
-
-def expire() -> int:
-    """Files past their retention: the links die now, the bytes after the leeway."""
-    return _each(
-        FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now()), _then_publish(transitions.expire)
-    )
-
-
-def delete_files(leeway: float | None = None) -> int:
-    """Remove bytes that nobody needs, then, two leases later, once more what a worker may have written since."""
-    leeway_ends = _ago(config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway)
-    collected = _each(Artifact.objects.deletable(leeway_ends), partial(_forget, leeway_ends=leeway_ends))
-    settled = Artifact.objects.filter(state=Artifact.State.DELETED, deleted_at__lt=_ago(2 * config.LEASE_SECONDS))
-    _each(settled.order_by("deleted_at"), _forget_again)
-    return collected
-
-
-def erase(leeway: float | None = None) -> int:
-    """Together with the bytes go the criteria and the words of errors; of what never had a file, as long after its end
-    as a file would have stayed."""
-    leeway = config.FILE_DELETE_DELAY_SECONDS if leeway is None else leeway
-    ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + leeway)
-    return transitions.erase_details(_ago(leeway), ended_before, at_once=AT_ONCE)
-
-
-def remove_old_rows() -> int:
-    """Delete the rows that ended longer ago than EXPORTS["HISTORY_SECONDS"] and have no file, or none any more."""
-    expired = Q(status=Status.EXPIRED, expires_at__lt=_ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS))
-    return _remove(expired | _fileless())
-
-
-def send_mails() -> int:
-    """Send the mails that are due. The mail of a file that is ready is its maker's: of a registered type.
-
-    What a slow server leaves no time for is sent by the next sweep.
-    """
-    ends = time.monotonic() + config.HOUSEKEEPING_INTERVAL_SECONDS
-    ours = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
-    due = Notification.objects.due(Now()).filter(ours).order_by("due_at")
-    return _each(due, lambda notification: time.monotonic() < ends and _mail(notification))
-
-
-def _mail(notification: Notification) -> bool:
-    if not notifications.claim(notification):
-        return False
-    with runner.locale_of(notification.request):
-        is_ready = notification.kind == Notification.Kind.READY
-        if is_ready and not registry.is_still_granted(notification.request):
-            return notifications.suppress(notification, "permission lost")
-        return notifications.deliver(notification, registry.own_mail(notification.request) if is_ready else None)
-
-
-def _rescue(request: FileRequest) -> bool:
-    if not transitions.rescue(request):
-        return False
-    request.refresh_from_db()
-    log.warning("request %s: worker lost (crash %d), now %s", request.pk, request.crashes, request.status)
-    events.publish(request)
-    if request.status == Status.FAILED:
-        # Its owner has room now for what was passed over.
-        queue.wake(request.queue_name)
-    return True
-
-
-def _then_publish(move: Callable[[FileRequest], bool]) -> Callable[[FileRequest], bool]:
-    def moved(request: FileRequest) -> bool:
-        if not move(request):
-            return False
-        request.refresh_from_db()
-        events.publish(request)
-        return True
-
-    return moved
-
-
-def _forget(artifact: Artifact, leeway_ends: Any) -> bool:
-    """Mark first, then delete: a crash between the two leaves bytes that the second pass removes."""
-    still = Artifact.objects.deletable(leeway_ends).filter(pk=artifact.pk)
-    if not still.update(state=Artifact.State.DELETED, deleted_at=Now()):
-        return False
-    faults.point("mid_clean")
-    storage.delete(artifact.key)
-    return True
-
-
-def _forget_again(artifact: Artifact) -> bool:
-    storage.delete(artifact.key)
-    artifact.delete()
-    return True
-
-
-def _each(items: QuerySet[Any], act: Callable[[Any], bool]) -> int:
-    """Act on at most AT_ONCE of them. Returns how many were done; one that fails is logged and is in nobody's way.
-
-    A service that fails for several in a row is away for all of them: the next sweep tries again.
-    """
-    done = away = 0
-    for item in items[:AT_ONCE]:
+    done = failures_in_a_row = 0
+    for row in rows[:MAX_PER_STEP]:
         try:
-            done += act(item)
-            away = 0
+            done += handle(row)
+            failures_in_a_row = 0
         except (OperationalError, InterfaceError):
             raise
         except Exception as error:
-            log.warning("%s %s: %s", type(item).__name__, item.pk, describe_error(error))
-            away += isinstance(error, RetryableError)
-        if away == GIVE_UP_AFTER:
+            log.warning("%s %s: %s", type(row).__name__, row.pk, describe_error(error))
+            failures_in_a_row += isinstance(error, RetryableError)
+        if failures_in_a_row == MAX_FAILURES_IN_A_ROW:
             break
     return done
 
 
-def _fileless() -> Q:
-    """Requests that never got a file and ended long ago."""
+def _publishing(transition: Callable[[FileRequest], bool]) -> Callable[[FileRequest], bool]:
+    """Return `transition` followed by an event for open pages if it changed the row."""
+
+    def transition_and_publish(export: FileRequest) -> bool:
+        if not transition(export):
+            return False
+        export.refresh_from_db()
+        events.publish(export)
+        return True
+
+    return transition_and_publish
+
+
+def _failed_long_ago() -> Q:
     return Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=_ago(config.HISTORY_SECONDS))
 
 
-def _remove(which: Q) -> int:
-    old = _ours().filter(which).values_list("pk", flat=True)[:AT_ONCE]
-    return FileRequest.objects.filter(pk__in=list(old)).delete()[1].get("exports.FileRequest", 0)
+def _remove(condition: Q) -> int:
+    keys = list(_registered().filter(condition).values_list("pk", flat=True)[:MAX_PER_STEP])
+    return FileRequest.objects.filter(pk__in=keys).delete()[1].get("exports.FileRequest", 0)
 
 
-def _all(step: Callable[[], int], budget: Budget) -> int:
-    """Do a step of housekeeping until nothing is left of it, or the time is up. Returns how many it dealt with."""
-    total = 0
-    while done := step():
-        total += done
-        if budget.until is not None and time.time() > budget.until:
-            break
-    return total
-
-
-def _ours() -> Any:
-    """Requests of registered types; others wait for whoever added them."""
+def _registered() -> FileRequestQuerySet:
+    """Return the exports whose file type is registered; the project that added any others handles them itself."""
     return FileRequest.objects.filter(file_type__in=registry.handlers.keys())
 
 
-def _ago(seconds: float) -> Any:
+def _ago(seconds: float) -> Combinable:
     return Now() - timedelta(seconds=seconds)

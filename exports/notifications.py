@@ -1,6 +1,7 @@
-"""The mail: one to whoever did not see how a request ended. It leads to a page behind login, never to the file.
+"""Mail about finished and failed exports, for users who did not see the end on a page.
 
-At least once: a crash between the server's 250 and our commit sends it again, with the same Message-ID.
+A mail links to the export's page behind login, never to the file. It is sent at least once: after a crash between the
+mail server's 250 and our commit it is sent again with the same Message-ID.
 """
 
 import logging
@@ -26,45 +27,50 @@ CLAIM_SECONDS = 120
 SEND_SECONDS = 30
 RETRY_SECONDS = 30
 
-ENDS = {Notification.Kind.READY: Status.READY, Notification.Kind.FAILED: Status.FAILED}
+EXPECTED_STATUS: dict[str, Status] = {
+    Notification.Kind.READY: Status.READY,
+    Notification.Kind.FAILED: Status.FAILED,
+}
 
 
 class NoRecipient(Exception):
-    """There is nobody to whom this mail would say anything; the message says why."""
+    """Raised by a `send` function if there is nobody to send the mail to; the message is the reason to store."""
 
 
 def claim(notification: Notification, *, early: bool = False) -> bool:
-    """PENDING → SENDING for one mailer; one that dies leaves it due again after CLAIM_SECONDS.
+    """Claim a due mail for this process; return False if another process has it.
 
-    `early` does not wait until it is due, for whoever knows that nobody else can send it.
+    A mail whose mailer dies is due again after CLAIM_SECONDS. With `early` it is claimed before it is due, if it was
+    never claimed.
     """
+    if early:
+        claimable = Notification.objects.filter(state=Notification.State.PENDING)
+    else:
+        claimable = Notification.objects.due(Now())
     due_again = Now() + timedelta(seconds=CLAIM_SECONDS)
-    waiting = Notification.objects.filter(state=Notification.State.PENDING)
-    due = (waiting if early else Notification.objects.due(Now())).filter(
-        pk=notification.pk, attempts=notification.attempts
-    )
-    return due.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
+    unchanged = claimable.filter(pk=notification.pk, attempts=notification.attempts)
+    return unchanged.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
 
 
 def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
-    """Send a claimed mail, or settle it as SUPPRESSED where nobody needs it. Returns whether it was sent.
+    """Send a claimed mail and return True, or return False if it was suppressed or could not be sent.
 
-    `send` sends the mail of an export's author in place of ours, or raises NoRecipient. A mail that cannot be sent, by
-    the server or by its author, is put back with a growing delay, up to EXPORTS["MAIL_MAX_ATTEMPTS"] attempts.
+    `send` sends the exporter's own mail in place of the default one; it may raise NoRecipient. A mail that cannot be
+    sent is retried with a growing delay, up to EXPORTS["MAIL_MAX_ATTEMPTS"] attempts.
     """
-    request = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
-    if reason := needless(request, notification) or ("" if send else unreachable(request)) or spent(notification):
+    export = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
+    if reason := _reason_not_to_send(export, notification, is_own_mail=send is not None):
         return suppress(notification, reason)
     try:
         faults.point("before_smtp")
         if send is None:
-            compose(request, notification).send()
+            compose(export, notification).send()
         else:
             send()
     except NoRecipient as error:
         return suppress(notification, str(error))
     except Exception as error:
-        _put_back(notification, type(error).__name__)
+        _retry_later(notification, type(error).__name__)
         return False
     faults.point("after_250")
     _settle(notification, Notification.State.SENT, "")
@@ -72,89 +78,89 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
 
 
 def suppress(notification: Notification, reason: str) -> bool:
-    """Settle a claimed mail without sending it."""
+    """Settle a claimed mail without sending it. Return False, like `deliver`."""
     _settle(notification, Notification.State.SUPPRESSED, reason)
     return False
 
 
-def needless(request: FileRequest, notification: Notification) -> str:
-    """Why nobody needs this mail, or ''."""
-    if request.seen_at is not None:
-        return "seen"
-    return "" if request.status == ENDS[notification.kind] else f"request is {request.status}"
-
-
-def unreachable(request: FileRequest) -> str:
-    """Why there is nobody to mail to, or ''."""
-    if request.requester is None or not request.requester.is_active:
-        return "no requester"
-    return "" if email_of(request) else "no address"
-
-
-def spent(notification: Notification) -> str:
-    """Why no further attempt is made, or ''. Attempts are counted at the claim: whoever dies each time ends, too."""
-    return "gave up: the mailer was lost" if notification.attempts >= config.MAIL_MAX_ATTEMPTS else ""
-
-
-def compose(request: FileRequest, notification: Notification) -> EmailMultiAlternatives:
-    """The mail as its reader gets it; call it with the reader's language and time zone active."""
+def compose(export: FileRequest, notification: Notification) -> EmailMultiAlternatives:
+    """Return the default mail. Call this with the recipient's language and time zone active."""
+    error = error_of(export)
     context = {
-        "title": title_of(request),
-        "request": request,
-        "reason": (error_of(request) or {}).get("message", ""),
-        "url": page_url(request),
+        "title": title_of(export),
+        "request": export,
+        "reason": error["message"] if error else "",
+        "url": page_url(export),
     }
     subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
     mail = EmailMultiAlternatives(
         subject=" ".join(subject.split()),
         body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
         from_email=config.FROM_EMAIL,
-        to=[email_of(request)],
+        to=[email_of(export)],
         headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
-        # Without a timeout a mail server that says nothing would hold the housekeeper for ever.
+        # Without a timeout a mail server that does not answer would block housekeeping for ever.
         connection=get_connection(timeout=settings.EMAIL_TIMEOUT or SEND_SECONDS),
     )
     mail.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
     return mail
 
 
-def ready_headers(request: FileRequest) -> dict[str, str]:
-    """The headers of the mail that a file is ready: the Message-ID that it keeps, and that no person wrote it."""
-    ready = Notification.objects.filter(request=request, kind=Notification.Kind.READY)
-    message_id = ready.values_list("message_id", flat=True).first()
-    return ({"Message-ID": message_id} if message_id else {}) | {"Auto-Submitted": "auto-generated"}
+def ready_headers(export: FileRequest) -> dict[str, str]:
+    """Return the headers for a mail about a finished file: its fixed Message-ID, and that it was sent automatically."""
+    headers = {"Auto-Submitted": "auto-generated"}
+    notification = Notification.objects.filter(request=export, kind=Notification.Kind.READY).first()
+    if notification is not None and notification.message_id:
+        headers["Message-ID"] = notification.message_id
+    return headers
 
 
-def page_url(request: FileRequest) -> str:
-    """The absolute address of the request's page, from EXPORTS["BASE_URL"], never from a Host header.
+def page_url(export: FileRequest) -> str:
+    """Return the absolute URL of the export's page, or EXPORTS["BASE_URL"] if the project does not include our URLs.
 
-    A host that does not include our urls has no such page; its mails lead to BASE_URL.
+    The host comes from EXPORTS["BASE_URL"], never from a Host header, which an attacker can set.
     """
     try:
-        return urljoin(config.BASE_URL, reverse("exports:page", args=[request.pk]))
+        return urljoin(config.BASE_URL, reverse("exports:page", args=[export.pk]))
     except NoReverseMatch:
-        return config.BASE_URL
+        return str(config.BASE_URL)
 
 
-def email_of(request: FileRequest) -> str:
-    """Where to write to whoever asked, or ''."""
-    owner = request.requester
-    return (getattr(owner, owner.get_email_field_name(), "") or "") if owner is not None else ""
+def email_of(export: FileRequest) -> str:
+    """Return the e-mail address of the requester, or '' if there is none."""
+    owner = export.requester
+    address: str | None = None if owner is None else getattr(owner, owner.get_email_field_name(), None)
+    return address or ""
+
+
+def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_own_mail: bool) -> str:
+    if export.seen_at is not None:
+        return "seen"
+    if export.status != EXPECTED_STATUS[notification.kind]:
+        return f"request is {export.status}"
+    # The author of an exporter's own mail decides about its recipients.
+    if not is_own_mail and (export.requester is None or not export.requester.is_active):
+        return "no requester"
+    if not is_own_mail and not email_of(export):
+        return "no address"
+    # The claim counts the attempts, so mailers that die each time come to an end as well.
+    if notification.attempts >= config.MAIL_MAX_ATTEMPTS:
+        return "gave up: the mailer was lost"
+    return ""
 
 
 def _settle(notification: Notification, state: str, reason: str) -> None:
-    Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING).update(
-        state=state, reason=reason, settled_at=Now()
-    )
+    claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING)
+    claimed.update(state=state, reason=reason, settled_at=Now())
 
 
-def _put_back(notification: Notification, reason: str) -> None:
+def _retry_later(notification: Notification, reason: str) -> None:
     attempt = notification.attempts + 1
     log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
-    # Only while nobody else has taken it over.
-    mine = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
+    # Nothing changes if another mailer has claimed it since.
+    claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
     if attempt >= config.MAIL_MAX_ATTEMPTS:
-        mine.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
+        claimed.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
         return
     due_at = Now() + timedelta(seconds=RETRY_SECONDS * 2 ** (attempt - 1))
-    mine.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
+    claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)

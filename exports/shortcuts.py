@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from exports import services
 from exports.conf import config
-from exports.contrib.bgfiles.dataset import Spool
+from exports.contrib.bgfiles.buffers import Spool
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.stored_rows import columns_of_queryset, table_of_rows

@@ -191,7 +191,7 @@ def test_in_cron_mode_neither_queue_nor_workers_are_missed():
 
 def test_a_housekeeper_has_to_have_swept_lately(valkey: Valkey):
     assert text("housekeeper") == "It has not run within a day."
-    housekeeping._here._shown_at = None
+    housekeeping._presence._shown_at = None
     housekeeping.sweep()
     assert level("housekeeper") is Level.OK
     with valkey.client() as client:

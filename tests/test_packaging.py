@@ -91,9 +91,9 @@ def test_the_wheel_has_its_licence_and_its_description(wheel, metadata):
     assert metadata.description
 
 
-def test_the_wheel_needs_django_and_xlsxwriter_only(metadata):
+def test_the_wheel_needs_django_tqdm_and_xlsxwriter_only(metadata):
     needed = {canonicalize_name(each.name) for each in metadata.requires_dist if each.marker is None}
-    assert needed == {"django", "xlsxwriter"}
+    assert needed == {"django", "tqdm", "xlsxwriter"}
 
 
 def test_the_wheel_offers_the_live_part_and_the_databases_as_extras(metadata):

@@ -21,7 +21,7 @@ from exports.contrib.bgfiles import (
     WriterPattern,
     toolbox,
 )
-from exports.contrib.bgfiles.dataset import Spool
+from exports.contrib.bgfiles.buffers import Spool
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.contrib.bgfiles.toolbox import Signer
 from exports.exceptions import InvalidCriteria

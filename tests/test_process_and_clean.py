@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -121,14 +121,18 @@ def test_the_options_can_be_given_by_a_program():
     )
 
 
-def test_a_terminal_shows_how_far_process_is():
-    waiting(2)
-    out = Terminal()
-    told = run("process", stdout=out)
-    assert "[" + "." * 30 + "] 0 of 2" in told
-    assert "[" + "#" * 15 + "." * 15 + "] 1 of 2" in told
-    assert "[" + "#" * 30 + "] 2 of 2" in told
-    assert told.endswith("\r\033[KHandled 2 requests.\n")
+def test_process_shows_a_progress_bar_on_a_terminal():
+    requests = waiting(2)
+    shown = run("process", stdout=Terminal())
+    for part in ("| 0/2 [", "| 1/2 [", "| 2/2 ["):
+        assert part in shown
+    lines = [line.rpartition("\r")[2] for line in shown.rstrip("\n").split("\n")]
+    assert lines == [*(f"quick {request.pk}: ready" for request in requests), "Handled 2 requests."]
+
+
+def test_process_refuses_the_leeway_of_clean():
+    with pytest.raises(CommandError, match="process deletes no files"):
+        run("process", "--leeway=60")
 
 
 def test_process_takes_over_what_a_dead_worker_had(settings: Any):
@@ -241,13 +245,24 @@ def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Pat
 
 def test_a_terminal_shows_how_far_clean_is():
     expired(2)
-    told = run("clean", stdout=Terminal())
-    assert "[" + "#" * 15 + "." * 15 + "] 1 of 2" in told
-    assert told.endswith("\r\033[KRemoved 2 of 2 expired requests: all of them.\n")
+    shown = run("clean", "--sleep=0.2", stdout=Terminal())
+    assert "| 2/2 [" in shown
+    assert shown.endswith("\rRemoved 2 of 2 expired requests: all of them.\n")
+
+
+def test_the_default_leeway_is_the_setting(settings: Any, folder: Path):
+    configure(settings, FILE_DELETE_DELAY_SECONDS=2 * HOUR)
+    (request,) = expired(1)
+    FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR + 60))
+    run("clean")
+    assert (row(request.pk)["status"], len(stored_files(folder))) == (Status.EXPIRED, 1)
+    configure(settings, FILE_DELETE_DELAY_SECONDS=HOUR)
+    run("clean")
+    assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
 def test_clean_collects_orphans_however_many(folder: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("exports.housekeeping.AT_ONCE", 2)
+    monkeypatch.setattr("exports.housekeeping.MAX_PER_STEP", 2)
     for request in expired(5):
         FileRequest.objects.filter(pk=request.pk).update(expires_at=None)
     FileRequest.objects.all().delete()

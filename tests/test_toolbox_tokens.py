@@ -132,8 +132,11 @@ def test_the_default_signer_is_made_of_the_settings(settings: Any):
 
 def test_without_settings_it_is_the_secret_key_the_salt_bgfiles_and_a_day(settings: Any):
     signer = toolbox.get_default_signer()
-    assert (signer.salt, signer.serializer, signer.max_age) == ("bgfiles", JSONSerializer, 86400)
-    assert Signer(key=settings.SECRET_KEY).load(signer.dump({})) == {}
+    found = (signer.key, signer.salt, signer.serializer, signer.max_age)
+    assert found == (settings.SECRET_KEY, "bgfiles", JSONSerializer, 86400)
+    token = signer.dump({})
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a-newer-one"
+    assert toolbox.get_default_signer().load(token) == {}
 
 
 def test_the_original_names_count_where_ours_say_nothing(settings: Any):

@@ -1,4 +1,4 @@
-"""Import path of the patterns that run in the host's own huey task."""
+"""Import path of the patterns that run in the project's own huey task."""
 
 from exports.contrib.bgfiles.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
 

@@ -1,4 +1,7 @@
-"""dj-bgfiles by name: its patterns, toolbox and views on top of the engine. See docs/migrating-from-dj-bgfiles.md."""
+"""dj-bgfiles under its own names: patterns, toolbox and views on this app's engine.
+
+See docs/migrating-from-dj-bgfiles.md.
+"""
 
 from exports.contrib.bgfiles.criteria import Criteria, QueryDictCriteria, QueryDictCriteriaWithRequester
 from exports.contrib.bgfiles.dataset import Dataset

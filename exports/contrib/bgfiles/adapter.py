@@ -1,9 +1,9 @@
-"""Handlers of dj-bgfiles' kind as the runner wants an exporter: anything with `handle(request)`, patterns too."""
+"""Makes an exporter of a dj-bgfiles handler: any object with `handle(request)`, patterns included."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from exports.contrib.bgfiles.making import mail, mail_now, refusal_of_owner
+from exports.contrib.bgfiles.pattern_runner import owner_refusal, send_mail, send_mail_now
 from exports.contrib.bgfiles.patterns import WriterPattern
 from exports.exporters import registry
 from exports.filenames import extension_of
@@ -12,37 +12,46 @@ from exports.models.result import ExportResult
 from exports.worker.runner import Run
 
 
-class Handled:
-    """A registered handler that only has `handle(request)`, as the runner wants an exporter."""
+class Handler(Protocol):
+    """What dj-bgfiles' registry accepts: a class, an instance or a module with `handle`."""
 
-    def __init__(self, handler: Any) -> None:
+    # dj-bgfiles ignores what a handler returns.
+    def handle(self, file_request: FileRequest, /) -> Any: ...
+
+
+class HandlerExporter:
+    """The exporter for a registered handler."""
+
+    def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        self.wrote: WriterPattern | None = None
+        self._pattern_that_wrote: WriterPattern | None = None
 
-    def refusal(self, request: FileRequest) -> str | None:
-        return refusal_of_owner(request)
+    def refusal(self, export: FileRequest) -> str | None:
+        return owner_refusal(export)
 
-    def extension(self, request: FileRequest) -> str:
-        return extension_of(request.filename)
+    def extension(self, export: FileRequest) -> str:
+        return extension_of(export.filename)
 
     def produce(self, run: Run) -> ExportResult | None:
-        """None where the handler attached its file itself."""
+        """Call the handler. Return None if it attached the file itself."""
         self.handler.handle(run.request)
-        self.wrote = run.pattern if isinstance(run.pattern, WriterPattern) else None
+        self._pattern_that_wrote = run.pattern if isinstance(run.pattern, WriterPattern) else None
         return run.result
 
-    def own_mail(self, request: FileRequest) -> Callable[[], object] | None:
-        """What sends the mail that this handler's author wrote; None for one that is no pattern."""
-        return (lambda: mail(self.handler.restore(request), request)) if self._is_pattern else None
+    def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
+        """Return a function that sends the mail of a pattern, or None for any other handler."""
+        pattern_class = self._pattern_class()
+        return None if pattern_class is None else lambda: send_mail(pattern_class.restore(export), export)
 
-    def finish(self, request: FileRequest) -> None:
-        """A handler that had a pattern write its file: the mailer does not know which one, so its mail goes now."""
-        if request.status == Status.READY and self.wrote is not None and not self._is_pattern:
-            mail_now(self.wrote, request)
+    def finish(self, export: FileRequest) -> None:
+        """Send the mail now if a pattern wrote the file but is not the handler: housekeeping could not find it."""
+        pattern = self._pattern_that_wrote
+        if export.status == Status.READY and pattern is not None and self._pattern_class() is None:
+            send_mail_now(pattern, export)
 
-    @property
-    def _is_pattern(self) -> bool:
-        return issubclass(self.handler if isinstance(self.handler, type) else type(self.handler), WriterPattern)
+    def _pattern_class(self) -> type[WriterPattern] | None:
+        handler_class: type = self.handler if isinstance(self.handler, type) else type(self.handler)
+        return handler_class if issubclass(handler_class, WriterPattern) else None
 
 
-registry.adapters.append(Handled)
+registry.adapters.append(HandlerExporter)

@@ -1,7 +1,9 @@
-"""Criteria: what somebody wants exported, from the request to the stored text and back."""
+"""Criteria: what a user wants exported, read from the HTTP request and stored as text on the FileRequest."""
 
 from typing import Any, Self
 
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, QueryDict
 
 from exports.conf import config
@@ -11,33 +13,36 @@ NOT_CRITERIA = ("csrfmiddlewaretoken",)
 
 
 class Criteria:
-    """What to export, as text on the request and as `raw` for the pattern."""
+    """Base class: holds the criteria as `raw` and converts them to and from stored text."""
 
+    # Subclasses decide what `raw` is: a QueryDict here, a dict or a dataclass in a project.
     def __init__(self, raw: Any) -> None:
         self.raw = raw
 
     def marshall(self) -> str:
-        """The criteria as the text that is stored."""
+        """Return the criteria as the text to store on the FileRequest."""
         raise NotImplementedError(f"{type(self).__name__} must define marshall().")
 
     @classmethod
     def restore_from(cls, file_request: FileRequest) -> Self:
+        """Return the criteria stored on `file_request`."""
         raise NotImplementedError(f"{cls.__name__} must define restore_from(file_request).")
 
     @classmethod
     def build(cls, http_request: HttpRequest) -> Self:
+        """Return the criteria that `http_request` carries."""
         raise NotImplementedError(f"{cls.__name__} must define build(http_request).")
 
 
 class QueryDictCriteria(Criteria):
-    """What was posted, or asked for in the address: request.POST or request.GET."""
+    """Criteria taken from request.POST or request.GET."""
 
     def marshall(self) -> str:
         return self.sanitize(self.raw).urlencode()
 
     @classmethod
     def sanitize(cls, raw: QueryDict) -> QueryDict:
-        """The criteria without what is none: the CSRF token."""
+        """Return a copy without the fields that are not criteria: the CSRF token."""
         kept = raw.copy()
         for name in NOT_CRITERIA:
             kept.pop(name, None)
@@ -53,22 +58,24 @@ class QueryDictCriteria(Criteria):
 
     @classmethod
     def criteria_query_dict(cls, file_request: FileRequest) -> QueryDict:
-        """The stored criteria as a QueryDict; EXPORTS["CRITERIA_ENCODING"] makes bytes of them first."""
+        """Return the stored criteria as a QueryDict, encoded as EXPORTS["CRITERIA_ENCODING"] first if that is set."""
         text = file_request.criteria
         return QueryDict(text.encode(config.CRITERIA_ENCODING) if config.CRITERIA_ENCODING else text)
 
     @classmethod
     def http_query_dict(cls, http_request: HttpRequest) -> QueryDict:
-        """Raises RuntimeError for a method other than GET and POST."""
-        if http_request.method not in ("GET", "POST"):
-            raise RuntimeError(f"Criteria come by GET or POST, not by {http_request.method}.")
-        return http_request.POST if http_request.method == "POST" else http_request.GET
+        """Return request.POST or request.GET. Raise RuntimeError for any other method."""
+        if http_request.method == "POST":
+            return http_request.POST
+        if http_request.method == "GET":
+            return http_request.GET
+        raise RuntimeError(f"Criteria are read from GET and POST requests, not from {http_request.method}.")
 
 
 class QueryDictCriteriaWithRequester(QueryDictCriteria):
-    """The same, with `user`, who is on the request already and so not in the stored text."""
+    """QueryDictCriteria with the requester as `user`; the FileRequest stores the user, not the criteria text."""
 
-    def __init__(self, raw: QueryDict, user: Any) -> None:
+    def __init__(self, raw: QueryDict, user: AbstractBaseUser | AnonymousUser | None) -> None:
         super().__init__(raw)
         self.user = user
 

@@ -1,6 +1,6 @@
-"""Patterns whose delayed files are made by the host's own huey task, as dj-bgfiles had it for Celery.
+"""Patterns whose delayed files are made by the project's own huey task, as dj-bgfiles did with Celery.
 
-They are for hosts that have such a task already. Other exports need none: the row is the job.
+Use them only if you have such a task already. Workers find every other export by its row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,29 +15,28 @@ from exports.models import FileRequest
 
 
 class ScheduleWithHueyMixin:
-    """Enqueues `task`, a huey task that takes the id of a request, when the transaction commits."""
+    """Enqueue `task`, a huey task that takes the id of a FileRequest, when the transaction commits."""
 
+    # Any: huey has no type annotations.
     task: ClassVar[Any] = None
 
     def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
-        """What huey says of the task; None in a transaction, which has to end first, and where the queue is down."""
+        """Return huey's result handle, or None inside a transaction or if the queue cannot be reached."""
         context = (file_request, http_request, dataset)
-        task, options = self.get_task(*context), dict(self.get_huey_kwargs(*context))
-        args, kwargs = tuple(self.get_task_args(*context)), dict(self.get_task_kwargs(*context))
-        when = {} if "eta" in options else {"delay": 0}
+        task = self.get_task(*context)
+        options: dict[str, Any] = dict(self.get_huey_kwargs(*context))
+        if "eta" not in options:
+            options.setdefault("delay", 0)
+        options["args"], options["kwargs"] = tuple(self.get_task_args(*context)), dict(self.get_task_kwargs(*context))
         results: list[Any] = []
-
-        def enqueue() -> None:
-            results.append(task.schedule(args=args, kwargs=kwargs, **when | options))
-
-        transaction.on_commit(enqueue, robust=True)
+        transaction.on_commit(lambda: results.append(task.schedule(**options)), robust=True)
         return results[0] if results else None
 
     def get_task(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
         return self.task
 
     def get_task_args(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Sequence[Any]:
-        """The id. A queue that does not pickle its messages wants it as text: override this then."""
+        """Return [id]. Override it to return the id as text if your huey does not pickle its messages."""
         return [file_request.pk]
 
     def get_task_kwargs(
@@ -48,9 +47,9 @@ class ScheduleWithHueyMixin:
     def get_huey_kwargs(
         self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset
     ) -> Mapping[str, Any]:
-        """Arguments of huey's `schedule`: delay, eta, priority, retries, expires."""
+        """Return arguments for huey's `schedule`: delay, eta, priority, retries, expires."""
         return {}
 
 
 class ScheduleWithHueyPattern(ScheduleWithHueyMixin, FullPattern):
-    """A FullPattern whose delayed files a huey task makes."""
+    """A FullPattern whose delayed files are made by a huey task."""

@@ -1,10 +1,10 @@
-"""The patterns of dj-bgfiles: an export as a class with hooks, answered in the request or made later.
+"""The patterns of dj-bgfiles: an export as a class with hooks, answered in the HTTP request or made later.
 
-    SimplePattern      decide: now or later
+    SimplePattern      decides: now or later
     └── WriterPattern  criteria → items → bytes, in the response or in a worker
-        └── FullPattern    + a page that says "later", + the author's mail
+        └── FullPattern    + a "your file comes later" page, + the project's own mail
 
-A pattern's file is made by the same runner as any other: under a lease, fenced, stored, counted and followed live.
+The worker makes a pattern's file like any other export: under a lease, with progress, stored and checked.
 """
 
 from collections.abc import Mapping
@@ -13,15 +13,18 @@ from typing import Any, ClassVar, Self
 from django.contrib.auth.models import AnonymousUser
 from django.core.mail import EmailMultiAlternatives
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils.encoding import force_str
 
 from exports import notifications
 from exports.conf import config
 from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles.buffers import Spool, as_binary, closed_on_error
 from exports.contrib.bgfiles.criteria import Criteria, QueryDictCriteriaWithRequester
-from exports.contrib.bgfiles.dataset import Dataset, Spool, closed_on_error, spooled
-from exports.contrib.bgfiles.making import ByHand, mail_now, write
+from exports.contrib.bgfiles.dataset import Dataset
+from exports.contrib.bgfiles.pattern_runner import PatternExporter, send_mail_now, write_file
+from exports.contrib.bgfiles.toolbox import TokenSigner
 from exports.http import responses
 from exports.models import FileRequest, Status
 from exports.realtime import events
@@ -29,10 +32,11 @@ from exports.worker import runner
 
 
 class SimplePattern:
-    """Answer with the file now, or with a word that it comes later."""
+    """Answer an HTTP request with the file, or with a response that says it comes later."""
 
+    # A response is what the project's hooks return; WriterPattern's own delayed response is None.
     def respond_to(self, http_request: HttpRequest) -> tuple[bool, Any]:
-        """(whether it was delayed, the response)."""
+        """Return whether the file is delayed, and the response."""
         dataset = self.build_dataset(http_request)
         if dataset.delay:
             return True, self.respond_with_delay(http_request, dataset)
@@ -49,35 +53,36 @@ class SimplePattern:
 
 
 class WriterPattern(SimplePattern):
-    """You write get_items, evaluate_dataset and write_bytes; the rest has defaults, each with a hook."""
+    """Write get_items, evaluate_dataset and write_bytes; everything else has a default and a hook."""
 
     criteria_class: ClassVar[type[Criteria]] = QueryDictCriteriaWithRequester
     file_type: ClassVar[str] = ""
+    # Any: a str or a lazy translation.
     file_description: ClassVar[Any] = ""
     content_type: ClassVar[str] = ""
     buffer_class: ClassVar[type] = Spool
     requester_only: ClassVar[bool] = True
-    signer: ClassVar[Any] = None
+    signer: ClassVar[TokenSigner | None] = None
     content_as_attachment: ClassVar[bool] = True
 
     def __init__(self, filename: str | None = None) -> None:
         self.filename = filename
 
-    # What you write
+    # Hooks that you write. Any: criteria, items and buffers are whatever the project makes them.
 
     def get_items(self, criteria: Any) -> Any:
-        """What the file is made of, a queryset for instance. Called in the request and in the worker alike."""
+        """Return what goes into the file, for example a queryset. Called in the HTTP request and in the worker."""
         raise NotImplementedError(f"{type(self).__name__} must define get_items(criteria).")
 
     def evaluate_dataset(self, dataset: Dataset, http_request: HttpRequest) -> None:
-        """Set `dataset.delay`. Called in a request only."""
+        """Set `dataset.delay` to True to make the file later. Called in an HTTP request only."""
         raise NotImplementedError(f"{type(self).__name__} must define evaluate_dataset(dataset, http_request).")
 
     def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
         """Write the file into `buffer`, an instance of the buffer class."""
         raise NotImplementedError(f"{type(self).__name__} must define write_bytes(dataset, buffer).")
 
-    # In the request
+    # In the HTTP request
 
     def build_dataset(self, http_request: HttpRequest) -> Dataset:
         criteria = self.criteria_class.build(http_request)
@@ -85,24 +90,24 @@ class WriterPattern(SimplePattern):
         self.evaluate_dataset(dataset, http_request)
         return dataset
 
-    def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> Any:
+    def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> HttpResponseBase:
         with closed_on_error(self.get_buffer_class()()) as buffer:
             self.write_bytes(dataset, buffer)
         return responses.buffer_response(
-            spooled(buffer),
+            as_binary(buffer),
             filename=self.get_filename() or "",
             content_type=self.get_content_type() or "application/octet-stream",
             attachment=self.content_as_attachment,
         )
 
     def respond_with_delay(self, http_request: HttpRequest, dataset: Dataset) -> Any:
-        asked = {"filename": self.get_filename()} | self.get_file_request_data(http_request, dataset)
-        file_request = toolbox.add_request(**asked)
+        data = {"filename": self.get_filename()} | self.get_file_request_data(http_request, dataset)
+        file_request = toolbox.add_request(**data)
         schedule = self.schedule(file_request, http_request, dataset)
         return self.create_delayed_response(file_request, http_request, dataset, schedule)
 
     def get_file_request_data(self, http_request: HttpRequest, dataset: Dataset) -> dict[str, Any]:
-        """The arguments of toolbox.add_request."""
+        """Return the arguments for toolbox.add_request."""
         return {
             "criteria": dataset.criteria.marshall(),
             "file_type": self.get_file_type(),
@@ -113,13 +118,13 @@ class WriterPattern(SimplePattern):
         }
 
     def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> Any:
-        """Have the request made soon. Does nothing: `manage.py exports process` or a worker's next look finds it."""
+        """Have the file made soon. Does nothing by default: a worker or `manage.py exports process` finds the row."""
         return None
 
     def create_delayed_response(
         self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset, schedule: Any
     ) -> Any:
-        """The answer of a request whose file comes later. `schedule` is what `schedule` returned."""
+        """Return the response for a delayed file. `schedule` is what the `schedule` hook returned."""
         return None
 
     # In the worker
@@ -130,33 +135,33 @@ class WriterPattern(SimplePattern):
 
     @classmethod
     def handle(cls, file_request: FileRequest) -> Any:
-        """Make the file of a stored request: what the registry calls."""
+        """Make the file of a stored request. The registry calls this."""
         return cls.restore(file_request).create_file(file_request)
 
-    def create_file(self, file_request: FileRequest) -> Any:
-        """Make the file: under the lease of the run that asks for it, or, called by hand, under one of its own.
+    def create_file(self, file_request: FileRequest) -> bool:
+        """Make the file and queue the mail; return whether there is a file now. The reason for none is on the row.
 
-        The mail goes through the outbox. Returns whether there is a file now; why there is none is on the request.
+        Inside a run of `file_request` the file is written under its lease; outside one, the request is claimed first.
         """
         run = runner.current(file_request)
         if run is not None:
-            run.result, run.pattern = write(self, run), self
+            run.result, run.pattern = write_file(self, run), self
             return True
-        taken = runner.take(file_request, ByHand(self), on_change=events.publish)
-        is_made = taken and file_request.status == Status.READY
-        if is_made:
-            mail_now(self, file_request)
-        return is_made
+        claimed = runner.take(file_request, PatternExporter(self), on_change=events.publish)
+        is_ready = claimed and file_request.status == Status.READY
+        if is_ready:
+            send_mail_now(self, file_request)
+        return is_ready
 
     def get_token_data(self, file_request: FileRequest) -> Mapping[str, Any]:
-        """More to put into the token."""
+        """Return extra data to put into the token."""
         return {}
 
     def send_notification(self, file_request: FileRequest, token: str) -> Any:
-        """Tell the requester. Does nothing; FullPattern mails. Called by the mailer, once the file is there."""
+        """Tell the requester that the file is ready. Does nothing by default; FullPattern sends a mail."""
         return None
 
-    # What the class attributes say
+    # Getters for the class attributes
 
     def get_content_type(self) -> str:
         return self.content_type
@@ -173,7 +178,7 @@ class WriterPattern(SimplePattern):
     def get_buffer_class(self) -> type:
         return self.buffer_class
 
-    def get_signer(self) -> Any:
+    def get_signer(self) -> TokenSigner | None:
         return self.signer or None
 
     def is_requester_only(self) -> bool:
@@ -181,7 +186,7 @@ class WriterPattern(SimplePattern):
 
 
 class DelayedTemplateResponseMixin:
-    """The answer of a delayed request is a template."""
+    """Answer a delayed request by rendering a template."""
 
     delayed_template_name: ClassVar[str] = ""
 
@@ -195,13 +200,14 @@ class DelayedTemplateResponseMixin:
         return self.delayed_template_name
 
     def get_delayed_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        """`file_request`, `dataset` and `schedule` for the template."""
+        """Return the template context: `file_request`, `dataset` and `schedule`."""
         return kwargs
 
 
 class EmailNotificationMixin:
-    """The mail of its author: texts with %(name)s for the request's fields, `download_url` and `token`."""
+    """Send the project's own mail: texts with %(name)s for the request's fields, `download_url` and `token`."""
 
+    # Any: a str or a lazy translation.
     email_subject: ClassVar[Any] = ""
     from_email: ClassVar[str | None] = None
     email_text_message: ClassVar[Any] = ""
@@ -209,27 +215,29 @@ class EmailNotificationMixin:
     download_url: ClassVar[str | None] = None
 
     def send_notification(self, file_request: FileRequest, token: str) -> int:
-        """Send it. Returns how many mails went out."""
-        values = _fields(file_request) | {"token": token, "download_url": self.get_download_url(file_request, token)}
+        """Send the mail. Return how many mails were sent."""
+        values = _field_values(file_request)
+        values |= {"token": token, "download_url": self.get_download_url(file_request, token)}
         mail = EmailMultiAlternatives(
-            subject=" ".join(_filled(self.get_email_subject(), values).split()),
-            body=_filled(self.get_email_text_message(), values),
+            # A line break in a subject raises BadHeaderError.
+            subject=" ".join(_fill(self.get_email_subject(), values).split()),
+            body=_fill(self.get_email_text_message(), values),
             from_email=self.get_from_email() or config.FROM_EMAIL,
             to=self.get_email_recipients(file_request),
             headers=notifications.ready_headers(file_request),
         )
         if html := self.get_email_html_message():
-            mail.attach_alternative(_filled(html, values), "text/html")
+            mail.attach_alternative(_fill(html, values), "text/html")
         return mail.send()
 
     def get_download_url(self, file_request: FileRequest, token: str) -> str:
-        """The whole address, host included, where this token is served; without one, the request's page."""
+        """Return the absolute URL that serves this token, or of the export's page if `download_url` is unset."""
         if not self.download_url:
             return notifications.page_url(file_request)
-        return _filled(self.download_url, _fields(file_request) | {"token": token})
+        return _fill(self.download_url, _field_values(file_request) | {"token": token})
 
     def get_email_recipients(self, file_request: FileRequest) -> list[str]:
-        """Whoever asked, if anybody did and has an address."""
+        """Return the requester's address, or an empty list if there is none."""
         address = notifications.email_of(file_request)
         return [address] if address else []
 
@@ -247,13 +255,12 @@ class EmailNotificationMixin:
 
 
 class FullPattern(DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern):
-    """Everything: the page that says "later", the file, the mail."""
+    """WriterPattern with a page for delayed files and a mail when the file is ready."""
 
 
-def _filled(template: Any, values: Mapping[str, Any]) -> str:
+def _fill(template: Any, values: Mapping[str, Any]) -> str:
     return force_str(template or "") % values
 
 
-def _fields(file_request: FileRequest) -> dict[str, Any]:
-    """The request's fields by name, for %(name)s."""
+def _field_values(file_request: FileRequest) -> dict[str, Any]:
     return {field.attname: getattr(file_request, field.attname) for field in file_request._meta.concrete_fields}

@@ -1,4 +1,4 @@
-"""Doors for a host's own token views, as dj-bgfiles had them: whoever holds a token that this signer made."""
+"""Serve files by token from a project's own views, as dj-bgfiles did."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
 from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles.toolbox import TokenSigner
 from exports.exporters import registry
 from exports.http import responses
 from exports.http.downloads import record_download
@@ -15,15 +16,15 @@ from exports.models import FileRequest, Status
 
 
 class SuspiciousToken(SuspiciousOperation):
-    """The token is not one that this signer made."""
+    """The token was not made by this signer."""
 
 
 class SignatureHasExpired(PermissionDenied):
-    """The token was good once."""
+    """The token was valid once and has expired."""
 
 
 class UserIsNotRequester(PermissionDenied):
-    """The file is somebody else's."""
+    """The file belongs to another user."""
 
 
 def evaluate_request(
@@ -31,24 +32,30 @@ def evaluate_request(
     token: str,
     require_requester: bool = True,
     verify_requester: bool = True,
-    signer: Any = None,
-) -> tuple[FileRequest, Any]:
-    """The request of this token, and the data in it, for a view of the host's own.
+    signer: TokenSigner | None = None,
+) -> tuple[FileRequest, dict[str, Any]]:
+    """Return the FileRequest that this token names, and the data in the token, without serving the file.
 
-    Looks at the token, then at the requester, then at the file, which an export must not refuse its owner now. Raises
-    SuspiciousToken, SignatureHasExpired, UserIsNotRequester or Http404. With both flags False whoever holds a token of
-    this signer is let in.
+    Checks the token first, then the requester, then the file. With both flags False anyone with the token may have the
+    file.
+
+    Raises:
+        SuspiciousToken: the token was not made by this signer.
+        SignatureHasExpired: the token has expired.
+        UserIsNotRequester: the user of `request` is not the requester.
+        Http404: there is no file (any more), or its export no longer grants it to the requester.
+
     """
     try:
         file_request, data = toolbox.decode(token, require_requester=require_requester, signer=signer)
     except SignatureExpired as error:
         raise SignatureHasExpired("This link has expired.") from error
     except BadSignature as error:
-        raise SuspiciousToken("This link is not one of ours.") from error
+        raise SuspiciousToken("This link is not valid.") from error
     except FileRequest.DoesNotExist as error:
         raise Http404("There is no such file.") from error
     if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
-        raise UserIsNotRequester("This file is somebody else's.")
+        raise UserIsNotRequester("This file belongs to another user.")
     is_gone = not file_request.filehandle or file_request.status == Status.EXPIRED
     if is_gone or registry.is_withdrawn(file_request):
         raise Http404("There is no such file.")
@@ -60,9 +67,9 @@ def serve_file(
     token: str,
     require_requester: bool = True,
     verify_requester: bool = True,
-    signer: Any = None,
+    signer: TokenSigner | None = None,
 ) -> HttpResponseBase:
-    """The file of this token, streamed. Raises like evaluate_request."""
+    """Return the file that this token names as a streaming response. Raise like evaluate_request."""
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
     if request.method == "GET" and response.status_code in responses.DELIVERING:

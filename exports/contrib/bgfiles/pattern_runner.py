@@ -1,0 +1,94 @@
+"""Runs a pattern inside the engine: writes its file under a lease and sends its mail through the outbox."""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from exports import notifications
+from exports.contrib.bgfiles import toolbox
+from exports.contrib.bgfiles.buffers import Spool, closed_on_error, move_content
+from exports.contrib.bgfiles.dataset import Dataset, with_progress
+from exports.exceptions import InvalidCriteria, InvalidStoredCriteria
+from exports.filenames import extension_of
+from exports.models import FileRequest, Notification
+from exports.models.result import ExportResult
+from exports.worker import runner
+from exports.worker.runner import Run
+
+if TYPE_CHECKING:
+    from exports.contrib.bgfiles.patterns import WriterPattern
+
+
+class PatternExporter:
+    """The exporter for a pattern whose `create_file` was called directly, outside a run."""
+
+    def __init__(self, pattern: "WriterPattern") -> None:
+        self._pattern = pattern
+
+    def extension(self, export: FileRequest) -> str:
+        return extension_of(self._pattern.get_filename() or export.filename)
+
+    def produce(self, run: Run) -> ExportResult:
+        return write_file(self._pattern, run)
+
+    def refusal(self, export: FileRequest) -> str | None:
+        return owner_refusal(export)
+
+
+def owner_refusal(export: FileRequest) -> str | None:
+    """Return "permission_lost" if the owner was deactivated, else None. Handlers check everything else themselves."""
+    owner = export.requester
+    return "permission_lost" if owner is not None and not owner.is_active else None
+
+
+def write_file(pattern: "WriterPattern", run: Run) -> ExportResult:
+    """Write the pattern's file to `run.path`, counting rows as `dataset.items` is read.
+
+    Raises:
+        InvalidStoredCriteria: `get_items` raised InvalidCriteria.
+        TooManyBytes: the buffer grew too large.
+
+    """
+    buffer_class = pattern.get_buffer_class()
+    new_buffer = buffer_class(run.work_dir) if buffer_class is Spool else buffer_class()
+
+    def advance(rows_done: int) -> None:
+        if hasattr(new_buffer, "tell"):
+            run.ceilings.check_bytes(new_buffer.tell())
+        run.advance(rows_done)
+
+    with closed_on_error(new_buffer) as buffer:
+        criteria = pattern.criteria_class.restore_from(run.request)
+        try:
+            items = pattern.get_items(criteria)
+        except InvalidCriteria as error:
+            raise InvalidStoredCriteria("The stored criteria are no longer valid.") from error
+        pattern.write_bytes(Dataset(criteria, with_progress(items, begin=run.begin, advance=advance)), buffer)
+        run.progress.finishing(0, None)
+        with run.path.open("wb") as file:
+            move_content(buffer, file)
+    signer = pattern.get_signer() or toolbox.get_default_signer()
+    return ExportResult(
+        pattern.get_filename() or run.request.filename,
+        pattern.get_content_type() or run.request.content_type,
+        run.progress.now.rows_done,
+        retention_seconds=signer.max_age or None,
+    )
+
+
+def send_mail(pattern: "WriterPattern", export: FileRequest) -> Any:
+    """Create a token and call the pattern's `send_notification`. Raise NoRecipient if the token needs a requester."""
+    is_requester_only = pattern.is_requester_only()
+    if is_requester_only and export.requester_id is None:
+        raise notifications.NoRecipient("no requester")
+    create_token = toolbox.create_token if is_requester_only else toolbox.create_general_token
+    signer = pattern.get_signer() or toolbox.get_default_signer()
+    token = create_token(export, data=pattern.get_token_data(export), signer=signer)
+    return pattern.send_notification(export, token)
+
+
+def send_mail_now(pattern: "WriterPattern", export: FileRequest) -> None:
+    """Send the mail about a new file right away: housekeeping cannot find a pattern that is not registered."""
+    with runner.locale_of(export):
+        for notification in export.notifications.filter(kind=Notification.Kind.READY):
+            if notifications.claim(notification, early=True):
+                notifications.deliver(notification, partial(send_mail, pattern, export))
