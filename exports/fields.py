@@ -1,4 +1,4 @@
-"""Import path of dj-bgfiles' file field."""
+"""The import path that dj-bgfiles' users know for the file field."""
 
 from exports.storage.field import ConfigurableFileField, get_storage, get_upload_to
 

@@ -98,7 +98,7 @@ def test_a_key_that_leads_elsewhere_writes_and_deletes_nothing_there(root: Path,
 
 
 def test_a_key_of_ours_is_let_through(root: Path):
-    key = storage.new_key(storage.NOBODY, 3, "csv")
+    key = storage.new_key(storage.NIL_ID, 3, "csv")
     storage.put_contents(ContentFile(b"ours"), key)
     with storage.open_file(key) as file:
         assert file.read() == b"ours"

@@ -1,5 +1,6 @@
-"""The file field, whose storage and folder come from the settings and stay out of migrations."""
+"""The file field, whose storage and folder come from the settings and do not appear in migrations."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.core.files.storage import Storage
@@ -10,39 +11,41 @@ from exports.conf import config
 
 
 def get_storage() -> Storage | None:
-    """The storage named by the settings, or None when Django's default is meant."""
+    """Return the storage that the settings choose, or None for Django's default. A name of dj-bgfiles."""
     return storage.configured_storage()
 
 
 def get_upload_to() -> str:
-    """The folder that generated keys begin with; '' is the root of the storage."""
+    """Return the folder that generated keys begin with, "" for the root of the storage. A name of dj-bgfiles."""
     return config.UPLOAD_TO
 
 
-class _Chosen:
-    """The storage that the settings choose, whenever it is used. A FileField asks a callable once, at import."""
+class _ConfiguredStorage:
+    """A proxy for the storage in the settings at the time of use. A FileField calls a callable once, at import."""
 
+    # Any: it passes on whatever the storage has.
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(storage.exports_storage(), name)
 
 
-def _in_folder(instance: models.Model, filename: str) -> str:
-    """Where `filehandle.save` puts a file; what is attached or exported gets a generated key instead."""
+def _upload_to(instance: models.Model, filename: str) -> str:
+    """Return where `filehandle.save` puts a file. Attached and exported files have generated keys instead."""
     return f"{storage.folder()}{filename}"
 
 
 class ConfigurableFileField(models.FileField):
-    """A FileField whose migration says nothing about where files lie, so that changing it needs no migration."""
+    """A FileField whose storage and folder can change without a migration."""
 
+    # Any: passed on to FileField.
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("storage", _Chosen())
-        kwargs.setdefault("upload_to", _in_folder)
+        kwargs.setdefault("storage", _ConfiguredStorage())
+        kwargs.setdefault("upload_to", _upload_to)
         kwargs.setdefault("max_length", 255)
         super().__init__(*args, **kwargs)
 
-    def deconstruct(self) -> tuple[str, str, list[Any], dict[str, Any]]:
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, path, args, kwargs = super().deconstruct()
         for key in ("storage", "upload_to"):
             kwargs.pop(key, None)

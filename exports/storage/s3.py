@@ -1,7 +1,9 @@
-"""S3, by django-storages' backend: its bucket, its client, its options. docs/s3.md says what bucket and role need.
+"""Store files in S3 through the client and the options of django-storages' backend.
 
-Nothing that is raised or logged here has a key, a secret or a signed address in it.
+docs/s3.md says which bucket and role this needs. No message or log line here contains a key, a secret or a signed URL.
 """
+
+from __future__ import annotations
 
 import base64
 import threading
@@ -28,13 +30,13 @@ from exports.exceptions import ExportError, StorageDenied, StorageFailed, Storag
 from exports.storage.base import NOT_KEPT, Store
 
 CACHE_CONTROL = "private, no-store"
-CHECKSUM_BLOCK = IN_MEMORY = 1 << 20
-LOOK_SECONDS = 0.1
+CHECKSUM_BLOCK_BYTES = MAX_BYTES_IN_MEMORY = 1 << 20
+PROGRESS_SECONDS = 0.1
 ADVICE = "Check the bucket, its region, the credentials and the role against docs/s3.md."
 
 FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioAdminBucketQuotaExceeded", "XMinioStorageFull", "507"}
 GONE = {"404", "NoSuchKey"}
-# Another attempt would be answered in the same way. The answer to a HEAD has no body, so its status is the code.
+# Another attempt would get the same answer. The response to a HEAD has no body, so its status is the code.
 DENIED = {
     "401",
     "403",
@@ -56,7 +58,10 @@ NEVER_SENT = (NoCredentialsError, NoRegionError, ParamValidationError, PartialCr
 
 
 class S3Store(Store):
-    """An S3 bucket. The client is the storage's own, which any thread may use."""
+    """An S3 bucket. The client is the storage's own, which may be used from any thread."""
+
+    # Any: django-storages and boto3 have no types.
+    _storage: Any
 
     def __init__(self, storage: Any) -> None:
         super().__init__(storage)
@@ -64,26 +69,43 @@ class S3Store(Store):
         self._client = storage.bucket.meta.client
 
     def put(self, path: Path, key: str, *, content_type: str, on_bytes: Callable[[int], None]) -> None:
-        size, checksum = path.stat().st_size, self._checksum(path)
-        headers = self._storage.get_object_parameters(key) | ({"ContentType": content_type} if content_type else {})
-        with self.failures_named():
-            self._upload(path, key, headers | checksum, on_bytes)
+        """Upload in parts, in boto3's threads, and compare size and checksum afterwards."""
+        size, checksum = path.stat().st_size, {}
+        if self._client.meta.config.request_checksum_calculation != "when_required":
+            checksum = {"ChecksumCRC32": crc32_of(path)}
+        extra = self._storage.get_object_parameters(key) | checksum
+        if content_type:
+            extra["ContentType"] = content_type
+        meter = _Meter(size)
+        with self.translated_errors():
+            # An exception inside aborts the upload after the parts under way have ended.
+            with create_transfer_manager(self._client, self._storage.transfer_config) as manager:
+                upload = manager.upload(str(path), self._bucket, self._name(key), extra, [meter])
+                while not meter.has_ended.wait(PROGRESS_SECONDS):
+                    on_bytes(meter.most)
+                upload.result()
             faults.point("after_complete")
-            self._compare(key, size, checksum)
+            stored = self._client.head_object(**self._object(key), **({"ChecksumMode": "ENABLED"} if checksum else {}))
+            # Some services keep no checksum, or one of the parts' checksums, which ends with "-<number of parts>".
+            kept = {name: value for name, value in stored.items() if name in checksum and "-" not in value}
+            if stored["ContentLength"] != size or not kept.items() <= checksum.items():
+                raise StorageFailed(NOT_KEPT)
         on_bytes(size)
 
-    def put_contents(self, contents: File, key: str) -> None:
-        """By way of a file of bytes here: text would be sent with its number of characters as its length."""
-        with self.failures_named(), NamedTemporaryFile() as copy:
-            for chunk in File(contents).chunks():
+    def put_contents(self, contents: File[bytes] | File[str], key: str) -> None:
+        """Upload through a temporary file of bytes: boto3 would send text with its number of characters as length."""
+        # Any: of bytes or of text.
+        file: File[Any] = File(contents)
+        with self.translated_errors(), NamedTemporaryFile() as copy:
+            for chunk in file.chunks():
                 copy.write(chunk.encode() if isinstance(chunk, str) else chunk)
             copy.flush()
             self.put(Path(copy.name), key, content_type="", on_bytes=lambda sent: None)
 
-    def open(self, key: str) -> File:
-        """A copy on this machine, in memory while it is small; django-storages would hold all of it there."""
+    def open(self, key: str) -> File[bytes]:
+        """Download the file, to disk if it is large: django-storages would hold all of it in memory."""
         with self._reading(key), ExitStack() as opened:
-            copy = opened.enter_context(SpooledTemporaryFile(max_size=IN_MEMORY))
+            copy = opened.enter_context(SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))
             self._client.download_fileobj(**self._object(key), Fileobj=copy, Config=self._storage.transfer_config)
             opened.pop_all()
         copy.seek(0)
@@ -91,98 +113,73 @@ class S3Store(Store):
 
     def size_of(self, key: str) -> int:
         with self._reading(key):
-            return self._client.head_object(**self._object(key))["ContentLength"]
+            return int(self._client.head_object(**self._object(key))["ContentLength"])
 
     def presign(self, key: str, *, seconds: int, content_type: str, disposition: str, method: str) -> str:
-        """Always of the bucket itself, whatever domain the storage's own addresses have: it needs no distribution."""
-        answer = {
+        """Sign a URL of the bucket itself, even if the storage has a custom domain, which could not verify it."""
+        response_headers = {
             "ResponseContentType": content_type,
             "ResponseContentDisposition": disposition,
             "ResponseCacheControl": CACHE_CONTROL,
         }
-        with self.failures_named():
-            return self._client.generate_presigned_url(
+        with self.translated_errors():
+            url: str = self._client.generate_presigned_url(
                 "head_object" if method == "HEAD" else "get_object",
-                Params=self._object(key) | answer,
+                Params=self._object(key) | response_headers,
                 ExpiresIn=seconds,
             )
+        return url
 
     def delete(self, key: str) -> None:
-        with self.failures_named():
+        with self.translated_errors():
             self._client.delete_object(**self._object(key))
-            for upload_id in self._unfinished(key):
-                self._abort(key, upload_id)
+            name = self._name(key)
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=name)
+            unfinished = [each["UploadId"] for page in pages for each in page.get("Uploads", ()) if each["Key"] == name]
+            for upload_id in unfinished:
+                try:
+                    self._client.abort_multipart_upload(**self._object(key), UploadId=upload_id)
+                except self._client.exceptions.NoSuchUpload:
+                    continue  # Its worker, or another housekeeping process, has aborted it.
 
     @contextmanager
-    def failures_named(self) -> Iterator[None]:
-        with super().failures_named():
+    def translated_errors(self) -> Iterator[None]:
+        with super().translated_errors():
             try:
                 yield
             except (BotoCoreError, ClientError) as error:
-                raise _named(error) from error
-
-    def _upload(self, path: Path, key: str, extra: dict[str, str], on_bytes: Callable[[int], None]) -> None:
-        """In parts, by boto3's threads. Whatever is raised here, it aborts the upload once no part is under way."""
-        meter = _Meter(path.stat().st_size)
-        with create_transfer_manager(self._client, self._storage.transfer_config) as manager:
-            upload = manager.upload(str(path), self._bucket, self._name(key), extra, [meter])
-            while not meter.has_ended.wait(LOOK_SECONDS):
-                on_bytes(meter.most)
-            upload.result()
+                raise _translated(error) from error
 
     @contextmanager
     def _reading(self, key: str) -> Iterator[None]:
         try:
             yield
         except (BotoCoreError, ClientError) as error:
-            raise (FileNotFoundError(key) if _is_gone(error) else _named(error)) from error
-
-    def _checksum(self, path: Path) -> dict[str, str]:
-        """The CRC-32 of the whole file, which the bucket compares too; nothing where the client may not send one."""
-        if self._client.meta.config.request_checksum_calculation == "when_required":
-            return {}
-        return {"ChecksumCRC32": crc32_of(path)}
-
-    def _compare(self, key: str, size: int, checksum: dict[str, str]) -> None:
-        asked = {"ChecksumMode": "ENABLED"} if checksum else {}
-        stored = self._client.head_object(**self._object(key), **asked)
-        # Some services keep no checksum, or one of the parts' checksums, which ends with "-<number of parts>".
-        kept = {name: value for name, value in stored.items() if name in checksum and "-" not in value}
-        if stored["ContentLength"] != size or not kept.items() <= checksum.items():
-            raise StorageFailed(NOT_KEPT)
-
-    def _unfinished(self, key: str) -> list[str]:
-        name = self._name(key)
-        pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self._bucket, Prefix=name)
-        return [each["UploadId"] for page in pages for each in page.get("Uploads", ()) if each["Key"] == name]
-
-    def _abort(self, key: str, upload_id: str) -> None:
-        try:
-            self._client.abort_multipart_upload(**self._object(key), UploadId=upload_id)
-        except self._client.exceptions.NoSuchUpload:
-            return  # Its worker, or another housekeeper, was faster.
+            is_gone = isinstance(error, ClientError) and _code_of(error) in GONE
+            raise (FileNotFoundError(key) if is_gone else _translated(error)) from error
 
     def _object(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._name(key)}
 
     def _name(self, key: str) -> str:
-        """What the storage calls this key in its bucket."""
+        """Return the name of the object in the bucket, which begins with the storage's `location`."""
         return f"{self._storage.location.strip('/')}/{key}".lstrip("/")
 
 
 def crc32_of(path: Path) -> str:
-    """As S3 writes it: the four bytes in Base64."""
+    """Return the file's CRC-32 as S3 writes it: four bytes in Base64."""
     value = 0
     with path.open("rb") as file:
-        while block := file.read(CHECKSUM_BLOCK):
+        while block := file.read(CHECKSUM_BLOCK_BYTES):
             value = zlib.crc32(block, value)
     return base64.b64encode(value.to_bytes(4, "big")).decode("ascii")
 
 
-def _named(error: BaseException) -> ExportError:
-    """The service's answer by our names: its code and the operation, never its text."""
+def _translated(error: BotoCoreError | ClientError) -> ExportError:
+    """Return the exception for an error of boto3, with the service's code and the operation, but not its text."""
     if isinstance(error, ClientError):
-        code, answer = _code_of(error), f"The storage answered {error.operation_name} with {_code_of(error)}."
+        code = _code_of(error)
+        answer = f"The storage answered {error.operation_name} with {code}."
         if code in FULL:
             return StorageFull(answer)
         return StorageDenied(f"{answer} {ADVICE}") if code in DENIED else StorageFailed(answer)
@@ -190,16 +187,12 @@ def _named(error: BaseException) -> ExportError:
     return StorageDenied(f"{message} {ADVICE}") if isinstance(error, NEVER_SENT) else StorageFailed(message)
 
 
-def _is_gone(error: BaseException) -> bool:
-    return isinstance(error, ClientError) and _code_of(error) in GONE
-
-
 def _code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", "no code"))
 
 
 class _Meter:
-    """Adds up what the threads of an upload have sent. It gets their events by the names that boto3 has for them."""
+    """Add up what the threads of one upload have sent. s3transfer 0.19 calls these two methods by name."""
 
     def __init__(self, size: int) -> None:
         self.has_ended = threading.Event()
@@ -209,7 +202,7 @@ class _Meter:
         self._lock = threading.Lock()
 
     def on_progress(self, bytes_transferred: int, **event: object) -> None:
-        """The number is negative where a part has to be sent once more."""
+        """Add the bytes, a negative number when a part is to be sent again."""
         with self._lock:
             self._sent += bytes_transferred
             self.most = max(self.most, self._sent)

@@ -24,7 +24,7 @@ DOWNLOAD_SECONDS = 2.0
 
 def finished_files(name: str) -> Iterator[Finding]:
     """Store a file, read it, try to download it without a signature, and delete it."""
-    key, contents = storage.new_key(storage.NOBODY, 0, "txt"), secrets.token_hex(16).encode()
+    key, contents = storage.new_key(storage.NIL_ID, 0, "txt"), secrets.token_hex(16).encode()
     # The row comes first: if this process dies, housekeeping deletes the file.
     artifact = Artifact.objects.create(epoch=0, key=key, state=Artifact.State.INPUT)
     try:
