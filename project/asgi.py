@@ -1,4 +1,4 @@
-"""HTTP by Django, WebSockets by the app: `daphne project.asgi:application`."""
+"""The ASGI application: HTTP by Django, WebSockets by the app. Run it by `daphne project.asgi:application`."""
 
 import os
 
@@ -10,7 +10,7 @@ from project.charsets import TextCharsets
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 http_application = TextCharsets(get_asgi_application())
 
-# Its models can only be imported once Django is set up, which the line above does.
+# Models can only be imported once Django is set up, which get_asgi_application() does.
 from exports.realtime.routing import websocket_application  # noqa: E402
 
 application = ProtocolTypeRouter({"http": http_application, "websocket": websocket_application})

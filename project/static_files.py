@@ -1,4 +1,4 @@
-"""Static files by whitenoise, under ASGI."""
+"""Serve static files by whitenoise under ASGI."""
 
 from collections.abc import Awaitable, Callable
 
@@ -12,8 +12,8 @@ from whitenoise.responders import StaticFile
 class StaticFiles(WhiteNoiseMiddleware):
     """whitenoise's middleware as a coroutine.
 
-    The original is synchronous, which would hold a thread for every request behind it while that waits, and answers
-    with a synchronous iterator, which Django warns of under ASGI. Our files are small, so they are sent whole.
+    The original is synchronous: each request behind it would occupy a thread while it waits. It also responds with a
+    synchronous iterator, which Django warns about under ASGI; these files are small, so they are sent whole.
     """
 
     sync_capable = False

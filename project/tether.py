@@ -1,7 +1,8 @@
-"""Runs a command that ends when its parent does: tether.py PARENT-PID COMMAND ARGUMENT...
+"""Run a command that ends when its parent does: tether.py PARENT-PID COMMAND ARGUMENT...
 
-Linux sends the command SIGTERM when the parent is gone, even by SIGKILL. Asked for here, in a process of its own,
-because code between fork and exec is not safe in a parent with threads. Elsewhere the command just runs.
+Linux sends SIGTERM to the command once its parent thread is gone, even if that was killed by SIGKILL. This is a
+separate program because code between fork and exec is not safe in a parent with threads. On other systems the command
+just runs.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ def main() -> None:
     parent, command = int(sys.argv[1]), sys.argv[2:]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        # The signal is for deaths from now on. A parent that is gone already has left us to another one.
+        # The signal is not sent for a parent that ended before the call.
         if os.getppid() != parent:
             sys.exit(1)
     os.execvp(command[0], command)

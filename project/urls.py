@@ -11,6 +11,6 @@ urlpatterns = [
     path("logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("favicon.ico", favicon, name="favicon"),
     path("admin/", admin.site.urls),
-    # Answered by their middleware already; here so that they can be named.
+    # The middleware project.probes.Probes answers these; they are listed here so that they can be reversed.
     path("", include("project.probes")),
 ]

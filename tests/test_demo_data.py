@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 from project.demo import source
-from project.demo.progress import ProgressBar
 
 ROOT = Path(__file__).resolve().parent.parent
 BUTTON = re.compile(r'name="format" value="(\w+)">([^<]*)<')
@@ -84,29 +83,8 @@ def test_an_archive_that_is_there_is_not_fetched_again(archive: Path) -> None:
 
 
 def test_a_wrong_archive_is_refused_with_what_to_do(archive: Path) -> None:
-    with pytest.raises(source.SourceUnusable, match=r"is not the file we know .*Delete it and load again"):
+    with pytest.raises(source.SourceUnusable, match=r"is not the expected file .*Delete it and load again"):
         source.fetch(archive.parent)
-
-
-def test_the_bar_redraws_itself_on_a_terminal_and_ends_full() -> None:
-    shown: list[str] = []
-    bar = ProgressBar(shown.append, total=400, unit="flights", redraws=True, clock=iter(range(100)).__next__)
-    bar(100)
-    bar(400)
-    bar.finish()
-    assert shown[0].startswith("\r  [#######.....................]  25 % (100 of 400 flights, ")
-    assert "100 % (400 of 400 flights)" in shown[1]
-    assert shown[2] == "\n"
-
-
-def test_elsewhere_there_are_at_most_ten_plain_lines() -> None:
-    shown: list[str] = []
-    bar = ProgressBar(shown.append, total=1000, unit="flights", redraws=False)
-    for done in range(1, 1001):
-        bar(done)
-    bar.finish()
-    assert len(shown) == 10
-    assert shown[-1] == "  100 % (1,000 of 1,000 flights)\n"
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +136,7 @@ def test_the_scheduled_minute_is_new_yorks_on_any_server(seen: dict[str, Any]) -
 
 
 def test_a_load_that_fails_changes_nothing(seen: dict[str, Any]) -> None:
-    assert "holds 2 flights; 3 were expected" in seen["too_few"]
+    assert "contains 2 flights; 3 were expected" in seen["too_few"]
     assert seen["after_too_few"] == 3
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from project import queue_server
 from project.demo import credentials
-from project.launcher import REPOSITORY, Demo, Launcher, Unable, running
+from project.launcher import REPOSITORY, Demo, Launcher, CannotRun, running
 from project.processes import NotStarted, Process
 
 READY_THEN_SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
@@ -95,7 +95,7 @@ def test_a_process_can_be_asked_whether_it_is_ready(make: Make, tmp_path: Path) 
 def test_a_process_that_ends_at_its_start_tells_its_last_words(make: Make) -> None:
     process = make("import sys; print('no such port'); sys.exit(3)")
     process.start()
-    with pytest.raises(NotStarted, match=r"worker ended at its start \(exit code 3\)(?s:.*)no such port"):
+    with pytest.raises(NotStarted, match=r"worker ended during startup \(exit code 3\)(?s:.*)no such port"):
         process.wait_until_ready(timeout=10)
 
 
@@ -113,11 +113,11 @@ def test_a_dead_process_is_started_again_and_the_delay_grows(make: Make, said: l
 
     def has_died_three_times() -> bool:
         starts.add(process.pid)
-        process.tend()
+        process.restart_if_ended()
         return len(said) == 3
 
     wait_for(has_died_three_times)
-    delays = [re.search(r"again in ([\d.]+) s", line) for line in said]
+    delays = [re.search(r"Restarting it in ([\d.]+) s", line) for line in said]
     assert [delay and delay[1] for delay in delays] == ["0.25", "0.5", "1"]
     assert len(starts) == 3
 
@@ -130,15 +130,15 @@ def test_a_killed_process_is_reported_with_its_signal_and_runs_again(make: Make,
     process.kill()
 
     def runs_again() -> bool:
-        process.tend()
+        process.restart_if_ended()
         return process.pid != first and process.is_ready
 
     wait_for(runs_again)
-    assert "worker ended (signal 9). Starting it again in 0.25 s." in said
+    assert "worker ended (signal 9). Restarting it in 0.25 s." in said
 
 
 def test_a_process_that_ignores_sigterm_is_killed_after_its_limit(make: Make, said: list[str]) -> None:
-    process = make(IGNORES_SIGTERM, stop_limit=0.3)
+    process = make(IGNORES_SIGTERM, stop_seconds=0.3)
     process.start()
     process.wait_until_ready(timeout=10)
     process.stop()
@@ -167,7 +167,7 @@ def test_processes_start_by_stages_and_stop_in_reverse(make: Make, said: list[st
 
 def test_a_launcher_that_cannot_start_stops_what_it_had_started(make: Make) -> None:
     good, bad = make(READY_THEN_SLEEP, name="good"), make("raise SystemExit('broken')", name="bad")
-    with pytest.raises(NotStarted, match="bad ended at its start"), running(Launcher([[good], [bad]])):
+    with pytest.raises(NotStarted, match="bad ended during startup"), running(Launcher([[good], [bad]])):
         pytest.fail("It must not come to this.")
     assert not good.is_running
 
@@ -222,7 +222,7 @@ def test_a_folder_too_deep_for_a_socket_gets_a_private_one(tmp_path: Path, monke
     assert path == queue_server.socket_path(deep)
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     path.parent.chmod(0o755)
-    with pytest.raises(queue_server.NoQueueServer, match="is not a folder of yours alone"):
+    with pytest.raises(queue_server.NoQueueServer, match="is not a private folder of yours"):
         queue_server.socket_path(deep)
 
 
@@ -235,19 +235,19 @@ def free_port() -> str:
 def test_a_busy_port_is_a_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(Unable, match=rf"Port {port} cannot be used .*Choose another: PORT="):
+        with pytest.raises(CannotRun, match=rf"Port {port} cannot be used .*Choose another: PORT="):
             Demo({"VAR_DIR": str(tmp_path), "PORT": str(port)})
 
 
 @pytest.mark.parametrize("port", ["web", "0", "65536", "-1"])
 def test_what_is_no_port_is_a_sentence(tmp_path: Path, port: str) -> None:
-    with pytest.raises(Unable, match="PORT must be a number from 1 to 65535"):
+    with pytest.raises(CannotRun, match="PORT must be a number from 1 to 65535"):
         Demo({"VAR_DIR": str(tmp_path), "PORT": port})
 
 
 def test_two_demos_do_not_share_a_folder(tmp_path: Path, free_port: str) -> None:
     environment = {"VAR_DIR": str(tmp_path), "PORT": free_port}
-    with closing(Demo(environment)), pytest.raises(Unable, match=r"is running in .* already"):
+    with closing(Demo(environment)), pytest.raises(CannotRun, match=r"is already running in"):
         Demo(environment)
     Demo(environment).close()
 
@@ -267,13 +267,11 @@ def test_the_environment_wins_over_what_the_demo_makes_up(tmp_path: Path, free_p
         assert demo.environment["BASE_URL"] == f"http://127.0.0.1:{free_port}/"
 
 
-def test_the_procfile_has_the_processes_of_the_launcher(tmp_path: Path, free_port: str) -> None:
-    lines = dict(line.split(": exec ") for line in (REPOSITORY / "Procfile").read_text().splitlines())
+def test_the_launcher_runs_the_queue_server_and_the_processes_of_the_procfile(tmp_path: Path, free_port: str) -> None:
     with closing(Demo({"VAR_DIR": str(tmp_path), "PORT": free_port, "PATH": os.environ["PATH"]})) as demo:
-        ours = demo.launcher().processes
-    assert list(lines) == [name for name in ours if name != "queue"]
-    endings = {name: process.command[-1] for name, process in ours.items() if name != "queue"}
-    assert {name: line.split()[-1] for name, line in lines.items()} == endings
+        processes = demo.launcher().processes
+    assert list(processes) == ["queue", "web", "large", "small", "housekeeper"]
+    assert processes["large"].command[-1].endswith("exec python manage.py exports work large")
 
 
 def test_the_secrets_are_made_up_once_and_only_their_owner_reads_them(tmp_path: Path) -> None:

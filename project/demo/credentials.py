@@ -1,4 +1,4 @@
-"""The demo's secrets, made up once and kept in one file that only its owner may read: var/demo.json."""
+"""The demo's secrets: generated once and stored in var/demo.json, which only its owner can read."""
 
 import json
 import os
@@ -10,19 +10,19 @@ USERNAMES = ("ada", "grace", "staff")
 
 
 def ensure(path: Path) -> dict[str, Any]:
-    """What the file says, written first if it is not there: {"secret_key": ..., "passwords": {username: password}}."""
+    """Return {"secret_key": ..., "passwords": {username: password}} from the file, which is written if missing."""
     if path.exists():
         return json.loads(path.read_text())
-    made_up = {
+    generated = {
         "secret_key": secrets.token_urlsafe(48),
         "passwords": {username: secrets.token_urlsafe(9) for username in USERNAMES},
     }
-    store(path, made_up)
-    return made_up
+    store(path, generated)
+    return generated
 
 
 def store(path: Path, credentials: dict[str, Any]) -> None:
-    # Written aside and renamed: a reader never sees half a file, and a lost key would log everybody out.
+    # Renamed into place: a reader never sees half a file, and losing the key would log out all users.
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -1,4 +1,4 @@
-"""What this project exports: declared here, made by the workers of the `exports` app."""
+"""The exports of the demo."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -10,17 +10,17 @@ from exports.exporters import Column, QuerySetExport, Sheet, SheetDesign
 from project.demo.forms import FlightFilter, WeatherFilter
 from project.demo.models import Airline, Airport, Flight, Plane, Weather
 
-# Parquet is offered where its library is installed.
+# Parquet is offered if pyarrow is installed.
 FORMATS: Final = ("xlsx", "csv", "tsv", "jsonl", "parquet")
 TABLE_STYLE: Final = "Table Style Light 9"
-PAINTED: Final = {
+CONDITIONAL_FORMATS: Final = {
     "flights": {"type": "data_bar", "bar_color": "#9DBDF2"},
     "delay": {"type": "3_color_scale", "min_color": "#A9DFBF", "mid_color": "#FFFFFF", "max_color": "#F2B8B5"},
 }
 
 
 class FlightExport(QuerySetExport):
-    """Every column of the source, with the names behind its codes and the minutes a flight made good in the air."""
+    """Every column of the source, the names behind its codes, and the minutes gained in the air."""
 
     file_type = "flights"
     title = _("Flights")
@@ -80,7 +80,7 @@ class WeatherExport(QuerySetExport):
 
 
 class ReferenceExport(QuerySetExport):
-    """What the codes of a year's flights stand for, and what became of each airline: a workbook of four sheets."""
+    """A workbook of four sheets: figures for each airline, and the names behind the codes of the flights."""
 
     file_type = "reference"
     title = _("A year in reference")
@@ -121,10 +121,10 @@ class ReferenceExport(QuerySetExport):
         ]
 
     def design(self, sheet: SheetDesign) -> None:
-        """Each sheet is a table of Excel's; in the summary, bars show who flies most and colours who is late."""
+        """Make each sheet an Excel table; in the summary, bars show the flights and colours the delays."""
         headers = [{"header": column.label} for column in sheet.columns]
         table = {"style": TABLE_STYLE, "columns": headers}
         sheet.worksheet.add_table(0, 0, sheet.rows, len(headers) - 1, table)
         for number, column in enumerate(sheet.columns):
-            if column.name in PAINTED:
-                sheet.worksheet.conditional_format(1, number, sheet.rows, number, PAINTED[column.name])
+            if column.name in CONDITIONAL_FORMATS:
+                sheet.worksheet.conditional_format(1, number, sheet.rows, number, CONDITIONAL_FORMATS[column.name])

@@ -13,7 +13,7 @@ def month_field(label: str, empty_label: str) -> forms.TypedChoiceField:
 
 
 class FlightFilter(forms.Form):
-    """Which flights: every field may stay empty, which means all of them."""
+    """Filter the flights; an empty field sets no limit."""
 
     template_name = "demo/filter.html"
 

@@ -1,4 +1,4 @@
-"""From the text of the source's tables to typed rows of ours, in one transaction."""
+"""Load the tables of the source into the database, in one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ FLIGHTS = 336_776
 BATCH = 5000
 
 Reader = Callable[[str], object]
-Report = Callable[[int], None]
+Report = Callable[[int], object]
 
 
 class FlightsMissing(Exception):
-    """The archive held another number of flights than it should."""
+    """The archive contains another number of flights than expected."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One CSV file of the source: which model it fills, and each field's column in the file and reader of its text."""
+    """A CSV file of the source: the model it fills, and for each field its column and the function that reads it."""
 
     name: str
     model: type[models.Model]
     fields: dict[str, tuple[str, Reader]]
 
     def load(self, archive: Path, *, report: Report | None = None) -> int:
-        """Inserts every line of the file. Gives their number; `report` hears how many are in so far."""
+        """Insert every line of the file and return their number. `report` is called with the size of each batch."""
         done, remaining = 0, self.values(archive)
         while batch := list(islice(remaining, BATCH)):
             insert(self.model, self.fields, batch)
             done += len(batch)
             if report:
-                report(done)
+                report(len(batch))
         return done
 
     def values(self, archive: Path) -> Iterator[list[object]]:
@@ -49,9 +49,10 @@ class Table:
 
 
 def load(archive: Path, *, expected: int = FLIGHTS, report: Report | None = None) -> int:
-    """Replaces all five tables by those of `archive`, or changes nothing. Gives the number of flights.
+    """Replace all five tables by those of `archive` and return the number of flights.
 
-    `report` hears how many flights are in so far. Raises FlightsMissing when there are not `expected` of them.
+    `report` is called with the number of flights in each batch. Raises FlightsMissing, and changes nothing, if there
+    are not `expected` flights.
     """
     with transaction.atomic():
         for model in (Flight, Weather, Plane, Airport, Airline):
@@ -60,12 +61,12 @@ def load(archive: Path, *, expected: int = FLIGHTS, report: Report | None = None
             table.load(archive)
         count = flights_table().load(archive, report=report)
         if count != expected:
-            raise FlightsMissing(f"{archive} holds {count:,} flights; {expected:,} were expected.")
+            raise FlightsMissing(f"{archive} contains {count:,} flights; {expected:,} were expected.")
     return count
 
 
 def insert(model: type[models.Model], names: Iterable[str], batch: list[list[object]]) -> None:
-    # Not bulk_create: for values that have the database's types already, these take a fifth of its time, or less.
+    # Not bulk_create, which takes five times as long for values that already have the database's types.
     quote = connection.ops.quote_name
     columns = [quote(model._meta.get_field(name).column) for name in names]
     into = f"{quote(model._meta.db_table)} ({', '.join(columns)})"
@@ -93,7 +94,7 @@ def decimal(value: str) -> float | None:
 # The 336,776 flights share 6,936 hours.
 @lru_cache(maxsize=16_384)
 def instant(value: str) -> object:
-    """What the database takes for one of the source's hours, which are UTC: 2013-01-01T10:00:00Z."""
+    """Return an hour of the source, in UTC such as 2013-01-01T10:00:00Z, as the database's parameter."""
     return connection.ops.adapt_datetimefield_value(datetime.fromisoformat(value))
 
 
@@ -148,7 +149,7 @@ WEATHER = Table(
 
 
 def flights_table() -> Table:
-    """The table of flights, which needs to know the planes and airports that are there."""
+    """Return the table of flights, which refers to the planes and airports in the database."""
     published = ("year", "month", "day", "sched_dep_time", "sched_arr_time", "distance", "hour", "minute")
     missing_when_cancelled = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")
     return Table(

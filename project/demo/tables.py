@@ -1,4 +1,4 @@
-"""The table of flights on the demo's page."""
+"""The table of flights on the home page."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ PAGE_ROWS = 20
 
 
 class SortedColumn(tables.Column):
-    """Sorts by these fields, what is missing last, and equal rows by primary key: no page repeats or skips one."""
+    """Sort by these fields, NULL last, then by primary key, so that no page repeats or skips a row."""
 
     def __init__(
         self, header: str, *sort_by: str, wide_only: bool = False, number: bool = False, **options: Any
@@ -44,7 +44,7 @@ class FlightTable(tables.Table):
         model = Flight
         fields = ()
         template_name = "demo/table.html"
-        empty_text = _("No flight fits this filter.")
+        empty_text = _("No flight matches this filter.")
 
     def render_scheduled_at(self, value: Any) -> str:
         return date_format(value, "j M, H:i")
@@ -54,7 +54,7 @@ class FlightTable(tables.Table):
 
 
 def table_of(flights: QuerySet[Flight], *, sort: str, page: str | None) -> FlightTable:
-    """One page of these flights in that order. No such order: the default one; no such page: the nearest one."""
+    """Return one page of these flights, with the default order or the nearest page where none such exists."""
     table = FlightTable(flights.select_related("carrier"), order_by=sort)
     table.paginate(per_page=PAGE_ROWS)
     table.page = table.paginator.get_page(page)

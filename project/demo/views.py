@@ -15,9 +15,11 @@ from project.demo.tables import table_of
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def home(request: HttpRequest) -> HttpResponse:
-    """The flights that fit the filter in the address, the form that exports them, and one's exports."""
+    """Show the flights that match the filter in the URL, the form that exports them, and the user's exports."""
     if request.method == "POST":
-        return redirect(address_of(request))
+        # The filter is the form of the export, which uses POST. So does its button "Show": no CSRF token appears in a URL.
+        chosen = {name: request.POST[name] for name in FlightFilter.base_fields if request.POST.get(name)}
+        return redirect(f"{reverse('home')}?{urlencode(chosen)}#flights")
     chosen = FlightFilter(request.GET)
     flights = Flight.objects.matching(chosen.cleaned_data) if chosen.is_valid() else Flight.objects.none()
     table = table_of(flights, sort=request.GET.get("sort", ""), page=request.GET.get("page"))
@@ -25,14 +27,5 @@ def home(request: HttpRequest) -> HttpResponse:
 
 
 def favicon(request: HttpRequest) -> HttpResponse:
-    """Where browsers look on pages that name no icon, such as the admin's."""
+    """Redirect to the icon. Browsers ask here for pages that name none, such as the admin's."""
     return redirect(static("site.svg"))
-
-
-def address_of(request: HttpRequest) -> str:
-    """The address that shows what the filter was set to.
-
-    The filter is the export's form, which posts. So does its button "Show": no CSRF token gets into an address.
-    """
-    chosen = {name: request.POST[name] for name in FlightFilter.base_fields if request.POST.get(name)}
-    return f"{reverse('home')}?{urlencode(chosen)}#flights"

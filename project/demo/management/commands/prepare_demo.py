@@ -5,7 +5,7 @@ from django.core.management.base import BaseCommand
 
 
 class Command(BaseCommand):
-    help = "Everything the demo needs in its database: the tables, the flights, the users. Does only what is missing."
+    help = "Create the tables, the flights and the users of the demo that are missing."
 
     def handle(self, *args: Any, **options: Any) -> None:
         call_command("migrate", verbosity=0, interactive=False)
