@@ -16,7 +16,7 @@ import pytest
 
 from project import queue_server
 from project.demo import credentials
-from project.launcher import REPOSITORY, Demo, Launcher, CannotRun, running
+from project.launcher import REPOSITORY, CannotRun, Demo, Launcher, running
 from project.processes import NotStarted, Process
 
 READY_THEN_SLEEP = "import time; print('ready', flush=True); time.sleep(60)"

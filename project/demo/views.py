@@ -17,7 +17,8 @@ from project.demo.tables import table_of
 def home(request: HttpRequest) -> HttpResponse:
     """Show the flights that match the filter in the URL, the form that exports them, and the user's exports."""
     if request.method == "POST":
-        # The filter is the form of the export, which uses POST. So does its button "Show": no CSRF token appears in a URL.
+        # The filter is the form of the export, which uses POST; so does its button "Show". The redirect keeps the CSRF
+        # token out of the URL.
         chosen = {name: request.POST[name] for name in FlightFilter.base_fields if request.POST.get(name)}
         return redirect(f"{reverse('home')}?{urlencode(chosen)}#flights")
     chosen = FlightFilter(request.GET)
