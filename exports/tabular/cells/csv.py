@@ -1,186 +1,180 @@
-"""Cells of text files. One function a type, a column at a time."""
+"""Cells of text files such as CSV: one function per type, a column at a time."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
-from numbers import Integral, Real
-from typing import Final
+from typing import Any, Final
 
-from exports.tabular.cells.datetimes import format_naive_datetimes, format_times, format_utc_datetimes, to_local
-from exports.tabular.cells.formula_escape import escape_formulas
-from exports.tabular.cells.json_encoding import encode_each, json_default
-from exports.tabular.cells.numbers import format_floats, format_integers
-from exports.tabular.cells.raw_columns import CSV_READY, RawColumn
-from exports.tabular.columns import (
-    Alterations,
+from exports.tabular.cells.conversion import (
     CellFormat,
-    Column,
     Conversion,
     ConversionContext,
     convert,
-    convert_json,
+    convert_raw_json,
 )
+from exports.tabular.cells.datetimes import (
+    format_naive_datetimes,
+    format_times,
+    format_utc_datetimes,
+    to_local,
+)
+from exports.tabular.cells.formula_escape import escape_formulas
+from exports.tabular.cells.json_encoding import encode_each, json_default
+from exports.tabular.cells.numbers import format_floats, format_integers
+from exports.tabular.cells.raw_columns import CSV_READY, RawColumn, Values
+from exports.tabular.columns import Alterations, Column
 
-# So many values tell whether those of a column repeat.
+# How many values are looked at to find out whether the values of a column repeat.
 SAMPLE_SIZE: Final = 64
 
 
 def to_csv_cells(
     column: Column,
-    values: Sequence[object],
+    values: Values,
     *,
     zone: tzinfo,
     alterations: Alterations,
     formulas: str = "escape",
     delimiter: str = ",",
-) -> list[str]:
-    """The cells of one column for a text file such as CSV; None is "".
+) -> Sequence[str]:
+    """Return the cells of one column for a text file such as CSV. None is "".
 
-    Aware datetimes are converted to `zone` and keep their offset, naive ones stay; both are ISO 8601. Booleans are true
-    and false, decimals plain, floats the shortest digits that read back equal, durations [-]HH:MM:SS[.ffffff], bytes
-    hexadecimal, lists and dicts JSON with blanks after its commas and colons (so databases keep it), enum members their
-    values, all else `str()`. Text is guarded. RawColumn give the cells that their values would give. The answer is Texts
-    where a cell may hold any character, a plain list where none holds a quote, a line break or a delimiter.
+    - Datetimes are ISO 8601: aware ones in `zone` with their offset, naive ones unchanged.
+    - Booleans are true and false; decimals have no exponent; floats have the fewest digits that read back equal.
+    - Durations are [-]HH:MM:SS[.ffffff]; bytes are hexadecimal; enum members are their values.
+    - Lists and dicts are JSON with spaces after commas and colons, as PostgreSQL writes it.
+    - All other values are their `str()`. Formulas in text are escaped.
+    - A RawColumn gives the cells that its values would give.
 
-    `delimiter` is what stands between the cells of the file, `formulas` one of FORMULAS. Raises FormulaRejected where
-    that is "reject" and a spreadsheet would run a text.
+    The result is a RawColumn if its cells may contain any character, else a plain list: none of its cells contains a
+    quote, a line break or a delimiter.
+
+    `delimiter` separates the cells of the file; `formulas` is one of FORMULA_MODES. Raises FormulaRejected if that is
+    "reject" and a spreadsheet would run a text as a formula.
     """
     return convert(values, ConversionContext(column, zone, alterations, formulas, delimiter), CSV_FORMAT)
 
 
 def format_strings(values: Sequence[object]) -> list[str]:
-    """Plain strings of values of one type: of strings and their subclasses, lazy translations, any object."""
+    """Return the `str()` of values of one type as plain strings, even if that gives a subclass of str."""
     if type(values[0]) is str:
-        return list(values)
+        return list(values)  # type: ignore[arg-type]  # all are of the type of the first
     return [str.__str__(text) for text in map(str, values)]
 
 
 def format_booleans(values: Sequence[bool]) -> list[str]:
+    """Return "true" and "false"."""
     return ["true" if value else "false" for value in values]
 
 
-def format_any_integers(values: Sequence[Integral]) -> list[str]:
-    return format_integers(values if type(values[0]) is int else list(map(int, values)))
-
-
-def format_any_floats(values: Sequence[Real]) -> list[str]:
-    return format_floats(values if type(values[0]) is float else list(map(float, values)))
-
-
 def format_decimals(values: Sequence[Decimal]) -> list[str]:
-    """Plain digits, never an exponent."""
+    """Return all digits, never an exponent."""
     texts = list(map(str, values))
     return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
 
 
 def format_datetimes(values: Sequence[datetime], zone: tzinfo) -> list[str]:
-    """ISO 8601, with the offset where there is one."""
-    if {value.tzinfo for value in values} == {UTC}:
-        return each_once(lambda moments: format_iso(to_local(moments, zone)), values)
-    # Moments in another zone may be equal and still differ: an hour that the clock shows twice.
+    """Return ISO 8601 texts: aware datetimes in `zone` with their offset, naive ones unchanged."""
+    # Values that mostly repeat are formatted once each. Only in UTC do equal datetimes have equal texts: elsewhere two
+    # may be equal and differ in their offset, in the hour that the clock repeats.
+    are_utc = {value.tzinfo for value in values} == {UTC}
+    if are_utc and len(values) > SAMPLE_SIZE and len(set(values[:SAMPLE_SIZE])) <= SAMPLE_SIZE // 2:
+        distinct = list(set(values))
+        texts = dict(zip(distinct, format_iso(to_local(distinct, zone)), strict=True))
+        return [texts[value] for value in values]
     return format_iso(to_local(values, zone))
 
 
-def each_once(render: Callable[[Sequence], list[str]], values: Sequence) -> list[str]:
-    """The same as `render(values)`, by rendering equal values once where the first ones say that most are repeated.
-
-    For types only whose equal values have the same text, which decimals, floats and times have not.
-    """
-    sample = values[:SAMPLE_SIZE]
-    if len(values) == len(sample) or len(set(sample)) > SAMPLE_SIZE // 2:
-        return render(values)
-    distinct = list(set(values))
-    texts = dict(zip(distinct, render(distinct), strict=True))
-    return [texts[value] for value in values]
-
-
 def format_iso(values: Sequence[date | time]) -> list[str]:
+    """Return dates, datetimes or times as ISO 8601."""
     return [value.isoformat() for value in values]
 
 
 def format_durations(values: Sequence[timedelta]) -> list[str]:
-    return list(map(_clock, values))
+    """Return [-]HH:MM:SS[.ffffff], which spreadsheets read as a duration. The hours have as many digits as needed."""
+    texts = []
+    for duration in values:
+        sign, size = ("-", -duration) if duration < timedelta() else ("", duration)
+        minutes, seconds = divmod(size.seconds, 60)
+        hours, minutes = divmod(minutes, 60)
+        fraction = f".{size.microseconds:06}" if size.microseconds else ""
+        texts.append(f"{sign}{size.days * 24 + hours:02}:{minutes:02}:{seconds:02}{fraction}")
+    return texts
 
 
-def _clock(duration: timedelta) -> str:
-    """As many hours as it takes: the form that spreadsheets read as a duration."""
-    sign, size = ("-", -duration) if duration < timedelta() else ("", duration)
-    minutes, seconds = divmod(size.seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    fraction = f".{size.microseconds:06}" if size.microseconds else ""
-    return f"{sign}{size.days * 24 + hours:02}:{minutes:02}:{seconds:02}{fraction}"
-
-
-def format_binary(values: Sequence[bytes]) -> list[str]:
+def format_binary(values: Sequence[bytes | bytearray | memoryview]) -> list[str]:
+    """Return hexadecimal digits."""
     return [bytes(value).hex() for value in values]
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
 
 
-def format_json(values: Sequence[Mapping | Sequence | str]) -> list[str]:
-    return encode_each(values, _encode) or list(map(_json, values))
+def format_json(values: Sequence[Mapping[Any, Any] | Sequence[Any] | str]) -> list[str]:
+    """Return JSON, or the `str()` of a value that JSON cannot represent."""
+    return encode_each(values, _encode) or list(map(_encode_or_str, values))
 
 
-def _json(value: object) -> str:
+def _encode_or_str(value: object) -> str:
     try:
         return _encode(value)
-    except (TypeError, ValueError, RecursionError):  # a key that JSON does not have, or a value that holds itself
+    except (TypeError, ValueError, RecursionError):  # a key that is not a string, or a value that contains itself
         return str(value)
 
 
 def enum_values(values: Sequence[Enum]) -> list[object]:
+    """Return the values of enum members."""
     return [value.value for value in values]
 
 
-def _exempt(render: Callable[[Sequence], list[str]]) -> Conversion:
-    return lambda values, rules: render(values)
+def _conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
+    return lambda values, context: format_column(values)
 
 
-def _guarded(render: Callable[[Sequence], list[str]]) -> Conversion:
-    return lambda values, rules: _guard(render(values), rules)
+def _escaping_conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
+    return lambda values, context: _escape(format_column(values), context)
 
 
-def _guard(texts: Sequence[str], rules: ConversionContext) -> RawColumn:
-    return RawColumn(escape_formulas(texts, rules), "text")
+def _escape(texts: Sequence[str], context: ConversionContext) -> RawColumn:
+    return RawColumn(escape_formulas(texts, context), "text")
 
 
-def _as_they_are(texts: list[str], rules: ConversionContext) -> list[str]:
+def _unchanged(texts: Values, context: ConversionContext) -> Values:
     return texts
 
 
-CSV_FORMAT: Final = CellFormat(
-    {
-        "boolean": _exempt(format_booleans),
-        "integer": _exempt(format_any_integers),
-        "decimal": _exempt(format_decimals),
-        "float": _exempt(format_any_floats),
-        "datetime": lambda values, rules: format_datetimes(values, rules.zone),
-        "date": _exempt(format_iso),
-        "time": _exempt(format_iso),
-        "duration": _exempt(format_durations),
-        "uuid": _exempt(format_strings),
-        "binary": _exempt(format_binary),
-        "text": _guarded(format_strings),
-        "json": _guarded(format_json),
-        "object": _guarded(format_strings),
-        "enum": lambda values, rules: convert(enum_values(values), rules, CSV_FORMAT),
+CSV_FORMAT: Final[CellFormat] = CellFormat(
+    values={
+        "boolean": _conversion(format_booleans),
+        "integer": _conversion(format_integers),
+        "decimal": _conversion(format_decimals),
+        "float": _conversion(format_floats),
+        "datetime": lambda values, context: format_datetimes(values, context.zone),
+        "date": _conversion(format_iso),
+        "time": _conversion(format_iso),
+        "duration": _conversion(format_durations),
+        "uuid": _conversion(format_strings),
+        "binary": _conversion(format_binary),
+        "text": _escaping_conversion(format_strings),
+        "json": _escaping_conversion(format_json),
+        "object": _escaping_conversion(format_strings),
+        "enum": lambda values, context: convert(enum_values(values), context, CSV_FORMAT),
     },
-    {
-        "integer": _as_they_are,
-        "decimal": _as_they_are,
-        "float": _as_they_are,
-        "date": _as_they_are,
-        "datetime": _exempt(format_naive_datetimes),
-        "utc datetime": lambda texts, rules: format_utc_datetimes(texts, rules.zone),
-        "time": _exempt(format_times),
-        "uuid": _as_they_are,
-        CSV_READY: _as_they_are,
-        "text": _guard,
-        "json": lambda texts, rules: convert_json(texts, rules, CSV_FORMAT, _guard),
+    raw={
+        "integer": _unchanged,
+        "decimal": _unchanged,
+        "float": _unchanged,
+        "date": _unchanged,
+        "datetime": _conversion(format_naive_datetimes),
+        "utc datetime": lambda texts, context: format_utc_datetimes(texts, context.zone),
+        "time": _conversion(format_times),
+        "uuid": _unchanged,
+        CSV_READY: _unchanged,
+        "text": _escape,
+        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape),
     },
     empty="",
-    mixed=lambda cells: RawColumn(cells, "text"),
+    combine=lambda cells: RawColumn(cells, "text"),
 )

@@ -5,18 +5,16 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
-from numbers import Integral, Real
-from typing import Final
+from typing import Any, Final
 
-from exports.tabular.cells.csv import (
-    enum_values,
-    format_any_floats,
-    format_binary,
-    format_decimals,
-    format_durations,
-    format_json,
-    format_strings,
+from exports.tabular.cells.conversion import (
+    CellFormat,
+    Conversion,
+    ConversionContext,
+    convert,
+    convert_raw_json,
 )
+from exports.tabular.cells.csv import enum_values, format_binary, format_durations, format_json, format_strings
 from exports.tabular.cells.datetimes import (
     FIRST_EXCEL_DATE,
     FIRST_EXCEL_DATETIME,
@@ -27,240 +25,201 @@ from exports.tabular.cells.datetimes import (
     utc_datetime_serials,
 )
 from exports.tabular.cells.formula_escape import CONTROL_CHARACTERS, SURROGATES
-from exports.tabular.cells.raw_columns import NumberColumn
-from exports.tabular.columns import (
-    Alterations,
-    CellFormat,
-    Column,
-    Conversion,
-    ConversionContext,
-    convert,
-    convert_json,
-)
+from exports.tabular.cells.raw_columns import NumberColumn, Values
+from exports.tabular.columns import Alterations, Column
 
-# Excel's specifications and limits.
-TEXT_UNITS: Final = 32_767
-DIGITS: Final = 15
-LARGEST: Final = 9.99999999999999e307
-SMALLEST: Final = 2.2250738585072014e-308
+# Excel's specifications and limits. It counts the characters of a text in UTF-16 units.
+MAX_TEXT_UNITS: Final = 32_767
+MAX_DIGITS: Final = 15
+LARGEST_NUMBER: Final = 9.99999999999999e307
+SMALLEST_NUMBER: Final = 2.2250738585072014e-308
 DURATION_END: Final = timedelta(days=2_958_466)
 
 _UNFIT = re.compile(f"[{CONTROL_CHARACTERS}{SURROGATES}\r]")
-_CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
-_SURROGATE = re.compile(f"[{SURROGATES}]")
-_RETURN = re.compile("\r\n?")
-_NOT_PLAIN = re.compile("[EIN]")
+# In this order, each with its replacement and the alteration that it is.
+_REPLACEMENTS: Final = (
+    (re.compile(f"[{CONTROL_CHARACTERS}]"), "", "control_removed"),
+    (re.compile(f"[{SURROGATES}]"), "\ufffd", "surrogate_replaced"),
+    (re.compile("\r\n?"), "\n", "line_break_changed"),
+)
+# An exponent, Infinity or NaN in the text of a Decimal.
+_NOT_PLAIN_DECIMAL = re.compile("[EIN]")
 
 
-def to_excel_cells(
-    column: Column, values: Sequence[object], *, zone: tzinfo, alterations: Alterations
-) -> list[object] | NumberColumn:
-    """The cells of one column: None (empty), str, bool, int, float, Decimal, date, naive datetime or time, timedelta.
+def to_excel_cells(column: Column, values: Values, *, zone: tzinfo, alterations: Alterations) -> Values:
+    """Return the cells of one column: None (empty), str, bool, int, float, Decimal, date, time, timedelta or datetime.
 
-    A number has no more than 15 digits (a float keeps 16 of its own 17), a date is on or after 1 March 1900, a duration
-    is not negative, a text fits its cell; what does not is text or cut, and counted. Aware datetimes become the naive
-    local time of `zone`. Text is not guarded against formulas, because a text cell is never run. "" is empty.
+    - Numbers have at most 15 digits (a float keeps 16 of its 17), dates are on or after 1 March 1900, durations are
+      not negative, texts fit a cell. A value that does not fit becomes text or is cut, and is counted.
+    - Aware datetimes become the naive local time of `zone`.
+    - "" is an empty cell. Formulas are not escaped, because a text cell never runs.
+    - A RawColumn gives the cells that its values would give.
 
-    RawColumn give the cells that their values would give, as Numbers where that spares making objects.
+    The result is a NumberColumn where that avoids making Python objects.
     """
     return convert(values, ConversionContext(column, zone, alterations), EXCEL_FORMAT)
 
 
-def fit_texts(texts: Sequence[str], rules: ConversionContext) -> list[str | None]:
-    """Texts that XML and an Excel cell can hold: line breaks are LF, a cut falls between characters; "" is None."""
-    if _is_fitting(texts):
-        return [text or None for text in texts] if "" in texts else list(texts)
-    return [_fitted(text, rules) or None for text in texts]
-
-
-def _is_fitting(texts: Sequence[str]) -> bool:
+def fit_texts(texts: Sequence[str], context: ConversionContext) -> Sequence[str | None]:
+    """Return texts that XML and a cell can hold: line breaks are LF, a cut falls between characters; "" is None."""
     joined = " ".join(texts)
-    # A character is at most two of the UTF-16 units that Excel counts.
-    return (joined.isprintable() or not _UNFIT.search(joined)) and max(map(len, texts)) <= TEXT_UNITS // 2
+    # A character is at most two UTF-16 units.
+    if (joined.isprintable() or not _UNFIT.search(joined)) and max(map(len, texts)) <= MAX_TEXT_UNITS // 2:
+        return [text or None for text in texts] if "" in texts else list(texts)
+    return [_fit_text(text, context) or None for text in texts]
 
 
-def _fitted(text: str, rules: ConversionContext) -> str:
-    text = _replaced(text, _CONTROL, "", "control_removed", rules)
-    text = _replaced(text, _SURROGATE, "\ufffd", "surrogate_replaced", rules)
-    text = _replaced(text, _RETURN, "\n", "line_break_changed", rules)
-    return _cut(text, rules) if len(text) > TEXT_UNITS // 2 else text
-
-
-def _replaced(text: str, pattern: re.Pattern[str], replacement: str, kind: str, rules: ConversionContext) -> str:
-    text, changes = pattern.subn(replacement, text)
-    if changes:
-        rules.count(kind)
-    return text
-
-
-def _cut(text: str, rules: ConversionContext) -> str:
-    units = text.encode("utf-16-le")
-    if len(units) <= 2 * TEXT_UNITS:
+def _fit_text(text: str, context: ConversionContext) -> str:
+    for pattern, replacement, alteration in _REPLACEMENTS:
+        text, changes = pattern.subn(replacement, text)
+        context.count(alteration, min(changes, 1))
+    units = text.encode("utf-16-le") if len(text) > MAX_TEXT_UNITS // 2 else b""
+    if len(units) <= 2 * MAX_TEXT_UNITS:
         return text
-    rules.count("text_cut")
-    # Half a character at the cut is left out.
-    return units[: 2 * TEXT_UNITS].decode("utf-16-le", errors="ignore")
+    context.count("text_cut")
+    # Ignoring errors leaves out half a character at the cut.
+    return units[: 2 * MAX_TEXT_UNITS].decode("utf-16-le", errors="ignore")
 
 
-def _integers(values: Sequence[Integral], rules: ConversionContext) -> list[int | str]:
-    numbers = list(map(int, values))
-    end = 10**DIGITS
-    if -end < min(numbers) and max(numbers) < end:
-        return numbers
-    return [number if -end < number < end else _number_text(str(number), rules) for number in numbers]
+def _integers(values: Sequence[int], context: ConversionContext) -> Sequence[int | str]:
+    integers = list(map(int, values))
+    end = 10**MAX_DIGITS
+    if -end < min(integers) and max(integers) < end:
+        return integers
+    cells = [integer if -end < integer < end else str(integer) for integer in integers]
+    return _count_texts(cells, "number_as_text", context)
 
 
-def _number_text(text: str, rules: ConversionContext) -> str:
-    rules.count("number_as_text")
-    return text
-
-
-def _decimals(values: Sequence[Decimal], rules: ConversionContext) -> list[Decimal | str] | NumberColumn:
+def _decimals(values: Sequence[Decimal], context: ConversionContext) -> Values:
     texts = list(map(str, values))
-    if max(map(len, texts)) <= DIGITS and not _NOT_PLAIN.search("".join(texts)):
+    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
         return NumberColumn(texts, "decimal")
-    return [_decimal(value, rules) for value in values]
+    cells: list[Decimal | str] = []
+    for value, text in zip(values, texts, strict=True):
+        if not value.is_finite():
+            context.count("not_a_number")
+            cells.append(text)
+            continue
+        digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
+        if not digits or (len(digits) <= MAX_DIGITS and SMALLEST_NUMBER <= abs(value) <= LARGEST_NUMBER):
+            cells.append(value)
+        else:
+            context.count("number_as_text")
+            # All digits of a larger number would not fit the cell.
+            cells.append(format(value, "f") if abs(value.adjusted()) < 1000 else text)
+    return cells
 
 
-def _decimal(value: Decimal, rules: ConversionContext) -> Decimal | str:
-    if not value.is_finite():
-        return _not_a_number(str(value), rules)
-    if _has_excel_digits(value):
-        return value
-    # The whole number fits the cell only with an exponent where that is large.
-    return _number_text(format_decimals([value])[0] if abs(value.adjusted()) < 1000 else str(value), rules)
-
-
-def _has_excel_digits(value: Decimal) -> bool:
-    digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
-    return not digits or (len(digits) <= DIGITS and SMALLEST <= abs(value) <= LARGEST)
-
-
-def _not_a_number(text: str, rules: ConversionContext) -> str:
-    rules.count("not_a_number")
-    return text
-
-
-def _floats(values: Sequence[Real], rules: ConversionContext) -> list[float | str]:
+def _floats(values: Sequence[float], context: ConversionContext) -> Sequence[float | str]:
     floats = list(map(float, values))
     # NaN is in no range.
-    if all(SMALLEST <= value <= LARGEST or -LARGEST <= value <= -SMALLEST or value == 0 for value in floats):
+    if all(
+        SMALLEST_NUMBER <= value <= LARGEST_NUMBER or -LARGEST_NUMBER <= value <= -SMALLEST_NUMBER or value == 0
+        for value in floats
+    ):
         return floats
-    return [_float(value, rules) for value in floats]
+    cells: list[float | str] = []
+    for value in floats:
+        if SMALLEST_NUMBER <= abs(value) <= LARGEST_NUMBER or value == 0:
+            cells.append(value)
+        else:
+            context.count("number_as_text" if math.isfinite(value) else "not_a_number")
+            cells.append(repr(value))
+    return cells
 
 
-def _float(value: float, rules: ConversionContext) -> float | str:
-    if SMALLEST <= abs(value) <= LARGEST or value == 0:
-        return value
-    text = format_any_floats([value])[0]
-    return _number_text(text, rules) if math.isfinite(value) else _not_a_number(text, rules)
-
-
-def _datetimes(values: Sequence[datetime], rules: ConversionContext) -> list[datetime | str]:
-    moments = to_local(values, rules.zone)
+def _datetimes(values: Sequence[datetime], context: ConversionContext) -> Sequence[datetime | str]:
+    local = to_local(values, context.zone)
     # Several times as fast as replace(tzinfo=None).
-    naive = [datetime.combine(moment, moment.time()) for moment in moments]
+    naive = [datetime.combine(value, value.time()) for value in local]
     if min(naive) >= FIRST_EXCEL_DATETIME:
         return naive
-    return [
-        moment if moment >= FIRST_EXCEL_DATETIME else _date_text(aware, rules)
-        for moment, aware in zip(naive, moments, strict=True)
+    cells = [
+        value if value >= FIRST_EXCEL_DATETIME else aware.isoformat() for value, aware in zip(naive, local, strict=True)
     ]
+    return _count_texts(cells, "date_as_text", context)
 
 
-def _dates(values: Sequence[date], rules: ConversionContext) -> list[date | str]:
+def _dates(values: Sequence[date], context: ConversionContext) -> Sequence[date | str]:
     if min(values) >= FIRST_EXCEL_DATE:
-        return list(values)
-    return [value if value >= FIRST_EXCEL_DATE else _date_text(value, rules) for value in values]
+        return values
+    cells = [value if value >= FIRST_EXCEL_DATE else value.isoformat() for value in values]
+    return _count_texts(cells, "date_as_text", context)
 
 
-def _date_text(value: date, rules: ConversionContext) -> str:
-    rules.count("date_as_text")
-    return value.isoformat()
+def _times(values: Sequence[time], context: ConversionContext) -> Sequence[time | str]:
+    if {value.tzinfo for value in values} == {None}:
+        return values
+    cells = [value if value.tzinfo is None else value.isoformat() for value in values]
+    return _count_texts(cells, "time_as_text", context)
 
 
-def _times(values: Sequence[time], rules: ConversionContext) -> list[time | str]:
-    return [value if value.tzinfo is None else _time_text(value, rules) for value in values]
+def _durations(values: Sequence[timedelta], context: ConversionContext) -> Sequence[timedelta | str]:
+    if min(values) >= timedelta() and max(values) < DURATION_END:
+        return values
+    cells = [value if timedelta() <= value < DURATION_END else format_durations([value])[0] for value in values]
+    return _count_texts(cells, "duration_as_text", context)
 
 
-def _time_text(value: time, rules: ConversionContext) -> str:
-    rules.count("time_as_text")
-    return value.isoformat()
+def _count_texts(cells: list[Any], alteration: str, context: ConversionContext) -> list[Any]:
+    """Return the cells. Count those that became text."""
+    context.count(alteration, sum(isinstance(cell, str) for cell in cells))
+    return cells
 
 
-def _durations(values: Sequence[timedelta], rules: ConversionContext) -> list[timedelta | str]:
-    return [value if timedelta() <= value < DURATION_END else _clock_text(value, rules) for value in values]
+def _raw_integers(texts: Sequence[str], context: ConversionContext) -> Values:
+    if max(map(len, texts)) <= MAX_DIGITS:
+        return NumberColumn(texts, "integer")
+    return _integers(list(map(int, texts)), context)
 
 
-def _clock_text(value: timedelta, rules: ConversionContext) -> str:
-    rules.count("duration_as_text")
-    return format_durations([value])[0]
-
-
-def _fitted_after(render: Callable[[Sequence], list[str]]) -> Conversion:
-    return lambda values, rules: fit_texts(render(values), rules)
-
-
-def _integer_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    return NumberColumn(texts, "integer") if _fit_a_number(texts) else _integers(list(map(int, texts)), rules)
-
-
-def _decimal_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    if _fit_a_number(texts) and not _NOT_PLAIN.search("".join(texts)):
+def _raw_decimals(texts: Sequence[str], context: ConversionContext) -> Values:
+    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
         return NumberColumn(texts, "decimal")
-    return _decimals(list(map(Decimal, texts)), rules)
+    return _decimals(list(map(Decimal, texts)), context)
 
 
-def _float_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    # Only what is very large, very small or no number has a letter.
+def _raw_floats(texts: Sequence[str], context: ConversionContext) -> Values:
+    # Very large and very small numbers have an "e", NaN and infinity an "n".
     if any(letter in "".join(texts) for letter in "ein"):
-        return _floats(list(map(float, texts)), rules)
+        return _floats(list(map(float, texts)), context)
     return NumberColumn(texts, "float")
 
 
-def _fit_a_number(texts: Sequence[str]) -> bool:
-    return max(map(len, texts)) <= DIGITS
+def _serials_or_parsed(
+    serials: list[str] | None,
+    family: str,
+    texts: Sequence[str],
+    parse: Callable[[str], object],
+    context: ConversionContext,
+) -> Values:
+    """Return the serial numbers as a NumberColumn, or if there are none the cells of each parsed text.
 
-
-def _date_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    serials = date_serials(texts)
-    return _parsed(texts, rules, date.fromisoformat) if serials is None else NumberColumn(serials, "date")
-
-
-def _datetime_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    serials = datetime_serials(texts)
-    return _parsed(texts, rules, datetime.fromisoformat) if serials is None else NumberColumn(serials, "datetime")
-
-
-def _moment_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    serials = utc_datetime_serials(texts, rules.zone)
-    return _parsed(texts, rules, _moment) if serials is None else NumberColumn(serials, "datetime")
-
-
-def _time_texts(texts: Sequence[str], rules: ConversionContext) -> list:
-    serials = time_serials(texts)
-    return _parsed(texts, rules, time.fromisoformat) if serials is None else NumberColumn(serials, "time")
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-def _parsed(texts: Sequence[str], rules: ConversionContext, parse: Callable[[str], object]) -> list:
-    """The cells of the values that the texts stand for. One that Python cannot hold (the year 10000) stays text."""
+    A text that Python cannot parse (the year 10000) is a text cell.
+    """
+    if serials is not None:
+        return NumberColumn(serials, family)
     cells: list[object] = []
     for text in texts:
         try:
-            cells += convert([parse(text)], rules, EXCEL_FORMAT)
+            cells += convert([parse(text)], context, EXCEL_FORMAT)
         except ValueError:
-            rules.count("date_as_text")
+            context.count("date_as_text")
             cells.append(text)
     return cells
 
 
-EXCEL_FORMAT: Final = CellFormat(
-    {
-        "boolean": lambda values, rules: list(values),
+def _parse_utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _text_conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
+    return lambda values, context: fit_texts(format_column(values), context)
+
+
+EXCEL_FORMAT: Final[CellFormat] = CellFormat(
+    values={
+        "boolean": lambda values, context: values,
         "integer": _integers,
         "decimal": _decimals,
         "float": _floats,
@@ -268,25 +227,33 @@ EXCEL_FORMAT: Final = CellFormat(
         "date": _dates,
         "time": _times,
         "duration": _durations,
-        "uuid": _fitted_after(format_strings),
-        "binary": _fitted_after(format_binary),
-        "text": _fitted_after(format_strings),
-        "json": _fitted_after(format_json),
-        "object": _fitted_after(format_strings),
-        "enum": lambda values, rules: convert(enum_values(values), rules, EXCEL_FORMAT),
+        "uuid": _text_conversion(format_strings),
+        "binary": _text_conversion(format_binary),
+        "text": _text_conversion(format_strings),
+        "json": _text_conversion(format_json),
+        "object": _text_conversion(format_strings),
+        "enum": lambda values, context: convert(enum_values(values), context, EXCEL_FORMAT),
     },
-    {
-        "integer": _integer_texts,
-        "decimal": _decimal_texts,
-        "float": _float_texts,
-        "date": _date_texts,
-        "datetime": _datetime_texts,
-        "utc datetime": _moment_texts,
-        "time": _time_texts,
+    raw={
+        "integer": _raw_integers,
+        "decimal": _raw_decimals,
+        "float": _raw_floats,
+        "date": lambda texts, context: _serials_or_parsed(
+            date_serials(texts), "date", texts, date.fromisoformat, context
+        ),
+        "datetime": lambda texts, context: _serials_or_parsed(
+            datetime_serials(texts), "datetime", texts, datetime.fromisoformat, context
+        ),
+        "utc datetime": lambda texts, context: _serials_or_parsed(
+            utc_datetime_serials(texts, context.zone), "datetime", texts, _parse_utc, context
+        ),
+        "time": lambda texts, context: _serials_or_parsed(
+            time_serials(texts), "time", texts, time.fromisoformat, context
+        ),
         "uuid": fit_texts,
         "text": fit_texts,
-        "json": lambda texts, rules: convert_json(texts, rules, EXCEL_FORMAT, fit_texts),
+        "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, fit_texts),
     },
     empty=None,
-    mixed=list,
+    combine=list,
 )

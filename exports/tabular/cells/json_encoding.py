@@ -1,28 +1,28 @@
-"""JSON of many values in one go, which takes half the time of one by one."""
+"""Encode many values as JSON in one call, which takes half the time of one call per value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-# Stands between the values.
-MARK: Final = "\x00"
-MARKED: Final = ', "\\u0000", '
+_SEPARATOR: Final = "\x00"
+_ENCODED_SEPARATOR: Final = ', "\\u0000", '
+
+
+# Any: JSON is made of values of any type.
+def encode_each(values: Sequence[Any], encode: Callable[[Any], str]) -> list[str] | None:
+    """Return the JSON of each value, or None where the values must be encoded one by one.
+
+    `encode` is that of a JSONEncoder with the default separators. The result is None if it raises TypeError, ValueError
+    or RecursionError, or if a value contains the separator.
+    """
+    separated: list[Any] = [_SEPARATOR] * (2 * len(values) - 1)
+    separated[::2] = values
+    try:
+        texts = encode(separated)[1:-1].split(_ENCODED_SEPARATOR)
+    except (TypeError, ValueError, RecursionError):
+        return None
+    return texts if len(texts) == len(values) else None
 
 
 def json_default(value: object) -> object:
-    """What a JSONEncoder writes for a value that JSON does not have: another mapping as an object, all else as text."""
+    """Return what a JSONEncoder encodes in place of a value it does not know: a dict of any mapping, else its text."""
     return dict(value) if isinstance(value, Mapping) else str(value)
-
-
-def encode_each(values: Sequence[Any], encode: Callable[[Any], str]) -> list[str] | None:
-    """The JSON of each value, with blanks after commas and colons, or None where a value needs care.
-
-    `encode` is that of a JSONEncoder, which raises what it likes for a value that is no JSON.
-    """
-    marked: list[Any] = [MARK] * (2 * len(values) - 1)
-    marked[::2] = values
-    try:
-        tokens = encode(marked)[1:-1].split(MARKED)
-    except (TypeError, ValueError, RecursionError):
-        return None
-    # A value may hold the mark.
-    return tokens if len(tokens) == len(values) else None

@@ -1,36 +1,38 @@
-"""Numbers as texts for machines, many at a time: by orjson where it is installed, several times as fast as Python."""
+"""Format numbers as text for machines, a whole column at a time. orjson does it several times as fast as Python."""
 
 from collections.abc import Sequence
 
 try:
     import orjson
-except ImportError:
-    orjson = None
+except ImportError:  # no wheel for this platform
+    orjson = None  # type: ignore[assignment]  # stands for the missing module
 
 
 def format_numbers(numbers: Sequence[int] | Sequence[float]) -> list[str]:
-    """Integers of up to 64 bits, or finite floats with the fewest digits that read back as the same float.
+    """Return numbers as JSON numbers: ints up to 64 bits, or finite floats in the fewest digits that read back equal.
 
-    A large or small float has an exponent, as 1e16 or 1e+16.
+    Large and small floats have an exponent: 1e16 or 1e+16. Raises TypeError for larger ints.
     """
     if orjson is None:
         return list(map(repr, numbers))
     return orjson.dumps(numbers)[1:-1].decode().split(",") if numbers else []
 
 
-def format_integers(integers: Sequence[int]) -> list[str]:
-    """Integers of any size, as `str` has them."""
+def format_integers(values: Sequence[int]) -> list[str]:
+    """Return integers of any size as `str` writes them. Takes any numbers.Integral, all of one type."""
+    integers = values if type(values[0]) is int else list(map(int, values))
     try:
         return format_numbers(integers)
     except TypeError:  # beyond 64 bits
         return list(map(str, integers))
 
 
-def format_floats(floats: Sequence[float]) -> list[str]:
-    """Floats as `repr` has them, NaN and infinities too."""
+def format_floats(values: Sequence[float]) -> list[str]:
+    """Return floats as `repr` writes them, NaN and infinity included. Takes any numbers.Real, all of one type."""
+    floats = values if type(values[0]) is float else list(map(float, values))
     texts = format_numbers(floats)
     joined = "".join(texts)
-    # Below 0.0001 and with an exponent the two write differently; what is not finite is null.
+    # orjson writes exponents and numbers below 0.0001 differently, and null for what is not finite.
     if "e" in joined or "n" in joined or "0.0000" in joined:
         return list(map(repr, floats))
     return texts

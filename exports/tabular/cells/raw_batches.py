@@ -1,4 +1,4 @@
-"""Batches as a database handed them over. A column is made when it is asked for, so that another process may do it."""
+"""Batches as a database delivered them. A column is decoded when it is asked for, so another process can do it."""
 
 import re
 from abc import abstractmethod
@@ -8,36 +8,30 @@ from decimal import Context, Decimal
 from typing import Any, Final, Self
 
 from exports.tabular.cells.numbers import format_numbers
-from exports.tabular.cells.raw_columns import RawColumn
+from exports.tabular.cells.raw_columns import RawColumn, Values, restore_nulls
 from exports.tabular.cells.raw_json import decode_json, decode_jsonb, parse_json_values
 
-Values = Sequence[Any]
-Form = Callable[[Values], Values]
+# COPY's text format: the mark of NULL, and what its escapes stand for.
+COPY_NULL: Final = "\\N"
+_COPY_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_COPY_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
-# COPY's text format: what stands for NULL, and what its escapes stand for.
-NULL: Final = "\\N"
-_ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
-_ESCAPED: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_UTC_OFFSET: Final = re.compile(r"[+-]\d\d(:\d\d){0,2}")
+_SQLITE_BOOLEANS: Final = {0: False, 1: True, None: None}
 
-_OFFSET: Final = re.compile(r"[+-]\d\d(:\d\d){0,2}")
-_LETTERS: Final = {"t": True, "f": False}
-_BITS: Final = {0: False, 1: True, None: None}
+# A decimal with this many digits survives being stored as a binary float.
+FLOAT_SAFE_DIGITS: Final = 15
+_decimal_from_float: Final = Context(prec=FLOAT_SAFE_DIGITS).create_decimal_from_float
 
-# A decimal of so many digits comes out of a binary float as it went in.
-SURE_DIGITS: Final = 15
-_FROM_FLOAT: Final = Context(prec=SURE_DIGITS).create_decimal_from_float
-
-# Where the 32 digits of a UUID stand between its hyphens.
-_UUID: Final = b"00000000-0000-0000-0000-000000000000\n"
-_UUID_PLACES: Final = [place for place, character in enumerate(_UUID) if character == ord("0")]
-_HEXADECIMAL: Final = b"0123456789abcdef"
+_UUID_LINE: Final = b"00000000-0000-0000-0000-000000000000\n"
+_UUID_DIGIT_POSITIONS: Final = [index for index, character in enumerate(_UUID_LINE) if character == ord("0")]
+_HEX_DIGITS: Final = b"0123456789abcdef"
 
 
 class RawBatch(Sequence[Values]):
-    """Rows as a database handed them over, with the form of each column: a key of FORMS, ":" and its arguments.
+    """Rows as a database delivered them. `decoders` names the decoder of each column, see DECODERS.
 
-    `batch[place]` makes the values or RawColumn of that column, each time anew: ask once. It pickles as what was handed
-    over. `rows` is the number of rows.
+    `batch[index]` decodes the column each time, so ask once. Pickling keeps the undecoded rows.
     """
 
     def __init__(self, row_count: int, decoders: Sequence[str]) -> None:
@@ -47,203 +41,201 @@ class RawBatch(Sequence[Values]):
     def __len__(self) -> int:
         return len(self.decoders)
 
-    def __getitem__(self, place: Any) -> Any:
-        return decode_column(self.decoders[place], self.raw(place))
+    # Any: Sequence declares slices of columns too, which no batch supports.
+    def __getitem__(self, index: Any) -> Any:
+        return decode_column(self.decoders[index], self.raw(index))
 
     @abstractmethod
-    def raw(self, place: int) -> Values:
-        """The column as it was handed over; None is NULL."""
+    def raw(self, index: int) -> Values:
+        """Return a column as it was delivered; None is NULL."""
 
 
 class CursorBatch(RawBatch):
-    """Columns of the rows that a cursor fetched."""
+    """Columns of rows that a cursor fetched."""
 
     def __init__(self, columns: Sequence[Values], decoders: Sequence[str]) -> None:
         super().__init__(len(columns[0]) if columns else 0, decoders)
         self._columns = columns
 
-    def raw(self, place: int) -> Values:
-        return self._columns[place]
+    def raw(self, index: int) -> Values:
+        return self._columns[index]
 
-    def replace_values(self, change: Callable[[Values], Values]) -> Self:
-        """The same with other values where a column has values, not what the database wrote."""
-        columns = zip(self._columns, self.decoders, strict=True)
-        return type(self)([change(column) if form == "value" else column for column, form in columns], self.decoders)
+    def replace_values(self, replace: Callable[[Values], Values]) -> Self:
+        """Return a batch with `replace` applied to the columns of Python values; undecoded columns stay."""
+        columns = [
+            replace(column) if decoder == "value" else column
+            for column, decoder in zip(self._columns, self.decoders, strict=True)
+        ]
+        return type(self)(columns, self.decoders)
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
         return type(self), (self._columns, self.decoders)
 
 
 class CopyBatch(RawBatch):
-    """Rows in COPY's text format, of `width` values each, of which those at `places` are the columns."""
+    """Rows in COPY's text format with `width` values each. `positions` are those of the columns among the values."""
 
     def __init__(
-        self, content: bytes, row_count: int, width: int, places: Sequence[int], decoders: Sequence[str]
+        self, content: bytes, row_count: int, width: int, positions: Sequence[int], decoders: Sequence[str]
     ) -> None:
         super().__init__(row_count, decoders)
-        self._content, self._width, self._places = content, width, tuple(places)
+        self._content, self._width, self._positions = content, width, tuple(positions)
         self._values: list[str] = []
 
-    def raw(self, place: int) -> Values:
+    def raw(self, index: int) -> Values:
         if not self._values:
             self._values = self._content.decode().replace("\n", "\t").split("\t")
-            # What follows the last line's end.
+            # The last line ends with a line feed, after which nothing follows.
             self._values.pop()
-        column = self._values[self._places[place] :: self._width]
+        column = self._values[self._positions[index] :: self._width]
         return unescape_column(column) if b"\\" in self._content else column
 
-    def __reduce__(self) -> tuple[type[Self], tuple[Any, ...]]:
-        return type(self), (self._content, self.row_count, self._width, self._places, self.decoders)
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        return type(self), (self._content, self.row_count, self._width, self._positions, self.decoders)
 
 
-def decode_column(form: str, stored: Values) -> Values:
-    """The column that has been stored in this form."""
-    name, *arguments = form.split(":")
-    return DECODERS[name](stored, *arguments)
+def decode_column(decoder: str, raw: Values) -> Values:
+    """Return the values or the RawColumn of a column. `decoder` is a key of DECODERS with arguments after ":"."""
+    name, *arguments = decoder.split(":")
+    return DECODERS[name](raw, *arguments)
 
 
 def unescape_column(column: Sequence[str]) -> Sequence[str | None]:
-    """The texts of a column in COPY's text format."""
+    """Return the texts of a column in COPY's text format; None is NULL."""
     backslashes = "".join(column).count("\\")
     if not backslashes:
         return column
-    if backslashes == column.count(NULL):
-        return [None if text == NULL else text for text in column]
-    return [_unescaped(text) if "\\" in text else text for text in column]
+    if backslashes == column.count(COPY_NULL):
+        return [None if text == COPY_NULL else text for text in column]
+    return [None if text == COPY_NULL else _unescape(text) if "\\" in text else text for text in column]
 
 
-def _unescaped(text: str) -> str | None:
-    return None if text == NULL else _ESCAPE.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), text)
+def _unescape(text: str) -> str:
+    return _COPY_ESCAPE.sub(lambda match: _COPY_ESCAPES.get(match[1], match[1]), text)
 
 
-def _of_present(make: Callable[..., Values]) -> Callable[..., Values]:
-    """The same for a column with None in it, which stays None."""
-
-    def filled(stored: Values, *arguments: str) -> Values:
-        if None not in stored:
-            return make(stored, *arguments)
-        present = [value for value in stored if value is not None]
-        made = make(present, *arguments) if present else []
-        rest = iter(made)
-        values = [None if value is None else next(rest) for value in stored]
-        return RawColumn(values, made.family) if isinstance(made, RawColumn) else values
-
-    return filled
+def are_hex_uuids(texts: Sequence[str]) -> bool:
+    """Return True if the decoder "sqlite uuid" can decode the texts."""
+    joined = "".join(texts)
+    have_right_length = set(map(len, texts)) <= {len(_UUID_DIGIT_POSITIONS)}
+    return have_right_length and joined.isascii() and not joined.encode().translate(None, _HEX_DIGITS)
 
 
-def _texts(family: str) -> Form:
-    return lambda stored: RawColumn(stored, family)
+def _keeping_nulls(decode: Callable[..., Values]) -> Callable[..., Values]:
+    """Return a decoder that leaves None in place and decodes the other values."""
+
+    def decode_present(raw: Values, *arguments: str) -> Values:
+        if None not in raw:
+            return decode(raw, *arguments)
+        present = [value for value in raw if value is not None]
+        return restore_nulls(raw, decode(present, *arguments) if present else [])
+
+    return decode_present
 
 
-def _numbers(texts: Sequence[str]) -> Values:
-    """Whole numbers out of numerics: a fraction is cut off, as `int` does."""
+def _raw_column(family: str) -> Callable[[Values], Values]:
+    return lambda raw: RawColumn(raw, family)
+
+
+def _integers_of_numeric(texts: Sequence[str]) -> Values:
+    """Decode a numeric that Django reads as an integer: a fraction is cut off, as `int` does."""
     if "." in "".join(texts):
         return [int(Decimal(text)) for text in texts]
     return RawColumn(texts, "integer")
 
 
-def _floats(texts: Sequence[str]) -> Values:
-    """PostgreSQL writes the shortest digits that read back equal, as Python does, but 5 for 5.0 and 1e+15 sooner."""
+def _postgresql_floats(texts: Sequence[str]) -> Values:
+    # PostgreSQL writes the shortest digits that read back equal, as Python does, but 5 for 5.0 and 1e+15 earlier.
     joined = "".join(texts)
     if joined.count(".") == len(texts) and "e" not in joined:
         return RawColumn(texts, "float")
     return RawColumn([text if "." in text and "e" not in text else repr(float(text)) for text in texts], "float")
 
 
-def _moments(texts: Sequence[str]) -> Values:
-    """Moments that PostgreSQL wrote in UTC. What ends otherwise is no moment of Python's: infinity, before Christ."""
-    moments = ("\n".join(texts) + "\n").split("+00\n")
-    moments.pop()
-    if len(moments) != len(texts):
-        moments = [text.replace("+00", "") for text in texts]
-    return RawColumn(moments, "utc datetime")
+def _postgresql_timestamptz(texts: Sequence[str]) -> Values:
+    """Decode timestamps that PostgreSQL wrote in UTC."""
+    without_offset = ("\n".join(texts) + "\n").split("+00\n")
+    without_offset.pop()
+    if len(without_offset) != len(texts):
+        # Infinity has no offset, and years before Christ end in "+00 BC".
+        without_offset = [text.replace("+00", "") for text in texts]
+    return RawColumn(without_offset, "utc datetime")
 
 
-def _local_times(texts: Sequence[str]) -> Values:
-    # Ten characters on, there is no hyphen of a date.
-    return RawColumn([text[:10] + _OFFSET.sub("", text[10:]) for text in texts], "datetime")
+def _postgresql_local_timestamptz(texts: Sequence[str]) -> Values:
+    # After ten characters there is no hyphen of a date that could be taken for an offset.
+    return RawColumn([text[:10] + _UTC_OFFSET.sub("", text[10:]) for text in texts], "datetime")
 
 
-def _letters(texts: Sequence[str]) -> Values:
-    return [_LETTERS[text] for text in texts]
-
-
-def _bits(values: Values) -> Values:
-    if set(values) <= _BITS.keys():
-        return list(map(_BITS.__getitem__, values))
+def _sqlite_booleans(values: Values) -> Values:
+    if set(values) <= _SQLITE_BOOLEANS.keys():
+        return list(map(_SQLITE_BOOLEANS.__getitem__, values))
     return [bool(value) if value in (1, 0) else value for value in values]
 
 
-def _fixed(values: Sequence[float | int], places: str, digits: str) -> Values:
-    """Decimals that a column of so many decimals keeps as floats: 15 digits are certain, the rest is rounded off."""
-    whole = 10 ** (min(int(digits), SURE_DIGITS) - int(places))
-    if set(map(type, values)) <= {int, float} and -whole < min(values) and max(values) < whole:
-        # A float that is the nearest to a decimal of 15 digits is written as that one.
-        texts = _padded(format_numbers(values), int(places))
+def _sqlite_decimals(values: Sequence[float | int], places: str, digits: str) -> Values:
+    """Decode decimals that SQLite stores as floats: 15 digits are certain, the others are rounded off."""
+    end = 10 ** (min(int(digits), FLOAT_SAFE_DIGITS) - int(places))
+    if set(map(type, values)) <= {int, float} and -end < min(values) and max(values) < end:
+        # The shortest digits of a float are those of the decimal with 15 digits that it was made of.
+        texts = _pad_decimals(format_numbers(values), int(places))
         if texts is not None:
             return RawColumn(texts, "decimal")
     unit, context = Decimal(1).scaleb(-int(places)), Context(prec=int(digits))
-    return [_FROM_FLOAT(value).quantize(unit, context=context) for value in values]
+    return [_decimal_from_float(value).quantize(unit, context=context) for value in values]
 
 
-def _padded(numbers: Sequence[str], places: int) -> list[str] | None:
-    """The numbers with exactly so many decimals, or None where one has more."""
+def _pad_decimals(numbers: Sequence[str], places: int) -> list[str] | None:
+    """Return the numbers with exactly that many decimal places, or None if one has more."""
     point = slice(-places - 1, -places) if places else slice(0)
-    texts = [number if number[point] == "." else _with_places(number, places) for number in numbers]
-    return None if "" in texts else texts
+    texts = []
+    for number in numbers:
+        if number[point] == ".":
+            texts.append(number)
+            continue
+        whole, _, decimals = number.partition(".")
+        decimals = decimals.rstrip("0")
+        if len(decimals) > places or "e" in number:
+            return None
+        texts.append(f"{whole}.{decimals.ljust(places, '0')}" if places else whole)
+    return texts
 
 
-def _with_places(number: str, places: int) -> str:
-    whole, _, decimals = number.partition(".")
-    decimals = decimals.rstrip("0")
-    if len(decimals) > places or "e" in number:
-        return ""
-    return f"{whole}.{decimals.ljust(places, '0')}" if places else whole
-
-
-def _uuids(texts: Sequence[str]) -> Values:
-    """UUIDs of 32 lower-case hexadecimal digits, with their hyphens."""
+def _sqlite_uuids(texts: Sequence[str]) -> Values:
+    """Put hyphens into UUIDs of 32 hexadecimal digits."""
     digits = "".join(texts).encode()
-    lines = bytearray(_UUID * len(texts))
-    for digit, place in enumerate(_UUID_PLACES):
-        lines[place :: len(_UUID)] = digits[digit :: len(_UUID_PLACES)]
+    lines = bytearray(_UUID_LINE * len(texts))
+    # One slice assignment per digit of a UUID, for all UUIDs.
+    for digit, position in enumerate(_UUID_DIGIT_POSITIONS):
+        lines[position :: len(_UUID_LINE)] = digits[digit :: len(_UUID_DIGIT_POSITIONS)]
     return RawColumn(lines.decode().split("\n")[:-1], "uuid")
 
 
-def _durations(values: Sequence[int]) -> Values:
-    return [timedelta(0, 0, value) for value in values]
-
-
-def are_hex_uuids(texts: Sequence[str]) -> bool:
-    """Whether the form "sqlite uuid" takes them."""
-    joined = "".join(texts)
-    are_long_enough = set(map(len, texts)) <= {len(_UUID_PLACES)}
-    return are_long_enough and joined.isascii() and not joined.encode().translate(None, _HEXADECIMAL)
-
-
+# Decoders by name. The callables take a column as delivered, and arguments as strings.
 DECODERS: Final[dict[str, Callable[..., Values]]] = {
-    "value": lambda stored: stored,
-    # RawColumn, in the families of RawColumn.
+    # Python values, and texts that become Python strings.
+    "value": lambda values: values,
+    "string": list,
+    # Texts that need no decoding.
     **{
-        family: _texts(family)
+        family: _raw_column(family)
         for family in ("text", "integer", "decimal", "date", "datetime", "utc datetime", "time", "uuid")
     },
-    # RawColumn of PostgreSQL that are not canonical, and typed values out of texts.
-    "string": list,
-    "numeric as integer": _of_present(_numbers),
-    "postgresql float": _of_present(_floats),
-    "numeric as float": _of_present(lambda texts: list(map(float, texts))),
-    "postgresql boolean": _of_present(_letters),
-    "postgresql timestamptz": _of_present(_moments),
-    "postgresql local timestamptz": _of_present(_local_times),
-    "postgresql jsonb": _of_present(decode_jsonb),
-    "json value": _of_present(parse_json_values),
-    # What SQLite hands over.
-    "sqlite integer": _of_present(lambda values: list(map(int, values))),
-    "sqlite real": _of_present(lambda values: list(map(float, values))),
-    "sqlite boolean": _bits,
-    "sqlite decimal": _of_present(_fixed),
-    "sqlite uuid": _of_present(_uuids),
-    "sqlite duration": _of_present(_durations),
-    "sqlite json": _of_present(decode_json),
+    # Texts of PostgreSQL.
+    "numeric as integer": _keeping_nulls(_integers_of_numeric),
+    "numeric as float": _keeping_nulls(lambda texts: list(map(float, texts))),
+    "postgresql float": _keeping_nulls(_postgresql_floats),
+    "postgresql boolean": _keeping_nulls(lambda texts: list(map({"t": True, "f": False}.__getitem__, texts))),
+    "postgresql timestamptz": _keeping_nulls(_postgresql_timestamptz),
+    "postgresql local timestamptz": _keeping_nulls(_postgresql_local_timestamptz),
+    "postgresql jsonb": _keeping_nulls(decode_jsonb),
+    "json value": _keeping_nulls(parse_json_values),
+    # Values of SQLite.
+    "sqlite integer": _keeping_nulls(lambda values: list(map(int, values))),
+    "sqlite real": _keeping_nulls(lambda values: list(map(float, values))),
+    "sqlite boolean": _sqlite_booleans,
+    "sqlite decimal": _keeping_nulls(_sqlite_decimals),
+    "sqlite uuid": _keeping_nulls(_sqlite_uuids),
+    "sqlite duration": _keeping_nulls(lambda values: [timedelta(0, 0, microseconds) for microseconds in values]),
+    "sqlite json": _keeping_nulls(decode_json),
 }

@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Final
 import pyarrow as pa
 
 from exports.exceptions import UnfitValue
+from exports.tabular.cells.conversion import ConversionContext
 from exports.tabular.cells.json import without_surrogates
 from exports.tabular.cells.raw_columns import RawColumn
-from exports.tabular.columns import Column, ConversionContext
+from exports.tabular.columns import Column
 
 # Python's own memory: pyarrow's would keep 25 MiB more for itself.
 POOL: Final = pa.system_memory_pool()

@@ -12,10 +12,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from exports.tabular.cells.conversion import ConversionContext, convert
 from exports.tabular.cells.csv import CSV_FORMAT
 from exports.tabular.cells.json import JSON_FORMAT, encode_json_values
 from exports.tabular.cells.raw_columns import RawColumn
-from exports.tabular.columns import Alterations, Column, ConversionContext, convert
+from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.arrow import POOL, ArrowColumn, Unfit, array_of, cast
 
 # Of a decimal128.
@@ -222,7 +223,7 @@ PLAIN: Final = replace(
         "json": encode_json_values,
         "enum": lambda values, rules: convert([value.value for value in values], rules, PLAIN),
     },
-    texts={**CSV_FORMAT.texts, "json": JSON_FORMAT.texts["json"]},
+    raw={**CSV_FORMAT.raw, "json": JSON_FORMAT.raw["json"]},
     empty=None,
 )
 JSON: Final = replace(JSON_FORMAT, empty=None)
