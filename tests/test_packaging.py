@@ -1,35 +1,35 @@
-"""The wheel `django-live-exports`, built as a release would be, and the requirements of the whole application."""
+"""Packaging: the wheel as a release builds it, the requirements, the changelog and the CI workflow."""
 
 import ast
+import os
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from subprocess import run
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
+import yaml
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-# Django's own documentation tells its users to import it, so whoever requires Django has it.
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
+WHEEL = [Requirement(line) for line in PROJECT["dependencies"]] + EXTRAS
+APPLICATION = [
+    Requirement(line) for line in (ROOT / "requirements.txt").read_text().splitlines() if not line.startswith("#")
+]
+# Django's documentation tells its users to import it.
 COMES_WITH_DJANGO = {"asgiref"}
 
 
-def required_by_the_application() -> list[Requirement]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
-
-
-def required_by_the_wheel() -> list[Requirement]:
-    project = PYPROJECT["project"]
-    extras = (line for lines in project["optional-dependencies"].values() for line in lines)
-    return [Requirement(line) for line in (*project["dependencies"], *extras)]
+# The wheel
 
 
 @pytest.fixture(scope="module")
@@ -49,107 +49,106 @@ def metadata(wheel: ZipFile) -> Metadata:
     return Metadata.from_email(wheel.read(name))
 
 
-def test_the_wheel_has_its_name_and_runs_on_every_platform(wheel, metadata):
+def test_the_wheel_has_its_name_and_runs_on_every_platform(wheel: ZipFile, metadata: Metadata):
     assert metadata.name == "django-live-exports"
-    assert Path(wheel.filename).name == f"django_live_exports-{metadata.version}-py3-none-any.whl"
+    assert Path(wheel.filename or "").name == f"django_live_exports-{metadata.version}-py3-none-any.whl"
 
 
-def test_the_wheel_has_every_file_of_the_app(wheel):
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "exports").rglob("*") if path.is_file()}
-    ours = {name for name in files if "__pycache__" not in name}
-    assert ours <= set(wheel.namelist())
+def test_the_wheel_contains_the_app_and_the_frontend_and_nothing_else(wheel: ZipFile):
+    app = {path.relative_to(ROOT).as_posix() for path in (ROOT / "exports").rglob("*") if path.is_file()}
+    frontend = {f"exports/static/exports/{path.name}" for path in (ROOT / "frontend").iterdir() if path.is_file()}
+    expected = {name for name in app | frontend if "__pycache__" not in name}
+    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
+    assert {"exports/py.typed", "exports/migrations/0001_initial.py", "exports/static/exports/exports.js"} <= expected
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "exports/migrations/0001_initial.py",
-        "exports/templates/exports/page.html",
-        "exports/management/commands/exports.py",
-        "exports/static/exports/exports.js",
-        "exports/static/exports/exports.css",
-    ],
-)
-def test_the_wheel_has_templates_migrations_commands_and_the_frontend(wheel, name):
-    assert name in wheel.namelist()
-
-
-def test_the_wheel_has_every_module_of_the_frontend(wheel):
-    modules = {f"exports/static/exports/{path.name}" for path in (ROOT / "frontend").glob("*.js")}
-    assert modules <= set(wheel.namelist())
-
-
-def test_the_wheel_has_nothing_but_the_app(wheel):
-    tops = {name.split("/")[0] for name in wheel.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"exports"}
-    assert not [name for name in wheel.namelist() if "test" in name or name.endswith((".pyc", ".mjs"))]
-
-
-def test_the_wheel_has_its_licence_and_its_description(wheel, metadata):
+def test_the_wheel_has_licence_authors_links_and_description(wheel: ZipFile, metadata: Metadata):
     assert metadata.license_expression == "MIT"
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
+    assert metadata.author == "Live Exports contributors"
+    assert {"Repository", "Documentation", "Changelog", "Issues"} == set(metadata.project_urls or ())
+    assert metadata.keywords
     assert metadata.description
 
 
-def test_the_wheel_needs_django_tqdm_and_xlsxwriter_only(metadata):
-    needed = {canonicalize_name(each.name) for each in metadata.requires_dist if each.marker is None}
-    assert needed == {"django", "tqdm", "xlsxwriter"}
-
-
-def test_the_wheel_offers_the_live_part_and_the_databases_as_extras(metadata):
-    live = {each.name for each in metadata.requires_dist if each.marker and each.marker.evaluate({"extra": "live"})}
+def test_the_wheel_needs_only_django_and_xlsxwriter(metadata: Metadata):
+    required = metadata.requires_dist or []
+    assert {canonicalize_name(each.name) for each in required if each.marker is None} == {"django", "xlsxwriter"}
+    live = {each.name for each in required if each.marker and each.marker.evaluate({"extra": "live"})}
     assert {"channels", "channels-redis", "daphne", "huey"} <= live
-    assert "postgres" in metadata.provides_extra
+    assert "postgres" in (metadata.provides_extra or ())
 
 
-@pytest.mark.parametrize("requirement", required_by_the_application() + required_by_the_wheel(), ids=str)
-def test_every_requirement_stays_within_compatible_releases(requirement):
-    assert is_bounded(requirement.specifier)
+# The requirements
 
 
-def is_bounded(specifier: SpecifierSet) -> bool:
-    """Whether both ends are said: from a release that is known to work, to one that may break."""
-    operators = {each.operator for each in specifier}
-    return bool(operators & {"==", "~="}) or ({">=", "<"} <= operators)
+@pytest.mark.parametrize("requirement", APPLICATION + WHEEL, ids=str)
+def test_requirements_have_a_lowest_and_a_highest_version(requirement: Requirement):
+    operators = {each.operator for each in requirement.specifier}
+    assert operators & {"==", "~="} or {">=", "<"} <= operators
 
 
-def test_the_application_and_the_wheel_agree_on_releases():
-    application = {canonicalize_name(each.name): each for each in required_by_the_application()}
-    for wheels in required_by_the_wheel():
-        if own := application.get(canonicalize_name(wheels.name)):
-            lowest = next(each.version for each in own.specifier if each.operator in (">=", "=="))
-            assert wheels.specifier.contains(lowest), f"{own} and {wheels}"
+def test_the_application_and_the_wheel_require_the_same_versions():
+    application = {canonicalize_name(each.name): each for each in APPLICATION}
+    for requirement in WHEEL:
+        if ours := application.get(canonicalize_name(requirement.name)):
+            lowest = next(each.version for each in ours.specifier if each.operator in (">=", "=="))
+            assert requirement.specifier.contains(lowest), f"{ours} and {requirement}"
 
 
-def test_what_the_app_imports_is_required():
-    declared = {canonicalize_name(each.name) for each in required_by_the_wheel()}
-    assert distributions_of(imported_by("exports")) - COMES_WITH_DJANGO <= declared
-
-
-def test_what_the_project_imports_is_required():
-    declared = {canonicalize_name(each.name) for each in required_by_the_application()}
-    assert distributions_of(imported_by("project")) - COMES_WITH_DJANGO <= declared
-
-
-def test_what_the_tests_import_is_required():
-    everything = required_by_the_application() + required_by_the_wheel()
-    declared = {canonicalize_name(each.name) for each in everything}
-    assert distributions_of(imported_by("tests")) - COMES_WITH_DJANGO <= declared
-
-
-def imported_by(folder: str) -> set[str]:
-    """The top-level names that are not Python's own nor ours."""
+@pytest.mark.parametrize(
+    ("folder", "declared"),
+    [("exports", WHEEL), ("project", APPLICATION), ("tests", APPLICATION + WHEEL)],
+    ids=["exports", "project", "tests"],
+)
+def test_imported_packages_are_required(folder: str, declared: list[Requirement]):
     trees = [ast.parse(path.read_text()) for path in (ROOT / folder).rglob("*.py")]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    return (
-        {name.split(".")[0] for name in names}
-        - set(sys.stdlib_module_names)
-        - {"exports", "project", "tests", "bench", "__future__"}
-    )
+    ours = {"exports", "project", "tests", "bench"}
+    imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - ours
+    distributions = packages_distributions()
+    found = {canonicalize_name(distributions.get(name, [name])[0]) for name in imported}
+    assert found - COMES_WITH_DJANGO <= {canonicalize_name(each.name) for each in declared}
 
 
-def distributions_of(imported: set[str]) -> set[str]:
-    found = packages_distributions()
-    return {canonicalize_name(found.get(name, [name])[0]) for name in imported}
+# The release
+
+
+def test_the_changelog_has_an_unreleased_section_and_the_current_version():
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert headings[0] == ("Unreleased", "")
+    assert headings[1][0] == PROJECT["version"]
+    assert all(date for _, date in headings[1:])
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / ".github/workflows/test.yml").read_text())
+
+
+def test_the_workflow_tests_the_versions_that_the_wheel_declares(workflow: dict[str, Any]):
+    versions = workflow["jobs"]["test"]["strategy"]["matrix"]["include"]
+    classifiers = PROJECT["classifiers"]
+    python = {name.rpartition(" ")[2] for name in classifiers if re.search(r"Python :: 3\.\d+$", name)}
+    django = {name.rpartition(" ")[2] for name in classifiers if re.search(r"Django :: \d", name)}
+    assert {each["python"] for each in versions} == python
+    assert {each["django"] for each in versions} == django
+    assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(min(python))
+    [requirement] = [each for each in WHEEL if each.name == "Django"]
+    assert all(requirement.specifier.contains(version) for version in django)
+
+
+def test_the_workflow_runs_a_script_of_the_repository(workflow: dict[str, Any]):
+    [command] = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    script = ROOT / command.split()[0]
+    assert script.is_file()
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / ".github").rglob("*.yml")) + [ROOT / ".pre-commit-config.yaml"], ids=str
+)
+def test_configuration_files_are_valid_yaml(path: Path):
+    assert yaml.safe_load(path.read_text())
