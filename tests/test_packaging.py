@@ -71,9 +71,10 @@ def test_the_wheel_has_licence_authors_links_and_description(wheel: ZipFile, met
     assert metadata.description
 
 
-def test_the_wheel_needs_only_django_and_xlsxwriter(metadata: Metadata):
+def test_the_wheel_needs_only_django_tqdm_and_xlsxwriter(metadata: Metadata):
     required = metadata.requires_dist or []
-    assert {canonicalize_name(each.name) for each in required if each.marker is None} == {"django", "xlsxwriter"}
+    needed = {canonicalize_name(each.name) for each in required if each.marker is None}
+    assert needed == {"django", "tqdm", "xlsxwriter"}
     live = {each.name for each in required if each.marker and each.marker.evaluate({"extra": "live"})}
     assert {"channels", "channels-redis", "daphne", "huey"} <= live
     assert "postgres" in (metadata.provides_extra or ())
@@ -148,7 +149,7 @@ def test_the_workflow_runs_a_script_of_the_repository(workflow: dict[str, Any]):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((ROOT / ".github").rglob("*.yml")) + [ROOT / ".pre-commit-config.yaml"], ids=str
+    "path", [*sorted((ROOT / ".github").rglob("*.yml")), ROOT / ".pre-commit-config.yaml"], ids=str
 )
 def test_configuration_files_are_valid_yaml(path: Path):
     assert yaml.safe_load(path.read_text())
