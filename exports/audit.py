@@ -1,12 +1,12 @@
-"""The log of the requests: a line for each change of status, with its numbers as fields for structured logs.
+"""The `exports.audit` log: a line for each change of an export's status, with numbers as fields for structured logs.
 
-What somebody asked for, and what is in the file, is never among them.
+The fields never contain the criteria or the contents of a file.
 """
 
 import logging
 import threading
 from collections import OrderedDict
-from typing import Any
+from typing import TypedDict
 from uuid import UUID
 
 from exports.models import FileRequest, Status
@@ -15,60 +15,73 @@ log = logging.getLogger("exports.audit")
 
 REMEMBERED = 1000
 
-_noted: "OrderedDict[tuple[UUID, int, str], None]" = OrderedDict()
-_noting = threading.Lock()
+_logged: "OrderedDict[tuple[UUID, int, str], None]" = OrderedDict()
+_lock = threading.Lock()
 
 
-def note(request: FileRequest) -> None:
-    """Log where this request is now. Progress says it again and again; it is logged once a process."""
-    if log.isEnabledFor(logging.INFO) and _is_new((request.pk, request.epoch, str(request.status))):
-        fields = fields_of(request)
-        reason = f" ({request.error_code})" if request.error_code else ""
-        log.info(
-            "request %s epoch %d queue %s: %s%s after %.1f s",
-            request.pk, request.epoch, request.queue_name, request.status, reason, fields["seconds"],
-            extra={"fields": fields},
-        )  # fmt: skip
+class AuditFields(TypedDict):
+    """The fields of one line. `seconds` is the time in the queue for RUNNING, else the time since the run started."""
+
+    event: str
+    request: str
+    epoch: int
+    queue_name: str
+    seconds: float
+    file_type: str
+    format: str
+    attempt: int
+    crashes: int
+    rows: int
+    bytes: int | None
+    code: str
 
 
-def note_links(request: FileRequest) -> None:
-    """Log that the links to a file were changed, which stays where it is."""
+def note(export: FileRequest) -> None:
+    """Log the present status, once a process: progress events call this again and again."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    change = (export.pk, export.epoch, str(export.status))
+    with _lock:
+        if change in _logged:
+            return
+        _logged[change] = None
+        if len(_logged) > REMEMBERED:
+            _logged.popitem(last=False)
+    fields = fields_of(export)
+    reason = f" ({export.error_code})" if export.error_code else ""
+    log.info(
+        "request %s epoch %d queue %s: %s%s after %.1f s",
+        export.pk, export.epoch, export.queue_name, export.status, reason, fields["seconds"],
+        extra={"fields": fields},
+    )  # fmt: skip
+
+
+def note_links(export: FileRequest) -> None:
+    """Log that the links to a file were revoked or shared."""
+    fields = fields_of(export)
+    fields["event"] = "export.links_changed"
     words = "request %s epoch %d queue %s: links changed"
-    fields = fields_of(request) | {"event": "export.links_changed"}
-    log.info(words, request.pk, request.epoch, request.queue_name, extra={"fields": fields})
+    log.info(words, export.pk, export.epoch, export.queue_name, extra={"fields": fields})
 
 
-def fields_of(request: FileRequest) -> dict[str, Any]:
-    """`seconds` is how long it took to get here: in the queue for what runs, since the start for what ended."""
-    return {
-        "event": f"export.{request.status}",
-        "request": str(request.pk),
-        "epoch": request.epoch,
-        "queue_name": request.queue_name,
-        "seconds": round(_seconds(request), 3),
-        "file_type": request.file_type,
-        "format": request.format,
-        "attempt": request.attempts,
-        "crashes": request.crashes,
-        "rows": request.rows_done,
-        "bytes": request.size,
-        "code": request.error_code,
-    }
-
-
-def _seconds(request: FileRequest) -> float:
-    if request.status == Status.RUNNING:
-        began, ended = request.requested_at, request.started_at
+def fields_of(export: FileRequest) -> AuditFields:
+    """Return the fields of a line about the present status."""
+    if export.status == Status.RUNNING:
+        began, ended = export.requested_at, export.started_at
     else:
-        began, ended = request.started_at or request.requested_at, request.finished_at
-    return max((ended - began).total_seconds(), 0.0) if began and ended else 0.0
-
-
-def _is_new(change: tuple[UUID, int, str]) -> bool:
-    with _noting:
-        if change in _noted:
-            return False
-        _noted[change] = None
-        if len(_noted) > REMEMBERED:
-            _noted.popitem(last=False)
-        return True
+        began, ended = export.started_at or export.requested_at, export.finished_at
+    seconds = max((ended - began).total_seconds(), 0.0) if began and ended else 0.0
+    return {
+        "event": f"export.{export.status}",
+        "request": str(export.pk),
+        "epoch": export.epoch,
+        "queue_name": export.queue_name,
+        "seconds": round(seconds, 3),
+        "file_type": export.file_type,
+        "format": export.format,
+        "attempt": export.attempts,
+        "crashes": export.crashes,
+        "rows": export.rows_done,
+        "bytes": export.size,
+        "code": export.error_code,
+    }

@@ -13,7 +13,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 
 from exports.models import transitions
-from exports.realtime import connections, consumers
+from exports.realtime import consumers
+from exports.realtime.consumers import CloseCode
+from exports.realtime.daphne_transport import unread_bytes
 from exports.realtime.routing import websocket_application
 from tests.office import people, rows
 from tests.office.browsers import signed_in
@@ -23,7 +25,7 @@ from tests.servers import Valkey
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
 
-FULL = b"x" * (consumers.UNREAD_BYTES + 1)
+FULL = b"x" * (consumers.MAX_UNREAD_BYTES + 1)
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +94,7 @@ async def test_a_client_that_pings_and_never_reads_is_closed(owner: User, settin
         await page.next_state()
         buffers._tempDataLen = len(FULL)
         await moved(transitions.renew_lease, claim, rows.progress(1), request=request, began_phase=False, moved=True)
-        assert await pinging_until_closed(page) == consumers.SILENT
+        assert await pinging_until_closed(page) == CloseCode.SILENT
 
 
 async def pinging_until_closed(page: Page) -> int:
@@ -111,5 +113,5 @@ def test_a_server_that_says_nothing_of_its_buffers_holds_nothing():
     async def send(message: dict[str, Any]) -> None:
         """As uvicorn's, which returns once there is room."""
 
-    assert connections.unread_bytes(send) == connections.unread_bytes(partial(send)) == 0
-    assert connections.unread_bytes(partial(send, SimpleNamespace(transport=None))) == 0
+    assert unread_bytes(send) == unread_bytes(partial(send)) == 0
+    assert unread_bytes(partial(send, SimpleNamespace(transport=None))) == 0

@@ -86,7 +86,7 @@ def delete(user: User, client: Client) -> None:
 
 def end_session_by_hand(user: User, client: Client) -> None:
     SessionStore(client.cookies[django_settings.SESSION_COOKIE_NAME].value).delete()
-    events.look_again(user.pk)
+    events.recheck_sockets(user.pk)
 
 
 LEAVING = [
@@ -160,7 +160,7 @@ async def test_whoever_stays_keeps_the_socket_while_others_leave_and_they_themse
 def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The ids of those whose sockets were told to look again."""
     ids: list[Any] = []
-    monkeypatch.setattr(events, "look_again", ids.append)
+    monkeypatch.setattr(events, "recheck_sockets", ids.append)
     return ids
 
 
@@ -227,4 +227,4 @@ def test_a_channel_layer_in_trouble_does_not_keep_anybody_from_leaving(
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "nowhere.Layer"}}
     with django_capture_on_commit_callbacks(execute=True):
         ada.save()
-    assert events.look_again(ada.pk) is None
+    assert events.recheck_sockets(ada.pk) is None

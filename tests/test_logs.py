@@ -121,7 +121,7 @@ def test_the_end_of_a_run_is_one_line_and_revoking_its_links_is_another_of_its_o
     ends = [line for line in lines.all() if "ready" in line["message"]]
     assert [line["event"] for line in ends] == ["export.ready"]
     # Another process would revoke them, which has not said that the file is ready.
-    audit._noted.clear()
+    audit._logged.clear()
     services.revoke(rows.fresh(request))
     assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
     assert lines.events()[-1]["epoch"] == 2

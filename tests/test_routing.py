@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from exports.realtime.routing import SameOrigin, is_admitted, websocket_application
+from exports.realtime.routing import SameOrigin, is_allowed_origin, websocket_application
 from tests.office.pages import Page
 
 HOST = "exports.example"
@@ -24,7 +24,7 @@ def site(settings: LazySettings) -> Iterator[LazySettings]:
 
 def admits(origin: str | None, *, host: str = HOST, is_secure: bool = True, **headers: str) -> bool:
     given = {"host": host, **headers, **({} if origin is None else {"origin": origin})}
-    return is_admitted(given, is_secure=is_secure)
+    return is_allowed_origin(given, is_secure=is_secure)
 
 
 @pytest.mark.parametrize(

@@ -1,31 +1,21 @@
-"""The open sockets of this process: how many there are, and what waits for one that does not read."""
+"""The number of open sockets of this process, for the metrics."""
 
-from collections.abc import Callable
-from typing import Any
 from weakref import WeakSet
 
-# One that ends without a word, because its task was cancelled, does not stay open for ever.
+# Weak, because a socket whose task was cancelled is never reported as closed.
 _open: WeakSet[object] = WeakSet()
 
 
 def opened(socket: object) -> None:
+    """Count a socket from now on."""
     _open.add(socket)
 
 
 def closed(socket: object) -> None:
+    """Stop counting a socket; does nothing for one that is not counted."""
     _open.discard(socket)
 
 
 def open_now() -> int:
+    """Return how many sockets are open in this process."""
     return len(_open)
-
-
-def unread_bytes(send: Callable[..., Any]) -> int:
-    """What the server still holds for the client behind this ASGI `send`.
-
-    daphne takes all it is given and never waits, so this looks into its transport. A server that lets `send` wait until
-    its client has read, as uvicorn does, needs no look: 0.
-    """
-    protocol = next(iter(getattr(send, "args", ())), None)
-    transport = getattr(protocol, "transport", None)
-    return len(getattr(transport, "dataBuffer", b"")) + getattr(transport, "_tempDataLen", 0)

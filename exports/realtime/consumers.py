@@ -1,6 +1,6 @@
-"""The WebSocket door: the whole state on connect, then every change. docs/protocol.md describes it.
+"""The WebSocket consumer: sends the whole state on connect, then every change. docs/protocol.md describes it.
 
-Only the latest state of each request waits to be sent, so a slow reader costs no memory and gets the end first.
+Only the newest state of each export waits to be sent, so a client that reads slowly costs no memory.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from enum import IntEnum
 from importlib import import_module
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.db import database_sync_to_async
@@ -23,6 +23,7 @@ from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.db.models import Q
+from django.http import HttpRequest
 from django.utils import timezone
 
 from exports import services
@@ -30,193 +31,199 @@ from exports.conf import config
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
 from exports.realtime import connections, events
+from exports.realtime.daphne_transport import unread_bytes
 from exports.state import State, serialize
 
 log = logging.getLogger("exports.realtime.connections")
 
-MALFORMED, LOGGED_OUT, NOT_FOUND, SILENT, TOO_FAST, TOO_MANY = 4400, 4401, 4404, 4408, 4429, 4430
-PACE_SECONDS = 0.05
-UNREAD_BYTES = 64 * 1024
-LOOK_AGAIN_SECONDS = 0.5
-# Django says that a session ends just before it does, so one look is not enough.
-LOOKS_AFTER = (0.0, 0.2, 1.0)
+Scope = dict[str, Any]
+Result = TypeVar("Result")
+
+SEND_INTERVAL_SECONDS = 0.05
+MAX_UNREAD_BYTES = 64 * 1024
+UNREAD_CHECK_SECONDS = 0.5
+# Django sends its signals just before a session ends, so one check at once is not enough.
+RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
 SNAPSHOT_AGE = timedelta(hours=24)
 
 
-class Refused(Exception):
-    """This reader may not listen, or not any more. `code` is the one to close the socket with."""
+class CloseCode(IntEnum):
+    """Why the server closed a socket; docs/protocol.md says what a client does then."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    MALFORMED = 4400
+    LOGGED_OUT = 4401
+    NOT_FOUND = 4404
+    SILENT = 4408
+    TOO_FAST = 4429
+    TOO_MANY = 4430
+
+
+class SocketRefused(Exception):
+    """The user may not listen to this socket, or not any more."""
+
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
 
 class ExportsConsumer(AsyncWebsocketConsumer):
-    """/ws/exports/ follows all of the user's requests, /ws/exports/<uuid>/ one that the user may see."""
+    """A socket that follows all exports of a user, or the one whose id is in its path."""
 
     async def connect(self) -> None:
         self._waiting: dict[str, State] = {}
-        self._wake = asyncio.Event()
-        self._heard_at = time.monotonic()
-        self._frames: deque[float] = deque(maxlen=config.SOCKET_MAX_FRAMES_PER_SECOND + 1)
+        self._has_waiting = asyncio.Event()
+        self._last_frame_at = time.monotonic()
+        self._frame_times: deque[float] = deque(maxlen=config.SOCKET_MAX_FRAMES_PER_SECOND + 1)
         self._tasks: list[asyncio.Task[None]] = []
-        self._looking: asyncio.Task[None] | None = None
+        self._recheck: asyncio.Task[None] | None = None
         self._groups: list[str] = []
-        self._since: list[Any] = []
-        self._older = 0
-        self._is_over = False
-        try:
-            await self._begin()
-        except Refused:
-            await self.close()
-
-    async def _begin(self) -> None:
+        self._opened: list[Any] = [time.time(), self.channel_name]
+        self._older_sockets = 0
+        self._is_closed = False
         if self.channel_layer is None:
-            raise Refused(NOT_FOUND, "This site has no channel layer: ask by GET.")
-        self._since = [time.time(), self.channel_name]
-        followed, reader = await in_thread(groups_for)(self.scope)
-        # Join before reading, so that no change falls between the two.
-        for group in (followed, reader):
-            await self.channel_layer.group_add(group, self.channel_name)
-            self._groups.append(group)
-        if config.MAX_SOCKETS_PER_USER is not None:
-            await self.channel_layer.group_send(reader, {"type": "export.opened", "since": self._since})
-        snapshot = await in_thread(snapshot_for)(self.scope)
+            await self.close()
+            return
+        try:
+            followed, reader = await in_thread(groups_for)(self.scope)
+            # Join the groups before reading the rows, so that no change falls between the two.
+            for group in (followed, reader):
+                await self.channel_layer.group_add(group, self.channel_name)
+                self._groups.append(group)
+            if config.MAX_SOCKETS_PER_USER is not None:
+                await self.channel_layer.group_send(reader, {"type": "export.opened", "since": self._opened})
+            snapshot = await in_thread(snapshot_for)(self.scope)
+        except SocketRefused:
+            await self.close()
+            return
         await self.accept()
         connections.opened(self)
         for state in snapshot:
-            self._offer(state)
-        self._tasks = [asyncio.create_task(self._pump()), asyncio.create_task(self._watch())]
+            self._queue(state)
+        self._tasks = [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
 
     async def disconnect(self, code: int) -> None:
         connections.closed(self)
-        for task in [*self._tasks, *filter(None, [self._looking])]:
+        for task in [*self._tasks, *filter(None, [self._recheck])]:
             task.cancel()
         for group in self._groups:
             await self.channel_layer.group_discard(group, self.channel_name)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """What other processes say stays on this loop: the base class would hop through a thread for each."""
+        """Handle events of the channel layer here and leave the rest to channels.
+
+        channels (checked against 4.3.2) closes old database connections in its one shared thread before each event,
+        so that one slow query would delay every socket.
+        """
         match message:
             case {"type": "export.changed", "export": state}:
-                self._offer(state)
+                self._queue(state)
             case {"type": "export.look"}:
-                self._look_soon()
-            case {"type": "export.opened", "since": since}:
-                await self._answer(since)
+                if self._recheck is not None:
+                    self._recheck.cancel()
+                self._recheck = asyncio.create_task(self._recheck_user())
+            case {"type": "export.opened", "since": [*opened]}:
+                # Tell a newer socket of the same user, in whichever process it is, that this one is older.
+                if self._opened < opened and not self._is_closed:
+                    await self.channel_layer.send(opened[1], {"type": "export.older"})
             case {"type": "export.older"}:
-                await self._count_older()
+                self._older_sockets += 1
+                if self._older_sockets >= (config.MAX_SOCKETS_PER_USER or math.inf):
+                    await self._end(CloseCode.TOO_MANY, "too many sockets")
             case _:
                 await super().dispatch(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self._is_over:
+        if self._is_closed:
             return
-        self._heard_at = time.monotonic()
-        self._frames.append(self._heard_at)
-        if len(self._frames) == self._frames.maxlen and self._heard_at - self._frames[0] < 1:
-            await self._end(TOO_FAST, "too many frames")
+        now = self._last_frame_at = time.monotonic()
+        self._frame_times.append(now)
+        if len(self._frame_times) == self._frame_times.maxlen and now - self._frame_times[0] < 1:
+            await self._end(CloseCode.TOO_FAST, "too many frames")
             return
-        frame = parse(text_data)
+        frame = parse_frame(text_data)
         if frame is None:
-            await self._end(MALFORMED, "malformed frame")
+            await self._end(CloseCode.MALFORMED, "malformed frame")
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
-            await self._try(in_thread(see)(self.scope, frame["id"]))
+            await self._end_if_refused(in_thread(mark_seen)(self.scope, frame["id"]))
 
-    def _offer(self, state: State) -> None:
-        """Let this state wait to be sent, instead of an older one of the same request."""
+    def _queue(self, state: State) -> None:
+        """Let this state wait to be sent, in place of an older one of the same export."""
         if state["seq"] >= self._waiting.get(state["id"], state)["seq"]:
             self._waiting[state["id"]] = state
-            self._wake.set()
+            self._has_waiting.set()
 
-    async def _pump(self) -> None:
-        """Send what waits, at most once in PACE_SECONDS, for as long as the socket is open."""
-        while not self._is_over:
-            await self._wake.wait()
-            await self._until_read()
-            self._wake.clear()
+    async def _send_states(self) -> None:
+        """Send the waiting states, at most once in SEND_INTERVAL_SECONDS, for as long as the socket is open."""
+        while not self._is_closed:
+            await self._has_waiting.wait()
+            await self._wait_until_read()
+            self._has_waiting.clear()
             waiting, self._waiting = self._waiting, {}
             for state in waiting.values():
-                await self._try(self._send_state(state))
-            await asyncio.sleep(PACE_SECONDS)
+                await self._end_if_refused(self._send_state(state))
+            await asyncio.sleep(SEND_INTERVAL_SECONDS)
 
-    async def _until_read(self) -> None:
-        """Hold the states back while the client does not read: what the server has taken already costs memory."""
+    async def _wait_until_read(self) -> None:
+        """Wait while the client does not read; close the socket after SOCKET_IDLE_TIMEOUT_SECONDS."""
         give_up_at = time.monotonic() + config.SOCKET_IDLE_TIMEOUT_SECONDS
-        while connections.unread_bytes(self.base_send) > UNREAD_BYTES and not self._is_over:
+        while unread_bytes(self.base_send) > MAX_UNREAD_BYTES and not self._is_closed:
             if time.monotonic() > give_up_at:
-                await self._end(SILENT, "it does not read")
+                await self._end(CloseCode.SILENT, "it does not read")
             else:
-                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+                await asyncio.sleep(UNREAD_CHECK_SECONDS)
 
     async def _send_state(self, state: State) -> None:
-        """A READY state gets a ticket of its reader's own, after another look at who that is."""
+        """Send a state; a READY one is read again, to check the user and to sign a ticket for them."""
         latest: State | None = state
         if state["status"] == Status.READY:
             latest = await in_thread(ready_state_for)(self.scope, state["id"])
-        if latest is not None and not self._is_over:
-            await self.send(text_data=json.dumps({"type": "export.changed", "export": latest}))
+        if latest is not None and not self._is_closed:
+            await self.send(text_data=json.dumps(events.message(latest)))
 
     async def _watch(self) -> None:
-        """Close the socket of a client that is silent, or of a user who has signed out."""
+        """Close the socket of a client that sends nothing, or of a user who has signed out."""
         checked_at = time.monotonic()
-        while not self._is_over:
+        while not self._is_closed:
             await asyncio.sleep(min(config.SOCKET_IDLE_TIMEOUT_SECONDS, config.SOCKET_RECHECK_SECONDS) / 4)
             now = time.monotonic()
-            if now - self._heard_at > config.SOCKET_IDLE_TIMEOUT_SECONDS:
-                await self._end(SILENT, "silent")
+            if now - self._last_frame_at > config.SOCKET_IDLE_TIMEOUT_SECONDS:
+                await self._end(CloseCode.SILENT, "silent")
             elif now - checked_at > config.SOCKET_RECHECK_SECONDS:
                 checked_at = now
-                await self._try(in_thread(groups_for)(self.scope))
+                await self._end_if_refused(in_thread(groups_for)(self.scope))
 
-    def _look_soon(self) -> None:
-        """Ask at once whether the reader is still there."""
-        if self._looking is not None:
-            self._looking.cancel()
-        self._looking = asyncio.create_task(self._look())
-
-    async def _look(self) -> None:
-        for seconds in LOOKS_AFTER:
+    async def _recheck_user(self) -> None:
+        for seconds in RECHECK_DELAYS_SECONDS:
             await asyncio.sleep(seconds)
-            await self._try(in_thread(groups_for)(self.scope))
+            await self._end_if_refused(in_thread(groups_for)(self.scope))
 
-    async def _answer(self, since: list[Any]) -> None:
-        """Let a newer socket of the same reader, in whichever process it is, know that this one was there before."""
-        if self._since < since and not self._is_over:
-            await self.channel_layer.send(since[1], {"type": "export.older"})
-
-    async def _count_older(self) -> None:
-        """One that was there before. With as many as are allowed there is no room for this one."""
-        self._older += 1
-        if self._older >= (config.MAX_SOCKETS_PER_USER or math.inf):
-            await self._end(TOO_MANY, "too many sockets")
-
-    async def _try(self, step: Awaitable[Any]) -> None:
-        """Take a step that looks at who is there, and end the socket of whoever may not listen any more."""
+    async def _end_if_refused(self, step: Awaitable[object]) -> None:
+        """Await a step that checks the user, and close the socket if it raises SocketRefused."""
         try:
             await step
-        except Refused as refused:
+        except SocketRefused as refused:
             await self._end(refused.code, str(refused))
         except DatabaseError as error:
             log.warning("the page will have to ask: %s", type(error).__name__)
 
-    async def _end(self, code: int, reason: str) -> None:
-        """Close once: frames that were on their way have no say any more."""
-        if not self._is_over:
-            self._is_over = True
+    async def _end(self, code: CloseCode, reason: str) -> None:
+        """Close the socket once; frames and events that arrive later are ignored."""
+        if not self._is_closed:
+            self._is_closed = True
             log.warning("socket closed with %d: %s", code, reason)
             await self.close(code=code)
 
 
-def in_thread(function: Any) -> Any:
-    """In a thread of the pool: the one shared thread would let a slow query delay every socket."""
-    return database_sync_to_async(function, thread_sensitive=False)
+def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
+    """Return an async version of a function that queries the database; each call has its own thread of a pool."""
+    wrapped: Callable[..., Awaitable[Result]] = database_sync_to_async(function, thread_sensitive=False)
+    return wrapped
 
 
-def parse(text: str | None) -> dict[str, Any] | None:
-    """A client's frame, or None when it is not one that docs/protocol.md knows."""
+def parse_frame(text: str | None) -> dict[str, Any] | None:
+    """Return a client's frame, or None if it is too long or docs/protocol.md does not define it."""
     if text is None or len(text.encode()) > config.SOCKET_MAX_FRAME_BYTES:
         return None
     try:
@@ -228,56 +235,69 @@ def parse(text: str | None) -> dict[str, Any] | None:
         return None
 
 
-def user_of(scope: dict[str, Any]) -> AnyUser:
-    """Who the session cookie says it is, read afresh. A host's own middleware may set scope["user"] instead."""
+def active_user(scope: Scope) -> AnyUser:
+    """Return the user of the session cookie as they are in the database now.
+
+    A project's own middleware may set scope["user"] instead. Raises SocketRefused if the user is not signed in or not
+    active.
+    """
     if "user" in scope:
-        return get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
-    engine = import_module(settings.SESSION_ENGINE)
-    session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
-    return get_user(SimpleNamespace(session=session))
-
-
-def reader_of(scope: dict[str, Any]) -> AnyUser:
-    """The user, as long as it is one who may read anything. Raises Refused."""
-    user = user_of(scope)
+        user = get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
+    else:
+        # Django's get_user reads nothing but the session of a request.
+        request = HttpRequest()
+        engine = import_module(settings.SESSION_ENGINE)
+        request.session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        user = get_user(request)
     if not user.is_authenticated or not user.is_active:
-        raise Refused(LOGGED_OUT, "signed out")
+        raise SocketRefused(CloseCode.LOGGED_OUT, "signed out")
     return user
 
 
-def groups_for(scope: dict[str, Any]) -> tuple[str, str]:
-    """The groups of what this socket follows and of its reader. Raises Refused: anonymous, deactivated, not yours, not
-    there."""
-    user, request_id = reader_of(scope), scope["url_route"]["kwargs"].get("pk")
-    if request_id is None:
+def groups_for(scope: Scope) -> tuple[str, str]:
+    """Return the groups of what this socket follows and of its user's sockets.
+
+    Raises SocketRefused if the user is not signed in or active, or may not see the export.
+    """
+    user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
+    if export_id is None:
         return events.group_of_user(user.pk), events.group_of_reader(user.pk)
-    if not FileRequest.objects.visible_to(user).filter(pk=request_id).exists():
-        raise Refused(NOT_FOUND, "no such request")
-    return events.group_of_request(request_id), events.group_of_reader(user.pk)
+    if not FileRequest.objects.visible_to(user).filter(pk=export_id).exists():
+        raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
+    return events.group_of_request(export_id), events.group_of_reader(user.pk)
 
 
-def snapshot_for(scope: dict[str, Any]) -> list[State]:
-    """What a page needs on connect, oldest first: what is under way and what ended lately. Raises Refused."""
-    user, request_id = reader_of(scope), scope["url_route"]["kwargs"].get("pk")
-    if request_id is not None:
-        rows = FileRequest.objects.visible_to(user).filter(pk=request_id)
+def snapshot_for(scope: Scope) -> list[State]:
+    """Return the states to send on connect, oldest first: active exports and those that ended within SNAPSHOT_AGE.
+
+    Raises SocketRefused if the user is not signed in or active.
+    """
+    user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
+    if export_id is not None:
+        exports = FileRequest.objects.visible_to(user).filter(pk=export_id)
     else:
         recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
-        rows = FileRequest.objects.filter(recent, requester=user.pk)
-    newest = rows.order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
-    return [serialize(row) for row in reversed(newest)]
+        exports = FileRequest.objects.filter(recent, requester=user.pk)
+    newest = exports.order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
+    return [serialize(export) for export in reversed(newest)]
 
 
-def ready_state_for(scope: dict[str, Any], request_id: str) -> State | None:
-    """The state as it is now, with a ticket for this reader, or None when the row has gone. Raises Refused."""
-    user = reader_of(scope)
-    request = FileRequest.objects.visible_to(user).filter(pk=request_id).first()
-    return None if request is None else services.state_for(user, request)
+def ready_state_for(scope: Scope, export_id: str) -> State | None:
+    """Return the present state with a ticket for this user, or None if the export was deleted.
+
+    Raises SocketRefused if the user is not signed in or active.
+    """
+    user = active_user(scope)
+    export = FileRequest.objects.visible_to(user).filter(pk=export_id).first()
+    return None if export is None else services.state_for(user, export)
 
 
-def see(scope: dict[str, Any], request_id: UUID) -> None:
-    """The owner's page has shown the end of a request. Raises Refused."""
-    user = reader_of(scope)
-    request = FileRequest.objects.visible_to(user).filter(pk=request_id, requester=user.pk).first()
-    if request is not None:
-        services.mark_seen(request)
+def mark_seen(scope: Scope, export_id: UUID) -> None:
+    """Note that the owner's page has shown how the export ended; does nothing for exports of other users.
+
+    Raises SocketRefused if the user is not signed in or active.
+    """
+    user = active_user(scope)
+    export = FileRequest.objects.visible_to(user).filter(pk=export_id, requester=user.pk).first()
+    if export is not None:
+        services.mark_seen(export)

@@ -1,6 +1,6 @@
-"""The channel layer's send side: tell the pages that a request has changed. A hint; whoever misses it reads the row.
+"""Publish changes of exports to the sockets, over the channel layer. A lost event does no harm: pages also poll.
 
-One event loop thread per process sends all of them: a new loop for every call would open a new connection each time.
+One event loop in a thread per process sends all events: an event loop per call would open a new connection each time.
 Without channels, or without a channel layer, nothing is sent.
 """
 
@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
@@ -22,79 +22,83 @@ from exports.state import State, serialize
 
 log = logging.getLogger("exports.realtime.events")
 
-SEND_SECONDS = 2.0
+SEND_TIMEOUT_SECONDS = 2.0
 BACKLOG = 200
-NOBODY = "exports.nobody"
+UNUSED_GROUP = "exports.nobody"
 
 _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
 
 
-def publish(request: FileRequest, note: Callable[[FileRequest], None] = audit.note) -> None:
-    """Send the whole state of `request` to the pages that follow it, and log where it is, by `note`. Returns at once
-    and never raises."""
+def publish(export: FileRequest, note: Callable[[FileRequest], None] = audit.note) -> None:
+    """Send the state of an export to the sockets that follow it, and log it with `note`.
+
+    Returns at once and never raises.
+    """
     try:
-        note(request)
+        note(export)
         faults.point("before_event")
-        layer = _layer()
+        layer = _channel_layer()
         if layer is not None:
-            _send(layer, _groups_of(request), message(serialize(request)))
+            groups = [group_of_request(export.pk)]
+            if export.requester_id:
+                groups.append(group_of_user(export.requester_id))
+            _send(layer, groups, message(serialize(export)))
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)
 
 
-def look_again(user_id: Any) -> None:
-    """Let the open sockets of this user ask at once whether their reader may go on. Returns at once and never raises.
+def recheck_sockets(user_id: object) -> None:
+    """Let the open sockets of this user check at once whether the user may still listen.
 
-    The app does so itself for what Django sends a signal of; a host calls it where it ends sessions by other means.
+    The app calls this for what Django sends signals for; call it where your project ends sessions in other ways.
+    Returns at once and never raises.
     """
     try:
-        layer = _layer()
+        layer = _channel_layer()
         if layer is not None:
             _send(layer, [group_of_reader(user_id)], {"type": "export.look"})
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)
 
 
-def reach(seconds: float) -> None:
-    """Send a message that nobody gets. Raises when the channel layer does not take it in time."""
-    layer = _layer()
+def ping_channel_layer(seconds: float) -> None:
+    """Send an event to a group without members. Raises if the channel layer does not accept it in time."""
+    layer = _channel_layer()
     if layer is not None:
         with _starting:
-            loop = _loop(os.getpid())
-        sending = layer.group_send(NOBODY, {"type": "export.changed"})
+            loop = _event_loop(os.getpid())
+        sending = layer.group_send(UNUSED_GROUP, {"type": "export.changed"})
         asyncio.run_coroutine_threadsafe(asyncio.wait_for(sending, seconds), loop).result(2 * seconds)
 
 
 def message(state: State) -> dict[str, Any]:
+    """Return the message that carries a state, on the channel layer and on the socket."""
     return {"type": "export.changed", "export": state}
 
 
-def group_of_user(user_id: Any) -> str:
-    """The changes of what this user asked for."""
-    return f"exports.user.{_named(user_id)}"
+def group_of_user(user_id: object) -> str:
+    """Return the group of the sockets that follow all exports of this user."""
+    return f"exports.user.{_group_suffix(user_id)}"
 
 
-def group_of_reader(user_id: Any) -> str:
-    """The open sockets of this user, whatever they follow."""
-    return f"exports.reader.{_named(user_id)}"
+def group_of_reader(user_id: object) -> str:
+    """Return the group of all sockets that this user has opened, whatever they follow."""
+    return f"exports.reader.{_group_suffix(user_id)}"
 
 
-def group_of_request(request_id: UUID) -> str:
-    return f"exports.request.{request_id.hex}"
+def group_of_request(export_id: UUID) -> str:
+    """Return the group of the sockets that follow one export."""
+    return f"exports.request.{export_id.hex}"
 
 
-def _named(user_id: Any) -> str:
-    """A name within the channel layer's alphabet, whatever a primary key looks like."""
+def _group_suffix(user_id: object) -> str:
+    """Return a hash of a primary key, since a channel layer allows few characters in a group name."""
     return hashlib.sha256(str(user_id).encode()).hexdigest()[:32]
 
 
-def _groups_of(request: FileRequest) -> list[str]:
-    owner = [group_of_user(request.requester_id)] if request.requester_id else []
-    return [group_of_request(request.pk), *owner]
-
-
-def _layer() -> Any:
+def _channel_layer() -> Any:
+    # Any: a layer is whatever class the CHANNEL_LAYERS setting names. channels is an optional dependency.
     try:
         from channels.layers import get_channel_layer
     except ImportError:
@@ -102,21 +106,21 @@ def _layer() -> Any:
     return get_channel_layer()
 
 
-def _send(layer: Any, groups: list[str], event: dict[str, Any]) -> None:
+def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:
     if len(_sending) >= BACKLOG:
         log.warning("event dropped: %d are waiting for the channel layer", BACKLOG)
         return
+
+    async def send_to_all() -> None:
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            for group in groups:
+                await layer.group_send(group, event)
+
     with _starting:
-        loop = _loop(os.getpid())
-    sending = asyncio.run_coroutine_threadsafe(_send_to_all(layer, groups, event), loop)
+        loop = _event_loop(os.getpid())
+    sending = asyncio.run_coroutine_threadsafe(send_to_all(), loop)
     _sending.add(sending)
     sending.add_done_callback(_sent)
-
-
-async def _send_to_all(layer: Any, groups: list[str], event: dict[str, Any]) -> None:
-    async with asyncio.timeout(SEND_SECONDS):
-        for group in groups:
-            await layer.group_send(group, event)
 
 
 def _sent(sending: "Future[None]") -> None:
@@ -126,11 +130,11 @@ def _sent(sending: "Future[None]") -> None:
 
 
 @cache
-def _loop(pid: int) -> asyncio.AbstractEventLoop:
-    """The loop of this process. A forked child makes its own, and leaves alone what its parent was sending."""
+def _event_loop(pid: int) -> asyncio.AbstractEventLoop:
+    """Start the event loop of this process; a forked child starts its own and forgets what its parent was sending."""
     _sending.clear()
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="exports-events", daemon=True).start()
-    # A command that ends right after its last change would otherwise take the news with it.
-    atexit.register(lambda: wait(_sending, SEND_SECONDS))
+    # Otherwise a command that ends right after a change would exit before its event is sent.
+    atexit.register(lambda: wait(_sending, SEND_TIMEOUT_SECONDS))
     return loop

@@ -68,7 +68,7 @@ class ChannelsAnswer(HealthCheck):  # type: ignore[misc]
     timeout = TIMEOUT
 
     def run(self) -> None:
-        events.reach(TIMEOUT_SECONDS)
+        events.ping_channel_layer(TIMEOUT_SECONDS)
 
 
 class StorageAnswers(HealthCheck):  # type: ignore[misc]

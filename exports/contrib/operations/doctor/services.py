@@ -89,7 +89,7 @@ def channels(name: str) -> Iterator[Finding]:
     elif findings := from_checks(name, checks.check_channel_layer()):
         yield from findings
     else:
-        events.reach(TIMEOUT_SECONDS)
+        events.ping_channel_layer(TIMEOUT_SECONDS)
         yield ok(name, f"{backend.rpartition('.')[2]} takes messages.")
 
 
