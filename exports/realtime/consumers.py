@@ -66,7 +66,7 @@ class SocketRefused(Exception):
         self.code = code
 
 
-class ExportsConsumer(AsyncWebsocketConsumer):
+class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no annotations
     """A socket that follows all exports of a user, or the one whose id is in its path."""
 
     async def connect(self) -> None:
@@ -77,12 +77,13 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         self._tasks: list[asyncio.Task[None]] = []
         self._recheck: asyncio.Task[None] | None = None
         self._groups: list[str] = []
-        self._opened: list[Any] = [time.time(), self.channel_name]
+        self._opened: list[Any] = []
         self._older_sockets = 0
         self._is_closed = False
         if self.channel_layer is None:
             await self.close()
             return
+        self._opened = [time.time(), self.channel_name]
         try:
             followed, reader = await in_thread(groups_for)(self.scope)
             # Join the groups before reading the rows, so that no change falls between the two.
@@ -213,7 +214,8 @@ class ExportsConsumer(AsyncWebsocketConsumer):
         if not self._is_closed:
             self._is_closed = True
             log.warning("socket closed with %d: %s", code, reason)
-            await self.close(code=code)
+            # autobahn 26.10 under daphne refuses subclasses of int.
+            await self.close(code=int(code))
 
 
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
