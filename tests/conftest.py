@@ -1,6 +1,7 @@
 """Real servers as fixtures. A test that names one gets it running and empty, and the app's settings lead to it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +60,15 @@ def postgres_url(postgres: Postgres) -> str:
     return postgres.create_database("scratch")
 
 
+@pytest.fixture
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """The folder of the stored files, empty."""
+    # Models can be imported only after pytest-django has set up Django.
+    from tests.shop.runs import use_folders
+
+    return use_folders(settings, tmp_path)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[Moto]:
     with Moto() as server:
@@ -86,7 +96,7 @@ WITH_SERVERS = {
     "test_s3",
     "test_s3_docs",
     "test_s3_runs",
-    "test_seed_walkthrough",
+    "test_bgfiles_walkthrough",
     "test_writers_xlsx_same",
 }
 

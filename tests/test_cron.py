@@ -40,7 +40,7 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
-def test_request_process_mail_download_and_clean_by_cron_alone(site: Site):
+def test_request_process_mail_download_and_clean_with_cron_only(site: Site):
     asked = site.step("ask")
     assert "back to you on login-events.xlsx" in asked["page"]
     assert asked["status"] == 202
@@ -59,7 +59,7 @@ def test_request_process_mail_download_and_clean_by_cron_alone(site: Site):
     assert site.step("count") == {"statuses": [], "files": 0, "work": 0, "mails": 2}
 
 
-def test_the_checks_and_the_other_housekeeping_run_there_too(site: Site):
+def test_checks_and_housekeep_once_run_without_huey_and_redis(site: Site):
     assert "no issues" in site.manage("check", "--tag=exports")
     site.step("ask")
     assert site.manage("exports", "housekeep", "--once").startswith("swept: ")

@@ -78,7 +78,7 @@ def exists(key: str) -> bool:
 # Rescue
 
 
-def test_a_request_whose_worker_is_gone_goes_back_to_the_queue_and_is_rung_for(bell: list[str]) -> None:
+def test_an_export_of_a_lost_worker_is_queued_and_woken_again(bell: list[str]) -> None:
     request, claim = claimed_now(waiting())
     change(request, lease_expires_at=ago(1))
 
@@ -90,14 +90,14 @@ def test_a_request_whose_worker_is_gone_goes_back_to_the_queue_and_is_rung_for(b
     assert not transitions.publish(claim, made())
 
 
-def test_a_worker_that_is_heard_of_is_left_alone() -> None:
+def test_an_export_with_a_valid_lease_is_not_rescued() -> None:
     request, _ = claimed_now(waiting())
 
     assert str(sweep()) == NOTHING
     assert row(request.pk)["status"] == "running"
 
 
-def test_the_last_crash_fails_the_request(settings: Any) -> None:
+def test_the_last_allowed_crash_fails_the_export(settings: Any) -> None:
     configure(settings, MAX_CRASHES=1)
     request, _ = claimed_now(waiting())
     change(request, lease_expires_at=ago(1))
@@ -109,7 +109,7 @@ def test_the_last_crash_fails_the_request(settings: Any) -> None:
 # Waiting
 
 
-def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
+def test_an_export_that_is_queued_too_long_fails() -> None:
     old, young = waiting(requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60)), waiting()
 
     assert sweep().timed_out == 1
@@ -118,7 +118,7 @@ def test_whoever_waits_longer_than_allowed_is_told_so() -> None:
     assert row(young.pk)["status"] == "queued"
 
 
-def test_requests_of_a_type_that_nobody_registered_wait_for_whoever_added_them(bell: list[str]) -> None:
+def test_exports_of_unregistered_types_are_not_touched(bell: list[str]) -> None:
     request = waiting(file_type="somebody-elses", requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60), woken_at=None)
 
     assert str(sweep()) == NOTHING
@@ -126,7 +126,7 @@ def test_requests_of_a_type_that_nobody_registered_wait_for_whoever_added_them(b
     assert bell == []
 
 
-def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> None:
+def test_each_queue_is_woken_once_for_the_exports_that_were_not_picked_up(bell: list[str]) -> None:
     waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1))
     waiting(woken_at=None)
     waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1), queue_name="small")
@@ -139,7 +139,7 @@ def test_a_bell_that_was_not_heard_rings_again_once_a_lane(bell: list[str]) -> N
     assert bell == ["large", "small"]
 
 
-def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
+def test_a_queue_is_not_woken_before_its_export_is_due(bell: list[str]) -> None:
     request, claim = claimed_now(waiting())
     transitions.retry_later(claim, delay=60, code="unavailable", detail="")
 
@@ -150,7 +150,7 @@ def test_a_request_that_is_due_later_is_not_rung_for(bell: list[str]) -> None:
     assert bell == ["large"]
 
 
-def test_a_dead_bell_stops_no_other_step(settings: Any) -> None:
+def test_a_failing_queue_backend_stops_no_other_step(settings: Any) -> None:
     configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
     waiting(woken_at=None)
     expired = change(ready(), expires_at=ago(1))
@@ -164,7 +164,7 @@ def test_a_dead_bell_stops_no_other_step(settings: Any) -> None:
 # Files
 
 
-def test_a_file_past_its_retention_expires_and_its_bytes_stay_for_the_leeway() -> None:
+def test_a_file_expires_first_and_is_deleted_after_the_delay() -> None:
     request = ready()
     key = with_bytes(request)
     change(request, expires_at=ago(1))
@@ -188,7 +188,7 @@ def test_a_file_without_an_expiry_is_kept() -> None:
     assert exists(key)
 
 
-def test_the_file_of_a_ready_request_and_what_a_running_worker_writes_are_kept() -> None:
+def test_files_of_ready_and_running_exports_are_kept() -> None:
     running, _ = claimed_now(waiting())
     keys = [with_bytes(ready()), with_bytes(running)]
 
@@ -196,7 +196,7 @@ def test_the_file_of_a_ready_request_and_what_a_running_worker_writes_are_kept()
     assert all(map(exists, keys))
 
 
-def test_the_bytes_of_a_deleted_user_are_removed() -> None:
+def test_files_of_a_deleted_user_are_deleted() -> None:
     keys = [with_bytes(ready(requester=user("bob"))), with_bytes(claimed_now(waiting(requester=user("bob")))[0])]
     User.objects.get(username="bob").delete()
 
@@ -205,7 +205,7 @@ def test_the_bytes_of_a_deleted_user_are_removed() -> None:
 
 
 @pytest.mark.parametrize("end", [transitions.cancel, lambda request: fail(request), lambda request: rescue(request)])
-def test_the_bytes_of_an_attempt_that_ended_are_removed(end: Any) -> None:
+def test_the_file_of_an_attempt_that_ended_is_deleted(end: Any) -> None:
     request, _ = claimed_now(waiting())
     key = with_bytes(request)
     assert end(request)
@@ -223,7 +223,7 @@ def rescue(request: FileRequest) -> bool:
     return transitions.rescue(change(request, lease_expires_at=ago(1)))
 
 
-def test_what_a_zombie_wrote_after_the_first_pass_is_removed_by_the_second() -> None:
+def test_a_file_written_after_the_deletion_is_deleted_by_the_second_pass() -> None:
     request, _ = claimed_now(waiting())
     key = with_bytes(request)
     assert transitions.cancel(request)
@@ -251,7 +251,7 @@ class Sticky(FileSystemStorage):
         super().delete(name)
 
 
-def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
+def test_a_file_that_cannot_be_deleted_is_retried_and_stops_no_other(
     settings: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     sticky = Sticky(tmp_path / "files")
@@ -281,7 +281,7 @@ def test_bytes_that_cannot_be_removed_are_in_nobodys_way_and_tried_again(
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED, Status.EXPIRED])
-def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
+def test_rows_are_deleted_after_the_history(status: str) -> None:
     request = change(in_status(status, criteria="at_least=1"), finished_at=ago(config.HISTORY_SECONDS + 60))
     change(request, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS + 60))
     Notification.objects.all().delete()
@@ -292,13 +292,13 @@ def test_old_rows_go_with_what_was_asked_for(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_younger_rows_stay(status: str) -> None:
+def test_rows_are_kept_for_the_history(status: str) -> None:
     change(in_status(status), finished_at=ago(config.HISTORY_SECONDS - 60))
 
     assert sweep().removed_rows == 0
 
 
-def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> None:
+def test_the_history_of_a_row_with_a_file_begins_when_the_file_is_deleted() -> None:
     request = change(ready(), finished_at=ago(3 * config.HISTORY_SECONDS))
     key = with_bytes(request)
     assert str(sweep()) == NOTHING
@@ -315,7 +315,7 @@ def test_an_old_row_with_a_file_stays_until_its_bytes_are_gone_and_longer() -> N
     assert sweep().removed_rows == 1
 
 
-def test_old_rows_of_a_type_that_nobody_registered_stay() -> None:
+def test_old_rows_of_unregistered_types_are_kept() -> None:
     change(in_status(Status.CANCELLED, file_type="somebody-elses"), finished_at=ago(config.HISTORY_SECONDS + 60))
 
     assert sweep().removed_rows == 0
@@ -353,7 +353,7 @@ def test_mails_that_are_due_are_sent_once() -> None:
     assert sorted(mailed()) == ["ada@shop.example", "bob@shop.example"]
 
 
-def test_a_permission_that_was_lost_since_is_not_mailed_about() -> None:
+def test_no_mail_is_sent_to_an_owner_who_lost_the_permission() -> None:
     request = ready_for("ada")
 
     with order_rule(lambda user: False):
@@ -363,7 +363,7 @@ def test_a_permission_that_was_lost_since_is_not_mailed_about() -> None:
     assert Notification.objects.get(request=request).reason == "permission lost"
 
 
-def test_a_rule_that_breaks_is_in_no_other_mails_way() -> None:
+def test_a_permission_check_that_raises_stops_no_other_mail() -> None:
     class Broken(OrderExport):
         file_type = "broken"
 
@@ -379,7 +379,7 @@ def test_a_rule_that_breaks_is_in_no_other_mails_way() -> None:
     assert mailed() == ["bob@shop.example"]
 
 
-def test_a_mail_that_cannot_be_written_is_in_no_other_mails_way() -> None:
+def test_a_mail_that_cannot_be_composed_stops_no_other_mail() -> None:
     bad = failed_for("ada")
     Notification.objects.filter(request=bad).update(message_id="<a>\nBcc: x@example.com", due_at=ago(5))
     failed_for("bob")
@@ -389,7 +389,7 @@ def test_a_mail_that_cannot_be_written_is_in_no_other_mails_way() -> None:
     assert Notification.objects.get(request=bad).state == "pending"
 
 
-def test_mailing_ends_when_a_sweeps_time_is_over(settings: Any) -> None:
+def test_sending_mails_stops_after_the_housekeeping_interval(settings: Any) -> None:
     configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0)
     failed_for("ada")
 
@@ -402,7 +402,7 @@ def test_mailing_ends_when_a_sweeps_time_is_over(settings: Any) -> None:
 # All of it
 
 
-def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None:
+def test_a_step_that_fails_stops_no_other_step(settings: Any, tmp_path: Path) -> None:
     configure(settings, HISTORY_SECONDS="long", WORK_DIR=str(tmp_path))
     request, _ = claimed_now(waiting())
     cancelled, _ = claimed_now(waiting())
@@ -417,14 +417,14 @@ def test_a_step_that_fails_stops_no_other(settings: Any, tmp_path: Path) -> None
     assert swept.failed == 1
 
 
-def test_a_sweep_says_what_it_did(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sweep_reports_its_counts(caplog: pytest.LogCaptureFixture) -> None:
     waiting(woken_at=None)
     change(ready(), expires_at=ago(1))
 
     assert str(sweep()) == "woken 1, expired 1"
 
 
-def test_two_housekeepers_do_no_harm() -> None:
+def test_a_second_housekeeper_with_old_rows_changes_nothing() -> None:
     request, _ = claimed_now(waiting())
     change(request, lease_expires_at=ago(1))
     stale = FileRequest.objects.get(pk=request.pk)
@@ -434,7 +434,7 @@ def test_two_housekeepers_do_no_harm() -> None:
     assert row(request.pk)["crashes"] == 1
 
 
-def test_work_folders_of_attempts_that_run_are_kept() -> None:
+def test_only_work_folders_of_ended_attempts_are_deleted() -> None:
     running, _ = claimed_now(waiting())
     kept = runner.work_root() / f"{running.pk}-{running.epoch}"
     left = runner.work_root() / f"{running.pk}-{running.epoch - 1}"
@@ -446,7 +446,7 @@ def test_work_folders_of_attempts_that_run_are_kept() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
+def test_the_housekeeper_sweeps_until_it_is_stopped(
     settings: Any, caplog: pytest.LogCaptureFixture, bell: list[str]
 ) -> None:
     configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0.01)
@@ -460,7 +460,7 @@ def test_the_housekeeper_sweeps_until_it_is_told_to_stop(
     assert "swept: woken 1" in caplog.text
 
 
-def test_requests_that_wait_for_a_type_nobody_registered_are_counted() -> None:
+def test_queued_exports_of_unregistered_types_are_counted() -> None:
     waiting()
     waiting(file_type="gone")
     claimed(file_type="gone")

@@ -50,12 +50,12 @@ def mailed(request: FileRequest, mailoutbox: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("make", [rows.ready, rows.failed])
-def test_a_mail_leads_to_the_page_and_nowhere_else(owner: User, mailoutbox: list[Any], make: Any) -> None:
+def test_a_mail_links_to_the_page_only(owner: User, mailoutbox: list[Any], make: Any) -> None:
     request = make(owner)
     assert set(mailed(request, mailoutbox)) == {f"https://exports.example{door('page', request)}"}
 
 
-def test_a_mail_holds_no_ticket_and_no_link_for_anyone(owner: User, mailoutbox: list[Any]) -> None:
+def test_a_mail_contains_no_ticket_and_no_public_link(owner: User, mailoutbox: list[Any]) -> None:
     request = rows.ready(owner)
     link = shared(request)
     mailed(request, mailoutbox)
@@ -111,7 +111,7 @@ def kept() -> list[Any]:
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_a_scanner_that_tries_everything_changes_nothing(owner: User, status: str) -> None:
+def test_a_mail_scanner_that_tries_every_url_changes_nothing(owner: User, status: str) -> None:
     request = rows.IN_STATUS[status](owner)
     before, scanner = kept(), Client()
     for name in GETS + POSTS:
@@ -119,7 +119,7 @@ def test_a_scanner_that_tries_everything_changes_nothing(owner: User, status: st
     assert kept() == before
 
 
-def test_after_a_scanner_the_mail_leads_its_reader_to_the_file_all_the_same(owner: User, mailoutbox: list[Any]) -> None:
+def test_after_a_scanner_the_reader_still_gets_the_file(owner: User, mailoutbox: list[Any]) -> None:
     request = rows.ready(owner)
     [address, *_] = mailed(request, mailoutbox)
     scan(Client(), address)
@@ -136,7 +136,7 @@ def test_after_a_scanner_the_mail_leads_its_reader_to_the_file_all_the_same(owne
     assert status_of(reader, ticket) == 200
 
 
-def test_a_get_or_a_head_of_its_own_reader_neither_sees_nor_uses_anything_up(owner: User) -> None:
+def test_get_and_head_by_the_owner_change_nothing(owner: User) -> None:
     request, reader = rows.ready(owner), signed_in(owner)
     before = kept()
     for name in (*GETS, *GETS):
@@ -148,7 +148,7 @@ def test_a_get_or_a_head_of_its_own_reader_neither_sees_nor_uses_anything_up(own
     assert rows.fresh(request).seen_at is None
 
 
-def test_a_ticket_is_good_for_a_minute_and_as_often_as_its_reader_likes(owner: User) -> None:
+def test_a_ticket_is_valid_for_a_minute_any_number_of_times(owner: User) -> None:
     request, reader = rows.ready(owner), signed_in(owner)
     address = reader.get(door("download", request))["Location"]
     ticket = Ticket.read(address.split("/")[-2])
@@ -156,7 +156,7 @@ def test_a_ticket_is_good_for_a_minute_and_as_often_as_its_reader_likes(owner: U
     assert [status_of(reader, address) for _ in range(3)] == [200, 200, 200]
 
 
-def test_a_link_for_anyone_survives_a_scanner_too(owner: User) -> None:
+def test_a_public_link_survives_a_scanner(owner: User) -> None:
     with open_worlds():
         request = rows.ready(owner)
         address = reverse("exports:public", args=[shared(request)])

@@ -1,4 +1,4 @@
-"""docs/migrating-from-dj-bgfiles.md and docs/settings.md say what is so: their code runs, their tables are tests."""
+"""The code in docs/migrating-from-dj-bgfiles.md works, and docs/settings.md lists every setting."""
 
 import ast
 import re
@@ -18,9 +18,9 @@ from django.test import Client
 from exports import housekeeping, storage
 from exports.conf import DEFAULTS, ORIGINALS
 from exports.models import Artifact, FileRequest, Status
+from tests.seed.files import ID, OLD_GENERAL_TOKEN, OLD_TOKEN
 from tests.shop.requests import NOON
 from tests.shop.runs import stored_files, use_folders
-from tests.test_toolbox_tokens import ID, OLD_GENERAL_TOKEN, OLD_TOKEN
 
 ROOT = Path(__file__).resolve().parent.parent
 GUIDE = (ROOT / "docs" / "migrating-from-dj-bgfiles.md").read_text()
@@ -38,29 +38,10 @@ TYPES = {
     "sqlite": {"uuid": "char(32)", "time": "datetime"},
     "postgresql": {"uuid": "uuid", "time": "timestamp with time zone"},
 }
-# Every name that dj-bgfiles' users know.
-NAMES = {
-    *("FileRequest", "FileRequest.attach_file", "FileRequest.expire_in", "FileRequest.delete", "FileRequest.__str__"),
-    *("objects.to_handle", "objects.remove_expired"),
-    *("fields.ConfigurableFileField", "fields.get_storage", "fields.get_upload_to"),
-    *(name for name in ORIGINALS.values() if name.startswith("BG")),
-    *(f"toolbox.{name}" for name in ("JSONSerializer", "Signer", "get_default_signer", "add_request", "attach_file")),
-    *(f"toolbox.{name}" for name in ("attach_local_file", "create_token", "create_general_token", "decode", "serve")),
-    *("views.evaluate_request", "views.serve_file"),
-    *("views.SuspiciousToken", "views.SignatureHasExpired", "views.UserIsNotRequester"),
-    "http.create_content_disposition",
-    *("patterns.InvalidCriteria", "patterns.InvalidForm", "patterns.Criteria", "patterns.QueryDictCriteria"),
-    *("patterns.QueryDictCriteriaWithRequester", "patterns.Dataset", "patterns.SimplePattern"),
-    *(f"WriterPattern.{name}" for name in ("respond_to", "buffer_class", "get_*", "get_file_request_data", "schedule")),
-    *(f"WriterPattern.{name}" for name in ("create_file", "send_notification", "requester_only", "signer", "handle")),
-    *("patterns.DelayedTemplateResponseMixin", "patterns.EmailNotificationMixin", "patterns.FullPattern"),
-    *("patterns.celery", "registry.register", "registry.dispatch"),
-    *("manage.py bgfiles process", "manage.py bgfiles clean"),
-}
 
 
 def rows_of(text: str, heading: str) -> Iterator[list[str]]:
-    """The cells of every table under this column heading, without their backticks around the whole."""
+    """Yield the cells of each row of the tables whose first heading is this, without enclosing backticks."""
     is_inside = False
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")] if line.startswith("|") else []
@@ -69,29 +50,10 @@ def rows_of(text: str, heading: str) -> Iterator[list[str]]:
             yield [cell[1:-1] if re.fullmatch(r"`[^`]*`", cell) else cell for cell in cells]
 
 
-NAMED = list(rows_of(GUIDE, "Name"))
-
-
-# The table
-
-
-def test_the_table_has_every_name_once():
-    assert len(NAMED) == len({name for name, *_ in NAMED})
-    assert {name for name, *_ in NAMED} == NAMES
-
-
-@pytest.mark.parametrize(("name", "difference", "shown_by"), NAMED, ids=lambda cell: cell[:40])
-def test_each_row_of_the_table_is_a_test(name: str, difference: str, shown_by: str):
-    module, _, function = shown_by.partition(".")
-    tree = ast.parse((ROOT / "tests" / f"{module}.py").read_text())
-    assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert difference.endswith(".")
-
-
 # The settings
 
 
-def test_the_settings_are_listed_as_they_are():
+def test_docs_settings_lists_every_setting_with_its_default():
     listed = {name: cells for name, *cells in rows_of(SETTINGS, "Setting")}
     assert list(listed) == list(DEFAULTS)
     for name, (kind, unit, default, meaning, original) in listed.items():
@@ -103,7 +65,7 @@ def test_the_settings_are_listed_as_they_are():
 # The import
 
 
-def test_the_import_changes_by_one_command():
+def test_the_sed_command_changes_the_imports():
     (expression,) = re.findall(r"sed -i -E '(.*)'", GUIDE)
     before = "from bgfiles import toolbox\nfrom bgfiles.patterns import FullPattern\nfrom mybgfiles import other\n"
     done = subprocess.run(["sed", "-E", expression], input=before, capture_output=True, text=True, check=True)
@@ -171,7 +133,7 @@ def ada(transactional_db: None) -> User:
 @pytest.mark.usefixtures("old_table")
 @pytest.mark.urls("tests.seed.urls")
 class TestRows:
-    def test_rows_come_over_with_their_ids_and_all_they_said(self, ada: User):
+    def test_rows_are_copied_with_their_ids_and_fields(self, ada: User):
         insert(
             id=ID, filehandle=KEY, filename="login.csv", description="Mine", size=7, finished_at=NOON, requester_id=7
         )
@@ -188,7 +150,7 @@ class TestRows:
         assert (request.requested_at, request.finished_at, request.expires_at) == (NOON, NOON, None)
         assert request.filehandle.name == KEY
 
-    def test_what_is_unfinished_waits_and_what_has_no_file_has_failed(self):
+    def test_unfinished_rows_are_queued_and_rows_without_a_file_failed(self):
         waiting, failed = insert(), insert(finished_at=NOON, filehandle=None)
         bring_over()
         assert FileRequest.objects.get(pk=waiting).status == Status.QUEUED
@@ -198,7 +160,7 @@ class TestRows:
         )
         assert [request.pk for request in FileRequest.objects.to_handle()] == [waiting]
 
-    def test_old_links_serve_the_old_files_where_they_are(self, ada: User, settings: Any):
+    def test_old_tokens_serve_the_old_files(self, ada: User, settings: Any):
         settings.BGFILES_DEFAULT_KEY, settings.BGFILES_DEFAULT_MAX_AGE = "the-key-of-old", None
         storage.exports_storage().save(KEY, ContentFile(b"id\n1\n"))
         insert(id=ID, filehandle=KEY, filename="login.csv", finished_at=NOON, requester_id=7)
@@ -212,7 +174,7 @@ class TestRows:
         settings.BGFILES_DEFAULT_SALT = "another"
         assert b"naughty" in client.get(f"/downloads/{OLD_TOKEN}/").content
 
-    def test_old_files_are_cleaned_like_new_ones(self, settings: Any):
+    def test_old_files_expire_and_are_deleted(self, settings: Any):
         kept = storage.exports_storage().save("reports/kept.csv", ContentFile(b"x"))
         storage.exports_storage().save(KEY, ContentFile(b"x"))
         insert(filehandle=kept, finished_at=NOON)
@@ -221,7 +183,7 @@ class TestRows:
         assert (housekeeping.expire(), housekeeping.delete_files(0)) == (1, 1)
         assert [path.name for path in stored_files(Path(storage.exports_storage().location))] == ["kept.csv"]
 
-    def test_it_may_run_twice_and_takes_many(self):
+    def test_the_migration_runs_twice_and_in_several_batches(self):
         for number in range(2100):
             insert(filehandle=f"reports/{number}.csv", finished_at=NOON)
         bring_over()
@@ -229,7 +191,7 @@ class TestRows:
         bring_over()
         assert (FileRequest.objects.count(), Artifact.objects.count()) == (2100, 2100)
 
-    def test_django_finds_nothing_left_to_migrate(self):
+    def test_no_migration_is_left_afterwards(self):
         call_command("makemigrations", "exports", check=True, dry_run=True, verbosity=0)
         bring_over()
         call_command("migrate", check_unapplied=True, verbosity=0)

@@ -57,7 +57,7 @@ def settled(notification: Notification) -> tuple[str, str]:
 # Whether
 
 
-def test_whoever_did_not_see_the_end_gets_one_mail() -> None:
+def test_a_user_who_did_not_see_the_end_gets_one_mail() -> None:
     request, notification = ended()
 
     assert [housekeeping.send_mails() for _ in range(3)] == [1, 0, 0]
@@ -67,7 +67,7 @@ def test_whoever_did_not_see_the_end_gets_one_mail() -> None:
     assert notification.settled_at is not None
 
 
-def test_whoever_saw_the_end_gets_none() -> None:
+def test_a_user_who_saw_the_end_gets_no_mail() -> None:
     request, notification = ended()
     assert transitions.mark_seen(request)
 
@@ -77,7 +77,7 @@ def test_whoever_saw_the_end_gets_none() -> None:
     assert settled(notification) == ("suppressed", "seen")
 
 
-def test_a_mail_waits_for_the_grace() -> None:
+def test_a_mail_is_due_after_the_mail_delay() -> None:
     _, claim = claimed(queued(requested_at=timezone.now()))
     assert transitions.publish(claim, made())
 
@@ -92,7 +92,7 @@ def test_a_mail_waits_for_the_grace() -> None:
     ("columns", "reason"),
     [({"requester": None}, "no requester"), ({"expired": True}, "request is expired")],
 )
-def test_a_mail_that_nobody_needs_is_not_sent(columns: dict[str, Any], reason: str) -> None:
+def test_no_mail_about_anonymous_or_expired_exports(columns: dict[str, Any], reason: str) -> None:
     expired = columns.pop("expired", False)
     request, notification = ended(**columns)
     if expired:
@@ -105,7 +105,7 @@ def test_a_mail_that_nobody_needs_is_not_sent(columns: dict[str, Any], reason: s
 
 
 @pytest.mark.parametrize(("column", "value", "reason"), [("email", "", "no address"), ("is_active", False, "")])
-def test_somebody_who_cannot_be_reached_or_has_left_is_not_mailed(column: str, value: Any, reason: str) -> None:
+def test_no_mail_to_users_without_address_or_deactivated_users(column: str, value: Any, reason: str) -> None:
     request, notification = ended(Status.FAILED)
     setattr(request.requester, column, value)
     request.requester.save()
@@ -119,7 +119,7 @@ def test_somebody_who_cannot_be_reached_or_has_left_is_not_mailed(column: str, v
 # In which words
 
 
-def test_the_mail_about_a_file_names_it_and_leads_to_its_page() -> None:
+def test_the_mail_about_a_file_names_it_and_links_to_its_page() -> None:
     request, _ = ended()
 
     housekeeping.send_mails()
@@ -130,7 +130,7 @@ def test_the_mail_about_a_file_names_it_and_leads_to_its_page() -> None:
     assert f"https://exports.example/exports/{request.pk}/page/" in message.body
 
 
-def test_the_mail_about_a_failure_says_why_in_words_and_no_more() -> None:
+def test_the_mail_about_a_failure_explains_it_without_internal_details() -> None:
     failed("took_too_long", description="Orders of Ada")
 
     housekeeping.send_mails()
@@ -143,7 +143,7 @@ def test_the_mail_about_a_failure_says_why_in_words_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.READY, Status.FAILED])
-def test_every_link_leads_to_the_page_behind_login_and_none_to_the_file(status: str, settings: Any) -> None:
+def test_every_link_in_a_mail_leads_to_the_page_behind_login(status: str, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["evil.example"]
     request, _ = ended(status)
 
@@ -157,7 +157,7 @@ def test_every_link_leads_to_the_page_behind_login_and_none_to_the_file(status: 
     assert (request.filehandle.name or "generated/") not in text
 
 
-def test_the_mail_is_in_the_language_of_whoever_asked(settings: Any, tmp_path: Path) -> None:
+def test_the_mail_is_in_the_language_of_the_requester(settings: Any, tmp_path: Path) -> None:
     sentence = str(ERROR_MESSAGES["stalled"])
     german = {sentence: "Der Export steht still.", "Your export failed: %(title)s": "Aus: %(title)s"}
     translate(settings, tmp_path, german)
@@ -171,7 +171,7 @@ def test_the_mail_is_in_the_language_of_whoever_asked(settings: Any, tmp_path: P
     assert sentence not in text_of(message)
 
 
-def test_the_expiry_is_told_in_the_zone_of_whoever_asked() -> None:
+def test_the_expiry_is_in_the_time_zone_of_the_requester() -> None:
     request, _ = ended(requester_timezone="Asia/Tokyo")
     FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")
 
@@ -180,7 +180,7 @@ def test_the_expiry_is_told_in_the_zone_of_whoever_asked() -> None:
     assert "June 4, 2026, 5 a.m." in mail.outbox[0].body
 
 
-def test_what_people_chose_as_a_title_breaks_no_header_and_no_markup() -> None:
+def test_a_hostile_title_breaks_neither_headers_nor_markup() -> None:
     failed("stalled", description="Tea & <b>Biscuits</b>\r\nBcc: x@example.com")
 
     housekeeping.send_mails()
@@ -192,7 +192,7 @@ def test_what_people_chose_as_a_title_breaks_no_header_and_no_markup() -> None:
     assert "Tea &amp; &lt;b&gt;Biscuits&lt;/b&gt;" in str(message.alternatives[0].content)
 
 
-def test_no_person_is_asked_to_answer_it(settings: Any) -> None:
+def test_the_mail_has_the_configured_sender_and_is_marked_as_automatic(settings: Any) -> None:
     configure(settings, FROM_EMAIL="Exports <exports@shop.example>")
     _, notification = ended()
 
@@ -227,7 +227,7 @@ def translate(settings: Any, folder: Path, words: Mapping[str, str]) -> None:
 # When it cannot be sent
 
 
-def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(settings: Any) -> None:
+def test_a_mail_is_retried_with_growing_delays_up_to_the_maximum(settings: Any) -> None:
     settings.EMAIL_BACKEND = DOWN
     configure(settings, MAIL_MAX_ATTEMPTS=3)
     _, notification = ended()
@@ -246,7 +246,7 @@ def test_a_server_that_does_not_answer_is_tried_again_later_each_time_later(sett
     assert delays == pytest.approx([30, 60], abs=2)
 
 
-def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(settings: Any) -> None:
+def test_a_mail_whose_mailer_dies_each_time_is_given_up(settings: Any) -> None:
     configure(settings, MAIL_MAX_ATTEMPTS=3)
     _, notification = ended()
     for _ in range(3):
@@ -261,7 +261,7 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up_after_as_many_attempts(s
     assert mail.outbox == []
 
 
-def test_a_mail_that_was_put_back_is_sent_when_the_server_is_there_again(settings: Any) -> None:
+def test_a_retried_mail_is_sent_when_the_server_is_back(settings: Any) -> None:
     settings.EMAIL_BACKEND = DOWN
     _, notification = ended()
     housekeeping.send_mails()
@@ -273,7 +273,7 @@ def test_a_mail_that_was_put_back_is_sent_when_the_server_is_there_again(setting
     assert settled(notification)[0] == "sent"
 
 
-def test_the_log_of_a_failure_holds_no_address_and_no_content(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_a_mail_failure_has_no_address_and_no_content(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.EMAIL_BACKEND = DOWN
     ended()
 
@@ -284,7 +284,7 @@ def test_the_log_of_a_failure_holds_no_address_and_no_content(settings: Any, cap
     assert "4711" not in caplog.text
 
 
-def test_a_mailer_that_dies_after_its_claim_is_followed_by_another_with_the_same_message_id() -> None:
+def test_a_mail_of_a_dead_mailer_is_sent_with_the_same_message_id() -> None:
     _, notification = ended()
     assert notifications.claim(notification)
     assert housekeeping.send_mails() == 0
@@ -297,14 +297,14 @@ def test_a_mailer_that_dies_after_its_claim_is_followed_by_another_with_the_same
     assert notification.attempts == 2
 
 
-def test_of_two_mailers_one_has_the_mail() -> None:
+def test_only_one_of_two_mailers_claims_a_mail() -> None:
     _, notification = ended()
     mine, yours = notification, Notification.objects.get()
 
     assert [notifications.claim(mine), notifications.claim(yours)] == [True, False]
 
 
-def test_a_mailer_with_an_old_list_does_not_claim_what_another_has_claimed_since() -> None:
+def test_a_mailer_with_an_old_row_cannot_claim_the_mail() -> None:
     _, old = ended()
     assert notifications.claim(Notification.objects.get())
     Notification.objects.update(due_at=just_now())
@@ -312,7 +312,7 @@ def test_a_mailer_with_an_old_list_does_not_claim_what_another_has_claimed_since
     assert not notifications.claim(old)
 
 
-def test_a_mailer_that_was_slow_does_not_put_back_what_another_is_sending(settings: Any) -> None:
+def test_a_slow_mailer_does_not_change_a_mail_that_another_is_sending(settings: Any) -> None:
     _, slow = ended()
     assert notifications.claim(slow)
     Notification.objects.update(due_at=just_now())
@@ -324,7 +324,7 @@ def test_a_mailer_that_was_slow_does_not_put_back_what_another_is_sending(settin
     assert settled(slow)[0] == "sending"
 
 
-def test_a_server_that_says_nothing_is_not_waited_for_for_ever(settings: Any) -> None:
+def test_the_mail_connection_has_a_timeout(settings: Any) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     request, notification = ended()
 
@@ -335,7 +335,7 @@ def test_a_server_that_says_nothing_is_not_waited_for_for_ever(settings: Any) ->
     assert notifications.compose(request, notification).connection.timeout == 5
 
 
-def test_there_is_one_mail_of_a_kind_for_a_request() -> None:
+def test_an_export_has_one_mail_of_each_kind() -> None:
     request = queued()
     for number in range(2):
         request, claim = claimed(request)

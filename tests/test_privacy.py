@@ -59,13 +59,13 @@ def seconds_left(export: type[ReportExport]) -> float | None:
 
 
 @pytest.mark.usefixtures("folder")
-def test_a_file_stays_for_two_days():
+def test_a_file_is_kept_for_two_days():
     assert seconds_left(ReportExport) == pytest.approx(48 * HOUR, abs=1)
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(("own", "left"), [(HOUR, pytest.approx(HOUR, abs=1)), (math.inf, None)])
-def test_an_export_says_how_long_its_own_files_stay(own: float, left: Any):
+def test_an_export_can_set_the_retention_of_its_files(own: float, left: Any):
     assert seconds_left(type("Own", (ReportExport,), {"retention_seconds": own})) == left
 
 
@@ -84,7 +84,7 @@ def over(request: FileRequest) -> FileRequest:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", ENDED)
-def test_bytes_criteria_and_the_words_of_an_error_go_together(folder: Path, status: str):
+def test_file_criteria_and_error_details_are_erased_together(folder: Path, status: str):
     request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria"))
     housekeeping.sweep()
     forgotten = rows.fresh(request)
@@ -97,7 +97,7 @@ def test_bytes_criteria_and_the_words_of_an_error_go_together(folder: Path, stat
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", ENDED)
-def test_until_then_they_stay_and_it_can_be_tried_again(folder: Path, status: str):
+def test_until_then_the_export_can_be_retried(folder: Path, status: str):
     request = rows.IN_STATUS[status](people.user("ada"))
     housekeeping.sweep()
     assert rows.fresh(request).criteria == "month=4"
@@ -107,7 +107,7 @@ def test_until_then_they_stay_and_it_can_be_tried_again(folder: Path, status: st
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", ENDED)
-def test_what_is_forgotten_is_never_asked_for_again_without_its_criteria(status: str):
+def test_an_erased_export_cannot_be_retried(status: str):
     request = over(rows.IN_STATUS[status](people.user("ada")))
     housekeeping.sweep()
     forgotten = rows.fresh(request)
@@ -119,14 +119,14 @@ def test_what_is_forgotten_is_never_asked_for_again_without_its_criteria(status:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])
-def test_what_is_under_way_or_there_is_not_forgotten(status: str):
+def test_queued_running_and_ready_exports_are_not_erased(status: str):
     request = rows.IN_STATUS[status](people.user("ada"), requested_at=ago(HOUR))
     housekeeping.sweep()
     assert (rows.fresh(request).criteria, rows.fresh(request).erased_at) == ("month=4", None)
 
 
 @pytest.mark.usefixtures("folder")
-def test_files_without_an_end_let_what_failed_keep_its_words(settings: LazySettings):
+def test_without_retention_error_details_are_kept(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "RETENTION_SECONDS": None}
     request = rows.failed(people.user("ada"))
     FileRequest.objects.update(finished_at=ago(config.HISTORY_SECONDS - HOUR))
@@ -178,17 +178,17 @@ def is_nothing_left(delete: Callable[[User], None], stored: Callable[[], list[An
 
 
 @pytest.mark.parametrize("delete", WAYS)
-def test_a_user_who_is_deleted_leaves_no_byte_in_a_folder(folder: Path, delete: Callable[[User], None]):
+def test_no_file_of_a_deleted_user_is_left_in_a_folder(folder: Path, delete: Callable[[User], None]):
     is_nothing_left(delete, lambda: stored_files(folder))
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("delete", WAYS)
-def test_a_user_who_is_deleted_leaves_no_byte_in_a_bucket(s3: Moto, delete: Callable[[User], None]):
+def test_no_file_of_a_deleted_user_is_left_in_a_bucket(s3: Moto, delete: Callable[[User], None]):
     is_nothing_left(delete, s3.stored)
 
 
-def test_what_a_worker_goes_on_writing_for_a_deleted_user_is_neither_published_nor_kept(folder: Path):
+def test_a_worker_cannot_publish_for_a_deleted_user(folder: Path):
     request, claim = rows.claimed(people.user("ada"))
     User.objects.all().delete()
     assert not rows.publish(claim)

@@ -82,24 +82,24 @@ def run(*arguments: Any, stdout: io.StringIO | None = None, **options: Any) -> s
 # process
 
 
-def test_process_makes_what_waits_the_oldest_first():
+def test_process_makes_the_oldest_file_first():
     requests = waiting(3)
     told = run("process")
     assert Quick.handled == [request.pk for request in requests]
     assert told.splitlines() == [*(f"quick {request.pk}: ready" for request in requests), "Handled 3 requests."]
 
 
-def test_process_has_nothing_to_do():
+def test_process_with_an_empty_queue():
     assert run("process") == "Handled 0 requests.\n"
 
 
-def test_process_stops_at_items():
+def test_process_stops_after_items():
     waiting(3)
     assert run("process", "--items=2").endswith("Handled 2 requests.\n")
     assert FileRequest.objects.to_handle().count() == 1
 
 
-def test_process_stops_when_its_time_is_up():
+def test_process_stops_after_the_timeout():
     waiting(3)
     run("process", "--timeout=1", "--sleep=1.1")
     assert len(Quick.handled) == 2
@@ -112,7 +112,7 @@ def test_process_sleeps_between_files_only():
     assert 0.4 <= time.monotonic() - began < 10
 
 
-def test_the_options_can_be_given_by_a_program():
+def test_options_can_be_passed_to_call_command():
     waiting(2)
     run("process", items=1, sleep=0.1, timeout=60)
     assert len(Quick.handled) == 1
@@ -135,7 +135,7 @@ def test_process_refuses_the_leeway_of_clean():
         run("process", "--leeway=60")
 
 
-def test_process_takes_over_what_a_dead_worker_had(settings: Any):
+def test_process_rescues_exports_of_lost_workers(settings: Any):
     configure(settings, LEASE_SECONDS=0)
     request = queued(file_type="quick")
     FileRequest.objects.filter(pk=request.pk).update(status=Status.RUNNING, epoch=1, lease_expires_at=NOON)
@@ -144,7 +144,7 @@ def test_process_takes_over_what_a_dead_worker_had(settings: Any):
     assert (row(request.pk)["status"], row(request.pk)["crashes"]) == (Status.READY, 1)
 
 
-def test_process_sends_the_mails_that_are_due_also_those_of_failures(mailoutbox: list[Any]):
+def test_process_sends_mails_about_failures(mailoutbox: list[Any]):
     class Raising(Quick):
         @classmethod
         def handle(cls, request: FileRequest) -> None:
@@ -157,7 +157,7 @@ def test_process_sends_the_mails_that_are_due_also_those_of_failures(mailoutbox:
     assert Notification.objects.get().state == Notification.State.SENT
 
 
-def test_a_handler_that_deletes_its_request_is_in_nobodys_way():
+def test_process_goes_on_after_a_handler_that_deletes_its_row():
     class Deleting(Quick):
         @classmethod
         def handle(cls, request: FileRequest) -> None:
@@ -170,7 +170,7 @@ def test_a_handler_that_deletes_its_request_is_in_nobodys_way():
     assert not FileRequest.objects.exists()
 
 
-def test_sigterm_ends_the_batch_and_what_it_was_at_waits_on():
+def test_sigterm_stops_process_and_requeues_the_export():
     class Stopped(Quick):
         @classmethod
         def handle(cls, request: FileRequest) -> None:
@@ -191,7 +191,7 @@ def test_sigterm_ends_the_batch_and_what_it_was_at_waits_on():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_thread_may_process_too():
+def test_process_works_outside_the_main_thread():
     waiting(1)
     told = []
 
@@ -208,13 +208,13 @@ def test_a_thread_may_process_too():
 # clean
 
 
-def test_clean_removes_rows_and_files_and_says_so(folder: Path):
+def test_clean_deletes_rows_and_files(folder: Path):
     expired(3)
     assert run("clean") == "Swept: expired 3, deleted 3.\nRemoved 3 of 3 expired requests: all of them.\n"
     assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
-def test_clean_stops_at_items_and_at_its_time():
+def test_clean_stops_after_items_and_after_the_timeout():
     expired(4)
     assert run("clean", "--items=1").endswith("Removed 1 of 4 expired requests: stopped at --items.\n")
     assert run("clean", "--timeout=1", "--sleep=1.1").endswith(
@@ -222,7 +222,7 @@ def test_clean_stops_at_items_and_at_its_time():
     )
 
 
-def test_the_leeway_protects_the_bytes_and_the_row(folder: Path):
+def test_clean_keeps_files_and_rows_for_the_leeway(folder: Path):
     (request,) = expired(1)
     FileRequest.objects.update(expires_at=timezone.now())
     run("clean")
@@ -231,7 +231,7 @@ def test_the_leeway_protects_the_bytes_and_the_row(folder: Path):
     assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
-def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Path):
+def test_clean_keeps_rows_for_the_history_but_no_files(settings: Any, folder: Path):
     configure(settings, HISTORY_SECONDS=HOUR)
     (request,) = expired(1)
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR - 60))
@@ -243,14 +243,14 @@ def test_the_history_keeps_the_rows_and_not_the_bytes(settings: Any, folder: Pat
     assert not FileRequest.objects.exists()
 
 
-def test_a_terminal_shows_how_far_clean_is():
+def test_clean_shows_a_progress_bar_on_a_terminal():
     expired(2)
     shown = run("clean", "--sleep=0.2", stdout=Terminal())
     assert "| 2/2 [" in shown
     assert shown.endswith("\rRemoved 2 of 2 expired requests: all of them.\n")
 
 
-def test_the_default_leeway_is_the_setting(settings: Any, folder: Path):
+def test_the_default_leeway_of_clean_is_the_setting(settings: Any, folder: Path):
     configure(settings, FILE_DELETE_DELAY_SECONDS=2 * HOUR)
     (request,) = expired(1)
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=HOUR + 60))
@@ -261,7 +261,7 @@ def test_the_default_leeway_is_the_setting(settings: Any, folder: Path):
     assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
-def test_clean_collects_orphans_however_many(folder: Path, monkeypatch: pytest.MonkeyPatch):
+def test_clean_deletes_files_without_rows_in_several_batches(folder: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("exports.housekeeping.MAX_PER_STEP", 2)
     for request in expired(5):
         FileRequest.objects.filter(pk=request.pk).update(expires_at=None)
@@ -272,13 +272,13 @@ def test_clean_collects_orphans_however_many(folder: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_clean_removes_what_ended_without_a_file_too(status: str):
+def test_clean_deletes_rows_that_ended_without_a_file(status: str):
     in_status(status)
     assert run("clean").startswith("Swept: removed rows 1.\n")
     assert not FileRequest.objects.exists()
 
 
-def test_clean_goes_on_behind_a_step_that_fails(settings: Any, caplog: pytest.LogCaptureFixture):
+def test_clean_goes_on_after_a_step_that_fails(settings: Any, caplog: pytest.LogCaptureFixture):
     expired(1)
     configure(settings, STORAGE="nobody.knows.Storage")
     told = run("clean")

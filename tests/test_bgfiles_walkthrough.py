@@ -111,7 +111,7 @@ def add(file_type: str, owner: User, **columns: Any) -> FileRequest:
 # The view, by hand
 
 
-def test_the_filter_is_shown_and_its_errors_too(client: Client):
+def test_the_filter_form_is_shown_with_its_errors(client: Client):
     for address in ("/by-hand/", "/login-events/"):
         assert b"from_date" in client.get(address).content
         assert b"This field is required" in client.post(address, {}).content
@@ -119,7 +119,7 @@ def test_the_filter_is_shown_and_its_errors_too(client: Client):
 
 
 @pytest.mark.parametrize("address", ["/by-hand/", "/login-events/"])
-def test_ten_thousand_events_are_served_at_once(client: Client, address: str):
+def test_ten_thousand_events_are_served_in_the_response(client: Client, address: str):
     log_in_events(LIMIT)
     response = client.post(address, SINCE)
     assert response["Content-Type"] == XLSX
@@ -127,7 +127,7 @@ def test_ten_thousand_events_are_served_at_once(client: Client, address: str):
     assert not FileRequest.objects.exists()
 
 
-def test_one_more_is_made_later_and_the_page_says_so(client: Client, ada: User):
+def test_more_than_ten_thousand_events_are_delayed(client: Client, ada: User):
     log_in_events(LIMIT + 1)
     with translation.override("nl"):
         response = client.post("/by-hand/", SINCE)
@@ -137,7 +137,7 @@ def test_one_more_is_made_later_and_the_page_says_so(client: Client, ada: User):
     assert (request.criteria, request.status, request.finished_at) == ("from_date=2016-01-01", Status.QUEUED, None)
 
 
-def test_the_task_of_the_hosts_own_huey_makes_the_file_and_mails_the_link(client: Client, ada: User):
+def test_a_manual_huey_task_makes_the_file_and_mails_the_link(client: Client, ada: User):
     request = delayed(client, "/by-hand/")
     tasks.huey.execute(tasks.huey.dequeue())
     request.refresh_from_db()
@@ -148,7 +148,7 @@ def test_the_task_of_the_hosts_own_huey_makes_the_file_and_mails_the_link(client
     assert events_in(response.getvalue()) == all_events()
 
 
-def test_the_cron_job_makes_the_file_and_mails_the_link(client: Client):
+def test_a_manual_cron_job_makes_the_file_and_mails_the_link(client: Client):
     request = delayed(client, "/by-cron/")
     assert tasks.huey.pending_count() == 0
     call_command("process_file_requests")
@@ -159,7 +159,7 @@ def test_the_cron_job_makes_the_file_and_mails_the_link(client: Client):
     assert len(mail.outbox) == 1
 
 
-def test_what_is_left_of_the_cron_job_with_the_pattern(client: Client, ada: User):
+def test_a_cron_job_that_calls_create_file_of_the_pattern(client: Client, ada: User):
     log_in_events(3)
     request = add("something_else", ada)
     assert request.file_type not in registry.handlers
@@ -172,7 +172,7 @@ def test_what_is_left_of_the_cron_job_with_the_pattern(client: Client, ada: User
     assert len(mail.outbox) == 1
 
 
-def test_the_cron_job_raises_for_a_type_that_it_does_not_know(ada: User):
+def test_the_manual_cron_job_raises_for_an_unknown_type(ada: User):
     add("unknown", ada)
     with pytest.raises(Exception, match="Unsupported file type unknown"):
         call_command("process_file_requests")
@@ -181,7 +181,7 @@ def test_the_cron_job_raises_for_a_type_that_it_does_not_know(ada: User):
 # The pattern
 
 
-def test_a_few_events_are_written_into_the_response(client: Client):
+def test_the_pattern_serves_a_few_events_in_the_response(client: Client):
     log_in_events(3)
     response = client.post("/login-events/", SINCE)
     assert response["Content-Disposition"] == 'attachment; filename="login-events.xlsx"'
@@ -189,14 +189,14 @@ def test_a_few_events_are_written_into_the_response(client: Client):
     assert events_in(response.getvalue()) == all_events()
 
 
-def test_many_events_become_a_request_that_knows_what_was_asked(client: Client, ada: User):
+def test_the_pattern_stores_a_request_for_many_events(client: Client, ada: User):
     request = delayed(client)
     asked = (request.criteria, request.file_type, request.filename, request.content_type, request.requester)
     assert asked == ("from_date=2016-01-01", "login_events", "login-events.xlsx", XLSX, ada)
     assert (request.requester_language, request.requester_timezone) == ("en", "UTC")
 
 
-def test_the_delayed_answer_is_a_template_with_the_request_the_dataset_and_the_schedule(client: Client):
+def test_the_pattern_renders_the_delayed_template(client: Client):
     log_in_events(LIMIT + 1)
     response = client.post("/login-events/", SINCE)
     assert response.context["file_request"] == FileRequest.objects.get()
@@ -205,7 +205,7 @@ def test_the_delayed_answer_is_a_template_with_the_request_the_dataset_and_the_s
     assert "back to you on login-events.xlsx" in response.content.decode()
 
 
-def test_the_registered_class_is_processed_by_the_command_and_its_mail_serves_the_file(
+def test_process_makes_the_file_of_a_registered_pattern_and_mails_it(
     client: Client, ada: User, capsys: pytest.CaptureFixture[str]
 ):
     request = delayed(client)
@@ -218,7 +218,7 @@ def test_the_registered_class_is_processed_by_the_command_and_its_mail_serves_th
     assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
 
 
-def test_the_mail_goes_out_once_with_the_id_that_it_keeps(ada: User):
+def test_the_mail_of_a_pattern_is_sent_once(ada: User):
     request = add("login_events", ada)
     for _ in range(3):
         call_command("exports", "process")
@@ -227,14 +227,14 @@ def test_the_mail_goes_out_once_with_the_id_that_it_keeps(ada: User):
     assert (notification.state, notification.attempts) == (Notification.State.SENT, 1)
 
 
-def test_criteria_that_became_invalid_end_the_request_with_that_reason(ada: User):
+def test_criteria_that_became_invalid_fail_the_request(ada: User):
     request = add("login_events", ada, criteria="from_date=nonsense")
     call_command("exports", "process")
     request.refresh_from_db()
     assert (request.status, request.error_code) == (Status.FAILED, "invalid_criteria")
 
 
-def test_the_live_page_follows_what_the_command_makes(client: Client, settings: Any):
+def test_the_live_page_follows_a_pattern_made_by_process(client: Client, settings: Any):
     settings.CHANNEL_LAYERS = Pages.LAYER
     pages = Pages()
     request = delayed(client)
@@ -245,7 +245,7 @@ def test_the_live_page_follows_what_the_command_makes(client: Client, settings: 
     assert client.get(f"/exports/{request.pk}/").json()["status"] == "ready"
 
 
-def test_a_task_of_the_hosts_own_huey_makes_what_its_pattern_schedules(client: Client):
+def test_the_huey_task_of_a_pattern_makes_the_file(client: Client):
     with registered(tasks.QueuedExport):
         request = delayed(client, "/queued/")
         task = tasks.huey.dequeue()
@@ -255,7 +255,7 @@ def test_a_task_of_the_hosts_own_huey_makes_what_its_pattern_schedules(client: C
     assert request.status == Status.READY
 
 
-def test_a_real_consumer_on_a_real_queue_makes_it(ada: User, valkey: Valkey):
+def test_a_real_huey_consumer_makes_the_file_of_a_pattern(ada: User, valkey: Valkey):
     queue = RedisHuey("seed-host", url=valkey.url, immediate=False)
 
     @queue.task()
@@ -312,7 +312,7 @@ def test_the_wrapping_view_serves_the_file_to_its_requester_only(client: Client,
         assert other.get(address).templates[0].name == "errors/access_denied.html"
 
 
-def test_a_token_that_is_none_is_answered_by_the_page_for_the_naughty(client: Client, ready: FileRequest):
+def test_the_wrapping_view_shows_naughty_for_a_broken_token(client: Client, ready: FileRequest):
     token = toolbox.create_token(ready)
     rng = random.Random(20160204)
     for _ in range(20):
@@ -322,18 +322,18 @@ def test_a_token_that_is_none_is_answered_by_the_page_for_the_naughty(client: Cl
         assert client.get(f"/downloads/{broken}/").templates[0].name == "errors/naughty.html"
 
 
-def test_a_token_without_requester_is_no_token_where_one_is_required(client: Client, ready: FileRequest):
+def test_the_wrapping_view_shows_naughty_for_a_general_token(client: Client, ready: FileRequest):
     address = f"/downloads/{toolbox.create_general_token(ready)}/"
     assert client.get(address).templates[0].name == "errors/naughty.html"
 
 
-def test_an_old_token_is_answered_by_the_page_for_the_late(client: Client, ready: FileRequest, settings: Any):
+def test_the_wrapping_view_shows_signature_expired_for_an_old_token(client: Client, ready: FileRequest, settings: Any):
     address = f"/downloads/{toolbox.create_token(ready)}/"
     configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
     assert client.get(address).templates[0].name == "errors/signature_expired.html"
 
 
-def test_a_general_export_mails_a_token_that_serves_anyone(client: Client, ada: User):
+def test_a_general_pattern_mails_a_token_that_serves_anyone(client: Client, ada: User):
     log_in_events(3)
     with registered(GeneralExport):
         add("general_events", ada)
@@ -344,13 +344,13 @@ def test_a_general_export_mails_a_token_that_serves_anyone(client: Client, ada: 
         assert events_in(anyone.get(f"/anyone/{token}/").getvalue()) == all_events()
 
 
-def test_a_token_for_the_requester_serves_anyone_where_nobody_looks(ready: FileRequest):
+def test_a_requester_token_serves_anyone_with_both_flags_off(ready: FileRequest):
     address = f"/anyone/{toolbox.create_token(ready)}/"
     assert events_in(Client().get(address).getvalue()) == all_events()
 
 
 @pytest.mark.parametrize("exporter", [SignedExport, SignedByHookExport])
-def test_an_own_signer_makes_the_token_and_accepts_it(client: Client, ada: User, exporter: type[LoginEventExport]):
+def test_a_custom_signer_makes_and_accepts_the_token(client: Client, ada: User, exporter: type[LoginEventExport]):
     with registered(exporter):
         request = add(exporter.file_type, ada)
         call_command("exports", "process")
@@ -363,13 +363,13 @@ def test_an_own_signer_makes_the_token_and_accepts_it(client: Client, ada: User,
     assert lifetime.total_seconds() == pytest.approx(my_signer.max_age)
 
 
-def test_a_page_before_the_file_can_be_made_of_the_checks_alone(client: Client, ready: FileRequest):
+def test_evaluate_request_supports_a_preview_page(client: Client, ready: FileRequest):
     address = f"/preview/{toolbox.create_token(ready, {'extra': 1})}/"
     assert client.get(address).content.decode() == "login-events.xlsx: ['extra', 'id', 'requester']"
     assert signed_in(user("eve")).get(address).status_code == 403
 
 
-def test_a_file_that_is_gone_is_not_found(client: Client, ready: FileRequest):
+def test_a_deleted_file_and_a_deleted_request_are_not_found(client: Client, ready: FileRequest):
     token = toolbox.create_token(ready)
     ready.filehandle.storage.delete(ready.filehandle.name)
     assert client.get(f"/downloads/{token}/").status_code == 404

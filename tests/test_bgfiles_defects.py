@@ -20,11 +20,11 @@ from exports.models import FileRequest, Notification, Status
 from exports.patterns import Dataset, FullPattern, registry
 from exports.shortcuts import export_response
 from exports.toolbox import Signer
+from tests.seed.files import body_of
 from tests.servers import Valkey
 from tests.shop.exports import registered
 from tests.shop.requests import NOON, after, queued, row, user
 from tests.shop.runs import configure, stored_files, use_folders
-from tests.test_toolbox import body_of
 
 pytestmark = [
     pytest.mark.both_databases,
@@ -89,7 +89,7 @@ def signed_in(someone: User) -> Client:
 # 1. `clean` swapped sleep and timeout
 
 
-def test_defect_1_clean_with_timeout_and_sleep_removes_all_that_expired(capsys: pytest.CaptureFixture[str]):
+def test_clean_with_timeout_and_sleep_deletes_all_expired_files(capsys: pytest.CaptureFixture[str]):
     for second in range(2):
         attached(expires_at=after(second))
     began = time.monotonic()
@@ -99,17 +99,10 @@ def test_defect_1_clean_with_timeout_and_sleep_removes_all_that_expired(capsys: 
     assert not FileRequest.objects.exists()
 
 
-def test_defect_1_clean_stops_after_its_time(capsys: pytest.CaptureFixture[str]):
-    for second in range(3):
-        attached(expires_at=after(second))
-    call_command("exports", "clean", "--timeout=1", "--sleep=1.1")
-    assert "Removed 2 of 3 expired requests: stopped at --timeout." in capsys.readouterr().out
-
-
 # 2. The filename was not stored when the file was asked for
 
 
-def test_defect_2_the_filename_is_stored_when_the_file_is_asked_for():
+def test_the_filename_is_stored_with_the_request():
     SomeExport("some.txt").respond_to(posted(user()))
     request = FileRequest.objects.get()
     assert request.filename == "some.txt"
@@ -120,53 +113,30 @@ def test_defect_2_the_filename_is_stored_when_the_file_is_asked_for():
 # 3. One failure aborted the whole batch, for ever
 
 
-def test_defect_3_a_raising_handler_and_an_unknown_type_do_not_block_the_queue():
-    with registered(RaisingExport), registered(SomeExport):
-        registry.register(RaisingExport)
-        requests = [queued(file_type=name, requested_at=after(n)) for n, name in enumerate(("raising", "gone", "some"))]
-        for _ in range(2):
-            call_command("exports", "process")
-    assert [row(request.pk)["status"] for request in requests] == [Status.FAILED, Status.QUEUED, Status.READY]
-
-
 # 4. What was stored, mailed, opened and measured wrongly
 
 
-def test_defect_4_the_csrf_token_is_no_criterion():
+def test_the_csrf_token_is_not_stored():
     SomeExport("some.txt").respond_to(posted(user(), month="4", csrfmiddlewaretoken="secret"))
     assert FileRequest.objects.get().criteria == "month=4"
 
 
-def test_defect_4_no_html_is_no_alternative(mailoutbox: list[Any]):
+def test_a_mail_without_html_has_no_alternative(mailoutbox: list[Any]):
     assert SomeExport("some.txt").create_file(queued())
     assert mailoutbox[0].alternatives == []
 
 
-def test_defect_4_a_local_file_is_opened_as_bytes(tmp_path: Path):
-    path = tmp_path / "bytes"
-    path.write_bytes(b"\xff\xfe\r\n")
-    request = queued()
-    toolbox.attach_local_file(request, path)
-    with request.filehandle.open() as file:
-        assert file.read() == b"\xff\xfe\r\n"
-
-
-def test_defect_4_an_anonymous_user_may_ask():
+def test_an_anonymous_user_may_request_a_file():
     assert SomeExport("some.txt").respond_to(posted(AnonymousUser()))[0]
     assert toolbox.add_request(requester=AnonymousUser()).requester is None
     assert list(FileRequest.objects.values_list("requester", flat=True)) == [None, None]
-
-
-def test_defect_4_a_pattern_sets_the_size():
-    SomeExport("some.txt").create_file(queued())
-    assert FileRequest.objects.get().size == 5
 
 
 # 5. Files left behind, dicts changed, tokens and names not looked at
 
 
 @pytest.mark.parametrize("deleted", [User.objects, FileRequest.objects], ids=["cascade", "queryset"])
-def test_defect_5_no_file_outlives_its_row(folder: Path, deleted: Any):
+def test_files_are_deleted_after_a_cascade_or_a_queryset_delete(folder: Path, deleted: Any):
     attached()
     SomeExport("some.txt").create_file(queued())
     deleted.all().delete()
@@ -174,14 +144,7 @@ def test_defect_5_no_file_outlives_its_row(folder: Path, deleted: Any):
     assert stored_files(folder) == []
 
 
-def test_defect_5_minting_a_token_leaves_the_callers_dict_alone():
-    request, data = attached(), {"extra": 1}
-    toolbox.create_token(request, data)
-    toolbox.create_general_token(request, data)
-    assert data == {"extra": 1}
-
-
-def test_defect_5_a_token_without_an_id_is_a_bad_signature():
+def test_a_token_without_an_id_is_a_bad_signature():
     with pytest.raises(BadSignature):
         toolbox.decode(Signer().dump({"requester": 1}))
     token = toolbox.get_default_signer().dump({"requester": 1})
@@ -189,7 +152,7 @@ def test_defect_5_a_token_without_an_id_is_a_bad_signature():
 
 
 @pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x.csv", "a\nb.csv", "a\0b.csv", "a\x7fb\u2028c.csv", b"a\r\nb.csv"])
-def test_defect_5_no_control_character_survives_in_the_header(name: str | bytes):
+def test_content_disposition_contains_no_control_characters(name: str | bytes):
     header = create_content_disposition(name)
     assert header.isprintable()
     assert header.isascii()
@@ -198,16 +161,7 @@ def test_defect_5_no_control_character_survives_in_the_header(name: str | bytes)
 # 6. Every token moved the expiry; what never finished was never cleaned
 
 
-def test_defect_6_a_second_token_does_not_move_the_expiry():
-    request = attached()
-    toolbox.create_token(request, signer=Signer(max_age=60))
-    expires_at = row(request.pk)["expires_at"]
-    toolbox.create_token(request, signer=Signer(max_age=6000))
-    toolbox.create_general_token(request, signer=Signer(max_age=6))
-    assert row(request.pk)["expires_at"] == expires_at
-
-
-def test_defect_6_a_request_that_never_finished_is_cleaned(settings: Any):
+def test_clean_fails_and_deletes_requests_that_never_finished(settings: Any):
     configure(settings, QUEUE_TIMEOUT_SECONDS=3600)
     with registered(SomeExport):
         queued(file_type="some", requested_at=NOON)
@@ -222,7 +176,7 @@ def test_defect_6_a_request_that_never_finished_is_cleaned(settings: Any):
 # 7. Lock, generation and mail in one transaction
 
 
-def test_defect_7_a_mail_that_fails_undoes_nothing_and_goes_out_later(settings: Any, mailoutbox: list[Any]):
+def test_a_mail_that_fails_keeps_the_file_and_is_sent_later(settings: Any, mailoutbox: list[Any]):
     working = settings.EMAIL_BACKEND
     with registered(SomeExport):
         request = queued(file_type="some", filename="some.txt")
@@ -237,7 +191,7 @@ def test_defect_7_a_mail_that_fails_undoes_nothing_and_goes_out_later(settings: 
     assert Notification.objects.get().attempts == 2
 
 
-def test_defect_7_no_transaction_is_open_while_a_file_is_made():
+def test_no_transaction_is_open_while_a_file_is_made():
     open_transactions = []
 
     class Looking(SomeExport):
@@ -255,7 +209,7 @@ def test_defect_7_no_transaction_is_open_while_a_file_is_made():
 # 8. The whole file in memory
 
 
-def test_defect_8_neither_writing_nor_serving_takes_the_file_into_memory():
+def test_writing_and_serving_do_not_hold_the_file_in_memory():
     big = type("Big", (SomeExport,), {"megabytes": 64})
     with registered(big):
         request = queued(file_type="some", filename="big.txt")
@@ -272,7 +226,7 @@ def test_defect_8_neither_writing_nor_serving_takes_the_file_into_memory():
     assert max(written, at_serving) < 16 * MEBIBYTE
 
 
-def test_defect_8_a_file_made_in_the_request_is_streamed_from_disk():
+def test_a_file_made_in_the_request_is_streamed_from_disk():
     big = type("Big", (SomeExport,), {"megabytes": 64})
     tracemalloc.start()
     _is_delayed, response = big("big.txt").respond_to(posted(user(), now="1"))
@@ -283,7 +237,7 @@ def test_defect_8_a_file_made_in_the_request_is_streamed_from_disk():
     assert (served, peak < 16 * MEBIBYTE) == (64 * MEBIBYTE + 5, True)
 
 
-def test_defect_8_an_attached_upload_is_stored_by_chunks():
+def test_an_attached_upload_is_stored_in_chunks():
     big = SimpleUploadedFile("big.bin", b"\0" * (32 * MEBIBYTE))
     tracemalloc.start()
     toolbox.attach_file(queued(), big, "big.bin")
@@ -303,19 +257,19 @@ def exported(format: str, rows: int, someone: User | None = None) -> Any:
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
-def test_defect_9_what_is_big_leaves_the_request_in_every_format(format: str):
+def test_big_exports_run_in_the_background_in_every_format(format: str):
     assert exported(format, 11).status_code == 202
     assert body_of(exported(format, 3))
 
 
 @pytest.mark.parametrize(("asked", "extension"), [("excel", "xlsx"), ("xlsx", "xlsx"), ("csv", "csv")])
-def test_defect_9_a_spreadsheet_is_named_like_one(asked: str, extension: str):
+def test_excel_files_have_the_extension_xlsx(asked: str, extension: str):
     response = exported(asked, 3)
     assert f'filename="rows.{extension}"' in response["Content-Disposition"]
     assert body_of(response).startswith(b"PK") == (extension == "xlsx")
 
 
-def test_defect_9_no_row_travels_through_the_broker(valkey: Valkey):
+def test_no_rows_are_sent_through_the_queue(valkey: Valkey):
     assert exported("csv", 100).status_code == 202
     with valkey.client() as client:
         messages = b"".join(client.dump(key) or b"" for key in client.keys("*"))
@@ -323,7 +277,7 @@ def test_defect_9_no_row_travels_through_the_broker(valkey: Valkey):
     assert b"sesame" not in messages
 
 
-def test_defect_9_nobody_else_can_poll():
+def test_another_user_cannot_poll_the_export():
     address = f"/exports/{exported('csv', 11).headers['Location'].split('/')[-2]}/"
     assert signed_in(user()).get(address, headers=JSON).status_code == 200
     other = signed_in(user("eve"))
@@ -332,7 +286,7 @@ def test_defect_9_nobody_else_can_poll():
     assert Client().get(address, headers=JSON).status_code == 401
 
 
-def test_defect_9_a_failure_reaches_whoever_asked(mailoutbox: list[Any]):
+def test_the_requester_learns_about_a_failure(mailoutbox: list[Any]):
     with registered(RaisingExport):
         request = queued(file_type="raising", filename="some.txt", description="Some")
         call_command("exports", "process")

@@ -1,13 +1,11 @@
 """The views of dj-bgfiles: what evaluate_request and serve_file let through, and how they refuse; and the header."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
-from django.core.files.base import ContentFile
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.test import RequestFactory
@@ -17,26 +15,18 @@ from exports.http import create_content_disposition
 from exports.models import Download, FileRequest, transitions
 from exports.toolbox import Signer
 from exports.views import SignatureHasExpired, SuspiciousToken, UserIsNotRequester, evaluate_request, serve_file
+from tests.seed.files import CONTENT, attached, body_of
 from tests.shop.requests import queued, user
-from tests.shop.runs import configure, use_folders
-from tests.test_toolbox import body_of
+from tests.shop.runs import configure
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db, pytest.mark.usefixtures("folder")]
 
 VIEWS = (evaluate_request, serve_file)
-CONTENT = b"id\r\n1\r\n"
-
-
-@pytest.fixture(autouse=True)
-def folders(settings: Any, tmp_path: Path) -> None:
-    use_folders(settings, tmp_path)
 
 
 @pytest.fixture
 def ready() -> FileRequest:
-    request = queued()
-    toolbox.attach_file(request, ContentFile(CONTENT), "events.csv", "text/csv")
-    return request
+    return attached()
 
 
 def asked_by(someone: Any) -> HttpRequest:
@@ -52,14 +42,14 @@ def let_in(view: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
     return body_of(given) == CONTENT if isinstance(given, HttpResponseBase) else given[0].filename == "events.csv"
 
 
-def test_the_exceptions_are_of_the_kinds_they_were():
+def test_the_exceptions_have_the_base_classes_of_dj_bgfiles():
     assert issubclass(SuspiciousToken, SuspiciousOperation)
     assert issubclass(SignatureHasExpired, PermissionDenied)
     assert issubclass(UserIsNotRequester, PermissionDenied)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_requester_is_let_in(view: Callable[..., Any], ready: FileRequest):
+def test_the_requester_gets_the_file(view: Callable[..., Any], ready: FileRequest):
     assert let_in(view, asked_by(user()), toolbox.create_token(ready))
 
 
@@ -70,7 +60,7 @@ def test_a_broken_token_is_suspicious(view: Callable[..., Any], ready: FileReque
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_token_without_requester_is_suspicious_where_one_is_required(view: Callable[..., Any], ready: FileRequest):
+def test_a_token_without_requester_is_suspicious_if_one_is_required(view: Callable[..., Any], ready: FileRequest):
     token = toolbox.create_general_token(ready)
     with pytest.raises(SuspiciousToken):
         view(asked_by(user()), token)
@@ -87,7 +77,7 @@ def test_an_old_token_has_expired(view: Callable[..., Any], ready: FileRequest, 
 
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("name", ["eve", None])
-def test_somebody_else_is_not_the_requester_unless_nobody_looks(
+def test_another_user_is_refused_unless_verify_requester_is_off(
     view: Callable[..., Any], name: str | None, ready: FileRequest
 ):
     token, http_request = toolbox.create_token(ready), asked_by(user(name) if name else AnonymousUser())
@@ -97,25 +87,21 @@ def test_somebody_else_is_not_the_requester_unless_nobody_looks(
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nobody_is_the_requester_of_what_nobody_asked_for(view: Callable[..., Any]):
-    request = queued(requester=None)
-    toolbox.attach_file(request, ContentFile(CONTENT), "events.csv")
-    token = toolbox.create_general_token(request)
+def test_a_file_without_requester_is_refused_if_it_is_verified(view: Callable[..., Any]):
+    token = toolbox.create_general_token(attached(requester=None))
     with pytest.raises(UserIsNotRequester):
         view(asked_by(AnonymousUser()), token, require_requester=False)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_with_both_flags_off_anyone_with_a_token_is_let_in_even_where_there_are_no_users(
-    view: Callable[..., Any], ready: FileRequest
-):
+def test_with_both_flags_off_anyone_with_a_token_gets_the_file(view: Callable[..., Any], ready: FileRequest):
     for token in (toolbox.create_token(ready), toolbox.create_general_token(ready)):
         for someone in (user("eve"), AnonymousUser(), None):
             assert let_in(view, asked_by(someone), token, require_requester=False, verify_requester=False)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_signer_of_ones_own_decides(view: Callable[..., Any], ready: FileRequest):
+def test_a_custom_signer_is_used(view: Callable[..., Any], ready: FileRequest):
     signer = Signer(key="my-key", salt="my-salt")
     token = toolbox.create_token(ready, signer=signer)
     assert let_in(view, asked_by(user()), token, signer=signer)
@@ -124,7 +110,7 @@ def test_a_signer_of_ones_own_decides(view: Callable[..., Any], ready: FileReque
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_request_that_is_gone_is_not_found(view: Callable[..., Any], ready: FileRequest):
+def test_a_deleted_request_is_not_found(view: Callable[..., Any], ready: FileRequest):
     token = toolbox.create_token(ready)
     ready.delete()
     with pytest.raises(Http404):
@@ -132,7 +118,7 @@ def test_a_request_that_is_gone_is_not_found(view: Callable[..., Any], ready: Fi
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_token_is_looked_at_first_then_the_requester_then_the_file(view: Callable[..., Any]):
+def test_the_token_is_checked_first_then_the_requester_then_the_file(view: Callable[..., Any]):
     request = queued()
     token = toolbox.create_token(request)
     with pytest.raises(SuspiciousToken):
@@ -144,14 +130,14 @@ def test_the_token_is_looked_at_first_then_the_requester_then_the_file(view: Cal
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_file_that_expired_is_not_found(view: Callable[..., Any], ready: FileRequest):
+def test_an_expired_file_is_not_found(view: Callable[..., Any], ready: FileRequest):
     token = toolbox.create_token(ready)
     assert transitions.expire(ready)
     with pytest.raises(Http404):
         view(asked_by(user()), token)
 
 
-def test_a_download_is_recorded_and_only_the_requesters_own_counts_as_seen(ready: FileRequest):
+def test_a_download_is_recorded_and_marks_the_request_seen_by_its_owner(ready: FileRequest):
     token = toolbox.create_token(ready)
     for someone in (user("eve"), None):
         body_of(serve_file(asked_by(someone), token, require_requester=False, verify_requester=False))
@@ -177,5 +163,5 @@ def test_a_download_is_recorded_and_only_the_requesters_own_counts_as_seen(ready
         ("", True, 'attachment; filename="download"'),
     ],
 )
-def test_the_header_names_the_file(filename: str | bytes, attachment: bool, header: str):
+def test_content_disposition_names_the_file(filename: str | bytes, attachment: bool, header: str):
     assert create_content_disposition(filename, attachment) == header

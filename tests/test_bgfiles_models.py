@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
 from django.utils import timezone
@@ -18,15 +17,9 @@ from exports.fields import ConfigurableFileField, get_storage, get_upload_to
 from exports.models import FileRequest, Status
 from exports.patterns import registry
 from tests.shop.requests import NOON, after, queued, user
-from tests.shop.runs import configure, stored_files, use_folders
+from tests.shop.runs import configure, stored_files
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture(autouse=True)
-def folder(settings: Any, tmp_path: Path) -> Path:
-    """Where the stored files of this test lie."""
-    return use_folders(settings, tmp_path)
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 
 def expired(count: int) -> list[FileRequest]:
@@ -41,17 +34,17 @@ def expired(count: int) -> list[FileRequest]:
 # The model
 
 
-def test_a_requester_finds_the_requests_by_the_old_name():
+def test_a_user_has_requested_downloads():
     request = queued()
     assert list(user().requested_downloads.all()) == [request]
 
 
-def test_the_newest_request_comes_first():
+def test_requests_are_ordered_newest_first():
     old, new = queued(requested_at=after(0)), queued(requested_at=after(1))
     assert list(FileRequest.objects.all()) == [new, old]
 
 
-def test_a_request_as_text_says_what_when_and_by_whom():
+def test_str_names_the_type_the_time_and_the_requester():
     assert str(queued()) == f"orders requested at {NOON} by ada"
     assert str(queued(requester=None)).endswith("by None")
 
@@ -63,7 +56,7 @@ def test_deleting_a_request_deletes_its_file(folder: Path):
     assert stored_files(folder) == []
 
 
-def test_deleting_a_request_whose_file_does_not_go_is_no_error(settings: Any):
+def test_deleting_a_request_ignores_storage_errors(settings: Any):
     (request,) = expired(1)
     configure(settings, STORAGE=Stubborn())
     request.delete()
@@ -75,7 +68,7 @@ class Stubborn(FileSystemStorage):
         raise PermissionError(name)
 
 
-def test_attach_file_stores_the_file_and_the_end_and_leaves_the_rest_to_save():
+def test_attach_file_leaves_name_type_and_size_to_save():
     request = queued()
     request.attach_file(ContentFile(b"x"), "x.csv", "text/csv", 1, timestamp=NOON)
     row = FileRequest.objects.get()
@@ -87,14 +80,14 @@ def test_attach_file_stores_the_file_and_the_end_and_leaves_the_rest_to_save():
     assert (row.filename, row.content_type, row.size, row.finished_at) == ("x.csv", "text/csv", 1, NOON)
 
 
-def test_a_request_made_by_hand_need_not_be_saved_first():
+def test_attach_file_to_an_unsaved_request():
     request = FileRequest(file_type="by hand", requested_at=NOON)
     request.attach_file(ContentFile(b"x"), "x.csv")
     request.save()
     assert (FileRequest.objects.get().filename, FileRequest.objects.get().status) == ("x.csv", Status.READY)
 
 
-def test_expire_in_sets_the_expiry_and_does_not_save():
+def test_expire_in_sets_the_expiry_without_saving():
     request = queued()
     request.expire_in(timedelta(hours=1), timestamp=NOON)
     assert (request.expires_at, FileRequest.objects.get().expires_at) == (after(3600), None)
@@ -103,14 +96,14 @@ def test_expire_in_sets_the_expiry_and_does_not_save():
 
 
 @pytest.mark.parametrize("file_type", ["orders", "nobody's"])
-def test_a_row_made_with_an_end_and_no_status_counts_as_finished(file_type: str):
+def test_a_row_with_finished_at_and_no_status_counts_as_finished(file_type: str):
     request = FileRequest.objects.create(file_type=file_type, requested_at=NOON, finished_at=NOON)
     assert not FileRequest.objects.to_handle().exists()
     assert FileRequest.objects.next_due(None, ["orders", "nobody's"]) is None
     assert registry.dispatch(request.pk) is False
 
 
-def test_a_file_stored_through_the_field_lies_in_the_folder_of_the_settings(settings: Any, folder: Path):
+def test_the_file_field_stores_under_upload_to(settings: Any, folder: Path):
     configure(settings, UPLOAD_TO="by/%Y")
     request = queued()
     request.filehandle.save("x.csv", ContentFile(b"x"))
@@ -123,13 +116,13 @@ def test_a_file_stored_through_the_field_lies_in_the_folder_of_the_settings(sett
 # The manager
 
 
-def test_to_handle_is_what_is_unfinished_oldest_first():
+def test_to_handle_gives_unfinished_requests_oldest_first():
     requests = [queued(requested_at=after(second)) for second in (2, 0, 1)]
     expired(1)
     assert list(FileRequest.objects.to_handle()) == [requests[1], requests[2], requests[0]]
 
 
-def test_remove_expired_takes_the_arguments_of_the_original():
+def test_remove_expired_takes_the_arguments_of_dj_bgfiles():
     names = list(inspect.signature(FileRequest.objects.remove_expired).parameters)
     assert names[:4] == ["treshold", "timeout", "sleep", "max_items"]
 
@@ -142,19 +135,19 @@ def test_remove_expired_deletes_rows_and_files_up_to_the_threshold(folder: Path,
     assert len(stored_files(folder)) == 1
 
 
-def test_remove_expired_begins_with_the_earliest_and_stops_at_max_items():
+def test_remove_expired_starts_with_the_earliest_and_stops_at_max_items():
     requests = expired(3)
     assert FileRequest.objects.remove_expired(after(9), None, None, 2) == ("max_items", 2, 3)
     assert list(FileRequest.objects.all()) == [requests[2]]
 
 
-def test_remove_expired_stops_after_the_row_at_which_the_time_is_up():
+def test_remove_expired_stops_after_the_timeout():
     expired(3)
     assert FileRequest.objects.remove_expired(after(9), time.time() - 1) == ("timeout", 1, 3)
     assert FileRequest.objects.remove_expired(after(9), time.time() + 60) == ("processed", 2, 2)
 
 
-def test_remove_expired_sleeps_before_every_row_but_the_first():
+def test_remove_expired_sleeps_between_rows():
     expired(3)
     began = time.monotonic()
     assert FileRequest.objects.remove_expired(after(9), sleep=0.1) == ("processed", 3, 3)
@@ -165,7 +158,7 @@ def test_remove_expired_sleeps_before_every_row_but_the_first():
     assert time.monotonic() - began < 30
 
 
-def test_what_never_expires_is_never_removed():
+def test_remove_expired_keeps_requests_without_an_expiry():
     queued()
     assert FileRequest.objects.remove_expired(after(9)) == ("processed", 0, 0)
 
@@ -173,7 +166,7 @@ def test_what_never_expires_is_never_removed():
 # The field and the settings
 
 
-def test_the_field_keeps_storage_and_folder_out_of_migrations():
+def test_the_file_field_keeps_storage_and_folder_out_of_migrations():
     field = ConfigurableFileField(upload_to="here", storage=FileSystemStorage("/tmp"), null=True)
     field.set_attributes_from_name("file")
     assert (field.upload_to, field.storage.location) == ("here", "/tmp")
@@ -181,7 +174,7 @@ def test_the_field_keeps_storage_and_folder_out_of_migrations():
         assert {"storage", "upload_to"}.isdisjoint(each.deconstruct()[3])
 
 
-def test_no_storage_is_chosen_unless_it_is_set(settings: Any):
+def test_get_storage_is_none_unless_it_is_set(settings: Any):
     settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != storage.ALIAS}
     assert get_storage() is None
     chosen = FileSystemStorage("/tmp/exports-of-this-test")
@@ -190,7 +183,7 @@ def test_no_storage_is_chosen_unless_it_is_set(settings: Any):
     assert FileRequest._meta.get_field("filehandle").storage.location == chosen.location
 
 
-def test_no_folder_is_chosen_unless_it_is_set(settings: Any):
+def test_get_upload_to_is_empty_unless_it_is_set(settings: Any):
     settings.EXPORTS = {}
     assert get_upload_to() == ""
     settings.BG_FILES_UPLOAD_TO = "reports/"
@@ -204,7 +197,7 @@ def queued_key() -> str:
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_each_setting_is_known_by_the_name_of_the_original_too(settings: Any, name: str):
+def test_each_setting_falls_back_to_its_dj_bgfiles_name(settings: Any, name: str):
     settings.EXPORTS = {}
     default = getattr(config, name)
     setattr(settings, ORIGINALS[name], "the old one")
@@ -214,9 +207,3 @@ def test_each_setting_is_known_by_the_name_of_the_original_too(settings: Any, na
     settings.EXPORTS = {}
     delattr(settings, ORIGINALS[name])
     assert getattr(config, name) == default
-
-
-def test_a_user_is_deleted_with_the_requests():
-    queued()
-    User.objects.all().delete()
-    assert not FileRequest.objects.exists()

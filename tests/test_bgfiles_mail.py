@@ -57,7 +57,7 @@ def mailed(
     return sent
 
 
-def test_the_fields_of_the_request_and_the_address_are_filled_in(mailoutbox: list[Any]):
+def test_the_mail_is_filled_with_the_fields_and_the_download_url(mailoutbox: list[Any]):
     sent = mailed(mailoutbox)
     assert (sent.subject, sent.to) == ("m.txt is ready, at last", ["ada@shop.example"])
     assert sent.body.startswith("mailed of 3 rows: https://seed.example/m.txt?")
@@ -65,11 +65,7 @@ def test_the_fields_of_the_request_and_the_address_are_filled_in(mailoutbox: lis
     assert toolbox.decode(token)[0] == FileRequest.objects.get()
 
 
-def test_there_is_no_html_unless_its_author_wrote_some(mailoutbox: list[Any]):
-    assert mailed(mailoutbox).alternatives == []
-
-
-def test_html_is_sent_beside_the_text(mailoutbox: list[Any]):
+def test_html_is_sent_as_an_alternative(mailoutbox: list[Any]):
     sent = mailed(mailoutbox, type("Html", (Mailed,), {"email_html_message": "<a href='%(download_url)s'>m</a>"}))
     ((content, kind),) = sent.alternatives
     assert (kind, content.startswith("<a href='https://seed.example/m.txt?")) == ("text/html", True)
@@ -79,11 +75,11 @@ def test_html_is_sent_beside_the_text(mailoutbox: list[Any]):
     ("members", "sender"),
     [({}, "webmaster@localhost"), ({"from_email": "exports@seed.example"}, "exports@seed.example")],
 )
-def test_the_sender_is_the_authors_or_the_sites(mailoutbox: list[Any], members: dict[str, Any], sender: str):
+def test_the_sender_is_from_email_or_the_default(mailoutbox: list[Any], members: dict[str, Any], sender: str):
     assert mailed(mailoutbox, type("Sent", (Mailed,), members)).from_email == sender
 
 
-def test_every_part_has_its_hook(mailoutbox: list[Any]):
+def test_every_part_of_the_mail_has_a_hook(mailoutbox: list[Any]):
     class Hooked(Mailed):
         def get_email_subject(self) -> str:
             return "hooked %(filename)s"
@@ -114,12 +110,12 @@ def test_every_part_has_its_hook(mailoutbox: list[Any]):
     )
 
 
-def test_without_an_address_of_its_own_the_mail_leads_to_the_page(mailoutbox: list[Any]):
+def test_without_download_url_the_mail_links_to_the_page(mailoutbox: list[Any]):
     sent = mailed(mailoutbox, type("Unaddressed", (Mailed,), {"download_url": None}))
     assert sent.body.endswith(f"https://exports.example/exports/{FileRequest.objects.get().pk}/page/")
 
 
-def test_it_is_written_in_the_language_of_the_requester(mailoutbox: list[Any]):
+def test_the_mail_is_in_the_language_of_the_requester(mailoutbox: list[Any]):
     class Local(Mailed):
         def get_email_subject(self) -> str:
             return translation.get_language()
@@ -127,13 +123,13 @@ def test_it_is_written_in_the_language_of_the_requester(mailoutbox: list[Any]):
     assert mailed(mailoutbox, Local, requester_language="nl").subject == "nl"
 
 
-def test_an_author_who_wrote_nothing_does_not_mail_the_word_none(mailoutbox: list[Any]):
+def test_texts_that_are_none_are_empty_in_the_mail(mailoutbox: list[Any]):
     silent = {"email_subject": None, "email_text_message": None, "email_html_message": None}
     sent = mailed(mailoutbox, type("Silent", (Mailed,), silent))
     assert (sent.subject, sent.body, sent.alternatives) == ("", "", [])
 
 
-def test_a_file_made_by_hand_is_mailed_at_once_through_the_outbox(mailoutbox: list[Any]):
+def test_create_file_outside_a_run_sends_the_mail_at_once(mailoutbox: list[Any]):
     request = queued(file_type="unregistered", filename="m.txt")
     assert Mailed("m.txt").create_file(request)
     (sent,) = mailoutbox
@@ -170,7 +166,7 @@ class Host:
         self.huey.execute(self.huey.dequeue())
 
 
-def test_the_task_gets_the_id_of_the_request():
+def test_the_huey_task_gets_the_id_of_the_request():
     host, request = Host(), queued()
     assert host.pattern.get_task(request, None, None) is host.pattern.task
     assert host.pattern.get_task_args(request, None, None) == [request.id]
@@ -181,7 +177,7 @@ def test_the_task_gets_the_id_of_the_request():
     assert result.id
 
 
-def test_a_task_is_enqueued_when_the_transaction_commits():
+def test_the_huey_task_is_enqueued_on_commit():
     host = Host()
     with transaction.atomic():
         assert host.schedule(queued()) is None
@@ -189,7 +185,7 @@ def test_a_task_is_enqueued_when_the_transaction_commits():
     assert host.huey.pending_count() == 1
 
 
-def test_a_rolled_back_request_enqueues_nothing():
+def test_a_rolled_back_request_enqueues_no_huey_task():
     host = Host()
     with transaction.atomic():
         host.schedule(queued())
@@ -198,7 +194,7 @@ def test_a_rolled_back_request_enqueues_nothing():
 
 
 @pytest.mark.parametrize("options", [{"delay": 3600}, {"eta": datetime.now() + timedelta(hours=1)}])
-def test_hueys_own_options_reach_the_task(options: dict[str, Any]):
+def test_options_for_schedule_reach_the_huey_task(options: dict[str, Any]):
     host = Host(priority=5, retries=2, **options)
     host.schedule(queued())
     task = host.huey.dequeue()
@@ -206,7 +202,7 @@ def test_hueys_own_options_reach_the_task(options: dict[str, Any]):
     assert not host.huey.ready_to_run(task)
 
 
-def test_a_queue_that_is_down_loses_nothing(caplog: pytest.LogCaptureFixture):
+def test_a_huey_queue_that_is_down_does_not_lose_the_request(caplog: pytest.LogCaptureFixture):
     class Down(ScheduleWithHueyPattern):
         class task:
             @staticmethod

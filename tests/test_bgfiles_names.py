@@ -143,11 +143,11 @@ def parameters_of(callable_: Callable[..., Any]) -> str:
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda function: function.__qualname__)
-def test_each_name_takes_what_it_took(function: Callable[..., Any]):
+def test_each_function_takes_the_arguments_of_dj_bgfiles(function: Callable[..., Any]):
     assert parameters_of(function) == SIGNATURES[function]
 
 
-def test_each_name_is_where_it_was():
+def test_each_name_is_importable_from_patterns():
     assert set(patterns.__all__) >= NAMES
     assert all(hasattr(patterns, name) for name in NAMES)
     assert FullPattern.__bases__ == (DelayedTemplateResponseMixin, EmailNotificationMixin, WriterPattern)
@@ -156,7 +156,7 @@ def test_each_name_is_where_it_was():
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_each_field_is_what_it_was(name: str):
+def test_each_field_has_the_type_of_dj_bgfiles(name: str):
     field = FileRequest._meta.get_field(name)
     assert isinstance(field, FIELDS[name])
     assert field.null == (name in NULLABLE)

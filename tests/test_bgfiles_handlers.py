@@ -18,10 +18,11 @@ from exports.exporters import registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
 from exports.worker import loop
 from tests.seed.exports import LoginEventExport
+from tests.seed.files import content_of
 from tests.shop.exports import registered
 from tests.shop.requests import queued, row, user
 from tests.shop.runs import configure, stored_files, use_folders
-from tests.test_patterns_runs import Slow, content_of, log_in_events, make
+from tests.test_bgfiles_runs import Slow, log_in_events, make
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -46,7 +47,7 @@ class Handler:
         toolbox.attach_file(request, ContentFile(b"by a handler"), "handled.txt", "text/plain")
 
 
-def test_a_handler_that_attaches_a_file_ends_ready_in_its_own_run(folder: Path):
+def test_a_handler_that_attaches_a_file_makes_the_request_ready(folder: Path):
     request = make(Handler)
     assert (request.status, request.epoch, request.filename) == (Status.READY, 1, "handled.txt")
     assert content_of(request) == b"by a handler"
@@ -54,14 +55,14 @@ def test_a_handler_that_attaches_a_file_ends_ready_in_its_own_run(folder: Path):
     assert len(stored_files(folder)) == Artifact.objects.count() == 1
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_stored(settings: Any, folder: Path):
+def test_an_attached_file_that_is_too_large_is_not_stored(settings: Any, folder: Path):
     configure(settings, MAIL_DELAY_SECONDS=0, MAX_BYTES=len(b"by a handler") - 1)
     request = make(Handler)
     assert (request.status, request.error_code) == (Status.FAILED, "too_many_bytes")
     assert stored_files(folder) == []
 
 
-def test_a_pattern_ends_at_the_row_that_makes_its_file_too_large(settings: Any, folder: Path):
+def test_a_pattern_stops_at_the_row_that_makes_its_file_too_large(settings: Any, folder: Path):
     configure(settings, MAIL_DELAY_SECONDS=0, MAX_BYTES=100)
     log_in_events(50)
     read: list[Any] = []
@@ -80,7 +81,7 @@ def test_a_pattern_ends_at_the_row_that_makes_its_file_too_large(settings: Any, 
     assert stored_files(folder) == []
 
 
-def test_a_handler_may_be_an_instance_or_a_module_or_attach_twice():
+def test_a_handler_may_be_an_instance_and_attach_twice():
     class Twice:
         file_type = "twice"
 
@@ -96,7 +97,7 @@ def test_a_handler_may_be_an_instance_or_a_module_or_attach_twice():
     assert (request.status, content_of(request), request.filename) == (Status.READY, b"again", "handled.txt")
 
 
-def test_a_handler_that_attaches_nothing_fails_with_that_reason():
+def test_a_handler_that_attaches_nothing_fails():
     class Idle:
         file_type = "idle"
         handle = staticmethod(lambda request: None)
@@ -105,7 +106,7 @@ def test_a_handler_that_attaches_nothing_fails_with_that_reason():
     assert (request.status, request.error_code) == (Status.FAILED, "no_file")
 
 
-def test_a_handler_that_leaves_the_writing_to_a_pattern_sends_that_patterns_mail(mailoutbox: list[Any]):
+def test_a_handler_that_calls_a_pattern_sends_the_mail_of_the_pattern(mailoutbox: list[Any]):
     class Choosing:
         file_type = "choosing"
 
@@ -119,20 +120,20 @@ def test_a_handler_that_leaves_the_writing_to_a_pattern_sends_that_patterns_mail
     assert Notification.objects.get().state == Notification.State.SENT
 
 
-def test_a_type_that_nobody_registered_is_a_key_error_and_claims_nothing():
+def test_dispatch_of_an_unregistered_type_raises_a_key_error():
     request = queued(file_type="nobody's")
     with pytest.raises(KeyError, match="nobody's"):
         loop.dispatch(request.pk)
     assert row(request.pk)["epoch"] == 0
 
 
-def test_a_finished_request_is_nothing_to_do_whoever_made_it():
+def test_dispatch_of_a_finished_request_returns_false():
     request = queued(file_type="nobody's")
     toolbox.attach_file(request, ContentFile(b"x"))
     assert loop.dispatch(request.pk) is False
 
 
-def test_process_goes_on_behind_a_handler_that_raises_and_a_type_that_nobody_knows(
+def test_process_goes_on_after_failing_and_unregistered_handlers(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     class Raising:
@@ -159,7 +160,7 @@ def test_process_goes_on_behind_a_handler_that_raises_and_a_type_that_nobody_kno
 # By hand
 
 
-def test_the_collector_leaves_an_attach_in_progress_alone(folder: Path):
+def test_housekeeping_does_not_delete_a_file_while_it_is_attached(folder: Path):
     came_by = []
 
     class Watched(BytesIO):
@@ -179,7 +180,7 @@ def test_the_collector_leaves_an_attach_in_progress_alone(folder: Path):
     assert len(stored_files(folder)) == 1
 
 
-def test_a_file_attached_after_a_run_is_served_as_what_it_is(folder: Path):
+def test_a_file_attached_after_a_run_is_served_with_its_own_length(folder: Path):
     log_in_events(3)
     request = make(Slow)
     toolbox.attach_file(request, ContentFile(b"a shorter one"), "by-hand.txt")
@@ -188,7 +189,7 @@ def test_a_file_attached_after_a_run_is_served_as_what_it_is(folder: Path):
     response.close()
 
 
-def test_a_cancel_in_the_middle_of_an_attach_wins(folder: Path):
+def test_a_cancel_while_a_file_is_attached_wins(folder: Path):
     class Cancelled(BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             transitions.cancel(FileRequest.objects.get())
@@ -215,7 +216,7 @@ class Lasting(WriterPattern):
 
 
 @pytest.mark.parametrize("max_age", [60, 10**7, None])
-def test_a_patterns_file_lives_as_long_as_its_token(max_age: int | None):
+def test_the_file_of_a_pattern_expires_with_its_token(max_age: int | None):
     request = make(type("Aged", (Lasting,), {"signer": toolbox.Signer(max_age=max_age)}))
     housekeeping.send_mails()
     request.refresh_from_db()
@@ -225,7 +226,7 @@ def test_a_patterns_file_lives_as_long_as_its_token(max_age: int | None):
         assert (request.expires_at - request.finished_at).total_seconds() == max_age
 
 
-def test_nobody_is_mailed_where_nobody_asked(mailoutbox: list[Any]):
+def test_no_mail_without_a_requester(mailoutbox: list[Any]):
     request = make(LoginEventExport, requester=None, criteria="from_date=2016-01-01")
     housekeeping.send_mails()
     assert request.status == Status.READY
@@ -233,7 +234,7 @@ def test_nobody_is_mailed_where_nobody_asked(mailoutbox: list[Any]):
     assert Notification.objects.get().reason == "no requester"
 
 
-def test_an_authors_mail_that_breaks_is_sent_later_and_stops_no_other(mailoutbox: list[Any]):
+def test_a_pattern_mail_that_raises_is_retried_and_stops_no_other(mailoutbox: list[Any]):
     class Broken(Lasting):
         file_type = "broken"
 
@@ -254,7 +255,7 @@ def test_an_authors_mail_that_breaks_is_sent_later_and_stops_no_other(mailoutbox
     assert len(mailoutbox) == 1
 
 
-def test_a_failed_pattern_can_be_tried_again_from_its_page(client: Any):
+def test_a_failed_pattern_can_be_retried_from_its_page(client: Any):
     class Failing(Lasting):
         file_type = "failing"
 

@@ -1,21 +1,22 @@
-"""The patterns of dj-bgfiles: their names, criteria and hooks, and what they answer in a request."""
+"""The patterns of dj-bgfiles: criteria, hooks, and the response in the request."""
 
 import csv
 import gc
 import io
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.test import RequestFactory
 from django.utils.translation import gettext_lazy
 
 from exports.contrib.bgfiles import (
+    Criteria,
     Dataset,
     DelayedTemplateResponseMixin,
     FullPattern,
+    QueryDictCriteria,
     QueryDictCriteriaWithRequester,
     SimplePattern,
     WriterPattern,
@@ -24,14 +25,14 @@ from exports.contrib.bgfiles import (
 from exports.contrib.bgfiles.buffers import Spool
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.contrib.bgfiles.toolbox import Signer
-from exports.exceptions import InvalidCriteria
+from exports.exceptions import InvalidCriteria, InvalidForm
 from exports.models import FileRequest
+from tests.seed.files import body_of, content_of
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user
-from tests.shop.runs import use_folders
-from tests.test_toolbox import body_of
+from tests.shop.runs import configure
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 
 class WordsExport(WriterPattern):
@@ -51,11 +52,6 @@ class WordsExport(WriterPattern):
             buffer.write(f"{word}\n".encode())
 
 
-@pytest.fixture(autouse=True)
-def folders(settings: Any, tmp_path: Path) -> None:
-    use_folders(settings, tmp_path)
-
-
 def asked(*words: str, method: str = "get", someone: Any = None) -> HttpRequest:
     request = getattr(RequestFactory(), method)("/", {"word": words, "csrfmiddlewaretoken": "secret"})
     request.user = someone or AnonymousUser()
@@ -69,11 +65,66 @@ def delayed(pattern: WriterPattern, *, someone: Any = None) -> FileRequest:
     return FileRequest.objects.latest("requested_at")
 
 
+# Criteria
+
+
+def test_base_criteria_must_be_subclassed():
+    assert Criteria("raw").raw == "raw"
+    with pytest.raises(NotImplementedError):
+        Criteria("raw").marshall()
+    for way in (Criteria.restore_from, Criteria.build):
+        with pytest.raises(NotImplementedError):
+            way(None)
+
+
+def test_invalid_form_carries_the_form():
+    error = InvalidForm("no", form="the form")
+    assert (isinstance(error, InvalidCriteria), error.form, error.args) == (True, "the form", ("no",))
+    with pytest.raises(TypeError):
+        InvalidForm("no")
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_criteria_from_get_and_post_are_restored_from_the_row(method: str):
+    criteria = QueryDictCriteriaWithRequester.build(asked("a b", "é", method=method, someone=user()))
+    assert (criteria.user, criteria.raw.getlist("word")) == (user(), ["a b", "é"])
+    assert criteria.marshall() == "word=a+b&word=%C3%A9"
+    restored = QueryDictCriteriaWithRequester.restore_from(queued(criteria=criteria.marshall()))
+    assert (restored.user, restored.raw.getlist("word")) == (user(), ["a b", "é"])
+
+
+@pytest.mark.parametrize("method", ["put", "head", "delete"])
+def test_criteria_of_other_methods_raise(method: str):
+    with pytest.raises(RuntimeError):
+        QueryDictCriteria.build(getattr(RequestFactory(), method)("/"))
+
+
+@pytest.mark.parametrize("encoding", [None, "utf-8", "latin-1"])
+def test_stored_criteria_read_the_same_in_every_encoding(settings: Any, encoding: str | None):
+    configure(settings, CRITERIA_ENCODING=encoding)
+    assert QueryDictCriteria.restore_from(queued(criteria="word=%C3%A9&other=1")).raw.dict() == {
+        "word": "é",
+        "other": "1",
+    }
+    assert QueryDictCriteria.criteria_query_dict(queued(criteria="word=é"))["word"] == "é"
+
+
+def test_sanitize_can_be_overridden():
+    class WithoutOther(QueryDictCriteria):
+        @classmethod
+        def sanitize(cls, raw: QueryDict) -> QueryDict:
+            kept = super().sanitize(raw)
+            kept.pop("other")
+            return kept
+
+    assert WithoutOther(QueryDict("word=a&other=1&csrfmiddlewaretoken=x")).marshall() == "word=a"
+
+
 # In the request
 
 
 @pytest.mark.parametrize("name", ["build_dataset", "respond_with_file", "respond_with_delay"])
-def test_a_simple_pattern_asks_for_its_parts(name: str):
+def test_a_simple_pattern_requires_its_hooks(name: str):
     arguments = (None,) if name == "build_dataset" else (None, None)
     with pytest.raises(NotImplementedError):
         getattr(SimplePattern(), name)(*arguments)
@@ -81,7 +132,7 @@ def test_a_simple_pattern_asks_for_its_parts(name: str):
 
 @pytest.mark.parametrize("name", ["get_items", "evaluate_dataset", "write_bytes"])
 @pytest.mark.parametrize("pattern", [WriterPattern, FullPattern, ScheduleWithHueyPattern])
-def test_a_pattern_asks_for_what_only_its_author_knows(pattern: type[WriterPattern], name: str):
+def test_a_writer_pattern_requires_its_hooks(pattern: type[WriterPattern], name: str):
     with pytest.raises(NotImplementedError):
         getattr(pattern(), name)(*((None,) if name == "get_items" else (None, None)))
 
@@ -101,7 +152,7 @@ def test_a_simple_pattern_answers_now_or_later():
     assert Either().respond_to(RequestFactory().get("/?late")) == (True, "later")
 
 
-def test_what_a_pattern_says_by_default():
+def test_the_defaults_of_a_writer_pattern():
     pattern = WriterPattern("words.txt")
     assert (pattern.filename, pattern.get_filename(), pattern.criteria_class) == (
         *("words.txt", "words.txt"),
@@ -118,7 +169,7 @@ def test_what_a_pattern_says_by_default():
     assert pattern.get_token_data(None) == {}
 
 
-def test_the_file_is_in_the_response_and_nothing_of_it_stays_open():
+def test_respond_to_sends_the_file_and_closes_the_buffer():
     is_delayed, response = WordsExport("words.txt").respond_to(asked("a", "é"))
     assert (is_delayed, body_of(response).decode()) == (False, "a\né\n")
     assert (response["Content-Type"], response["Content-Length"]) == ("text/plain", "5")
@@ -126,7 +177,7 @@ def test_the_file_is_in_the_response_and_nothing_of_it_stays_open():
     gc.collect()
 
 
-def test_the_file_may_be_shown_in_the_page_and_have_no_name():
+def test_respond_to_can_show_the_file_inline():
     class Inline(WordsExport):
         content_as_attachment = False
 
@@ -163,21 +214,20 @@ BUFFERS = {
 
 
 @pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
-def test_any_buffer_will_do_in_the_response(members: dict[str, Any]):
+def test_any_buffer_class_works_in_the_response(members: dict[str, Any]):
     pattern = type("Buffered", (WordsExport,), members)
     assert body_of(pattern("w.txt").respond_to(asked("a", "é"))[1]).decode() == "a\né\n"
 
 
 @pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
-def test_any_buffer_will_do_in_the_worker(members: dict[str, Any]):
+def test_any_buffer_class_works_in_the_worker(members: dict[str, Any]):
     request = queued(file_type="words", criteria="word=a&word=%C3%A9")
     assert type("Buffered", (WordsExport,), members)("w.txt").create_file(request)
-    with FileRequest.objects.get().filehandle.open() as file:
-        assert file.read().decode() == "a\né\n"
-    assert (FileRequest.objects.get().size, FileRequest.objects.get().rows_done) == (5, 2)
+    request.refresh_from_db()
+    assert (content_of(request).decode(), request.size, request.rows_done) == ("a\né\n", 5, 2)
 
 
-def test_an_author_who_fails_leaves_no_buffer_open():
+def test_the_buffer_is_closed_if_write_bytes_raises():
     class Failing(WordsExport):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
             buffer.write(b"x" * (2 << 20))
@@ -192,7 +242,7 @@ def test_an_author_who_fails_leaves_no_buffer_open():
 # Delayed
 
 
-def test_what_is_asked_for_is_on_the_request():
+def test_a_delayed_request_stores_criteria_and_attributes():
     class Described(WordsExport):
         file_description = gettext_lazy("Export")
 
@@ -205,7 +255,7 @@ def test_what_is_asked_for_is_on_the_request():
     assert (request.requester, request.content_type, request.filename) == (user(), "text/plain", "words.txt")
 
 
-def test_the_hooks_say_what_the_attributes_said():
+def test_getters_override_the_attributes():
     class Hooked(WordsExport):
         file_type = content_type = file_description = "attribute"
 
@@ -230,7 +280,7 @@ def test_the_hooks_say_what_the_attributes_said():
     response.close()
 
 
-def test_an_author_who_says_all_about_the_request_need_not_say_its_name():
+def test_get_file_request_data_may_omit_the_filename():
     class Own(WordsExport):
         def get_file_request_data(self, http_request: HttpRequest, dataset: Dataset) -> dict[str, Any]:
             return {"criteria": dataset.criteria.marshall(), "file_type": "own", "language": "fr"}
@@ -239,7 +289,7 @@ def test_an_author_who_says_all_about_the_request_need_not_say_its_name():
     assert (request.file_type, request.requester_language, request.filename) == ("own", "fr", "own.txt")
 
 
-def test_what_schedule_returns_reaches_the_answer():
+def test_the_result_of_schedule_reaches_the_delayed_response():
     class Scheduled(WordsExport):
         def schedule(self, file_request: FileRequest, http_request: HttpRequest, dataset: Dataset) -> str:
             return f"{file_request.file_type} of {len(dataset.items)}"
@@ -253,7 +303,7 @@ def test_what_schedule_returns_reaches_the_answer():
     assert (is_delayed, response.content) == (True, b"words of 3")
 
 
-def test_the_template_and_its_context_can_be_chosen():
+def test_the_template_and_its_context_can_be_overridden():
     class Templated(DelayedTemplateResponseMixin, WordsExport):
         def get_delayed_template_name(self) -> str:
             return "reports/delayed_response.html"
@@ -265,7 +315,7 @@ def test_the_template_and_its_context_can_be_chosen():
     assert b"3 events are more than 2" in Templated().respond_to(asked("a", "b", "c"))[1].content
 
 
-def test_token_data_and_signer_are_in_the_token():
+def test_the_token_uses_the_signer_and_data_of_the_pattern():
     tokens = []
 
     class Tokened(WordsExport):
