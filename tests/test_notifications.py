@@ -273,7 +273,9 @@ def test_a_retried_mail_is_sent_when_the_server_is_back(settings: Any) -> None:
     assert settled(notification)[0] == "sent"
 
 
-def test_the_log_of_a_mail_failure_has_no_address_and_no_content(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_of_a_mail_failure_has_no_address_and_no_content(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.EMAIL_BACKEND = DOWN
     ended()
 
