@@ -209,7 +209,7 @@ def test_what_is_not_due_yet_stands_behind_what_is() -> None:
 
 
 def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "FORESEEN", 3)
+    monkeypatch.setattr(scheduling, "FORECAST_PLACES", 3)
     waiting = [limited("ada", number) for number in range(6)]
 
     assert [queue_position(each) for each in waiting] == [1, 2, 3, 4, 5, 6]

@@ -198,7 +198,9 @@ def test_a_beat_again_writes_what_is_new_and_gives_the_row_that_it_made() -> Non
     assert transitions.renew_lease(claim, Snapshot("writing", 10, 100), began_phase=True, moved=True, now=after(15))
     seen, before = FileRequest.objects.get(), row(claim.request_id)
 
-    told = transitions.renew_lease_unread(claim, seen, Snapshot("writing", 20, 100), at=after(16))
+    told = transitions.renew_lease(
+        claim, Snapshot("writing", 20, 100), began_phase=False, moved=True, seen=seen, progressed_at=after(16)
+    )
 
     now = row(claim.request_id)
     assert changes(before, now) == {
@@ -214,7 +216,14 @@ def test_a_beat_again_writes_what_is_new_and_gives_the_row_that_it_made() -> Non
 def test_a_lease_that_is_renewed_again_counts_from_the_databases_clock() -> None:
     _, claim = claimed(now=timezone.now())
     seen = FileRequest.objects.get()
-    assert transitions.renew_lease_unread(claim, seen, Snapshot("counting", 1), at=timezone.now() - timedelta(days=1))
+    assert transitions.renew_lease(
+        claim,
+        Snapshot("counting", 1),
+        began_phase=False,
+        moved=True,
+        seen=seen,
+        progressed_at=timezone.now() - timedelta(days=1),
+    )
     ends = FileRequest.objects.get().lease_expires_at
     assert (
         timedelta(seconds=config.LEASE_SECONDS - 30) < ends - timezone.now() <= timedelta(seconds=config.LEASE_SECONDS)
@@ -239,7 +248,12 @@ def test_a_beat_again_writes_nothing_over_what_happened_meanwhile(name: str) -> 
     assert MEANWHILE[name](seen)
     before = list(FileRequest.objects.values())
 
-    assert transitions.renew_lease_unread(claim, seen, Snapshot("writing", 20, 100), at=after(16)) is None
+    assert (
+        transitions.renew_lease(
+            claim, Snapshot("writing", 20, 100), began_phase=False, moved=True, seen=seen, progressed_at=after(16)
+        )
+        is None
+    )
 
     assert list(FileRequest.objects.values()) == before
 

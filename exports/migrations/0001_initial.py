@@ -95,7 +95,7 @@ class Migration(migrations.Migration):
                 "ordering": ("-requested_at",),
                 "permissions": (
                     ("download_any_filerequest", "Can download the file of any request"),
-                    ("exceed_limits", "Is not held by the limits per person"),
+                    ("exceed_limits", "Is exempt from the limits per user"),
                 ),
             },
         ),
@@ -116,8 +116,8 @@ class Migration(migrations.Migration):
                             ("begun", "Begun"),
                             ("completed", "Completed"),
                             ("aborted", "Aborted"),
-                            ("redirected", "Led to the storage"),
-                            ("handed_over", "Left to the web server"),
+                            ("redirected", "Redirected to the storage"),
+                            ("handed_over", "Handed over to the web server"),
                         ],
                         default="begun",
                         max_length=20,
@@ -222,11 +222,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="filerequest",
-            index=models.Index(fields=["requester", "-requested_at"], name="exports_mine"),
+            index=models.Index(fields=["requester", "-requested_at"], name="exports_owner_history"),
         ),
         migrations.AddIndex(
             model_name="filerequest",
-            index=models.Index(fields=["queue_name", "requester", "started_at"], name="exports_turns"),
+            index=models.Index(fields=["queue_name", "requester", "started_at"], name="exports_fair_order"),
         ),
         migrations.AddIndex(
             model_name="filerequest",
@@ -239,7 +239,7 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(
                 condition=models.Q(("status__in", ["queued", "running"]), models.Q(("dedupe_key", ""), _negated=True)),
                 fields=("dedupe_key",),
-                name="exports_one_active_twin",
+                name="exports_one_active_per_dedupe_key",
             ),
         ),
         migrations.AddIndex(
@@ -256,6 +256,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name="notification",
-            constraint=models.UniqueConstraint(fields=("request", "kind"), name="exports_one_mail_of_a_kind"),
+            constraint=models.UniqueConstraint(fields=("request", "kind"), name="exports_one_mail_per_kind"),
         ),
     ]

@@ -1,4 +1,4 @@
-"""The rows: a request, the bytes made for it, the mail about it, the downloads of it. `moves` are the only writers."""
+"""The tables of the app. Their state columns are changed by `transitions` alone."""
 
 from exports.models.artifact import Artifact
 from exports.models.download import Download

@@ -1,36 +1,36 @@
-"""The records beside a request: the bytes made for it, the mail about it, the downloads of it."""
+"""Artifact: the record of each file that may be in the storage."""
 
-from datetime import datetime
 from typing import Self
 
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
-from django.db.models.expressions import Combinable
 from django.utils.translation import gettext_lazy as _
 
-from exports.models.request import FileRequest, Status
+from exports.models.request import DatabaseTime, FileRequest, Status
 
 
 class ArtifactQuerySet(models.QuerySet["Artifact"]):
-    def deletable(self, leeway_ends: datetime | Combinable) -> Self:
-        """Bytes that nobody needs: neither the file of a READY request, nor of one that expired within the leeway,
-        nor what a running worker is writing."""
-        mine = FileRequest.objects.filter(pk=OuterRef("request"))
-        readable = mine.filter(
-            Q(status=Status.READY) | Q(status=Status.EXPIRED, expires_at__gte=leeway_ends), filehandle=OuterRef("key")
+    """Queries for housekeeping."""
+
+    def deletable(self, kept_since: DatabaseTime) -> Self:
+        """Keep files that nothing needs any more. Files of exports that ended after `kept_since` are still needed."""
+        export = FileRequest.objects.filter(pk=OuterRef("request"))
+        readable = export.filter(
+            Q(status=Status.READY) | Q(status=Status.EXPIRED, expires_at__gte=kept_since), filehandle=OuterRef("key")
         )
-        running = Q(status=Status.RUNNING, epoch=OuterRef("epoch"))
-        # What is attached by hand is stored under the next epoch, while the request waits or has a file already.
-        by_hand = Q(status__in=(Status.QUEUED, Status.READY), epoch__lt=OuterRef("epoch"))
-        in_the_making = mine.filter(running | by_hand)
-        # The rows a request was made with serve its attempts, and another request that tries it again.
-        needed = mine.filter(
+        # Outside a run, `attach` stores under the next epoch, while the request waits or already has a file.
+        in_the_making = export.filter(
+            Q(status=Status.RUNNING, epoch=OuterRef("epoch"))
+            | Q(status__in=(Status.QUEUED, Status.READY), epoch__lt=OuterRef("epoch"))
+        )
+        # Stored rows serve each attempt, and another request that retries this one.
+        input_needed = export.filter(
             Q(status__in=(Status.QUEUED, Status.RUNNING))
-            | Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__gte=leeway_ends)
+            | Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__gte=kept_since)
         )
-        just_stored = Q(request=None, created_at__gte=leeway_ends)
+        just_stored = Q(request=None, created_at__gte=kept_since)
         kept = (
-            Q(Q(Exists(needed)) | just_stored, state=Artifact.State.INPUT)
+            Q(Q(Exists(input_needed)) | just_stored, state=Artifact.State.INPUT)
             | Q(Exists(readable), state=Artifact.State.PUBLISHED)
             | Q(Exists(in_the_making), state=Artifact.State.STAGED)
         )
@@ -38,9 +38,9 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
 
 
 class Artifact(models.Model):
-    """Bytes that a claim may write, recorded before the first one, so that garbage is found without listing storage.
+    """A storage key, recorded before its first byte is written, so that unneeded files are found without a listing.
 
-    It outlives its request: whatever deletes the row, the key stays known until the bytes are gone.
+    It outlives its request: the key stays known until the file is deleted, however the request was deleted.
     """
 
     class State(models.TextChoices):

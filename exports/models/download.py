@@ -1,4 +1,4 @@
-"""The download log."""
+"""Download: the audit log of downloads."""
 
 from django.conf import settings
 from django.db import models
@@ -8,20 +8,20 @@ from exports.models.request import FileRequest
 
 
 class Download(models.Model):
-    """Who was handed which file, when, how much of it, and how that ended. By a link for anyone (`is_public`) it is
-    nobody known. A row is added as the download begins, and told once how it ended.
+    """One download: who got which file, when, how many bytes of it, and how it ended.
 
-    `byte_count` is what the answer promised; `bytes_sent` what the web server took of it, null where another server
-    sends the bytes, and only knows itself.
+    The row is inserted when the response begins and updated once when it ends. `user` is NULL for downloads by a
+    public link. `byte_count` is the length of the response; `bytes_sent` is how much of it the web server took, NULL
+    when another server sends the file.
     """
 
     class Outcome(models.TextChoices):
-        # Also what is left where the process ended in the middle.
+        # Also the outcome of a download whose process died.
         BEGUN = "begun", _("Begun")
         COMPLETED = "completed", _("Completed")
         ABORTED = "aborted", _("Aborted")
-        REDIRECTED = "redirected", _("Led to the storage")
-        HANDED_OVER = "handed_over", _("Left to the web server")
+        REDIRECTED = "redirected", _("Redirected to the storage")
+        HANDED_OVER = "handed_over", _("Handed over to the web server")
 
     request = models.ForeignKey(FileRequest, null=True, on_delete=models.SET_NULL, related_name="downloads")
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
@@ -42,7 +42,7 @@ class Download(models.Model):
         return f"{self.byte_count} bytes of {self.file_type} at {self.at}"
 
     def end(self, sent: int) -> None:
-        """The answer ended after so many bytes, whole or not."""
+        """Record that the response ended after `sent` bytes."""
         outcome = self.Outcome.COMPLETED if sent == self.byte_count else self.Outcome.ABORTED
         begun = Download.objects.filter(pk=self.pk, outcome=self.Outcome.BEGUN)
         begun.update(outcome=outcome, bytes_sent=sent)

@@ -1,24 +1,25 @@
-"""The outbox: one e-mail to one person about the end of one export."""
+"""Notification: the outbox of e-mails."""
 
-from datetime import datetime
 from typing import Self
 
 from django.db import models
-from django.db.models.expressions import Combinable
 from django.utils.translation import gettext_lazy as _
 
-from exports.models.request import FileRequest
+from exports.models.request import DatabaseTime, FileRequest
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
-    def due(self, now: datetime | Combinable) -> Self:
+    """Queries for the mailer."""
+
+    def due(self, now: DatabaseTime) -> Self:
         return self.filter(state__in=(Notification.State.PENDING, Notification.State.SENDING), due_at__lte=now)
 
 
 class Notification(models.Model):
-    """One mail to one person about the end of one request: the outbox.
+    """One e-mail to the owner of an export, about its end.
 
-    `due_at` is when the next attempt may begin. A claim moves it ahead, so another mailer follows one that dies.
+    `due_at` is the time of the next attempt. A mailer that claims the row moves it into the future, so that another
+    one takes over if the mailer dies.
     """
 
     class Kind(models.TextChoices):
@@ -43,7 +44,7 @@ class Notification(models.Model):
     objects = NotificationQuerySet.as_manager()
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=["request", "kind"], name="exports_one_mail_of_a_kind"),)
+        constraints = (models.UniqueConstraint(fields=["request", "kind"], name="exports_one_mail_per_kind"),)
         indexes = (models.Index(fields=["state", "due_at"], name="exports_outbox"),)
 
     def __str__(self) -> str:

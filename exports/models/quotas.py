@@ -1,7 +1,7 @@
-"""How much one person may ask for and have made at once, as the settings say; kept exactly, whoever asks meanwhile.
+"""The quotas of a user: how many requests may wait, run and be made in a day. They are exact under concurrency.
 
-Only requests that are `counts_toward_quota` count, and only they are held back: those that a door made, for somebody who is
-signed in and may not exceed the limits.
+Only rows with `counts_toward_quota` count and are limited: requests of a signed-in user through the app's own views,
+unless the user has the permission `exports.exceed_limits`.
 """
 
 from datetime import timedelta
@@ -13,38 +13,36 @@ from django.utils import timezone
 
 from exports.conf import DAY, config
 from exports.exceptions import LimitReached
-from exports.models.request import FileRequest, FileRequestQuerySet, Status
+from exports.models.request import FileRequest, Status
 
-ASK_AGAIN_SECONDS = 15.0
-"""Nobody knows when a worker takes the next one; this is about the pace of everything else."""
+RETRY_AFTER_SECONDS = 15.0
+"""Suggested when too many requests wait. When a worker takes the next one is not known."""
 
 
-def lock_owner(request: FileRequest) -> None:
-    """Until this transaction ends, nobody else adds to what the owner of this request waits for or has running."""
+def lock_owner(export: FileRequest) -> None:
+    """Until the transaction ends, block other transactions that would add to this owner's waiting or running rows."""
     if connection.features.has_select_for_update:
-        # Not FOR UPDATE: rows that refer to this person are added by others meanwhile.
-        weaker = connection.features.has_select_for_no_key_update
-        people = get_user_model()._base_manager.select_for_update(no_key=weaker)
-        people.filter(pk=request.requester_id).values_list("pk").first()
+        # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
+        is_weaker = connection.features.has_select_for_no_key_update
+        users = get_user_model()._base_manager.select_for_update(no_key=is_weaker)
+        users.filter(pk=export.requester_id).values_list("pk").first()  # type: ignore[misc]  # NULL locks no user.
     else:
-        # SQLite: the one write lock, taken before anything is read; a reader may not become a writer later.
-        FileRequest.objects.filter(pk=request.pk).update(seq=F("seq"))
+        # SQLite has one write lock. It must be taken before the first read: a reader cannot always become a writer.
+        FileRequest.objects.filter(pk=export.pk).update(seq=F("seq"))
 
 
-def check_quota(request: FileRequest) -> None:
-    """Raise LimitReached where the owner of this request has no room for it. Exact inside `hold`."""
-    counted = FileRequest.objects.filter(requester=request.requester_id, counts_toward_quota=True)
-    waiting = config.MAX_QUEUED_PER_USER
-    if waiting is not None and counted.filter(status=Status.QUEUED).count() >= waiting:
-        raise LimitReached("too_many_queued", waiting, seconds=ASK_AGAIN_SECONDS)
-    a_day = config.MAX_PER_USER_PER_DAY
-    if a_day is not None and (seconds := _seconds_full(counted, a_day)) > 0:
-        raise LimitReached("too_many_today", a_day, seconds=seconds)
-
-
-def _seconds_full(counted: FileRequestQuerySet, limit: int) -> float:
-    """How long it takes until fewer than `limit` were asked for within 24 hours."""
+def check_quota(export: FileRequest) -> None:
+    """Raise LimitReached if the owner may not make another request. Exact only after `lock_owner`."""
+    counted = FileRequest.objects.filter(requester=export.requester_id, counts_toward_quota=True)
+    max_queued = config.MAX_QUEUED_PER_USER
+    if max_queued is not None and counted.filter(status=Status.QUEUED).count() >= max_queued:
+        raise LimitReached("too_many_queued", max_queued, seconds=RETRY_AFTER_SECONDS)
+    max_per_day = config.MAX_PER_USER_PER_DAY
+    if max_per_day is None:
+        return
     now = timezone.now()
     newest_first = counted.filter(requested_at__gt=now - timedelta(seconds=DAY)).order_by("-requested_at")
-    decisive = newest_first.values_list("requested_at", flat=True)[limit - 1 : limit].first()
-    return DAY - (now - decisive).total_seconds() if decisive else 0.0
+    # The limit is reached until this one, the oldest of the allowed number, is a day old.
+    oldest = newest_first.values_list("requested_at", flat=True)[max_per_day - 1 : max_per_day].first()
+    if oldest is not None and (seconds := DAY - (now - oldest).total_seconds()) > 0:
+        raise LimitReached("too_many_today", max_per_day, seconds=seconds)

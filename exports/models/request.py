@@ -2,14 +2,14 @@
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
@@ -25,10 +25,14 @@ from exports.models.progress import QUEUED as QUEUED_PHASE
 from exports.models.progress import Snapshot
 from exports.storage.field import ConfigurableFileField
 
-AnyUser = AbstractBaseUser | AnonymousUser
+AnyUser = AbstractUser | AnonymousUser
+DatabaseTime = datetime | Combinable
+"""`Now()`, the time of the database's clock; in tests a datetime."""
 
 
 class Status(models.TextChoices):
+    """The states of an export. docs/architecture.md has the table of transitions between them."""
+
     QUEUED = "queued", _("Queued")
     RUNNING = "running", _("Running")
     READY = "ready", _("Ready")
@@ -42,8 +46,10 @@ TERMINAL = (Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
 
 
 class FileRequestQuerySet(models.QuerySet["FileRequest"]):
+    """Queries of views, workers and housekeeping."""
+
     def visible_to(self, user: AnyUser) -> Self:
-        """What this user may know of: one's own, or all with the permission to view file requests."""
+        """Keep the user's own requests, or all if the user has the permission to view file requests."""
         if not user.is_authenticated or not user.is_active:
             return self.none()
         return self if user.has_perm("exports.view_filerequest") else self.filter(requester=user)
@@ -51,19 +57,26 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
     def active(self) -> Self:
         return self.filter(status__in=ACTIVE)
 
-    def due(self, now: datetime | Combinable) -> Self:
-        """Waiting rows that a worker may claim now."""
+    def due(self, now: DatabaseTime) -> Self:
+        """Keep waiting requests that a worker may claim now."""
         return self.filter(Q(not_before=None) | Q(not_before__lte=now), status=Status.QUEUED, finished_at=None)
 
+    def abandoned(self, now: DatabaseTime) -> Self:
+        """Keep running requests whose lease has expired."""
+        return self.filter(status=Status.RUNNING, lease_expires_at__lt=now)
+
     def in_fair_order(self) -> Self:
-        """The order of a queue: whoever has the fewest running in it first; among those whoever has waited longest
-        since they asked, or since something of theirs was last begun: so people take turns where there is one worker,
-        too."""
-        since = Greatest(F("requested_at"), Coalesce(_last_served(), F("requested_at")))
+        """Order the waiting requests of a queue so that owners take turns.
+
+        First comes the owner with the fewest running requests in the queue; among those, the owner who has waited
+        longest, since the request or since the last start of one of the owner's requests. So owners take turns with a
+        single worker too.
+        """
+        since = Greatest(F("requested_at"), Coalesce(_last_started(), F("requested_at")))
         return self.annotate(busy=_running_of_owner(), since=since).order_by("busy", "since", "requested_at", "pk")
 
     def within_running_quota(self) -> Self:
-        """Without what the running limit passes over: whose owner has as many running in this queue as they may."""
+        """Leave out requests whose owner already has EXPORTS["MAX_RUNNING_PER_USER"] running in this queue."""
         limit = config.MAX_RUNNING_PER_USER
         if limit is None:
             return self
@@ -72,12 +85,12 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         )
 
     def next_due(self, queue_name: str | None, file_types: Collection[str]) -> "FileRequest | None":
-        """The request whose turn it is in this queue, or in any of them."""
+        """Return the request that comes next in this queue, or in all of them if `queue_name` is None."""
         waiting = self.due(Now()).filter(file_type__in=file_types).within_running_quota()
         return (waiting if queue_name is None else waiting.filter(queue_name=queue_name)).in_fair_order().first()
 
     def to_handle(self) -> Self:
-        """Unfinished requests, oldest first."""
+        """Keep unfinished requests, oldest first. A name of dj-bgfiles."""
         return self.filter(finished_at=None).order_by("requested_at", "pk")
 
     def remove_expired(
@@ -90,20 +103,21 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         threshold: datetime | None = None,
         on_deleted: Callable[[int, int], None] | None = None,
     ) -> tuple[str, int, int]:
-        """Delete the requests that expired before `threshold` (now), earliest first, one by one through `delete()`.
+        """Delete the requests that expired before `threshold` (default: now), earliest first, through `delete()`.
 
-        Sleeps `sleep` seconds before each but the first, calls `on_deleted(done, total)` after each. Stops after
-        `max_items`, or after the row at which the epoch second `timeout` has passed.
+        Sleep `sleep` seconds before each but the first, and call `on_deleted(deleted, total)` after each. Stop after
+        `max_items`, or after the row during which the epoch second `timeout` passed. A name of dj-bgfiles, whose
+        spelling `treshold` works too.
 
-        Returns ("processed" | "max_items" | "timeout", how many were deleted, how many there were).
+        Returns ("processed" | "max_items" | "timeout", number of deleted rows, number of expired rows).
         """
         expired = self.filter(expires_at__lte=treshold or threshold or timezone.now()).order_by("expires_at", "pk")
         keys = list(expired.values_list("pk", flat=True))
         for deleted, key in enumerate(keys, start=1):
             if sleep and deleted > 1:
                 time.sleep(sleep)
-            for request in self.filter(pk=key):
-                request.delete()
+            for export in self.filter(pk=key):
+                export.delete()
             if on_deleted is not None:
                 on_deleted(deleted, len(keys))
             if deleted == max_items:
@@ -112,15 +126,11 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
                 return "timeout", deleted, len(keys)
         return "processed", len(keys), len(keys)
 
-    def abandoned(self, now: datetime | Combinable) -> Self:
-        """Running rows whose worker has not been heard of for a whole lease."""
-        return self.filter(status=Status.RUNNING, lease_expires_at__lt=now)
-
 
 class FileRequest(models.Model):
-    """One file that somebody asked for, from the request to the removal of its bytes.
+    """A requested file, from the request until its bytes are deleted. The row is also the job of a worker.
 
-    `save()` writes what the caller changed and never a column in ENGINE_COLUMNS: those belong to `moves`.
+    `save()` writes the columns that the caller changed, but never the ENGINE_COLUMNS: only `transitions` changes those.
     """
 
     ENGINE_COLUMNS = frozenset(
@@ -183,20 +193,23 @@ class FileRequest(models.Model):
 
     objects = FileRequestQuerySet.as_manager()
 
-    # The columns as they were loaded or last saved. What is not in here was set by the caller.
+    # The columns as they were loaded or last saved. Any other column was set by the caller.
     _loaded: Mapping[str, Any] = MappingProxyType({})
+
+    # `transitions.attach`, set there: that module imports this one.
+    _attach: ClassVar[Callable[..., bool]]
 
     class Meta:
         ordering = ("-requested_at",)
         permissions = (
             ("download_any_filerequest", "Can download the file of any request"),
-            ("exceed_limits", "Is not held by the limits per person"),
+            ("exceed_limits", "Is exempt from the limits per user"),
         )
         indexes = (
             models.Index(fields=["status", "queue_name", "requested_at"], name="exports_queue"),
             models.Index(fields=["status", "lease_expires_at"], name="exports_leases"),
-            models.Index(fields=["requester", "-requested_at"], name="exports_mine"),
-            models.Index(fields=["queue_name", "requester", "started_at"], name="exports_turns"),
+            models.Index(fields=["requester", "-requested_at"], name="exports_owner_history"),
+            models.Index(fields=["queue_name", "requester", "started_at"], name="exports_fair_order"),
             models.Index(
                 fields=["queue_name", "requester"], name="exports_running", condition=Q(status=Status.RUNNING)
             ),
@@ -205,7 +218,7 @@ class FileRequest(models.Model):
             models.UniqueConstraint(
                 fields=["dedupe_key"],
                 condition=Q(status__in=[Status.QUEUED, Status.RUNNING]) & ~Q(dedupe_key=""),
-                name="exports_one_active_twin",
+                name="exports_one_active_per_dedupe_key",
             ),
         )
 
@@ -215,28 +228,36 @@ class FileRequest(models.Model):
     def save(
         self, *args: Any, force_insert: Any = False, update_fields: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
-        """Insert the whole row, or update what was changed on this instance; never the engine's columns."""
+        """Insert the whole row, or update the columns that were changed on this instance. Skip the ENGINE_COLUMNS."""
         if not (self._state.adding or force_insert):
-            chosen = self._changed() if update_fields is None else set(update_fields)
-            update_fields = chosen - self.ENGINE_COLUMNS
+            if update_fields is None:
+                loaded = self._loaded
+                values = self._column_values()
+                changed = {name for name, value in values.items() if name not in loaded or loaded[name] != value}
+            else:
+                changed = set(update_fields)
+            update_fields = changed - self.ENGINE_COLUMNS
         super().save(*args, force_insert=force_insert, update_fields=update_fields, **kwargs)
         self._remember(update_fields)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        """Delete the row, and its file once that is committed. What a cascade or a queryset deletes, and what the
-        storage does not let go, housekeeping collects by its Artifact."""
+        """Delete the row, and its file once the transaction is committed.
+
+        Housekeeping deletes the files of rows that were deleted by a cascade or a queryset, and files that the storage
+        could not delete: it finds them by their Artifact.
+        """
         key = self.filehandle.name
         deleted = super().delete(*args, **kwargs)
         if key:
-            # Not a partial: Django asks a callback that raises for its __qualname__.
+            # Not a partial: when a robust callback raises, Django 5.2 logs its __qualname__.
             transaction.on_commit(lambda: storage.delete(key), using=self._state.db, robust=True)
         return deleted
 
     @classmethod
-    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any]) -> Self:
-        request = super().from_db(db, field_names, values)
-        request._remember()
-        return request
+    def from_db(cls, *args: Any, **kwargs: Any) -> Self:
+        export = super().from_db(*args, **kwargs)
+        export._remember()
+        return export
 
     def refresh_from_db(
         self, using: str | None = None, fields: Iterable[str] | None = None, from_queryset: Any = None
@@ -245,6 +266,7 @@ class FileRequest(models.Model):
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
         self._remember(names)
 
+    # Any: dj-bgfiles takes a File, any object with `read`, or bytes or text.
     def attach_file(
         self,
         contents: Any,
@@ -253,26 +275,24 @@ class FileRequest(models.Model):
         size: int | None = None,
         timestamp: datetime | None = None,
     ) -> None:
-        """Store `contents` and be READY since `timestamp` (now). Falsy arguments keep the old values.
+        """Store `contents` and make the request READY since `timestamp` (default: now). A name of dj-bgfiles.
 
-        `contents` is a File, anything that can be read, or bytes or text. The file and the end are stored at once;
-        name, type and size wait for the caller's `save()`. Raises TransitionNotAllowed when the request has moved on since it was
-        loaded: the bytes are then collected.
+        `contents` is a File, an object with `read`, bytes or text. The file and the status are saved at once; the name,
+        the type and the size wait for the caller's `save()`, and falsy ones keep their old values. Raise
+        TransitionNotAllowed if the request has changed state since it was loaded; housekeeping deletes the bytes then.
         """
-        from exports.models import transitions
-
         if self._state.adding:
             self.save()
         file = contents if hasattr(contents, "read") else ContentFile(contents)
-        if not transitions.attach(self, file, filename=filename or self.filename, now=timestamp):
-            raise TransitionNotAllowed("The request has moved on, so this file was not attached.")
+        if not self._attach(file, filename=filename or self.filename, now=timestamp):
+            raise TransitionNotAllowed("The request has changed, so this file was not attached.")
         self.filename = filename or self.filename
         self.content_type = content_type or self.content_type
         self.size = size or self.size
         self.refresh_from_db(fields=[*self.ENGINE_COLUMNS, "filehandle", "finished_at"])
 
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
-        """Let the file expire `delta` after `timestamp` (now). Does not save."""
+        """Let the file expire `delta` after `timestamp` (default: now), without saving. A name of dj-bgfiles."""
         self.expires_at = (timestamp or timezone.now()) + delta
 
     @property
@@ -281,59 +301,62 @@ class FileRequest(models.Model):
 
     @property
     def progress(self) -> Snapshot:
-        rows = {"rows_done": self.rows_done, "rows_total": self.rows_total, "rows_estimated": self.rows_estimated}
-        return Snapshot(self.phase, bytes_done=self.bytes_done, bytes_total=self.bytes_total, **rows)
+        return Snapshot(
+            phase=self.phase,
+            rows_done=self.rows_done,
+            rows_total=self.rows_total,
+            bytes_done=self.bytes_done,
+            bytes_total=self.bytes_total,
+            rows_estimated=self.rows_estimated,
+        )
 
     def is_changeable_by(self, user: AnyUser) -> bool:
-        """May cancel it, expire it, revoke its links."""
-        return self._is_owned_by(user) or self._is_granted(user, "exports.change_filerequest")
+        """Return True if the user may cancel the export, expire it and revoke its links."""
+        return self._is_open_to(user, "exports.change_filerequest")
 
     def is_downloadable_by(self, user: AnyUser) -> bool:
-        return self._is_owned_by(user) or self._is_granted(user, "exports.download_any_filerequest")
+        return self._is_open_to(user, "exports.download_any_filerequest")
 
-    def _is_owned_by(self, user: AnyUser) -> bool:
-        return user.is_authenticated and user.is_active and self.requester_id == user.pk
-
-    def _is_granted(self, user: AnyUser, permission: str) -> bool:
-        return user.is_active and user.has_perm("exports.view_filerequest") and user.has_perm(permission)
-
-    def _changed(self) -> set[str]:
-        now = self._values(self._saved_names())
-        return {name for name, value in now.items() if name not in self._loaded or self._loaded[name] != value}
+    def _is_open_to(self, user: AnyUser, permission: str) -> bool:
+        if not user.is_active:
+            return False
+        is_owner = user.is_authenticated and self.requester_id == user.pk
+        return is_owner or (user.has_perm("exports.view_filerequest") and user.has_perm(permission))
 
     def _remember(self, names: Iterable[str] | None = None) -> None:
-        """Take these columns, or all of them, for unchanged from here on."""
-        self._loaded = {**self._loaded, **self._values(self._saved_names(names))}
+        """Take these columns, or all of them, as unchanged from now on."""
+        self._loaded = {**self._loaded, **self._column_values(names)}
 
-    def _values(self, names: Iterable[str]) -> dict[str, Any]:
-        """The columns as they stand on this instance, without loading a deferred one."""
-        return {name: self._value(name) for name in names if name in self.__dict__}
-
-    def _value(self, name: str) -> Any:
-        if name == "filehandle":
-            return str(self.filehandle or "")
-        value = self.__dict__[name]
-        return deepcopy(value) if isinstance(value, dict | list) else value
-
-    @classmethod
-    def _saved_names(cls, names: Iterable[str] | None = None) -> Sequence[str]:
-        fields = [field for field in cls._meta.concrete_fields if not field.primary_key]
+    def _column_values(self, names: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return the values of these columns, or of all. Deferred columns are left out, not loaded."""
         chosen = None if names is None else set(names)
-        return [field.attname for field in fields if chosen is None or {field.name, field.attname} & chosen]
+        loaded = self.__dict__
+        values: dict[str, Any] = {}
+        for field in self._meta.concrete_fields:
+            name = field.attname
+            if name not in loaded or field.primary_key or not (chosen is None or {field.name, name} & chosen):
+                continue
+            value = loaded[name]
+            if name == "filehandle":
+                value = str(self.filehandle or "")
+            values[name] = deepcopy(value) if isinstance(value, dict | list) else value
+        return values
 
 
-def _running_of_owner(**which: Any) -> Combinable:
-    """How many the owner of an outer row has running in its queue; what runs for nobody holds nobody back."""
-    running = _of_owner().filter(status=Status.RUNNING, **which)
+def _running_of_owner(**conditions: bool) -> Combinable:
+    """Count the running requests of the outer row's owner in its queue. Anonymous requests get 0."""
+    running = _of_owner().filter(status=Status.RUNNING, **conditions)
     counted = running.order_by().values("requester").annotate(n=models.Count("pk")).values("n")
     return Coalesce(Subquery(counted), 0)
 
 
-def _last_served() -> Subquery:
-    """When a worker last began something of the owner of an outer row in its queue; what was given back does not count.
-    Null for nobody's, each of which is somebody else's."""
-    begun = _of_owner().filter(started_at__isnull=False).exclude(status=Status.QUEUED)
-    return Subquery(begun.order_by("-started_at").values("started_at")[:1])
+def _last_started() -> Subquery:
+    """Find when a worker last started a request of the outer row's owner in its queue, except those put back into it.
+
+    NULL for anonymous requests; each counts as a separate owner.
+    """
+    started = _of_owner().filter(started_at__isnull=False).exclude(status=Status.QUEUED)
+    return Subquery(started.order_by("-started_at").values("started_at")[:1])
 
 
 def _of_owner() -> FileRequestQuerySet:

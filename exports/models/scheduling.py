@@ -1,9 +1,9 @@
-"""Whose turn it is, played forward: the place of a request in its queue."""
+"""The position of a request in its queue, found by simulating what the workers will do next."""
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from django.utils import timezone
@@ -11,15 +11,16 @@ from django.utils import timezone
 from exports.conf import config
 from exports.models.request import FileRequest, Status
 
-FORESEEN = 100
-READ = 500
-"""So many places are played forward, with so many of the oldest that wait. Behind, whoever waits longer is ahead."""
+FORECAST_PLACES = 100
+"""The places that are simulated. Behind them, requests are placed by age."""
+FORECAST_ROWS = 500
+"""The oldest waiting rows that the simulation reads."""
 
-Owner = Any
+OwnerId = Hashable | None
 
 
-class Waiting(NamedTuple):
-    """What is asked of a waiting row, in the order of its owner's."""
+class WaitingRow(NamedTuple):
+    """A waiting request. Those of one owner are compared in the order of these fields."""
 
     since: datetime
     requested_at: datetime
@@ -27,87 +28,84 @@ class Waiting(NamedTuple):
     counts_toward_quota: bool
 
 
-def queue_position(request: FileRequest) -> int | None:
-    """1 for the one that the next free worker of its queue takes; None for a request that is gone.
+def queue_position(export: FileRequest) -> int | None:
+    """Return 1 for the request that the next free worker of its queue takes; None if it does not wait or is gone.
 
-    What has run longest is taken to end first, and the queue to have as many workers as have something in hand, at
-    least one. With one worker that is what happens, unless somebody asks meanwhile whose turn comes earlier.
+    The simulation assumes that the queue has as many workers as rows are running, at least one, and that the longest
+    run ends first. With one worker that is what happens, unless new requests with an earlier turn arrive.
     """
-    if request.status != Status.QUEUED:
+    if export.status != Status.QUEUED:
         return None
-    for place, pk in zip(range(1, FORESEEN + 1), QueueForecast(request.queue_name).order(), strict=False):
-        if pk == request.pk:
+    simulated = QueueForecast(export.queue_name).order()
+    for place, pk in zip(range(1, FORECAST_PLACES + 1), simulated, strict=False):
+        if pk == export.pk:
             return place
-    return _place_by_age(request)
-
-
-def _place_by_age(request: FileRequest) -> int | None:
-    waiting = FileRequest.objects.filter(queue_name=request.queue_name, status=Status.QUEUED, finished_at=None)
-    if not waiting.filter(pk=request.pk).exists():
+    waiting = FileRequest.objects.filter(queue_name=export.queue_name, status=Status.QUEUED, finished_at=None)
+    if not waiting.filter(pk=export.pk).exists():
         return None
-    return max(FORESEEN, waiting.filter(requested_at__lt=request.requested_at).count()) + 1
+    return max(FORECAST_PLACES, waiting.filter(requested_at__lt=export.requested_at).count()) + 1
 
 
 class QueueForecast:
-    """What waits and what runs in a queue, read once, and what its workers will do with it."""
+    """What waits and runs in a queue, read once, and the order in which its workers will take the waiting rows."""
 
-    def __init__(self, name: str) -> None:
-        self._queue_name = FileRequest.objects.filter(queue_name=name)
-        running = self._queue_name.filter(status=Status.RUNNING).order_by("started_at", "pk")
-        self._running: deque[tuple[Owner, bool]] = deque()
-        self._busy: Counter[Owner] = Counter()
-        self._counted: Counter[Owner] = Counter()
-        for each in running.values_list("requester_id", "counts_toward_quota"):
-            self._begin(*each)
-        self._workers = max(1, len(self._running))
+    def __init__(self, queue_name: str) -> None:
+        rows = FileRequest.objects.filter(queue_name=queue_name)
         self._limit = config.MAX_RUNNING_PER_USER
-        self._waiting: dict[Owner, list[Waiting]] = {}
-        self._turns: dict[Owner, int] = {}
+        self._running: deque[tuple[OwnerId, bool]] = deque()
+        self._busy: Counter[OwnerId] = Counter()
+        self._counted: Counter[OwnerId] = Counter()
+        running = rows.filter(status=Status.RUNNING).order_by("started_at", "pk")
+        for owner, counts_toward_quota in running.values_list("requester_id", "counts_toward_quota"):
+            self._begin(owner, counts_toward_quota)
+        self._workers = max(1, len(self._running))
+        self._waiting: dict[OwnerId, list[WaitingRow]] = {}
+        self._turns: dict[OwnerId, int] = {}
         self._not_due: list[tuple[datetime, UUID]] = []
-        self._read()
+        columns = ("requester_id", "not_before", "since", "requested_at", "pk", "counts_toward_quota")
+        queued = rows.filter(status=Status.QUEUED, finished_at=None).in_fair_order().order_by("requested_at", "pk")
+        now = timezone.now()
+        for owner, not_before, *values in queued.values_list(*columns)[:FORECAST_ROWS]:
+            row = WaitingRow(*values)
+            if not_before is not None and not_before > now:
+                self._not_due.append((not_before, row.pk))
+            else:
+                self._waiting.setdefault(owner, []).append(row)
 
     def order(self) -> Iterator[UUID]:
-        """The requests in the order in which they will be taken; those that are not due yet at the end."""
+        """Yield the ids of the requests in the order in which they will be taken, those that are not due yet last."""
         turn = 0
         while self._waiting:
             if self._running and len(self._running) >= self._workers:
                 self._end()
             while (taken := self._next()) is None:
                 self._end()
+            owner, row = taken
+            self._waiting[owner].remove(row)
+            if not self._waiting[owner]:
+                del self._waiting[owner]
+            self._begin(owner, row.counts_toward_quota)
             turn += 1
-            yield self._take(*taken, turn=turn)
+            if owner is not None:
+                # From now on this owner waits behind all who have not been served since.
+                self._turns[owner] = turn
+            yield row.pk
         yield from (pk for _, pk in sorted(self._not_due))
 
-    def _read(self) -> None:
-        columns = ("requester_id", "not_before", "since", "requested_at", "pk", "counts_toward_quota")
-        waiting = (
-            self._queue_name.filter(status=Status.QUEUED, finished_at=None)
-            .in_fair_order()
-            .order_by("requested_at", "pk")
-        )
-        now = timezone.now()
-        for owner, not_before, *row in waiting.values_list(*columns)[:READ]:
-            waits = Waiting(*row)
-            if not_before is not None and not_before > now:
-                self._not_due.append((not_before, waits.pk))
-            else:
-                self._waiting.setdefault(owner, []).append(waits)
-
-    def _next(self) -> tuple[Owner, Waiting] | None:
-        """Whose turn it is, and with what, among those who may have one more running."""
-        firsts = {owner: first for owner in self._waiting if (first := self._first(owner)) is not None}
-        if not firsts:
+    def _next(self) -> tuple[OwnerId, WaitingRow] | None:
+        """Return the owner whose turn it is, and the request, among the owners who may have another one running."""
+        candidates: list[tuple[int, int, WaitingRow, OwnerId]] = []
+        for owner, rows in self._waiting.items():
+            has_room = self._limit is None or self._counted[owner] < self._limit
+            row = rows[0] if has_room else next((row for row in rows if not row.counts_toward_quota), None)
+            if row is not None:
+                candidates.append((self._busy[owner], self._turns.get(owner, 0), row, owner))
+        if not candidates:
             return None
-        owner = min(firsts, key=lambda each: (self._busy[each], self._turns.get(each, 0), firsts[each]))
-        return owner, firsts[owner]
+        *_, row, owner = min(candidates, key=lambda candidate: candidate[:3])
+        return owner, row
 
-    def _first(self, owner: Owner) -> Waiting | None:
-        rows = self._waiting[owner]
-        if self._limit is None or self._counted[owner] < self._limit:
-            return rows[0]
-        return next((row for row in rows if not row.counts_toward_quota), None)
-
-    def _begin(self, owner: Owner, counts_toward_quota: bool) -> None:
+    def _begin(self, owner: OwnerId, counts_toward_quota: bool) -> None:
         self._running.append((owner, counts_toward_quota))
         self._busy[owner] += owner is not None
         self._counted[owner] += counts_toward_quota
@@ -116,14 +114,3 @@ class QueueForecast:
         owner, counts_toward_quota = self._running.popleft()
         self._busy[owner] -= owner is not None
         self._counted[owner] -= counts_toward_quota
-
-    def _take(self, owner: Owner, row: Waiting, *, turn: int) -> UUID:
-        rows = self._waiting[owner]
-        rows.remove(row)
-        if not rows:
-            del self._waiting[owner]
-        self._begin(owner, row.counts_toward_quota)
-        if owner is not None:
-            # From now on they wait since this one was begun: behind all who have not been served meanwhile.
-            self._turns[owner] = turn
-        return row.pk

@@ -156,16 +156,16 @@ class LeaseKeeper(threading.Thread):
         if seen is None or not is_alike or elapsed >= config.HEARTBEAT_SECONDS:
             return None
         at = self._read_progress_at + timedelta(seconds=elapsed)
-        return transitions.renew_lease_unread(self._attempt.claim, seen, progress, at=at)
+        return transitions.renew_lease(
+            self._attempt.claim, progress, began_phase=False, moved=True, seen=seen, progressed_at=at
+        )
 
     def _anew(self, progress: Snapshot) -> FileRequest | None:
         """The row after a beat, as the database has it; None where the lease is lost."""
         claim, before = self._attempt.claim, self._written
         began_phase, moved = progress.phase != before.phase, progress != before
-        if not transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved):
-            return None
-        row = FileRequest.objects.get(pk=claim.request_id)
-        if moved:
+        row = transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved)
+        if row is not None and moved:
             self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
         return row
 
