@@ -1,4 +1,7 @@
+"""The tables of the shop, a table with every kind of field."""
+
 import uuid
+from typing import Any
 
 from django.db import models
 
@@ -41,3 +44,49 @@ class SortedOrder(Order):
     class Meta:
         proxy = True
         ordering = ("-quantity",)
+
+
+class ShoutedField(models.CharField):
+    """A field with its own conversion."""
+
+    def from_db_value(self, value: str | None, *args: Any) -> str | None:
+        return value and value.upper()
+
+
+class EveryField(models.Model):
+    """A field of every kind. Databases return the last three in different ways."""
+
+    small = models.SmallIntegerField(null=True)
+    big = models.BigIntegerField(null=True)
+    positive = models.PositiveIntegerField(null=True)
+    price = models.DecimalField(max_digits=20, decimal_places=2, null=True)
+    share = models.DecimalField(max_digits=12, decimal_places=9, null=True)
+    whole = models.DecimalField(max_digits=15, decimal_places=0, null=True)
+    weight = models.FloatField(null=True)
+    flag = models.BooleanField(null=True)
+    day = models.DateField(null=True)
+    moment = models.DateTimeField(null=True)
+    clock = models.TimeField(null=True)
+    text = models.TextField(null=True)  # noqa: DJ001
+    name = models.CharField(max_length=100)
+    slug = models.SlugField(null=True)  # noqa: DJ001
+    address = models.GenericIPAddressField(null=True)
+    file = models.FileField(null=True)
+    reference = models.UUIDField(null=True)
+    details = models.JSONField(null=True)
+    customer = models.ForeignKey(Customer, models.CASCADE, null=True, related_name="+")
+    took = models.DurationField(null=True)
+    content = models.BinaryField(null=True)
+    shouted = ShoutedField(max_length=100, null=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Seat(models.Model):
+    pk = models.CompositePrimaryKey("line", "number")
+    line = models.CharField(max_length=5)
+    number = models.IntegerField()
+
+    def __str__(self) -> str:
+        return f"{self.line}{self.number}"

@@ -1,4 +1,4 @@
-"""Lines of CSV that PostgreSQL writes become the same file as the values do."""
+"""Lines of CSV that PostgreSQL writes make the same file as the values do."""
 
 import csv
 import io
@@ -21,16 +21,11 @@ from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain, querysets, resolve
 from exports.tabular.writers import CsvWriter
 from exports.tabular.writers.csv import CsvRows
-from tests.test_read_strategies import Everything, columns, save
+from tests.shop.databases import needs_postgres
+from tests.shop.every_field import rows, save
+from tests.shop.models import EveryField
 
-
-@pytest.fixture
-def postgres() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("needs PostgreSQL")
-
-
-RENDERED = ["small", "big", "price", "share", "weight", "flag", "day", "moment", "text", "name", "reference", "details"]
+FIELDS = ["small", "big", "price", "share", "weight", "flag", "day", "moment", "text", "name", "reference", "details"]
 COLUMNS = (
     Column("id"),
     Column("text"),
@@ -39,7 +34,7 @@ COLUMNS = (
     Column("details", kind="json"),
     Column("size"),
 )
-FORMS = ("integer", "text", "decimal", "text", "postgresql jsonb", "integer")
+DECODERS = ("integer", "text", "decimal", "text", "postgresql jsonb", "integer")
 
 hostile = st.sampled_from(
     [*FORMULA_STARTS.replace("\\", ""), *" \t\r\n\x0b\u00a0\u200b\"'`;,-|x\x01\x02\x7f\ufeff\ufffe", "é-", "5"]
@@ -50,16 +45,16 @@ words = st.sampled_from(
 texts = words | st.lists(hostile, max_size=6).map("".join)
 numbers = st.integers(-99, 99).map(str) | st.just("")
 json_texts = st.sampled_from(["", '{"a": -5}', "[-1, 2]", '{"a": "=1", "b": "\\"-"}', "[]", "{}", '["x;-y"]'])
-rows = st.tuples(numbers, texts, numbers, texts, json_texts, numbers)
+csv_rows = st.tuples(numbers, texts, numbers, texts, json_texts, numbers)
 
 
-def as_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> SqlCsvBatch:
-    """The rows as COPY writes them: quotes where they are needed, a line feed at the end."""
+def lines_of_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> SqlCsvBatch:
+    """The rows as COPY writes them, with quotes where they are needed."""
     content = io.StringIO()
     for row in found:
         content.write("\x00")
         csv.writer(content, delimiter=delimiter, lineterminator="\n").writerow(row)
-    return SqlCsvBatch(content.getvalue().encode(), len(found), FORMS, delimiter)
+    return SqlCsvBatch(content.getvalue().encode(), len(found), DECODERS, delimiter)
 
 
 def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes | str, Alterations]:
@@ -71,17 +66,17 @@ def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes 
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(rows, min_size=1, max_size=30), st.sampled_from(",;"), st.sampled_from(["escape", "raw", "reject"]))
+@given(st.lists(csv_rows, min_size=1, max_size=30), st.sampled_from(",;"), st.sampled_from(["escape", "raw", "reject"]))
 @example([("-1", "a", "-5", "b", "{}", "-1")] * 9 + [("1", "-5", "", "", "", "")], ",", "escape")
 @example([("1", "", "", '\n"', "", "")] + [("1", "a", "2", "b", "[]", "3")] * 9, ",", "escape")
 @example([("1", "a", "2", 'b",', "[]", "3")] * 9 + [("1", "x", "2", "+1", "[]", "3")], ";", "escape")
-def test_what_the_database_wrote_and_what_is_made_of_values_are_one_file(found, delimiter, formulas):
+def test_lines_of_the_database_become_the_same_file_as_values(found, delimiter, formulas):
     values = [list(column) for column in zip(*found, strict=True)]
     families = ("integer", "text", "decimal", "text", "json", "integer")
     typed = [
         RawColumn([text or None for text in column], family) for column, family in zip(values, families, strict=True)
     ]
-    batch = as_postgresql(found, delimiter)
+    batch = lines_of_postgresql(found, delimiter)
     expected, counted = written(typed, delimiter, formulas)
     if isinstance(expected, bytes):
         assert written(batch, delimiter, formulas) == (expected, counted)
@@ -90,22 +85,22 @@ def test_what_the_database_wrote_and_what_is_made_of_values_are_one_file(found, 
         assert written(batch, delimiter, formulas)[0].startswith("Column")
 
 
-def test_lines_of_harmless_fields_are_not_looked_at():
+def test_only_lines_that_may_hold_a_formula_are_checked():
     harmless = ("-1", "New York - Boston", "-5", "2013-01-01, late", '{"a": -5}', "-7")
-    batch = as_postgresql([harmless] * 3, ",")
+    batch = lines_of_postgresql([harmless] * 3, ",")
     assert batch.suspect_slices() == []
-    batch = as_postgresql([harmless, ("1", "=1", "", "", "", ""), harmless], ",")
+    batch = lines_of_postgresql([harmless, ("1", "=1", "", "", "", ""), harmless], ",")
     assert [batch.content[place] for place in batch.suspect_slices()] == [b"\x001,=1,,,,\n"]
 
 
 @pytest.mark.parametrize("options", [{"delimiter": "\t"}, {"delimiter": "\t", "bom": False}])
-def test_between_tabs_python_writes_the_lines(options):
+def test_tab_separated_lines_are_written_by_python(options):
     assert CsvWriter.dialect(options, UTC) is None
     assert CsvWriter.dialect({"delimiter": ";"}, UTC) == Dialect(";", UTC)
 
 
 def file_of(names: Sequence[str], options: dict[str, Any], dialect: Dialect | None) -> tuple[bytes, Alterations, set]:
-    queryset, file, counted, kinds = Everything.objects.all(), io.BytesIO(), Alterations(), set()
+    queryset, file, counted, kinds = EveryField.objects.all(), io.BytesIO(), Alterations(), set()
     declared = resolve.resolve(queryset, [Column(name) for name in names])
     with CsvWriter(file, declared, options=options, alterations=counted) as writer:
         for batch in querysets.batches(queryset, declared, size=7, dialect=dialect):
@@ -116,22 +111,22 @@ def file_of(names: Sequence[str], options: dict[str, Any], dialect: Dialect | No
 
 @pytest.mark.both_databases
 @pytest.mark.django_db
-@pytest.mark.usefixtures("postgres")
+@needs_postgres
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(columns, min_size=1, max_size=12), st.sampled_from(",;"), st.sampled_from(["escape", "raw"]))
-def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas):
+@given(st.lists(rows, min_size=1, max_size=12), st.sampled_from(",;"), st.sampled_from(["escape", "raw"]))
+def test_postgresql_writes_the_same_file_as_python(rows, delimiter, formulas):
     save(rows)
     options = {"delimiter": delimiter, "formulas": formulas}
-    made, counted, kinds = file_of(RENDERED, options, Dialect(delimiter, UTC))
+    made, counted, kinds = file_of(FIELDS, options, Dialect(delimiter, UTC))
     assert kinds == {"SqlCsvBatch"}
-    expected, expected_counts, others = file_of(RENDERED, options, None)
+    expected, expected_counts, others = file_of(FIELDS, options, None)
     assert others == {"CopyBatch"}
     assert (made, counted) == (expected, expected_counts)
 
 
 @pytest.mark.both_databases
 @pytest.mark.django_db
-@pytest.mark.usefixtures("postgres")
+@needs_postgres
 @pytest.mark.parametrize(
     ("names", "zone", "reason"),
     [
@@ -140,23 +135,23 @@ def test_postgresql_writes_the_file_that_python_would(rows, delimiter, formulas)
         (["name", "address"], UTC, "Column 'address': Python writes values of its type differently."),
     ],
 )
-def test_where_python_must_write_the_lines_it_is_said(names, zone, reason):
+def test_columns_that_python_must_write_are_named(names, zone, reason):
     save([{"name": "x"}])
     dialect = Dialect(",", zone)
     assert file_of(names, {}, dialect)[2] == {"CopyBatch"}
-    explained = explain.explain(Everything.objects.all(), [Column(name) for name in names], dialect)
+    explained = explain.explain(EveryField.objects.all(), [Column(name) for name in names], dialect)
     assert explained.obstacles == [reason]
 
 
 @pytest.mark.both_databases
 @pytest.mark.django_db
-@pytest.mark.usefixtures("postgres")
-def test_times_that_python_does_not_have_are_the_same_in_lines():
+@needs_postgres
+def test_values_outside_pythons_range_are_the_same_in_lines():
     save([{"name": "x"}])
     with connection.cursor() as cursor:
         for moment in ("infinity", "-infinity", "0044-03-15 00:00:00+00 BC", "20000-01-01 00:00:00.5+00"):
             cursor.execute(
-                "INSERT INTO shop_everything (name, moment, day, weight, price) "
+                "INSERT INTO shop_everyfield (name, moment, day, weight, price) "
                 "VALUES ('y', %s, '-infinity', 'NaN', 'NaN')",
                 [moment],
             )
