@@ -1,6 +1,8 @@
-"""What Django says at start about settings that cannot work, storage that anybody can read, exports that cannot be."""
+"""System checks: `manage.py check` and `manage.py check --deploy`."""
 
-from collections.abc import Iterable, Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,80 +10,267 @@ import pytest
 from django.conf import LazySettings
 from django.core.checks import CheckMessage, Error, Info, Warning, run_checks
 from django.core.files.storage import FileSystemStorage
+from django.db import connection
+from huey import MemoryHuey
+from huey.serializer import SignedSerializer
 
 from exports import checks
+from exports.checks.folders import is_open_to_others
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.exceptions import UnknownFormat
+from exports.exporters import registry
+from exports.queue.huey import SignedJSONSerializer
 from exports.tabular import writers
+from exports.worker import loop
 from tests.shop.exports import OrderExport, registered
 
 FOLDER = "django.core.files.storage.FileSystemStorage"
 S3 = "storages.backends.s3.S3Storage"
-
-
-def ids(found: Iterable[CheckMessage]) -> list[str]:
-    return [each.id for each in found]
+WAKE = "exports.queue.huey.wake"
+REDIS = "rediss://exports:secret@queue.example:6380/0"
+KEY, OTHER_KEY = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 
 
 @pytest.fixture(autouse=True)
-def folders(settings: LazySettings, tmp_path: Path) -> Path:
+def safe(settings: LazySettings, tmp_path: Path) -> None:
+    """Use settings about which no check has anything to say."""
+    tmp_path.chmod(0o700)
     settings.MEDIA_ROOT, settings.STATIC_ROOT = tmp_path / "media", tmp_path / "static"
-    return tmp_path
+    keys = {"TICKET_KEYS": [KEY], "QUEUE_KEYS": [OTHER_KEY]}
+    change(settings, QUEUE_BACKEND=WAKE, REDIS_URL=REDIS, WORK_DIR=str(tmp_path / "work"), **keys)
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS]}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    store_in(settings, FOLDER, location=str(tmp_path / "files"))
 
 
-def choose(settings: LazySettings, backend: str, **options: Any) -> list[CheckMessage]:
+def change(settings: LazySettings, **changes: Any) -> None:
+    settings.EXPORTS = {**settings.EXPORTS, **changes}
+
+
+def store_in(settings: LazySettings, backend: str, **options: Any) -> None:
     settings.STORAGES = {**settings.STORAGES, "exports": {"BACKEND": backend, "OPTIONS": options}}
-    return list(checks.check_storage())
 
 
-# A folder
+def ids(messages: Iterable[CheckMessage] | None = None) -> list[str]:
+    """Return the ids of these messages, or of everything that `check --deploy` reports."""
+    if messages is None:
+        messages = run_checks(tags=["exports"], include_deployment_checks=True)
+    return [each.id.removeprefix("exports.") for each in messages if each.id]
 
 
-@pytest.mark.parametrize("location", ["private", "media-exports", "static2", "../media"])
-def test_a_folder_of_its_own_is_fine(settings: LazySettings, folders: Path, location: str):
-    assert choose(settings, FOLDER, location=folders / location) == []
+def test_safe_settings_pass_all_checks():
+    assert ids() == []
+
+
+def test_every_check_is_registered():
+    named = {name for name in checks.__all__ if name.startswith("check_")}
+    assert named == {check.__name__ for check in (*checks.ALWAYS, *checks.IN_DEPLOYMENTS)}
+
+
+# Settings
 
 
 @pytest.mark.parametrize(
-    ("location", "named"),
+    ("given", "id"),
+    [
+        ({"LAESE": 60}, "E001"),
+        ({"LEASE_SECONDS": 10, "HEARTBEAT_SECONDS": 6}, "E002"),
+        ({"QUEUE_BACKEND": "exports.nowhere.wake"}, "E003"),
+        ({"MAX_PROCESSES": 0}, "E007"),
+        ({"MAX_PROCESSES": "2"}, "E007"),
+        ({"DEFLATE_ENGINE": "steam"}, "E008"),
+        ({"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 10}, "E008"),
+        *(({"MAX_SOCKETS_PER_USER": limit}, "E013") for limit in (0, -1, 2.5, True, "5")),
+        ({"MAX_ROWS": 0}, "E014"),
+        ({"PUBLIC_LINK_MAX_AGE_SECONDS": None}, "E014"),
+        ({"MIN_FREE_DISK_BYTES": -1}, "E014"),
+        *(({name: "https://one.example"}, "E033") for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS")),
+        *(({"SOCKET_ALLOWED_ORIGINS": ("https://one.example", origin)}, "E034") for origin in ("", "null", "*")),
+    ],
+)
+def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Mapping[str, Any], id: str):
+    change(settings, **given)
+    [message] = checks.check_settings()
+    assert ids([message]) == [id]
+    assert isinstance(message, Error)
+    assert message.hint
+
+
+@pytest.mark.parametrize(
+    "given", [{"MAX_PROCESSES": 2}, {"MAX_SOCKETS_PER_USER": None}, {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9}]
+)
+def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any]):
+    change(settings, **given)
+    assert ids(checks.check_settings()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "id"),
+    [
+        ({"BASE_URL": "http://exports.example"}, "W002"),
+        ({"BASE_URL": "https://localhost:8000"}, "W002"),
+        ({"BASE_URL": ""}, "E035"),
+        ({"BASE_URL": "/exports/"}, "E035"),
+        ({"BASE_URL": "exports.example"}, "E035"),
+        ({"MAX_QUEUED_PER_USER": None}, "W030"),
+        ({"MAX_RUNNING_PER_USER": None}, "W030"),
+        ({"MAX_PER_USER_PER_DAY": None}, "W030"),
+        ({"MAX_ROWS": None}, "W030"),
+        ({"MAX_RUNTIME_SECONDS": None}, "W030"),
+        ({"MAX_BYTES": None}, "W030"),
+        ({"MAX_BYTES": math.inf}, "W030"),
+        ({"RETENTION_SECONDS": None}, "W032"),
+        ({"TICKET_MAX_AGE_SECONDS": 3600}, "W033"),
+        ({"TOKEN_MAX_AGE_SECONDS": None}, "W034"),
+        ({"TOKEN_MAX_AGE_SECONDS": 90 * 24 * 3600}, "W034"),
+        ({"SOCKET_ALLOWED_ORIGINS": ("http://other.example",)}, "W038"),
+        ({"TICKET_KEYS": None}, "W039"),
+        ({"QUEUE_KEYS": None}, "W039"),
+        ({"TICKET_KEYS": ["short"]}, "E030"),
+        ({"QUEUE_KEYS": [OTHER_KEY, ""]}, "E030"),
+        ({"TICKET_KEYS": [KEY, KEY]}, "E030"),
+        ({"METRICS_TOKEN": "short"}, "E030"),
+        ({"QUEUE_KEYS": [OTHER_KEY, KEY]}, "E031"),
+        ({"METRICS_TOKEN": KEY}, "E031"),
+        ({"TOKEN_KEY": KEY}, "E031"),
+        ({"WORK_DIR": ""}, "W040"),
+    ],
+)
+def test_unsafe_settings_are_reported_with_a_hint(settings: LazySettings, given: Mapping[str, Any], id: str):
+    change(settings, **given)
+    [message] = run_checks(tags=["exports"], include_deployment_checks=True)
+    assert ids([message]) == [id]
+    assert isinstance(message, Error) is id.startswith("E")
+    assert message.hint
+    assert not [secret for secret in (KEY, OTHER_KEY, "short") if secret in f"{message.msg}{message.hint}"]
+
+
+def test_a_secret_key_that_also_signs_links_is_an_error(settings: LazySettings):
+    settings.SECRET_KEY = KEY
+    assert ids() == ["E031"]
+
+
+def test_without_a_queue_its_server_and_keys_are_not_checked(settings: LazySettings):
+    change(settings, QUEUE_BACKEND=None, QUEUE_KEYS=None, REDIS_URL="redis://valkey.example")
+    assert ids() == []
+
+
+@pytest.mark.parametrize("backend", ["console", "locmem", "dummy", "filebased"])
+def test_mail_backends_that_deliver_nothing_are_reported(settings: LazySettings, backend: str):
+    settings.EMAIL_BACKEND = f"django.core.mail.backends.{backend}.EmailBackend"
+    assert ids() == ["W036"]
+
+
+def test_an_in_memory_channel_layer_is_reported_and_none_is_fine(settings: LazySettings):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    assert ids() == ["W037"]
+    settings.CHANNEL_LAYERS = {}
+    assert ids() == []
+
+
+@pytest.mark.both_databases
+def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings):
+    change(settings, STATEMENT_TIMEOUT_SECONDS=None)
+    assert ids() == (["W031"] if connection.vendor == "postgresql" else [])
+
+
+# Exporters
+
+
+@pytest.mark.parametrize(
+    ("declared", "id"),
+    [
+        ({"processes": 0}, "E009"),
+        ({"processes": True}, "E009"),
+        ({"processes": None}, "E009"),
+        ({"formats": ("xslx",)}, "E010"),
+        ({"formats": ()}, "E010"),
+        ({"formats": ("csv",), "get_sheets": lambda self, user, criteria: []}, "E011"),
+        ({"count": "guess"}, "E012"),
+        ({"for_machines": True}, "W035"),
+        ({"retention_seconds": math.inf}, "W032"),
+    ],
+)
+def test_exporters_with_wrong_attributes_are_named(declared: Mapping[str, Any], id: str):
+    with registered(type("Wrong", (OrderExport,), {"file_type": "wrong", **declared})):
+        [message] = run_checks(tags=["exports"], include_deployment_checks=True)
+    assert ids([message]) == [id]
+    assert "Wrong" in message.msg
+    assert message.hint
+
+
+def test_a_format_whose_library_is_missing_is_not_offered(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delitem(writers._writers, "parquet")
+    export = type("Wide", (OrderExport,), {"file_type": "wide", "formats": ("csv", "parquet")})
+    with registered(export):
+        [message] = checks.check_exports()
+    assert ids([message]) == ["I001"]
+    assert isinstance(message, Info)
+    assert "pyarrow" in message.hint
+    assert export().format_choices() == [("csv", "CSV")]
+    with pytest.raises(UnknownFormat, match="pyarrow"):
+        export().writer_of("parquet")
+
+
+def test_exporters_with_sheets_and_handlers_without_attributes_pass():
+    several = {"formats": ("xlsx",), "get_sheets": lambda self, user, criteria: [], "processes": 2, "count": "none"}
+    with registered(type("Several", (OrderExport,), {"file_type": "several", **several})):
+        assert ids() == []
+    with registered(type("Handler", (), {"file_type": "own", "processes": 0})):
+        assert ids() == []
+
+
+# The storage
+
+
+@pytest.mark.parametrize("location", ["private", "media-exports", "static2", "../media"])
+def test_a_separate_folder_passes(settings: LazySettings, tmp_path: Path, location: str):
+    store_in(settings, FOLDER, location=tmp_path / location)
+    assert ids(checks.check_storage()) == []
+
+
+@pytest.mark.parametrize(
+    ("location", "roots"),
     [
         ("media", ["MEDIA_ROOT"]),
         ("media/exports", ["MEDIA_ROOT"]),
         ("private/../media/exports", ["MEDIA_ROOT"]),
         ("static/x/y", ["STATIC_ROOT"]),
         (".", ["MEDIA_ROOT", "STATIC_ROOT"]),
+        ("link", ["MEDIA_ROOT"]),
     ],
 )
-def test_a_folder_that_is_served_is_refused(settings: LazySettings, folders: Path, location: str, named: list[str]):
-    found = choose(settings, FOLDER, location=folders / location)
-    assert all(isinstance(each, Error) and each.id == "exports.E005" and each.hint for each in found)
-    assert [each.msg.split()[4].strip(",") for each in found] == named
+def test_a_folder_that_the_web_server_serves_is_an_error(
+    settings: LazySettings, tmp_path: Path, location: str, roots: list[str]
+):
+    (tmp_path / "media").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "media")
+    store_in(settings, FOLDER, location=tmp_path / location)
+    messages = list(checks.check_storage())
+    assert ids(messages) == ["E005"] * len(roots)
+    assert all(root in message.msg for root, message in zip(roots, messages, strict=True))
 
 
-def test_a_link_into_a_folder_that_is_served_is_refused(settings: LazySettings, folders: Path):
-    (folders / "media").mkdir()
-    (folders / "link").symlink_to(folders / "media")
-    assert ids(choose(settings, FOLDER, location=folders / "link")) == ["exports.E005"]
+def test_a_storage_instance_is_checked_too(settings: LazySettings, tmp_path: Path):
+    change(settings, STORAGE=FileSystemStorage(location=tmp_path / "media"))
+    assert ids(checks.check_storage()) == ["E005"]
 
 
-def test_a_storage_given_as_an_instance_is_looked_at_too(settings: LazySettings, folders: Path):
-    settings.EXPORTS = {**settings.EXPORTS, "STORAGE": FileSystemStorage(location=folders / "media")}
-    assert ids(checks.check_storage()) == ["exports.E005"]
-
-
-def test_roots_that_are_not_set_hold_nothing(settings: LazySettings, folders: Path):
+def test_roots_that_are_not_set_are_ignored(settings: LazySettings, tmp_path: Path):
     settings.MEDIA_ROOT, settings.STATIC_ROOT = "", None
-    assert choose(settings, FOLDER, location=folders / "media") == []
+    store_in(settings, FOLDER, location=tmp_path / "media")
+    assert ids(checks.check_storage()) == []
 
 
-def test_an_address_of_its_own_is_pointed_out(settings: LazySettings, folders: Path):
-    [found] = choose(settings, FOLDER, location=folders / "private", base_url="/files/")
-    assert isinstance(found, Warning)
-    assert (found.id, "base_url" in found.hint) == ("exports.W003", True)
+def test_a_base_url_of_the_storage_is_a_warning(settings: LazySettings, tmp_path: Path):
+    store_in(settings, FOLDER, location=tmp_path / "private", base_url="/files/")
+    [message] = checks.check_storage()
+    assert ids([message]) == ["W003"]
+    assert "base_url" in message.hint
 
 
-# A bucket
-
-PRIVATE = {"bucket_name": "private-exports", "region_name": "eu-central-1"}
+BUCKET = {"bucket_name": "private-exports", "region_name": "eu-central-1"}
 
 
 @pytest.mark.parametrize(
@@ -89,155 +278,159 @@ PRIVATE = {"bucket_name": "private-exports", "region_name": "eu-central-1"}
     [
         {},
         {"default_acl": "private"},
-        {"file_overwrite": False},
         {"custom_domain": "files.example", "cloudfront_signer": object()},
         {"object_parameters": {"ServerSideEncryption": "aws:kms"}},
     ],
 )
-def test_a_private_bucket_is_fine(settings: LazySettings, options: Mapping[str, Any]):
-    assert choose(settings, S3, **PRIVATE | options) == []
+def test_a_private_bucket_passes(settings: LazySettings, options: Mapping[str, Any]):
+    store_in(settings, S3, **BUCKET | options)
+    assert ids(checks.check_storage()) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "reason"),
+    ("options", "reasons"),
     [
-        ({"querystring_auth": False}, "querystring_auth is off"),
-        ({"default_acl": "public-read"}, "its ACL is public-read"),
-        ({"default_acl": "public-read-write"}, "its ACL is public-read-write"),
-        ({"default_acl": "authenticated-read"}, "its ACL is authenticated-read"),
-        ({"object_parameters": {"ACL": "public-read"}}, "its ACL is public-read"),
-        ({"custom_domain": "files.example"}, "custom_domain gives URLs without a signature"),
+        ({"querystring_auth": False}, ["querystring_auth is off"]),
+        ({"default_acl": "public-read"}, ["its ACL is public-read"]),
+        ({"default_acl": "public-read-write"}, ["its ACL is public-read-write"]),
+        ({"object_parameters": {"ACL": "authenticated-read"}}, ["its ACL is authenticated-read"]),
+        (
+            {"querystring_auth": False, "custom_domain": "files.example"},
+            ["querystring_auth is off", "custom_domain gives URLs without a signature"],
+        ),
     ],
 )
-def test_a_public_bucket_is_refused_with_its_reason(settings: LazySettings, options: Mapping[str, Any], reason: str):
-    [found] = choose(settings, S3, **PRIVATE | options)
-    assert isinstance(found, Error)
-    assert (found.id, found.msg) == ("exports.E005", f"The S3 storage of the exports is public: {reason}.")
-    assert found.hint
+def test_a_public_bucket_is_an_error_with_each_reason(
+    settings: LazySettings, options: Mapping[str, Any], reasons: list[str]
+):
+    store_in(settings, S3, **BUCKET | options)
+    messages = list(checks.check_storage())
+    assert ids(messages) == ["E005"] * len(reasons)
+    assert [each.msg for each in messages] == [
+        f"The S3 storage of the exports is public: {reason}." for reason in reasons
+    ]
 
 
-def test_every_way_in_is_named(settings: LazySettings):
-    open_to_all = {"querystring_auth": False, "default_acl": "public-read", "custom_domain": "files.example"}
-    assert ids(choose(settings, S3, **PRIVATE | open_to_all)) == ["exports.E005"] * 3
+def test_an_s3_storage_without_a_bucket_is_an_error(settings: LazySettings):
+    store_in(settings, S3)
+    assert ids(checks.check_storage()) == ["E006"]
 
 
-def test_a_storage_without_a_bucket_is_refused(settings: LazySettings):
-    [found] = choose(settings, S3)
-    assert (found.id, isinstance(found, Error)) == ("exports.E006", True)
+def test_djangos_default_storage_is_a_warning_and_in_deployments_an_error(settings: LazySettings):
+    settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != "exports"}
+    [message] = checks.check_storage()
+    assert isinstance(message, Warning)
+    assert "STORAGES['exports']" in message.hint
+    assert "E004" not in ids(run_checks(tags=["exports"]))
+    assert "E004" in ids()
 
 
-# Nothing chosen
+# Folders
 
 
 @pytest.fixture
-def nothing_chosen(settings: LazySettings) -> None:
-    settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != "exports"}
+def open_folder() -> Iterator[Path]:
+    """Yield a folder that every user of this host can enter; pytest's own are private."""
+    folder = Path("/var/tmp") / f"live-exports-{os.getpid()}"
+    folder.mkdir(mode=0o755)
+    yield folder
+    folder.rmdir()
 
 
-@pytest.mark.usefixtures("nothing_chosen")
-def test_djangos_default_storage_is_pointed_out_and_refused_in_a_deployment():
-    [found] = checks.check_storage()
-    assert isinstance(found, Warning)
-    assert "STORAGES['exports']" in found.hint
-    assert "exports.E004" not in ids(run_checks(tags=["exports"]))
-    deployed = {each.id: each for each in run_checks(tags=["exports"], include_deployment_checks=True)}
-    assert isinstance(deployed["exports.E004"], Error)
+def test_a_work_dir_that_others_can_enter_is_reported(settings: LazySettings, open_folder: Path):
+    change(settings, WORK_DIR=str(open_folder))
+    assert ids() == ["W041"]
+    open_folder.chmod(0o700)
+    assert ids() == []
 
 
-# Settings
+def test_a_work_dir_that_is_a_link_or_writable_by_others_is_an_error(tmp_path: Path, open_folder: Path):
+    (tmp_path / "work").symlink_to(open_folder)
+    assert ids() == ["E032"]
+    (tmp_path / "work").unlink()
+    (tmp_path / "work").mkdir()
+    assert ids() == []
+    (tmp_path / "work").chmod(0o770)
+    assert ids() == ["E032"]
 
 
-@pytest.mark.parametrize(
-    ("given", "found"),
-    [
-        ({"LAESE": 60}, "exports.E001"),
-        ({"LEASE_SECONDS": 10, "HEARTBEAT_SECONDS": 6}, "exports.E002"),
-        ({"QUEUE_BACKEND": "exports.nowhere.wake"}, "exports.E003"),
-    ],
-)
-def test_settings_that_cannot_work_are_refused(settings: LazySettings, given: Mapping[str, Any], found: str):
-    settings.EXPORTS = {**settings.EXPORTS, **given}
-    [refused] = checks.check_settings()
-    assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
+def test_finished_files_that_others_can_read_are_reported(settings: LazySettings, open_folder: Path):
+    change(settings, STORAGE=FileSystemStorage(location=open_folder))
+    assert ids() == ["W042"]
+    open_folder.chmod(0o750)
+    assert ids() == []
 
 
-@pytest.mark.parametrize(
-    ("url", "found"),
-    [
-        ("https://exports.example", []),
-        ("http://exports.example", ["exports.W002"]),
-        ("https://localhost:8000", ["exports.W002"]),
-        ("", ["exports.E035"]),
-        ("/exports/", ["exports.E035"]),
-        ("exports.example", ["exports.E035"]),
-    ],
-)
-def test_links_in_mails_need_an_absolute_https_url(settings: LazySettings, url: str, found: list[str]):
-    settings.EXPORTS = {**settings.EXPORTS, "BASE_URL": url}
-    assert ids(checks.check_base_url()) == found
+def test_a_folder_is_only_open_if_all_folders_above_it_are(tmp_path: Path, open_folder: Path):
+    assert is_open_to_others(open_folder)
+    assert is_open_to_others(open_folder / "not created yet")
+    assert not is_open_to_others(tmp_path / "not created yet")
+
+
+# The queue's server
 
 
 @pytest.mark.parametrize(
-    ("given", "found"),
+    ("url", "expected"),
     [
-        ({"MAX_PROCESSES": 0}, "exports.E007"),
-        ({"MAX_PROCESSES": "2"}, "exports.E007"),
-        ({"DEFLATE_ENGINE": "steam"}, "exports.E008"),
-        ({"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 10}, "exports.E008"),
+        ("redis://127.0.0.1:6379/0", []),
+        ("redis://localhost/0", []),
+        ("redis://[::1]:6379/0", []),
+        ("redis://127.5.5.5/0", []),
+        ("unix:///run/valkey.sock?db=0", []),
+        ("rediss://exports:secret@valkey.example:6379/0", []),
+        ("rediss://:secret@valkey.example?ssl_cert_reqs=required", []),
+        ("redis://valkey:6379/0", ["W051", "W052"]),
+        ("redis://:secret@10.0.0.7:6379/0", ["W051"]),
+        ("redis://localhost.example/0", ["W051", "W052"]),
+        ("rediss://valkey.example:6379/0", ["W052"]),
+        ("rediss://user@valkey.example:6379/0", ["W052"]),
+        ("rediss://:secret@valkey.example?ssl_cert_reqs=none", ["W051"]),
     ],
 )
-def test_settings_of_the_work_that_cannot_be_are_refused(settings: LazySettings, given: Mapping[str, Any], found: str):
-    settings.EXPORTS = {**settings.EXPORTS, **given}
-    [refused] = checks.check_settings()
-    assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
-
-
-@pytest.mark.parametrize("given", [{"MAX_PROCESSES": 2}, {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9}])
-def test_settings_of_the_work_that_can_be_are_fine(settings: LazySettings, given: Mapping[str, Any]):
-    settings.EXPORTS = {**settings.EXPORTS, **given}
-    assert ids(checks.check_settings()) == []
-
-
-# Exports
+def test_a_remote_server_needs_tls_and_a_password(settings: LazySettings, url: str, expected: list[str]):
+    change(settings, REDIS_URL=url)
+    messages = list(checks.check_queue())
+    assert ids(messages) == expected
+    assert not [message for message in messages if "secret" in f"{message.msg} {message.hint}"]
 
 
 @pytest.mark.parametrize(
-    ("declared", "found"),
-    [
-        ({"processes": 0}, "exports.E009"),
-        ({"processes": True}, "exports.E009"),
-        ({"processes": None}, "exports.E009"),
-        ({"formats": ("xslx",)}, "exports.E010"),
-        ({"formats": ()}, "exports.E010"),
-        ({"formats": ("csv",), "get_sheets": lambda self, user, criteria: []}, "exports.E011"),
-        ({"count": "guess"}, "exports.E012"),
-    ],
+    "host", [("valkey", 6379), "redis://valkey:6379/1", {"address": "redis://valkey"}, {"host": "valkey"}]
 )
-def test_exports_that_are_declared_wrongly_are_refused(declared: Mapping[str, Any], found: str):
-    with registered(type("Wrong", (OrderExport,), {"file_type": "wrong", **declared})):
-        [refused] = checks.check_exports()
-    assert (refused.id, isinstance(refused, Error), bool(refused.hint)) == (found, True, True)
-    assert "Wrong" in refused.msg
+def test_the_channel_layers_server_is_checked_too(settings: LazySettings, host: Any):
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": [host]}}}
+    assert ids() == ["W051", "W052"]
 
 
-def test_a_format_of_which_only_the_library_is_missing_is_left_out(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(writers._writers, "parquet")
-    export = type("Wide", (OrderExport,), {"file_type": "wide", "formats": ("csv", "parquet")})
-    with registered(export):
-        [found] = checks.check_exports()
-    assert (found.id, isinstance(found, Info)) == ("exports.I001", True)
-    assert "pyarrow" in found.hint
-    assert export().format_choices() == [("csv", "CSV")]
-    with pytest.raises(UnknownFormat, match="pyarrow"):
-        export().writer_of("parquet")
+def test_one_server_for_queue_and_channel_layer_is_reported_once(settings: LazySettings):
+    change(settings, REDIS_URL="redis://valkey:6379/0")
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": ["redis://valkey:6379/0"]}}}
+    assert ids() == ["W051", "W052"]
 
 
-def test_exports_that_are_declared_well_are_fine():
-    several = {"formats": ("xlsx",), "get_sheets": lambda self, user, criteria: [], "processes": 2, "count": "none"}
-    with registered(type("Several", (OrderExport,), {"file_type": "several", **several})):
-        assert list(checks.check_exports()) == []
+@pytest.fixture
+def schedule() -> Iterator[Callable[[MemoryHuey], None]]:
+    """Yield a function that registers an export whose files are made by a task of the given huey."""
+
+    def register(huey: MemoryHuey) -> None:
+        @huey.task()
+        def make(pk: str) -> None:
+            loop.dispatch(pk)
+
+        registry.register(type("Scheduled", (ScheduleWithHueyPattern,), {"file_type": "scheduled", "task": make}))
+
+    yield register
+    registry.handlers.pop("scheduled", None)
 
 
-def test_a_handler_that_declares_nothing_is_not_asked():
-    with registered(type("Handler", (), {"file_type": "own", "processes": 0})):
-        assert list(checks.check_exports()) == []
+@pytest.mark.parametrize(
+    ("serializer", "expected"),
+    [(None, ["W050"]), (SignedSerializer("a secret of the host"), []), (SignedJSONSerializer(), [])],
+    ids=["pickle", "signed pickle", "signed JSON"],
+)
+def test_a_huey_that_unpickles_is_reported_if_exports_use_it(
+    schedule: Callable[[MemoryHuey], None], serializer: Any, expected: list[str]
+):
+    schedule(MemoryHuey(immediate=False, serializer=serializer))
+    assert ids() == expected
