@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.bucket.server import Moto
 from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
+
+# The first draw in a new checkout builds tables of Unicode, and a busy machine is slow: neither is a failure.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.writers.xlsx.archive import GROWTH_HINT, ZIP64_FIELD, Archive
-from exports.tabular.writers.xlsx.deflate import END, Deflate, combine
+from exports.tabular.writers.xlsx.zip_archive import GROWTH_HINT, ZIP64_FIELD, ZipArchive as Archive
+from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END, Deflate, combine_crc as combine
 
 MIB = 1024 * 1024
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from exports.exceptions import BadOption
 from exports.tabular.writers.xlsx import deflate
-from exports.tabular.writers.xlsx.deflate import END, ENGINES, HIGHEST, Deflate, combine, combine_plainly, stored
+from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END, HIGHEST_LEVELS as HIGHEST, Deflate, combine_crc as combine, combine_crc_in_python as combine_plainly, stored_block as stored
 
+ENGINES = list(HIGHEST)
 CONTENT = b"".join(b'<c r="A%d"><v>%d</v></c>' % (row, row * 7919 % 1000) for row in range(5_000))
 ENGINES_AND_LEVELS = [(engine, level) for engine in ENGINES for level in (1, HIGHEST[engine])]
 
@@ -57,28 +58,28 @@ def test_a_long_second_piece_is_no_trouble():
 
 @pytest.mark.parametrize(("processes", "chosen"), [(1, Deflate("zlib-ng", 4)), (2, Deflate("isal", 1))])
 def test_one_process_gets_the_better_ratio_and_several_the_faster_engine(processes, chosen):
-    assert Deflate.chosen(processes=processes) == chosen
+    assert Deflate.choose(processes=processes) == chosen
 
 
 def test_what_is_asked_for_is_taken():
-    assert Deflate.chosen("zlib", 6) == Deflate("zlib", 6)
-    assert Deflate.chosen("isal") == Deflate("isal", 1)
+    assert Deflate.choose("zlib", 6) == Deflate("zlib", 6)
+    assert Deflate.choose("isal") == Deflate("isal", 1)
 
 
 @pytest.mark.parametrize(("engine", "level"), [("lzma", None), ("isal", 4), ("zlib", 10), (None, 0)])
 def test_an_unknown_engine_or_level_is_refused(engine, level):
     with pytest.raises(BadOption, match=r"here|levels"):
-        Deflate.chosen(engine, level)
+        Deflate.choose(engine, level)
 
 
 def test_zlib_does_where_nothing_else_is_installed():
     program = (
         "import sys; sys.modules['isal'] = sys.modules['zlib_ng'] = None\n"
-        "from exports.tabular.writers.xlsx.deflate import Deflate, combine\n"
+        "from exports.tabular.writers.xlsx.deflate import Deflate, combine_crc as combine\n"
         "from exports.exceptions import BadOption\n"
         "import zlib\n"
-        "print(Deflate.chosen(), Deflate.chosen(processes=2), combine(zlib.crc32(b'a'), zlib.crc32(b'bc'), 2))\n"
-        "try:\n    Deflate.chosen('isal')\nexcept BadOption as error:\n    print(error)\n"
+        "print(Deflate.choose(), Deflate.choose(processes=2), combine(zlib.crc32(b'a'), zlib.crc32(b'bc'), 2))\n"
+        "try:\n    Deflate.choose('isal')\nexcept BadOption as error:\n    print(error)\n"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.splitlines() == [
@@ -88,4 +89,4 @@ def test_zlib_does_where_nothing_else_is_installed():
 
 
 def test_every_engine_has_levels_for_both_uses():
-    assert set(deflate.LEVELS_BESIDE) == set(deflate.LEVELS_WITHIN) == set(ENGINES) == set(HIGHEST)
+    assert set(deflate.LEVELS_IN_A_THREAD) == set(deflate.LEVELS_IN_PROCESSES) == set(ENGINES) == set(HIGHEST)

@@ -16,7 +16,7 @@ import pytest
 
 from exports.exceptions import FormulaRejected, ProcessLost
 from exports.tabular.columns import Alterations
-from exports.tabular.writers.pipeline import AHEAD, HELD, PIECE, WAITING, Block, Pipeline
+from exports.tabular.writers.serializer_pool import BATCHES_PER_PROCESS as AHEAD, MAX_WAITING_BYTES as HELD, PIECE_BYTES as PIECE, MAX_WAITING_BATCHES as WAITING, Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
 
 KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]
@@ -38,17 +38,17 @@ class Lines:
 
 
 @contextmanager
-def pipeline(deflate: Deflate | None = None, processes: int = 1) -> Iterator[tuple[Pipeline, list[Block]]]:
+def pipeline(deflate: Deflate | None = None, processes: int = 1) -> Iterator[tuple[SerializerPool, list[Block]]]:
     blocks: list[Block] = []
-    line = Pipeline(deflate=deflate, processes=processes, on_block=blocks.append)
+    line = SerializerPool(deflate=deflate, processes=processes, on_block=blocks.append)
     try:
         line.begin(Lines(""))
         yield line, blocks
     finally:
-        line.discard()
+        line.close()
 
 
-def serialise(line: Pipeline, cell: str) -> None:
+def serialise(line: SerializerPool, cell: str) -> None:
     line.add([[cell]], first=0)
     line.drain()
 
@@ -149,10 +149,10 @@ def test_discarding_ends_the_processes_even_in_the_middle():
 def test_processes_whose_parent_is_killed_end_by_themselves():
     program = textwrap.dedent("""
         import multiprocessing, sys, time
-        from exports.tabular.writers.pipeline import Pipeline
+        from exports.tabular.writers.serializer_pool import SerializerPool
         from tests.test_pipeline import Lines
         if __name__ == "__main__":
-            line = Pipeline(deflate=None, processes=2, on_block=print)
+            line = SerializerPool(deflate=None, processes=2, on_block=print)
             line.begin(Lines(""))
             line.add([["x"]], first=0)
             print(*(child.pid for child in multiprocessing.active_children()), flush=True)

@@ -21,7 +21,7 @@ from exports.tabular.cells.json import UnquotedStrings, to_json_cells
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
-from exports.tabular.writers.pickling import PLAIN, portable
+from exports.tabular.writers.pickling import PLAIN_TYPES, picklable_batch
 
 
 class Colour(Enum):
@@ -110,13 +110,13 @@ def cells(column: Column, values: Sequence[Any]) -> list[Any]:
 
 
 def travelled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
-    return pickle.loads(pickle.dumps(portable(batch)))
+    return pickle.loads(pickle.dumps(picklable_batch(batch)))
 
 
 def is_own(value: object) -> bool:
     if type(value) is dict:
         return all(map(is_own, [*value, *value.values()]))
-    return all(map(is_own, value)) if type(value) is list else type(value) in PLAIN
+    return all(map(is_own, value)) if type(value) is list else type(value) in PLAIN_TYPES
 
 
 @pytest.mark.parametrize("value", HOSTS, ids=lambda value: type(value).__name__)
@@ -142,11 +142,11 @@ def test_what_holds_itself_goes_as_its_text():
 
 def test_columns_of_python_s_own_types_are_not_copied():
     batch = [[1, 2], ["a", None], RawColumn(["b"], "text")]
-    assert all(ours is theirs for ours, theirs in zip(portable(batch), batch, strict=True))
+    assert all(ours is theirs for ours, theirs in zip(picklable_batch(batch), batch, strict=True))
 
 
 def test_of_what_a_cursor_fetched_the_values_change_and_what_the_database_wrote_stays():
     written, values = ["2013-01-02"], [Colour.RED]
-    batch = portable(CursorBatch([written, values], ["date", "value"]))
+    batch = picklable_batch(CursorBatch([written, values], ["date", "value"]))
     assert batch.raw(0) is written
     assert batch.raw(1) == ["red"]

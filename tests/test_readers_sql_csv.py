@@ -20,7 +20,7 @@ from exports.tabular.cells.sql_csv import Dialect, SqlCsvBatch
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain, querysets, resolve
 from exports.tabular.writers import CsvWriter
-from exports.tabular.writers.csv import CsvRows
+from exports.tabular.writers.csv import CsvSerializer
 from tests.shop.databases import needs_postgres
 from tests.shop.every_field import rows, save
 from tests.shop.models import EveryField
@@ -58,7 +58,7 @@ def lines_of_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> SqlCs
 
 
 def written(batch: Sequence[Any], delimiter: str, formulas: str) -> tuple[bytes | str, Alterations]:
-    serialise, counted = CsvRows(COLUMNS, UTC, formulas, delimiter), Alterations()
+    serialise, counted = CsvSerializer(COLUMNS, UTC, formulas, delimiter), Alterations()
     try:
         return serialise(batch, 0, counted), counted
     except FormulaRejected as error:

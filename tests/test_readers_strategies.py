@@ -19,7 +19,7 @@ from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import django_internals, explain, psycopg_internals, querysets, resolve
-from exports.tabular.writers.pickling import portable
+from exports.tabular.writers.pickling import picklable_batch
 from tests.shop.databases import connection_zone, needs_postgres, needs_sqlite
 from tests.shop.every_field import ALL_FIELDS, PLAIN_FIELDS, flat_json, json_values, rows, save, values_of
 from tests.shop.models import Customer, EveryField, Seat
@@ -55,7 +55,7 @@ def check(queryset: QuerySet, names: Sequence[str], strategy: str, *, zone: tzin
     assert list(map(row_count, batches)) == list(map(len, chunks))
     for batch, chunk in zip(batches, chunks, strict=True):
         expected_cells = cells(declared, list(zip(*chunk, strict=True)), zone)
-        assert cells(declared, pickle.loads(pickle.dumps(portable(batch))), zone) == expected_cells
+        assert cells(declared, pickle.loads(pickle.dumps(picklable_batch(batch))), zone) == expected_cells
         assert cells(declared, batch, zone) == expected_cells
 
 

@@ -35,16 +35,16 @@ def interval() -> float:
 def test_turns_are_short_until_the_last_one_is_done(usual: float):
     with short_turns():
         with short_turns():
-            assert interval() == switch_interval.SHORT
-        assert interval() == switch_interval.SHORT
+            assert interval() == switch_interval.SHORT_SECONDS
+        assert interval() == switch_interval.SHORT_SECONDS
     assert usual == interval()
 
 
 def test_a_shorter_interval_of_the_host_is_kept():
-    sys.setswitchinterval(switch_interval.SHORT / 2)
+    sys.setswitchinterval(switch_interval.SHORT_SECONDS / 2)
     with short_turns():
-        assert interval() == switch_interval.SHORT / 2
-    assert interval() == switch_interval.SHORT / 2
+        assert interval() == switch_interval.SHORT_SECONDS / 2
+    assert interval() == switch_interval.SHORT_SECONDS / 2
 
 
 def test_an_interval_that_somebody_set_meanwhile_is_kept():
@@ -55,7 +55,7 @@ def test_an_interval_that_somebody_set_meanwhile_is_kept():
 
 def test_a_workbook_takes_short_turns_and_gives_them_back(usual: float):
     with XlsxWriter(BytesIO(), [Column("a")]) as writer:
-        assert interval() == switch_interval.SHORT
+        assert interval() == switch_interval.SHORT_SECONDS
         writer.write([["x"]])
     assert usual == interval()
 

@@ -8,7 +8,8 @@ import pytest
 from exports.exceptions import BadOption, TooManyColumns, UnknownFormat
 from exports.tabular import writers
 from exports.tabular.columns import Column
-from exports.tabular.writers.base import CountedFile, Writer
+from exports.tabular.writers.base import Writer
+from exports.tabular.writers.xlsx.writer import CountingFile as CountedFile
 
 COLUMNS = [Column("a"), Column("b")]
 
@@ -140,6 +141,7 @@ def test_a_counted_file_reports_what_is_written_from_where_it_began():
     file = io.BytesIO(b"head")
     file.seek(4)
     counted = CountedFile(file, lambda *report: reports.append(report))
+    counted.is_reporting = True
     counted.write(b"12345")
     counted.expected = 7
     counted.seek(0)

@@ -22,7 +22,7 @@ from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import KINDS as COLUMN_KINDS
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import ParquetWriter
-from exports.tabular.writers.arrow_types import arrow_column
+from exports.tabular.writers.arrow_columns import arrow_column
 from tests.test_cells_texts import clock_text, database_text
 from tests.test_cells_tokens import HOSTILE, JSON, plain
 

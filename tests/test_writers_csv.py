@@ -14,7 +14,7 @@ from exports.exceptions import BadOption, FormulaRejected
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, TsvWriter
-from exports.tabular.writers.lines import interleaved
+from exports.tabular.writers.interleave import interleave
 from tests.test_cells_texts import columns
 
 TEXTS = st.text(st.sampled_from(",;\"\t\r\n =-'a\ufeff") | st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -161,7 +161,7 @@ def test_texts_give_the_bytes_that_their_values_give(column, delimiter):
 def test_rows_are_interleaved_from_columns(width, height, text, delimiter):
     cells = [[f"{row}{text if number % 2 else ''}{number}" for row in range(height)] for number in range(width)]
     pieces = [*["", delimiter] * (width - 1), "", "\n"]
-    made = interleaved(pieces, {2 * number: column for number, column in enumerate(cells)})
+    made = interleave(pieces, {2 * number: column for number, column in enumerate(cells)})
     assert made.decode() == "".join(delimiter.join(row) + "\n" for row in zip(*cells, strict=True))
 
 

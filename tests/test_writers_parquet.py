@@ -15,7 +15,7 @@ from pyarrow import parquet
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.writers import ParquetWriter
-from exports.tabular.writers.arrow import POOL
+from exports.tabular.writers.arrow_columns import POOL
 from tests.test_writers_arrow import table, written
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, JsonLinesWriter
-from exports.tabular.writers.csv import CsvRows
-from exports.tabular.writers.pickling import portable
+from exports.tabular.writers.csv import CsvSerializer
+from exports.tabular.writers.pickling import picklable_batch
 from tests.reference.cells import json_cell, text_cell
 from tests.test_writers_xlsx_same import NEW_YORK, tables
 
@@ -67,8 +67,8 @@ def test_every_cell_of_csv_and_every_count_are_those_of_the_slow_rules(table, zo
 
 
 def assert_another_process_writes_the_same(columns, values, content: bytes, zone, delimiter, formulas) -> None:
-    serialise = CsvRows(tuple(column.picklable for column in columns), zone, formulas, delimiter)
-    elsewhere, batch = pickle.loads(pickle.dumps((serialise, portable(values))))
+    serialise = CsvSerializer(tuple(column.picklable for column in columns), zone, formulas, delimiter)
+    elsewhere, batch = pickle.loads(pickle.dumps((serialise, picklable_batch(values))))
     assert content.endswith(elsewhere(batch, 0, Alterations()))
 
 

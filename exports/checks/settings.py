@@ -57,7 +57,7 @@ def _check_queue_backend() -> Iterator[CheckMessage]:
 
 def _check_compression() -> Iterator[CheckMessage]:
     try:
-        Deflate.chosen(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
+        Deflate.choose(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
     except BadOption as error:
         hint = "Correct EXPORTS['DEFLATE_ENGINE'] and EXPORTS['DEFLATE_LEVEL'], or remove both."
         yield checks.Error(f"XLSX files cannot be compressed as configured. {error}", hint=hint, id="exports.E008")

@@ -1,4 +1,4 @@
-"""The formats of a file, by name. A project registers its own: see `exports.tabular.writers.base`."""
+"""The registry of file formats, by name. A project registers its own: see `exports.tabular.writers.base`."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -25,7 +25,7 @@ __all__ = [
     "why_missing",
 ]
 
-# Formats of which a library is an extra of this package, with that library.
+# The library that a format needs beyond this package's own requirements. The extra has the name of the format.
 EXTRAS: Final[Mapping[str, str]] = {"parquet": "pyarrow"}
 
 WriterClass = TypeVar("WriterClass", bound=type[Writer])
@@ -34,27 +34,30 @@ _writers: dict[str, type[Writer]] = {}
 
 
 def register(writer_class: WriterClass) -> WriterClass:
-    """Make a format known, or replace it. Usable as a decorator."""
+    """Add a format, or replace the one of the same name. Usable as a decorator."""
     _writers[writer_class.format] = writer_class
     return writer_class
 
 
 def get(format: str) -> type[Writer]:
-    """Raises UnknownFormat, which names the known ones, or the extra that this one needs."""
+    """Return the writer of a format.
+
+    Raises UnknownFormat, whose message names the known formats, or the extra that this one needs.
+    """
     if format not in _writers:
         raise UnknownFormat(format, _writers, why=why_missing(format))
     return _writers[format]
 
 
 def why_missing(format: str) -> str:
-    """What to install for a format that is not known only because its library is missing; "" for all others."""
+    """Say what to install for a format whose library is missing. Return "" for all other names."""
     if format in _writers or format not in EXTRAS:
         return ""
     return f"The format {format!r} needs {EXTRAS[format]}: pip install 'django-live-exports[{format}]'."
 
 
 def formats() -> list[type[Writer]]:
-    """In the order of registration."""
+    """Return all writers in the order of their registration."""
     return list(_writers.values())
 
 

@@ -1,26 +1,27 @@
 """CSV as in RFC 4180: UTF-8, CRLF, quotes where they are needed. TSV is the same with tabs."""
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.cells.sql_csv import SQL_LINE_END, SQL_LINE_START, Dialect, SqlCsvBatch
 from exports.tabular.columns import FORMULA_MODES, Alterations, Column
 from exports.tabular.writers.base import Batch
-from exports.tabular.writers.lines import LinesWriter, interleaved
+from exports.tabular.writers.interleave import interleave
+from exports.tabular.writers.line_writer import LineWriter
 
 LINE_END: Final = b"\r\n"
-# Where a larger share of the lines needs care, all are made anew.
-MANY: Final = 1 / 3
+# If a larger share of the lines that a database rendered may need escapes, writing all of them from values is faster.
+MOST_SUSPECTS: Final = 1 / 3
 
 
 @dataclass(frozen=True)
-class CsvRows:
-    """The serialiser of rows. An empty cell is the empty field, whether the value was None or ""."""
+class CsvSerializer:
+    """Turn batches into lines of CSV. A cell of None or "" is an empty field."""
 
     columns: tuple[Column, ...]
     zone: tzinfo
@@ -28,59 +29,55 @@ class CsvRows:
     delimiter: str
 
     def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
-        return self._mended(batch, alterations) if isinstance(batch, SqlCsvBatch) else self._lines(batch, alterations)
+        if isinstance(batch, SqlCsvBatch):
+            suspects = batch.suspect_slices()
+            if len(suspects) <= batch.row_count * MOST_SUSPECTS:
+                return self._rendered_lines(batch, suspects, alterations)
+        return self._lines(batch, alterations)
 
-    def _mended(self, batch: SqlCsvBatch, alterations: Alterations) -> bytes:
-        """The lines that a database wrote; those that need care are made anew."""
-        suspects, content = batch.suspect_slices(), batch.content
-        if len(suspects) > batch.row_count * MANY:
-            return self._lines(batch, alterations)
+    def _rendered_lines(self, batch: SqlCsvBatch, suspects: Sequence[slice], alterations: Alterations) -> bytes:
+        """Return the lines that a database rendered, with the suspect ones written again from their values."""
+        content = batch.content
+        if not suspects:
+            return _with_line_ends(content)
+        subset = batch.subset([content[place] for place in suspects])
+        rewritten = self._lines(subset, alterations, line_end=LINE_END + SQL_LINE_START).split(SQL_LINE_START)[:-1]
         parts, last = [], 0
-        for place, line in zip(suspects, self._mends(batch, suspects, alterations), strict=True):
+        for place, line in zip(suspects, rewritten, strict=True):
             parts += [_with_line_ends(content[last : place.start]), line]
             last = place.stop
         return b"".join([*parts, _with_line_ends(content[last:])])
 
-    def _mends(self, batch: SqlCsvBatch, places: Sequence[slice], alterations: Alterations) -> list[bytes]:
-        """The lines at these places, made of their values."""
-        if not places:
-            return []
-        some = batch.subset([batch.content[place] for place in places])
-        return self._lines(some, alterations, mark=SQL_LINE_START.decode()).split(SQL_LINE_START)[:-1]
-
-    def _lines(self, batch: Batch, alterations: Alterations, *, mark: str = "") -> bytes:
-        """`mark` stands after each line."""
+    def _lines(self, batch: Batch, alterations: Alterations, *, line_end: bytes = LINE_END) -> bytes:
         pieces, fields = ["", self.delimiter] * len(self.columns), {}
-        pieces[-1] = LINE_END.decode() + mark
+        pieces[-1] = line_end.decode()
         for number, column in enumerate(self.columns):
-            fields[2 * number] = self._fields(column, batch[number], alterations)
-        return interleaved(pieces, fields)
-
-    def _fields(self, column: Column, values: Sequence[object], alterations: Alterations) -> Sequence[str]:
-        texts = to_csv_cells(
-            column,
-            values,
-            zone=self.zone,
-            alterations=alterations,
-            formulas=self.formulas,
-            delimiter=self.delimiter,
-        )
-        fields = _quoted(texts, self.delimiter) if isinstance(texts, RawColumn) else texts
-        # A row of one empty field would be no row.
-        return [field or '""' for field in fields] if len(self.columns) == 1 else fields
+            cells = to_csv_cells(
+                column,
+                batch[number],
+                zone=self.zone,
+                alterations=alterations,
+                formulas=self.formulas,
+                delimiter=self.delimiter,
+            )
+            # No cell of another column needs quotes. The cast: cells are never None.
+            quotable = isinstance(cells, RawColumn)
+            texts = _quoted(cast("Sequence[str]", cells), self.delimiter) if quotable else cells
+            # A line without a field would be no row.
+            fields[2 * number] = [text or '""' for text in texts] if len(self.columns) == 1 else texts
+        return interleave(pieces, fields)
 
 
 def _with_line_ends(lines: bytes) -> bytes:
-    """Lines that a database wrote, as those of the file. In a text a line feed stays what it is."""
-    return (
-        lines[len(SQL_LINE_START) :].replace(SQL_LINE_END + SQL_LINE_START, LINE_END)[: -len(SQL_LINE_END)] + LINE_END
-        if lines
-        else b""
-    )
+    """Turn lines as a database rendered them into lines of the file. Line feeds within a text stay."""
+    if not lines:
+        return b""
+    content = lines.removeprefix(SQL_LINE_START).removesuffix(SQL_LINE_END)
+    return content.replace(SQL_LINE_END + SQL_LINE_START, LINE_END) + LINE_END
 
 
 def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
-    """The fields of a column. Most columns need no quotes at all."""
+    """Return the fields of a column, in quotes where they need them; most columns need none at all."""
     joined = "".join(texts)
     if not any(special in joined for special in ('"', delimiter, "\n", "\r")):
         return texts
@@ -92,8 +89,11 @@ def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
     ]
 
 
-class CsvWriter(LinesWriter):
-    """Options: `delimiter`; `bom`, without which Excel does not read UTF-8; `formulas`, see `cells.formula_escape`."""
+class CsvWriter(LineWriter):
+    """Write CSV.
+
+    The options are `delimiter`, `bom`, without which Excel does not read UTF-8, and `formulas`, see FORMULA_MODES.
+    """
 
     format = "csv"
     extension = "csv"
@@ -111,23 +111,25 @@ class CsvWriter(LinesWriter):
         # PostgreSQL's quotes would hide which tab is within a text.
         return None if delimiter == "\t" else Dialect(delimiter, zone)
 
-    def serialiser(self) -> CsvRows:
-        columns = tuple(column.picklable for column in self.columns)
-        return CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())
+    def serializer(self) -> CsvSerializer:
+        return self._serializer(column.picklable for column in self.columns)
 
     def header(self) -> bytes:
-        labels = [[column.label] for column in self.columns]
         # A label is text, whatever its column holds.
-        columns = tuple(Column(column.label) for column in self.columns)
-        line = CsvRows(columns, self.zone, str(self.options["formulas"]), self.delimiter())(labels, 0, self.alterations)
+        serializer = self._serializer(Column(column.label) for column in self.columns)
+        line = serializer([[column.label] for column in self.columns], 0, self.alterations)
         return codecs.BOM_UTF8 + line if self.options["bom"] else line
 
     def delimiter(self) -> str:
+        """Return the character between the fields."""
         return str(self.options["delimiter"])
+
+    def _serializer(self, columns: Iterable[Column]) -> CsvSerializer:
+        return CsvSerializer(tuple(columns), self.zone, str(self.options["formulas"]), self.delimiter())
 
 
 class TsvWriter(CsvWriter):
-    """CSV between tabs. Options: `bom` and `formulas`, as those of CSV."""
+    """Write CSV with tabs. The options are `bom` and `formulas`, as those of CSV."""
 
     format = "tsv"
     extension = "tsv"

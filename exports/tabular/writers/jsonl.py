@@ -1,19 +1,19 @@
-"""JSON Lines: one object a line, as in RFC 8259; UTF-8 without a mark, LF."""
+"""JSON Lines: one object (RFC 8259) a line; UTF-8 without a byte order mark, line feeds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
 from exports.tabular.cells.json import UnquotedStrings, encode_string, to_json_cells
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.base import Batch
-from exports.tabular.writers.field_names import names_of
-from exports.tabular.writers.lines import LinesWriter, interleaved
+from exports.tabular.writers.field_names import unique_field_names
+from exports.tabular.writers.interleave import interleave
+from exports.tabular.writers.line_writer import LineWriter
 
 
 @dataclass(frozen=True)
-class JsonLinesRows:
-    """The serialiser of rows. `keys` are the names of the columns, as JSON."""
+class JsonLinesSerializer:
+    """Turn batches into lines of JSON. `keys` are the names of the columns as JSON strings."""
 
     columns: tuple[Column, ...]
     keys: tuple[str, ...]
@@ -27,13 +27,13 @@ class JsonLinesRows:
             pieces += [f"{before}{self.keys[number]}:{quote}", ""]
             tokens[2 * number + 1] = found
             before = f"{quote},"
-        return interleaved([*pieces, f"{before[:-1]}}}\n"], tokens)
+        return interleave([*pieces, f"{before[:-1]}}}\n"], tokens)
 
 
-class JsonLinesWriter(LinesWriter):
-    """The keys are the names of the columns. No options, no guard: see docs/formats.md.
+class JsonLinesWriter(LineWriter):
+    """Write objects whose keys are the names of the columns. No options, no formula escapes: see docs/formats.md.
 
-    The content type is the one that jsonlines.org names; none is registered with IANA.
+    No content type is registered with IANA; jsonlines.org names this one.
     """
 
     format = "jsonl"
@@ -41,8 +41,7 @@ class JsonLinesWriter(LinesWriter):
     content_type = "application/jsonl"
     label = "JSON Lines"
 
-    def serialiser(self) -> JsonLinesRows:
-        """Raises DuplicateColumn."""
-        names: Sequence[str] = names_of(self.columns, self.alterations)
-        columns = tuple(column.picklable for column in self.columns)
-        return JsonLinesRows(columns, tuple(map(encode_string, names)), self.zone)
+    def serializer(self) -> JsonLinesSerializer:
+        """Return the serializer. Raises DuplicateColumn if two columns have the same name."""
+        keys = tuple(map(encode_string, unique_field_names(self.columns, self.alterations)))
+        return JsonLinesSerializer(tuple(column.picklable for column in self.columns), keys, self.zone)

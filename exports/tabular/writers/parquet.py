@@ -1,31 +1,30 @@
-"""Parquet by pyarrow, which is imported when a file is begun."""
+"""Parquet, written by pyarrow, which is imported when a file is begun."""
 
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, ClassVar, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
 from exports.tabular.writers.base import Batch, Writer
-from exports.tabular.writers.field_names import names_of
+from exports.tabular.writers.field_names import unique_field_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from pyarrow.parquet import ParquetWriter as Parquet
 
-    from exports.tabular.writers.arrow import ArrowColumn
+    from exports.tabular.writers.arrow_columns import ArrowColumn
 
-# A group of rows is written when it has so many rows, or bytes of columns: this bounds the memory.
+# A row group is written when it has this many rows, or bytes in memory: this bounds the memory.
 GROUP_ROWS: Final = 100_000
 GROUP_BYTES: Final = 64 * 2**20
-# Columns of more different values than this holds are smaller, and faster, without a dictionary.
+# A column whose different values need more than this is smaller, and written faster, without a dictionary.
 DICTIONARY_BYTES: Final = 2**16
 
 
 class ParquetWriter(Writer):
-    """Columns of one type each, by their kind: see docs/formats.md. `write` raises UnfitValue too.
+    """Write columns that have one type each, by their kind: see docs/formats.md. `write` raises UnfitValue too.
 
-    Option: `compression`. `processes` changes nothing: pyarrow writes a group in a thread, without the interpreter's
-    lock, while the next rows are read.
+    The option is `compression`. `processes` has no effect: pyarrow writes a row group in a thread, without the
+    interpreter's lock, while the next rows are read.
     """
 
     format = "parquet"
@@ -34,23 +33,23 @@ class ParquetWriter(Writer):
     label = "Parquet"
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"compression": ("zstd", "snappy", "none")}
 
-    _parquet: "Parquet | None" = None
-    _sink: "Sink | None" = None
-    _thread: ThreadPoolExecutor | None = None
-    _under_way: "Future[None] | None" = None
+    # Any, because pyarrow has no types. It is None until the first row group, whose values decide on the types.
+    _parquet: Any = None
 
     def begin(self) -> None:
-        """Raises DuplicateColumn."""
-        from exports.tabular.writers.arrow_types import arrow_column
+        """Begin the file. Raises DuplicateColumn if two columns have the same name."""
+        from exports.tabular.writers.arrow_columns import arrow_column
 
-        names = names_of(self.columns, self.alterations)
+        self._file = _DiscardableFile(self.file)
+        names = unique_field_names(self.columns, self.alterations)
         self._columns: list[ArrowColumn] = [
             arrow_column(replace(column.picklable, name=name), zone=self.zone, alterations=self.alterations)
             for column, name in zip(self.columns, names, strict=True)
         ]
-        self._sink = Sink(self.file)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="parquet")
-        self._begin_group()
+        self._thread = self.resources.enter_context(ThreadPoolExecutor(1, thread_name_prefix="parquet"))
+        self._running: Future[None] | None = None
+        self._group: list[list[pa.Array]] = [[] for _ in self._columns]
+        self._group_rows = self._group_bytes = 0
 
     def add(self, batch: Batch) -> None:
         arrays = [column.array(batch[number]) for number, column in enumerate(self._columns)]
@@ -65,68 +64,52 @@ class ParquetWriter(Writer):
         self._write_group()
         self._wait()
         self._parquet.close()
-        self._thread.shutdown()
 
     def discard(self) -> None:
-        """pyarrow would still write an end when it is collected; that goes nowhere."""
+        # pyarrow writes the end of the file when it is closed or collected; that is dropped.
+        self._file.is_discarded = True
+        self._group, self._running = [], None
         super().discard()
-        self._group, self._under_way = [], None
-        if self._sink is not None:
-            self._sink.is_discarded = True
-        if self._thread is not None:
-            self._thread.shutdown()
         if self._parquet is not None:
             self._parquet.close()
 
-    def _begin_group(self) -> None:
-        self._group: list[list[pa.Array]] = [[] for _ in self._columns]
-        self._group_rows = self._group_bytes = 0
-
     def _write_group(self) -> None:
-        """Let the rows that wait, if there are any, be written as one group. The first one opens the file."""
+        """Write the collected rows as one row group, in the thread. The first call opens the file."""
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetWriter as PyarrowWriter
+
+        from exports.tabular.writers.arrow_columns import POOL, cast
+
         self._wait()
         if self._parquet is None:
-            self._parquet = self._opened()
+            self._parquet = PyarrowWriter(
+                self._file,
+                pa.schema([column.field() for column in self._columns]),
+                compression=str(self.options["compression"]),
+                dictionary_pagesize_limit=DICTIONARY_BYTES,
+                memory_pool=POOL,
+            )
         if self._group_rows:
-            table = self._table(self._parquet.schema)
-            self._under_way = self._thread.submit(self._parquet.write_table, table, self._group_rows)
-        self._begin_group()
+            schema = self._parquet.schema
+            # Rows without any value were collected before their column had a type.
+            columns = [
+                pa.chunked_array([cast(array, field.type) for array in arrays], field.type)
+                for arrays, field in zip(self._group, schema, strict=True)
+            ]
+            table = pa.table(columns, schema=schema)
+            self._running = self._thread.submit(self._parquet.write_table, table, self._group_rows)
+        self._group = [[] for _ in self._columns]
+        self._group_rows = self._group_bytes = 0
 
     def _wait(self) -> None:
-        """Until the group under way is written. Raises what stopped it."""
-        if self._under_way is not None:
-            self._under_way.result()
-            self._under_way = None
-
-    def _table(self, schema: "pa.Schema") -> "pa.Table":
-        import pyarrow as pa
-
-        from exports.tabular.writers.arrow import cast
-
-        # Rows without any value were kept until their column had a type.
-        columns = [
-            pa.chunked_array([cast(array, field.type) for array in arrays], field.type)
-            for arrays, field in zip(self._group, schema, strict=True)
-        ]
-        return pa.table(columns, schema=schema)
-
-    def _opened(self) -> "Parquet":
-        import pyarrow as pa
-        from pyarrow.parquet import ParquetWriter as Parquet
-
-        from exports.tabular.writers.arrow import POOL
-
-        return Parquet(
-            self._sink,
-            pa.schema([column.field() for column in self._columns]),
-            compression=str(self.options["compression"]),
-            dictionary_pagesize_limit=DICTIONARY_BYTES,
-            memory_pool=POOL,
-        )
+        """Wait until the thread has written its row group. Raises what it raised."""
+        if self._running is not None:
+            self._running.result()
+            self._running = None
 
 
-class Sink:
-    """The file as pyarrow needs one. Never closed; once `is_discarded`, it drops what it is given."""
+class _DiscardableFile:
+    """A file as pyarrow needs one: never closed, and once `is_discarded`, without effect."""
 
     closed = False
 

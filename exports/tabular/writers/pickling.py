@@ -1,6 +1,7 @@
-"""Values as another process can take them: of Python's own types, whatever the host project has made of them.
+"""Batches that can be sent to a child process: values of Python's own types only.
 
-A class of the host's travels as its name, and importing that may need what only this process has set up.
+An instance of a project's class is pickled as a reference to the class, and importing that may need what only this
+process has set up. So such a value is replaced by a plain one that makes the same cell.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +17,12 @@ from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.writers.base import Batch
 
-PLAIN: Final = frozenset({NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, UUID, str, bytes})
-# In this order: a datetime is a date. What Python's own types are made of, of the same value.
-MADE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (
+PLAIN_TYPES: Final = frozenset(
+    {NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, UUID, str, bytes},
+)
+# Turns instances of subclasses into plain values. The order matters: a datetime is a date.
+# Any, because each function takes the type beside it.
+TO_PLAIN: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (
     (Integral, int),
     (Decimal, Decimal),
     (Real, float),
@@ -32,54 +36,51 @@ MADE: Final[Sequence[tuple[Any, Callable[[Any], object]]]] = (
 )
 
 
-def portable(batch: Batch) -> Batch:
-    """The batch with values of Python's own types alone, which give the same cells. What a database wrote stays."""
+def picklable_batch(batch: Batch) -> Batch:
+    """Return the batch with plain values that make the same cells. What a database rendered stays as it is."""
     if isinstance(batch, CursorBatch):
-        return batch.replace_values(_column)
-    return [_column(values) for values in batch] if isinstance(batch, list | tuple) else batch
+        return batch.replace_values(_plain_column)
+    return [_plain_column(values) for values in batch] if isinstance(batch, list | tuple) else batch
 
 
-def _column(values: Sequence[object]) -> Sequence[object]:
-    if isinstance(values, RawColumn) or PLAIN.issuperset(map(type, values)):
+def _plain_column(values: Sequence[object]) -> Sequence[object]:
+    if isinstance(values, RawColumn) or PLAIN_TYPES.issuperset(map(type, values)):
         return values
-    return [value if type(value) in PLAIN else _value(value) for value in values]
+    return [value if type(value) in PLAIN_TYPES else _plain_value(value) for value in values]
 
 
-def _value(value: object) -> object:
+def _plain_value(value: object) -> object:
     if isinstance(value, Enum):
-        return _column([value.value])[0]
+        return _plain_column([value.value])[0]
     if isinstance(value, Mapping | list | tuple):
-        return _json(value)
-    for base, make in MADE:
+        try:
+            return _plain_json(value)
+        except (TypeError, ValueError, RecursionError):
+            # JSON cannot hold it: a cell has its text.
+            return str(value)
+    for base, to_plain in TO_PLAIN:
         if isinstance(value, base):
-            return make(value)
+            return to_plain(value)
     return str(value)
 
 
-def _json(value: object) -> object:
-    """A value with which JSON is written as with this one, or its text where that is what is written."""
-    try:
-        return _within_json(value)
-    except (TypeError, ValueError, RecursionError):
-        return str(value)
+def _plain_json(value: object) -> object:
+    """Return a value that JSON is written from as from this one.
 
-
-def _within_json(value: object) -> object:
-    """Raises RecursionError for what holds itself, and TypeError for a key that JSON has not."""
-    if type(value) in PLAIN:
+    Raises RecursionError for a value that contains itself, and TypeError for a key that JSON does not have.
+    """
+    if type(value) in PLAIN_TYPES:
         return value
     if isinstance(value, Mapping):
-        return {_key(key): _within_json(each) for key, each in value.items()}
+        wrong_keys = [type(key).__name__ for key in value if not isinstance(key, str | int | float | None)]
+        if wrong_keys:
+            raise TypeError(f"{wrong_keys[0]} is no key in JSON.")
+        return {_plain_json(key): _plain_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_within_json(each) for each in value]
-    # Also where they are members of an enum.
-    for base, make in ((str, str.__str__), (int, int), (float, float)):
-        if isinstance(value, base):
-            return make(value)
-    return str(value)
-
-
-def _key(key: object) -> object:
-    if isinstance(key, str | int | float | None):
-        return _within_json(key)
-    raise TypeError(f"{type(key).__name__} is no key in JSON.")
+        return [_plain_json(each) for each in value]
+    # Members of an enum that are strings or numbers too.
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""XLSX files: see `writer`."""

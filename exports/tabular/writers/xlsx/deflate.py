@@ -1,91 +1,116 @@
-"""Deflate (RFC 1951) by the fastest engine that is installed, and the CRC-32 of joined pieces."""
+"""Deflate (RFC 1951) by the fastest library that is installed, and the CRC-32 of joined pieces."""
 
 import zlib
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from types import ModuleType
-from typing import Any, Final, Self
+from typing import Final, Protocol, Self
 
 from exports.exceptions import BadOption
 
-ENGINES: Final = ("zlib-ng", "isal", "zlib")
-# Beside one process another core is free for the better ratio; with several the deflate takes their own time.
-LEVELS_BESIDE: Final = {"zlib-ng": 4, "isal": 1, "zlib": 1}
-LEVELS_WITHIN: Final = {"isal": 1, "zlib-ng": 2, "zlib": 1}
-HIGHEST: Final = {"zlib-ng": 9, "isal": 3, "zlib": 9}
+# With one process, the compression has a core to itself and affords the better ratio. With several, each of them
+# serializes and compresses in turn, and speed matters more. The fastest engine that is installed comes first.
+LEVELS_IN_A_THREAD: Final = {"zlib-ng": 4, "isal": 1, "zlib": 1}
+LEVELS_IN_PROCESSES: Final = {"isal": 1, "zlib-ng": 2, "zlib": 1}
+HIGHEST_LEVELS: Final = {"zlib-ng": 9, "isal": 3, "zlib": 9}
 
-# An empty last block, which ends a stream of blocks that were flushed.
-END: Final = b"\x03\x00"
-POLYNOMIAL: Final = 0xEDB88320
+# Ends a deflate stream whose blocks were flushed.
+EMPTY_LAST_BLOCK: Final = b"\x03\x00"
+CRC32_POLYNOMIAL: Final = 0xEDB88320
+
+
+class Compressor(Protocol):
+    """What `zlib.compressobj` returns."""
+
+    def compress(self, content: bytes, /) -> bytes: ...
+    def flush(self, mode: int = ..., /) -> bytes: ...
 
 
 @dataclass(frozen=True)
 class Deflate:
-    """An engine of ENGINES and its level. All of them release the interpreter's lock while they work."""
+    """An engine, "zlib-ng", "isal" or "zlib", and its level. All of them release the interpreter's lock."""
 
     engine: str
     level: int
 
     @classmethod
-    def chosen(cls, engine: str | None = None, level: int | None = None, *, processes: int = 1) -> Self:
-        """The engine and level asked for; what is left open is the best that is installed for so many processes.
+    def choose(cls, engine: str | None = None, level: int | None = None, *, processes: int = 1) -> Self:
+        """Return this engine and level; where they are None, those that are best for this number of processes.
 
-        Raises BadOption for an engine that does not exist or is not installed, and for a level that it does not have.
+        Raises BadOption for an engine that is unknown or not installed, and for a level that it does not have.
         """
-        levels = LEVELS_BESIDE if processes == 1 else LEVELS_WITHIN
-        engine = engine or next(name for name in levels if _is_installed(name))
-        if engine not in ENGINES or not _is_installed(engine):
-            known = ", ".join(name for name in ENGINES if _is_installed(name))
+        levels = LEVELS_IN_A_THREAD if processes == 1 else LEVELS_IN_PROCESSES
+        installed = [name for name in levels if _is_installed(name)]
+        engine = engine or installed[0]
+        if engine not in installed:
+            known = ", ".join(name for name in HIGHEST_LEVELS if name in installed)
             raise BadOption("engine", f"There is no deflate engine {engine!r} here. Installed: {known}.")
         level = levels[engine] if level is None else level
-        if not 1 <= level <= HIGHEST[engine]:
-            raise BadOption("level", f"{engine} has the levels 1 to {HIGHEST[engine]}, not {level!r}.")
+        if not 1 <= level <= HIGHEST_LEVELS[engine]:
+            raise BadOption("level", f"{engine} has the levels 1 to {HIGHEST_LEVELS[engine]}, not {level!r}.")
         return cls(engine, level)
 
-    def compressor(self) -> Any:
-        """A compressobj of a raw stream."""
-        module = _module(self.engine)
-        return module.compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    def compressor(self) -> Compressor:
+        """Return a compressor of one raw stream."""
+        compressor: Compressor = _module(self.engine).compressobj(self.level, zlib.DEFLATED, -zlib.MAX_WBITS)
+        return compressor
 
     def block(self, content: bytes) -> bytes:
-        """A piece of a stream, flushed to whole bytes and independent of what stands before it."""
+        """Compress a piece of a stream, flushed to whole bytes and independent of the pieces before it."""
         compressor = self.compressor()
         return compressor.compress(content) + compressor.flush(zlib.Z_FULL_FLUSH)
 
     def crc(self, content: bytes) -> int:
-        return _module(self.engine).crc32(content)
+        """Return the CRC-32."""
+        crc: int = _module(self.engine).crc32(content)
+        return crc
 
 
-def stored(content: bytes) -> bytes:
-    """A piece of a stream that is not compressed, so that it can be changed in its place. At most 65,535 bytes."""
+def stored_block(content: bytes) -> bytes:
+    """Return a piece of a stream without compression, which can be overwritten. At most 65,535 bytes."""
     size = len(content)
     return b"\x00" + size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + content
 
 
-def combine(first: int, second: int, length: int) -> int:
-    """The CRC-32 of two joined pieces, from those of each and the length of the second."""
+def combine_crc(first: int, second: int, length: int) -> int:
+    """Return the CRC-32 of two joined pieces, from the CRC of each and the length of the second one."""
     for engine in ("zlib-ng", "isal"):
         if _is_installed(engine):
-            return _module(engine).crc32_combine(first, second, length)
-    return combine_plainly(first, second, length)
+            crc: int = _module(engine).crc32_combine(first, second, length)
+            return crc
+    return combine_crc_in_python(first, second, length)
 
 
-def combine_plainly(first: int, second: int, length: int) -> int:
-    """The same where only zlib is installed.
+def combine_crc_in_python(first: int, second: int, length: int) -> int:
+    """Do the same where only Python's zlib is installed.
 
-    The CRC of the first piece goes through as many zero bytes as the second has, by squaring the shift of one byte.
+    Appending a zero byte is a linear map over GF(2), a 32 x 32 matrix. The first CRC is multiplied by the matrices for
+    1, 2, 4, ... zero bytes that add up to the length of the second piece.
     """
-    shift = 0
+    power = 0
     while length:
         if length & 1:
-            first = _through(_zeros(shift), first)
+            first = _multiply(_zero_bytes_matrix(power), first)
         length >>= 1
-        shift += 1
+        power += 1
     return first ^ second
 
 
-def _through(matrix: tuple[int, ...], vector: int) -> int:
-    """A matrix over GF(2), as its columns, times a vector."""
+@cache
+def _zero_bytes_matrix(power: int) -> tuple[int, ...]:
+    """Return the columns of the matrix that appends 2 to the `power` zero bytes."""
+    if power > 0:
+        half = _zero_bytes_matrix(power - 1)
+        return tuple(_multiply(half, column) for column in half)
+    matrix = (CRC32_POLYNOMIAL, *(1 << bit for bit in range(31)))
+    for _ in range(3):
+        # From one zero bit to two, four and eight.
+        matrix = tuple(_multiply(matrix, column) for column in matrix)
+    return matrix
+
+
+def _multiply(matrix: tuple[int, ...], vector: int) -> int:
     product = 0
     for column in matrix:
         if not vector:
@@ -97,19 +122,6 @@ def _through(matrix: tuple[int, ...], vector: int) -> int:
 
 
 @cache
-def _zeros(power: int) -> tuple[int, ...]:
-    """What 2 to the `power` zero bytes do to a CRC."""
-    half = _one_zero_bit() if power == 0 else _zeros(power - 1)
-    squares = 3 if power == 0 else 1
-    for _ in range(squares):
-        half = tuple(_through(half, column) for column in half)
-    return half
-
-
-def _one_zero_bit() -> tuple[int, ...]:
-    return (POLYNOMIAL, *(1 << bit for bit in range(31)))
-
-
 def _is_installed(engine: str) -> bool:
     try:
         _module(engine)
@@ -120,12 +132,4 @@ def _is_installed(engine: str) -> bool:
 
 @cache
 def _module(engine: str) -> ModuleType:
-    if engine == "isal":
-        from isal import isal_zlib
-
-        return isal_zlib
-    if engine == "zlib-ng":
-        from zlib_ng import zlib_ng
-
-        return zlib_ng
-    return zlib
+    return import_module({"zlib-ng": "zlib_ng.zlib_ng", "isal": "isal.isal_zlib", "zlib": "zlib"}[engine])

@@ -1,51 +1,58 @@
-"""XLSX: the workbook by XlsxWriter, its rows a column at a time, straight into the archive.
+"""XLSX files.
 
-workbook    all but the rows, built by XlsxWriter before and once more after them
-frame       what stands around the rows of a sheet
-styles      how cells look
-sheet       rows as XML: the serialiser
-archive     the ZIP container
+workbook               all parts but the rows, built by XlsxWriter before the rows and again after them
+xlsxwriter_internals   what is read from XlsxWriter's XML, and the version that this was checked against
+styles                 the styles of cells
+sheet_rows             the rows as XML
+zip_archive, deflate   the ZIP archive and its compression
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import BinaryIO, ClassVar, Final
+from typing import Any, BinaryIO, ClassVar, Final
 
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import row_count, slice_column
 from exports.tabular.columns import Column
-from exports.tabular.writers.base import Batch, CountedFile, Writer
-from exports.tabular.writers.pipeline import Block, Pipeline
-from exports.tabular.writers.xlsx.archive import Archive, Entry
+from exports.tabular.writers.base import Batch, OnBytes, Writer
+from exports.tabular.writers.serializer_pool import Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
-from exports.tabular.writers.xlsx.frame import ROOM, Frame, Styles, inconstant
-from exports.tabular.writers.xlsx.sheet import HEADER_ROWS, SheetRows
-from exports.tabular.writers.xlsx.workbook import Book, Design, Sheet, build, sheet_name
+from exports.tabular.writers.xlsx.sheet_rows import HEADER_ROWS, SheetSerializer, StyleAttributes
+from exports.tabular.writers.xlsx.workbook import Design, Sheet, WorkbookParts, build_parts, sheet_name
+from exports.tabular.writers.xlsx.zip_archive import ZipArchive, ZipEntry
 
 # Excel's specifications and limits.
 MAX_ROWS: Final = 1_048_576
 MAX_COLUMNS: Final = 16_384
 
-# By these first entries, and a sheet behind them, programs know the file for a workbook. They may still change.
+# Programs recognize a workbook by these first entries and a sheet behind them. They are filled last.
 FIRST_PARTS: Final = ("_rels/.rels", "docProps/core.xml")
+# Bytes by which the beginning of an entry may grow until it is filled: by the range of the sheet's cells, or by being
+# the sheet that is shown first.
+RESERVED_FOR_GROWTH: Final = 256
 
 
 @dataclass
-class _Written:
-    """A sheet of which rows were written: its part of the archive, and what these rows rely on."""
+class _WrittenSheet:
+    """A sheet with rows in the archive, and what of its template they rely on."""
 
     sheet: Sheet
     path: str
-    entry: Entry
-    styles: Sequence[Styles]
+    entry: ZipEntry
+    styles: Sequence[StyleAttributes]
     tail: bytes = b""
 
 
 class XlsxWriter(Writer):
-    """A bold, frozen header with a filter on each sheet; a new sheet where one is full.
+    """Write a workbook. Each sheet has a bold, frozen header with a filter; where a sheet is full, another one begins.
 
-    Text is never a formula or a link. What Excel cannot hold exactly is text and counted (`cells.sheet`). No temporary
-    files; the file must be seekable.
+    Text is never a formula or a link. What Excel cannot hold exactly becomes text and is counted: see
+    `to_excel_cells`. The file must be seekable; there are no temporary files.
+
+    The rows go into the archive at once. XlsxWriter builds all other parts (see `build_parts`), before the rows of each
+    sheet and again at the end, when their number is known. The beginning of each sheet is reserved and filled last.
     """
 
     format = "xlsx"
@@ -58,8 +65,6 @@ class XlsxWriter(Writer):
     # Rows of a sheet, its header included.
     max_rows: ClassVar[int] = MAX_ROWS
 
-    _pipeline: Pipeline | None = None
-
     def __init__(
         self,
         file: BinaryIO,
@@ -69,135 +74,143 @@ class XlsxWriter(Writer):
         level: int | None = None,
         design: Design | None = None,
         document: str = "",
-        **shared: object,
+        # Any, because Writer checks them.
+        **arguments: Any,
     ) -> None:
-        """Begin the file. `engine` and `level` are those of `Deflate.chosen`, `design` is a hook: see SheetDesign.
+        """Begin the file.
 
-        `document` is the title in the workbook's properties, that of the first table where it is empty.
+        `engine` and `level` are those of `Deflate.choose`; `design` is a hook that styles the sheets, see SheetDesign;
+        `document` is the title in the workbook's properties, that of the first table if it is empty.
 
-        Raises ValueError too where the hook, now or at a later sheet or the end, does what cannot be kept.
+        Raises what `Writer.__init__` raises, and ValueError where the hook, now, at a later sheet or at the end, writes
+        rows or differs from its first call.
         """
         self._engine, self._level, self._design, self._document = engine, level, design, document
-        super().__init__(file, columns, **shared)
+        super().__init__(file, columns, **arguments)
 
     def begin(self) -> None:
-        deflate = Deflate.chosen(self._engine, self._level, processes=self.processes)
-        self._pipeline = Pipeline(deflate=deflate, processes=self.processes, on_block=self._take)
-        self._is_finishing = False
-        self._out = CountedFile(self.file, self._report)
-        self._archive = Archive(self._out)
-        self._reserved: dict[str, Entry] = {}
-        self._written: list[_Written] = []
-        self._document_title = self._text(self._document or self.title)
-        self._start_table()
+        deflate = Deflate.choose(self._engine, self._level, processes=self.processes)
+        pool = SerializerPool(deflate=deflate, processes=self.processes, on_block=self._add_block)
+        self._pool = self.resources.enter_context(closing(pool))
+        self._counting_file = CountingFile(self.file, self.on_bytes)
+        self._archive = ZipArchive(self._counting_file)
+        self._reserved_parts: dict[str, ZipEntry] = {}
+        self._written: list[_WrittenSheet] = []
+        self._document_title = self._cell_text(self._document or self.title)
+        self._begin_table()
 
     def begin_table(self, title: str, columns: Sequence[Column]) -> None:
         if self.is_closed:
             raise ValueError("This file is closed.")
         self.title, self.columns = title, list(columns)
-        self._check_columns()
-        self._or_discard(self._start_table)
+        self.check_columns()
+        with self.discard_on_error():
+            self._begin_table()
 
     def add(self, batch: Batch) -> None:
         start, rows = 0, row_count(batch)
         while start < rows:
-            room = min(self.max_rows, MAX_ROWS) - HEADER_ROWS - self._written[-1].sheet.rows
+            sheet = self._written[-1].sheet
+            room = min(self.max_rows, MAX_ROWS) - HEADER_ROWS - sheet.rows
             if not room:
-                self._start_sheet()
+                self._begin_sheet()
                 continue
             stop = min(rows, start + room)
-            self._add_rows(batch if stop - start == rows else _rows_of(batch, start, stop))
+            fits = stop - start == rows
+            some = batch if fits else [slice_column(batch[number], start, stop) for number in range(len(batch))]
+            self._pool.add(some, sheet.rows)
+            sheet.rows += stop - start
             start = stop
 
     def finish(self) -> None:
-        self._is_finishing = True
-        book = self._built()
-        self._end_sheet(book.frames[-1])
-        self._out.expected = self._out.tell() + book.size
-        self._fill(book)
-        for name, content in book.parts.items():
-            if name not in self._reserved:
+        self._counting_file.is_reporting = True
+        parts = self._build_parts()
+        self._end_sheet(parts.templates[-1].tail)
+        self._counting_file.expected = self._counting_file.tell() + parts.size
+        for written, path, template in zip(self._written, parts.paths, parts.templates, strict=True):
+            if (path, template.styles, template.tail) != (written.path, written.styles, written.tail):
+                raise _hook_differs()
+            size = written.entry.reserved_size
+            self._fill(written.entry, template.padded_head(size))
+        for name, entry in self._reserved_parts.items():
+            # Blanks may follow the root of an XML document.
+            self._fill(entry, parts.others[name].ljust(entry.reserved_size))
+        for name, content in parts.others.items():
+            if name not in self._reserved_parts:
                 self._archive.put(name, content)
         self._archive.close()
-        self._release()
 
-    def discard(self) -> None:
-        super().discard()
-        self._release()
+    def _begin_table(self) -> None:
+        # Altered labels are counted once, however many sheets repeat them.
+        self._labels = [self._cell_text(column.label) for column in self.columns]
+        self._begin_sheet()
 
-    def _release(self) -> None:
-        pipeline, self._pipeline = self._pipeline, None
-        if pipeline is not None:
-            pipeline.discard()
-
-    def _start_table(self) -> None:
-        # Counted once, however many sheets repeat them.
-        self._labels = [self._text(column.label) for column in self.columns]
-        self._start_sheet()
-
-    def _start_sheet(self) -> None:
-        """Begin the next sheet, after the end of the present one where there is one."""
-        taken = [written.sheet.name for written in self._written]
-        sheet = Sheet(sheet_name(self.title, taken), self.title, self.columns, self._labels)
-        book = self._built(sheet)
+    def _begin_sheet(self) -> None:
+        """Begin a sheet, after the end of the current one."""
+        name = sheet_name(self.title, [written.sheet.name for written in self._written])
+        sheet = Sheet(name, self.title, self.columns, self._labels)
+        parts = self._build_parts(sheet)
+        template, path = parts.templates[-1], parts.paths[-1]
         if self._written:
-            self._end_sheet(book.frames[-2])
+            self._end_sheet(parts.templates[-2].tail)
         else:
-            self._reserve(book)
-        self._begin_rows(sheet, book.paths[-1], book.frames[-1])
+            for part_name in FIRST_PARTS:
+                size = len(parts.others[part_name]) + RESERVED_FOR_GROWTH
+                self._reserved_parts[part_name] = self._archive.put_reserved(part_name, size)
+        entry = self._archive.begin(path, len(template.head) + RESERVED_FOR_GROWTH)
+        self._written.append(_WrittenSheet(sheet, path, entry, template.styles))
+        columns = tuple(column.picklable for column in self.columns)
+        self._pool.begin(SheetSerializer(columns, self.zone, tuple(template.styles)))
 
-    def _built(self, *new: Sheet) -> Book:
-        return build(self._document_title, [*(written.sheet for written in self._written), *new], self._design)
+    def _end_sheet(self, tail: bytes) -> None:
+        self._written[-1].tail = tail
+        self._pool.drain(tail)
 
-    def _reserve(self, book: Book) -> None:
-        for name in FIRST_PARTS:
-            self._reserved[name] = self._archive.put_reserved(name, len(book.parts[name]) + ROOM)
+    def _build_parts(self, *new: Sheet) -> WorkbookParts:
+        sheets = [*(written.sheet for written in self._written), *new]
+        return build_parts(self._document_title, sheets, self._design)
 
-    def _begin_rows(self, sheet: Sheet, path: str, frame: Frame) -> None:
-        entry = self._archive.begin(path, len(frame.head) + ROOM)
-        self._written.append(_Written(sheet, path, entry, frame.styles))
-        columns = tuple(column.picklable for column in sheet.columns)
-        self._pipeline.begin(SheetRows(columns, self.zone, tuple(frame.styles)))
+    def _fill(self, entry: ZipEntry, content: bytes) -> None:
+        if len(content) > entry.reserved_size:
+            raise _hook_differs()
+        self._archive.fill(entry, content)
 
-    def _add_rows(self, batch: Batch) -> None:
-        sheet = self._written[-1].sheet
-        self._pipeline.add(batch, sheet.rows)
-        sheet.rows += row_count(batch)
-
-    def _end_sheet(self, frame: Frame) -> None:
-        written = self._written[-1]
-        written.tail = frame.tail
-        self._pipeline.add(frame.tail, written.sheet.rows)
-        self._pipeline.drain()
-
-    def _take(self, block: Block) -> None:
+    def _add_block(self, block: Block) -> None:
         self.alterations.update(block.alterations)
         self._archive.add(block.content, block.length, block.crc)
 
-    def _fill(self, book: Book) -> None:
-        """Write the beginnings that were reserved, now that all is known that they say."""
-        for written, path, frame in zip(self._written, book.paths, book.frames, strict=True):
-            if (path, frame.styles, frame.tail) != (written.path, written.styles, written.tail):
-                raise inconstant()
-            self._archive.fill(written.entry, frame.padded(written.entry.reserved))
-        for name, entry in self._reserved.items():
-            # Blanks may follow the root of an XML document.
-            self._archive.fill(entry, _padded(book.parts[name], entry.reserved))
-
-    def _text(self, text: str) -> str:
-        [fitting] = to_excel_cells(Column(text), [text], zone=self.zone, alterations=self.alterations)
-        return fitting or ""
-
-    def _report(self, done: int, expected: int | None) -> None:
-        if self._is_finishing:
-            self.on_bytes(done, expected)
+    def _cell_text(self, text: str) -> str:
+        [cell] = to_excel_cells(Column(text), [text], zone=self.zone, alterations=self.alterations)
+        return str(cell or "")
 
 
-def _padded(content: bytes, size: int) -> bytes:
-    if len(content) > size:
-        raise inconstant()
-    return content.ljust(size)
+class CountingFile:
+    """A binary file that reports how far it has been written, once `is_reporting`.
+
+    `expected` is the estimated total of bytes, None before there is one; at least the bytes written are reported.
+    """
+
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
+        self.expected: int | None = None
+        self.is_reporting = False
+        self._file = file
+        self._on_bytes = on_bytes
+        self._start = file.tell()
+        self._done = 0
+
+    def write(self, content: bytes, /) -> int:
+        written = self._file.write(content)
+        self._done = max(self._done, self.tell())
+        if self.is_reporting:
+            self._on_bytes(self._done, None if self.expected is None else max(self.expected, self._done))
+        return written
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        return self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence) - self._start
 
 
-def _rows_of(batch: Batch, start: int, stop: int) -> Batch:
-    return [slice_column(batch[number], start, stop) for number in range(len(batch))]
+def _hook_differs() -> ValueError:
+    return ValueError("A `design` hook did something else after the rows than before. It must do the same each time.")

@@ -1,0 +1,170 @@
+"""All that relies on the internals of XlsxWriter: the XML that it writes, and attributes that it does not document.
+
+Checked against XlsxWriter 3.3.1; requirements.txt allows its series only. The XML is compared with what is expected
+each time that a workbook is begun. Where it differs, UnknownXlsxWriter is raised before any row is written.
+
+To check a new version: change CHECKED_VERSION and run the tests, which compare all cells with those that XlsxWriter
+writes itself (tests/test_writers_xlsx_same.py).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any, Final
+
+import xlsxwriter
+from xlsxwriter.utility import xl_range
+from xlsxwriter.worksheet import Worksheet, convert_range_args
+
+from exports.tabular.columns import Column
+from exports.tabular.writers.xlsx.sheet_rows import StyleAttributes
+from exports.tabular.writers.xlsx.styles import Properties, cell_properties, properties_key
+
+CHECKED_VERSION: Final = "3.3.1"
+
+SHARED_STRINGS: Final = "xl/sharedStrings.xml"
+SHEET_DATA: Final = b"<sheetData>"
+
+_DIMENSION = re.compile(r'<dimension ref="([A-Z]+\d+):([A-Z]+)\d+"')
+_DEFAULT_HEIGHT = re.compile(r'<sheetFormatPr [^>]*?defaultRowHeight="([^"]*)"')
+_ROW = re.compile(r'<row r="(\d+)"([^>]*?)(?:/>|>(.*?)</row>)', re.DOTALL)
+_PROBES = re.compile(r'(?:<c r="[A-Z]+\d+" s="\d+"/>)*')
+_STYLE = re.compile(r' s="\d+"')
+_COLUMN_STYLE = re.compile(r'<col min="(\d+)" max="(\d+)"[^>]*? style="(\d+)"')
+_SHARED_STRING = re.compile("<si>(.*?)</si>", re.DOTALL)
+_SHARED_CELL = re.compile(r'(<c [^>]*)t="s"><v>(\d+)</v></c>')
+_TAG = re.compile("<[^>]*>")
+
+
+class UnknownXlsxWriter(RuntimeError):
+    """XlsxWriter writes other XML than this module expects."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"XLSX files need XlsxWriter {CHECKED_VERSION}. XlsxWriter {xlsxwriter.__version__}, which is installed, "
+            "writes sheets in another way. Install a version that django-live-exports allows."
+        )
+
+
+class RowsBelowHeader(ValueError):
+    """Below the header stands more than the probe rows."""
+
+
+@dataclass(frozen=True)
+class SheetTemplate:
+    """A sheet without its rows: the XML before them, header included, the XML after them, and the styles by column."""
+
+    head: bytes
+    tail: bytes
+    styles: Sequence[StyleAttributes]
+
+    def padded_head(self, size: int) -> bytes:
+        """Return the head with blanks up to this size, at a place where XML allows them."""
+        return self.head.replace(SHEET_DATA, b" " * (size - len(self.head)) + SHEET_DATA, 1)
+
+
+def probe_styles(column: Column) -> list[Properties]:
+    """Return the different styles that cells of a column may have.
+
+    The caller writes an empty cell with each of them below the header, from the first row on. `read_template` finds the
+    numbers of the styles there.
+    """
+    return list({properties_key(style): style for style in cell_properties(column).values() if style}.values())
+
+
+def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTemplate:
+    """Take a sheet with a header and probe rows apart, to become one of `rows` rows below the header.
+
+    Raises RowsBelowHeader where below the header stands anything but the probes, and UnknownXlsxWriter.
+    """
+    header, *probe_rows = _ROW.finditer(xml, _find(_ROW, xml).start())
+    probes = [probe_styles(column) for column in columns]
+    # Attributes of a row that a hook did not touch: the span of its cells and the height that all rows have. The last
+    # one stands in every row of a sheet that has data bars or sparklines.
+    height = re.escape(_find(_DEFAULT_HEIGHT, xml)[1])
+    untouched = re.compile(f'(?: spans="[^"]*")?(?: ht="{height}" customHeight="1")?(?: x14ac:dyDescent="[^"]*")?')
+    found: list[dict[str, str]] = [{} for _ in columns]
+    for place, (row, number) in enumerate(zip_longest(probe_rows, range(2, 2 + max(map(len, probes))))):
+        if not row or row[1] != str(number) or not untouched.fullmatch(row[2]) or not _PROBES.fullmatch(row[3] or ""):
+            raise RowsBelowHeader
+        probed = [index for index, styles in enumerate(probes) if place < len(styles)]
+        attributes = _STYLE.findall(row[3])
+        if len(attributes) != len(probed):
+            raise RowsBelowHeader
+        for index, attribute in zip(probed, attributes, strict=True):
+            found[index][properties_key(probes[index][place])] = attribute
+    head = xml[: header.end()]
+    column_styles = _column_styles(head[: header.start()], len(columns))
+    return SheetTemplate(
+        _with_dimension(head, 1 + rows).encode(),
+        xml[probe_rows[-1].end() :].encode(),
+        [
+            {kind: by_key.get(properties_key(each), default) for kind, each in cell_properties(column).items()}
+            for column, by_key, default in zip(columns, found, column_styles, strict=True)
+        ],
+    )
+
+
+def _column_styles(xml: str, columns: int) -> list[str]:
+    """Return the style attribute that each column gives to its cells without a style (XlsxWriter's `set_column`)."""
+    styles = [""] * columns
+    for first, last, style in _COLUMN_STYLE.findall(xml):
+        for index in range(int(first) - 1, min(int(last), columns)):
+            styles[index] = f' s="{style}"'
+    return styles
+
+
+def _with_dimension(head: str, last_row: int) -> str:
+    first, last_letters = _find(_DIMENSION, head).groups()
+    last = f"{last_letters}{last_row}"
+    return _DIMENSION.sub(f'<dimension ref="{first}"' if first == last else f'<dimension ref="{first}:{last}"', head)
+
+
+def _find(pattern: re.Pattern[str], xml: str) -> re.Match[str]:
+    match = pattern.search(xml)
+    if match is None:
+        raise UnknownXlsxWriter
+    return match
+
+
+def with_inline_strings(xml: str, parts: Mapping[str, bytes]) -> str:
+    """Return a sheet that holds its texts itself, where openpyxl would change one among the shared strings.
+
+    openpyxl 3.1 deletes "x005F_" from shared strings, from inline strings it does not.
+    """
+    shared = parts.get(SHARED_STRINGS, b"").decode()
+    if "x005F_" not in _TAG.sub("", shared):
+        return xml
+    strings = _SHARED_STRING.findall(shared)
+    return _SHARED_CELL.sub(lambda cell: f'{cell[1]}t="inlineStr"><is>{strings[int(cell[2])]}</is></c>', xml)
+
+
+def sheet_path(book: xlsxwriter.Workbook, worksheet: Worksheet) -> str:
+    """Return the path of a worksheet in the archive. A hook may have added worksheets and chartsheets."""
+    grids = [sheet for sheet in book.worksheets() if not sheet.is_chartsheet]
+    return f"xl/worksheets/sheet{grids.index(worksheet) + 1}.xml"
+
+
+def has_filter(worksheet: Worksheet) -> bool:
+    """Return True if the sheet has a filter or a table, which has its own; Excel allows either in a sheet."""
+    return bool(worksheet.tables or worksheet.autofilter_ref)
+
+
+class LongTableWorksheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types.
+    """A worksheet whose tables may have a million rows.
+
+    XlsxWriter visits every cell of a table and keeps it in memory; here it sees the first row only.
+    """
+
+    @convert_range_args  # type: ignore[untyped-decorator]  # The same.
+    def add_table(
+        self, first_row: int, first_col: int, last_row: int, last_col: int, options: dict[str, Any] | None = None
+    ) -> int:
+        shown = min(last_row, first_row + 1)
+        refused: int = super().add_table(first_row, first_col, shown, last_col, options)
+        if not refused and shown < last_row:
+            whole = xl_range(first_row, first_col, last_row, last_col)
+            ranges = {name for name in ("range", "a_range", "autofilter") if self.tables[-1].get(name)}
+            self.tables[-1].update(dict.fromkeys(ranges, whole))
+        return refused
