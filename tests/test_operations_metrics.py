@@ -1,4 +1,4 @@
-"""What Prometheus scrapes, read by its own parsers, and who may."""
+"""The metrics, read by Prometheus' own parsers, and who may read them."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,8 +12,8 @@ from django.db import connection
 from django.test import AsyncClient
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
-from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exports.contrib.operations import metrics
 from exports.models import Download, FileRequest, Notification
@@ -27,20 +27,18 @@ from tests.servers import Valkey
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
-TOKEN = "a-token-that-nobody-guesses"
+TOKEN = "a-secret-token"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 
-
-@pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
+Samples = dict[tuple[str, ...], float]
 
 
 @pytest.fixture(autouse=True)
-def token(settings: LazySettings) -> None:
+def office(settings: LazySettings) -> Iterator[None]:
     settings.ROOT_URLCONF = "project.probes"
     settings.EXPORTS = {**settings.EXPORTS, "METRICS_TOKEN": TOKEN}
+    with open_office():
+        yield
 
 
 @pytest.fixture
@@ -48,145 +46,133 @@ def owner(transactional_db: None) -> User:
     return people.user("owner")
 
 
-Values = dict[tuple[str, ...], float]
-
-
-def scraped() -> Values:
-    """Every sample of a scrape: {(name, *label values): value}."""
+def scrape() -> Samples:
     body, _ = metrics.scrape("")
     return samples(body.decode())
 
 
-def samples(text: str, parse: Any = text_string_to_metric_families) -> Values:
+def samples(text: str, parse: Any = parse_text) -> Samples:
+    """Return {(name, *label values): value}."""
     return {(sample.name, *sample.labels.values()): sample.value for family in parse(text) for sample in family.samples}
 
 
-def took(request: FileRequest, *, waited: float, ran: float, rows_done: int) -> None:
-    """As if it had waited and run for so many seconds, and ended now."""
-    now = timezone.now()
-    started = now - timedelta(seconds=ran)
-    FileRequest.objects.filter(pk=request.pk).update(
-        requested_at=started - timedelta(seconds=waited), started_at=started, finished_at=now, rows_done=rows_done
-    )
+def ago(**units: float) -> Any:
+    return timezone.now() - timedelta(**units)
 
 
-def test_what_waits_is_counted_by_lane_with_the_age_of_the_oldest(owner: User):
-    rows.queued(owner, requested_at=timezone.now() - timedelta(minutes=5))
+def seconds(expected: float) -> Any:
+    return pytest.approx(expected, abs=5)
+
+
+# Requests
+
+
+def test_waiting_requests_are_counted_by_queue_with_the_oldest_age(owner: User):
+    rows.queued(owner, requested_at=ago(minutes=5))
     rows.queued(owner)
     rows.queued(owner, file_type="gone")
-    values = scraped()
-    assert values["exports_queued", "small"] == 2
-    assert values["exports_queued", "large"] == 0
-    assert values["exports_queued_oldest_seconds", "small"] == pytest.approx(300, abs=5)
-    assert values["exports_queued_unregistered",] == 1
+    found = scrape()
+    assert (found["exports_queued", "small"], found["exports_queued", "large"]) == (2, 0)
+    assert found["exports_queued_oldest_seconds", "small"] == seconds(300)
+    assert found["exports_queued_unregistered",] == 1
 
 
-def test_a_request_that_waits_for_its_next_attempt_is_not_late_yet(owner: User):
-    long_ago, soon = timezone.now() - timedelta(hours=3), timezone.now() + timedelta(minutes=1)
-    rows.queued(owner, requested_at=long_ago, not_before=soon)
-    assert scraped()["exports_queued", "small"] == 0
-    FileRequest.objects.update(not_before=timezone.now() - timedelta(seconds=30))
-    assert scraped()["exports_queued_oldest_seconds", "small"] == pytest.approx(30, abs=5)
+def test_a_retry_counts_as_waiting_from_the_time_it_is_due(owner: User):
+    rows.queued(owner, requested_at=ago(hours=3), not_before=timezone.now() + timedelta(minutes=1))
+    assert scrape()["exports_queued", "small"] == 0
+    FileRequest.objects.update(not_before=ago(seconds=30))
+    assert scrape()["exports_queued_oldest_seconds", "small"] == seconds(30)
 
 
-def test_what_waits_for_other_files_of_its_owner_does_not_make_the_queue_look_old(owner: User, settings: LazySettings):
+def test_requests_held_back_by_the_quota_do_not_count_as_oldest(owner: User, settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNNING_PER_USER": 1}
     rows.running(owner, counts_toward_quota=True)
-    rows.queued(owner, counts_toward_quota=True, requested_at=timezone.now() - timedelta(hours=1))
-    values = scraped()
-    assert values["exports_queued", "small"] == values["exports_queued_held_back", "small"] == 1
-    assert values["exports_queued_oldest_seconds", "small"] == 0
-    rows.queued(people.user("another"), requested_at=timezone.now() - timedelta(minutes=1))
-    assert scraped()["exports_queued_oldest_seconds", "small"] == pytest.approx(60, abs=5)
+    rows.queued(owner, counts_toward_quota=True, requested_at=ago(hours=1))
+    found = scrape()
+    assert found["exports_queued", "small"] == found["exports_queued_held_back", "small"] == 1
+    assert found["exports_queued_oldest_seconds", "small"] == 0
+    rows.queued(people.user("another"), requested_at=ago(minutes=1))
+    assert scrape()["exports_queued_oldest_seconds", "small"] == seconds(60)
 
 
-def test_what_runs_is_counted_and_a_lease_that_ran_out_stands_out(owner: User):
+def test_running_requests_and_expired_leases_are_counted(owner: User):
     lost, _ = rows.running(owner), rows.running(owner)
-    long_ago = timezone.now() - timedelta(minutes=10)
-    FileRequest.objects.filter(pk=lost.pk).update(started_at=long_ago, lease_expires_at=long_ago, crashes=1)
-    values = scraped()
-    assert values["exports_running", "small"] == 2
-    assert values["exports_running_longest_seconds", "small"] == pytest.approx(600, abs=5)
-    assert values["exports_leases_abandoned", "small"] == values["exports_crashes", "small"] == 1
+    old = ago(minutes=10)
+    FileRequest.objects.filter(pk=lost.pk).update(started_at=old, lease_expires_at=old, crashes=1)
+    found = scrape()
+    assert found["exports_running", "small"] == 2
+    assert found["exports_running_longest_seconds", "small"] == seconds(600)
+    assert found["exports_leases_abandoned", "small"] == found["exports_crashes", "small"] == 1
 
 
-def test_what_ended_within_the_window_is_counted_by_status_and_code(owner: User, settings: LazySettings):
+def test_ended_requests_are_counted_within_the_window(owner: User, settings: LazySettings):
     old, _, _ = rows.ready(owner), rows.failed(owner), rows.cancelled(owner)
-    FileRequest.objects.filter(pk=old.pk).update(finished_at=timezone.now() - timedelta(hours=2))
-    values = scraped()
-    assert values["exports_ended", "storage_full", "small", "failed"] == 1
-    assert values["exports_ended", "", "small", "cancelled"] == 1
-    assert ("exports_ended", "", "small", "ready") not in values
+    FileRequest.objects.filter(pk=old.pk).update(finished_at=ago(hours=2))
+    found = scrape()
+    assert found["exports_ended", "storage_full", "small", "failed"] == 1
+    assert found["exports_ended", "", "small", "cancelled"] == 1
+    assert ("exports_ended", "", "small", "ready") not in found
     settings.EXPORTS = {**settings.EXPORTS, "METRICS_WINDOW_SECONDS": 3 * 3600}
-    assert scraped()["exports_ended", "", "small", "ready"] == 1
+    assert scrape()["exports_ended", "", "small", "ready"] == 1
 
 
-def test_durations_waits_and_speeds_are_distributions(owner: User):
-    took(rows.ready(owner), waited=3, ran=0.3, rows_done=300)
-    took(rows.ready(owner), waited=0.2, ran=30, rows_done=600_000)
-    values = scraped()
-    runs = {bound: values["exports_run_seconds_bucket", bound, "small"] for bound in ("0.1", "0.5", "15", "60", "+Inf")}
+def test_durations_waits_and_speeds_are_histograms(owner: User):
+    for waited, took, row_count in ((3, 0.3, 300), (0.2, 30, 600_000)):
+        FileRequest.objects.filter(pk=rows.ready(owner).pk).update(
+            requested_at=ago(seconds=waited + took),
+            started_at=ago(seconds=took),
+            finished_at=timezone.now(),
+            rows_done=row_count,
+        )
+    found = scrape()
+    runs = {bound: found["exports_run_seconds_bucket", bound, "small"] for bound in ("0.1", "0.5", "15", "60", "+Inf")}
     assert runs == {"0.1": 0, "0.5": 1, "15": 1, "60": 2, "+Inf": 2}
-    assert values["exports_run_seconds_gsum", "small"] == pytest.approx(30.3, abs=0.1)
-    assert values["exports_wait_seconds_bucket", "1", "small"] == 1
-    assert values["exports_rows_per_second_bucket", "5000", "small"] == 1
-    assert values["exports_rows_per_second_bucket", "25000", "small"] == 2
-    assert values["exports_rows_per_second_gcount", "small"] == 2
+    assert found["exports_run_seconds_gsum", "small"] == pytest.approx(30.3, abs=0.1)
+    assert found["exports_wait_seconds_bucket", "1", "small"] == 1
+    assert found["exports_rows_per_second_bucket", "5000", "small"] == 1
+    assert found["exports_rows_per_second_bucket", "25000", "small"] == 2
+    assert found["exports_rows_per_second_gcount", "small"] == 2
+
+
+# Mails, downloads, processes
 
 
 def test_mails_are_counted_by_state_and_outcome(owner: User):
     for _ in range(3):
         rows.ready(owner)
     late, sent, lost = Notification.objects.all()
-    minutes_ago, now = timezone.now() - timedelta(minutes=7), timezone.now()
-    Notification.objects.filter(pk=late.pk).update(due_at=minutes_ago)
+    now = timezone.now()
+    Notification.objects.filter(pk=late.pk).update(due_at=ago(minutes=7))
     Notification.objects.filter(pk=sent.pk).update(state="sent", settled_at=now)
     Notification.objects.filter(pk=lost.pk).update(state="suppressed", reason="gave up: OSError", settled_at=now)
-    values = scraped()
-    assert values["exports_mails_waiting", "pending"] == 1
-    assert values["exports_mails_oldest_due_seconds",] == pytest.approx(420, abs=5)
-    settled = {outcome: values["exports_mails_settled", outcome] for outcome in ("sent", "suppressed", "gave_up")}
+    found = scrape()
+    assert found["exports_mails_waiting", "pending"] == 1
+    assert found["exports_mails_oldest_due_seconds",] == seconds(420)
+    settled = {outcome: found["exports_mails_settled", outcome] for outcome in ("sent", "suppressed", "gave_up")}
     assert settled == {"sent": 1, "suppressed": 0, "gave_up": 1}
 
 
 def test_downloads_are_counted_with_their_bytes(owner: User):
     for size in (5, 7):
         Download.objects.create(request=rows.ready(owner), user=owner, file_type="report", byte_count=size)
-    Download.objects.filter(byte_count=5).update(at=timezone.now() - timedelta(hours=2))
-    values = scraped()
-    assert (values["exports_downloads",], values["exports_downloaded_bytes",]) == (1, 7)
+    Download.objects.filter(byte_count=5).update(at=ago(hours=2))
+    found = scrape()
+    assert (found["exports_downloads",], found["exports_downloaded_bytes",]) == (1, 7)
 
 
-def test_who_is_here_is_read_from_the_queue(valkey: Valkey, owner: User):
+def test_processes_and_messages_are_read_from_the_queues_server(valkey: Valkey, owner: User):
     rows.running(owner, queue_name="large")
     worker_registry.Presence(worker_registry.WORKER, "small").show()
     worker_registry.Presence(worker_registry.HOUSEKEEPER).show()
     huey_queue.wake("small")
-    values = scraped()
-    assert values["exports_queue_up",] == values["exports_workers", "small"] == values["exports_workers", "large"] == 1
-    assert values["exports_queue_messages", "small"] == 1
-    assert values["exports_housekeeping_age_seconds",] < 5
-
-
-def test_a_queue_that_is_away_is_a_number_too(valkey: Valkey):
+    found = scrape()
+    assert found["exports_queue_up",] == found["exports_workers", "small"] == found["exports_workers", "large"] == 1
+    assert found["exports_queue_messages", "small"] == 1
+    assert found["exports_housekeeping_age_seconds",] == seconds(0)
     valkey.stop()
-    values = scraped()
-    assert values["exports_queue_up",] == 0
-    assert ("exports_workers", "small") not in values
-
-
-def test_a_scrape_asks_few_questions_however_many_rows_there_are(owner: User):
-    with CaptureQueriesContext(
-        connection,
-    ) as few:
-        metrics.scrape("")
-    for _ in range(5):
-        rows.ready(owner)
-        rows.queued(owner)
-        rows.running(owner)
-    with CaptureQueriesContext(connection) as many:
-        metrics.scrape("")
-    assert len(few) == len(many) < 20
+    found = scrape()
+    assert found["exports_queue_up",] == 0
+    assert ("exports_workers", "small") not in found
 
 
 async def test_open_sockets_of_the_process_are_counted(owner: User):
@@ -195,6 +181,21 @@ async def test_open_sockets_of_the_process_are_counted(owner: User):
         assert connections.open_now() == before + 1
     assert connections.open_now() == before
     await pages.leave()
+
+
+# The scrape
+
+
+def test_the_number_of_queries_does_not_depend_on_the_number_of_rows(owner: User):
+    with CaptureQueriesContext(connection) as few:
+        metrics.scrape("")
+    for _ in range(5):
+        rows.ready(owner)
+        rows.queued(owner)
+        rows.running(owner)
+    with CaptureQueriesContext(connection) as many:
+        metrics.scrape("")
+    assert len(few) == len(many) < 20
 
 
 async def test_the_metrics_need_the_token(owner: User):
@@ -215,22 +216,22 @@ async def test_without_a_token_in_the_settings_there_are_no_metrics(token: str |
         assert (await AsyncClient().get("/metrics", headers=headers)).status_code == 404
 
 
-def test_a_real_scrape_of_a_web_process_is_read_by_both_parsers(valkey: Valkey, owner: User):
+def test_a_web_process_serves_both_formats(valkey: Valkey, owner: User):
     rows.ready(owner)
     with Daphne(ROOT_URLCONF="project.probes", MIDDLEWARE=["project.probes.Probes"], ALLOWED_HOSTS=[]) as daphne:
-        address = f"http://{daphne.host}/metrics"
-        plain = httpx.get(address, headers=BEARER)
-        opened = httpx.get(address, headers=BEARER | {"accept": "application/openmetrics-text;version=1.0.0"})
+        url = f"http://{daphne.host}/metrics"
+        plain = httpx.get(url, headers=BEARER)
+        openmetrics = httpx.get(url, headers=BEARER | {"accept": "application/openmetrics-text;version=1.0.0"})
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
-    assert opened.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
-    for values in (samples(plain.text), samples(opened.text, open_metrics)):
-        assert values["exports_ended", "", "small", "ready"] == 1
-        assert values["exports_sockets",] == 0
-        assert values["exports_run_seconds_gcount", "small"] == 1
-        assert values["process_resident_memory_bytes",] > 0
+    assert openmetrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    for found in (samples(plain.text), samples(openmetrics.text, parse_openmetrics)):
+        assert found["exports_ended", "", "small", "ready"] == 1
+        assert found["exports_sockets",] == 0
+        assert found["exports_run_seconds_gcount", "small"] == 1
+        assert found["process_resident_memory_bytes",] > 0
 
 
-def test_no_label_says_who_asked_for_what():
+def test_no_label_contains_criteria_or_names():
     owner = people.user("zacharias")
     rows.queued(owner, criteria="month=4&note=secret", description="Secret report")
     rows.ready(owner, content=b"secret cell")
