@@ -4,7 +4,7 @@ import codecs
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final
 
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.raw_columns import RawColumn
@@ -60,9 +60,9 @@ class CsvSerializer:
                 formulas=self.formulas,
                 delimiter=self.delimiter,
             )
-            # No cell of another column needs quotes. The cast: cells are never None.
-            quotable = isinstance(cells, RawColumn)
-            texts = _quoted(cast("Sequence[str]", cells), self.delimiter) if quotable else cells
+            # No cell of another column needs quotes.
+            may_need_quotes = isinstance(cells, RawColumn)
+            texts = _quoted(cells, self.delimiter) if may_need_quotes else cells
             # A line without a field would be no row.
             fields[2 * number] = [text or '""' for text in texts] if len(self.columns) == 1 else texts
         return interleave(pieces, fields)

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, tzinfo
+from datetime import tzinfo
 from types import NoneType
 from typing import Any, Final, NamedTuple, cast
 
@@ -22,6 +22,7 @@ from exports.tabular.writers.interleave import SEPARATOR, interleave
 from exports.tabular.writers.xlsx.styles import LONG, MAX_SHOWN_DIGITS
 
 HEADER_ROWS: Final = 1
+EPOCH_ORDINAL: Final = EXCEL_EPOCH.toordinal()
 
 # By kind of cell, the XML attribute of its style: ' s="1"', or "" for none.
 StyleAttributes = Mapping[str, str]
@@ -157,11 +158,6 @@ def _text_cells_xml(texts: Sequence[str], style: str) -> _CellsXml:
     return _CellsXml(f'"{style} t="inlineStr"><is>', contents, "</is></c>")
 
 
-def _day_texts(days: Sequence[date]) -> list[str]:
-    start = EXCEL_EPOCH.toordinal()
-    return format_numbers([day.toordinal() - start for day in days])
-
-
 # Any, because each function takes cells of its kind.
 NUMBER_TEXTS: Final[Mapping[str, Callable[[Sequence[Any]], Sequence[str]]]] = {
     "integer": format_numbers,
@@ -169,7 +165,7 @@ NUMBER_TEXTS: Final[Mapping[str, Callable[[Sequence[Any]], Sequence[str]]]] = {
     "float": format_numbers,
     "decimal": format_decimals,
     "datetime": lambda moments: duration_serials([moment - EXCEL_EPOCH for moment in moments]),
-    "date": _day_texts,
+    "date": lambda days: format_numbers([day.toordinal() - EPOCH_ORDINAL for day in days]),
     "time": lambda times: duration_serials(list(map(since_midnight, times))),
     "duration": duration_serials,
 }

@@ -142,7 +142,9 @@ def _add_worksheet(book: Workbook, sheet: Sheet, formats: _Formats, design: Desi
     # Excel would mark text made of digits by a green corner.
     worksheet.ignore_errors({"number_stored_as_text": xl_range(*cells)})
     for number, (column, label) in enumerate(zip(sheet.columns, sheet.labels, strict=True)):
-        worksheet.set_column(number, number, _width(column, label))
+        header_width = min(len(label) + FILTER_ARROW_WIDTH, MAX_HEADER_WIDTH)
+        width = max(WIDTHS.get(column.kind, DEFAULT_WIDTH), header_width) if column.width is None else column.width
+        worksheet.set_column(number, number, min(width, MAX_WIDTH))
         if _write_header(worksheet, number, label, formats.get(column, header_properties(column))):
             raise LostCells(f"Excel's limits do not allow the header of column {column.label!r}.")
         for row, properties in enumerate(internals.probe_styles(column), start=1):
@@ -152,13 +154,6 @@ def _add_worksheet(book: Workbook, sheet: Sheet, formats: _Formats, design: Desi
     if not internals.has_filter(worksheet):
         worksheet.autofilter(*cells)
     return worksheet
-
-
-def _width(column: Column, label: str) -> float:
-    if column.width is not None:
-        return min(column.width, MAX_WIDTH)
-    header_width = min(len(label) + FILTER_ARROW_WIDTH, MAX_HEADER_WIDTH)
-    return max(WIDTHS.get(column.kind, DEFAULT_WIDTH), header_width)
 
 
 def _write_header(worksheet: Worksheet, number: int, text: str, style: Format) -> int:

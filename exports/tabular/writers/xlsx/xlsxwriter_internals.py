@@ -94,10 +94,13 @@ def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTempla
             raise RowsBelowHeader
         for index, attribute in zip(probed, attributes, strict=True):
             found[index][properties_key(probes[index][place])] = attribute
-    head = xml[: header.end()]
-    column_styles = _column_styles(head[: header.start()], len(columns))
+    first, last_letters = _find(_DIMENSION, xml).groups()
+    last = f"{last_letters}{1 + rows}"
+    cells = first if first == last else f"{first}:{last}"
+    head = _DIMENSION.sub(f'<dimension ref="{cells}"', xml[: header.end()])
+    column_styles = _column_styles(xml[: header.start()], len(columns))
     return SheetTemplate(
-        _with_dimension(head, 1 + rows).encode(),
+        head.encode(),
         xml[probe_rows[-1].end() :].encode(),
         [
             {kind: by_key.get(properties_key(each), default) for kind, each in cell_properties(column).items()}
@@ -113,12 +116,6 @@ def _column_styles(xml: str, columns: int) -> list[str]:
         for index in range(int(first) - 1, min(int(last), columns)):
             styles[index] = f' s="{style}"'
     return styles
-
-
-def _with_dimension(head: str, last_row: int) -> str:
-    first, last_letters = _find(_DIMENSION, head).groups()
-    last = f"{last_letters}{last_row}"
-    return _DIMENSION.sub(f'<dimension ref="{first}"' if first == last else f'<dimension ref="{first}:{last}"', head)
 
 
 def _find(pattern: re.Pattern[str], xml: str) -> re.Match[str]:
