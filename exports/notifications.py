@@ -34,7 +34,7 @@ EXPECTED_STATUS: dict[str, Status] = {
 
 
 class NoRecipient(Exception):
-    """Raised by a `send` function if there is nobody to send the mail to; the message is the reason to store."""
+    """Raised by a `send` function if the mail has no recipient; the message is stored as the reason."""
 
 
 def claim(notification: Notification, *, early: bool = False) -> bool:

@@ -1,4 +1,4 @@
-"""Handlers of all kinds, files attached by hand, and the life and the mail of what a pattern makes."""
+"""Handlers of all kinds, attached files, and the expiry and the mail of a pattern's file."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
-    """Where the stored files of this test lie."""
+    """The folder of the stored files; mails are due at once."""
     configure(settings, MAIL_DELAY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
@@ -38,7 +38,7 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 
 class Handler:
-    """Anything with handle(request)."""
+    """A handler with a static method."""
 
     file_type = "handled"
 
@@ -120,15 +120,11 @@ def test_a_handler_that_calls_a_pattern_sends_the_mail_of_the_pattern(mailoutbox
     assert Notification.objects.get().state == Notification.State.SENT
 
 
-def test_dispatch_of_an_unregistered_type_raises_a_key_error():
-    request = queued(file_type="nobody's")
-    with pytest.raises(KeyError, match="nobody's"):
+def test_dispatch_of_an_unregistered_type_raises_a_key_error_unless_it_is_finished():
+    request = queued(file_type="unregistered")
+    with pytest.raises(KeyError, match="unregistered"):
         loop.dispatch(request.pk)
     assert row(request.pk)["epoch"] == 0
-
-
-def test_dispatch_of_a_finished_request_returns_false():
-    request = queued(file_type="nobody's")
     toolbox.attach_file(request, ContentFile(b"x"))
     assert loop.dispatch(request.pk) is False
 
@@ -145,7 +141,7 @@ def test_process_goes_on_after_failing_and_unregistered_handlers(
 
     with registered(Raising), registered(Handler), caplog.at_level(logging.WARNING):
         registry.register(Raising, ["raising"])
-        requests = [queued(file_type=name) for name in ("nobody's", "raising", "handled")]
+        requests = [queued(file_type=name) for name in ("unregistered", "raising", "handled")]
         call_command("exports", "process")
     statuses = [row(request.pk)["status"] for request in requests]
     assert statuses == [Status.QUEUED, Status.FAILED, Status.READY]
@@ -153,28 +149,28 @@ def test_process_goes_on_after_failing_and_unregistered_handlers(
     assert "raising" in told.out
     assert "failed (export_failed)" in told.out
     assert "Handled 2 requests." in told.out
-    assert 'No exporter is registered for "nobody\'s": 1 waiting.' in told.err
+    assert "No exporter is registered for 'unregistered': 1 waiting." in told.err
     assert "4711" not in caplog.text + told.out + told.err
 
 
-# By hand
+# Attached files
 
 
 def test_housekeeping_does_not_delete_a_file_while_it_is_attached(folder: Path):
-    came_by = []
+    deleted = []
 
     class Watched(BytesIO):
-        """Housekeeping comes by in the middle of its being stored."""
+        """A file during whose upload housekeeping runs."""
 
         def read(self, size: int | None = -1) -> bytes:
-            came_by.append(housekeeping.delete_files(0))
+            deleted.append(housekeeping.delete_files(0))
             return super().read(size)
 
     request = queued()
     toolbox.attach_file(request, Watched(b"first"))
     toolbox.attach_file(request, Watched(b"second"))
-    assert len(came_by) >= 4
-    assert not any(came_by)
+    assert len(deleted) >= 4
+    assert not any(deleted)
     assert housekeeping.delete_files(0) == 1
     assert content_of(FileRequest.objects.get()) == b"second"
     assert len(stored_files(folder)) == 1
@@ -183,7 +179,7 @@ def test_housekeeping_does_not_delete_a_file_while_it_is_attached(folder: Path):
 def test_a_file_attached_after_a_run_is_served_with_its_own_length(folder: Path):
     log_in_events(3)
     request = make(Slow)
-    toolbox.attach_file(request, ContentFile(b"a shorter one"), "by-hand.txt")
+    toolbox.attach_file(request, ContentFile(b"a shorter one"), "attached.txt")
     response = toolbox.serve(FileRequest.objects.get())
     assert (response.getvalue(), response["Content-Length"]) == (b"a shorter one", "13")
     response.close()
@@ -202,7 +198,7 @@ def test_a_cancel_while_a_file_is_attached_wins(folder: Path):
     assert stored_files(folder) == []
 
 
-# The life of the file
+# Expiry and mail
 
 
 class Lasting(WriterPattern):

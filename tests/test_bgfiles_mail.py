@@ -1,4 +1,4 @@
-"""The mail that a pattern's author writes, and the huey twin of the Celery mixin."""
+"""The mail of a pattern, and the mixin that schedules a huey task."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -46,7 +46,7 @@ def folders(settings: Any, tmp_path: Path) -> None:
 def mailed(
     mailoutbox: list[EmailMultiAlternatives], pattern: type[WriterPattern] = Mailed, **columns: Any
 ) -> EmailMultiAlternatives:
-    """The mail about a file that this pattern made, as the mailer sent it."""
+    """Return the mail about a file that this pattern made."""
     with registered(pattern):
         request = queued(file_type=pattern.file_type, filename="m.txt", **columns)
         assert loop.dispatch(request.pk)
@@ -144,8 +144,8 @@ def test_create_file_outside_a_run_sends_the_mail_at_once(mailoutbox: list[Any])
 # huey
 
 
-class Host:
-    """A host with a huey of its own, and a pattern that it schedules."""
+class Project:
+    """A project with its own huey, and a pattern that schedules a task there."""
 
     def __init__(self, **options: Any) -> None:
         self.huey = MemoryHuey("host", immediate=False)
@@ -167,39 +167,39 @@ class Host:
 
 
 def test_the_huey_task_gets_the_id_of_the_request():
-    host, request = Host(), queued()
-    assert host.pattern.get_task(request, None, None) is host.pattern.task
-    assert host.pattern.get_task_args(request, None, None) == [request.id]
-    assert host.pattern.get_task_kwargs(request, None, None) == {}
-    result = host.schedule(request)
-    host.work()
-    assert host.handled == [request.id]
+    project, request = Project(), queued()
+    assert project.pattern.get_task(request, None, None) is project.pattern.task
+    assert project.pattern.get_task_args(request, None, None) == [request.id]
+    assert project.pattern.get_task_kwargs(request, None, None) == {}
+    result = project.schedule(request)
+    project.work()
+    assert project.handled == [request.id]
     assert result.id
 
 
 def test_the_huey_task_is_enqueued_on_commit():
-    host = Host()
+    project = Project()
     with transaction.atomic():
-        assert host.schedule(queued()) is None
-        assert host.huey.pending_count() == 0
-    assert host.huey.pending_count() == 1
+        assert project.schedule(queued()) is None
+        assert project.huey.pending_count() == 0
+    assert project.huey.pending_count() == 1
 
 
 def test_a_rolled_back_request_enqueues_no_huey_task():
-    host = Host()
+    project = Project()
     with transaction.atomic():
-        host.schedule(queued())
+        project.schedule(queued())
         transaction.set_rollback(True)
-    assert host.huey.pending_count() == 0
+    assert project.huey.pending_count() == 0
 
 
 @pytest.mark.parametrize("options", [{"delay": 3600}, {"eta": datetime.now() + timedelta(hours=1)}])
 def test_options_for_schedule_reach_the_huey_task(options: dict[str, Any]):
-    host = Host(priority=5, retries=2, **options)
-    host.schedule(queued())
-    task = host.huey.dequeue()
+    project = Project(priority=5, retries=2, **options)
+    project.schedule(queued())
+    task = project.huey.dequeue()
     assert (task.priority, task.retries) == (5, 2)
-    assert not host.huey.ready_to_run(task)
+    assert not project.huey.ready_to_run(task)
 
 
 def test_a_huey_queue_that_is_down_does_not_lose_the_request(caplog: pytest.LogCaptureFixture):

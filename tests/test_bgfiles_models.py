@@ -1,4 +1,4 @@
-"""The model, the manager, the field and the settings, under the names of dj-bgfiles."""
+"""The model, its manager, the file field and the settings under the names of dj-bgfiles."""
 
 import inspect
 import time
@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 
 
 def expired(count: int) -> list[FileRequest]:
-    """Requests with a file that expired at noon and in the seconds after it, in no particular order of their ids."""
+    """Return requests whose files expired at noon, one second after the other."""
     made = [queued(expires_at=after(second)) for second in range(count)]
     for request in made:
         request.attach_file(ContentFile(b"x"), "x.csv")
@@ -81,7 +81,7 @@ def test_attach_file_leaves_name_type_and_size_to_save():
 
 
 def test_attach_file_to_an_unsaved_request():
-    request = FileRequest(file_type="by hand", requested_at=NOON)
+    request = FileRequest(file_type="unsaved", requested_at=NOON)
     request.attach_file(ContentFile(b"x"), "x.csv")
     request.save()
     assert (FileRequest.objects.get().filename, FileRequest.objects.get().status) == ("x.csv", Status.READY)
@@ -95,11 +95,11 @@ def test_expire_in_sets_the_expiry_without_saving():
     assert timedelta(minutes=59) < request.expires_at - timezone.now() <= timedelta(hours=1)
 
 
-@pytest.mark.parametrize("file_type", ["orders", "nobody's"])
+@pytest.mark.parametrize("file_type", ["orders", "unregistered"])
 def test_a_row_with_finished_at_and_no_status_counts_as_finished(file_type: str):
     request = FileRequest.objects.create(file_type=file_type, requested_at=NOON, finished_at=NOON)
     assert not FileRequest.objects.to_handle().exists()
-    assert FileRequest.objects.next_due(None, ["orders", "nobody's"]) is None
+    assert FileRequest.objects.next_due(None, ["orders", "unregistered"]) is None
     assert registry.dispatch(request.pk) is False
 
 

@@ -1,4 +1,4 @@
-"""Every name that dj-bgfiles' users know, where it was, with the arguments that it took."""
+"""Every public name of dj-bgfiles exists and takes the same arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -133,7 +133,7 @@ SIGNATURES: dict[Callable[..., Any], str] = {
 
 
 def parameters_of(callable_: Callable[..., Any]) -> str:
-    """The parameters and their defaults, without the type hints."""
+    """Return the parameters and their defaults without the annotations."""
     given = []
     for parameter in inspect.signature(callable_).parameters.values():
         default = parameter.default

@@ -1,5 +1,4 @@
-"""One strategy: a pattern's file, and any handler's, is made under a lease, fenced, stored, counted and followed
-live."""
+"""A pattern runs like any export: under a lease, with progress, and without publishing after a cancel."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +29,7 @@ ROWS = 30
 
 @pytest.fixture(autouse=True)
 def folder(settings: Any, tmp_path: Path) -> Path:
-    """Where the stored files of this test lie."""
+    """The folder of the stored files; mails are due at once."""
     configure(settings, MAIL_DELAY_SECONDS=0)
     return use_folders(settings, tmp_path)
 
@@ -42,7 +41,7 @@ def pages(settings: Any) -> Pages:
 
 
 class Slow(FullPattern):
-    """Writes an event a line, slowly enough to be followed. A test says what the items are, and how they are read."""
+    """Write one line for each event, slowly enough to see progress. Tests override the items and how they are read."""
 
     file_type = "slow"
     content_type = "text/plain"
@@ -68,7 +67,7 @@ def log_in_events(count: int = ROWS) -> None:
 
 
 def make(pattern: type, **columns: Any) -> FileRequest:
-    """Dispatch a request for this pattern. Returns it as the database has it."""
+    """Dispatch a request for this pattern and return it as it is in the database."""
     with registered(pattern):
         request = queued(file_type=pattern.file_type, filename="slow.txt", **columns)
         assert loop.dispatch(request.pk) is True
@@ -85,11 +84,11 @@ def test_a_pattern_runs_under_a_lease_and_publishes_its_file(folder: Path):
     class Watched(Slow):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
             seen.update(row(FileRequest.objects.get().pk))
-            seen["hearts"] = len(heart_of(FileRequest.objects.get()))
+            seen["lease_keepers"] = len(heart_of(FileRequest.objects.get()))
             super().write_bytes(dataset, buffer)
 
     request = make(Watched)
-    assert (seen["status"], seen["epoch"], seen["attempts"], seen["hearts"]) == (Status.RUNNING, 1, 1, 1)
+    assert (seen["status"], seen["epoch"], seen["attempts"], seen["lease_keepers"]) == (Status.RUNNING, 1, 1, 1)
     assert seen["lease_owner"]
     assert seen["lease_expires_at"] > timezone.now()
     assert (request.status, request.lease_owner, request.epoch) == (Status.READY, "", 1)
@@ -141,7 +140,7 @@ def test_rows_are_counted_however_the_queryset_is_read(read: Callable[[Any], Ite
 
 
 def assert_grew(progress: list[dict[str, Any]], *, total: int | None) -> None:
-    """The pages saw rows being done, never fewer than before, of the right total."""
+    """Check that the pages saw a growing number of rows and the right total."""
     done = [each["rows_done"] for each in progress]
     assert done == sorted(done)
     assert len(set(done)) > 4
@@ -195,7 +194,7 @@ def test_a_counted_queryset_behaves_like_its_class():
     assert make(Asked).status == Status.READY
 
 
-# Fenced
+# Cancelled and concurrent runs
 
 
 def test_a_cancel_stops_the_writing_and_publishes_nothing(folder: Path):

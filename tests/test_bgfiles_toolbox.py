@@ -67,9 +67,9 @@ def test_add_request_without_an_active_language():
         assert toolbox.add_request().requester_language == ""
 
 
-@pytest.mark.parametrize("nobody", [None, AnonymousUser(), SimpleLazyObject(AnonymousUser)])
-def test_add_request_of_an_anonymous_user_has_no_requester(nobody: Any):
-    assert fresh(toolbox.add_request(requester=nobody)).requester is None
+@pytest.mark.parametrize("anonymous", [None, AnonymousUser(), SimpleLazyObject(AnonymousUser)])
+def test_add_request_of_an_anonymous_user_has_no_requester(anonymous: Any):
+    assert fresh(toolbox.add_request(requester=anonymous)).requester is None
 
 
 def test_add_request_takes_the_lazy_user_of_a_request():
@@ -267,7 +267,7 @@ def test_tokens_of_dj_bgfiles_can_still_be_read(settings: Any):
 
 
 class TwoWaySigner:
-    """Any object with these three is a signer."""
+    """A signer that is no subclass of ours."""
 
     max_age = 60
 

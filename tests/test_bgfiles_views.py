@@ -1,4 +1,4 @@
-"""The views of dj-bgfiles: what evaluate_request and serve_file let through, and how they refuse; and the header."""
+"""evaluate_request and serve_file of dj-bgfiles: whom they let in and how they refuse; the header with the filename."""
 
 from collections.abc import Callable
 from typing import Any
@@ -37,7 +37,7 @@ def asked_by(someone: Any) -> HttpRequest:
 
 
 def let_in(view: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
-    """Whether this view gives the file of the request, or the request itself."""
+    """Return True if this view returns the file, or the request with its data."""
     given = view(*args, **kwargs)
     return body_of(given) == CONTENT if isinstance(given, HttpResponseBase) else given[0].filename == "events.csv"
 
@@ -165,3 +165,10 @@ def test_a_download_is_recorded_and_marks_the_request_seen_by_its_owner(ready: F
 )
 def test_content_disposition_names_the_file(filename: str | bytes, attachment: bool, header: str):
     assert create_content_disposition(filename, attachment) == header
+
+
+@pytest.mark.parametrize("name", ["a\r\nSet-Cookie: x.csv", "a\nb.csv", "a\0b.csv", "a\x7fb\u2028c.csv", b"a\r\nb.csv"])
+def test_content_disposition_contains_no_control_characters(name: str | bytes):
+    header = create_content_disposition(name)
+    assert header.isprintable()
+    assert header.isascii()

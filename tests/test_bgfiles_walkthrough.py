@@ -1,4 +1,4 @@
-"""The walk-through of dj-bgfiles' README, step by step, on the app that is written as the README writes it."""
+"""The walk-through of dj-bgfiles' README, step by step, on an app written as in the README."""
 
 import random
 import re
@@ -46,7 +46,7 @@ LINK = re.compile(r"https://seed\.example(\S+)")
 
 @pytest.fixture(autouse=True)
 def seed(settings: Any, tmp_path: Path) -> Iterator[None]:
-    """Folders of this test's own, mails that do not wait, and an empty queue."""
+    """Empty folders, an empty queue, and mails that are due at once."""
     use_folders(settings, tmp_path)
     configure(settings, MAIL_DELAY_SECONDS=0)
     tasks.huey.flush()
@@ -61,7 +61,7 @@ def ada() -> User:
 
 @pytest.fixture
 def client(ada: User) -> Client:
-    """A browser in which Ada is signed in."""
+    """A browser in which Ada is logged in."""
     return signed_in(ada)
 
 
@@ -76,7 +76,7 @@ def log_in_events(count: int) -> None:
 
 
 def events_in(content: bytes) -> list[int]:
-    """The ids in a spreadsheet."""
+    """Return the ids in a spreadsheet."""
     sheet = load_workbook(BytesIO(content), read_only=True).active
     return [row[0] for row in sheet.iter_rows(min_row=2, values_only=True)]
 
@@ -91,12 +91,12 @@ def the_mail() -> EmailMultiAlternatives:
 
 
 def link_in(sent: EmailMultiAlternatives) -> str:
-    """The path of the address in a mail."""
+    """Return the path of the link in a mail."""
     return LINK.search(sent.body).group(1)
 
 
 def delayed(client: Client, address: str = "/login-events/") -> FileRequest:
-    """The one request that was made because there were too many events."""
+    """Request more events than the limit and return the FileRequest."""
     log_in_events(LIMIT + 1)
     response = client.post(address, SINCE)
     assert (response.status_code, response.templates[0].name) == (200, "reports/delayed_response.html")
@@ -108,7 +108,7 @@ def add(file_type: str, owner: User, **columns: Any) -> FileRequest:
     return toolbox.add_request(file_type=file_type, requester=owner, **given | columns)
 
 
-# The view, by hand
+# Manually
 
 
 def test_the_filter_form_is_shown_with_its_errors(client: Client):
@@ -278,7 +278,7 @@ def test_a_real_huey_consumer_makes_the_file_of_a_pattern(ada: User, valkey: Val
 
 
 class consuming:
-    """Inside, a consumer of this queue works."""
+    """Run a consumer of this queue inside the block."""
 
     def __init__(self, queue: RedisHuey) -> None:
         self.consumer = queue.create_consumer(workers=1, worker_type="thread", periodic=False, initial_delay=0.05)

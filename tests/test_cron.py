@@ -1,4 +1,4 @@
-"""Cron alone runs the whole app, where huey, channels, redis and daphne are not even installed."""
+"""The app runs with cron alone, without huey, channels, redis and daphne installed."""
 
 import json
 import os
@@ -15,13 +15,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Site:
-    """A site of its own; every call is a process, in which every warning is an error."""
+    """A site in a folder. Each command runs in a new process in which warnings are errors."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def manage(self, *arguments: str) -> str:
-        """What a command of manage.py prints."""
+        """Return what a command of manage.py prints."""
         environment = {**os.environ, "SEED_FOLDER": str(self.folder)}
         command = [sys.executable, "-W", "error", "-m", "tests.seed.alone", *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)

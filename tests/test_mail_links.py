@@ -1,4 +1,4 @@
-"""What is in a mail: one link, to a page behind login; and nothing that a mail scanner can use up by trying it."""
+"""A mail contains one link, to a page behind login, and mail scanners that follow it change nothing."""
 
 import re
 import time
@@ -42,7 +42,7 @@ def owner(db: None) -> User:
 
 
 def mailed(request: FileRequest, mailoutbox: list[Any]) -> list[str]:
-    """The addresses in both forms of the mail about this request."""
+    """Return the URLs in both parts of the mail about this export."""
     assert housekeeping.send_mails() == 1
     [mail] = mailoutbox
     [(html, _)] = mail.alternatives
@@ -65,11 +65,11 @@ def test_a_mail_contains_no_ticket_and_no_public_link(owner: User, mailoutbox: l
         assert text not in whole
 
 
-# The scanner
+# Mail scanners
 
 
 class Forms(HTMLParser):
-    """The forms of a page: where they go, how, and with which fields."""
+    """The forms of a page, with method, action and fields, and its links."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Forms(HTMLParser):
 
 
 def scan(client: Client, address: str, depth: int = 2) -> None:
-    """Do with an address what mail scanners do: look at it, fetch it, follow its links, submit its forms."""
+    """Do what mail scanners do with a URL: HEAD, GET, POST, follow its links and submit its forms."""
     path = urlsplit(address).path
     client.head(path)
     text = read(client.get(path, follow=True))

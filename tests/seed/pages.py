@@ -1,4 +1,4 @@
-"""What the pages hear: a channel layer that keeps what is sent to it."""
+"""A channel layer that records what is sent to the live pages."""
 
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ class Pages:
         HeardLayer.sent.clear()
 
     def heard(self, request_id: Any) -> list[dict[str, Any]]:
-        """The states of this request, as its page got them."""
+        """Return the states of this request that its page got."""
         wait_until(lambda: not events._sending)
         group = events.group_of_request(request_id)
         return [message["export"] for name, message in list(HeardLayer.sent) if name == group]

@@ -1,4 +1,4 @@
-"""The host's own huey: nothing that `exports` knows of."""
+"""The project's own huey, which `exports` does not know."""
 
 from django.http import QueryDict
 from django.urls import reverse
@@ -46,7 +46,7 @@ def dispatch_task(file_request_id) -> bool:
 
 
 class QueuedExport(ScheduleWithHueyMixin, LoginEventExport):
-    """Its delayed files are made by the host's own huey task."""
+    """A pattern whose delayed files are made by the project's huey task."""
 
     file_type = "queued_events"
     task = dispatch_task
