@@ -19,8 +19,12 @@ export class Announcements {
     const before = this.#last;
     this.#last = state;
     if (state.attempt !== before.attempt) this.#quarter = 0;
-    if (changesTheStory(before, state)) return `${state.title}: ${this.#words.status(state)}`;
-    return this.#reachesQuarter(state) ? `${state.title}: ${this.#words.reached(percentOf(state), state)}` : null;
+    if (changesTheStory(before, state)) return this.#said(state, this.#words.status(state));
+    return this.#reachesQuarter(state) ? this.#said(state, this.#words.reached(percentOf(state), state)) : null;
+  }
+
+  #said({ title }, text) {
+    return this.#words.text("announcement", { title, text });
   }
 
   #reachesQuarter(state) {

@@ -86,7 +86,8 @@ export class ExportForm extends HTMLElement {
   #offer(form, entries, { reused, ...state }) {
     this.#insert(state);
     entries.set("fresh", "1");
-    showOffer(form, words().madeBefore(reused?.age_seconds ?? 0), () => this.#post(form, entries));
+    const sentence = words().madeBefore(reused?.age_seconds ?? 0);
+    showOffer(form, { sentence, label: words().text("regenerate"), again: () => this.#post(form, entries) });
   }
 
   #insert(state) {
@@ -97,7 +98,9 @@ export class ExportForm extends HTMLElement {
     const entry = ["OL", "UL"].includes(list.tagName) ? progress.closest("li") ?? listItem(progress) : progress;
     if (!present) list.prepend(entry);
     bringIntoView(progress);
-    this.#say(present && isActive(state) ? `${state.title}: already on its way` : `${state.title}: ${words().status(state)}`);
+    const isJoined = present && isActive(state);
+    const spoken = { title: state.title, text: words().status(state) };
+    this.#say(words().text(isJoined ? "already_active" : "announcement", spoken));
     this.dispatchEvent(new CustomEvent("export:requested", { bubbles: true, detail: state }));
   }
 

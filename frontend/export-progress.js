@@ -5,7 +5,6 @@ import { connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from ".
 import { partsOf } from "./parts.js";
 import { isActive, isReady, isState, isTerminal } from "./state.js";
 import { viewOf } from "./view.js";
-import { ENDINGS, LOGGED_OUT, STARTED, TROUBLE } from "./words.js";
 
 /**
  * One export on the page. Takes over the markup that the server rendered, or builds it.
@@ -52,7 +51,7 @@ export class ExportProgress extends HTMLElement {
 
   #start(signal) {
     this.#words = words();
-    this.#parts = partsOf(this);
+    this.#parts = partsOf(this, this.#words);
     this.addEventListener("submit", (event) => this.#submit(event), { signal });
     const state = this.#state ?? givenState(this);
     if (state) this.#follow(state);
@@ -146,11 +145,11 @@ export class ExportProgress extends HTMLElement {
     next?.focus({ preventScroll: true });
   }
 
-  #notice(text, { isLasting = false } = {}) {
+  #notice(text, { isLasting = false, hasLogin = false } = {}) {
     this.#isNoticeLasting = isLasting;
     this.#text("notice", text);
     if (text) this.#say(text);
-    if (this.#parts.login) this.#parts.login.hidden = !text.startsWith(LOGGED_OUT) || this.#state === null;
+    if (this.#parts.login) this.#parts.login.hidden = !hasLogin || this.#state === null;
   }
 
   #say(text) {
@@ -174,7 +173,7 @@ export class ExportProgress extends HTMLElement {
     const isShown = isLost && (this.#state === null || isActive(this.#state));
     if (isShown === this.hasAttribute("troubled")) return;
     this.toggleAttribute("troubled", isShown);
-    this.#notice(isShown ? TROUBLE : "");
+    this.#notice(isShown ? this.#words.text("connection_lost") : "");
   }
 
   /** A card that shows an end already has nothing to lose. */
@@ -182,7 +181,7 @@ export class ExportProgress extends HTMLElement {
     if (this.#state !== null && isTerminal(this.#state)) return;
     this.setAttribute("ended", reason);
     this.removeAttribute("troubled");
-    this.#notice(ENDINGS[reason]);
+    this.#notice(this.#words.text(reason), { hasLogin: reason === "logged_out" });
   }
 
   // What the person does
@@ -200,7 +199,12 @@ export class ExportProgress extends HTMLElement {
     this.#setBusy(form, false);
     if (signal.aborted) return;
     if (isState(reply.body)) this.#take(reply.body);
-    else this.#notice(this.#words.refusal(reply, systemClock.now()), { isLasting: true });
+    else this.#refused(reply);
+  }
+
+  #refused(reply) {
+    const sentence = this.#words.refusal(reply, systemClock.now());
+    this.#notice(sentence, { isLasting: true, hasLogin: reply.status === 401 });
   }
 
   #setBusy(form, isPosting) {
@@ -214,7 +218,7 @@ export class ExportProgress extends HTMLElement {
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
     this.#follow(state);
-    this.#say(`${state.title}: ${this.#words.status(state)}`);
+    this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
     this.#fire("changed", state);
   }
 
@@ -224,7 +228,7 @@ export class ExportProgress extends HTMLElement {
     link.href = isTicketGood ? urls.ticket : urls.download;
     link.download = file?.name ?? "";
     link.click();
-    this.#notice(STARTED, { isLasting: true });
+    this.#notice(this.#words.text("download_started"), { isLasting: true });
   }
 }
 

@@ -1,16 +1,16 @@
-/** The note of a form that a file of the same choices is there already, with a button for a new one. */
+/** The note of a form that a recent file of the same choices exists, with a button for a new one. */
 
 const CLASS = "export-offer";
 
-/** Shows `sentence`; `again` is called when somebody wants the file made again. */
-export function showOffer(form, sentence, again) {
+/** Shows `sentence` and a button with `label`, which calls `again`. */
+export function showOffer(form, { sentence, label, again }) {
   clearOffer(form);
-  const words = Object.assign(document.createElement("p"), { textContent: sentence });
-  const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Make it again" });
+  const note = Object.assign(document.createElement("p"), { textContent: sentence });
+  const button = Object.assign(document.createElement("button"), { type: "button", textContent: label });
   button.className = "export-button";
   button.addEventListener("click", again);
   const box = Object.assign(document.createElement("div"), { className: CLASS });
-  box.append(words, button);
+  box.append(note, button);
   form.prepend(box);
 }
 

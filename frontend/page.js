@@ -1,11 +1,10 @@
-/** What the elements of one page share: its connections, its words, its marks. */
+/** What the elements of one page share: its configuration, connections, words and performance marks. */
 
 import { systemClock } from "./clock.js";
 import { ExportsConnection } from "./connection.js";
 import { csrfToken, post } from "./http.js";
 import { Words } from "./words.js";
 
-const SOCKET = "/ws/exports/";
 const connections = new Map();
 
 /** The connection of this page to a socket's URL, made when first asked for. */
@@ -14,17 +13,24 @@ export function connectionTo(url) {
   return connections.get(url);
 }
 
-/** The socket an element speaks to: its own attribute, the page's `data-exports-socket`, or this host's usual place. */
+/** The URL of an element's socket: its own attribute, else the page's `data-exports-socket`, else the site's path. */
 export function socketUrl(element) {
   const { documentElement, body } = document;
   const given = element.getAttribute("socket") ?? documentElement.dataset.exportsSocket ?? body.dataset.exportsSocket;
-  const url = new URL(given || SOCKET, location.href);
+  const url = new URL(given || config().socket, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   return url.href;
 }
 
 export function words() {
-  return new Words(document.documentElement.lang);
+  return new Words(document.documentElement.lang, config().words);
+}
+
+/** What `{% export_assets %}` puts into the head of the page: the path of the socket, and the words. */
+function config() {
+  const script = document.getElementById("exports-config");
+  if (script === null) throw new Error("The page has no exports-config: put {% export_assets %} into its head.");
+  return JSON.parse(script.textContent);
 }
 
 /** POST with this page's CSRF token; `http.js` says what comes back. */

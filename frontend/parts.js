@@ -1,14 +1,14 @@
 /** The markup of one export: found where the server has rendered it, built where the element is empty. */
 
-/** The parts by name, as `data-part` says. A host's own markup may leave some out. */
-export function partsOf(element) {
-  if (!element.querySelector("[data-part]")) element.append(builtCard());
+/** The parts by name, as `data-part` says. A project's own markup may leave some out. */
+export function partsOf(element, words) {
+  if (!element.querySelector("[data-part]")) element.append(builtCard(words));
   return Object.fromEntries([...element.querySelectorAll("[data-part]")].map((node) => [node.dataset.part, node]));
 }
 
 /** The same structure as templates/exports/_progress.html. */
-function builtCard() {
-  return make("div", { class: "export-card" }, [builtHead(), builtBar(), builtFoot(), builtAnnouncer()]);
+function builtCard(words) {
+  return make("div", { class: "export-card" }, [builtHead(), builtBar(), builtFoot(words), builtAnnouncer()]);
 }
 
 function builtHead() {
@@ -23,7 +23,7 @@ function builtBar() {
   return part("bar", "progress", { max: "1" });
 }
 
-function builtFoot() {
+function builtFoot(words) {
   return make("div", { class: "export-foot" }, [
     make("div", { class: "export-words" }, [
       part("status", "p", { class: "export-status" }),
@@ -31,17 +31,17 @@ function builtFoot() {
       part("notice", "p", { class: "export-notice" }),
     ]),
     make("div", { class: "export-actions" }, [
-      part("login", "a", { class: "export-button", hidden: "" }, ["Log in again"]),
-      part("download", "a", { class: "export-button export-button-main", hidden: "" }, ["Download"]),
-      builtForm("cancel", "Cancel"),
-      builtForm("retry", "Try again"),
+      part("login", "a", { class: "export-button", hidden: "" }, [words.text("login")]),
+      part("download", "a", { class: "export-button export-button-main", hidden: "" }, [words.text("download")]),
+      builtForm("cancel", words),
+      builtForm("retry", words),
     ]),
   ]);
 }
 
-function builtForm(name, label) {
+function builtForm(name, words) {
   const token = make("input", { type: "hidden", name: "csrfmiddlewaretoken" });
-  const button = make("button", { class: "export-button", type: "submit" }, [label]);
+  const button = make("button", { class: "export-button", type: "submit" }, [words.text(name)]);
   return part(name, "form", { method: "post", hidden: "" }, [token, button]);
 }
 

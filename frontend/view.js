@@ -11,14 +11,14 @@ export function viewOf(state, words) {
     title: state.title,
     format: state.format.toUpperCase(),
     page: state.urls.page,
-    label: `Export: ${state.title}`,
+    label: words.text("label", state),
     bar: barValue(state),
     hasBar: state.status !== "expired",
     percent: percent !== null && WITH_PERCENT.has(state.status) ? words.reached(percent, state) : "",
     status: words.status(state),
     detail: words.detail(state),
-    cancel: { url: state.urls.cancel, label: `Cancel export: ${state.title}` },
-    retry: { url: state.urls.retry, label: `Try again: ${state.title}` },
-    download: { url: state.urls.download, label: `Download ${file}` },
+    cancel: { url: state.urls.cancel, label: words.text("cancel_label", state) },
+    retry: { url: state.urls.retry, label: words.text("retry_label", state) },
+    download: { url: state.urls.download, label: words.text("download_label", { file }) },
   };
 }

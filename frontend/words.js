@@ -1,69 +1,56 @@
-/** Every sentence and number that a person reads. Numbers, sizes and times follow the language of the page. */
+/** The sentences and numbers that a person reads: the page's catalogue, in the formats of the page's language. */
 
-const ORDINAL_ENDINGS = { one: "st", two: "nd", few: "rd", other: "th" };
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
-const RESUMED = "Resumed: a worker stopped and another one goes on";
 
 const STATUS = {
   queued: (words, state) => words.waiting(state),
-  running: (words, state) => (state.resumed ? RESUMED : words.phase(state)),
+  running: (words, state) => (state.resumed ? words.text("resumed") : words.phase(state)),
   ready: (words, state) => words.ready(state),
-  failed: (words, state) => (state.error ? `Failed: ${state.error.message}` : "Failed"),
-  cancelled: () => "Cancelled",
-  expired: () => "Expired",
+  failed: (words, { error }) => (error ? words.text("failed", error) : words.text("failed_unexplained")),
+  cancelled: (words) => words.text("cancelled"),
+  expired: (words) => words.text("expired"),
 };
 
 const PHASE = {
-  counting: () => "Counting rows",
+  counting: (words) => words.text("counting"),
   writing: (words, state) => words.writing(state.progress),
-  finishing: () => "Finishing the file",
-  storing: () => "Storing the file",
+  finishing: (words) => words.text("finishing"),
+  storing: (words) => words.text("storing"),
 };
 
 const DETAIL = {
-  queued: (words, state) => [`asked for ${words.moment(state.requested_at)}`],
+  queued: (words, state) => [words.text("asked_for", { time: words.moment(state.requested_at) })],
   running: (words, state) => words.pace(state),
   ready: (words, state) => words.inFile(state),
   failed: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   cancelled: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
-  expired: () => ["the file was kept for a while and is gone; try again to have it made anew"],
+  expired: (words) => [words.text("file_deleted")],
 };
-
-export const LOGGED_OUT = "You are logged out.";
-
-const REFUSALS = {
-  0: "No answer came. Check your connection and try again.",
-  401: `${LOGGED_OUT} Log in again, then try again.`,
-  403: "This was refused. Reload the page and try again.",
-  404: "This is no longer there. Reload the page.",
-  429: "Too many requests at once.",
-};
-
-export const ENDINGS = {
-  logged_out: `${LOGGED_OUT} Log in again to follow this export.`,
-  forbidden: "You may not follow this export any more.",
-  not_found: "This export is no longer there.",
-};
-
-export const TROUBLE = "Connection lost, still trying";
-export const STARTED = "The download has started. If it has not, press Download.";
 
 export class Words {
+  #catalogue;
   #number;
   #rounded;
   #percent;
   #locale;
-  #ordinals = new Intl.PluralRules("en", { type: "ordinal" });
+  #plural;
 
-  /** `language` is a BCP 47 tag, or anything else for the browser's own language. */
-  constructor(language) {
+  /** `language` is a BCP 47 tag, or anything else for the browser's own; `catalogue` is that of exports/words.py. */
+  constructor(language, catalogue) {
+    this.#catalogue = catalogue;
     this.#locale = localeOf(language);
     this.#number = new Intl.NumberFormat(this.#locale);
     this.#rounded = new Intl.NumberFormat(this.#locale, { maximumSignificantDigits: 3 });
     this.#percent = new Intl.NumberFormat(this.#locale, { style: "percent" });
+    this.#plural = new Intl.PluralRules(this.#locale);
   }
 
-  /** What is going on, in one line. */
+  /** The sentence of this key, with its placeholders filled in. */
+  text(key, values = {}) {
+    return filled(this.#catalogue[key], values);
+  }
+
+  /** The status in one line. */
   status(state) {
     return STATUS[state.status]?.(this, state) ?? state.status;
   }
@@ -76,50 +63,53 @@ export class Words {
 
   /** Why a request of this page was refused and what to do. `reply` is what `http.js` gives, `now` milliseconds. */
   refusal(reply, now) {
-    const said = reply.body?.error?.message;
-    const own = REFUSALS[reply.status] ?? otherwise(reply.status);
-    const first = said && reply.status !== 401 ? said : own;
+    const said = reply.status !== 401 && reply.body?.error?.message;
+    const status = reply.status >= 500 ? 500 : reply.status;
+    const first = said || this.text(`refused_${status}` in this.#catalogue ? `refused_${status}` : "refused");
     return reply.retryAfter === null ? first : `${first} ${this.tryAgain(reply.retryAfter, now)}`;
   }
 
   tryAgain(delay, now) {
-    return `Try again in ${this.duration(Math.max(1, delay / 1000))}, at ${this.time(now + delay)}.`;
+    const duration = this.duration(Math.max(1, delay / 1000));
+    return this.text("try_again_in", { duration, time: this.time(now + delay) });
   }
 
-  /** Of a file that is offered again, so many seconds after it was made. */
+  /** How long ago a file was made that is offered again. */
   madeBefore(seconds) {
-    return `Made ${this.duration(Math.max(1, seconds))} ago, with the same choices.`;
+    return this.text("made_before", { duration: this.duration(Math.max(1, seconds)) });
   }
 
   /** A file that its owner may not have any more comes without its name, and with the reason. */
   ready({ file, error }) {
     if (error) return error.message;
-    return file ? `Ready: ${file.name}, ${this.size(file.size)}` : "Ready";
+    return file ? this.text("ready", { name: file.name, size: this.size(file.size) }) : this.text("ready_unnamed");
   }
 
   waiting(state) {
     const place = state.progress.queue_position;
-    const position = place === null ? "" : place === 1 ? ", next in line" : `, ${this.ordinal(place)} in line`;
-    return state.resumed ? `Waiting for another worker${position}` : `Waiting${position}`;
+    const key = state.resumed ? "waiting_again" : "waiting";
+    if (place === null) return this.text(key);
+    return place === 1 ? this.text(`${key}_next`) : this.text(`${key}_place`, { place: this.#number.format(place) });
   }
 
   phase(state) {
-    return PHASE[state.phase]?.(this, state) ?? "Working";
+    return PHASE[state.phase]?.(this, state) ?? this.text("working");
   }
 
   writing({ rows_done: done, rows_total: total, rows_total_is_estimate: isEstimate }) {
     const reached = this.#number.format(done);
-    return `Writing rows: ${reached} ${total === null ? "so far" : `of ${this.total(total, isEstimate)}`}`;
+    if (total === null) return this.text("writing_unknown", { done: reached });
+    return this.text("writing", { done: reached, total: this.total(total, isEstimate) });
   }
 
-  /** An estimate has three digits that count: more of them would be made up. */
+  /** An estimate is rounded to three digits: more would look exact. */
   total(rows, isEstimate) {
-    return isEstimate ? `about ${this.#rounded.format(rows)}` : this.#number.format(rows);
+    return isEstimate ? this.text("about", { number: this.#rounded.format(rows) }) : this.#number.format(rows);
   }
 
   /** How much of a state is done, `whole` percent of it. */
   reached(whole, { progress }) {
-    return progress.rows_total_is_estimate ? `about ${this.percent(whole)}` : this.percent(whole);
+    return progress.rows_total_is_estimate ? this.text("about", { number: this.percent(whole) }) : this.percent(whole);
   }
 
   pace(state) {
@@ -128,7 +118,7 @@ export class Words {
   }
 
   rows(count) {
-    return `${this.#number.format(count)} ${count === 1 ? "row" : "rows"}`;
+    return this.#counted("rows", count);
   }
 
   inFile({ receipt, file }) {
@@ -137,7 +127,7 @@ export class Words {
     ];
   }
 
-  /** A file that was attached by hand has no receipt, and nobody knows its rows. */
+  /** A file that the project attached itself has no receipt, so its rows are not known. */
   rowsInFile(receipt) {
     return Number.isFinite(receipt?.rows) && this.rows(receipt.rows);
   }
@@ -145,22 +135,24 @@ export class Words {
   /** Cells that the format could not hold as they were; the page of the export says which kinds. */
   altered(receipt) {
     const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
-    return cells > 0 && `${this.#number.format(cells)} ${cells === 1 ? "cell" : "cells"} altered`;
+    return cells > 0 && this.#counted("cells_altered", cells);
   }
 
-  /** Columns that whoever asked may not have. */
+  /** Columns for which the user lacks the permission. */
   withheld(receipt) {
     const names = receipt?.columns_withheld ?? [];
-    return names.length > 0 && `left out: ${names.join(", ")}`;
+    return names.length > 0 && this.text("withheld", { names: names.join(", ") });
   }
 
   rate(rowsPerSecond) {
-    return rowsPerSecond < 1 ? "less than 1 row/s" : `${this.#rounded.format(rowsPerSecond)} rows/s`;
+    if (rowsPerSecond < 1) return this.text("slow_rate");
+    return this.text("rate", { rows: this.#rounded.format(rowsPerSecond) });
   }
 
   /** Rounded up and coarse, so that it does not flicker from message to message. */
   timeLeft(seconds) {
-    return seconds < 5 ? "a few seconds left" : `about ${this.duration(seconds, "short")} left`;
+    if (seconds < 5) return this.text("seconds_left");
+    return this.text("time_left", { duration: this.duration(seconds, "short") });
   }
 
   duration(seconds, unitDisplay = "long") {
@@ -183,16 +175,12 @@ export class Words {
     return this.#percent.format(whole / 100);
   }
 
-  ordinal(place) {
-    return `${this.#number.format(place)}${ORDINAL_ENDINGS[this.#ordinals.select(place)]}`;
-  }
-
   keptUntil(iso) {
-    return iso && `kept until ${this.moment(iso)}`;
+    return iso && this.text("kept_until", { time: this.moment(iso) });
   }
 
   stoppedAfter(rows) {
-    return rows > 0 && `stopped after ${this.rows(rows)}`;
+    return rows > 0 && this.text("stopped_after", { rows: this.rows(rows) });
   }
 
   moment(iso) {
@@ -201,6 +189,14 @@ export class Words {
 
   time(milliseconds) {
     return new Intl.DateTimeFormat(this.#locale, { timeStyle: "medium" }).format(new Date(milliseconds));
+  }
+
+  /** The form of a counted word whose sample count is in the same plural category as `count`. */
+  #counted(key, count) {
+    const forms = Object.entries(this.#catalogue[key]);
+    const isSame = ([sample]) => this.#plural.select(Number(sample)) === this.#plural.select(count);
+    const [, form] = forms.find(isSame) ?? forms.at(-1);
+    return filled(form, { count: this.#number.format(count) });
   }
 
   #unit(amount, unit, options) {
@@ -221,8 +217,6 @@ function sentence(text) {
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
-function otherwise(status) {
-  return status >= 500
-    ? "The server has a problem. Wait a minute and try again."
-    : "The answer was not understood. Reload the page and try again.";
+function filled(text, values) {
+  return text.replace(/\{(\w+)\}/g, (placeholder, name) => values[name] ?? placeholder);
 }

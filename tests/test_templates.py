@@ -1,8 +1,10 @@
-"""The pages, the mails and the template tags: whole, labelled, without inline code, in every status."""
+"""The pages, mails and template tags: valid, accessible and without inline code, in every status."""
 
 import json
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,11 @@ from django.template import RequestContext, Template
 from django.test import Client, RequestFactory
 from django.utils import translation
 
-from exports import notifications
+from exports import notifications, words
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.models.progress import WRITING, Snapshot
 from exports.models.result import ExportResult
+from exports.realtime.routing import websocket_urlpatterns
 from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, door, signed_in
@@ -23,6 +26,7 @@ from tests.office.exports import MonthForm, open_office
 
 pytestmark = pytest.mark.django_db
 
+ROOT = Path(__file__).resolve().parent.parent
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 FORM = "/exports/new/report/"
 ACTIVE = ("queued", "running")
@@ -81,7 +85,12 @@ class Page(HTMLParser):
 
     @property
     def states(self) -> list[dict[str, Any]]:
-        return [json.loads(text) for text in self.scripts]
+        """The STATE of each card, in the order of the page."""
+        return [parsed for text in self.scripts if "seq" in (parsed := json.loads(text))]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return next(parsed for text in self.scripts if "words" in (parsed := json.loads(text)))
 
 
 def check_page(text: str, *, language: str = "en") -> Page:
@@ -99,7 +108,7 @@ def check_page(text: str, *, language: str = "en") -> Page:
 def check_no_inline_code(page: Page) -> None:
     assert not page.all("style")
     for script in page.all("script"):
-        assert script.get("src") or script == {"type": "application/json"}
+        assert script.get("src") or script["type"] == "application/json"
     for tag, attributes in page.tags:
         assert "style" not in attributes, tag
         assert not [name for name in attributes if name.startswith("on")], tag
@@ -125,7 +134,7 @@ def check_forms(page: Page) -> None:
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_the_page_of_a_request_is_whole_in_every_status(client: Client, owner: User, status: str):
+def test_the_page_of_an_export_shows_what_its_status_allows(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
     page = check_page(client.get(door("page", request)).content.decode())
     [progress] = page.all("export-progress")
@@ -138,16 +147,14 @@ def test_the_page_of_a_request_is_whole_in_every_status(client: Client, owner: U
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_without_javascript_a_page_reloads_itself_only_while_something_is_under_way(
-    client: Client, owner: User, status: str
-):
+def test_without_javascript_a_page_reloads_only_while_an_export_is_active(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
     for address in (door("page", request), "/exports/"):
         page = Page(client.get(address).content.decode())
         assert page.refreshes == ([("html", "head", "noscript")] if status in ACTIVE else [])
 
 
-def test_the_list_is_whole_with_requests_in_every_status_and_with_none(client: Client, owner: User):
+def test_the_list_shows_exports_in_every_status_and_says_when_there_are_none(client: Client, owner: User):
     assert "No exports yet." in check_page(client.get("/exports/").content.decode()).text
     for make in rows.IN_STATUS.values():
         make(owner)
@@ -155,7 +162,7 @@ def test_the_list_is_whole_with_requests_in_every_status_and_with_none(client: C
     assert [each["status"] for each in page.all("export-progress")] == list(reversed(Status.values))
 
 
-def test_the_list_leads_to_its_other_pages(client: Client, owner: User):
+def test_the_list_links_to_its_other_pages(client: Client, owner: User):
     for _ in range(45):
         rows.cancelled(owner)
     links = [
@@ -169,19 +176,19 @@ def test_the_list_leads_to_its_other_pages(client: Client, owner: User):
     assert links == [["?page=2"], ["?page=1", "?page=3"], ["?page=2"]]
 
 
-def test_the_form_is_whole_empty_and_refused(client: Client):
+def test_the_form_page_is_valid_empty_and_with_errors(client: Client):
     for response in (client.get(FORM), client.post(FORM, {"month": "13"}, headers=HTML)):
         page = check_page(response.content.decode())
         assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
         assert {"name": "time_zone", "type": "hidden", "value": ""} in page.all("input")
 
 
-def test_a_refusal_is_whole_and_leads_on(client: Client, owner: User):
+def test_the_page_of_a_refusal_links_to_the_list(client: Client, owner: User):
     page = check_page(client.post(door("retry", rows.ready(owner)), headers=HTML).content.decode())
     assert "/exports/" in [link["href"] for link in page.all("a")]
 
 
-def test_a_page_says_in_which_language_it_is(client: Client, owner: User, settings: LazySettings):
+def test_pages_declare_their_language(client: Client, owner: User, settings: LazySettings):
     settings.LANGUAGE_CODE = "de"
     for address in ("/exports/", FORM, door("page", rows.ready(owner))):
         check_page(client.get(address).content.decode(), language="de")
@@ -191,7 +198,7 @@ HOSTILE = '</script><script>alert(1)</script><b onclick="x">"\'&'
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_no_name_becomes_markup(client: Client, owner: User, status: str):
+def test_titles_and_file_names_are_escaped(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner, description=HOSTILE, filename=HOSTILE)
     for address in (door("page", request), "/exports/"):
         page = check_page(client.get(address).content.decode())
@@ -203,7 +210,7 @@ def bar_of(client: Client, request: FileRequest) -> dict[str, str | None]:
     return Page(client.get(door("page", request)).content.decode()).all("progress")[0]
 
 
-def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User, settings: LazySettings):
+def test_the_bar_follows_the_fraction(client: Client, owner: User, settings: LazySettings):
     settings.LANGUAGE_CODE = "de"
     request, claim = rows.claimed(owner)
     assert bar_of(client, request)["value"] == "0.0"
@@ -216,16 +223,48 @@ def test_the_bar_is_as_long_as_the_work_that_is_done(client: Client, owner: User
     assert bar_of(client, request)["value"] == "1"
 
 
-def test_a_total_that_is_an_estimate_is_said_to_be_one(client: Client, owner: User):
+@pytest.mark.parametrize(
+    ("status", "columns", "text"),
+    [
+        ("queued", {}, "Waiting, next in line"),
+        ("queued", {"crashes": 1}, "Waiting for another worker, next in line"),
+        ("running", {}, "Counting rows"),
+        ("running", {"attempts": 2}, "Resumed: a worker stopped and another one goes on"),
+        ("running", {"phase": "writing", "rows_done": 1900}, "Writing rows: 1,900 so far"),
+        ("running", {"phase": "writing", "rows_done": 1900, "rows_total": 20000}, "Writing rows: 1,900 of 20,000"),
+        ("running", {"phase": "finishing"}, "Finishing the file"),
+        ("running", {"phase": "storing"}, "Storing the file"),
+        ("running", {"phase": "queued"}, "Working"),
+        ("ready", {"filename": "a.csv", "size": 2048}, "Ready: a.csv, 2.0\xa0KB"),
+        ("failed", {"error_code": "stalled"}, "Failed: The export stopped making progress. Please try again."),
+        ("cancelled", {}, "Cancelled"),
+        ("expired", {}, "Expired"),
+    ],
+)
+def test_each_status_has_a_sentence(owner: User, status: str, columns: dict[str, Any], text: str):
+    request = rows.IN_STATUS[status](owner)
+    FileRequest.objects.filter(pk=request.pk).update(**{"phase": "counting", "attempts": 1} | columns)
+    assert words.status_text(serialize(rows.fresh(request))) == text
+
+
+@pytest.mark.parametrize(
+    ("total", "shown"), [(7, "7"), (999, "999"), (1234, "1,230"), (336_776, "337,000"), (999_999, "1,000,000")]
+)
+def test_an_estimated_total_is_rounded_to_three_digits(owner: User, total: int, shown: str):
+    request, claim = rows.claimed(owner)
+    estimated = Snapshot(WRITING, 5, total, rows_estimated=True)
+    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
+    assert words.status_text(serialize(rows.fresh(request))) == f"Writing rows: 5 of about {shown}"
+
+
+def test_an_estimated_percentage_says_so(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
     assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
-    page = client.get(door("page", request)).content.decode()
-    assert "Writing rows: 900 of about 2,000,000" in page
-    assert 'data-part="percent">about 1%<' in page
+    assert 'data-part="percent">about 1%<' in client.get(door("page", request)).content.decode()
 
 
-def test_the_receipt_of_rows_that_nobody_counted_says_so(client: Client, owner: User):
+def test_the_receipt_says_when_the_rows_were_not_counted(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
     assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
@@ -233,29 +272,25 @@ def test_the_receipt_of_rows_that_nobody_counted_says_so(client: Client, owner: 
     assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
 
 
-def test_an_estimate_is_rounded_to_three_digits(owner: User):
-    for rows_total, shown in ((0, 0), (7, 7), (999, 999), (1234, 1230), (336_776, 337_000), (999_999, 1_000_000)):
-        assert render("{{ rows|rounded }}", owner, rows=rows_total).text == str(shown)
-
-
-def test_the_receipt_says_what_was_altered(client: Client, owner: User):
-    page = client.get(door("page", rows.ready(owner))).content.decode()
+def test_the_receipt_shows_rows_alterations_and_the_hash(client: Client, owner: User):
+    request = rows.ready(owner)
+    page = client.get(door("page", request)).content.decode()
     assert "<dt>Rows written</dt><dd>2000</dd>" in page
-    assert rows.ready(owner).sha256 in page
+    assert request.sha256 in page
     assert "control" in page.lower()
 
 
-def test_a_failure_says_why_in_words_and_keeps_the_detail_to_itself(client: Client, owner: User):
+def test_a_failed_export_shows_its_reason_but_not_the_detail(client: Client, owner: User):
     page = client.get(door("page", rows.failed(owner))).content.decode()
     assert "There is no room for the file." in page
     assert "secret detail" not in page
 
 
-# The mails
+# Mails
 
 
 @pytest.mark.parametrize("status", ["ready", "failed"])
-def test_a_mail_is_whole_and_leads_to_the_page_behind_the_login(owner: User, status: str):
+def test_a_mail_links_to_the_page_and_escapes_the_title(owner: User, status: str):
     request = rows.IN_STATUS[status](owner, description=HOSTILE + "\r\nBcc: everybody@example.com")
     mail = notifications.compose(request, Notification.objects.get(request=request))
     [(html, kind)] = mail.alternatives
@@ -271,32 +306,25 @@ def test_a_mail_is_whole_and_leads_to_the_page_behind_the_login(owner: User, sta
     assert HOSTILE in mail.subject
 
 
-def test_a_mail_says_how_big_the_file_is_and_until_when_it_is_there(owner: User):
-    request = rows.ready(owner)
-    body = notifications.compose(request, Notification.objects.get(request=request)).body
-    assert "report.csv" in body
-    assert "KB" in body
-    assert str(request.expires_at.year) in body
+def test_a_mail_says_what_is_ready_or_why_it_failed(owner: User):
+    ready, failed = rows.ready(owner), rows.failed(owner)
+    bodies = [notifications.compose(each, Notification.objects.get(request=each)).body for each in (ready, failed)]
+    assert all(text in bodies[0] for text in ("report.csv", "KB", str(ready.expires_at.year)))
+    assert "There is no room for the file." in bodies[1]
+    assert "secret detail" not in bodies[1]
 
 
-def test_a_mail_of_a_failure_says_why(owner: User):
-    request = rows.failed(owner)
-    body = notifications.compose(request, Notification.objects.get(request=request)).body
-    assert "There is no room for the file." in body
-    assert "secret detail" not in body
-
-
-# The tags
+# Template tags
 
 
 def render(text: str, user: User | AnonymousUser, **context: Any) -> Page:
-    """A piece of a host's page."""
+    """A piece of a project's page."""
     http_request = RequestFactory().get("/")
     http_request.user = user
     return Page(Template("{% load exports %}" + text).render(RequestContext(http_request, {"user": user, **context})))
 
 
-def test_a_host_shows_the_form_of_an_export_anywhere(owner: User):
+def test_export_form_shows_the_form_with_a_button_for_each_format(owner: User):
     page = render('{% export_form "report" %}', owner)
     assert [form["action"] for form in page.all("form")] == [FORM]
     assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
@@ -306,38 +334,53 @@ def test_a_host_shows_the_form_of_an_export_anywhere(owner: User):
     check_labels(page)
 
 
-def test_a_host_shows_a_form_that_it_has_filled(owner: User):
+def test_export_form_shows_a_form_that_the_view_has_filled(owner: User):
     page = render('{% export_form "report" form=mine %}', owner, mine=MonthForm({"month": "7"}))
     assert "7" in [field.get("value") for field in page.all("input")]
 
 
-def test_a_host_shows_the_newest_exports_of_a_user(owner: User):
+def test_export_list_shows_the_newest_exports_of_the_user(owner: User):
     requests = [rows.queued(owner) for _ in range(7)]
     rows.queued(people.user("other"))
-    shown = [each["export-id"] for each in render("{% export_list user %}", owner).all("export-progress")]
-    assert shown == [str(request.pk) for request in reversed(requests[2:])]
+    page = render("{% export_list user %}", owner)
+    assert [each["export-id"] for each in page.all("export-progress")] == [
+        str(request.pk) for request in reversed(requests[2:])
+    ]
+    assert page.states[0] == json.loads(json.dumps(serialize(requests[-1])))
     assert len(render("{% export_list user count=2 %}", owner).all("export-progress")) == 2
 
 
-def test_whoever_is_not_signed_in_sees_no_export_not_even_one_without_an_owner():
+def test_export_list_shows_an_anonymous_user_nothing():
     rows.ready(None)
-    page = render("{% export_list user %}", AnonymousUser())
-    assert page.all("export-progress") == []
+    assert render("{% export_list user %}", AnonymousUser()).all("export-progress") == []
 
 
-def test_the_first_render_is_the_state_of_the_protocol(owner: User):
-    request = rows.running(owner)
-    [state] = render("{% export_list user %}", owner).states
-    assert state == json.loads(json.dumps(serialize(request)))
-
-
-def test_the_head_of_a_page_gets_the_stylesheet_and_the_script(owner: User):
+def test_export_assets_include_the_stylesheet_the_script_and_its_words(owner: User):
     page = render("{% export_assets %}", owner)
     assert [link["href"] for link in page.all("link")] == ["/static/exports/exports.css"]
-    assert page.all("script") == [{"type": "module", "src": "/static/exports/exports.js"}]
+    assert {"type": "module", "src": "/static/exports/exports.js"} in page.all("script")
+    assert page.config["words"]["writing"] == "Writing rows: {done} of {total}"
+    assert page.config["words"]["rows"]["1"] == "{count} row"
 
 
-def test_an_alteration_is_told_in_words_and_one_that_is_not_known_by_its_name(owner: User):
+def test_the_script_only_uses_words_that_the_catalogue_has():
+    sources = [path.read_text() for path in sorted((ROOT / "frontend").glob("*.js"))]
+    used = {key for source in sources for key in re.findall(r"\.text\(\"(\w+)\"", source)}
+    assert len(used) > 30
+    assert used <= words.WORDS.keys()
+
+
+def test_pages_connect_to_the_sockets_that_are_routed(client: Client, owner: User):
+    request = rows.running(owner)
+    page = Page(client.get(door("page", request)).content.decode())
+    [progress] = page.all("export-progress")
+    for path in (page.config["socket"], progress["socket"]):
+        assert any(route.pattern.match(path.removeprefix("/")) for route in websocket_urlpatterns)
+    assert progress["socket"] == f"{page.config['socket']}{request.pk}/"
+    assert "/ws/" not in "".join(path.read_text() for path in (ROOT / "frontend").glob("*.js"))
+
+
+def test_an_alteration_is_named_in_words(owner: User):
     with translation.override("en"):
         page = render('{{ "control_characters"|alteration }}, {{ "some_other_kind"|alteration }}', owner)
     assert page.text.endswith(", some other kind")

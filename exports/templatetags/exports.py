@@ -1,15 +1,19 @@
-"""{% load exports %}: an export's form, and one's recent exports, on any page of the host."""
+"""{% load exports %}: the form of an export and a user's newest exports, for any page of the project."""
 
 from typing import Any
 
 from django import template
 from django.forms import Form
 from django.template.context import Context
+from django.utils.html import json_script
+from django.utils.safestring import SafeString
 
-from exports import services
+from exports import services, words
 from exports.exporters import registry
 from exports.models import FileRequest
 from exports.models.request import AnyUser
+from exports.realtime import SOCKET_PATH
+from exports.state import State
 from exports.tabular.columns import ALTERATIONS
 
 register = template.Library()
@@ -19,37 +23,55 @@ RECENT = 5
 
 @register.inclusion_tag("exports/_form.html", takes_context=True)
 def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
-    """The filter of this export with a button for each format. `form` shows one that the page has filled already."""
+    """Show the form of this export with a button for each format; `form` is one that the view has filled already."""
     exporter = registry.find_export(file_type)
     user = context["request"].user
-    shown = form if form is not None else exporter.get_form(None, user)
-    left_out = {"withheld": exporter.withheld_from(user)}
-    return {"exporter": exporter, "form": shown, "csrf_token": context.get("csrf_token")} | left_out
+    return {
+        "exporter": exporter,
+        "form": form if form is not None else exporter.get_form(None, user),
+        "csrf_token": context.get("csrf_token"),
+        "withheld": exporter.withheld_from(user),
+    }
 
 
 @register.inclusion_tag("exports/_list.html", takes_context=True)
 def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[str, Any]:
-    """The newest exports of this user, live, in the list that a form of the same page adds to."""
-    # Whoever is not signed in has no key, and must not get the requests that have no owner.
-    theirs = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
-    recent = theirs.select_related("requester")[:count]
-    exports = [services.state_for(user, each) for each in recent]
+    """Show this user's newest exports live, in the list to which a form on the same page adds."""
+    # The pk of AnonymousUser is None, which would match the exports that have no owner.
+    own = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
+    exports = [services.state_for(user, export) for export in own.select_related("requester")[:count]]
     return {"exports": exports, "csrf_token": context.get("csrf_token")}
 
 
 @register.inclusion_tag("exports/_assets.html")
 def export_assets() -> dict[str, Any]:
-    """The stylesheet and the script, for the head of a page."""
+    """Include the stylesheet, the script and what the script needs, in the head of a page."""
     return {}
 
 
+@register.simple_tag
+def export_config() -> SafeString:
+    """Return what the script needs as JSON: the path of the socket, and its words in the active language."""
+    return json_script({"socket": SOCKET_PATH, "words": words.catalogue()}, "exports-config")
+
+
+@register.simple_tag
+def word(key: str, **values: object) -> str:
+    """Return a sentence of exports/words.py."""
+    return words.word(key, **values)
+
+
 @register.filter
-def rounded(rows: int) -> int:
-    """An estimate to three digits that count: more of them would be made up."""
-    return round(rows, min(0, 3 - len(str(rows))))
+def socket_path(state: State) -> str:
+    """Return the path of the socket that follows this export only."""
+    return f"{SOCKET_PATH}{state['id']}/"
 
 
 @register.filter
 def alteration(kind: str) -> str:
-    """What an alteration that the receipt counts was, in words."""
+    """Return what an alteration that the receipt counts was, in words."""
     return str(ALTERATIONS.get(kind, kind.replace("_", " ")))
+
+
+register.filter(words.status_text)
+register.filter(words.percent_text)

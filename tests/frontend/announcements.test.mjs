@@ -3,9 +3,10 @@ import { test } from "node:test";
 
 import { Announcements } from "../../frontend/announcements.js";
 import { Words } from "../../frontend/words.js";
+import { catalogue } from "./catalogue.mjs";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
-const words = new Words("en");
+const words = new Words("en", catalogue);
 const at = (fraction, given = {}) => running({ progress: { fraction }, ...given });
 const spoken = (first, ...states) => {
   const announcements = new Announcements(words, first);

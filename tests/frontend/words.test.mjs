@@ -3,9 +3,10 @@ import { test } from "node:test";
 
 import { Words } from "../../frontend/words.js";
 import { viewOf } from "../../frontend/view.js";
+import { catalogue } from "./catalogue.mjs";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
-const words = new Words("en");
+const words = new Words("en", catalogue);
 const FILE = { name: "flights.xlsx", size: 48_234_496, expires_at: "2026-11-24T06:00:00Z" };
 const NOW = Date.parse("2026-11-22T06:05:00Z");
 const reply = (given) => ({ status: 0, body: null, etag: null, retryAfter: null, ...given });
@@ -14,7 +15,7 @@ test("each status has its sentence", () => {
   const cases = [
     [stateOf(), "Waiting"],
     [stateOf({ progress: { queue_position: 1 } }), "Waiting, next in line"],
-    [stateOf({ progress: { queue_position: 2 } }), "Waiting, 2nd in line"],
+    [stateOf({ progress: { queue_position: 2 } }), "Waiting, number 2 in line"],
     [running({ phase: "counting" }), "Counting rows"],
     [running({ progress: { rows_done: 120_000, rows_total: 336_776 } }), "Writing rows: 120,000 of 336,776"],
     [running({ progress: { rows_done: 120_000 } }), "Writing rows: 120,000 so far"],
@@ -65,10 +66,10 @@ test("a limit that was reached says which one and when to come again", () => {
   assert.match(words.refusal(answer, NOW), /^You have 20 exports waiting and may have no more\. Try again in 15 seconds/);
 });
 
-test("places in the queue are ordinals", () => {
-  const places = [1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111];
-  assert.deepEqual(places.map((place) => words.ordinal(place)),
-    ["1st", "2nd", "3rd", "4th", "11th", "12th", "13th", "21st", "22nd", "103rd", "111th"]);
+test("a language with several plurals gets the form of each count", () => {
+  const rows = { 0: "{count} wierszy", 1: "{count} wiersz", 2: "{count} wiersze", 3: "{count} wiersze" };
+  const polish = new Words("pl", { ...catalogue, rows });
+  assert.deepEqual([1, 4, 5, 22].map((count) => polish.rows(count)), ["1 wiersz", "4 wiersze", "5 wierszy", "22 wiersze"]);
 });
 
 test("time left is coarse and rounded up", () => {
@@ -117,7 +118,7 @@ test("cells that had to be altered are not kept quiet", () => {
 });
 
 test("numbers follow the language of the page", () => {
-  const german = new Words("de");
+  const german = new Words("de", catalogue);
   const state = running({ progress: { rows_done: 120_000, rows_total: 336_776 } });
   assert.equal(german.status(state), "Writing rows: 120.000 of 336.776");
   assert.match(german.percent(36), /^36\s%$/);
@@ -125,7 +126,7 @@ test("numbers follow the language of the page", () => {
 
 test("a language that is none is no reason to fail", () => {
   for (const language of ["", "en_GB", "no such language", undefined]) {
-    assert.match(new Words(language).rows(1000), /^1.?000 rows$/);
+    assert.match(new Words(language, catalogue).rows(1000), /^1.?000 rows$/);
   }
 });
 

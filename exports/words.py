@@ -1,0 +1,149 @@
+"""The sentences of an export's card, written once: for the templates here and, as JSON, for the page's script.
+
+Placeholders stand in braces. What has a plural is in COUNTED_WORDS, in one form for each of SAMPLE_COUNTS, from which
+the script chooses by the plural rules of the page's language.
+"""
+
+from collections.abc import Mapping
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.formats import number_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from exports.state import ProgressState, State
+
+WORDS: Mapping[str, Promise] = {
+    "label": _("Export: {title}"),
+    # The status
+    "waiting": _("Waiting"),
+    "waiting_next": _("Waiting, next in line"),
+    "waiting_place": _("Waiting, number {place} in line"),
+    "waiting_again": _("Waiting for another worker"),
+    "waiting_again_next": _("Waiting for another worker, next in line"),
+    "waiting_again_place": _("Waiting for another worker, number {place} in line"),
+    "resumed": _("Resumed: a worker stopped and another one goes on"),
+    "counting": _("Counting rows"),
+    "writing": _("Writing rows: {done} of {total}"),
+    "writing_unknown": _("Writing rows: {done} so far"),
+    "finishing": _("Finishing the file"),
+    "storing": _("Storing the file"),
+    "working": _("Working"),
+    "ready": _("Ready: {name}, {size}"),
+    "ready_unnamed": _("Ready"),
+    "failed": _("Failed: {message}"),
+    "failed_unexplained": _("Failed"),
+    "cancelled": _("Cancelled"),
+    "expired": _("Expired"),
+    "about": _("about {number}"),
+    # The details
+    "asked_for": _("asked for {time}"),
+    "rate": _("{rows} rows/s"),
+    "slow_rate": _("less than 1 row/s"),
+    "time_left": _("about {duration} left"),
+    "seconds_left": _("a few seconds left"),
+    "withheld": _("left out: {names}"),
+    "kept_until": _("kept until {time}"),
+    "stopped_after": _("stopped after {rows}"),
+    "file_deleted": _("the file has been deleted; try again to have it made once more"),
+    # The buttons, and their names for screen readers
+    "cancel": _("Cancel"),
+    "cancel_label": _("Cancel export: {title}"),
+    "retry": _("Try again"),
+    "retry_label": _("Try again: {title}"),
+    "download": _("Download"),
+    "download_label": _("Download {file}"),
+    "login": _("Log in again"),
+    "reload": _("Look again"),
+    "regenerate": _("Make it again"),
+    # The notices
+    "announcement": _("{title}: {text}"),
+    "already_active": _("{title}: already on its way"),
+    "download_started": _("The download has started. If it has not, press Download."),
+    "connection_lost": _("Connection lost, still trying"),
+    "made_before": _("Made {duration} ago, with the same choices."),
+    "try_again_in": _("Try again in {duration}, at {time}."),
+    "logged_out": _("You are logged out. Log in again to follow this export."),
+    "forbidden": _("You may not follow this export any more."),
+    "not_found": _("This export is no longer there."),
+    # What a request was refused with, by HTTP status; 0 is no answer
+    "refused_0": _("No answer came. Check your connection and try again."),
+    "refused_401": _("You are logged out. Log in again, then try again."),
+    "refused_403": _("This was refused. Reload the page and try again."),
+    "refused_404": _("This is no longer there. Reload the page."),
+    "refused_429": _("Too many requests at once."),
+    "refused_500": _("The server has a problem. Wait a minute and try again."),
+    "refused": _("The answer was not understood. Reload the page and try again."),
+}
+
+# One number at least for each plural category of CLDR, in the languages that Django is translated into.
+SAMPLE_COUNTS = (0, 1, 2, 3, 11, 100)
+
+
+def catalogue() -> dict[str, str | dict[int, str]]:
+    """Return all words in the active language, for `frontend/words.js`."""
+    counted = {
+        "rows": {n: ngettext("{count} row", "{count} rows", n) for n in SAMPLE_COUNTS},
+        "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
+    }
+    return {**{key: str(text) for key, text in WORDS.items()}, **counted}
+
+
+def word(key: str, **values: object) -> str:
+    """Return the sentence of this key in the active language, with its placeholders filled in."""
+    return str(WORDS[key]).format(**values)
+
+
+def status_text(state: State) -> str:
+    """Return the status of an export in one line."""
+    progress, file, error = state["progress"], state["file"], state["error"]
+    match state["status"]:
+        case "queued":
+            place = progress["queue_position"]
+            key = "waiting_again" if state["resumed"] else "waiting"
+            return word(key if place is None else f"{key}_next" if place == 1 else f"{key}_place", place=place)
+        case "running" if state["resumed"]:
+            return word("resumed")
+        case "running" if state["phase"] == "writing":
+            return _writing_text(progress)
+        case "running":
+            return word(state["phase"] if state["phase"] in ("counting", "finishing", "storing") else "working")
+        case "ready" if error is not None:
+            return error["message"]
+        case "ready" if file is not None:
+            return word("ready", name=file["name"], size=filesizeformat(file["size"] or 0))
+        case "ready":
+            return word("ready_unnamed")
+        case "failed" if error is not None:
+            return word("failed", message=error["message"])
+        case "failed":
+            return word("failed_unexplained")
+        case status:
+            return word(status) if status in WORDS else status
+
+
+def percent_text(state: State) -> str:
+    """Return how much of an export is done: "36%", "about 36%" if the total is an estimate, "" if it is not known."""
+    progress = state["progress"]
+    if state["status"] == "ready":
+        return "100%"
+    if state["status"] != "running" or progress["fraction"] is None:
+        return ""
+    percent = f"{round(progress['fraction'] * 99)}%"
+    return word("about", number=percent) if progress["rows_total_is_estimate"] else percent
+
+
+def _writing_text(progress: ProgressState) -> str:
+    done, total = _grouped(progress["rows_done"]), progress["rows_total"]
+    if total is None:
+        return word("writing_unknown", done=done)
+    if not progress["rows_total_is_estimate"]:
+        return word("writing", done=done, total=_grouped(total))
+    # Three significant digits: more would look exact.
+    rounded = round(total, min(0, 3 - len(str(total))))
+    return word("writing", done=done, total=word("about", number=_grouped(rounded)))
+
+
+def _grouped(number: int) -> str:
+    return number_format(number, 0, force_grouping=True)
