@@ -39,20 +39,13 @@ def to_csv_cells(
     formulas: str = "escape",
     delimiter: str = ",",
 ) -> Sequence[str]:
-    """Return the cells of one column for a text file such as CSV. None is "".
+    """Return the cells of one column for a text file such as CSV; docs/formats.md lists the cell of each type.
 
-    - Datetimes are ISO 8601: aware ones in `zone` with their offset, naive ones unchanged.
-    - Booleans are true and false; decimals have no exponent; floats have the fewest digits that read back equal.
-    - Durations are [-]HH:MM:SS[.ffffff]; bytes are hexadecimal; enum members are their values.
-    - Lists and dicts are JSON with spaces after commas and colons, as PostgreSQL writes it.
-    - All other values are their `str()`. Formulas in text are escaped.
-    - A RawColumn gives the cells that its values would give.
+    Aware datetimes are converted to `zone`. `delimiter` separates the cells of the file. `formulas` is one of
+    FORMULA_MODES: raises FormulaRejected if it is "reject" and a spreadsheet would run a text as a formula.
 
-    The result is a RawColumn if its cells may contain any character, else a plain list: none of its cells contains a
-    quote, a line break or a delimiter.
-
-    `delimiter` separates the cells of the file; `formulas` is one of FORMULA_MODES. Raises FormulaRejected if that is
-    "reject" and a spreadsheet would run a text as a formula.
+    If no cell contains a quote, a line break or a delimiter the result is a plain list. A RawColumn may contain them.
+    A RawColumn as `values` gives the cells that its values would give.
     """
     return convert(values, ConversionContext(column, zone, alterations, formulas, delimiter), CSV_FORMAT)
 
@@ -163,15 +156,10 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "enum": lambda values, context: convert(enum_values(values), context, CSV_FORMAT),
     },
     raw={
-        "integer": _unchanged,
-        "decimal": _unchanged,
-        "float": _unchanged,
-        "date": _unchanged,
+        **dict.fromkeys(("integer", "decimal", "float", "date", "uuid", CSV_READY), _unchanged),
         "datetime": _conversion(format_naive_datetimes),
         "utc datetime": lambda texts, context: format_utc_datetimes(texts, context.zone),
         "time": _conversion(format_times),
-        "uuid": _unchanged,
-        CSV_READY: _unchanged,
         "text": _escape,
         "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape),
     },

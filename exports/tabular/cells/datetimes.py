@@ -74,19 +74,16 @@ class _LocalSpans(dict[str, _LocalSpan | None]):
         return _LocalSpan(iso[: self.end], iso[SECONDS_END:], excel_epoch)
 
 
-class _DateSerials(dict[str, str | None]):
-    """Cache of Excel's serial numbers by "YYYY-MM-DD". None for a text that is not a date of Excel's calendar."""
+class _DateSerials(dict[str, str]):
+    """Cache of Excel's serial numbers by "YYYY-MM-DD". Raises ValueError for a date outside of Excel's calendar."""
 
-    def __missing__(self, text: str) -> str | None:
+    def __missing__(self, text: str) -> str:
+        day = date.fromisoformat(text)
+        if day < FIRST_EXCEL_DATE:
+            raise ValueError("Excel's calendar begins on 1 March 1900.")
         if len(self) >= MAX_CACHED_SPANS:
             self.clear()
-        try:
-            day = date.fromisoformat(text)
-        except ValueError:
-            serial = None
-        else:
-            serial = str(day.toordinal() - EXCEL_EPOCH.toordinal()) if day >= FIRST_EXCEL_DATE else None
-        self[text] = serial
+        self[text] = serial = str(day.toordinal() - EXCEL_EPOCH.toordinal())
         return serial
 
 
@@ -152,8 +149,10 @@ def datetime_serials(texts: Sequence[str]) -> list[str] | None:
 
 def date_serials(texts: Sequence[str]) -> list[str] | None:
     """Return Excel's serial numbers of dates, or None if a text is outside of Excel's calendar."""
-    serials = [serial for serial in map(_date_serials.__getitem__, texts) if serial is not None]
-    return serials if len(serials) == len(texts) else None
+    try:
+        return list(map(_date_serials.__getitem__, texts))
+    except ValueError:
+        return None
 
 
 def time_serials(texts: Sequence[str]) -> list[str] | None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from operator import attrgetter
 from typing import Any, Final
 
 from exports.tabular.cells.conversion import (
@@ -44,18 +45,17 @@ _REPLACEMENTS: Final = (
 )
 # An exponent, Infinity or NaN in the text of a Decimal.
 _NOT_PLAIN_DECIMAL = re.compile("[EIN]")
+_tzinfo = attrgetter("tzinfo")
 
 
 def to_excel_cells(column: Column, values: Values, *, zone: tzinfo, alterations: Alterations) -> Values:
     """Return the cells of one column: None (empty), str, bool, int, float, Decimal, date, time, timedelta or datetime.
 
-    - Numbers have at most 15 digits (a float keeps 16 of its 17), dates are on or after 1 March 1900, durations are
-      not negative, texts fit a cell. A value that does not fit becomes text or is cut, and is counted.
-    - Aware datetimes become the naive local time of `zone`.
-    - "" is an empty cell. Formulas are not escaped, because a text cell never runs.
-    - A RawColumn gives the cells that its values would give.
+    Every cell fits Excel's limits: what does not fit becomes text or is cut, and is counted. Aware datetimes become
+    the naive local time of `zone`. "" is an empty cell. Formulas are not escaped, because a text cell never runs.
 
-    The result is a NumberColumn where that avoids making Python objects.
+    The result is a NumberColumn where that avoids making Python objects. A RawColumn as `values` gives the cells that
+    its values would give.
     """
     return convert(values, ConversionContext(column, zone, alterations), EXCEL_FORMAT)
 
@@ -142,21 +142,21 @@ def _datetimes(values: Sequence[datetime], context: ConversionContext) -> Sequen
 
 def _dates(values: Sequence[date], context: ConversionContext) -> Sequence[date | str]:
     if min(values) >= FIRST_EXCEL_DATE:
-        return values
+        return list(values)
     cells = [value if value >= FIRST_EXCEL_DATE else value.isoformat() for value in values]
     return _count_texts(cells, "date_as_text", context)
 
 
 def _times(values: Sequence[time], context: ConversionContext) -> Sequence[time | str]:
-    if {value.tzinfo for value in values} == {None}:
-        return values
+    if set(map(_tzinfo, values)) == {None}:
+        return list(values)
     cells = [value if value.tzinfo is None else value.isoformat() for value in values]
     return _count_texts(cells, "time_as_text", context)
 
 
 def _durations(values: Sequence[timedelta], context: ConversionContext) -> Sequence[timedelta | str]:
     if min(values) >= timedelta() and max(values) < DURATION_END:
-        return values
+        return list(values)
     cells = [value if timedelta() <= value < DURATION_END else format_durations([value])[0] for value in values]
     return _count_texts(cells, "duration_as_text", context)
 
@@ -186,7 +186,7 @@ def _raw_floats(texts: Sequence[str], context: ConversionContext) -> Values:
     return NumberColumn(texts, "float")
 
 
-def _serials_or_parsed(
+def _serial_cells(
     serials: list[str] | None,
     family: str,
     texts: Sequence[str],
@@ -219,7 +219,7 @@ def _text_conversion(format_column: Callable[[Values], list[str]]) -> Conversion
 
 EXCEL_FORMAT: Final[CellFormat] = CellFormat(
     values={
-        "boolean": lambda values, context: values,
+        "boolean": lambda values, context: list(values),
         "integer": _integers,
         "decimal": _decimals,
         "float": _floats,
@@ -238,18 +238,14 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "integer": _raw_integers,
         "decimal": _raw_decimals,
         "float": _raw_floats,
-        "date": lambda texts, context: _serials_or_parsed(
-            date_serials(texts), "date", texts, date.fromisoformat, context
-        ),
-        "datetime": lambda texts, context: _serials_or_parsed(
+        "date": lambda texts, context: _serial_cells(date_serials(texts), "date", texts, date.fromisoformat, context),
+        "datetime": lambda texts, context: _serial_cells(
             datetime_serials(texts), "datetime", texts, datetime.fromisoformat, context
         ),
-        "utc datetime": lambda texts, context: _serials_or_parsed(
+        "utc datetime": lambda texts, context: _serial_cells(
             utc_datetime_serials(texts, context.zone), "datetime", texts, _parse_utc, context
         ),
-        "time": lambda texts, context: _serials_or_parsed(
-            time_serials(texts), "time", texts, time.fromisoformat, context
-        ),
+        "time": lambda texts, context: _serial_cells(time_serials(texts), "time", texts, time.fromisoformat, context),
         "uuid": fit_texts,
         "text": fit_texts,
         "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, fit_texts),

@@ -45,15 +45,11 @@ class UnquotedStrings(list[str]):
 
 
 def to_json_cells(column: Column, values: Values, *, zone: tzinfo, alterations: Alterations) -> Sequence[str]:
-    """Return the JSON of each value of one column. None is null. The result is UnquotedStrings if all are strings.
+    """Return the JSON of each value of one column; docs/formats.md lists the JSON of each type.
 
-    - Integers and decimals are numbers with all their digits; floats have the fewest digits that read back equal.
-    - NaN and infinite numbers, which JSON does not have, become the strings NaN, Infinity and -Infinity, and are
-      counted.
-    - Lists, dicts and the strings of a JSON column are JSON.
-    - All other values are strings, with the text of `to_csv_cells`. Formulas are not escaped, because nothing runs one
-      here. Lone surrogates become U+FFFD, and are counted.
-    - A RawColumn gives the cells that its values would give.
+    NaN and infinite numbers become strings, lone surrogates become U+FFFD; both are counted. Formulas are not escaped,
+    because nothing runs JSON. The result is UnquotedStrings if all cells are strings. A RawColumn as `values` gives the
+    cells that its values would give.
     """
     context = ConversionContext(column, zone, alterations)
     to_strings = _string_conversion(column, values)
