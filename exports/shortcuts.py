@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from django.core.exceptions import PermissionDenied
 from django.db import connection
@@ -106,7 +106,8 @@ def _write_response(
     options: Mapping[str, Any],
     filename: str,
 ) -> HttpResponseBase:
-    spool = Spool()
+    # SpooledTemporaryFile has the methods of BinaryIO, but its annotations do not say so.
+    spool = cast(BinaryIO, Spool())
     if isinstance(rows, QuerySet):
         dialect = dialect_of(writer.format, options)
         with table_of(rows, columns_of_queryset(rows, names), dialect=dialect) as table:

@@ -25,7 +25,8 @@ class ByteRange:
 def is_match(header: str | None, etag: str) -> bool:
     """Return True if an If-None-Match header names this entity tag, compared weakly (RFC 9110, 13.1.2)."""
     given = parse_etags(header) if header else []
-    return given == ["*"] or etag.removeprefix("W/") in [each.removeprefix("W/") for each in given]
+    opaque_tag = etag.removeprefix("W/")
+    return given == ["*"] or opaque_tag in given or f"W/{opaque_tag}" in given
 
 
 def parse_range(header: str, size: int) -> ByteRange | None:
