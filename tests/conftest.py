@@ -74,6 +74,31 @@ def folder(settings: Any, tmp_path: Path) -> Path:
     return use_folders(settings, tmp_path)
 
 
+@pytest.fixture
+def office() -> Iterator[None]:
+    """The exports of tests/office/exports.py, registered in this process."""
+    from tests.office.exports import open_office
+
+    with open_office():
+        yield
+
+
+@pytest.fixture
+def owner(db: None) -> Any:
+    """The user who requests the exports."""
+    from tests.office import people
+
+    return people.user("owner")
+
+
+@pytest.fixture
+def browser(owner: Any) -> Any:
+    """A test client in which the owner is signed in."""
+    from tests.office.browsers import signed_in
+
+    return signed_in(owner)
+
+
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[Moto]:
     with Moto() as server:

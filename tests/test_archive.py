@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exports.tabular.writers.xlsx.zip_archive import GROWTH_HINT, ZIP64_FIELD, ZipArchive as Archive
-from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END, Deflate, combine_crc as combine
+from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END
+from exports.tabular.writers.xlsx.deflate import Deflate
+from exports.tabular.writers.xlsx.deflate import combine_crc as combine
+from exports.tabular.writers.xlsx.zip_archive import GROWTH_HINT, ZIP64_FIELD
+from exports.tabular.writers.xlsx.zip_archive import ZipArchive as Archive
 
 MIB = 1024 * 1024
 

@@ -26,7 +26,7 @@ from exports.models.request import AnyUser
 from exports.worker import loop
 from project import logs
 from tests.office import people
-from tests.office.browsers import HTML, JSON, door, signed_in
+from tests.office.browsers import HTML, JSON, signed_in, url_of
 from tests.servers import wait_until
 from tests.shop.exports import registered
 from tests.shop.models import Order
@@ -190,8 +190,8 @@ def test_nothing_that_leaves_the_app_has_a_canary_in_it(
         "events": json.dumps(KeepingLayer.sent),
         "mails": "\n".join(each.message().as_string() for each in mail.outbox),
         "metrics": metrics.scrape("")[0].decode(),
-        "wire": client.get(door("detail", request), headers=JSON).content.decode(),
-        "page": client.get(door("page", request), headers=HTML).content.decode(),
+        "wire": client.get(url_of("detail", request), headers=JSON).content.decode(),
+        "page": client.get(url_of("page", request), headers=HTML).content.decode(),
         "list": client.get("/exports/", headers=HTML).content.decode(),
         "detail for staff": request.error_detail,
     }

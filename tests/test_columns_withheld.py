@@ -15,7 +15,7 @@ from exports import checks, housekeeping, services, storage
 from exports.exporters import Column, QuerySetExport, Sheet, registry
 from exports.models import FileRequest, Notification, Status
 from exports.worker import loop
-from tests.office.browsers import HTML, JSON, door, signed_in, status_of
+from tests.office.browsers import HTML, JSON, signed_in, status_of, url_of
 from tests.shop.exports import registered
 from tests.shop.models import Customer, Order
 from tests.shop.requests import user
@@ -204,15 +204,15 @@ def test_whoever_has_lost_every_column_meanwhile_gets_no_file():
 def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out_to_them_no_more():
     ada = may(user(), PRICES)
     request, client = made(ada, format="csv"), signed_in(ada)
-    ticket = client.get(door("download", request))["Location"]
+    ticket = client.get(url_of("download", request))["Location"]
     assert status_of(client, ticket) == 200
 
     may(ada)
 
     assert not registry.is_still_granted(FileRequest.objects.get(pk=request.pk))
     assert status_of(client, ticket) == 404
-    assert status_of(client, door("download", request)) == 404
-    state = client.get(door("detail", request)).json()
+    assert status_of(client, url_of("download", request)) == 404
+    state = client.get(url_of("detail", request)).json()
     assert (state["urls"]["download"], state["urls"]["ticket"], state["file"]) == (None, None, None)
     assert state["error"]["code"] == "permission_lost"
 
@@ -220,9 +220,9 @@ def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out
 def test_a_permission_that_was_not_held_may_stay_so_and_what_is_won_takes_no_file_away():
     ada = may(user(), PRICES)
     request, client = made(ada, format="csv"), signed_in(ada)
-    assert status_of(client, door("download", request)) == 302
+    assert status_of(client, url_of("download", request)) == 302
     may(ada, PRICES, CUSTOMERS)
-    assert status_of(client, door("download", request)) == 302
+    assert status_of(client, url_of("download", request)) == 302
 
 
 def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(settings: LazySettings, mailoutbox: list[Any]):
@@ -289,7 +289,7 @@ def test_the_form_the_page_and_the_receipt_name_what_is_left_out():
     ada = may(user(), CUSTOMERS)
     client = signed_in(ada)
     assert "Left out, since you may not have it: Price<" in client.get("/exports/new/priced/").content.decode()
-    page = client.get(door("page", made(ada, format="csv")), headers=HTML).content.decode()
+    page = client.get(url_of("page", made(ada, format="csv")), headers=HTML).content.decode()
     assert "<dt>Columns left out, since you may not have them</dt><dd>Price</dd>" in page
 
 

@@ -17,7 +17,7 @@ from exports.models import FileRequest, transitions
 from exports.realtime import events
 from exports.state import serialize
 from tests.office import people, rows
-from tests.office.browsers import door, signed_in
+from tests.office.browsers import signed_in, url_of
 from tests.office.exports import open_office
 from tests.office.pages import ALL, QUIET, leave, made, moved, one, opened, page_of
 from tests.servers import Valkey
@@ -87,7 +87,7 @@ async def test_a_socket_and_a_poll_say_the_same_but_for_the_ticket(owner: User, 
     client = await sync_to_async(signed_in)(owner)
     async with opened(client) as page:
         by_socket = await page.next_state()
-    by_poll = (await sync_to_async(client.get)(door("detail", request))).json()
+    by_poll = (await sync_to_async(client.get)(url_of("detail", request))).json()
     for state in (by_socket, by_poll):
         assert (state["urls"].pop("ticket") is None) == (status != "ready")
         state["urls"].pop("ticket_expires_at")
@@ -192,7 +192,7 @@ async def test_the_page_of_a_request_names_the_socket_that_tells_of_it_to_whoeve
     request, staff = await made(rows.running, owner), await made(people.staff, "staff", people.VIEW)
     for reader in (owner, staff):
         client = await sync_to_async(signed_in)(reader)
-        page = (await sync_to_async(client.get)(door("page", request))).content.decode()
+        page = (await sync_to_async(client.get)(url_of("page", request))).content.decode()
         assert f'socket="{one(request)}"' in page
 
 

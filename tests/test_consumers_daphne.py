@@ -17,7 +17,7 @@ from exports.http import responses
 from exports.models import FileRequest, transitions
 from exports.state import serialize
 from tests.office import people, rows
-from tests.office.browsers import door, second_window, signed_in, ticket_for
+from tests.office.browsers import second_window, signed_in, ticket_for, url_of
 from tests.office.exports import open_office
 from tests.office.pages import ALL, IN_TIME, leave, made, moved, one
 from tests.office.processes import Daphne
@@ -93,7 +93,7 @@ async def test_the_socket_says_what_the_poll_says(daphne: Daphne, owner: User, b
     async with opened(daphne, browser, one(request)) as socket:
         by_socket = await next_state(socket)
     async with httpx.AsyncClient(headers={"Cookie": cookie_of(browser)}) as visitor:
-        by_poll = (await visitor.get(f"http://{daphne.host}{door('detail', request)}")).json()
+        by_poll = (await visitor.get(f"http://{daphne.host}{url_of('detail', request)}")).json()
     assert by_socket == by_poll == json.loads(json.dumps(await sync_to_async(serialize)(request)))
 
 

@@ -10,7 +10,12 @@ from hypothesis import strategies as st
 
 from exports.exceptions import BadOption
 from exports.tabular.writers.xlsx import deflate
-from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END, HIGHEST_LEVELS as HIGHEST, Deflate, combine_crc as combine, combine_crc_in_python as combine_plainly, stored_block as stored
+from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK as END
+from exports.tabular.writers.xlsx.deflate import HIGHEST_LEVELS as HIGHEST
+from exports.tabular.writers.xlsx.deflate import Deflate
+from exports.tabular.writers.xlsx.deflate import combine_crc as combine
+from exports.tabular.writers.xlsx.deflate import combine_crc_in_python as combine_plainly
+from exports.tabular.writers.xlsx.deflate import stored_block as stored
 
 ENGINES = list(HIGHEST)
 CONTENT = b"".join(b'<c r="A%d"><v>%d</v></c>' % (row, row * 7919 % 1000) for row in range(5_000))

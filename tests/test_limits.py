@@ -19,7 +19,7 @@ from exports.models import Artifact, FileRequest, Status, transitions
 from exports.shortcuts import export_response
 from exports.state import limit_message
 from tests.office import people, rows
-from tests.office.browsers import HTML, JSON, door, signed_in
+from tests.office.browsers import HTML, JSON, signed_in, url_of
 from tests.office.exports import open_office
 from tests.shop.requests import at_once, queued
 from tests.shop.runs import configure
@@ -187,7 +187,7 @@ def test_a_person_gets_the_form_back_with_the_reason_and_what_they_chose(client:
 def test_trying_again_is_limited_like_asking(client: Client, ada: User) -> None:
     failed = rows.failed(ada, file_type="report", criteria="month=7")
 
-    response = client.post(door("retry", failed), headers=HTML)
+    response = client.post(url_of("retry", failed), headers=HTML)
 
     assert response.status_code == 429
     assert "You have 1 export waiting" in response.content.decode()

@@ -18,7 +18,7 @@ from exports import housekeeping
 from exports.models import Download, FileRequest, Notification, Status, transitions
 from exports.signing import Ticket
 from tests.office import people, rows
-from tests.office.browsers import door, signed_in, status_of
+from tests.office.browsers import signed_in, status_of, url_of
 from tests.office.exports import open_office
 from tests.office.worlds import open_worlds, shared
 from tests.shop.runs import configure
@@ -52,7 +52,7 @@ def mailed(request: FileRequest, mailoutbox: list[Any]) -> list[str]:
 @pytest.mark.parametrize("make", [rows.ready, rows.failed])
 def test_a_mail_links_to_the_page_only(owner: User, mailoutbox: list[Any], make: Any) -> None:
     request = make(owner)
-    assert set(mailed(request, mailoutbox)) == {f"https://exports.example{door('page', request)}"}
+    assert set(mailed(request, mailoutbox)) == {f"https://exports.example{url_of('page', request)}"}
 
 
 def test_a_mail_contains_no_ticket_and_no_public_link(owner: User, mailoutbox: list[Any]) -> None:
@@ -115,7 +115,7 @@ def test_a_mail_scanner_that_tries_every_url_changes_nothing(owner: User, status
     request = rows.IN_STATUS[status](owner)
     before, scanner = kept(), Client()
     for name in GETS + POSTS:
-        scan(scanner, door(name, request))
+        scan(scanner, url_of(name, request))
     assert kept() == before
 
 
@@ -131,8 +131,8 @@ def test_after_a_scanner_the_reader_still_gets_the_file(owner: User, mailoutbox:
     signed = reader.post(led["Location"], {"username": "owner", "password": people.PASSWORD})
     assert signed["Location"] == urlsplit(address).path
     page = reader.get(signed["Location"]).content.decode()
-    assert door("download", request) in page
-    ticket = reader.get(door("download", request))["Location"]
+    assert url_of("download", request) in page
+    ticket = reader.get(url_of("download", request))["Location"]
     assert status_of(reader, ticket) == 200
 
 
@@ -141,8 +141,8 @@ def test_get_and_head_by_the_owner_change_nothing(owner: User) -> None:
     before = kept()
     for name in (*GETS, *GETS):
         for method in (reader.get, reader.head):
-            method(door(name, request))
-    ticket = reader.get(door("download", request))["Location"]
+            method(url_of(name, request))
+    ticket = reader.get(url_of("download", request))["Location"]
     assert reader.head(ticket).status_code == 200
     assert kept() == before
     assert rows.fresh(request).seen_at is None
@@ -150,7 +150,7 @@ def test_get_and_head_by_the_owner_change_nothing(owner: User) -> None:
 
 def test_a_ticket_is_valid_for_a_minute_any_number_of_times(owner: User) -> None:
     request, reader = rows.ready(owner), signed_in(owner)
-    address = reader.get(door("download", request))["Location"]
+    address = reader.get(url_of("download", request))["Location"]
     ticket = Ticket.read(address.split("/")[-2])
     assert 40 < ticket.expires - time.time() <= 60
     assert [status_of(reader, address) for _ in range(3)] == [200, 200, 200]

@@ -21,7 +21,7 @@ from exports.models import Artifact, Download, FileRequest, Notification, Status
 from exports.realtime import events
 from exports.worker import loop
 from tests.office import people, rows
-from tests.office.browsers import HTML, door, signed_in, status_of, ticket_for
+from tests.office.browsers import HTML, signed_in, status_of, ticket_for, url_of
 from tests.office.exports import ReportExport, open_office
 from tests.office.pages import leave, one, opened
 from tests.shop.exports import registered
@@ -224,21 +224,21 @@ async def test_a_page_that_is_open_gets_no_way_to_a_file_that_its_reader_may_not
 @pytest.mark.parametrize("address", ["page", "list"])
 def test_a_page_says_that_its_reader_may_not_have_the_file_any_more(owner: User, address: str) -> None:
     request, client = rows.ready(owner), signed_in(owner)
-    shown = door("page", request) if address == "page" else "/exports/"
+    shown = url_of("page", request) if address == "page" else "/exports/"
     assert "You may no longer export this." not in client.get(shown, headers=HTML).content.decode()
     people.refuse(owner)
     text = client.get(shown, headers=HTML).content.decode()
     assert "You may no longer export this." in text
-    assert door("download", request) not in text
+    assert url_of("download", request) not in text
     assert "report.csv" not in text
 
 
 def test_the_etag_of_a_state_tells_whether_its_reader_may_have_the_file(owner: User) -> None:
     request, client = rows.ready(owner), signed_in(owner)
-    etag = client.get(door("detail", request))["ETag"]
-    assert client.get(door("detail", request), headers={"If-None-Match": etag}).status_code == 304
+    etag = client.get(url_of("detail", request))["ETag"]
+    assert client.get(url_of("detail", request), headers={"If-None-Match": etag}).status_code == 304
     people.refuse(owner)
-    assert client.get(door("detail", request), headers={"If-None-Match": etag}).status_code == 200
+    assert client.get(url_of("detail", request), headers={"If-None-Match": etag}).status_code == 200
 
 
 # The download
@@ -246,7 +246,7 @@ def test_the_etag_of_a_state_tells_whether_its_reader_may_have_the_file(owner: U
 
 def test_every_address_of_the_file_is_asked_of_the_export_each_time(owner: User) -> None:
     request, client = rows.ready(owner), signed_in(owner)
-    addresses = [ticket_for(request, owner), door("download", request)]
+    addresses = [ticket_for(request, owner), url_of("download", request)]
     assert [status_of(client, address) for address in addresses] == [200, 302]
     downloads = Download.objects.count()
     people.refuse(owner)

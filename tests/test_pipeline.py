@@ -16,7 +16,11 @@ import pytest
 
 from exports.exceptions import FormulaRejected, ProcessLost
 from exports.tabular.columns import Alterations
-from exports.tabular.writers.serializer_pool import BATCHES_PER_PROCESS as AHEAD, MAX_WAITING_BYTES as HELD, PIECE_BYTES as PIECE, MAX_WAITING_BATCHES as WAITING, Block, SerializerPool
+from exports.tabular.writers.serializer_pool import BATCHES_PER_PROCESS as AHEAD
+from exports.tabular.writers.serializer_pool import MAX_WAITING_BATCHES as WAITING
+from exports.tabular.writers.serializer_pool import MAX_WAITING_BYTES as HELD
+from exports.tabular.writers.serializer_pool import PIECE_BYTES as PIECE
+from exports.tabular.writers.serializer_pool import Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
 
 KINDS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2), (Deflate("zlib", 1), 3)]

@@ -30,7 +30,7 @@ from exports.worker import loop, runner
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
 from tests.office import people, processes, rows
-from tests.office.browsers import HTML, door, signed_in, status_of, ticket_for
+from tests.office.browsers import HTML, signed_in, status_of, ticket_for, url_of
 from tests.servers import wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -285,7 +285,7 @@ def client(owner: User) -> Client:
 
 def test_the_download_leads_over_the_ticket_to_an_address_that_gives_the_file(client: Client, owner: User):
     request = made(owner)
-    ticket = client.get(door("download", request))["Location"]
+    ticket = client.get(url_of("download", request))["Location"]
     assert ticket.startswith("/exports/file/")
     response = client.get(ticket)
     assert response.status_code == 302
@@ -316,21 +316,25 @@ def test_a_head_leads_to_an_address_for_a_head(client: Client, owner: User):
 
 def test_no_state_and_no_event_has_an_address_of_the_bucket_in_it(client: Client, owner: User, s3: Moto):
     request = made(owner)
-    state = client.get(door("detail", request)).json()
+    state = client.get(url_of("detail", request)).json()
     assert state["urls"]["ticket"].startswith("/exports/file/")
-    for text in (json.dumps(state), json.dumps(serialize(request)), client.get(door("page", request)).content.decode()):
+    for text in (
+        json.dumps(state),
+        json.dumps(serialize(request)),
+        client.get(url_of("page", request)).content.decode(),
+    ):
         assert str(s3.port) not in text
         assert "X-Amz" not in text
 
 
 def test_nobody_else_is_led_to_the_bucket(client: Client, owner: User):
     request, other = made(owner), people.user("other")
-    assert status_of(signed_in(other), door("download", request)) == 404
+    assert status_of(signed_in(other), url_of("download", request)) == 404
     assert status_of(signed_in(other), ticket_for(request, owner)) == 404
     assert status_of(signed_in(other), ticket_for(request, other)) == 404
     assert status_of(client, ticket_for(request, owner, seconds=-1)) == 404
     assert status_of(client, ticket_for(request, owner, epoch=request.epoch - 1)) == 404
-    assert signed_in(other).get(door("detail", request)).status_code == 404
+    assert signed_in(other).get(url_of("detail", request)).status_code == 404
     assert Client().get(ticket_for(request, owner))["Location"].startswith("/accounts/login/")
     assert transitions.expire(request)
     assert status_of(client, ticket_for(request, owner)) == 404
@@ -351,7 +355,7 @@ def test_a_form_never_leads_to_the_bucket_but_to_the_page_with_the_link(owner: U
     browser = RequestFactory().post("/form/", headers=HTML)
     browser.user = owner
     response = deliver(browser, request)
-    assert (response.status_code, response["Location"]) == (303, door("page", request))
+    assert (response.status_code, response["Location"]) == (303, url_of("page", request))
     assert not Download.objects.exists()
 
 

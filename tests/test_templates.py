@@ -21,7 +21,7 @@ from exports.models.result import ExportResult
 from exports.realtime.routing import websocket_urlpatterns
 from exports.state import serialize
 from tests.office import people, rows
-from tests.office.browsers import HTML, door, signed_in
+from tests.office.browsers import HTML, signed_in, url_of
 from tests.office.exports import MonthForm, open_office
 
 pytestmark = pytest.mark.django_db
@@ -136,7 +136,7 @@ def check_forms(page: Page) -> None:
 @pytest.mark.parametrize("status", Status.values)
 def test_the_page_of_an_export_shows_what_its_status_allows(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    page = check_page(client.get(door("page", request)).content.decode())
+    page = check_page(client.get(url_of("page", request)).content.decode())
     [progress] = page.all("export-progress")
     assert (progress["status"], progress["export-id"]) == (status, str(request.pk))
     assert page.states[0]["status"] == status
@@ -149,7 +149,7 @@ def test_the_page_of_an_export_shows_what_its_status_allows(client: Client, owne
 @pytest.mark.parametrize("status", Status.values)
 def test_without_javascript_a_page_reloads_only_while_an_export_is_active(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    for address in (door("page", request), "/exports/"):
+    for address in (url_of("page", request), "/exports/"):
         page = Page(client.get(address).content.decode())
         assert page.refreshes == ([("html", "head", "noscript")] if status in ACTIVE else [])
 
@@ -184,13 +184,13 @@ def test_the_form_page_is_valid_empty_and_with_errors(client: Client):
 
 
 def test_the_page_of_a_refusal_links_to_the_list(client: Client, owner: User):
-    page = check_page(client.post(door("retry", rows.ready(owner)), headers=HTML).content.decode())
+    page = check_page(client.post(url_of("retry", rows.ready(owner)), headers=HTML).content.decode())
     assert "/exports/" in [link["href"] for link in page.all("a")]
 
 
 def test_pages_declare_their_language(client: Client, owner: User, settings: LazySettings):
     settings.LANGUAGE_CODE = "de"
-    for address in ("/exports/", FORM, door("page", rows.ready(owner))):
+    for address in ("/exports/", FORM, url_of("page", rows.ready(owner))):
         check_page(client.get(address).content.decode(), language="de")
 
 
@@ -200,14 +200,14 @@ HOSTILE = '</script><script>alert(1)</script><b onclick="x">"\'&'
 @pytest.mark.parametrize("status", Status.values)
 def test_titles_and_file_names_are_escaped(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner, description=HOSTILE, filename=HOSTILE)
-    for address in (door("page", request), "/exports/"):
+    for address in (url_of("page", request), "/exports/"):
         page = check_page(client.get(address).content.decode())
         assert page.states[0]["title"] == HOSTILE
         assert not page.all("b")
 
 
 def bar_of(client: Client, request: FileRequest) -> dict[str, str | None]:
-    return Page(client.get(door("page", request)).content.decode()).all("progress")[0]
+    return Page(client.get(url_of("page", request)).content.decode()).all("progress")[0]
 
 
 def test_the_bar_follows_the_fraction(client: Client, owner: User, settings: LazySettings):
@@ -261,27 +261,27 @@ def test_an_estimated_percentage_says_so(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
     assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
-    assert 'data-part="percent">about 1%<' in client.get(door("page", request)).content.decode()
+    assert 'data-part="percent">about 1%<' in client.get(url_of("page", request)).content.decode()
 
 
 def test_the_receipt_says_when_the_rows_were_not_counted(client: Client, owner: User):
     request, claim = rows.claimed(owner)
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
     assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
-    page = client.get(door("page", request)).content.decode()
+    page = client.get(url_of("page", request)).content.decode()
     assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
 
 
 def test_the_receipt_shows_rows_alterations_and_the_hash(client: Client, owner: User):
     request = rows.ready(owner)
-    page = client.get(door("page", request)).content.decode()
+    page = client.get(url_of("page", request)).content.decode()
     assert "<dt>Rows written</dt><dd>2000</dd>" in page
     assert request.sha256 in page
     assert "control" in page.lower()
 
 
 def test_a_failed_export_shows_its_reason_but_not_the_detail(client: Client, owner: User):
-    page = client.get(door("page", rows.failed(owner))).content.decode()
+    page = client.get(url_of("page", rows.failed(owner))).content.decode()
     assert "There is no room for the file." in page
     assert "secret detail" not in page
 
@@ -294,7 +294,7 @@ def test_a_mail_links_to_the_page_and_escapes_the_title(owner: User, status: str
     request = rows.IN_STATUS[status](owner, description=HOSTILE + "\r\nBcc: everybody@example.com")
     mail = notifications.compose(request, Notification.objects.get(request=request))
     [(html, kind)] = mail.alternatives
-    page, address = Page(html), f"https://exports.example{door('page', request)}"
+    page, address = Page(html), f"https://exports.example{url_of('page', request)}"
     assert kind == "text/html"
     check_no_inline_code(page)
     assert [link["href"] for link in page.all("a")] == [address]
@@ -372,7 +372,7 @@ def test_the_script_only_uses_words_that_the_catalogue_has():
 
 def test_pages_connect_to_the_sockets_that_are_routed(client: Client, owner: User):
     request = rows.running(owner)
-    page = Page(client.get(door("page", request)).content.decode())
+    page = Page(client.get(url_of("page", request)).content.decode())
     [progress] = page.all("export-progress")
     for path in (page.config["socket"], progress["socket"]):
         assert any(route.pattern.match(path.removeprefix("/")) for route in websocket_urlpatterns)

@@ -17,7 +17,7 @@ from exports import storage
 from exports.contrib.bgfiles import toolbox
 from exports.models import FileRequest
 from tests.office import people, rows
-from tests.office.browsers import door, signed_in, ticket_for
+from tests.office.browsers import signed_in, ticket_for, url_of
 from tests.office.exports import open_office
 
 pytestmark = pytest.mark.django_db
@@ -168,7 +168,7 @@ def status_and_body(client: Client, address: str) -> tuple[int, bool]:
 
 def test_a_download_door_leads_to_a_ticket_and_never_elsewhere(owner: User):
     request = rows.ready(owner, filename="../../secret.txt")
-    response = signed_in(owner).get(door("download", request))
+    response = signed_in(owner).get(url_of("download", request))
     assert response.headers["Location"].startswith("/exports/file/")
     final = signed_in(owner).get(response.headers["Location"])
     assert final.headers["Content-Disposition"] == 'attachment; filename="secret.txt"'

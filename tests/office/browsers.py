@@ -29,7 +29,7 @@ def second_window(client: Client) -> Client:
     return copy
 
 
-def door(name: str, request: FileRequest) -> str:
+def url_of(name: str, request: FileRequest) -> str:
     return reverse(f"exports:{name}", args=[request.pk])
 
 

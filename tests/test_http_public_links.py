@@ -20,7 +20,7 @@ from exports.http import responses
 from exports.models import Download, FileRequest, transitions
 from exports.signing import PublicLink, Ticket
 from tests.office import people, rows
-from tests.office.browsers import HTML, JSON, door, signed_in, status_of, ticket_for
+from tests.office.browsers import HTML, JSON, signed_in, status_of, ticket_for, url_of
 from tests.office.exports import ReportExport, open_office
 from tests.office.worlds import SharedReport
 from tests.shop.exports import registered
@@ -49,7 +49,7 @@ def request_(owner: User) -> FileRequest:
 
 def share(request: FileRequest, client: Client | None = None) -> str:
     """Make a link by its owner's POST. Returns its path."""
-    response = (client or signed_in(request.requester)).post(door("share", request), headers=JSON)
+    response = (client or signed_in(request.requester)).post(url_of("share", request), headers=JSON)
     assert response.status_code == 200, response.content
     return urlsplit(response.json()["public_link"]).path
 
@@ -132,11 +132,11 @@ def test_a_new_link_ends_the_one_before(request_: FileRequest, settings: LazySet
 
 def test_revoking_ends_it_and_every_ticket_at_once_and_the_file_stays(owner: User, request_: FileRequest) -> None:
     address, client = share(request_), signed_in(owner)
-    ticket = client.get(door("download", request_))["Location"]
-    assert client.post(door("revoke", request_), headers=JSON).json()["file"]["public_until"] is None
+    ticket = client.get(url_of("download", request_))["Location"]
+    assert client.post(url_of("revoke", request_), headers=JSON).json()["file"]["public_until"] is None
     assert not opens(address)
     assert status_of(client, ticket) == 404
-    assert status_of(client, door("download", request_)) == 302
+    assert status_of(client, url_of("download", request_)) == 302
     assert opens(share(request_))
     assert not opens(address)
 
@@ -176,7 +176,7 @@ def test_an_export_that_offers_no_links_any_more_honours_none(request_: FileRequ
 def test_an_export_offers_none_unless_it_says_so(owner: User) -> None:
     with registered(ReportExport):
         request = rows.ready(owner)
-        response = signed_in(owner).post(door("share", request), headers=JSON)
+        response = signed_in(owner).post(url_of("share", request), headers=JSON)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "not_shareable")
         with pytest.raises(services.NotAllowed):
             services.share(request)
@@ -185,26 +185,26 @@ def test_an_export_offers_none_unless_it_says_so(owner: User) -> None:
 
 def test_it_takes_a_post_with_the_token_of_the_page(owner: User, request_: FileRequest) -> None:
     client = signed_in(owner, enforce_csrf_checks=True)
-    assert client.get(door("share", request_)).status_code == 405
-    assert client.post(door("share", request_)).status_code == 403
+    assert client.get(url_of("share", request_)).status_code == 405
+    assert client.post(url_of("share", request_)).status_code == 403
     assert rows.fresh(request_).public_until is None
-    client.get(door("page", request_))
+    client.get(url_of("page", request_))
     token = client.cookies["csrftoken"].value
-    assert client.post(door("share", request_), {"csrfmiddlewaretoken": token}).status_code == 303
+    assert client.post(url_of("share", request_), {"csrfmiddlewaretoken": token}).status_code == 303
     assert rows.fresh(request_).public_until is not None
 
 
 def test_a_file_of_nobody_is_given_to_nobody(owner: User) -> None:
     request = rows.ready(None)
     steward = signed_in(people.staff("steward", people.VIEW, people.CHANGE, people.ANY))
-    assert steward.post(door("share", request), headers=JSON).status_code == 403
+    assert steward.post(url_of("share", request), headers=JSON).status_code == 403
 
 
 def test_staff_who_may_change_a_request_but_not_have_its_file_cannot_help_themselves_by_a_link(
     request_: FileRequest,
 ) -> None:
     changer = signed_in(people.staff("changer", people.VIEW, people.CHANGE))
-    assert changer.post(door("share", request_), headers=JSON).status_code == 403
+    assert changer.post(url_of("share", request_), headers=JSON).status_code == 403
     assert rows.fresh(request_).public_until is None
 
 
@@ -303,18 +303,18 @@ class Shown(HTMLParser):
 
 
 def shown(client: Client, request: FileRequest) -> Shown:
-    return Shown(client.get(door("page", request), headers=HTML).content.decode())
+    return Shown(client.get(url_of("page", request), headers=HTML).content.decode())
 
 
 def test_the_page_makes_it_marks_it_and_ends_it_without_javascript(owner: User, request_: FileRequest) -> None:
     client = signed_in(owner)
     before = shown(client, request_)
-    assert (before.posts, before.links) == ([door("share", request_)], [])
-    assert client.post(before.posts[0])["Location"] == door("page", request_)
+    assert (before.posts, before.links) == ([url_of("share", request_)], [])
+    assert client.post(before.posts[0])["Location"] == url_of("page", request_)
     after = shown(client, request_)
     assert "Anyone with this link can download the file until" in after.words
     assert "without signing in" in after.words
-    assert after.posts == [door("revoke", request_), door("share", request_)]
+    assert after.posts == [url_of("revoke", request_), url_of("share", request_)]
     [address] = after.links
     assert address.startswith("https://exports.example/exports/public/")
     assert opens(urlsplit(address).path)
@@ -335,9 +335,9 @@ def test_the_page_offers_none_to_those_who_may_not_make_one(owner: User, request
 
 def test_the_state_says_until_when_anyone_may_have_the_file(owner: User, request_: FileRequest) -> None:
     client = signed_in(owner)
-    assert client.get(door("detail", request_)).json()["file"]["public_until"] is None
+    assert client.get(url_of("detail", request_)).json()["file"]["public_until"] is None
     address = share(request_, client)
-    state = client.get(door("detail", request_)).json()
+    state = client.get(url_of("detail", request_)).json()
     until = rows.fresh(request_).public_until
     assert state["file"]["public_until"] == until.isoformat().replace("+00:00", "Z")
     assert address.split("/")[-2] not in str(state)

@@ -15,7 +15,7 @@ from exports import storage
 from exports.http import responses
 from exports.models import Download, FileRequest
 from tests.office import people, rows
-from tests.office.browsers import JSON, door, mutated, signed_in, status_of, ticket_for
+from tests.office.browsers import JSON, mutated, signed_in, status_of, ticket_for, url_of
 from tests.office.exports import open_office
 
 pytestmark = pytest.mark.django_db
@@ -46,28 +46,28 @@ def client(owner: User) -> Client:
 @pytest.mark.parametrize("status", ["ready", "failed"])
 def test_the_page_of_the_owner_says_that_it_has_shown_the_end(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.post(door("seen", request), headers=JSON)
+    response = client.post(url_of("seen", request), headers=JSON)
     assert (response.status_code, response.json()["id"]) == (200, str(request.pk))
     assert rows.fresh(request).seen_at is not None
 
 
 def test_what_has_not_ended_cannot_be_seen_to_have_ended(client: Client, owner: User):
     request = rows.running(owner)
-    assert client.post(door("seen", request), headers=JSON).status_code == 200
+    assert client.post(url_of("seen", request), headers=JSON).status_code == 200
     assert rows.fresh(request).seen_at is None
 
 
 def test_staff_who_look_do_not_count_as_the_owner(owner: User):
     request = rows.ready(owner)
     client = signed_in(people.staff("staff", people.VIEW, people.CHANGE, people.ANY))
-    assert client.post(door("seen", request), headers=JSON).status_code == 200
-    assert client.get(door("download", request), follow=True).getvalue() == rows.CONTENT
+    assert client.post(url_of("seen", request), headers=JSON).status_code == 200
+    assert client.get(url_of("download", request), follow=True).getvalue() == rows.CONTENT
     assert rows.fresh(request).seen_at is None
 
 
 def test_reading_a_page_or_a_state_does_not_count_as_having_seen_it(client: Client, owner: User):
     request = rows.ready(owner)
-    for address in (door("page", request), door("detail", request), "/exports/", door("download", request)):
+    for address in (url_of("page", request), url_of("detail", request), "/exports/", url_of("download", request)):
         client.get(address)
     client.head(ticket_for(request, owner))
     assert rows.fresh(request).seen_at is None
@@ -84,7 +84,7 @@ def test_a_download_counts_as_having_seen_it(client: Client, owner: User):
 
 def test_the_download_leads_over_a_fresh_ticket_to_the_file(client: Client, owner: User):
     request = rows.ready(owner)
-    response = client.get(door("download", request))
+    response = client.get(url_of("download", request))
     assert response.status_code == 302
     assert response["Location"].startswith("/exports/file/")
     assert response["Referrer-Policy"] == "no-referrer"
@@ -94,24 +94,24 @@ def test_the_download_leads_over_a_fresh_ticket_to_the_file(client: Client, owne
 @pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled", "expired"])
 def test_a_download_of_what_is_not_ready_leads_to_its_page(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.get(door("download", request))
-    assert (response.status_code, response["Location"]) == (302, door("page", request))
+    response = client.get(url_of("download", request))
+    assert (response.status_code, response["Location"]) == (302, url_of("page", request))
 
 
 def test_the_ticket_of_a_state_downloads_at_once_for_its_reader(client: Client, owner: User):
-    state = client.get(door("detail", rows.ready(owner))).json()
+    state = client.get(url_of("detail", rows.ready(owner))).json()
     assert client.get(state["urls"]["ticket"]).getvalue() == rows.CONTENT
 
 
 def test_staff_get_a_ticket_of_their_own(owner: User):
     request, downloader = rows.ready(owner), people.staff("downloader", people.VIEW, people.ANY)
-    state = signed_in(downloader).get(door("detail", request)).json()
+    state = signed_in(downloader).get(url_of("detail", request)).json()
     assert status_of(signed_in(downloader), state["urls"]["ticket"]) == 200
     assert status_of(signed_in(owner), state["urls"]["ticket"]) == 404
 
 
 def test_whoever_may_only_look_gets_no_ticket(owner: User):
-    state = signed_in(people.staff("viewer", people.VIEW)).get(door("detail", rows.ready(owner))).json()
+    state = signed_in(people.staff("viewer", people.VIEW)).get(url_of("detail", rows.ready(owner))).json()
     assert state["urls"]["ticket"] is None
 
 
@@ -140,7 +140,7 @@ def test_a_ticket_of_somebody_who_lost_the_permission_opens_nothing(client: Clie
     request = rows.ready(owner)
     people.refuse(owner)
     assert status_of(client, ticket_for(request, owner)) == 404
-    assert client.get(door("download", request)).status_code == 404
+    assert client.get(url_of("download", request)).status_code == 404
 
 
 def test_no_altered_ticket_opens_the_file(client: Client, owner: User):

@@ -17,7 +17,7 @@ from exports.exporters import registry
 from exports.models import Download, FileRequest
 from exports.worker import loop
 from tests.office import people, rows
-from tests.office.browsers import HTML, JSON, door, signed_in, ticket_for
+from tests.office.browsers import HTML, JSON, signed_in, ticket_for, url_of
 from tests.office.exports import open_office
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,7 +51,7 @@ def asked(client: Client, **criteria: str) -> FileRequest:
 
 def read(client: Client, request: FileRequest) -> list[dict[str, str]]:
     """The file, fetched as a browser does."""
-    response = client.get(client.get(door("download", request))["Location"])
+    response = client.get(client.get(url_of("download", request))["Location"])
     return list(csv.DictReader(io.StringIO(response.getvalue().decode("utf-8-sig"), newline="")))
 
 

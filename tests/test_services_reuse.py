@@ -14,7 +14,7 @@ from exports import checks, services
 from exports.models import FileRequest, Status
 from exports.worker import loop
 from tests.office import people, rows
-from tests.office.browsers import HTML, JSON, door, signed_in
+from tests.office.browsers import HTML, JSON, signed_in, url_of
 from tests.office.exports import ReportExport, open_office
 from tests.shop.exports import registered
 from tests.shop.requests import at_once
@@ -174,7 +174,7 @@ def test_the_door_answers_200_with_the_state_and_the_age(client: Client, ada: Us
     assert state["reused"]["age_seconds"] == pytest.approx(180, abs=30)
     assert state["urls"]["ticket"] is not None
     assert "Retry-After" not in response.headers
-    assert "reused" not in client.get(door("detail", made)).json()
+    assert "reused" not in client.get(url_of("detail", made)).json()
 
 
 def test_the_field_fresh_asks_for_a_new_one(client: Client, ada: User) -> None:
@@ -193,38 +193,38 @@ def test_without_javascript_the_page_says_how_old_it_is_and_makes_it_again(clien
     response = client.post(FORM, ASKED, headers=HTML)
     page = client.get(response["Location"]).content.decode()
 
-    assert (response.status_code, response["Location"]) == (303, door("page", made))
+    assert (response.status_code, response["Location"]) == (303, url_of("page", made))
     assert "Made 3\xa0minutes ago" in page
     assert "Make it again" in page
 
-    again = client.post(door("retry", made), {"fresh": "1"}, headers=HTML)
+    again = client.post(url_of("retry", made), {"fresh": "1"}, headers=HTML)
     assert again.status_code == 303
     [newer] = FileRequest.objects.filter(status=Status.QUEUED)
-    assert again["Location"] == door("page", newer)
+    assert again["Location"] == url_of("page", newer)
     assert (newer.criteria, newer.format, newer.requester) == (made.criteria, made.format, ada)
 
 
 def test_a_file_that_is_there_is_only_made_again_when_that_is_said(client: Client, ada: User) -> None:
     made = finished(ada)
 
-    assert client.post(door("retry", made), headers=JSON).status_code == 409
-    assert client.post(door("retry", made), {"fresh": "1"}, headers=JSON).status_code == 201
+    assert client.post(url_of("retry", made), headers=JSON).status_code == 409
+    assert client.post(url_of("retry", made), {"fresh": "1"}, headers=JSON).status_code == 201
 
 
 @pytest.mark.parametrize("status", [status for status in Status.values if status != Status.READY])
 def test_what_has_no_file_is_not_made_again(client: Client, ada: User, status: str) -> None:
     request = rows.IN_STATUS[status](ada)
 
-    assert client.post(door("retry", request), {"fresh": "1"}, headers=JSON).status_code == 409
-    assert "Make it again" not in client.get(door("page", request)).content.decode()
+    assert client.post(url_of("retry", request), {"fresh": "1"}, headers=JSON).status_code == 409
+    assert "Make it again" not in client.get(url_of("page", request)).content.decode()
 
 
 def test_who_only_looks_at_somebody_elses_file_is_offered_no_new_one(ada: User) -> None:
     made = finished(ada)
     viewer = signed_in(people.staff("viewer", people.VIEW))
 
-    assert "Make it again" not in viewer.get(door("page", made)).content.decode()
-    assert viewer.post(door("retry", made), {"fresh": "1"}, headers=JSON).status_code == 403
+    assert "Make it again" not in viewer.get(url_of("page", made)).content.decode()
+    assert viewer.post(url_of("retry", made), {"fresh": "1"}, headers=JSON).status_code == 403
 
 
 # At the same moment

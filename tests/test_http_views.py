@@ -12,7 +12,7 @@ from exports.exporters import registry
 from exports.models import FileRequest, Status, transitions
 from exports.state import serialize
 from tests.office import people, rows
-from tests.office.browsers import HTML, JSON, door, signed_in, status_of, ticket_for
+from tests.office.browsers import HTML, JSON, signed_in, status_of, ticket_for, url_of
 from tests.office.exports import open_office
 
 pytestmark = pytest.mark.django_db
@@ -44,7 +44,7 @@ def client(owner: User) -> Client:
 @pytest.mark.parametrize("status", Status.values)
 def test_polling_gives_the_one_json_shape_in_every_status(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.get(door("detail", request))
+    response = client.get(url_of("detail", request))
     state, expected = response.json(), serialize(request)
     assert response.status_code == (410 if status == "expired" else 200)
     assert response["Content-Type"] == "application/json"
@@ -56,7 +56,7 @@ def test_polling_gives_the_one_json_shape_in_every_status(client: Client, owner:
 
 @pytest.mark.parametrize("status", Status.values)
 def test_the_addresses_in_a_state_are_those_that_apply(client: Client, owner: User, status: str):
-    urls = client.get(door("detail", rows.IN_STATUS[status](owner)), headers=JSON).json()["urls"]
+    urls = client.get(url_of("detail", rows.IN_STATUS[status](owner)), headers=JSON).json()["urls"]
     assert (urls["cancel"] is not None) == (status in ("queued", "running"))
     assert (urls["retry"] is not None) == (status in ("failed", "cancelled", "expired"))
     assert (urls["download"] is not None) == (status == "ready")
@@ -64,12 +64,12 @@ def test_the_addresses_in_a_state_are_those_that_apply(client: Client, owner: Us
 
 def test_retry_after_is_sent_while_the_request_is_under_way_and_not_afterwards(client: Client, owner: User):
     for status, make in rows.IN_STATUS.items():
-        response = client.get(door("detail", make(owner)))
+        response = client.get(url_of("detail", make(owner)))
         assert ("Retry-After" in response.headers) == (status in ("queued", "running"))
 
 
 def test_an_unchanged_state_is_a_304_without_a_body(client: Client, owner: User):
-    address = door("detail", rows.running(owner))
+    address = url_of("detail", rows.running(owner))
     first = client.get(address)
     again = client.get(address, headers={"if-none-match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
@@ -79,25 +79,25 @@ def test_an_unchanged_state_is_a_304_without_a_body(client: Client, owner: User)
 
 
 def test_a_ticket_that_is_signed_anew_does_not_change_the_etag(client: Client, owner: User):
-    address = door("detail", rows.ready(owner))
+    address = url_of("detail", rows.ready(owner))
     first = client.get(address)
     assert client.get(address, headers={"if-none-match": first["ETag"]}).status_code == 304
 
 
 def test_progress_changes_the_etag(client: Client, owner: User):
     request, claim = rows.claimed(owner)
-    first = client.get(door("detail", request))
+    first = client.get(url_of("detail", request))
     snapshot = rows.fresh(request).progress
     assert transitions.renew_lease(claim, snapshot, began_phase=False, moved=True)
-    assert client.get(door("detail", request), headers={"if-none-match": first["ETag"]}).status_code == 200
+    assert client.get(url_of("detail", request), headers={"if-none-match": first["ETag"]}).status_code == 200
 
 
 def test_moving_up_in_the_queue_changes_the_etag_though_the_row_did_not_move(client: Client, owner: User):
     ahead, waiting = rows.queued(people.user("ahead")), rows.queued(owner)
-    first = client.get(door("detail", waiting))
-    same = client.get(door("detail", waiting), headers={"if-none-match": first["ETag"]})
+    first = client.get(url_of("detail", waiting))
+    same = client.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
     transitions.cancel(ahead)
-    moved_up = client.get(door("detail", waiting), headers={"if-none-match": first["ETag"]})
+    moved_up = client.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
     assert same.status_code == 304
     assert first.json()["progress"]["queue_position"] == 2
     assert moved_up.json()["progress"]["queue_position"] == 1
@@ -105,7 +105,7 @@ def test_moving_up_in_the_queue_changes_the_etag_though_the_row_did_not_move(cli
 
 
 def test_an_expired_file_is_gone_for_every_poll(client: Client, owner: User):
-    address = door("detail", rows.expired(owner))
+    address = url_of("detail", rows.expired(owner))
     first = client.get(address)
     again = client.get(address, headers={"if-none-match": first["ETag"]})
     assert (first.status_code, again.status_code) == (410, 410)
@@ -116,7 +116,7 @@ def test_an_expired_file_is_gone_for_every_poll(client: Client, owner: User):
 def test_head_answers_like_get_without_a_body(client: Client, owner: User):
     request = rows.ready(owner)
     for name in ("detail", "page"):
-        assert client.head(door(name, request)).status_code == 200
+        assert client.head(url_of(name, request)).status_code == 200
     for address in ("/exports/", FORM):
         assert (client.head(address).status_code, client.head(address).content) == (200, b"")
 
@@ -124,11 +124,11 @@ def test_head_answers_like_get_without_a_body(client: Client, owner: User):
 def test_no_state_is_kept_by_a_shared_cache(client: Client, owner: User):
     request = rows.ready(owner)
     for address in (
-        door("detail", request),
-        door("page", request),
+        url_of("detail", request),
+        url_of("page", request),
         "/exports/",
         FORM,
-        door("detail", rows.expired(owner)),
+        url_of("detail", rows.expired(owner)),
     ):
         assert "private" in client.get(address)["Cache-Control"]
 
@@ -144,7 +144,7 @@ def test_asking_by_json_is_accepted_with_the_state_and_its_address(client: Clien
     response = ask(client, JSON)
     request = FileRequest.objects.get()
     assert response.status_code == 202
-    assert response["Location"] == response.json()["urls"]["self"] == door("detail", request)
+    assert response["Location"] == response.json()["urls"]["self"] == url_of("detail", request)
     assert response.json()["status"] == "queued"
     assert (request.requester, request.criteria, request.format) == (owner, "month=4", "csv")
 
@@ -152,7 +152,7 @@ def test_asking_by_json_is_accepted_with_the_state_and_its_address(client: Clien
 def test_asking_by_form_leads_to_the_page(client: Client):
     response = ask(client, HTML)
     assert response.status_code == 303
-    assert response["Location"] == door("page", FileRequest.objects.get())
+    assert response["Location"] == url_of("page", FileRequest.objects.get())
 
 
 def test_a_double_click_asks_once(client: Client):
@@ -247,7 +247,7 @@ def test_the_form_page_shows_the_filter_and_a_button_for_each_format(client: Cli
 def test_asking_rings_and_tells_only_when_the_transaction_commits(
     client: Client, settings: LazySettings, django_capture_on_commit_callbacks
 ):
-    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_views.note_ring"}
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_http_views.note_ring"}
     rung.clear()
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         ask(client, JSON)
@@ -268,7 +268,7 @@ def note_ring(queue_name: str) -> None:
 
 def test_a_post_without_the_csrf_token_changes_nothing(owner: User):
     request, client = rows.queued(owner), signed_in(owner, enforce_csrf_checks=True)
-    for address in (FORM, *(door(name, request) for name in ("cancel", "retry", "seen", "expire", "revoke"))):
+    for address in (FORM, *(url_of(name, request) for name in ("cancel", "retry", "seen", "expire", "revoke"))):
         assert client.post(address, ASKED).status_code == 403
         assert client.post(address, ASKED, headers=JSON).status_code == 403
     assert rows.fresh(request).status == "queued"
@@ -285,9 +285,9 @@ def test_the_token_of_the_form_page_lets_it_post(owner: User):
 def test_the_token_of_the_cookie_lets_a_script_post(owner: User):
     client = signed_in(owner, enforce_csrf_checks=True)
     request = rows.queued(owner)
-    client.get(door("page", request))
+    client.get(url_of("page", request))
     headers = JSON | {"x-csrftoken": client.cookies["csrftoken"].value}
-    assert client.post(door("cancel", request), headers=headers).json()["status"] == "cancelled"
+    assert client.post(url_of("cancel", request), headers=headers).json()["status"] == "cancelled"
 
 
 # Changing
@@ -296,7 +296,7 @@ def test_the_token_of_the_cookie_lets_a_script_post(owner: User):
 @pytest.mark.parametrize("status", ["queued", "running"])
 def test_a_cancel_ends_a_request_that_is_under_way(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.post(door("cancel", request), headers=JSON)
+    response = client.post(url_of("cancel", request), headers=JSON)
     assert (response.status_code, response.json()["status"]) == (200, "cancelled")
     assert response.json()["seq"] == request.seq + 1
 
@@ -309,17 +309,17 @@ def test_what_comes_too_late_is_a_conflict_and_shows_how_things_are(
 ):
     for status in set(Status.values) - set(on_time):
         request = rows.IN_STATUS[status](owner)
-        response = client.post(door(name, request), headers=JSON)
+        response = client.post(url_of(name, request), headers=JSON)
         assert (response.status_code, response.json()["status"]) == (409, status)
         assert rows.fresh(request).seq == request.seq
-        by_form = client.post(door(name, request), headers=HTML)
-        assert (by_form.status_code, by_form["Location"]) == (303, door("page", request))
+        by_form = client.post(url_of(name, request), headers=HTML)
+        assert (by_form.status_code, by_form["Location"]) == (303, url_of("page", request))
 
 
 @pytest.mark.parametrize("name", ["cancel", "retry", "seen", "expire", "revoke"])
 def test_a_get_changes_nothing(client: Client, owner: User, name: str):
     request = rows.queued(owner)
-    response = client.get(door(name, request))
+    response = client.get(url_of(name, request))
     assert (response.status_code, response["Allow"]) == (405, "POST")
     assert rows.fresh(request).status == "queued"
 
@@ -327,38 +327,38 @@ def test_a_get_changes_nothing(client: Client, owner: User, name: str):
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
 def test_trying_again_makes_a_new_request_for_the_same(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.post(door("retry", request), headers=JSON)
+    response = client.post(url_of("retry", request), headers=JSON)
     again = FileRequest.objects.exclude(pk=request.pk).get()
     assert response.status_code == 201
-    assert response["Location"] == door("detail", again)
+    assert response["Location"] == url_of("detail", again)
     assert response.json()["id"] == str(again.pk)
     assert (again.criteria, again.format, again.status) == (request.criteria, request.format, "queued")
     assert rows.fresh(request).status == status
-    by_form = client.post(door("retry", request), headers=HTML)
-    assert (by_form.status_code, by_form["Location"]) == (303, door("page", again))
+    by_form = client.post(url_of("retry", request), headers=HTML)
+    assert (by_form.status_code, by_form["Location"]) == (303, url_of("page", again))
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "ready"])
 def test_what_has_not_ended_without_a_file_cannot_be_tried_again(client: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    response = client.post(door("retry", request), headers=JSON)
+    response = client.post(url_of("retry", request), headers=JSON)
     assert (response.status_code, response.json()["error"]["code"]) == (409, "too_late")
-    assert client.post(door("retry", request), headers=HTML).status_code == 409
+    assert client.post(url_of("retry", request), headers=HTML).status_code == 409
     assert FileRequest.objects.count() == 1
 
 
 def test_trying_again_with_a_filter_that_does_not_hold_any_more_says_so(client: Client, owner: User):
     request = rows.failed(owner, criteria="month=13")
-    response = client.post(door("retry", request), headers=JSON)
+    response = client.post(url_of("retry", request), headers=JSON)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_criteria")
-    assert client.post(door("retry", request), headers=HTML).status_code == 400
+    assert client.post(url_of("retry", request), headers=HTML).status_code == 400
 
 
 def test_trying_again_what_nobody_makes_any_more_is_not_found(client: Client, owner: User):
     request = rows.failed(owner)
     registry.handlers.pop("report")
-    assert client.post(door("retry", request), headers=JSON).status_code == 404
-    assert client.post(door("retry", request), headers=HTML).status_code == 404
+    assert client.post(url_of("retry", request), headers=JSON).status_code == 404
+    assert client.post(url_of("retry", request), headers=HTML).status_code == 404
 
 
 @pytest.mark.parametrize("verb", ["expire", "revoke"])
@@ -366,15 +366,15 @@ def test_a_link_dies_at_once(client: Client, owner: User, verb: str):
     request = rows.ready(owner)
     address = ticket_for(request, owner)
     assert status_of(client, address) == 200
-    state = client.post(door(verb, request), headers=JSON).json()
+    state = client.post(url_of(verb, request), headers=JSON).json()
     assert state["status"] == ("expired" if verb == "expire" else "ready")
     assert status_of(client, address) == 404
 
 
 def test_after_a_revocation_the_download_leads_to_a_new_link(client: Client, owner: User):
     request = rows.ready(owner)
-    client.post(door("revoke", request))
-    assert client.get(door("download", request), follow=True).getvalue() == rows.CONTENT
+    client.post(url_of("revoke", request))
+    assert client.get(url_of("download", request), follow=True).getvalue() == rows.CONTENT
 
 
 # The history

@@ -17,7 +17,7 @@ from exports.http import responses
 from exports.models import FileRequest
 from exports.shortcuts import export_response
 from tests.office import people, rows
-from tests.office.browsers import HTML, door, signed_in, ticket_for
+from tests.office.browsers import HTML, signed_in, ticket_for, url_of
 from tests.office.exports import open_office
 from tests.test_templates import Page, check_no_inline_code
 
@@ -132,7 +132,7 @@ def test_a_type_that_browsers_would_render_is_shut_in_all_the_same(owner: User, 
 
 def pages_of(owner: User) -> list[str]:
     requests = [make(owner) for make in rows.IN_STATUS.values()]
-    return ["/exports/", "/exports/?page=9", "/exports/new/report/", *(door("page", each) for each in requests)]
+    return ["/exports/", "/exports/?page=9", "/exports/new/report/", *(url_of("page", each) for each in requests)]
 
 
 def test_no_page_runs_code_of_its_own_nor_tells_other_sites_where_its_reader_was(owner: User):
@@ -156,7 +156,7 @@ def test_nor_does_the_answer_to_a_form_that_was_refused(owner: User, settings: L
 
 
 def test_a_redirect_to_the_file_tells_nobody_where_it_came_from(owner: User):
-    response = signed_in(owner).get(door("download", rows.ready(owner)))
+    response = signed_in(owner).get(url_of("download", rows.ready(owner)))
     assert (response.status_code, response.headers["Referrer-Policy"]) == (302, "no-referrer")
 
 
@@ -190,7 +190,7 @@ def test_what_a_person_typed_is_text_on_every_page(owner: User):
     hostile = "</script><img src=x onerror=alert(1)>\"'"
     client: Client = signed_in(owner)
     request = rows.ready(owner, description=hostile, filename=f"{hostile}.csv")
-    for address in ("/exports/", door("page", request)):
+    for address in ("/exports/", url_of("page", request)):
         page = Page(client.get(address, headers=HTML).content.decode())
         check_no_inline_code(page)
         assert not [image for image in page.all("img") if image.get("src") == "x"]
