@@ -98,7 +98,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "VAR_DIR": str(folder),
         "TIME_ZONE": "Asia/Tokyo",
     }
-    command = [sys.executable, "-W", "error", "-c", "from tests.test_demo_data import observe; observe()"]
+    command = [sys.executable, "-W", "error", "-c", "from tests.test_project_demo import observe; observe()"]
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout.splitlines()[-1])

@@ -1,0 +1,217 @@
+"""The log of the site and of an export: what a log collector gets, and what it must never get."""
+
+import io
+import json
+import logging
+import logging.config
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
+
+from exports import audit, services, signing
+from exports.models import FileRequest
+from exports.worker import loop
+from project import environment, logs
+from tests.office import people, rows
+from tests.office.exports import ReportExport, open_office
+from tests.office.processes import Worker
+from tests.servers import Valkey, wait_until
+
+CRITERION, CELL, FAILURE = "a-secret-criterion", "a-secret-cell", "a-secret\nin two lines"
+
+with_rows = pytest.mark.django_db(transaction=True)
+
+
+# The log of an export
+
+
+class Lines(io.StringIO):
+    def all(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.getvalue().splitlines()]
+
+    def events(self) -> list[dict[str, Any]]:
+        return [line for line in self.all() if "event" in line]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """Yield what this process logs from here on, down to DEBUG, as JSON lines."""
+    stream, root = Lines(), logging.getLogger()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.JSONLines())
+    before = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    # As in the configuration of the project.
+    logging.getLogger("django.db.backends").setLevel(logging.INFO)
+    with open_office():
+        yield stream
+    root.removeHandler(handler)
+    root.setLevel(before)
+    logging.getLogger("django.db.backends").setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def owner(transactional_db: None) -> User:
+    owner = people.user("owner")
+    people.user(CELL)
+    return owner
+
+
+def request_report(owner: User) -> FileRequest:
+    return services.request_export(owner, "report", {"month": 4, "note": CRITERION}, format="csv")[0]
+
+
+@with_rows
+def test_an_export_logs_each_status_with_its_figures(lines: Lines, owner: User):
+    export = request_report(owner)
+    loop.work_off("small")
+    queued, running, ready = lines.events()
+    assert [line["event"] for line in (queued, running, ready)] == ["export.queued", "export.running", "export.ready"]
+    assert {line["request"] for line in (queued, running, ready)} == {str(export.pk)}
+    assert [line["epoch"] for line in (queued, running, ready)] == [0, 1, 1]
+    assert {line["queue_name"] for line in (queued, running, ready)} == {"small"}
+    row = rows.fresh(export)
+    assert ready["seconds"] == pytest.approx((row.finished_at - row.started_at).total_seconds(), abs=0.001)
+    assert (ready["rows"], ready["bytes"], ready["attempt"]) == (2, row.size, 1)
+    assert (ready["level"], ready["logger"]) == ("INFO", "exports.audit")
+
+
+@with_rows
+def test_no_line_contains_criteria_cells_or_exception_messages(
+    lines: Lines, owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    request_report(owner)
+    loop.work_off("small")
+
+    def broken(*_: Any) -> None:
+        raise ValueError(FAILURE)
+
+    monkeypatch.setattr(ReportExport, "get_queryset", broken)
+    request_report(owner)
+    loop.work_off("small")
+    assert [line["event"] for line in lines.events()][-1] == "export.failed"
+    assert len(lines.all()) > 6
+    assert not [secret for secret in (CRITERION, CELL, "a-secret", "month=4") if secret in lines.getvalue()]
+
+
+@with_rows
+def test_a_worker_process_logs_only_json(valkey: Valkey, owner: User, settings: LazySettings, tmp_path: Path):
+    settings.EXPORTS = {**settings.EXPORTS, "WORK_DIR": str(tmp_path / "work")}
+    with open_office(), Worker("small", LOGGING=logs.configuration("DEBUG", format="json")) as worker:
+        export = request_report(owner)
+        wait_until(lambda: rows.fresh(export).status == "ready", describe=worker.words)
+        worker.stop()
+        output = worker.words()
+    records = [json.loads(line) for line in output.splitlines() if line != "worker small: ready"]
+    events = [line["event"] for line in records if line.get("request") == str(export.pk) and "event" in line]
+    assert events == ["export.running", "export.ready"]
+    assert not [secret for secret in (CRITERION, CELL) if secret in output]
+
+
+@with_rows
+def test_revoked_links_are_logged_apart_from_the_end_of_the_run(lines: Lines, owner: User):
+    export = request_report(owner)
+    loop.work_off("small")
+    assert [line["event"] for line in lines.all() if "ready" in line["message"]] == ["export.ready"]
+    # As in another process, which has not logged that the file is ready.
+    audit._logged.clear()
+    services.revoke(rows.fresh(export))
+    assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
+    assert lines.events()[-1]["epoch"] == 2
+
+
+@with_rows
+def test_progress_is_logged_once(lines: Lines, owner: User):
+    export = rows.running(owner)
+    for _ in range(5):
+        audit.note(export)
+    assert [line["event"] for line in lines.events()] == ["export.running"]
+
+
+# The formatters
+
+
+def record(message: str, *args: Any, error: Exception | None = None) -> logging.LogRecord:
+    exc_info = (type(error), error, error.__traceback__) if error else None
+    return logging.LogRecord("exports", logging.ERROR, "here.py", 1, message, args, exc_info)
+
+
+def as_json(message: str, *args: Any, error: Exception | None = None) -> dict[str, Any]:
+    return json.loads(logs.JSONLines().format(record(message, *args, error=error)))
+
+
+@pytest.fixture
+def error() -> Exception:
+    try:
+        raise ValueError(FAILURE)
+    except ValueError as error:
+        return error
+
+
+def test_the_request_and_epoch_of_a_message_become_fields():
+    line = as_json("request %s epoch %d: %s", "an-id", 3, "storage_full")
+    assert (line["request"], line["epoch"]) == ("an-id", 3)
+    assert line["message"] == "request an-id epoch 3: storage_full"
+    assert as_json("request %s: worker lost", "an-id")["request"] == "an-id"
+    assert "request" not in as_json("swept: %s", "nothing")
+
+
+def test_json_has_the_type_and_places_of_an_exception(error: Exception):
+    line = as_json("It failed", error=error)
+    assert line["exception"] == "ValueError"
+    assert line["trace"][-1].endswith("in error")
+    assert "a-secret" not in json.dumps(line)
+
+
+def test_text_has_the_type_and_places_of_an_exception(error: Exception):
+    failed = record("It failed", error=error)
+    # Another handler has cached the whole traceback on the record.
+    assert "a-secret" in logging.Formatter().format(failed)
+    line = logs.OneLine("%(levelname)s %(message)s").format(failed)
+    assert line.startswith("ERROR It failed | ValueError | ")
+    assert line.endswith("in error")
+    assert "a-secret" not in line
+
+
+def test_in_development_the_whole_traceback_is_on_one_line(error: Exception):
+    line = logs.OneLine("%(levelname)s %(message)s", exceptions="full").format(record("It failed", error=error))
+    assert line.startswith("ERROR It failed | Traceback")
+    assert line.endswith("ValueError: a-secret | in two lines")
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("formatter", [logs.JSONLines(), logs.OneLine("%(message)s")])
+def test_signed_links_are_removed(formatter: logging.Formatter):
+    ticket = signing.Ticket(FileRequest().pk, 1, "7", 2_000_000_000).sign()
+    line = formatter.format(record("Not Found: %s", f"/exports/file/{ticket}/"))
+    assert ticket not in line
+    assert "Not Found: /exports/file/(signed)/" in line
+
+
+# The configuration
+
+
+@pytest.mark.parametrize("format", logs.FORMATS)
+def test_the_environment_selects_the_format(format: str, error: Exception):
+    assert environment.choice(format, logs.FORMATS, variable="LOG_FORMAT") == format
+    configuration = logs.configuration("INFO", format=format)
+    assert configuration["handlers"]["stderr"]["formatter"] == format
+    configurator = logging.config.DictConfigurator({"version": 1})
+    formatter = configurator.configure_formatter(configuration["formatters"][format])
+    assert "ValueError" in formatter.format(record("It failed", error=error))
+
+
+def test_an_unknown_format_is_refused():
+    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT must be one of text, json, not 'xml'"):
+        environment.choice("xml", logs.FORMATS, variable="LOG_FORMAT")
+
+
+@pytest.mark.parametrize("name", ["django.db.backends", "boto3", "botocore", "s3transfer", "urllib3"])
+def test_queries_and_signed_requests_are_never_logged(name: str):
+    assert logs.configuration("DEBUG")["loggers"][name]["level"] == "INFO"
