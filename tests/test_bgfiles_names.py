@@ -8,7 +8,6 @@ import pytest
 from django.db import models
 
 from exports import patterns, toolbox
-from exports.contrib.bgfiles.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
 from exports.fields import ConfigurableFileField, get_storage, get_upload_to
 from exports.http import create_content_disposition
 from exports.models import FileRequest
@@ -24,6 +23,7 @@ from exports.patterns import (
     WriterPattern,
     registry,
 )
+from exports.patterns.huey import ScheduleWithHueyMixin, ScheduleWithHueyPattern
 from exports.toolbox import JSONSerializer, Signer
 from exports.views import evaluate_request, serve_file
 

@@ -55,16 +55,11 @@ def test_add_request_stores_the_active_language_and_time_zone():
     assert timezone.now() - row.requested_at < timedelta(minutes=1)
 
 
-def test_add_request_takes_a_language_and_a_time_zone():
-    request = toolbox.add_request(language="fr", tz="Asia/Tokyo")
-    assert (request.requester_language, request.requester_timezone) == ("fr", "Asia/Tokyo")
-    request = toolbox.add_request(language="", tz="")
-    assert (request.requester_language, request.requester_timezone) == ("", "")
-
-
-def test_add_request_without_an_active_language():
-    with translation.override(None):
-        assert toolbox.add_request().requester_language == ""
+@pytest.mark.parametrize(("active", "given", "stored"), [("en", "fr", "fr"), ("en", "", ""), (None, None, "")])
+def test_add_request_takes_a_language_and_a_time_zone(active: str | None, given: str | None, stored: str):
+    with translation.override(active):
+        request = toolbox.add_request(language=given, tz=stored)
+    assert (request.requester_language, request.requester_timezone) == (stored, stored)
 
 
 @pytest.mark.parametrize("anonymous", [None, AnonymousUser(), SimpleLazyObject(AnonymousUser)])
@@ -72,13 +67,10 @@ def test_add_request_of_an_anonymous_user_has_no_requester(anonymous: Any):
     assert fresh(toolbox.add_request(requester=anonymous)).requester is None
 
 
-def test_add_request_takes_the_lazy_user_of_a_request():
-    assert fresh(toolbox.add_request(requester=SimpleLazyObject(lambda: user("ada")))).requester == user("ada")
-
-
-def test_add_request_stores_a_filename_and_a_lazy_description():
-    request = fresh(toolbox.add_request(description=gettext_lazy("Export"), filename="events.csv"))
-    assert (request.description, request.filename) == ("Export", "events.csv")
+def test_add_request_takes_a_lazy_user_a_lazy_description_and_a_filename():
+    lazy_user = SimpleLazyObject(lambda: user("ada"))
+    request = fresh(toolbox.add_request(requester=lazy_user, description=gettext_lazy("Export"), filename="events.csv"))
+    assert (request.requester, request.description, request.filename) == (user("ada"), "Export", "events.csv")
 
 
 @pytest.mark.django_db(transaction=True)
@@ -104,12 +96,13 @@ def test_attach_file_takes_files_bytes_and_text(contents: Any):
     assert content_of(request) == b"id\r\n"
 
 
-def test_attach_file_makes_the_request_ready():
+def test_attach_file_makes_the_request_ready_and_creates_no_mail():
     row = fresh(attached())
     assert (row.status, row.filename, row.content_type, row.size) == (Status.READY, "events.csv", "text/csv", None)
     assert timezone.now() - row.finished_at < timedelta(minutes=1)
     assert row.filehandle.name.startswith(f"generated/{row.pk}/1-")
     assert row.filehandle.name.endswith(".csv")
+    assert not row.notifications.exists()
 
 
 def test_attach_file_keeps_old_values_for_falsy_arguments():
@@ -148,10 +141,6 @@ def test_attach_local_file_copies_the_bytes(tmp_path: Path):
     toolbox.attach_local_file(request, str(path), "events.bin", "application/octet-stream", 256)
     assert (content_of(request), path.exists()) == (bytes(range(256)), True)
     assert (request.filename, request.content_type, request.size) == ("events.bin", "application/octet-stream", 256)
-
-
-def test_attach_file_creates_no_mail():
-    assert not attached().notifications.exists()
 
 
 # Serving
