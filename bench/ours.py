@@ -21,7 +21,7 @@ from exports.models.result import ExportResult
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.readers import explain, resolve
-from exports.worker import runner
+from exports.worker import loop
 from exports.worker.runner import Run
 
 TITLE = "Rows"
@@ -135,7 +135,7 @@ def as_a_request(case: Case, path: Path) -> Callable[[], dict[str, float]]:
     exporter, heart = RowExport(), LeaseKeeper()
 
     def write() -> dict[str, float]:
-        runner.take(request, exporter, on_change=heart.hear)
+        loop.claim_and_run(request, exporter, on_change=heart.hear)
         request.refresh_from_db()
         if request.status != Status.READY:
             raise RuntimeError(f"The request is {request.status}: {request.error_code} {request.error_detail}")

@@ -44,7 +44,7 @@ class Settings:
     WORK_DIR: str | Path = ""
     # The queue
     REDIS_URL: str = "redis://127.0.0.1:6379/0"
-    QUEUE_BACKEND: str | None = "exports.queue.huey.wake"
+    QUEUE_BACKEND: str | None = "exports.queue.huey"
     QUEUE_PREFIX: str = "exports"
     QUEUE_KEYS: str | Sequence[str] | None = None
     QUEUES: Sequence[str] = ("large", "small")

@@ -17,11 +17,12 @@ from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from exports import faults, notifications, storage
+from exports import audit, faults, notifications, storage
 from exports.conf import config
 from exports.exceptions import RetryableError, describe_error
-from exports.exporters import registry
+from exports.exporters import permissions, registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.models.locale import locale_of
 from exports.models.request import FileRequestQuerySet
 from exports.queue import base as queue
 from exports.realtime import events
@@ -110,11 +111,11 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     number of exports handled.
     """
     rescue()
-    look, handled = loop.Look(None), 0
-    while not budget.is_spent(handled) and (export := look.next()) is not None:
+    worker, handled = loop.WorkerLoop(None), 0
+    while not budget.is_spent(handled) and (export := worker.next_due()) is not None:
         if handled and budget.sleep:
             time.sleep(budget.sleep)
-        if look.make(export):
+        if worker.run(export):
             handled += 1
             # The handler may have deleted the row.
             on_handled(FileRequest.objects.filter(pk=export.pk).first() or export)
@@ -180,6 +181,7 @@ def rescue() -> int:
             return False
         export.refresh_from_db()
         log.warning("request %s: worker lost (crash %d), now %s", export.pk, export.crashes, export.status)
+        audit.note(export)
         events.publish(export)
         if export.status == Status.FAILED:
             # The owner now has room for an export that the limit per user held back.
@@ -271,12 +273,12 @@ def send_mails() -> int:
         if time.monotonic() >= ends_at or not notifications.claim(notification):
             return False
         export = notification.request
-        with runner.locale_of(export):
+        with locale_of(export):
             if notification.kind != Notification.Kind.READY:
                 return notifications.deliver(notification)
-            if not registry.is_still_granted(export):
+            if not permissions.is_still_granted(export):
                 return notifications.suppress(notification, "permission lost")
-            return notifications.deliver(notification, registry.own_mail(export))
+            return notifications.deliver(notification, registry.exporter_of(export).own_mail(export))
 
     registered = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
     return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
@@ -320,6 +322,7 @@ def _publishing(transition: Callable[[FileRequest], bool]) -> Callable[[FileRequ
         if not transition(export):
             return False
         export.refresh_from_db()
+        audit.note(export)
         events.publish(export)
         return True
 

@@ -23,7 +23,7 @@ from django.utils import timezone, translation
 from exports import audit, faults
 from exports.conf import config
 from exports.exceptions import InvalidForm, TransitionNotAllowed
-from exports.exporters import registry
+from exports.exporters import permissions, registry
 from exports.exporters.sheets import is_withheld
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
 from exports.models import FileRequest, Status, quotas, transitions
@@ -242,7 +242,7 @@ def share(export: FileRequest) -> None:
 
     Raises NotAllowed if the export class offers no public links, and TransitionNotAllowed if the export is not READY.
     """
-    seconds = registry.public_seconds(export)
+    seconds = permissions.public_link_seconds(export)
     if seconds is None:
         raise NotAllowed("This export has no links for anyone.")
     _transition(partial(transitions.share, seconds=seconds), export)
@@ -255,7 +255,7 @@ def mark_seen(export: FileRequest) -> None:
 
 def may_share(user: AnyUser, export: FileRequest) -> bool:
     """Return True if the user may create a public link: if they may change the export and download its file."""
-    offers_links = export.requester_id is not None and registry.public_seconds(export) is not None
+    offers_links = export.requester_id is not None and permissions.public_link_seconds(export) is not None
     return offers_links and export.is_changeable_by(user) and may_download(user, export)
 
 
@@ -263,7 +263,7 @@ def may_download(user: AnyUser, export: FileRequest) -> bool:
     """Return True if the user may have this file now. The export class is asked again about the owner."""
     if not export.is_downloadable_by(user):
         return False
-    return export.requester_id != user.pk or registry.is_still_granted(export)
+    return export.requester_id != user.pk or permissions.is_still_granted(export)
 
 
 def public_link_of(export: FileRequest) -> str | None:
@@ -286,7 +286,7 @@ def find_public(text: str) -> FileRequest:
     shared = FileRequest.objects.filter(status=Status.READY, epoch=link.epoch, public_until__gt=timezone.now())
     export = shared.select_related("requester").get(pk=link.request_id)
     is_newest = export.public_until is not None and int(export.public_until.timestamp()) == link.until
-    if not is_newest or registry.public_seconds(export) is None or not registry.is_still_granted(export):
+    if not is_newest or permissions.public_link_seconds(export) is None or not permissions.is_still_granted(export):
         raise FileRequest.DoesNotExist
     return export
 
@@ -337,7 +337,13 @@ def _enqueue(export: FileRequest) -> tuple[FileRequest, bool]:
 
 
 def _publish_on_commit(export: FileRequest, note: Callable[[FileRequest], None]) -> None:
-    transaction.on_commit(lambda: events.publish(export, note), robust=True)
+    """Write the audit log by `note` and publish the export, once the transaction commits."""
+
+    def note_and_publish() -> None:
+        note(export)
+        events.publish(export)
+
+    transaction.on_commit(note_and_publish, robust=True)
 
 
 def _request_again(export: FileRequest) -> tuple[FileRequest, bool]:

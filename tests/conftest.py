@@ -28,7 +28,7 @@ def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
     valkey_server.flush()
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
     settings.CHANNEL_LAYERS = {"default": layer}
-    settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": valkey_server.url, "QUEUE_BACKEND": "exports.queue.huey.wake"}
+    settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": valkey_server.url, "QUEUE_BACKEND": "exports.queue.huey"}
     return valkey_server
 
 

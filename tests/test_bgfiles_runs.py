@@ -20,7 +20,7 @@ from tests.seed.models import LoginEvent
 from tests.seed.pages import Pages
 from tests.shop.exports import registered
 from tests.shop.requests import at_once, queued, row
-from tests.shop.runs import configure, heart_of, stored_files, use_folders, work_folders
+from tests.shop.runs import configure, lease_threads_of, stored_files, use_folders, work_folders
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -84,7 +84,7 @@ def test_a_pattern_runs_under_a_lease_and_publishes_its_file(folder: Path):
     class Watched(Slow):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
             seen.update(row(FileRequest.objects.get().pk))
-            seen["lease_keepers"] = len(heart_of(FileRequest.objects.get()))
+            seen["lease_keepers"] = len(lease_threads_of(FileRequest.objects.get()))
             super().write_bytes(dataset, buffer)
 
     request = make(Watched)

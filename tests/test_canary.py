@@ -176,7 +176,7 @@ def test_nothing_that_leaves_the_app_has_a_canary_in_it(
         monkeypatch.setattr(CanaryExport, name, value)
     monkeypatch.setattr(SecretForm, "is_broken", is_broken)
     settings.EXPORTS = {**settings.EXPORTS, **given}
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     request.refresh_from_db()
     assert end in (request.status, request.error_code), request.error_detail
 
@@ -211,7 +211,7 @@ def test_a_mail_server_that_answers_with_an_address_is_not_quoted(
 ):
     settings.EMAIL_BACKEND = "tests.test_canary.RefusingMail"
     services.request_export(owner, "canaries", {"secret": CRITERION}, format="csv")
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     Notification.objects.update(due_at=timezone.now())
     housekeeping.sweep()
     [waiting] = Notification.objects.all()

@@ -19,7 +19,7 @@ from exports.models import FileRequest, Notification, Status
 from exports.models.result import ExportResult
 from exports.state import error_of
 from exports.worker import loop, runner
-from exports.worker.limits import Ceilings, DiskWatch, free_bytes
+from exports.worker.limits import DiskWatch, RunLimits, free_bytes
 from tests.shop.exports import OrderExport, heard, registered
 from tests.shop.models import Order
 from tests.shop.requests import NOON, queued, row
@@ -92,7 +92,7 @@ def test_where_nobody_counts_the_row_that_is_too_many_ends_it(settings: LazySett
 
 
 def test_an_estimate_refuses_nothing(settings: LazySettings) -> None:
-    attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), "csv", runner.stopping, Ceilings(rows=5))
+    attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), "csv", runner.stopping, RunLimits(rows=5))
 
     attempt.begin(1000, is_estimate=True)
     attempt.advance(5)
@@ -146,18 +146,18 @@ def test_a_file_of_just_the_size_that_is_allowed_is_fine(settings: LazySettings)
 
 
 def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
-    Ceilings(bytes=1).check_file(tmp_path / "none")
+    RunLimits(bytes=1).check_file(tmp_path / "none")
     (tmp_path / "some").write_bytes(b"ab")
 
     with pytest.raises(TooManyBytes, match="2 bytes, and 1 are allowed"):
-        Ceilings(bytes=1).check_file(tmp_path / "some")
+        RunLimits(bytes=1).check_file(tmp_path / "some")
 
 
 def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
     configure(settings, MAX_ROWS=None, MAX_BYTES=None, MAX_RUNTIME_SECONDS=None)
 
-    assert Ceilings.of(OrderExport()) == Ceilings()
-    Ceilings().check_rows(10**12)
+    assert RunLimits.of(OrderExport()) == RunLimits()
+    RunLimits().check_rows(10**12)
 
 
 # The time
@@ -169,8 +169,8 @@ def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float
     seen: list[datetime | None] = []
 
     def produce(self: OrderExport, run: runner.Run) -> ExportResult:
-        run.request.refresh_from_db()
-        seen.append(run.request.deadline_at)
+        run.export.refresh_from_db()
+        seen.append(run.export.deadline_at)
         began = time.monotonic()
         while time.monotonic() - began < 0.5:
             run.check()
@@ -196,19 +196,19 @@ def test_a_worker_without_room_takes_nothing_and_goes_on_once_there_is_some(
     request = queued()
     full[0] = 999
 
-    assert loop.work_off("large") == 0
+    assert loop.WorkerLoop("large").run_due() == 0
     assert (row(request.pk)["status"], row(request.pk)["attempts"]) == ("queued", 0)
     assert "999 bytes free for" in caplog.text
 
     full[0] = 1000
-    assert loop.work_off("large") == 1
+    assert loop.WorkerLoop("large").run_due() == 1
     assert row(request.pk)["status"] == "ready"
 
 
 def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySettings, full: list[int]) -> None:
-    configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_BACKEND="tests.shop.exports.hear", WAKE_AGAIN_SECONDS=0)
+    configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_BACKEND="tests.shop.exports.RecordingQueue", WAKE_AGAIN_SECONDS=0)
     queued(woken_at=NOON, requested_at=timezone.now())
-    loop.work_off("large")
+    loop.WorkerLoop("large").run_due()
     heard.clear()
 
     assert housekeeping.sweep().woken == 1
@@ -220,7 +220,7 @@ def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: 
     configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_TIMEOUT_SECONDS=DAY)
     request = queued(requested_at=NOON)
 
-    loop.work_off("large")
+    loop.WorkerLoop("large").run_due()
     assert housekeeping.time_out() == 1
 
     assert row(request.pk)["error_code"] == "expired_in_queue"

@@ -12,7 +12,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.checks import CheckMessage
 
 from exports import checks, housekeeping, services, storage
-from exports.exporters import Column, QuerySetExport, Sheet, registry
+from exports.exporters import Column, QuerySetExport, Sheet, permissions
 from exports.models import FileRequest, Notification, Status
 from exports.worker import loop
 from tests.office.browsers import HTML, JSON, signed_in, status_of, url_of
@@ -209,7 +209,7 @@ def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out
 
     may(ada)
 
-    assert not registry.is_still_granted(FileRequest.objects.get(pk=request.pk))
+    assert not permissions.is_still_granted(FileRequest.objects.get(pk=request.pk))
     assert status_of(client, ticket) == 404
     assert status_of(client, url_of("download", request)) == 404
     state = client.get(url_of("detail", request)).json()

@@ -125,7 +125,7 @@ def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_i
     assert time.monotonic() - began < A_FEW_SECONDS
     assert process.returncode == 0
     assert (long.row.status, long.row.attempts, long.row.rows_done) == ("queued", 0, 0)
-    assert huey_queue.queue("small").pending_count() > 0
+    assert huey_queue.open_queue("small").pending_count() > 0
     long.let_go()
     start()
     row = long.wait_for("ready")
@@ -187,7 +187,7 @@ def test_a_cancel_stops_a_worker_in_the_middle(owner: User, start: Callable[...,
 
 
 def test_messages_that_are_not_ours_do_not_stop_a_worker(owner: User, start: Callable[..., Worker], valkey: Valkey):
-    worker, key = start(), huey_queue.queue("small").storage.queue_key
+    worker, key = start(), huey_queue.open_queue("small").storage.queue_key
     with valkey.client() as client:
         for data in (b"", b"\x80\x04N.", b"x.y", bytes(range(256))):
             client.lpush(key, data)
@@ -232,7 +232,7 @@ class Housekeeper(Process):
 def test_the_housekeeper_keeps_sweeping_until_it_is_told_to_stop(owner: User):
     request = rows.queued(owner)
     with Housekeeper() as housekeeper:
-        wait_until(lambda: huey_queue.queue("small").pending_count() > 0)
+        wait_until(lambda: huey_queue.open_queue("small").pending_count() > 0)
         assert rows.fresh(request).woken_at is not None
         process, began = housekeeper.process, time.monotonic()
         housekeeper.stop(signal.SIGTERM)

@@ -36,7 +36,7 @@ def message() -> Message:
     from huey.api import Task
 
     huey = MemoryHuey(serializer=SignedJSONSerializer(), immediate=False)
-    bell = type("look", (Task,), {"__module__": "exports.worker.consumer"})
+    bell = type("wake", (Task,), {"__module__": "exports.queue.huey"})
     huey._registry.register(bell)
     return huey._registry.create_message(bell())
 
@@ -139,19 +139,19 @@ def test_without_keys_of_its_own_the_site_key_signs(message: Message, settings: 
 
 def test_ringing_leaves_one_signed_message_in_the_queue_of_that_lane(valkey: Valkey):
     assert huey_queue.wake("small")
-    small, large = huey_queue.queue("small"), huey_queue.queue("large")
+    small, large = huey_queue.open_queue("small"), huey_queue.open_queue("large")
     assert (small.pending_count(), large.pending_count()) == (1, 0)
     with valkey.client() as client:
         data = client.lpop(small.storage.queue_key)
-    assert SignedJSONSerializer().deserialize(data).name == "exports.worker.consumer.look"
+    assert SignedJSONSerializer().deserialize(data).name == "exports.queue.huey"
 
 
 def test_two_sites_on_one_server_differ_by_their_prefix(valkey: Valkey, settings: LazySettings):
     assert huey_queue.wake("small")
     settings.EXPORTS = {**settings.EXPORTS, "QUEUE_PREFIX": "another"}
-    assert huey_queue.queue("small").pending_count() == 0
+    assert huey_queue.open_queue("small").pending_count() == 0
     assert huey_queue.wake("small")
-    assert huey_queue.queue("small").pending_count() == 1
+    assert huey_queue.open_queue("small").pending_count() == 1
 
 
 def test_a_queue_that_is_down_costs_a_door_no_time_and_is_logged(valkey: Valkey, logged: Logged):

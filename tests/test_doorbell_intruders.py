@@ -48,17 +48,17 @@ def owner(transactional_db: None) -> User:
     return people.user("owner")
 
 
-def message(*, key: str = KEYS[0], task: str = "look") -> bytes:
+def message(*, key: str = KEYS[0], task: str = "wake") -> bytes:
     """A message as huey would queue it, signed with this key, for the task of this name."""
-    huey, bell = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
-    body = huey.serializer.serialize(huey._registry.create_message(bell())).partition(b".")[2]
-    body = body.replace(b"exports.worker.consumer.look", f"exports.worker.consumer.{task}".encode())
+    huey, new_message = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
+    body = huey.serializer.serialize(huey._registry.create_message(new_message())).partition(b".")[2]
+    body = body.replace(b"exports.queue.huey", f"exports.queue.huey.{task}".encode())
     return huey_queue._signature(key.encode(), body) + b"." + body
 
 
 def push(valkey: Valkey, *messages: bytes) -> None:
     with valkey.client() as client:
-        client.lpush(huey_queue.queue("small").storage.queue_key, *messages)
+        client.lpush(huey_queue.open_queue("small").storage.queue_key, *messages)
 
 
 def asked_for(owner: User, month: int) -> Any:
@@ -84,7 +84,7 @@ def test_a_worker_runs_nothing_of_what_is_not_signed_here_and_goes_on(
         push(site, b"", *hostile)
         request = asked_for(owner, 4)
         wait_until(lambda: is_ready(request), seconds=IN_TIME, describe=worker.words)
-        wait_until(lambda: huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(lambda: huey_queue.pending("small") == 0, seconds=IN_TIME, describe=worker.words)
         assert worker.is_running
         words = worker.words()
     assert not left.exists()
@@ -106,9 +106,11 @@ def test_a_bell_that_is_replayed_makes_a_worker_look_and_runs_nothing_twice(site
     request = asked_for(owner, 6)
     push(site, *[bell] * 50, message(key=KEYS[1]))
     with Worker() as worker, Worker() as other:
-        wait_until(lambda: is_ready(request) and huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(
+            lambda: is_ready(request) and huey_queue.pending("small") == 0, seconds=IN_TIME, describe=worker.words
+        )
         push(site, *[bell] * 50)
-        wait_until(lambda: huey_queue.bells("small") == 0, seconds=IN_TIME, describe=worker.words)
+        wait_until(lambda: huey_queue.pending("small") == 0, seconds=IN_TIME, describe=worker.words)
         words = worker.words() + other.words()
     assert (rows.fresh(request).attempts, rows.fresh(request).epoch) == (1, 1)
     assert Artifact.objects.filter(request=request).count() == 1

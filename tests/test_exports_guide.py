@@ -11,7 +11,7 @@ import pytest
 from django.core.checks import run_checks
 
 from exports import services, storage
-from exports.exporters import Column, registry
+from exports.exporters import Column, permissions, registry
 from exports.exporters.sheets import COUNTS
 from exports.models import FileRequest, Status
 from exports.tabular import writers
@@ -90,8 +90,8 @@ def test_columns_for_some_are_left_out_for_others() -> None:
 
 
 def test_the_shared_export_offers_links_for_twenty_minutes() -> None:
-    assert registry.public_seconds(made("shared_orders")) == 20 * 60
-    assert registry.public_seconds(made("orders")) is None
+    assert permissions.public_link_seconds(made("shared_orders")) == 20 * 60
+    assert permissions.public_link_seconds(made("orders")) is None
 
 
 def test_the_sheets_are_there_and_the_design_is() -> None:

@@ -34,7 +34,7 @@ ALL_CLAIMED = 10_000
 
 @pytest.fixture
 def bell(settings: LazySettings) -> Iterator[list[str]]:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
     heard.clear()
     yield heard
     heard.clear()
@@ -300,5 +300,5 @@ def test_a_worker_of_this_process_goes_round_all_that_one_person_may_have_one_by
     configure(settings, MAX_RUNNING_PER_USER=1)
     requests = [limited("ada", number) for number in range(4)]
 
-    assert loop.work_off(LANE) == 4
+    assert loop.WorkerLoop(LANE).run_due() == 4
     assert {row(each.pk)["status"] for each in requests} == {"ready"}

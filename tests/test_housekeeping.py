@@ -33,7 +33,7 @@ NOTHING = "nothing"
 @pytest.fixture(autouse=True)
 def woken(settings: Any, folder: Path) -> list[str]:
     """The names of the queues that were woken."""
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
     heard.clear()
     return heard
 
@@ -143,7 +143,7 @@ def test_a_queue_is_not_woken_before_its_export_is_due(woken: list[str]) -> None
 
 
 def test_a_failing_queue_backend_stops_no_other_step(settings: Any) -> None:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.BrokenQueue")
     waiting(woken_at=None)
     change(ready(), expires_at=ago(1))
 

@@ -247,7 +247,7 @@ def test_the_form_page_shows_the_filter_and_a_button_for_each_format(client: Cli
 def test_asking_rings_and_tells_only_when_the_transaction_commits(
     client: Client, settings: LazySettings, django_capture_on_commit_callbacks
 ):
-    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_http_views.note_ring"}
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_http_views.RecordingQueue"}
     rung.clear()
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
         ask(client, JSON)
@@ -259,8 +259,10 @@ def test_asking_rings_and_tells_only_when_the_transaction_commits(
 rung: list[str] = []
 
 
-def note_ring(queue_name: str) -> None:
-    rung.append(queue_name)
+class RecordingQueue:
+    @staticmethod
+    def wake(queue_name: str) -> None:
+        rung.append(queue_name)
 
 
 # The token against forged requests

@@ -45,7 +45,7 @@ def auditor() -> Client:
 def asked(client: Client, **criteria: str) -> FileRequest:
     answer = client.post(FORM, {"format": "csv", **criteria}, headers=JSON)
     assert answer.status_code == 202, answer.content
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     return FileRequest.objects.get(pk=answer.json()["id"])
 
 
@@ -97,7 +97,7 @@ def test_nobody_else_gets_the_trail(who: Any):
 def test_who_loses_the_permission_meanwhile_gets_nothing(auditor: Client):
     answer = auditor.post(FORM, {"format": "csv"}, headers=JSON)
     User.objects.get(username="auditor").user_permissions.clear()
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     request = FileRequest.objects.get(pk=answer.json()["id"])
     assert (request.status, request.error_code) == ("failed", "permission_lost")
 

@@ -70,7 +70,7 @@ def request_report(owner: User) -> FileRequest:
 @with_rows
 def test_an_export_logs_each_status_with_its_figures(lines: Lines, owner: User):
     export = request_report(owner)
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     queued, running, ready = lines.events()
     assert [line["event"] for line in (queued, running, ready)] == ["export.queued", "export.running", "export.ready"]
     assert {line["request"] for line in (queued, running, ready)} == {str(export.pk)}
@@ -87,14 +87,14 @@ def test_no_line_contains_criteria_cells_or_exception_messages(
     lines: Lines, owner: User, monkeypatch: pytest.MonkeyPatch
 ):
     request_report(owner)
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
 
     def broken(*_: Any) -> None:
         raise ValueError(FAILURE)
 
     monkeypatch.setattr(ReportExport, "get_queryset", broken)
     request_report(owner)
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     assert [line["event"] for line in lines.events()][-1] == "export.failed"
     assert len(lines.all()) > 6
     assert not [secret for secret in (CRITERION, CELL, "a-secret", "month=4") if secret in lines.getvalue()]
@@ -117,7 +117,7 @@ def test_a_worker_process_logs_only_json(valkey: Valkey, owner: User, settings: 
 @with_rows
 def test_revoked_links_are_logged_apart_from_the_end_of_the_run(lines: Lines, owner: User):
     export = request_report(owner)
-    loop.work_off("small")
+    loop.WorkerLoop("small").run_due()
     assert [line["event"] for line in lines.all() if "ready" in line["message"]] == ["export.ready"]
     # As in another process, which has not logged that the file is ready.
     audit._logged.clear()

@@ -17,9 +17,10 @@ from django.utils import timezone, translation
 
 from exports import storage
 from exports.exceptions import UnknownFileType
-from exports.exporters import registry
+from exports.exporters import permissions, registry
 from exports.exporters.base import Table
 from exports.models import FileRequest, Status, transitions
+from exports.models.locale import zone_named
 from exports.queue import base as queue
 from exports.tabular.writers import Batch
 from exports.worker import loop, runner
@@ -36,7 +37,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 def bell(settings: Any, tmp_path: Path) -> Iterator[list[str]]:
     """A doorbell that is heard here, and folders of this test's own."""
     use_folders(settings, tmp_path)
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
     heard.clear()
     yield heard
     runner.stopping.clear()
@@ -127,7 +128,7 @@ def test_the_language_and_the_time_zone_of_whoever_asked_are_active_and_named_in
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "Europe", "\x00"])
 def test_a_time_zone_that_is_not_known_here_is_the_sites(name: str) -> None:
-    assert str(runner.zone_named(name)) == "UTC"
+    assert str(zone_named(name)) == "UTC"
 
 
 def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> None:
@@ -216,7 +217,7 @@ def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
     broken, fine = queued(file_type="loud"), queued()
 
     with registered(breaking(error)):
-        assert loop.work_off("large") == 2
+        assert loop.WorkerLoop("large").run_due() == 2
 
     ended = row(broken.pk)
     assert (ended["status"], ended["error_code"], ended["attempts"]) == ("failed", "export_failed", 0)
@@ -229,11 +230,11 @@ def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lan
     stuck, fine = queued(file_type="loud"), queued()
 
     with registered(breaking(OperationalError("the other database is down"))):
-        assert loop.work_off("large") == 1
+        assert loop.WorkerLoop("large").run_due() == 1
 
     assert (row(stuck.pk)["status"], row(fine.pk)["status"]) == ("queued", "ready")
     with registered(LoudExport):
-        assert loop.work_off("large") == 1
+        assert loop.WorkerLoop("large").run_due() == 1
     assert row(stuck.pk)["status"] == "ready"
 
 
@@ -241,13 +242,13 @@ def test_a_rule_that_breaks_lets_nobody_have_the_file() -> None:
     request = in_status(Status.READY, file_type="loud")
 
     with registered(breaking(RuntimeError("of row no-hex"))):
-        assert not registry.is_still_granted(request)
+        assert not permissions.is_still_granted(request)
     with registered(LoudExport):
-        assert registry.is_still_granted(request)
+        assert permissions.is_still_granted(request)
 
 
 def test_the_file_of_a_type_that_is_gone_is_nobodys() -> None:
-    assert not registry.is_still_granted(in_status(Status.READY, file_type="gone"))
+    assert not permissions.is_still_granted(in_status(Status.READY, file_type="gone"))
 
 
 # Nothing to do
@@ -294,11 +295,11 @@ def test_a_worker_makes_all_that_is_due_in_its_lane_whoever_rang() -> None:
     mine = [queued(), queued(), queued()]
     other = queued(queue_name="small")
 
-    assert loop.work_off("large") == 3
+    assert loop.WorkerLoop("large").run_due() == 3
 
     assert {row(each.pk)["status"] for each in mine} == {"ready"}
     assert row(other.pk)["status"] == "queued"
-    assert loop.work_off("large") == 0
+    assert loop.WorkerLoop("large").run_due() == 0
 
 
 def test_people_take_turns() -> None:
@@ -313,7 +314,7 @@ def test_people_take_turns() -> None:
         queued(requester=user(name))
 
     with order_rule(note):
-        loop.work_off("large")
+        loop.WorkerLoop("large").run_due()
 
     assert order[0] == "bob"
     assert row(running.pk)["status"] == "running"
@@ -323,7 +324,7 @@ def test_a_worker_that_is_told_to_stop_takes_nothing_more() -> None:
     request = queued()
     runner.stopping.set()
 
-    assert loop.work_off("large") == 0
+    assert loop.WorkerLoop("large").run_due() == 0
     assert row(request.pk)["status"] == "queued"
 
 
@@ -337,7 +338,7 @@ def test_whoever_gives_a_request_back_rings_for_the_next_worker(bell: list[str])
 
     request = queued(file_type="stopped")
     with registered(StoppedExport):
-        loop.work_off("large")
+        loop.WorkerLoop("large").run_due()
 
     assert row(request.pk)["status"] == "queued"
     assert bell == ["large"]
@@ -352,14 +353,14 @@ def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]
 
     request = queued(file_type="down")
     with registered(DownExport):
-        loop.work_off("large")
+        loop.WorkerLoop("large").run_due()
 
     assert row(request.pk)["status"] == "queued"
     assert bell == []
 
 
 def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.BrokenQueue")
 
     queue.wake("large")
 

@@ -86,7 +86,7 @@ def test_a_storage_that_has_no_paths_gets_the_same_bytes(events: Events, setting
 def test_the_work_folder_is_for_this_attempt_and_for_nobody_else(events: Events) -> None:
     def make(run: Run) -> None:
         assert run.path.parent == run.work_dir
-        assert run.work_dir.name == f"{run.request.pk}-{run.claim.epoch}"
+        assert run.work_dir.name == f"{run.export.pk}-{run.claim.epoch}"
         assert run.work_dir.stat().st_mode & 0o777 == 0o700
         write(b"abc")(run)
 
@@ -124,7 +124,7 @@ def test_the_phases_come_in_order_and_say_how_fast(events: Events) -> None:
         until(seen("writing"))
         run.advance(50)
         until(lambda: events[-1].rows_done == 50)
-        run.progress.finishing(10, 90)
+        run.finishing(10, 90)
         until(seen("finishing"))
         run.path.write_bytes(b"abc")
 
@@ -232,7 +232,7 @@ def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
     updates.clear()
     runner.run(request, claim, Scripted(make), on_change=events.publish, clock=clock)
 
-    beats = [name for name in updates if name.startswith("exports-heart")]
+    beats = [name for name in updates if name.startswith("exports-lease")]
     assert most * 0.9 <= len(beats) <= most
     # Besides those there is the publish, and a page hears of each, once.
     assert len(updates) == len(events) == len(beats) + 1
@@ -265,9 +265,9 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
         write_for(2.5, run, clock)
         clock.advance(4)
         write_for(5, run, clock)
-        run.progress.finishing(1, 2)
+        run.finishing(1, 2)
         clock.advance(1)
-        run.progress.finishing(2, 2)
+        run.finishing(2, 2)
         clock.advance(1)
         run.path.write_bytes(b"abc")
 
@@ -312,7 +312,7 @@ def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
         return execute(sql, params, many, context)
 
     def watch(connection: Any, **kwargs: Any) -> None:
-        if threading.current_thread().name.startswith("exports-heart"):
+        if threading.current_thread().name.startswith("exports-lease"):
             connection.execute_wrappers.append(count)
 
     def make(run: Run) -> None:
@@ -347,7 +347,7 @@ def test_nothing_is_told_of_a_write_that_lost(events: Events, settings: Any) -> 
     clock = Lockstep()
 
     def make(run: Run) -> None:
-        transitions.cancel(FileRequest.objects.get(pk=run.request.pk))
+        transitions.cancel(FileRequest.objects.get(pk=run.export.pk))
         run.begin(10)
         clock.leap(0.3)
         until_ended(run)
@@ -364,7 +364,7 @@ def test_nothing_is_told_of_a_write_that_lost(events: Events, settings: Any) -> 
 def test_the_lease_is_renewed_while_one_batch_takes_long(events: Events) -> None:
     def make(run: Run) -> None:
         ends = set[Any]()
-        until(lambda: ends.add(row(run.request.pk)["lease_expires_at"]) or len(ends) >= 4)
+        until(lambda: ends.add(row(run.export.pk)["lease_expires_at"]) or len(ends) >= 4)
         write(b"abc")(run)
 
     assert run_now(make, events)[0].status == Status.READY
@@ -377,7 +377,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_nothing(events: Events,
         run.begin(None)
         run.path.write_bytes(b"half a file")
         until(lambda: events)
-        services.cancel(FileRequest.objects.get(pk=run.request.pk))
+        services.cancel(FileRequest.objects.get(pk=run.export.pk))
         said.append(len(events))
         try:
             until_ended(run)
@@ -401,7 +401,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
     batches: list[int] = []
 
     def make(run: Run) -> None:
-        transitions.cancel(run.request)
+        transitions.cancel(run.export)
         until(lambda: has_ended(run))
         for number in range(10):
             run.check()
@@ -414,8 +414,8 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
 
 def test_whoever_loses_the_lease_stops_and_says_nothing(events: Events) -> None:
     def make(run: Run) -> None:
-        FileRequest.objects.filter(pk=run.request.pk).update(lease_expires_at="2026-01-01T00:00Z")
-        assert transitions.rescue(FileRequest.objects.get(pk=run.request.pk))
+        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at="2026-01-01T00:00Z")
+        assert transitions.rescue(FileRequest.objects.get(pk=run.export.pk))
         events.clear()
         until_ended(run)
 
@@ -434,9 +434,9 @@ def test_a_zombie_that_finishes_its_file_changes_nothing_and_its_bytes_are_garba
 
     def make(run: Run) -> None:
         write(b"of a zombie")(run)
-        FileRequest.objects.filter(pk=run.request.pk).update(lease_expires_at="2026-01-01T00:00Z")
-        assert transitions.rescue(FileRequest.objects.get(pk=run.request.pk))
-        before.append(row(run.request.pk))
+        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at="2026-01-01T00:00Z")
+        assert transitions.rescue(FileRequest.objects.get(pk=run.export.pk))
+        before.append(row(run.export.pk))
 
     request, claim = run_now(make, events)
 

@@ -20,7 +20,7 @@ from django.db import connection, connections
 from exports import storage
 from exports.exceptions import LeaseLost, RetryableError, StorageFailed, WorkerStopping, describe_error
 from exports.models import FileRequest, Notification, Status, transitions
-from exports.worker import runner
+from exports.worker import loop, runner
 from exports.worker.runner import Run
 from tests.shop.requests import claimed, in_status, made, queued, row
 from tests.shop.runs import (
@@ -332,12 +332,12 @@ def test_a_host_that_has_not_worked_yet_has_nothing_to_sweep() -> None:
 def test_a_request_that_somebody_else_has_is_not_taken(events: Events) -> None:
     request, _ = claimed_now()
 
-    assert not runner.take(request, Scripted(write(b"abc")), on_change=events.publish)
+    assert not loop.claim_and_run(request, Scripted(write(b"abc")), on_change=events.publish)
     assert list(events) == []
 
 
 def test_a_taken_request_is_made_and_every_move_is_told(events: Events) -> None:
-    assert runner.take(queued(), Scripted(write(b"abc")), on_change=events.publish)
+    assert loop.claim_and_run(queued(), Scripted(write(b"abc")), on_change=events.publish)
 
     assert (events.statuses[0], events.statuses[-1]) == ("running", "ready")
     assert events.states[0]["phase"] == "counting"

@@ -83,7 +83,7 @@ def test_the_progress_of_storing_reaches_the_pages(owner: User):
         if changed.phase == "storing" and changed.bytes_done:
             has_shown.set()
 
-    assert runner.take(request, big.BigExport(), on_change=show)
+    assert loop.claim_and_run(request, big.BigExport(), on_change=show)
     stored = [done for phase, done, _ in states if phase == "storing"]
     assert 0 < max(stored) <= MEGABYTES * big.MEBIBYTE
     assert stored == sorted(stored)
@@ -131,7 +131,7 @@ def one_by_one(s3: Moto, settings: LazySettings) -> None:
 def test_a_cancel_in_the_middle_of_an_upload_leaves_no_part(s3: Moto, owner: User):
     request, told = asked(owner), []
     exporter = Interrupted(lambda: transitions.cancel(request))
-    assert runner.take(request, exporter, on_change=lambda changed: told.append(changed.status))
+    assert loop.claim_and_run(request, exporter, on_change=lambda changed: told.append(changed.status))
     assert rows.fresh(request).status == Status.CANCELLED
     assert Status.READY not in told
     assert (s3.stored(), s3.unfinished()) == ([], [])
@@ -140,7 +140,7 @@ def test_a_cancel_in_the_middle_of_an_upload_leaves_no_part(s3: Moto, owner: Use
 @pytest.mark.usefixtures("one_by_one")
 def test_a_worker_told_to_stop_aborts_its_upload_and_gives_the_request_back(s3: Moto, owner: User):
     request, stop = asked(owner), threading.Event()
-    assert runner.take(request, Interrupted(stop.set), on_change=lambda changed: None, stop=stop)
+    assert loop.claim_and_run(request, Interrupted(stop.set), on_change=lambda changed: None, stop=stop)
     given_back = rows.fresh(request)
     assert (given_back.status, given_back.attempts) == (Status.QUEUED, 0)
     assert (s3.stored(), s3.unfinished()) == ([], [])

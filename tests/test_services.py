@@ -33,7 +33,7 @@ def ada() -> User:
 
 @pytest.fixture
 def bell(settings: Any) -> Iterator[list[str]]:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.hear")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
     heard.clear()
     yield heard
     heard.clear()
@@ -237,7 +237,7 @@ def test_the_bell_does_not_ring_for_what_was_rolled_back(ada: User, bell: list[s
 
 
 def test_a_dead_bell_is_no_error_and_the_request_waits(ada: User, settings: Any, transactional_db: Any) -> None:
-    configure(settings, QUEUE_BACKEND="exports.queue.huey.wake", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
+    configure(settings, QUEUE_BACKEND="exports.queue.huey", REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
 
     request = ask(ada)
 
@@ -247,7 +247,7 @@ def test_a_dead_bell_is_no_error_and_the_request_waits(ada: User, settings: Any,
 def test_a_bell_of_the_hosts_own_that_raises_is_no_error_either(
     ada: User, settings: Any, transactional_db: Any
 ) -> None:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.deaf")
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.BrokenQueue")
 
     assert row(ask(ada).pk)["status"] == "queued"
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.utils.module_loading import import_string
 
 from exports.checks.numbers import NumberRule
 from exports.conf import DEFAULTS, config
 from exports.exceptions import BadOption
+from exports.queue import base as queue
 from exports.tabular.writers.xlsx.deflate import Deflate
 
 NUMBERS = (
@@ -48,10 +48,10 @@ def _check_queue_backend() -> Iterator[CheckMessage]:
     if config.QUEUE_BACKEND is None:
         return
     try:
-        import_string(config.QUEUE_BACKEND)
-    except ImportError:
+        queue.backend().wake  # noqa: B018 - only that it exists
+    except (ImportError, AttributeError, ValueError):
         message = f"EXPORTS['QUEUE_BACKEND'] {config.QUEUE_BACKEND!r} cannot be imported."
-        hint = "Set the dotted path of a function that takes the name of a queue, or None to run from cron alone."
+        hint = "Set the dotted path of a module or class with wake() and listen(), or None to run from cron alone."
         yield checks.Error(message, hint=hint, id="exports.E003")
 
 

@@ -1,18 +1,20 @@
-"""Tables and how they become a file: what exports of rows have in common, whatever the rows come from."""
+"""Exports of tables: what all of them share, whatever their rows come from."""
 
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, ClassVar
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 from django.db.models import QuerySet
 from django.utils import timezone, translation
+from django.utils.functional import Promise
 
 from exports import faults
 from exports.conf import config
-from exports.exporters.sheets import COUNTS, Sheet, Total, sum_of
+from exports.exporters.sheets import Sheet, Total, sum_of, total_of
 from exports.models import FileRequest
 from exports.models.result import ExportResult
 from exports.tabular import writers
@@ -22,40 +24,86 @@ from exports.tabular.plan import TimeLimits
 from exports.tabular.readers import querysets, resolve
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
-from exports.worker.runner import Run
+
+
+class ExportRun(Protocol):
+    """One attempt to make a file, as the exporter sees it. The worker's `Run` is one.
+
+    `path` is where the exporter writes the file, `work_dir` a folder for its temporary files.
+    """
+
+    export: FileRequest
+    path: Path
+    work_dir: Path
+
+    @property
+    def rows_done(self) -> int:
+        """The number of rows that were reported last."""
+
+    def check(self) -> None:
+        """Raise what ended the run, if it has ended, and TooManyBytes. Exporters call it between batches."""
+
+    def check_size(self, size: int) -> None:
+        """Raise TooManyBytes if a file of `size` bytes is too large."""
+
+    def begin(self, rows_total: int | None, is_estimate: bool = False) -> None:
+        """Report that writing begins. `rows_total` is None if it is not known. Raise TooManyRows."""
+
+    def advance(self, rows_done: int) -> None:
+        """Report the number of rows written so far. Raise like `check`, and TooManyRows."""
+
+    def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
+        """Report the bytes written while the file is finished after its last row. Raise like `check`."""
+
+
+class FileMaker(Protocol):
+    """What the runner needs to make a file."""
+
+    def extension(self, export: FileRequest) -> str:
+        """Return the extension of the file, without a dot. Raise UnknownFormat."""
+
+    def produce(self, run: ExportRun) -> ExportResult | None:
+        """Write the file to `run.path`. Return None if the file was attached to the export instead."""
+
+    def refusal(self, export: FileRequest) -> str | None:
+        """Return the error code of why this stored export may not run now, or None if it may."""
+
+
+class Exporter(FileMaker, Protocol):
+    """What the registry returns for every file type: a TableExport, or an adapted handler."""
+
+    def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
+        """Return what sends this exporter's own mail, or None to send the app's."""
+
+    def finish(self, export: FileRequest) -> None:
+        """Run after a run of this export has ended, whatever its outcome."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, how many rows there are to write (None: nobody knows), the rows in batches of columns, and what the
-    receipt of the file says beside the counts."""
+    """Columns, the number of rows if known, the rows in batches of columns, and entries for the file's receipt."""
 
     columns: Sequence[Column]
-    rows_total: int | None
+    total: Total
     batches: Iterable[Batch]
     title: str = ""
-    is_estimate: bool = False
     receipt: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def total(self) -> Total:
-        return Total(self.rows_total, self.is_estimate)
 
 
 class TableExport:
-    """An export of tables. A subclass says which ones a request asks for, and whether it may run.
+    """An export of tables. A subclass says which tables an export has, and whether it may run.
 
-    `processes` share the work of serialising the rows, up to EXPORTS["MAX_PROCESSES"]. `max_rows`, `max_bytes` and
-    `max_runtime_seconds` are its ceilings in place of EXPORTS["MAX_ROWS"], ["MAX_BYTES"] and ["MAX_RUNTIME_SECONDS"];
-    `math.inf` for none.
+    `processes` processes share the work of serialising the rows, at most EXPORTS["MAX_PROCESSES"]. `max_rows`,
+    `max_bytes` and `max_runtime_seconds` replace EXPORTS["MAX_ROWS"], ["MAX_BYTES"] and ["MAX_RUNTIME_SECONDS"] for
+    this export; `math.inf` means no limit.
 
-    Its files stay for `retention_seconds` seconds in place of EXPORTS["RETENTION_SECONDS"]; `math.inf` for ever.
+    Its files are kept for `retention_seconds` instead of EXPORTS["RETENTION_SECONDS"]; `math.inf` means forever.
 
-    With `public_links` whoever may change a request may make a link to its file that anyone can use, good for
-    `public_link_max_age_seconds` seconds in place of EXPORTS["PUBLIC_LINK_MAX_AGE_SECONDS"].
+    With `public_links`, users who may change an export may create a link to its file that anyone can use. It is valid
+    for `public_link_max_age_seconds` instead of EXPORTS["PUBLIC_LINK_MAX_AGE_SECONDS"].
     """
 
-    title: ClassVar[Any] = ""
+    title: ClassVar[str | Promise] = ""
     processes: ClassVar[int] = 1
     max_rows: ClassVar[float | None] = None
     max_bytes: ClassVar[float | None] = None
@@ -64,72 +112,74 @@ class TableExport:
     public_links: ClassVar[bool] = False
     public_link_max_age_seconds: ClassVar[float | None] = None
 
-    def tables(self, request: FileRequest) -> AbstractContextManager[Sequence[Table]]:
-        """The tables of this request, at least one, open for reading inside, each after the one before it."""
-        raise NotImplementedError(f"{type(self).__name__} must define tables(request).")
+    def tables(self, export: FileRequest) -> AbstractContextManager[Sequence[Table]]:
+        """Return a context manager that opens the tables of this export, at least one, for reading in their order."""
+        raise NotImplementedError(f"{type(self).__name__} must define tables(export).")
 
-    def refusal(self, request: FileRequest) -> str | None:
-        """The error code of why this stored request may not run now, or None when it may."""
-        raise NotImplementedError(f"{type(self).__name__} must define refusal(request).")
+    def refusal(self, export: FileRequest) -> str | None:
+        """Return the error code of why this stored export may not run now, or None if it may."""
+        raise NotImplementedError(f"{type(self).__name__} must define refusal(export).")
 
     def design(self, sheet: SheetDesign) -> None:
-        """Style a sheet of an XLSX by XlsxWriter's own API: see docs/exports.md. Does nothing."""
+        """Style a sheet of an XLSX file with XlsxWriter's own API: see docs/exports.md. Does nothing by default."""
 
-    def own_mail(self, request: FileRequest) -> Callable[[], object] | None:
+    def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
         """Return what sends this export's own mail, or None to send the app's."""
         return None
 
-    def finish(self, request: FileRequest) -> None:
+    def finish(self, export: FileRequest) -> None:
         """Run after a run of this export has ended, whatever its outcome. Does nothing by default."""
 
-    def get_filename(self, request: FileRequest) -> str:
-        return request.filename
+    def get_filename(self, export: FileRequest) -> str:
+        """Return the name under which browsers save the file."""
+        return export.filename
 
-    def extension(self, request: FileRequest) -> str:
-        return writers.get(request.format).extension
+    def extension(self, export: FileRequest) -> str:
+        """Return the extension of the file, without a dot. Raise UnknownFormat."""
+        return writers.get(export.format).extension
 
-    def produce(self, run: Run) -> ExportResult:
-        """Write the rows to `run.path`, a batch of columns at a time."""
-        alterations = Alterations()
+    def produce(self, run: ExportRun) -> ExportResult:
+        """Write the rows to `run.path`, one batch of columns at a time."""
+        export, alterations = run.export, Alterations()
+        writer_class = writers.get(export.format)
+        title = str(self.title or export.description)
+
         with run.path.open("xb") as file, ExitStack() as reading:
-            tables = reading.enter_context(self.tables(run.request))
-            total = sum_of(table.total for table in tables)
-            with self._writer(run, file, tables[0], alterations) as writer:
+            tables = reading.enter_context(self.tables(export))
+            total = sum_of([table.total for table in tables])
+            with writer_class(
+                file,
+                tables[0].columns,
+                options=export.options,
+                zone=timezone.get_current_timezone(),
+                title=tables[0].title or title,
+                work_dir=run.work_dir,
+                alterations=alterations,
+                on_bytes=run.finishing,
+                **_writer_options(writer_class, self.processes, design=self.design, document=title),
+            ) as writer:
                 run.begin(total.rows, total.is_estimate)
                 rows = write_tables(writer, tables, run.advance)
                 # The database's snapshot ends before the file is finished.
                 reading.close()
-                run.progress.finishing(0, None)
+                run.finishing(0, None)
                 faults.point("before_close")
-        receipt = {
-            # Only what was counted was asked for: an estimate is nothing to compare the rows with.
-            "rows_asked": total.counted,
+        receipt: dict[str, Any] = {
+            # An estimate is nothing to compare the written rows with.
+            "rows_asked": None if total.is_estimate else total.rows,
             "alterations": dict(alterations),
             "language": translation.get_language(),
             "time_zone": timezone.get_current_timezone_name(),
-        } | dict(item for table in tables for item in table.receipt.items())
+        }
+        for table in tables:
+            receipt |= table.receipt
+        retention = config.RETENTION_SECONDS if self.retention_seconds is None else self.retention_seconds
         return ExportResult(
-            self.get_filename(run.request), writer.content_type, rows, receipt, self._retention_seconds()
-        )
-
-    def _retention_seconds(self) -> float | None:
-        chosen = config.RETENTION_SECONDS if self.retention_seconds is None else self.retention_seconds
-        return None if chosen == math.inf else chosen
-
-    def _writer(self, run: Run, file: BinaryIO, table: Table, alterations: Alterations) -> Writer:
-        writer_class = writers.get(run.request.format)
-        title = str(self.title or run.request.description)
-        return writer_class(
-            file,
-            table.columns,
-            options=run.request.options,
-            zone=timezone.get_current_timezone(),
-            title=table.title or title,
-            work_dir=run.work_dir,
-            alterations=alterations,
-            on_bytes=lambda done, expected: _finishing(run, done, expected),
-            processes=_allowed(self.processes),
-            **_of_workbooks(writer_class, design=self.design, document=title),
+            self.get_filename(export),
+            writer.content_type,
+            rows,
+            receipt,
+            retention_seconds=None if retention == math.inf else retention,
         )
 
 
@@ -137,39 +187,51 @@ class TableExport:
 def tables_of(
     sheets: Sequence[Sheet], *, count: str = "exact", dialect: Dialect | None = None
 ) -> Iterator[list[Table]]:
-    """The rows of these sheets; those of one database are counted and read at one moment. Raises UnknownColumn.
+    """Open the rows of these sheets; those of one database are counted and read from one snapshot.
 
-    `count` is a key of COUNTS, `dialect` the `dialect_of` what is to be written. Each table is read when its batches
-    are, and all are closed at the end.
+    Each table is read when its batches are; all of them are closed at the end.
+
+    Args:
+        sheets: The sheets, in the order of the file.
+        count: How the rows are counted beforehand, a key of COUNTS.
+        dialect: The `dialect_of` the file, where the database may write lines of CSV itself.
+
+    Raises:
+        UnknownColumn: A sheet names a column that its queryset does not have.
     """
     resolved = [replace(sheet, columns=resolve.resolve(sheet.queryset, sheet.columns)) for sheet in sheets]
+    tables: list[Table] = []
     with ExitStack() as reading:
-        for alias in dict.fromkeys(sheet.queryset.db for sheet in sheets):
+        for alias in dict.fromkeys([sheet.queryset.db for sheet in sheets]):
             reading.enter_context(querysets.snapshot(alias, config.STATEMENT_TIMEOUT_SECONDS))
-        yield [_opened(sheet, count, dialect, reading) for sheet in resolved]
+        for sheet in resolved:
+            total = total_of(sheet.queryset, count)
+            batches = querysets.batches(
+                sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
+            )
+            tables.append(Table(sheet.columns, total, reading.enter_context(closing(batches)), sheet.title))
+        yield tables
 
 
 @contextmanager
 def table_of(queryset: QuerySet[Any], columns: Sequence[Column], *, dialect: Dialect | None = None) -> Iterator[Table]:
-    """The rows of a queryset, counted and read at one moment. Raises UnknownColumn."""
+    """Open the rows of a queryset, counted and read from one snapshot. Raise UnknownColumn."""
     with tables_of([Sheet("", queryset, columns)], dialect=dialect) as [table]:
         yield table
 
 
 def dialect_of(format: str, options: Mapping[str, Any]) -> Dialect | None:
-    """The lines that a database may write for a file of this format, in the active zone. None: values, for any file."""
+    """Return the CSV that the database itself may write for this format in the active time zone.
+
+    None means that the database returns values, from which any file can be made.
+    """
     return writers.get(format).dialect(options, timezone.get_current_timezone())
 
 
-def time_limits() -> TimeLimits:
-    """Return how long a database statement and a run may take, by EXPORTS."""
-    return TimeLimits(config.STATEMENT_TIMEOUT_SECONDS, config.MAX_RUNTIME_SECONDS)
-
-
 def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int], None]) -> int:
-    """Write the tables one after the other; the writer has begun the first. `advance` gets the rows so far, of all.
+    """Write the tables one after the other and return the number of rows; the writer has begun the first table.
 
-    Returns how many rows there were.
+    `advance` is called after each batch with the number of rows so far, over all tables.
     """
     for number, table in enumerate(tables):
         if number:
@@ -183,7 +245,7 @@ def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int
 def write_now(
     table: Table, file: BinaryIO, *, format: str, options: Mapping[str, Any], title: str, processes: int = 1
 ) -> None:
-    """Write a table where it stands, without a run: for what is small enough to be answered at once."""
+    """Write a table to `file` without a run, for what is small enough to be answered in the request."""
     writer_class = writers.get(format)
     with writer_class(
         file,
@@ -191,31 +253,20 @@ def write_now(
         options=options,
         zone=timezone.get_current_timezone(),
         title=title,
-        processes=_allowed(processes),
-        **_of_workbooks(writer_class),
+        **_writer_options(writer_class, processes),
     ) as writer:
         write_tables(writer, [table], lambda rows: None)
 
 
-def _opened(sheet: Sheet, count: str, dialect: Dialect | None, reading: ExitStack) -> Table:
-    total = COUNTS[count](sheet.queryset)
-    batches = querysets.batches(
-        sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
-    )
-    return Table(sheet.columns, total.rows, reading.enter_context(closing(batches)), sheet.title, total.is_estimate)
+def time_limits() -> TimeLimits:
+    """Return how long a database statement and a run may take, by EXPORTS."""
+    return TimeLimits(config.STATEMENT_TIMEOUT_SECONDS, config.MAX_RUNTIME_SECONDS)
 
 
-def _allowed(processes: int) -> int:
-    return min(processes, config.MAX_PROCESSES or os.cpu_count() or 1)
-
-
-def _of_workbooks(writer_class: type[Writer], **hooks: Any) -> dict[str, Any]:
-    """What the writer of workbooks takes and no other does."""
-    if not issubclass(writer_class, XlsxWriter):
-        return {}
-    return {"engine": config.DEFLATE_ENGINE, "level": config.DEFLATE_LEVEL, **hooks}
-
-
-def _finishing(run: Run, done: int, expected: int | None) -> None:
-    run.check()
-    run.progress.finishing(done, expected)
+def _writer_options(writer_class: type[Writer], processes: int, **hooks: Any) -> dict[str, Any]:
+    """Return the arguments of a writer that depend on its class: only XLSX has `hooks` and a deflate engine."""
+    # `Any`: the arguments of one writer class or another.
+    options: dict[str, Any] = {"processes": min(processes, config.MAX_PROCESSES or os.cpu_count() or 1)}
+    if issubclass(writer_class, XlsxWriter):
+        options |= {"engine": config.DEFLATE_ENGINE, "level": config.DEFLATE_LEVEL, **hooks}
+    return options

@@ -1,11 +1,11 @@
-"""QuerySetExport: an export declared in a few lines, read from querysets in column batches."""
+"""QuerySetExport: an export declared in a few lines, read from querysets in batches of columns."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
@@ -15,7 +15,7 @@ from django.utils.text import slugify
 from exports.conf import config
 from exports.exceptions import BadOption, ExportError, InvalidStoredCriteria, NoFile, PermissionLost, UnknownFormat
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
-from exports.exporters.sheets import Held, Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
+from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
 from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.tabular import writers
@@ -24,7 +24,7 @@ from exports.tabular.writers import Writer
 
 
 class EmptyForm(Form):
-    """The filter of an export that has none."""
+    """The filter form of an export without a filter."""
 
 
 class QuerySetExport(TableExport):
@@ -41,10 +41,10 @@ class QuerySetExport(TableExport):
 
         registry.register(FlightExport)
 
-    `criteria` is always the form's cleaned_data; the form runs at the door and again in the worker. `count` says what
-    the bar is measured by: "exact" counts the rows before they are read, "estimate" asks the database what it believes,
-    "none" asks nobody. `reuse_within_seconds` is in place of EXPORTS["REUSE_WITHIN_SECONDS"]. Only with
-    `for_machines` may a user ask for text without formula escaping. See docs/exports.md.
+    `criteria` is always the form's cleaned_data; the form is validated in the request and again in the worker. `count`
+    says how the total for the progress bar is found: "exact" counts the rows before they are read, "estimate" asks the
+    database for an estimate, "none" shows no total. `reuse_within_seconds` replaces EXPORTS["REUSE_WITHIN_SECONDS"].
+    Only with `for_machines` may a user choose text without formula escaping. See docs/exports.md.
     """
 
     file_type: ClassVar[str]
@@ -57,142 +57,153 @@ class QuerySetExport(TableExport):
     for_machines: ClassVar[bool] = False
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
-        """The rows that `user` may have under these criteria."""
+        """Return the rows that `user` may have under these criteria."""
         raise NotImplementedError(f"{type(self).__name__} must define get_queryset(user, criteria).")
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
-        """Asked at the door, at the claim, before the file is published, at the mail, where it is shown, and at the
-        download, always about the present."""
+        """Return True if `user` may export this now.
+
+        It is called at the request, at the claim, before the file is published, before the mail is sent, whenever the
+        export is shown, and at every download.
+        """
         return True
 
-    def has_column_permission(self, user: AnyUser, permission: str) -> bool:
-        """Asked of somebody who is signed in, for each permission that a column names, as often as has_permission."""
+    def has_column_permission(self, user: AbstractUser, permission: str) -> bool:
+        """Return True if `user`, who is signed in, holds the permission of a column. Called like has_permission."""
         return user.has_perm(permission)
 
     def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
+        """Return the filter form, bound to `criteria`; unbound for None."""
         return self.form_class(criteria)
 
     def get_columns(self, user: AnyUser) -> Sequence[Column]:
+        """Return the columns of the file, by default `columns`."""
         return self.columns
 
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
-        """The sheets of the file, at least one. Overridden, only formats that hold several tables are offered."""
+        """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
         return [Sheet(str(self.title), self.get_queryset(user, criteria), self.get_columns(user))]
 
-    def get_filename(self, request: FileRequest) -> str:
-        """The name the browser saves the file under: "<file type>-<local date>.<format>"."""
-        day = timezone.localtime(request.requested_at).date().isoformat()
-        return f"{slugify(self.file_type) or 'export'}-{day}.{self.extension(request)}"
+    def get_filename(self, export: FileRequest) -> str:
+        """Return "<file type>-<local date>.<extension>"."""
+        day = timezone.localtime(export.requested_at).date().isoformat()
+        return f"{slugify(self.file_type) or 'export'}-{day}.{self.extension(export)}"
 
     def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
-        """`small` up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows, else `large`, unless the class names one. Counts no
-        further."""
+        """Return `queue_name`, or else "small" for up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows and "large" for more."""
         if self.queue_name:
             return self.queue_name
-        return "small" if has_at_most(self._sheets(user, criteria), config.SMALL_QUEUE_MAX_ROWS) else "large"
+        sheets = self._checked_sheets(user, criteria)
+        return "small" if has_at_most(sheets, config.SMALL_QUEUE_MAX_ROWS) else "large"
 
     def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
-        """The columns of all sheets, as they are declared."""
+        """Return the columns of all sheets, as they are declared."""
         if not self.has_sheets():
             return list(self.get_columns(user))
         return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
 
-    def held(self, user: AnyUser, columns: Iterable[Column]) -> Held:
-        """The permissions that these columns ask for, and whether `user` holds them. Nobody does without signing in."""
-        return self._held(user, {column.permission for column in columns} - {""})
+    def held(self, user: AnyUser, columns: Iterable[Column]) -> dict[str, bool]:
+        """Return the permissions that these columns require, and whether `user` holds them."""
+        return self._permissions_held(user, {column.permission for column in columns} - {""})
 
     def withheld_from(self, user: AnyUser) -> list[str]:
-        """The columns that `user` will not get, for the form. Several sheets are not known before it is filled in."""
+        """Return the names of the columns that `user` will not get, for the form.
+
+        It is empty for exports with several sheets: they are only known once the form is filled in.
+        """
         columns = [] if self.has_sheets() else self.get_columns(user)
         held = self.held(user, columns)
         return [spoken(column) for column in columns if is_withheld(column, held)]
 
     @classmethod
     def has_sheets(cls) -> bool:
-        """Whether the file may have several sheets."""
+        """Return True if the file may have several sheets."""
         return cls.get_sheets is not QuerySetExport.get_sheets
 
     @classmethod
     def offered(cls) -> list[type[Writer]]:
-        """The writers of the declared formats, of those that are there and hold as many tables as there may be."""
-        known = {writer.format: writer for writer in writers.formats()}
-        declared = [known[format] for format in cls.formats if format in known]
-        return [writer for writer in declared if writer.holds_tables or not cls.has_sheets()]
+        """Return the writers of those declared formats that are installed and can hold the sheets of this export."""
+        known = {}
+        for writer in writers.formats():
+            if writer.holds_tables or not cls.has_sheets():
+                known[writer.format] = writer
+        return [known[format] for format in cls.formats if format in known]
 
     def format_choices(self) -> list[tuple[str, str]]:
-        """The formats that are offered, each with its name for people, the usual one first."""
+        """Return the offered formats, each with its label, the default first."""
         return [(writer.format, writer.label) for writer in self.offered()]
 
     def writer_of(self, format: str) -> type[Writer]:
-        """The writer of an offered format, of the usual one for "". Raises UnknownFormat, which says why."""
+        """Return the writer of an offered format; "" means the default. Raise UnknownFormat with the reason."""
         offered = self.offered()
         for writer in offered:
             if format in ("", writer.format):
                 return writer
-        raise UnknownFormat(format, [writer.format for writer in offered], why=self._why_not(format))
+        reason = ""
+        if format in self.formats:
+            reason = writers.why_missing(format)
+            if not reason and self.has_sheets():
+                reason = f"{self.title or self.file_type} has several sheets, which {format!r} cannot hold."
+        raise UnknownFormat(format, [writer.format for writer in offered], why=reason)
 
     def clean_options(self, writer: type[Writer], options: Mapping[str, Any]) -> dict[str, Any]:
-        """All options of the format for this export. Raises BadOption."""
+        """Return all options of the format, with defaults. Raise BadOption."""
         cleaned = writer.clean_options(options)
         if cleaned.get("formulas") == "raw" and not self.for_machines:
             raise BadOption("formulas", "'raw' is for exports that declare `for_machines`.")
         return cleaned
 
-    def _why_not(self, format: str) -> str:
-        if format not in self.formats:
-            return ""
-        several = f"{self.title or self.file_type} has several sheets, which {format!r} cannot hold."
-        return writers.why_missing(format) or (several if self.has_sheets() else "")
+    def extension(self, export: FileRequest) -> str:
+        return self.writer_of(export.format).extension
 
-    def extension(self, request: FileRequest) -> str:
-        return self.writer_of(request.format).extension
-
-    def refusal(self, request: FileRequest) -> str | None:
-        """The error code of why this stored request may not run now, or None when it may."""
-        owner = _owner(request)
-        if request.requester_id and not owner.is_active:
+    def refusal(self, export: FileRequest) -> str | None:
+        owner = _owner(export)
+        if export.requester_id and not owner.is_active:
             return "permission_lost"
+        # The file has the columns whose permissions the owner held when it was made, and they must still hold them.
+        asked = export.receipt.get("column_permissions", {})
+        needed = [name for name, was_held in asked.items() if was_held]
         try:
-            is_granted = self.has_permission(owner, self.restore(request)) and self._may_have_columns(owner, request)
-            return None if is_granted else "permission_lost"
+            is_granted = self.has_permission(owner, self.restore(export))
+            if is_granted and all(self._permissions_held(owner, needed).values()):
+                return None
         except ExportError as error:
             return error.code
+        return "permission_lost"
 
-    def restore(self, request: FileRequest) -> Mapping[str, Any]:
-        """The stored criteria, through the form. Raises InvalidStoredCriteria when they do not hold any more."""
-        form = self.get_form(QueryDict(request.criteria), _owner(request))
+    def restore(self, export: FileRequest) -> Mapping[str, Any]:
+        """Return the stored criteria as cleaned_data. Raise InvalidStoredCriteria if the form refuses them."""
+        form = self.get_form(QueryDict(export.criteria), _owner(export))
         if not form.is_valid():
             raise InvalidStoredCriteria(f"Not valid any more: {', '.join(sorted(form.errors))}.")
         return form.cleaned_data
 
     @contextmanager
-    def tables(self, request: FileRequest) -> Iterator[Sequence[Table]]:
-        owner = _owner(request)
-        sheets = self._sheets(owner, self.restore(request))
+    def tables(self, export: FileRequest) -> Iterator[Sequence[Table]]:
+        owner = _owner(export)
+        sheets = self._checked_sheets(owner, self.restore(export))
+        receipt: dict[str, Any] = {}
         held = self.held(owner, [column for sheet in sheets for column in sheet.columns])
-        left = permitted(sheets, held) if held else sheets
-        if not left:
-            raise PermissionLost("Its owner may have none of the columns.")
-        receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held} if held else {}
-        dialect = dialect_of(request.format, request.options)
-        with tables_of(left, count=self.count, dialect=dialect) as [first, *others]:
+        if held:
+            receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held}
+            sheets = permitted(sheets, held)
+            if not sheets:
+                raise PermissionLost("The owner holds the permission of none of the columns.")
+        dialect = dialect_of(export.format, export.options)
+        with tables_of(sheets, count=self.count, dialect=dialect) as [first, *others]:
             yield [replace(first, receipt=receipt), *others]
 
-    def _may_have_columns(self, user: AnyUser, request: FileRequest) -> bool:
-        """Whether `user` still holds the permissions of the columns that are in the file, where there is one."""
-        asked = request.receipt.get("column_permissions", {})
-        return all(self._held(user, (name for name, was_held in asked.items() if was_held)).values())
+    def _permissions_held(self, user: AnyUser, names: Iterable[str]) -> dict[str, bool]:
+        if user.is_authenticated and user.is_active:
+            return {name: bool(self.has_column_permission(user, name)) for name in sorted(names)}
+        return dict.fromkeys(sorted(names), False)
 
-    def _held(self, user: AnyUser, permissions: Iterable[str]) -> Held:
-        is_somebody = user.is_authenticated and user.is_active
-        return {name: is_somebody and bool(self.has_column_permission(user, name)) for name in sorted(permissions)}
-
-    def _sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+    def _checked_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         sheets = self.get_sheets(user, criteria)
         if not sheets:
             raise NoFile(f"{type(self).__name__}.get_sheets() gave no sheet, and a file has at least one.")
         return sheets
 
 
-def _owner(request: FileRequest) -> AnyUser:
-    return request.requester or AnonymousUser()
+def _owner(export: FileRequest) -> AnyUser:
+    return export.requester or AnonymousUser()

@@ -1,46 +1,43 @@
-"""Who handles which file type, and the way from a waiting row to a run."""
+"""Which exporter or handler makes the files of which file type."""
 
-import logging
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard, TypeVar
 
-from django.db import InterfaceError, OperationalError
-
-from exports.conf import config
-from exports.exceptions import ExportError, UnknownFileType, describe_error
-from exports.exporters.base import TableExport
+from exports.exceptions import UnknownFileType
+from exports.exporters.base import Exporter, TableExport
 from exports.exporters.queryset import QuerySetExport
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows
 from exports.models import FileRequest
 
-log = logging.getLogger("exports.registry")
+# A handler is a class, an instance or a module: dj-bgfiles asks for nothing but `handle(request)`.
+Handler = Any
+HandlerT = TypeVar("HandlerT")
 
-handlers: dict[str, Any] = {StoredQuerySet.file_type: StoredQuerySet, StoredRows.file_type: StoredRows}
+handlers: dict[str, Handler] = {StoredQuerySet.file_type: StoredQuerySet, StoredRows.file_type: StoredRows}
+"""The registered exporters and handlers, by file type."""
 
-
-adapters: list[Callable[[Any], Any]] = []
-"""What makes an exporter of a handler that only has `handle(request)`. `contrib.bgfiles` adds its adapter here."""
-
-
-def adapt(handler: Any) -> Any:
-    """Return an exporter for a handler that is none itself. Raise TypeError if no adapter is registered."""
-    if not adapters:
-        raise TypeError(f"{handler!r} is no export, and exports.contrib.bgfiles is not loaded.")
-    return adapters[-1](handler)
+adapters: list[Callable[[Handler], Exporter]] = []
+"""Functions that make an exporter of a handler with nothing but `handle(request)`; `contrib.bgfiles` adds its own."""
 
 
-def register(handler_class: type, file_types: Iterable[str] | None = None) -> type:
-    """Let `handler_class` make the files of these types, its own `file_type` by default. Returns it, for decorating.
+def register(handler_class: HandlerT, file_types: Iterable[str] | None = None) -> HandlerT:
+    """Register what makes the files of these types, by default of its own `file_type`. Usable as a decorator.
 
-    It is a QuerySetExport, or anything with `handle(request)`: a pattern, a class of your own, a module.
+    Args:
+        handler_class: A QuerySetExport, or anything with `handle(request)`: a pattern, another class, a module.
+        file_types: The file types it handles.
+
+    Returns:
+        `handler_class`, unchanged.
     """
-    for file_type in file_types or [handler_class.file_type]:
+    own_type: Any = handler_class
+    for file_type in file_types or [own_type.file_type]:
         handlers[file_type] = handler_class
     return handler_class
 
 
-def find(file_type: str) -> Any:
-    """What is registered for a file type. Raises UnknownFileType, a KeyError, which names the known ones."""
+def find(file_type: str) -> Handler:
+    """Return what is registered for a file type. Raise UnknownFileType, a KeyError, which lists the known types."""
     if file_type not in handlers:
         known = ", ".join(sorted(handlers)) or "none"
         raise UnknownFileType(f"No exporter is registered for {file_type!r}. Registered: {known}.")
@@ -48,68 +45,29 @@ def find(file_type: str) -> Any:
 
 
 def find_export(file_type: str) -> QuerySetExport:
-    """The export that the doors offer under this type. Raises UnknownFileType for a handler that has no form."""
+    """Return the export that users can request under this type. Raise UnknownFileType if it has no form."""
     if not has_form(file_type):
-        raise UnknownFileType(f"{file_type!r} is made by a handler of its own; ask for it where its view is.")
-    return find(file_type)()
+        raise UnknownFileType(f"{file_type!r} has a handler without a form; request it in the view that offers it.")
+    export: QuerySetExport = find(file_type)()
+    return export
 
 
 def has_form(file_type: str) -> bool:
-    """Whether the doors offer it. Raises UnknownFileType."""
+    """Return True if users can request this type through a form. Raise UnknownFileType."""
     handler = find(file_type)
-    return _is_export(handler) and issubclass(handler, QuerySetExport)
+    return is_exporter(handler) and issubclass(handler, QuerySetExport)
 
 
-def exporter_of(request: FileRequest) -> Any:
-    """What makes the file of this request. Raises UnknownFileType."""
-    handler = find(request.file_type)
-    return handler() if _is_export(handler) else adapt(handler)
+def exporter_of(export: FileRequest) -> Exporter:
+    """Return what makes the file of `export`. Raise UnknownFileType."""
+    handler = find(export.file_type)
+    if is_exporter(handler):
+        return handler()
+    if not adapters:
+        raise TypeError(f"{handler!r} is no exporter, and exports.contrib.bgfiles is not loaded.")
+    return adapters[-1](handler)
 
 
-def is_still_granted(request: FileRequest) -> bool:
-    """Whether the exporter still lets the owner of this request have its file; a type that is gone lets nobody."""
-    try:
-        exporter = exporter_of(request)
-    except UnknownFileType:
-        return False
-    code, _ = answer(request, lambda: exporter.refusal(request))
-    return code is None
-
-
-def is_withdrawn(request: FileRequest) -> bool:
-    """Whether an export that knows a rule refuses the owner of this request now; others decide by hand."""
-    return _is_export(handlers.get(request.file_type)) and not is_still_granted(request)
-
-
-def public_seconds(request: FileRequest) -> float | None:
-    """How long a link for anyone to this file is good, or None where its export offers none."""
-    exporter = handlers.get(request.file_type)
-    if not (_is_export(exporter) and exporter.public_links):
-        return None
-    return (
-        config.PUBLIC_LINK_MAX_AGE_SECONDS
-        if exporter.public_link_max_age_seconds is None
-        else exporter.public_link_max_age_seconds
-    )
-
-
-def own_mail(request: FileRequest) -> Callable[[], object] | None:
-    """What sends the mail that the author of this export wrote, or None where ours is sent."""
-    return exporter_of(request).own_mail(request)
-
-
-def answer(request: FileRequest, ask: Callable[[], str | None]) -> tuple[str | None, str]:
-    """Why this request is refused, as an error code or None, and a detail for staff. A rule that breaks refuses; one
-    whose database is away raises."""
-    try:
-        return ask(), ""
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception as error:
-        log.warning("request %s: refused: %s", request.pk, describe_error(error))
-        code = error.code if isinstance(error, ExportError) else ExportError.code
-        return code, describe_error(error)
-
-
-def _is_export(handler: Any) -> bool:
+def is_exporter(handler: Handler) -> TypeGuard[type[TableExport]]:
+    """Return True for an exporter class, False for a handler that needs an adapter, and for None."""
     return isinstance(handler, type) and issubclass(handler, TableExport)

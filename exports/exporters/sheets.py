@@ -1,6 +1,6 @@
-"""What an export declares of a sheet, what is left of it for whoever asks, and how many rows there are to write."""
+"""Sheets of an export: what is declared, what a user's column permissions leave of it, and how many rows it has."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
@@ -9,6 +9,9 @@ from django.utils.text import capfirst
 
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets, resolve
+
+COUNTS: Final = ("exact", "estimate", "none")
+"""How the rows can be counted before they are read: counted, estimated by the database, or not at all."""
 
 
 @dataclass(frozen=True)
@@ -21,21 +24,22 @@ class Sheet:
 
 
 Held = Mapping[str, bool]
-"""The permissions that columns ask for, by name, and whether somebody holds them."""
+"""The permissions that columns require, by name, and whether a user holds them."""
 
 
 def is_withheld(column: Column, held: Held) -> bool:
+    """Return True if the user lacks the permission that this column requires."""
     return not held.get(column.permission, True)
 
 
 def permitted(sheets: Iterable[Sheet], held: Held) -> list[Sheet]:
-    """The sheets without what is withheld; a sheet all of whose columns are is left out itself."""
+    """Return the sheets without the withheld columns, and without sheets that have no other columns."""
     left = [replace(sheet, columns=[each for each in sheet.columns if not is_withheld(each, held)]) for sheet in sheets]
     return [sheet for sheet in left if sheet.columns]
 
 
 def headers_withheld(sheets: Sequence[Sheet], held: Held) -> list[str]:
-    """What would have stood above the columns that are withheld, behind the sheet's title where there are several."""
+    """Return the headers of the withheld columns, each with the title of its sheet if there are several sheets."""
     headers = []
     for sheet in sheets:
         lost = [column for column in sheet.columns if is_withheld(column, held)]
@@ -45,58 +49,41 @@ def headers_withheld(sheets: Sequence[Sheet], held: Held) -> list[str]:
 
 
 def spoken(column: Column) -> str:
-    """What people call a column before its queryset is known."""
+    """Return a name of a column for people, without looking at its queryset."""
     return str(column.header) or capfirst(" ".join(column.name.replace("_", " ").split()))
 
 
 class Total(NamedTuple):
-    """A number of rows that was counted or estimated beforehand; None where nobody knows."""
+    """The number of rows as it is known before they are read; None if it is not known."""
 
     rows: int | None = None
     is_estimate: bool = False
 
-    @property
-    def counted(self) -> int | None:
-        """The rows that there are for certain."""
-        return None if self.is_estimate else self.rows
 
-
-def counted(queryset: QuerySet[Any]) -> Total:
-    return Total(querysets.count(queryset))
-
-
-def estimated(queryset: QuerySet[Any]) -> Total:
-    """What the database believes, in no time; a count where it believes nothing."""
-    rows = querysets.estimate(queryset)
-    return counted(queryset) if rows is None else Total(rows, is_estimate=True)
-
-
-def unknown(queryset: QuerySet[Any]) -> Total:
-    return Total()
-
-
-COUNTS: Final[Mapping[str, Callable[[QuerySet[Any]], Total]]] = {
-    "exact": counted,
-    "estimate": estimated,
-    "none": unknown,
-}
+def total_of(queryset: QuerySet[Any], count: str) -> Total:
+    """Count the rows of a queryset in one of the ways of COUNTS. Databases that cannot estimate count instead."""
+    if count == "none":
+        return Total()
+    estimate = querysets.estimate(queryset) if count == "estimate" else None
+    return Total(querysets.count(queryset)) if estimate is None else Total(estimate, is_estimate=True)
 
 
 def sum_of(totals: Iterable[Total]) -> Total:
-    """All of them together: an estimate where one is, unknown where one is."""
-    parts = list(totals)
-    rows = [part.rows for part in parts if part.rows is not None]
-    return Total(sum(rows), any(part.is_estimate for part in parts)) if len(rows) == len(parts) else Total()
+    """Add up the rows of several sheets: unknown if one is unknown, an estimate if one is an estimate."""
+    rows, is_estimate = 0, False
+    for total in totals:
+        if total.rows is None:
+            return Total()
+        rows += total.rows
+        is_estimate |= total.is_estimate
+    return Total(rows, is_estimate)
 
 
 def has_at_most(sheets: Iterable[Sheet], rows: int) -> bool:
-    """Whether the sheets have no more rows than that together. Counts one further at most."""
+    """Return True if the sheets have at most `rows` rows in total. Count one row further at most."""
     for sheet in sheets:
-        rows -= querysets.count(_beginning(sheet.queryset, rows + 1))
+        unordered = sheet.queryset if sheet.queryset.query.is_sliced else sheet.queryset.order_by()
+        rows -= querysets.count(unordered[: rows + 1])
         if rows < 0:
             return False
     return True
-
-
-def _beginning(queryset: QuerySet[Any], rows: int) -> QuerySet[Any]:
-    return (queryset if queryset.query.is_sliced else queryset.order_by())[:rows]

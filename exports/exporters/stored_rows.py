@@ -14,6 +14,7 @@ from exports.conf import config
 from exports.exceptions import InputGone, UnstorableQuerySet
 from exports.exporters import stored_querysets
 from exports.exporters.base import Table, TableExport, dialect_of, table_of
+from exports.exporters.sheets import Total
 from exports.exporters.tagged_json import from_json, to_json
 from exports.models import Artifact, FileRequest
 from exports.tabular.columns import Column
@@ -106,4 +107,5 @@ def columns_of_queryset(queryset: QuerySet[Any], names: Sequence[str] | None) ->
 
 def table_of_rows(rows: Iterable[Mapping[str, Any]], names: Sequence[str], count: int) -> Table:
     """Return a table of dictionaries with these keys."""
-    return Table([Column(name) for name in names], count, row_reader.batches(rows, names, size=config.BATCH_ROWS))
+    batches = row_reader.batches(rows, names, size=config.BATCH_ROWS)
+    return Table([Column(name) for name in names], Total(count), batches)

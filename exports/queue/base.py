@@ -1,8 +1,17 @@
-"""Wake the workers of a queue."""
+"""The interface to the queue: wake the workers of a queue, and listen to one.
+
+A message only says that a worker should look for due exports. It carries no work, so it may be lost or doubled:
+housekeeping wakes again what was not picked up. EXPORTS["QUEUE_BACKEND"] is the dotted path of the implementation, a
+module or a class with `wake` and `listen` as in `QueueBackend`. It is None where cron runs the exports.
+"""
 
 import logging
+import threading
+from collections.abc import Callable
+from pkgutil import resolve_name
+from typing import Any, Protocol
 
-from django.utils.module_loading import import_string
+from django.core.exceptions import ImproperlyConfigured
 
 from exports.conf import config
 from exports.exceptions import describe_error
@@ -10,12 +19,57 @@ from exports.exceptions import describe_error
 log = logging.getLogger("exports.queue")
 
 
+class QueueBackend(Protocol):
+    """What EXPORTS["QUEUE_BACKEND"] names."""
+
+    def wake(self, queue_name: str) -> object:
+        """Send a message to the workers of a queue. Errors are logged by the caller."""
+
+    def listen(
+        self,
+        queue_name: str,
+        on_wake: Callable[[], object],
+        *,
+        stop: threading.Event,
+        on_start: Callable[[], object],
+        on_poll: Callable[[], object],
+        on_exit: Callable[[], object],
+        on_ready: Callable[[], object],
+    ) -> None:
+        """Call `on_wake` for each message, and once at the start, until the process is told to stop.
+
+        Args:
+            queue_name: The queue.
+            on_wake: Runs what is due. It is called in one thread, one call after the other.
+            stop: Set on SIGTERM and SIGINT, so that `on_wake` returns soon.
+            on_start: Called in that thread before it listens.
+            on_poll: Called in that thread about once a second while it waits.
+            on_exit: Called in that thread when it ends.
+            on_ready: Called once messages and signals are listened to.
+        """
+
+
 def wake(queue_name: str) -> None:
-    """Ring the bell of a queue, where one is configured; in cron mode there is none. Housekeeping rings again for a
-    bell that is broken."""
+    """Ask a worker of this queue to look for due exports. Does nothing in cron mode; an error is logged."""
     if not config.QUEUE_BACKEND:
         return
     try:
-        import_string(config.QUEUE_BACKEND)(queue_name)
+        backend().wake(queue_name)
     except Exception as error:
-        log.warning("bell of queue %s not rung: %s", queue_name, describe_error(error))
+        log.warning("queue %s not woken: %s", queue_name, describe_error(error))
+
+
+def listen(queue_name: str, on_wake: Callable[[], object], **callbacks: Any) -> None:
+    """Run a worker of this queue until the process is told to stop: see `QueueBackend.listen`.
+
+    Raise ImproperlyConfigured in cron mode, where no worker is woken.
+    """
+    if not config.QUEUE_BACKEND:
+        raise ImproperlyConfigured("EXPORTS['QUEUE_BACKEND'] is None: run manage.py exports process instead.")
+    backend().listen(queue_name, on_wake, **callbacks)
+
+
+def backend() -> QueueBackend:
+    """Return the implementation that EXPORTS["QUEUE_BACKEND"] names. Raise ImportError or AttributeError."""
+    found: QueueBackend = resolve_name(config.QUEUE_BACKEND or "")
+    return found

@@ -1,34 +1,45 @@
-"""huey's send side. A message is a bell that says "look"; what there is to do, and who does it, is on the rows.
+"""The queue on huey and Redis: the only module that knows huey.
 
-Messages are JSON under an HMAC-SHA256, so whoever can write to Redis can make a worker look, and nothing else.
+A message only says that a worker should look for due exports. Messages are JSON under an HMAC-SHA256, so someone who
+can write to Redis can make a worker look, and nothing else. huey is imported inside functions: sites in cron mode need
+not install it. The internals of huey that `consumer` overrides were checked against huey 3.5.4; pyproject.toml allows
+no 3.6.
 """
 
 import hashlib
 import hmac
 import json
 import logging
+import signal
+import threading
+from collections.abc import Callable
+from datetime import datetime
 from functools import cache
+from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+from django.db import close_old_connections
 
 from exports import faults
 from exports.conf import config, secret_keys
+from exports.queue import redis
 
 if TYPE_CHECKING:
     from huey import RedisHuey
+    from huey.consumer import Consumer
     from huey.registry import Message
-    from redis import ConnectionPool, Redis
 
 log = logging.getLogger("exports.queue.huey")
 
-TASK_MODULE = "exports.worker.consumer"
-TASK_NAME = "look"
-CONNECT_SECONDS = 1.0
-RING_SECONDS = 1.0
+TASK_NAME = "wake"
 WAIT_SECONDS = 2.0  # longer than the second for which huey lets the server hold an empty answer back
+STOP_SECONDS = 25.0
+
+Callback = Callable[[], object]
 
 
 class BadMessage(ValueError):
-    """Not a message that this site signed: it is dropped, and nothing of it runs."""
+    """A message that this site did not sign: it is dropped, and nothing of it runs."""
 
 
 class SignedJSONSerializer:
@@ -39,7 +50,7 @@ class SignedJSONSerializer:
         return _signature(secret_keys("QUEUE_KEYS")[0], body) + b"." + body
 
     def deserialize(self, data: bytes) -> "Message":
-        """Raises BadMessage for a pickle, an unsigned message, or one under a key that is not ours any more."""
+        """Return the message. Raise BadMessage for a pickle, and for one that is not signed with a current key."""
         from huey.registry import Message
 
         signature, _, body = data.partition(b".")
@@ -49,81 +60,134 @@ class SignedJSONSerializer:
 
 
 def wake(queue_name: str) -> bool:
-    """Ask a worker of this queue to look. A queue that is down is logged: housekeeping rings again."""
+    """Send a message to the workers of this queue. Return False, and log why, if the queue's server is down."""
     try:
-        huey, bell = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
+        huey, new_message = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
         faults.point("before_wake")
-        huey.enqueue(bell())
+        huey.enqueue(new_message())
     except Exception as error:
-        log.warning("bell of queue %s not rung: %s", queue_name, type(error).__name__)
+        log.warning("queue %s not woken: %s", queue_name, type(error).__name__)
         return False
     return True
 
 
-def queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "RedisHuey":
-    """A huey of our own for one queue, with no task registered. The host's own HUEY is left alone."""
+def listen(queue_name: str, on_wake: Callback, **callbacks: Any) -> None:
+    """Run a worker of this queue until the process is told to stop: see `queue.base.QueueBackend`."""
+    consumer(queue_name, on_wake, **callbacks).run()
+
+
+def _nothing() -> None:
+    """Do nothing: the default of callbacks."""
+
+
+def consumer(
+    queue_name: str,
+    on_wake: Callback,
+    *,
+    stop: threading.Event,
+    on_start: Callback = _nothing,
+    on_poll: Callback = _nothing,
+    on_exit: Callback = _nothing,
+    on_ready: Callback = _nothing,
+) -> "Consumer":
+    """Return the huey consumer that `listen` runs, with one worker thread."""
+    from huey.consumer import Consumer, Worker
+
+    class WakeWorker(Worker):  # type: ignore[misc] # huey has no type hints
+        def loop(self, now: datetime | None = None) -> None:
+            # A process that was told to stop takes no more messages: they are for another worker.
+            if stop.is_set():
+                self.stop_flag.wait()
+            else:
+                # Called from the loop itself: a worker that hangs must not look like one that waits.
+                on_poll()
+                super().loop(now)
+
+    class WakeConsumer(Consumer):  # type: ignore[misc] # huey has no type hints
+        worker_class = WakeWorker
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            # SIGINT ends the process gracefully, as SIGTERM does.
+            self._signal_actions[signal.SIGINT] = self._signal_actions[signal.SIGTERM]
+
+        def start(self) -> None:
+            super().start()
+            on_ready()
+
+        def _handle_signal(self, signum: int, frame: FrameType | None) -> None:
+            stop.set()
+            super()._handle_signal(signum, frame)
+
+    huey = open_queue(queue_name)
+
+    @huey.task(name=TASK_NAME)  # type: ignore[untyped-decorator] # huey has no type hints
+    def look_for_exports() -> None:
+        close_old_connections()
+        on_wake()
+        if stop.is_set():
+            # This message is used up, but the exports it was sent for may still wait.
+            wake(queue_name)
+
+    huey.on_startup(name="start")(on_start)
+    huey.on_startup(name="first look")(look_for_exports.func)
+    huey.on_shutdown(name="exit")(on_exit)
+    return WakeConsumer(
+        huey,
+        workers=1,
+        worker_type="thread",
+        periodic=False,
+        # Found by experiment: without it a worker waits up to 10 s after an outage of Redis.
+        max_delay=1.0,
+        shutdown_timeout=STOP_SECONDS,
+        graceful_signal="TERM",
+    )
+
+
+def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "RedisHuey":
+    """Return a huey instance for one queue, without tasks. The project's own HUEY is left alone."""
     from huey import RedisHuey
 
-    return RedisHuey(
+    class WakeQueue(RedisHuey):  # type: ignore[misc] # huey has no type hints
+        def dequeue(self) -> Any:
+            """Return the next task. huey itself would log a traceback for a message that is not signed, and pause."""
+            try:
+                return super().dequeue()
+            except BadMessage as error:
+                log.warning("%s", error)
+                return None
+
+    return WakeQueue(
         f"{config.QUEUE_PREFIX}.{queue_name}",
         clean_name=False,
-        connection_pool=_pool(config.REDIS_URL, answer_seconds),
+        connection_pool=redis.connection_pool(config.REDIS_URL, answer_seconds),
         immediate=False,
         results=False,
         serializer=SignedJSONSerializer(),
     )
 
 
-def bells(queue_name: str) -> int:
-    """How many no worker has heard yet. Raises redis' errors."""
-    return _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)[0].pending_count()
+def pending(queue_name: str) -> int:
+    """Return how many messages no worker has taken yet. Raise redis' errors."""
+    return int(_sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)[0].pending_count())
 
 
-def is_ours(queue_name: str) -> bool:
-    """Whether the newest bell that waits is signed with a key of this process. Raises redis' errors."""
-    huey = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)[0]
-    newest = server().lindex(huey.storage.queue_key, 0)
+def is_signed_here(queue_name: str) -> bool:
+    """Return True if the newest waiting message, if any, is signed with a key of this process. Raise redis' errors."""
+    huey, _ = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
+    newest = redis.client().lindex(huey.storage.queue_key, 0)
     try:
         return newest is None or bool(huey.serializer.deserialize(newest))
     except (BadMessage, ValueError, TypeError):
         return False
 
 
-def server() -> "Redis":
-    """A client of the queue's server. It waits no longer than a door does, and raises redis' own errors."""
-    return _server(config.REDIS_URL)
-
-
 @cache
-def _server(url: str) -> "Redis":
-    from redis import Redis
-
-    return Redis(connection_pool=_pool(url, RING_SECONDS))
-
-
-def _pool(url: str, answer_seconds: float) -> "ConnectionPool":
-    from redis import ConnectionPool
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
-
-    return ConnectionPool.from_url(
-        url,
-        socket_connect_timeout=CONNECT_SECONDS,
-        socket_timeout=answer_seconds,
-        retry=Retry(NoBackoff(), 0),
-        health_check_interval=30,
-    )
-
-
-@cache
-def _sender(queue_name: str, url: str, prefix: str) -> tuple["RedisHuey", Any]:
-    """Made once for each queue. A door waits for it, so it is given less time than a worker is."""
-    from huey.api import Task
-
-    huey = queue(queue_name, answer_seconds=RING_SECONDS)
-    bell = type(TASK_NAME, (Task,), {"__module__": TASK_MODULE})
-    huey._registry.register(bell)
-    return huey, bell
+def _sender(queue_name: str, url: str, prefix: str) -> tuple["RedisHuey", Callable[[], Any]]:
+    """Return the instance that sends, and what makes a message. Requests wait for it, so its timeout is short."""
+    huey = open_queue(queue_name, answer_seconds=redis.SEND_SECONDS)
+    # The registered name is this module's and TASK_NAME, as that of the worker's task.
+    return huey, huey.task(name=TASK_NAME)(_nothing).s
 
 
 def _signature(key: str, body: bytes) -> bytes:

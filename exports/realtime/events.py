@@ -10,13 +10,13 @@ import hashlib
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from exports import audit, faults
+from exports import faults
 from exports.models import FileRequest
 from exports.state import State, serialize
 
@@ -30,13 +30,9 @@ _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
 
 
-def publish(export: FileRequest, note: Callable[[FileRequest], None] = audit.note) -> None:
-    """Send the state of an export to the sockets that follow it, and log it with `note`.
-
-    Returns at once and never raises.
-    """
+def publish(export: FileRequest) -> None:
+    """Send the state of an export to the sockets that follow it. Returns at once and never raises."""
     try:
-        note(export)
         faults.point("before_event")
         layer = _channel_layer()
         if layer is not None:

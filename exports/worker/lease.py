@@ -1,7 +1,7 @@
-"""The heartbeat of a run: it renews the lease, reports the progress, and ends a run that hangs.
+"""The lease keeper of a run: it renews the lease, reports the progress, and ends a run that hangs.
 
-It has a thread and a database connection of its own, so that the run pays for its progress with a counter a batch.
-A run that was told to end and does not come back is left behind: its row moves on, and an expendable process ends.
+It has its own thread and database connection, so that reporting progress costs the run a counter per batch. A run that
+was told to end and does not return is abandoned: its row moves on, and a worker process ends.
 """
 
 import faulthandler
@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from types import TracebackType
+from typing import Final, Protocol, Self
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -20,13 +21,13 @@ from exports.exceptions import ExportError, LeaseLost, RunInterrupted, Stalled, 
 from exports.models import FileRequest, transitions
 from exports.models.progress import COUNTING, STORING, Snapshot
 from exports.models.transitions import Claim
-from exports.worker.limits import Ceilings
+from exports.worker.limits import RunLimits
 from exports.worker.progress import Progress
 
 log = logging.getLogger("exports.worker.lease")
 
 expendable = threading.Event()
-"""Set in a process that is started again when it ends, such as a worker: it may be ended to get rid of a run."""
+"""Set in a worker process, which is restarted when it ends: it may end itself to get rid of a run that hangs."""
 
 
 class Clock:
@@ -36,7 +37,7 @@ class Clock:
         return time.monotonic()
 
     def wait(self, finished: threading.Event, seconds: float) -> bool:
-        """Whether it was set before the time was up."""
+        """Wait for up to `seconds`. Return True if the event was set before the time was up."""
         return finished.wait(seconds)
 
 
@@ -45,9 +46,9 @@ EX_SOFTWARE: Final = 70
 
 
 class Attempt(Protocol):
-    """What the heartbeat needs to know of a run."""
+    """What the lease keeper needs of a run."""
 
-    ceilings: Ceilings
+    limits: RunLimits
     claim: Claim
     progress: Progress
 
@@ -58,29 +59,39 @@ class Attempt(Protocol):
 
 
 class LeaseKeeper(threading.Thread):
-    """Renews the lease every HEARTBEAT_SECONDS, reports progress at most every PROGRESS_INTERVAL_SECONDS, ends a run
-    that hangs.
+    """Keeps the lease of a run, as a context manager around it.
 
-    A run has EXPORTS["SHUTDOWN_GRACE_SECONDS"] seconds to come back from what it does once it was told to end, or to
-    stop. `tell` gets the request after every write that won, and after no other.
+    The lease is renewed every HEARTBEAT_SECONDS, progress is written at most every PROGRESS_INTERVAL_SECONDS. A run
+    that is told to end, or to stop, has EXPORTS["SHUTDOWN_GRACE_SECONDS"] seconds to return.
+
+    Args:
+        attempt: The run.
+        notify: Called with the row after each write that succeeded.
+        clock: The clock; tests pass their own.
     """
 
-    def __init__(self, attempt: Attempt, tell: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
-        super().__init__(name=f"exports-heart-{attempt.claim.request_id}", daemon=True)
+    def __init__(self, attempt: Attempt, notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
+        super().__init__(name=f"exports-lease-{attempt.claim.request_id}", daemon=True)
         self._attempt = attempt
-        self._tell = tell
+        self._notify = notify
         self._clock = clock
         self._finished = threading.Event()
         self._seen = self._written = attempt.progress.now
-        self._beat_at = self._moved_at = self._began_at = clock.now()
-        self._told_to_stop_at: float | None = None
-        # As it was written last; None where it is to be read again.
+        self._renewed_at = self._progressed_at = self._began_at = clock.now()
+        self._stopping_since: float | None = None
+        # The row as it was written last; None if it must be read again.
         self._row: FileRequest | None = None
-        # When it was read, and by the database's clock.
+        # When the row was read, and the same moment on the database's clock.
         self._read_at = self._began_at
         self._read_progress_at: datetime | None = None
 
-    def stop(self) -> None:
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._finished.set()
         self.join()
 
@@ -90,120 +101,97 @@ class LeaseKeeper(threading.Thread):
             _feed_watchdog()
             while reason is None and not self._clock.wait(self._finished, config.PROGRESS_INTERVAL_SECONDS):
                 _feed_watchdog()
-                reason = self._look()
-            if reason is not None and not self._comes_back(reason):
-                self._leave_behind(reason)
+                reason = self._check()
+            if reason is None:
+                return
+            # A run that was told to stop has already had its time to return.
+            grace = 0 if isinstance(reason, WorkerStopping) else config.SHUTDOWN_GRACE_SECONDS
+            if not self._clock.wait(self._finished, grace):
+                self._abandon(reason)
         finally:
-            _let_watchdog_sleep()
+            if expendable.is_set():
+                faulthandler.cancel_dump_traceback_later()
             connection.close()
 
-    def _look(self) -> RunInterrupted | ExportError | None:
-        """Why the run has to end; None while it goes on."""
-        progress = self._attempt.progress.now
+    def _check(self) -> RunInterrupted | ExportError | None:
+        """Renew the lease if it is time. Return why the run has to end, or None while it goes on."""
+        progress, now, runtime = self._attempt.progress.now, self._clock.now(), self._attempt.limits.runtime
         if progress != self._seen:
-            self._seen, self._moved_at = progress, self._clock.now()
-        if (reason := self._overdue(progress)) is not None:
-            self._attempt.end(reason)
-            return reason
-        if self._has_not_stopped():
-            return WorkerStopping("The worker was told to stop, and the run did not come back.")
-        if progress == self._written and self._clock.now() - self._beat_at < config.HEARTBEAT_SECONDS:
-            return None
-        return self._beat(progress)
-
-    def _has_not_stopped(self) -> bool:
-        """Whether the process was told to stop GRACE seconds ago. Until then the lease is kept."""
-        if not self._attempt.is_stopping:
-            return False
-        now = self._clock.now()
-        if self._told_to_stop_at is None:
-            self._told_to_stop_at = now
-        return now - self._told_to_stop_at > config.SHUTDOWN_GRACE_SECONDS
-
-    def _overdue(self, progress: Snapshot) -> ExportError | None:
-        now = self._clock.now()
-        runtime = self._attempt.ceilings.runtime
+            self._seen, self._progressed_at = progress, now
+        overdue: ExportError | None = None
         if runtime is not None and now - self._began_at > runtime:
-            return TookTooLong(f"The export took longer than {runtime:,} seconds.")
-        if now - self._moved_at > config.STALL_TIMEOUT_SECONDS and progress.phase not in (COUNTING, STORING):
-            return Stalled("The export made no progress for EXPORTS['STALL_TIMEOUT_SECONDS'] seconds.")
-        return None
+            overdue = TookTooLong(f"The export took longer than {runtime:,} seconds.")
+        elif now - self._progressed_at > config.STALL_TIMEOUT_SECONDS and progress.phase not in (COUNTING, STORING):
+            overdue = Stalled("The export made no progress for EXPORTS['STALL_TIMEOUT_SECONDS'] seconds.")
+        if overdue is not None:
+            self._attempt.end(overdue)
+            return overdue
+        if self._attempt.is_stopping:
+            if self._stopping_since is None:
+                self._stopping_since = now
+            if now - self._stopping_since > config.SHUTDOWN_GRACE_SECONDS:
+                return WorkerStopping("The worker was told to stop, and the run did not return.")
+        if progress == self._written and now - self._renewed_at < config.HEARTBEAT_SECONDS:
+            return None
+        return self._renew(progress)
 
-    def _beat(self, progress: Snapshot) -> LeaseLost | None:
+    def _renew(self, progress: Snapshot) -> LeaseLost | None:
+        """Renew the lease and write the progress. Return LeaseLost if another process has moved the row."""
+        claim, before, known = self._attempt.claim, self._written, self._row
+        began_phase, moved = progress.phase != before.phase, progress != before
+        row, self._row = None, None
         try:
-            row = self._again(progress) or self._anew(progress)
+            elapsed, read_at = self._clock.now() - self._read_at, self._read_progress_at
+            # Progress in the same phase needs no reading, but the row is read every HEARTBEAT_SECONDS nevertheless:
+            # not every change of a row is a transition.
+            if known and read_at and moved and not began_phase and elapsed < config.HEARTBEAT_SECONDS:
+                at = read_at + timedelta(seconds=elapsed)
+                row = transitions.renew_lease(
+                    claim, progress, began_phase=False, moved=True, seen=known, progressed_at=at
+                )
+            if row is None:
+                row = transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved)
+                if row is not None and moved:
+                    self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
             if row is None:
                 lost = LeaseLost("Another process has moved this request.")
                 self._attempt.end(lost)
                 return lost
             self._row = row
-            self._tell(row)
+            self._notify(row)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: heartbeat not written: %s", self._attempt.claim.request_id, type(error).__name__)
+            log.warning("request %s: lease not renewed: %s", claim.request_id, type(error).__name__)
             connection.close()
             return None
-        self._written, self._beat_at = progress, self._clock.now()
+        self._written, self._renewed_at = progress, self._clock.now()
         return None
 
-    def _again(self, progress: Snapshot) -> FileRequest | None:
-        """The row after a beat like the one before it, which is most of them: what is known is not asked for.
-
-        Every HEARTBEAT_SECONDS it is, because not all that may be written of a row is a move.
-        """
-        seen, self._row = self._row, None
-        elapsed = self._clock.now() - self._read_at
-        is_alike = progress != self._written and progress.phase == self._written.phase
-        if seen is None or not is_alike or elapsed >= config.HEARTBEAT_SECONDS:
-            return None
-        at = self._read_progress_at + timedelta(seconds=elapsed)
-        return transitions.renew_lease(
-            self._attempt.claim, progress, began_phase=False, moved=True, seen=seen, progressed_at=at
-        )
-
-    def _anew(self, progress: Snapshot) -> FileRequest | None:
-        """The row after a beat, as the database has it; None where the lease is lost."""
-        claim, before = self._attempt.claim, self._written
-        began_phase, moved = progress.phase != before.phase, progress != before
-        row = transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved)
-        if row is not None and moved:
-            self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
-        return row
-
-    def _comes_back(self, reason: RunInterrupted | ExportError) -> bool:
-        """Wait for the run to end. One that was told to stop has had its time."""
-        return self._clock.wait(
-            self._finished, 0 if isinstance(reason, WorkerStopping) else config.SHUTDOWN_GRACE_SECONDS
-        )
-
-    def _leave_behind(self, reason: RunInterrupted | ExportError) -> None:
-        """The row moves on as if the run had come back, which finds itself fenced if it ever does."""
+    def _abandon(self, reason: RunInterrupted | ExportError) -> None:
+        """Move the row on as if the run had returned; the run finds itself fenced if it ever does."""
         claim = self._attempt.claim
         log.error("request %s epoch %d: the run hangs: %s", claim.request_id, claim.epoch, reason)
         try:
-            if _moved_on(claim, reason):
-                self._tell(FileRequest.objects.get(pk=claim.request_id))
+            moved = False
+            if isinstance(reason, WorkerStopping):
+                moved = transitions.release(claim)
+            elif isinstance(reason, ExportError):
+                moved = transitions.fail(claim, code=reason.code, detail=str(reason))
+            if moved:
+                self._notify(FileRequest.objects.get(pk=claim.request_id))
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            # Its lease runs out, and housekeeping moves it on.
+            # The lease expires, and housekeeping moves the row on.
             log.warning("request %s: its end is not written: %s", claim.request_id, type(error).__name__)
         if expendable.is_set() and not self._finished.is_set():
-            # Where it hangs: files, lines and names of functions, no values.
+            # Where the run hangs: files, lines and names of functions, no values.
             faulthandler.dump_traceback()
             os._exit(EX_SOFTWARE)
 
 
-def _moved_on(claim: Claim, reason: RunInterrupted | ExportError) -> bool:
-    if isinstance(reason, WorkerStopping):
-        return transitions.release(claim)
-    return isinstance(reason, ExportError) and transitions.fail(claim, code=reason.code, detail=str(reason))
-
-
 def _feed_watchdog() -> None:
-    """A thread in C, which needs no Python to run, ends the process once no heart has beaten for so long: then some
-    call holds the interpreter for itself, and the lease is lost already."""
+    """Postpone the end of this process.
+
+    faulthandler's timer is a thread in C. It ends the process even if a call never gives the interpreter back, which
+    stops every Python thread, this one too: by then the lease is lost.
+    """
     if expendable.is_set():
         faulthandler.dump_traceback_later(config.LEASE_SECONDS + config.SHUTDOWN_GRACE_SECONDS, exit=True)
-
-
-def _let_watchdog_sleep() -> None:
-    if expendable.is_set():
-        faulthandler.cancel_dump_traceback_later()

@@ -1,4 +1,4 @@
-"""What one run may use up: the rows and bytes of its file, the time, and the room on the disk of its host."""
+"""Limits of one run: the rows and bytes of its file, its duration, and the free disk space of its host."""
 
 import logging
 import math
@@ -6,84 +6,74 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from exports.conf import config
 from exports.exceptions import TooManyBytes, TooManyRows
 
 log = logging.getLogger("exports.worker.limits")
 
-SAY_AGAIN_SECONDS = 60.0
+LOG_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Ceilings:
-    """The most rows and bytes that one file may have, and seconds that an attempt may take; None for no ceiling."""
+class RunLimits:
+    """The maximum rows and bytes of one file, and seconds of one attempt; None for no limit."""
 
     rows: float | None = None
     bytes: float | None = None
     runtime: float | None = None
 
     @classmethod
-    def of(cls, exporter: Any) -> Self:
-        """What the exporter says itself by `max_rows`, `max_bytes` and `max_runtime_seconds`, else the settings."""
-        return cls(
-            rows=_chosen(getattr(exporter, "max_rows", None), config.MAX_ROWS),
-            bytes=_chosen(getattr(exporter, "max_bytes", None), config.MAX_BYTES),
-            runtime=_chosen(getattr(exporter, "max_runtime_seconds", None), config.MAX_RUNTIME_SECONDS),
-        )
+    def of(cls, exporter: object) -> Self:
+        """Return the `max_rows`, `max_bytes` and `max_runtime_seconds` of the exporter, or else those of the settings."""
+        limits: list[float | None] = []
+        for name in ("max_rows", "max_bytes", "max_runtime_seconds"):
+            own = getattr(exporter, name, None)
+            limit = getattr(config, name.upper()) if own is None else own
+            limits.append(None if limit == math.inf else limit)
+        return cls(*limits)
 
     def check_rows(self, rows: int) -> None:
-        """Raises TooManyRows."""
+        """Raise TooManyRows if a file of `rows` rows is too large."""
         if self.rows is not None and rows > self.rows:
             raise TooManyRows(f"{rows:,} rows, and {self.rows:,} are allowed.")
 
-    def check_file(self, path: Path) -> None:
-        """Look at how large the file has become; one that is not there is small. Raises TooManyBytes."""
-        self.check_bytes(_size(path))
-
     def check_bytes(self, size: int) -> None:
-        """Raises TooManyBytes."""
+        """Raise TooManyBytes if a file of `size` bytes is too large."""
         if self.bytes is not None and size > self.bytes:
             raise TooManyBytes(f"{size:,} bytes, and {self.bytes:,} are allowed.")
 
+    def check_file(self, path: Path) -> None:
+        """Raise TooManyBytes if the file has grown too large; a file that does not exist yet is empty."""
+        try:
+            self.check_bytes(path.stat().st_size)
+        except FileNotFoundError:
+            return
+
 
 class DiskWatch:
-    """Whether the disk of a folder has room for another run; says so in the log, once a minute, where it has not."""
+    """Watches the free disk space of a folder, and logs a shortage at most once a minute."""
 
     def __init__(self) -> None:
-        self._said_at: float | None = None
+        self._logged_at: float | None = None
 
     def has_room(self, folder: Path) -> bool:
-        free = free_bytes(folder)
-        if free >= config.MIN_FREE_DISK_BYTES:
-            self._said_at = None
+        """Return True if the disk has the EXPORTS["MIN_FREE_DISK_BYTES"] that a run needs to begin."""
+        free, needed = free_bytes(folder), config.MIN_FREE_DISK_BYTES
+        if free >= needed:
+            self._logged_at = None
             return True
-        self._say(
-            f"{free:,} bytes free for {folder}, MIN_FREE_DISK_BYTES is {config.MIN_FREE_DISK_BYTES:,}: nothing is begun"
-        )
-        return False
-
-    def _say(self, words: str) -> None:
         now = time.monotonic()
-        if self._said_at is None or now - self._said_at >= SAY_AGAIN_SECONDS:
-            self._said_at = now
-            log.warning(words)
+        if self._logged_at is None or now - self._logged_at >= LOG_AGAIN_SECONDS:
+            self._logged_at = now
+            log.warning(
+                "%s bytes free for %s, MIN_FREE_DISK_BYTES is %s: no run begins", f"{free:,}", folder, f"{needed:,}"
+            )
+        return False
 
 
 def free_bytes(folder: Path) -> int:
-    """What a process of ours may still write there, or where the folder will be made."""
-    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    return shutil.disk_usage(there).free
-
-
-def _chosen(own: float | None, given: float | None) -> float | None:
-    chosen = given if own is None else own
-    return None if chosen == math.inf else chosen
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0
+    """Return how many bytes this process may still write to the folder, or to where it will be created."""
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    return shutil.disk_usage(existing).free

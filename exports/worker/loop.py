@@ -1,97 +1,134 @@
-"""Find the next due export, claim it and run it."""
+"""Find the next due export, claim it and run it. This is the whole way from a waiting row to its file."""
 
 import logging
-from typing import Any
+import threading
+from collections.abc import Callable
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
+from exports import audit, faults
 from exports.exceptions import describe_error
-from exports.exporters import registry
+from exports.exporters import permissions, registry
+from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
+from exports.models.locale import locale_of
 from exports.queue import base as queue
 from exports.realtime import events
-from exports.worker import runner
+from exports.worker import lease, runner
+from exports.worker import registry as worker_registry
+from exports.worker.limits import RunLimits
 
 log = logging.getLogger("exports.worker")
 
 
-def dispatch(file_request_id: UUID) -> bool:
-    """Claim this request and make its file, in the language and time zone of whoever asked for it.
+def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> None:
+    """Run the due exports of a queue whenever it is woken, until this process is told to stop.
 
-    Returns False when there was nothing to do: it is finished, not due, or somebody else has it. Raises
-    FileRequest.DoesNotExist, and UnknownFileType, before anything is claimed.
+    `on_ready` is called once the worker listens, to messages and to signals.
     """
-    request = FileRequest.objects.get(pk=file_request_id)
-    if request.finished_at is not None:
-        return False
-    exporter = registry.exporter_of(request)
-    with runner.locale_of(request):
-        return _refused(request, exporter) or _claimed(request, exporter)
+    lease.expendable.set()
+    presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
+    queue.listen(
+        queue_name,
+        WorkerLoop(queue_name).run_due,
+        stop=runner.stopping,
+        on_start=runner.sweep_work_dirs,
+        on_poll=presence.show,
+        on_exit=presence.leave,
+        on_ready=on_ready,
+    )
 
 
-class Look:
-    """One look at the queue, or of all (None). What cannot be made now is passed over until the next
-    look."""
+class WorkerLoop:
+    """Runs the due exports of one queue, or of all queues (None), one after the other."""
 
     def __init__(self, queue_name: str | None) -> None:
         self._queue_name = queue_name
         self._passed_over: set[UUID] = set()
 
-    def next(self) -> FileRequest | None:
-        """The request whose turn it is, or None when none is due, this process was told to stop, or its disk is full:
-        then another host may have room, and housekeeping rings for it."""
+    def run_due(self) -> int:
+        """Run exports until none is due. Return how many were handled."""
+        self._passed_over.clear()
+        handled = 0
+        close_old_connections()
+        while (export := self.next_due()) is not None:
+            handled += self.run(export)
+            close_old_connections()
+        return handled
+
+    def next_due(self) -> FileRequest | None:
+        """Return the export whose turn it is, or None if none is due or this process may not begin a run.
+
+        It may not once it was told to stop, or while its disk is full: then another host may have room, and
+        housekeeping wakes the queue again.
+        """
         if runner.stopping.is_set() or not runner.has_room():
             return None
         return FileRequest.objects.exclude(pk__in=self._passed_over).next_due(
             self._queue_name, registry.handlers.keys()
         )
 
-    def make(self, request: FileRequest) -> bool:
-        """Dispatch it. Returns False when there was nothing to do, or it has to wait for the next look."""
+    def run(self, export: FileRequest) -> bool:
+        """Dispatch `export`. Return False if there was nothing to do, or if it fails here and is passed over."""
         try:
-            return dispatch(request.pk)
+            return dispatch(export.pk)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: passed over: %s", request.pk, describe_error(error))
-            self._passed_over.add(request.pk)
+            log.warning("request %s: passed over: %s", export.pk, describe_error(error))
+            self._passed_over.add(export.pk)
             return False
 
 
-def work_off(queue_name: str) -> int:
-    """Dispatch the due requests of a queue, one after the other, until none is due. Returns how many were handled."""
-    look, handled = Look(queue_name), 0
-    close_old_connections()
-    while (request := look.next()) is not None:
-        handled += look.make(request)
-        close_old_connections()
-    return handled
+def dispatch(file_request_id: UUID) -> bool:
+    """Claim this export and make its file, in the language and time zone of its owner.
 
+    Returns:
+        False if there was nothing to do: it is finished, not due, or another worker has claimed it.
 
-def _refused(request: FileRequest, exporter: Any) -> bool:
-    """End a request whose owner may not have it any more, or whose criteria do not hold any more."""
-    code, detail = registry.answer(request, lambda: _refusal(request, exporter))
-    if code is None:
+    Raises:
+        FileRequest.DoesNotExist: There is no such export.
+        UnknownFileType: No exporter is registered for it. Nothing was claimed.
+    """
+    export = FileRequest.objects.get(pk=file_request_id)
+    if export.finished_at is not None:
         return False
-    if transitions.refuse(request, code=code, detail=detail):
-        _publish(request)
-    return True
+    exporter = registry.exporter_of(export)
+    with locale_of(export):
+        code, detail = permissions.refusal_of(export, exporter, to_run=True)
+        if code is not None:
+            if transitions.refuse(export, code=code, detail=detail):
+                export.refresh_from_db()
+                audit.note(export)
+                events.publish(export)
+            return True
+        if not claim_and_run(export, exporter):
+            return False
+        exporter.finish(export)
+        if export.status == Status.QUEUED and export.not_before is None:
+            queue.wake(export.queue_name)
+        return True
 
 
-def _refusal(request: FileRequest, exporter: Any) -> str | None:
-    # Raises where the format is gone: what is not going to be made is not claimed either.
-    exporter.extension(request)
-    return exporter.refusal(request)
-
-
-def _claimed(request: FileRequest, exporter: Any) -> bool:
-    if not runner.take(request, exporter, on_change=events.publish):
+def claim_and_run(
+    export: FileRequest,
+    exporter: FileMaker,
+    *,
+    on_change: runner.OnChange = events.publish,
+    stop: threading.Event = runner.stopping,
+    clock: lease.Clock = lease.CLOCK,
+) -> bool:
+    """Claim a due export and make its file. Return False if another worker has claimed it, or if it is not due."""
+    claim = transitions.claim(
+        export,
+        owner=f"{worker_registry.process_name()}:{threading.get_ident()}",
+        extension=exporter.extension(export),
+        runtime=RunLimits.of(exporter).runtime,
+    )
+    if claim is None:
         return False
-    exporter.finish(request)
-    if request.status == Status.QUEUED and request.not_before is None:
-        queue.wake(request.queue_name)
+    faults.point("after_claim")
+    export.refresh_from_db()
+    audit.note(export)
+    runner.notify(on_change, export)
+    runner.run(export, claim, exporter, on_change=on_change, stop=stop, clock=clock)
     return True
-
-
-def _publish(request: FileRequest) -> None:
-    request.refresh_from_db()
-    events.publish(request)

@@ -1,7 +1,7 @@
-"""One claimed request, from lease to publish. Knows nothing of huey or channels.
+"""Run one claimed export: make its file, store it, publish it. Knows nothing of queues.
 
-A heartbeat beside it renews the lease and reports the progress. The main thread makes the file and looks at the lease
-between batches. Whoever loses the lease stops, writes nothing and says nothing.
+A lease keeper runs beside it. The run checks between batches whether it still holds the lease; a run that lost the
+lease stops, writes nothing and publishes nothing.
 """
 
 import errno
@@ -14,23 +14,20 @@ import shutil
 import tempfile
 import threading
 import time
-import zoneinfo
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
-from django.utils import timezone, translation
 
-from exports import faults, storage
+from exports import audit, faults, storage
 from exports.conf import config
 from exports.exceptions import (
     ExportError,
-    ExportRefused,
     LeaseLost,
     NoFile,
     RetryableError,
@@ -39,71 +36,103 @@ from exports.exceptions import (
     WorkerStopping,
     describe_error,
 )
+from exports.exporters import permissions
+from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
+from exports.models.progress import FINISHING, STORING
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
-from exports.worker import registry as worker_registry
 from exports.worker.lease import CLOCK, Clock, LeaseKeeper
-from exports.worker.limits import Ceilings, DiskWatch
+from exports.worker.limits import DiskWatch, RunLimits
 from exports.worker.progress import Progress
 
 log = logging.getLogger("exports.worker.runner")
 
-HASH_BLOCK = 1 << 20
 WORK_DIR_NAME = re.compile(r"(?P<request>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<epoch>[0-9]{1,9})")
 
 Answer = TypeVar("Answer")
 OnChange = Callable[[FileRequest], None]
 
-_current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
-
 stopping = threading.Event()
-"""Set when the process was told to stop: every run gives its request back at the next batch."""
+"""Set when the process was told to stop: every run releases its export at the next batch."""
 
 disk = DiskWatch()
 
-
-class Exporter(Protocol):
-    """What makes the bytes of one request. See patterns.QuerySetExport."""
-
-    def extension(self, request: FileRequest) -> str: ...
-
-    def produce(self, run: "Run") -> ExportResult | None: ...
-
-    def refusal(self, request: FileRequest) -> str | None: ...
+_current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
 
 
 class Run:
-    """One attempt as its exporter sees it: the request, where to write, the progress to report, when to stop."""
+    """One attempt as its exporter sees it (exporters.base.ExportRun): where to write, what to report, when to stop."""
 
     result: ExportResult | None = None
+    """Set by a pattern of dj-bgfiles that wrote the file inside its handler, together with `pattern`."""
     pattern: object = None
-    """Set by a pattern of dj-bgfiles that wrote the file inside its handler, together with the result."""
 
     def __init__(
         self,
-        request: FileRequest,
+        export: FileRequest,
         claim: Claim,
         extension: str,
         stop: threading.Event,
-        ceilings: Ceilings | None = None,
+        limits: RunLimits | None = None,
     ) -> None:
-        self.ceilings = ceilings or Ceilings()
-        self.request = request
+        self.limits = limits or RunLimits()
+        self.export = export
         self.claim = claim
-        self.work_dir = work_root() / f"{request.pk}-{claim.epoch}"
+        self.work_dir = work_root() / f"{export.pk}-{claim.epoch}"
         self.path = self.work_dir / f"file.{extension}"
         self.progress = Progress()
         self._stop = stop
         self._ended: RunInterrupted | ExportError | None = None
-        self._looked_at, self._look_interval = 0.0, config.PROGRESS_INTERVAL_SECONDS
+        self._checked_at, self._check_interval = 0.0, config.PROGRESS_INTERVAL_SECONDS
         self._has_faults = faults.are_armed()
 
     def check(self) -> None:
-        """Raise what ended this run, if anything did, and TooManyBytes. Exporters call it between batches."""
+        """Raise what ended this run, if it has ended, and TooManyBytes. Exporters call it between batches."""
         self._check_end()
-        self.ceilings.check_file(self.path)
-        self._looked_at = time.monotonic()
+        self.limits.check_file(self.path)
+        self._checked_at = time.monotonic()
+
+    def check_size(self, size: int) -> None:
+        """Raise TooManyBytes if a file of `size` bytes is too large."""
+        self.limits.check_bytes(size)
+
+    def end(self, reason: RunInterrupted | ExportError) -> None:
+        """Make the next check of this run raise `reason`."""
+        self._ended = reason
+
+    @property
+    def is_stopping(self) -> bool:
+        """True if the process was told to stop."""
+        return self._stop.is_set()
+
+    @property
+    def rows_done(self) -> int:
+        """The number of rows that were reported last."""
+        return self.progress.rows_done
+
+    def begin(self, rows_total: int | None, is_estimate: bool = False) -> None:
+        """Report that writing begins. `rows_total` is None if it is not known. Raise TooManyRows."""
+        if not is_estimate:
+            self.limits.check_rows(rows_total or 0)
+        self.progress.writing(rows_total, is_estimate=is_estimate)
+
+    def advance(self, rows_done: int) -> None:
+        """Report the number of rows written so far. Raise like `check`, and TooManyRows."""
+        if self._has_faults:
+            faults.point("mid_rows" if self.progress.rows_done else "first_row")
+        # stat() releases the interpreter lock, and the thread that compresses may keep it for a while: not every batch.
+        if time.monotonic() - self._checked_at > self._check_interval:
+            self.check()
+        else:
+            self._check_end()
+        self.limits.check_rows(rows_done)
+        self.progress.rows(rows_done)
+
+    def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
+        """Report the bytes written while the file is finished after its last row. Raise like `check`."""
+        self.check()
+        self.progress.report_bytes(FINISHING, bytes_done, bytes_total)
 
     def _check_end(self) -> None:
         if self._ended is not None:
@@ -111,276 +140,157 @@ class Run:
         if self._stop.is_set():
             raise WorkerStopping("The worker was told to stop.")
 
-    def end(self, reason: RunInterrupted | ExportError) -> None:
-        self._ended = reason
 
-    @property
-    def is_stopping(self) -> bool:
-        return self._stop.is_set()
-
-    def begin(self, rows_total: int | None, is_estimate: bool = False) -> None:
-        """Writing begins; None when the number of rows is not known. Raises TooManyRows for more than are allowed."""
-        if not is_estimate:
-            self.ceilings.check_rows(rows_total or 0)
-        self.progress.writing(rows_total, is_estimate=is_estimate)
-
-    def advance(self, rows_done: int) -> None:
-        """So many rows are written. Raises what ended this run, like `check`, and TooManyRows."""
-        if self._has_faults:
-            faults.point("mid_rows" if self.progress.rows_done else "first_row")
-        # Asking for the size of the file gives the interpreter away, and the deflate beside keeps it for a while.
-        if time.monotonic() - self._looked_at > self._look_interval:
-            self.check()
-        else:
-            self._check_end()
-        self.ceilings.check_rows(rows_done)
-        self.progress.rows(rows_done)
-
-
-def current(request: FileRequest) -> Run | None:
-    """The run of this request that this very code is part of, if it is."""
+def current(export: FileRequest) -> Run | None:
+    """Return the run of this export that the calling code is part of, or None."""
     running = _current.get()
-    return running if running is not None and running.request.pk == request.pk else None
-
-
-def take(
-    request: FileRequest,
-    exporter: Exporter,
-    *,
-    on_change: OnChange,
-    stop: threading.Event = stopping,
-    clock: Clock = CLOCK,
-) -> bool:
-    """Claim a due request and make its file. Returns False when somebody else has it, or it is not due."""
-    ceilings, extension = Ceilings.of(exporter), exporter.extension(request)
-    claim = transitions.claim(request, owner=owner_name(), extension=extension, runtime=ceilings.runtime)
-    if claim is None:
-        return False
-    faults.point("after_claim")
-    request.refresh_from_db()
-    _tell(on_change, request)
-    run(request, claim, exporter, on_change=on_change, stop=stop, clock=clock)
-    return True
+    return running if running is not None and running.export.pk == export.pk else None
 
 
 def run(
-    request: FileRequest,
+    export: FileRequest,
     claim: Claim,
-    exporter: Exporter,
+    exporter: FileMaker,
     *,
     on_change: OnChange,
     stop: threading.Event = stopping,
     clock: Clock = CLOCK,
 ) -> None:
-    """Make, store and publish the file of a claimed request, or move it on with the reason why not.
+    """Make, store and publish the file of a claimed export, or record on its row why there is none.
 
-    `on_change` gets the request after every move that won. Whatever the export raises is dealt with: see the row.
+    No error of the export is raised. `on_change` is called with the row after every transition and progress report.
     """
-    attempt = Run(request, claim, exporter.extension(request), stop, Ceilings.of(exporter))
+    attempt = Run(export, claim, exporter.extension(export), stop, RunLimits.of(exporter))
     try:
-        with _work_dir(attempt), _heartbeat(attempt, on_change, clock), _running(attempt):
-            made = _make(attempt, exporter)
+        with ExitStack() as stack:
+            attempt.work_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
+            stack.callback(shutil.rmtree, attempt.work_dir, ignore_errors=True)
+            if not connection.in_atomic_block:
+                # In the caller's own transaction, no other connection sees the claim until it commits.
+                stack.enter_context(LeaseKeeper(attempt, partial(notify, on_change), clock=clock))
+            stack.callback(_current.reset, _current.set(attempt))
+            stack.enter_context(transitions.attach_under(claim, check_bytes=attempt.limits.check_bytes))
+            result = _make_file(attempt, exporter)
         faults.point("before_publish")
-        won = made is None or _patiently(partial(transitions.publish, claim, made))
+        won = result is None or _retry_database(partial(transitions.publish, claim, result))
         faults.point("after_publish")
     except LeaseLost:
         won = False
     except WorkerStopping:
-        won = _patiently(partial(transitions.release, claim))
+        won = _retry_database(partial(transitions.release, claim))
     except Exception as error:
-        won = _settle(request, claim, error)
-    _report(request, claim, won, on_change)
+        won = _record_failure(export, claim, error)
+    if not won:
+        log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
+        return
+    export.refresh_from_db()
+    audit.note(export)
+    notify(on_change, export)
 
 
-@contextmanager
-def locale_of(request: FileRequest) -> Iterator[None]:
-    """The language and the time zone of whoever asked are active inside."""
-    language = request.requester_language or translation.get_language()
-    with translation.override(language), timezone.override(zone_named(request.requester_timezone)):
-        yield
-
-
-def zone_named(name: str) -> zoneinfo.ZoneInfo:
-    """The time zone of this IANA name, or the site's where there is none or the name is not known here."""
+def notify(on_change: OnChange, export: FileRequest) -> None:
+    """Call `on_change`. A page that gets no event reads the row, so an error is logged and the run goes on."""
     try:
-        return zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return timezone.get_default_timezone()
+        on_change(export)
+    except Exception as error:
+        log.warning("request %s: a change was not published: %s", export.pk, describe_error(error))
 
 
 def work_root() -> Path:
-    """Where unfinished files lie on this host."""
+    """Return the folder of this host for unfinished files."""
     return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / "exports-work")
 
 
 def has_room() -> bool:
-    """Whether this host has the free disk that it takes to begin a run. Says so in the log where it has not."""
+    """Return True if this host has the free disk space that a run needs to begin; log it if it has not."""
     return disk.has_room(work_root())
 
 
-def owner_name() -> str:
-    """Who holds a lease, for people who read the row: host, process, thread."""
-    return f"{worker_registry.process_name()}:{threading.get_ident()}"
-
-
 def sweep_work_dirs() -> int:
-    """Remove the work files on this host of every attempt that does not run any more. Returns how many there were."""
-    removed = 0
-    for folder, request_id, epoch in _work_dirs():
-        if not FileRequest.objects.filter(pk=request_id, epoch=epoch, status=Status.RUNNING).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
-
-
-def _work_dirs() -> Iterator[tuple[Path, str, str]]:
-    """The folders of attempts on this host, each with its request and its epoch."""
+    """Delete the work files of all attempts on this host that do not run any more. Return the number of attempts."""
+    deleted = 0
     for folder in work_root().glob("*-*"):
-        if (name := WORK_DIR_NAME.fullmatch(folder.name)) is not None:
-            yield folder, name["request"], name["epoch"]
+        name = WORK_DIR_NAME.fullmatch(folder.name)
+        if name is None:
+            continue
+        attempt = FileRequest.objects.filter(pk=name["request"], epoch=name["epoch"], status=Status.RUNNING)
+        if not attempt.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            deleted += 1
+    return deleted
 
 
-def _make(attempt: Run, exporter: Exporter) -> ExportResult | None:
-    """The file, stored and checked; None where the exporter has attached and published it itself."""
+def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:
+    """Return the file, stored and checked, or None if the exporter has attached and published it itself."""
     attempt.check()
     result = exporter.produce(attempt)
     faults.point("after_close")
     if result is None:
-        return _attached(attempt, exporter)
+        _check_attached(attempt, exporter)
+        return None
     attempt.check()
     if not attempt.path.is_file():
         raise NoFile("The exporter wrote no file.")
-    size, sha256 = _measure(attempt.path)
-    attempt.progress.storing(0, size)
-    storage.put(
-        attempt.path,
-        attempt.claim.key,
-        on_bytes=lambda sent: _stored(attempt, sent, size),
-        content_type=result.content_type,
-    )
+    with attempt.path.open("rb") as file:
+        os.fsync(file.fileno())
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = file.tell()
+
+    def report_stored(sent: int) -> None:
+        attempt.check()
+        attempt.progress.report_bytes(STORING, sent, size)
+
+    attempt.progress.report_bytes(STORING, 0, size)
+    storage.put(attempt.path, attempt.claim.key, on_bytes=report_stored, content_type=result.content_type)
     attempt.check()
     receipt = {**result.receipt, "rows": result.rows, "sha256": sha256}
-    _patiently(lambda: _ask_again(attempt, exporter, receipt))
+    _retry_database(partial(permissions.check_before_publishing, attempt.export, exporter, receipt))
     return replace(result, size=size, sha256=sha256, receipt=receipt)
 
 
-def _ask_again(attempt: Run, exporter: Exporter, receipt: Mapping[str, Any]) -> None:
-    """Whoever was demoted or deactivated meanwhile gets no file. Raises ExportRefused, or LeaseLost without a row."""
-    request = FileRequest.objects.select_related("requester").filter(pk=attempt.request.pk).first()
-    if request is None:
-        raise LeaseLost("The request is gone.")
-    request.receipt = receipt
-    if (code := exporter.refusal(request)) is not None:
-        raise ExportRefused(code)
-
-
-def _attached(attempt: Run, exporter: Exporter) -> None:
-    # Attached twice, it has moved on by itself.
-    ready = FileRequest.objects.filter(pk=attempt.request.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
-    request = ready.select_related("requester").first()
-    if request is None:
+def _check_attached(attempt: Run, exporter: FileMaker) -> None:
+    """Raise NoFile if the handler attached no file. Expire a file that its owner may not have any more."""
+    # A file that is attached twice has another epoch than the claim.
+    ready = FileRequest.objects.filter(pk=attempt.export.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
+    export = ready.select_related("requester").first()
+    if export is None:
         attempt.check()
         raise NoFile("The handler attached no file.")
-    if exporter.refusal(request) is not None:
-        transitions.expire(request)
+    if exporter.refusal(export) is not None:
+        transitions.expire(export)
 
 
-def _stored(attempt: Run, sent: int, size: int) -> None:
-    attempt.check()
-    attempt.progress.storing(sent, size)
-
-
-def _measure(path: Path) -> tuple[int, str]:
-    """Bytes and SHA-256 of a file that is now safe on the disk."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        while block := file.read(HASH_BLOCK):
-            digest.update(block)
-        return file.tell(), digest.hexdigest()
-
-
-def _settle(request: FileRequest, claim: Claim, error: Exception) -> bool:
-    """Back to the queue where another attempt may help and is left, else FAILED."""
-    code = error.code if isinstance(error, ExportError) else _code_of(error)
+def _record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
+    """Return the export to the queue if another attempt may help and is left, else let it fail."""
+    is_retryable = isinstance(error, (RetryableError, OperationalError, InterfaceError, ConnectionError, TimeoutError))
+    if isinstance(error, ExportError):
+        code = error.code
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = StorageFull.code
+    else:
+        code = RetryableError.code if is_retryable else ExportError.code
     detail = describe_error(error)
     log.warning("request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, detail)
-    if _is_retryable(error) and request.attempts < config.MAX_ATTEMPTS:
-        delay = config.RETRY_DELAY_SECONDS * 2 ** (request.attempts - 1) * random.uniform(0.5, 1.5)
-        return _patiently(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
-    return _patiently(partial(transitions.fail, claim, code=code, detail=detail))
+    if is_retryable and export.attempts < config.MAX_ATTEMPTS:
+        delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
+        return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
+    return _retry_database(partial(transitions.fail, claim, code=code, detail=detail))
 
 
-def _patiently(move: Callable[[], Answer]) -> Answer:
-    """The last steps of a run: a database that is away for less than a lease must not cost the whole work."""
+def _retry_database(step: Callable[[], Answer]) -> Answer:
+    """Return `step()`, repeated while the database is away: a short outage must not cost the work of a whole run.
+
+    Give up after LEASE_SECONDS, when the lease is lost anyway.
+    """
     give_up_at = time.monotonic() + config.LEASE_SECONDS
     while True:
         try:
-            return move()
+            return step()
         except (OperationalError, InterfaceError, InternalError) as error:
             # InternalError: the server has ended a transaction that was frozen in the middle.
             if connection.in_atomic_block or time.monotonic() > give_up_at:
                 raise
             log.warning("the end of a run is not written yet: %s", type(error).__name__)
-            # A connection that has died stays dead; the next query opens another.
+            # A broken connection stays broken; the next query opens another one.
             connection.close()
             time.sleep(config.PROGRESS_INTERVAL_SECONDS)
-
-
-def _is_retryable(error: Exception) -> bool:
-    return isinstance(error, (RetryableError, OperationalError, InterfaceError, ConnectionError, TimeoutError))
-
-
-def _code_of(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull.code
-    return "unavailable" if _is_retryable(error) else "export_failed"
-
-
-def _report(request: FileRequest, claim: Claim, won: bool, on_change: OnChange) -> None:
-    if not won:
-        log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
-        return
-    request.refresh_from_db()
-    _tell(on_change, request)
-
-
-def _tell(on_change: OnChange, request: FileRequest) -> None:
-    """Pages are told, and nothing more: one that cannot be told reads the row, and the run goes on."""
-    try:
-        on_change(request)
-    except Exception as error:
-        log.warning("request %s: nobody was told of a change: %s", request.pk, describe_error(error))
-
-
-@contextmanager
-def _work_dir(attempt: Run) -> Iterator[None]:
-    attempt.work_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(attempt.work_dir, ignore_errors=True)
-
-
-@contextmanager
-def _running(attempt: Run) -> Iterator[None]:
-    token = _current.set(attempt)
-    try:
-        with transitions.attach_under(attempt.claim, check_bytes=attempt.ceilings.check_bytes):
-            yield
-    finally:
-        _current.reset(token)
-
-
-@contextmanager
-def _heartbeat(attempt: Run, on_change: OnChange, clock: Clock) -> Iterator[None]:
-    if connection.in_atomic_block:
-        # The host's own transaction: until it ends nobody else sees this claim, the heart's connection neither.
-        yield
-        return
-    heart = LeaseKeeper(attempt, partial(_tell, on_change), clock=clock)
-    heart.start()
-    try:
-        yield
-    finally:
-        heart.stop()

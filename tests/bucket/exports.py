@@ -35,7 +35,7 @@ class BigExport(QuerySetExport):
 
     def produce(self, run: Run) -> ExportResult:
         run.begin(None)
-        megabytes = self.restore(run.request)["megabytes"]
+        megabytes = self.restore(run.export)["megabytes"]
         write(run.path, megabytes)
         if DIES in os.environ:
             at_each_part(die)

@@ -58,7 +58,7 @@ class LongExport(QuerySetExport):
     queue_name = "small"
 
     def produce(self, run: Run) -> ExportResult:
-        criteria = self.restore(run.request)
+        criteria = self.restore(run.export)
         note(criteria["log"], f"begin {run.claim.epoch}")
         rows = 0
         run.progress.writing(None)
@@ -70,7 +70,7 @@ class LongExport(QuerySetExport):
                 run.progress.rows(rows)
                 time.sleep(PACE_SECONDS)
         note(criteria["log"], f"end {run.claim.epoch}")
-        return ExportResult(self.get_filename(run.request), "text/csv; charset=utf-8", rows, {"rows_asked": rows})
+        return ExportResult(self.get_filename(run.export), "text/csv; charset=utf-8", rows, {"rows_asked": rows})
 
 
 def note(path: str, line: str) -> None:

@@ -67,14 +67,20 @@ class CustomerExport(QuerySetExport):
 heard: list[str] = []
 
 
-def hear(queue_name: str) -> None:
-    """A doorbell that writes down which queues it was rung for."""
-    heard.append(queue_name)
+class RecordingQueue:
+    """A queue backend that records which queues were woken."""
+
+    @staticmethod
+    def wake(queue_name: str) -> None:
+        heard.append(queue_name)
 
 
-def deaf(queue_name: str) -> None:
-    """A doorbell whose queue is down."""
-    raise ConnectionRefusedError
+class BrokenQueue:
+    """A queue backend whose server is down."""
+
+    @staticmethod
+    def wake(queue_name: str) -> None:
+        raise ConnectionRefusedError
 
 
 rules: list[Callable[[AnyUser], bool]] = [lambda user: True]

@@ -12,6 +12,7 @@ from exports.models import FileRequest, transitions
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
 from exports.state import serialize
+from exports.worker import registry as worker_registry
 from exports.worker import runner
 from exports.worker.runner import Run
 from tests.servers import wait_until
@@ -90,7 +91,7 @@ def run_now(make: Make, events: Events, request: FileRequest | None = None, **kw
 def claimed_now(request: FileRequest | None = None) -> tuple[FileRequest, Claim]:
     """Claimed by the clock of the database, so that the lease holds."""
     request = request or queued()
-    claim = transitions.claim(request, owner=runner.owner_name(), extension="csv")
+    claim = transitions.claim(request, owner=worker_registry.process_name(), extension="csv")
     assert claim is not None
     request.refresh_from_db()
     return request, claim
@@ -123,6 +124,6 @@ def stored_files(location: Path) -> list[Path]:
     return [path for path in location.rglob("*") if path.is_file()]
 
 
-def heart_of(request: FileRequest) -> list[threading.Thread]:
+def lease_threads_of(request: FileRequest) -> list[threading.Thread]:
     """The heartbeat thread of this request's run, if it is alive."""
     return [thread for thread in threading.enumerate() if thread.name.endswith(str(request.pk))]

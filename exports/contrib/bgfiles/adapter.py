@@ -1,11 +1,12 @@
 """Makes an exporter of a dj-bgfiles handler: any object with `handle(request)`, patterns included."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from exports.contrib.bgfiles.pattern_runner import owner_refusal, send_mail, send_mail_now
 from exports.contrib.bgfiles.patterns import WriterPattern
 from exports.exporters import registry
+from exports.exporters.base import ExportRun
 from exports.filenames import extension_of
 from exports.models import FileRequest, Status
 from exports.models.result import ExportResult
@@ -32,11 +33,13 @@ class HandlerExporter:
     def extension(self, export: FileRequest) -> str:
         return extension_of(export.filename)
 
-    def produce(self, run: Run) -> ExportResult | None:
+    def produce(self, run: ExportRun) -> ExportResult | None:
         """Call the handler. Return None if it attached the file itself."""
-        self.handler.handle(run.request)
-        self._pattern_that_wrote = run.pattern if isinstance(run.pattern, WriterPattern) else None
-        return run.result
+        self.handler.handle(run.export)
+        # The runner is the only caller; `create_file` of a pattern leaves its result on the run.
+        attempt = cast(Run, run)
+        self._pattern_that_wrote = attempt.pattern if isinstance(attempt.pattern, WriterPattern) else None
+        return attempt.result
 
     def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
         """Return a function that sends the mail of a pattern, or None for any other handler."""

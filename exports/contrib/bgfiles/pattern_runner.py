@@ -8,11 +8,11 @@ from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.buffers import Spool, closed_on_error, move_content
 from exports.contrib.bgfiles.dataset import Dataset, with_progress
 from exports.exceptions import InvalidCriteria, InvalidStoredCriteria
+from exports.exporters.base import ExportRun
 from exports.filenames import extension_of
 from exports.models import FileRequest, Notification
+from exports.models.locale import locale_of
 from exports.models.result import ExportResult
-from exports.worker import runner
-from exports.worker.runner import Run
 
 if TYPE_CHECKING:
     from exports.contrib.bgfiles.patterns import WriterPattern
@@ -27,7 +27,7 @@ class PatternExporter:
     def extension(self, export: FileRequest) -> str:
         return extension_of(self._pattern.get_filename() or export.filename)
 
-    def produce(self, run: Run) -> ExportResult:
+    def produce(self, run: ExportRun) -> ExportResult:
         return write_file(self._pattern, run)
 
     def refusal(self, export: FileRequest) -> str | None:
@@ -40,7 +40,7 @@ def owner_refusal(export: FileRequest) -> str | None:
     return "permission_lost" if owner is not None and not owner.is_active else None
 
 
-def write_file(pattern: "WriterPattern", run: Run) -> ExportResult:
+def write_file(pattern: "WriterPattern", run: ExportRun) -> ExportResult:
     """Write the pattern's file to `run.path`, counting rows as `dataset.items` is read.
 
     Raises:
@@ -53,24 +53,24 @@ def write_file(pattern: "WriterPattern", run: Run) -> ExportResult:
 
     def advance(rows_done: int) -> None:
         if hasattr(new_buffer, "tell"):
-            run.ceilings.check_bytes(new_buffer.tell())
+            run.check_size(new_buffer.tell())
         run.advance(rows_done)
 
     with closed_on_error(new_buffer) as buffer:
-        criteria = pattern.criteria_class.restore_from(run.request)
+        criteria = pattern.criteria_class.restore_from(run.export)
         try:
             items = pattern.get_items(criteria)
         except InvalidCriteria as error:
             raise InvalidStoredCriteria("The stored criteria are no longer valid.") from error
         pattern.write_bytes(Dataset(criteria, with_progress(items, begin=run.begin, advance=advance)), buffer)
-        run.progress.finishing(0, None)
+        run.finishing(0, None)
         with run.path.open("wb") as file:
             move_content(buffer, file)
     signer = pattern.get_signer() or toolbox.get_default_signer()
     return ExportResult(
-        pattern.get_filename() or run.request.filename,
-        pattern.get_content_type() or run.request.content_type,
-        run.progress.now.rows_done,
+        pattern.get_filename() or run.export.filename,
+        pattern.get_content_type() or run.export.content_type,
+        run.rows_done,
         retention_seconds=signer.max_age or None,
     )
 
@@ -88,7 +88,7 @@ def send_mail(pattern: "WriterPattern", export: FileRequest) -> Any:
 
 def send_mail_now(pattern: "WriterPattern", export: FileRequest) -> None:
     """Send the mail about a new file right away: housekeeping cannot find a pattern that is not registered."""
-    with runner.locale_of(export):
+    with locale_of(export):
         for notification in export.notifications.filter(kind=Notification.Kind.READY):
             if notifications.claim(notification, early=True):
                 notifications.deliver(notification, partial(send_mail, pattern, export))

@@ -27,8 +27,7 @@ from exports.contrib.bgfiles.pattern_runner import PatternExporter, send_mail_no
 from exports.contrib.bgfiles.toolbox import TokenSigner
 from exports.http import responses
 from exports.models import FileRequest, Status
-from exports.realtime import events
-from exports.worker import runner
+from exports.worker import loop, runner
 
 
 class SimplePattern:
@@ -147,7 +146,7 @@ class WriterPattern(SimplePattern):
         if run is not None:
             run.result, run.pattern = write_file(self, run), self
             return True
-        claimed = runner.take(file_request, PatternExporter(self), on_change=events.publish)
+        claimed = loop.claim_and_run(file_request, PatternExporter(self))
         is_ready = claimed and file_request.status == Status.READY
         if is_ready:
             send_mail_now(self, file_request)

@@ -23,6 +23,7 @@ from django.utils import timezone, translation
 from django.utils.encoding import force_str
 from django.utils.module_loading import import_string
 
+from exports import audit
 from exports.conf import config
 from exports.http import responses
 from exports.models import FileRequest, Status, transitions
@@ -247,5 +248,9 @@ def _import_if_path(value: Any) -> Any:
 
 
 def _publish_on_commit(request: FileRequest) -> None:
+    def note_and_publish() -> None:
+        audit.note(request)
+        events.publish(request)
+
     # robust: open pages read the row again by themselves, so a lost event does no harm.
-    transaction.on_commit(lambda: events.publish(request), robust=True)
+    transaction.on_commit(note_and_publish, robust=True)

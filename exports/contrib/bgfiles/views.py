@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.toolbox import TokenSigner
-from exports.exporters import registry
+from exports.exporters import permissions
 from exports.http import responses
 from exports.http.downloads import record_download
 from exports.models import FileRequest, Status
@@ -57,7 +57,7 @@ def evaluate_request(
     if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
         raise UserIsNotRequester("This file belongs to another user.")
     is_gone = not file_request.filehandle or file_request.status == Status.EXPIRED
-    if is_gone or registry.is_withdrawn(file_request):
+    if is_gone or permissions.is_withdrawn(file_request):
         raise Http404("There is no such file.")
     return file_request, data
 

@@ -27,7 +27,7 @@ from health_check.views import HealthCheckView
 
 from exports import storage
 from exports.conf import config
-from exports.queue import huey as huey_queue
+from exports.queue import redis
 from exports.realtime import events
 
 log = logging.getLogger("exports.health")
@@ -58,7 +58,7 @@ class QueueAnswers(HealthCheck):  # type: ignore[misc]
 
     def run(self) -> None:
         if config.QUEUE_BACKEND:
-            huey_queue.server().ping()
+            redis.client().ping()
 
 
 class ChannelsAnswer(HealthCheck):  # type: ignore[misc]

@@ -116,7 +116,7 @@ def processes() -> Processes | None:
     workers = _lease_owners()
     try:
         signs = worker_registry.signs()
-        messages = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
+        messages = {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
     except Exception as error:
         log.debug("no process is visible: %s", type(error).__name__)
         return None

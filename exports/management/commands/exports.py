@@ -16,7 +16,7 @@ from exports.conf import config
 from exports.contrib.operations import doctor
 from exports.management import explain
 from exports.models import FileRequest
-from exports.worker import lease, runner
+from exports.worker import loop, runner
 
 
 class Command(BaseCommand):
@@ -69,10 +69,7 @@ class Command(BaseCommand):
     def work(self, queue_name: str, **options: Any) -> None:
         if queue_name not in config.QUEUES:
             raise CommandError(f"There is no queue {queue_name!r}. Queues: {', '.join(config.QUEUES)}.")
-        from exports.worker import consumer
-
-        lease.expendable.set()
-        consumer.consumer(queue_name, on_ready=lambda: self._print(f"worker {queue_name}: ready")).run()
+        loop.work(queue_name, on_ready=lambda: self._print(f"worker {queue_name}: ready"))
 
     def housekeep(self, *, once: bool, **options: Any) -> None:
         if once:

@@ -16,6 +16,7 @@ from exports.conf import config
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import FileRequest
 from exports.queue import huey as huey_queue
+from exports.queue import redis
 from exports.realtime import events
 
 DATABASE_NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "oracle": "Oracle"}
@@ -68,7 +69,7 @@ def queue(name: str) -> Iterator[Finding]:
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return
-    server = huey_queue.server()
+    server = redis.client()
     began = time.monotonic()
     server.ping()
     milliseconds = (time.monotonic() - began) * 1000
@@ -116,9 +117,9 @@ def _database_now() -> datetime:
 
 def _messages(name: str, about: str) -> Finding:
     """Report messages that no worker reads, counted twice because one count does not tell whether it grows."""
-    before = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
+    before = {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
     time.sleep(SAMPLE_SECONDS)
-    after = {queue_name: huey_queue.bells(queue_name) for queue_name in config.QUEUES}
+    after = {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
     counts = ", ".join(f"{queue_name} {count}" for queue_name, count in after.items())
     unread = [
         queue_name
@@ -128,7 +129,7 @@ def _messages(name: str, about: str) -> Finding:
     if unread:
         advice = f"Start workers: manage.py exports work {unread[0]}. They read what has piled up within seconds."
         return warning(name, f"{about}. Unread messages pile up: {counts}.", advice)
-    if not all(huey_queue.is_ours(queue_name) for queue_name in config.QUEUES):
+    if not all(huey_queue.is_signed_here(queue_name) for queue_name in config.QUEUES):
         advice = "Give every process the same QUEUE_KEYS and SECRET_KEY."
         return error(name, f"{about}. A message is not signed with a key of this process.", advice)
     return ok(name, f"{about}. Unread messages: {counts}.")
