@@ -78,7 +78,7 @@ def bad_messages(good: bytes, bomb: bytes) -> dict[str, bytes]:
         "a pickle behind a signature": signature + b"." + bomb,
         "unsigned": body,
         "an empty signature": b"." + body,
-        "another body": signature + b"." + body.replace(b"look", b"kool"),
+        "another body": signature + b"." + body.replace(b"wake", b"kewa"),
         "cut at the end": good[:-1],
         "cut at the start": good[1:],
         "the signature alone": signature,
@@ -143,7 +143,7 @@ def test_ringing_leaves_one_signed_message_in_the_queue_of_that_lane(valkey: Val
     assert (small.pending_count(), large.pending_count()) == (1, 0)
     with valkey.client() as client:
         data = client.lpop(small.storage.queue_key)
-    assert SignedJSONSerializer().deserialize(data).name == "exports.queue.huey"
+    assert SignedJSONSerializer().deserialize(data).name == "exports.queue.huey.wake"
 
 
 def test_two_sites_on_one_server_differ_by_their_prefix(valkey: Valkey, settings: LazySettings):
@@ -159,7 +159,7 @@ def test_a_queue_that_is_down_costs_a_door_no_time_and_is_logged(valkey: Valkey,
     began = time.perf_counter()
     assert not huey_queue.wake("small")
     assert time.perf_counter() - began < SOON
-    assert logged() == ["bell of queue small not rung: ConnectionError"]
+    assert logged() == ["queue small not woken: ConnectionError"]
 
 
 @pytest.mark.parametrize("was_used", [True, False])
@@ -173,7 +173,7 @@ def test_a_queue_that_is_silent_costs_a_door_less_than_two_seconds(valkey: Valke
         assert time.perf_counter() - began < SOON
     finally:
         valkey.process.send_signal(signal.SIGCONT)
-    assert logged() == ["bell of queue small not rung: TimeoutError"]
+    assert logged() == ["queue small not woken: TimeoutError"]
 
 
 def test_the_bell_rings_again_when_the_queue_is_back(valkey: Valkey):
@@ -185,4 +185,4 @@ def test_the_bell_rings_again_when_the_queue_is_back(valkey: Valkey):
 def test_a_queue_whose_address_makes_no_sense_is_a_bell_not_rung(settings: LazySettings, logged: Logged):
     settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": "gopher://nowhere"}
     assert not huey_queue.wake("small")
-    assert logged() == ["bell of queue small not rung: ValueError"]
+    assert logged() == ["queue small not woken: ValueError"]

@@ -52,8 +52,8 @@ def message(*, key: str = KEYS[0], task: str = "wake") -> bytes:
     """A message as huey would queue it, signed with this key, for the task of this name."""
     huey, new_message = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
     body = huey.serializer.serialize(huey._registry.create_message(new_message())).partition(b".")[2]
-    body = body.replace(b"exports.queue.huey", f"exports.queue.huey.{task}".encode())
-    return huey_queue._signature(key.encode(), body) + b"." + body
+    body = body.replace(b"exports.queue.huey.wake", f"exports.queue.huey.{task}".encode())
+    return huey_queue._signature(key, body) + b"." + body
 
 
 def push(valkey: Valkey, *messages: bytes) -> None:
@@ -76,12 +76,12 @@ def test_a_worker_runs_nothing_of_what_is_not_signed_here_and_goes_on(
     good, bomb = message(), pickle.dumps(Bomb(left))
     signature, _, body = good.partition(b".")
     hostile = [
-        bomb, signature + b"." + bomb, body, b"." + body, b".", b"\x1f\x8b" + bomb,
-        message(key=REMOVED), good.replace(b'"look"', b'"loop"'), good[:-1] + b" ]", good + b" ",
+        b"", bomb, signature + b"." + bomb, body, b"." + body, b".", b"\x1f\x8b" + bomb,
+        message(key=REMOVED), good.replace(b"huey.wake", b"huey.walk"), good[:-1] + b" ]", good + b" ",
         signature[:-1] + (b"0" if signature[-1:] != b"0" else b"1") + b"." + body,
     ]  # fmt: skip
     with Worker() as worker:
-        push(site, b"", *hostile)
+        push(site, *hostile)
         request = asked_for(owner, 4)
         wait_until(lambda: is_ready(request), seconds=IN_TIME, describe=worker.words)
         wait_until(lambda: huey_queue.pending("small") == 0, seconds=IN_TIME, describe=worker.words)

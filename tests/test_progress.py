@@ -33,8 +33,8 @@ steps: st.SearchStrategy[Step] = st.one_of(
     totals.map(lambda total: lambda progress: progress.writing(total)),
     totals.map(lambda total: lambda progress: progress.writing(total, is_estimate=True)),
     counts.map(lambda rows: lambda progress: progress.rows(rows)),
-    st.tuples(counts, totals).map(lambda both: lambda progress: progress.finishing(*both)),
-    st.tuples(counts, totals).map(lambda both: lambda progress: progress.storing(*both)),
+    st.tuples(counts, totals).map(lambda both: lambda progress: progress.report_bytes(FINISHING, *both)),
+    st.tuples(counts, totals).map(lambda both: lambda progress: progress.report_bytes(STORING, *both)),
 )
 
 

@@ -364,7 +364,7 @@ def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCapt
 
     queue.wake("large")
 
-    assert "bell of queue large not rung: ConnectionRefusedError" in caplog.text
+    assert "queue large not woken: ConnectionRefusedError" in caplog.text
 
 
 def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> None:

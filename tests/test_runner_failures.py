@@ -270,12 +270,12 @@ def test_the_heartbeat_survives_a_short_outage_of_the_database(
         run.begin(10)
         if connection.vendor == "sqlite":
             with sqlite_locked():
-                until(lambda: "heartbeat not written" in caplog.text)
+                until(lambda: "lease not renewed" in caplog.text)
         else:
             until(lambda: events)
             end_all_postgres_connections()
             connection.close()
-            until(lambda: "heartbeat not written" in caplog.text)
+            until(lambda: "lease not renewed" in caplog.text)
         run.advance(5)
         until(lambda: run.check() or (events and events[-1].rows_done == 5))
         run.path.write_bytes(b"abc")

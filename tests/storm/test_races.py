@@ -19,8 +19,8 @@ FileRequest.objects.bulk_create(FileRequest(file_type="parcels", format="csv") f
 """
 RING = """
 import sys
-from exports.queue import huey as doorbell
-assert all(doorbell.ring(queue) for queue in sys.argv[1:])
+from exports.queue import huey
+assert all(huey.wake(queue) for queue in sys.argv[1:])
 """
 CLAIMS = "SELECT request_id, count(*) FROM storm_journal WHERE (old_status, status) = ('queued', 'running') GROUP BY 1"
 
