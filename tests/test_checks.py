@@ -26,7 +26,7 @@ from tests.shop.exports import OrderExport, registered
 
 FOLDER = "django.core.files.storage.FileSystemStorage"
 S3 = "storages.backends.s3.S3Storage"
-WAKE = "exports.queue.huey.wake"
+WAKE = "exports.queue.huey"
 REDIS = "rediss://exports:secret@queue.example:6380/0"
 KEY, OTHER_KEY = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 
