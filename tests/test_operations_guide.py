@@ -1,4 +1,4 @@
-"""docs/operations.md: everything that may be seen there has its meaning, and what may be wrong has its cure."""
+"""docs/operations.md explains each line of the doctor, each metric, each alarm and each error code."""
 
 import re
 from pathlib import Path
@@ -6,39 +6,45 @@ from pathlib import Path
 import pytest
 
 from exports.contrib.operations import doctor, metrics
-from exports.state import ERROR_MESSAGES
+from exports.state import SENTENCES
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
-TEXT = GUIDE.read_text()
-# What its reader mends, by another filter or another format: docs/protocol.md.
-READERS = {"formula_rejected", "too_many_columns", "duplicate_column", "unfit_value", "too_many_rows", "too_many_bytes"}
+TEXT = (Path(__file__).resolve().parents[1] / "docs" / "operations.md").read_text()
+# Users resolve these, by another filter or format: docs/protocol.md.
+OF_USERS = {
+    "formula_rejected",
+    "too_many_columns",
+    "duplicate_column",
+    "unfit_value",
+    "too_many_rows",
+    "too_many_bytes",
+}
 
 
 def first_cells(heading: str) -> str:
-    """The first column of the tables below a heading."""
+    """Return the first column of the tables below a heading."""
     section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return "\n".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
 
 
 @pytest.mark.parametrize("name", sorted({probe.name for probe in doctor.PROBES}))
 def test_each_line_of_the_doctor_is_explained(name: str):
-    words = first_cells("The doctor")
-    assert f"`{name}`" in words or f"`{name.split()[0]} LANE`" in words
+    lines = first_cells("Find out what is wrong")
+    assert f"`{name}`" in lines or f"`{name} QUEUE`" in lines
 
 
 @pytest.mark.django_db
 def test_each_metric_is_explained():
-    named = {family.name for family in metrics.ExportsCollector().collect()}
-    assert len(named) > 10
-    assert sorted(name for name in named if f"`{name}`" not in first_cells("Metrics")) == []
+    names = {family.name for family in metrics.ExportsCollector().collect()}
+    assert len(names) > 10
+    assert sorted(name for name in names if f"`{name}`" not in first_cells("Collect metrics")) == []
 
 
 @pytest.mark.parametrize("alarm", re.findall(r"alert: Exports(\w+),", TEXT))
-def test_each_alarm_says_what_to_do(alarm: str):
+def test_each_alarm_is_explained(alarm: str):
     words = re.sub(r"(?<!^)([A-Z])", r" \1", alarm).lower()
     assert re.search(rf"(^|, |\s){words}(,|\s)", first_cells("Alarms"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", sorted(ERROR_MESSAGES.keys() - READERS))
-def test_each_code_that_is_not_its_readers_to_mend_says_what_to_do(code: str):
+@pytest.mark.parametrize("code", sorted(SENTENCES.keys() - OF_USERS))
+def test_each_error_code_that_users_cannot_resolve_is_explained(code: str):
     assert f"`{code}`" in first_cells("Alarms")

@@ -49,11 +49,11 @@ def report(packages: Sequence[Package]) -> list[str]:
     audited = [package for package in packages if "skip_reason" not in package]
     if not audited:
         return ["No package was audited: the advisories could not be downloaded."]
-    lines = [
-        f"{package['name']} {package['version']}: {each['id']}, fixed in {', '.join(each['fix_versions']) or 'no version'}."
-        for package in audited
-        for each in package.get("vulns", ())
-    ]
+    lines = []
+    for package in audited:
+        for vulnerability in package.get("vulns", ()):
+            fixed = ", ".join(vulnerability["fix_versions"]) or "no version"
+            lines.append(f"{package['name']} {package['version']}: {vulnerability['id']}, fixed in {fixed}.")
     skipped = len(packages) - len(audited)
     without = f", {skipped} were not: no advisories could be downloaded for them" if skipped else ""
     return [*lines, f"{len(audited)} packages were audited{without}."]
