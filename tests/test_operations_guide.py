@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exports.contrib.operations import doctor, metrics
-from exports.state import SENTENCES
+from exports.state import ERROR_MESSAGES
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "operations.md").read_text()
 # Users resolve these, by another filter or format: docs/protocol.md.
@@ -45,6 +45,6 @@ def test_each_alarm_is_explained(alarm: str):
     assert re.search(rf"(^|, |\s){words}(,|\s)", first_cells("Alarms"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("code", sorted(SENTENCES.keys() - OF_USERS))
+@pytest.mark.parametrize("code", sorted(ERROR_MESSAGES.keys() - OF_USERS))
 def test_each_error_code_that_users_cannot_resolve_is_explained(code: str):
     assert f"`{code}`" in first_cells("Alarms")
