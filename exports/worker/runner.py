@@ -64,10 +64,6 @@ _current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
 class Run:
     """One attempt as its exporter sees it (exporters.base.ExportRun): where to write, what to report, when to stop."""
 
-    result: ExportResult | None = None
-    """Set by a pattern of dj-bgfiles that wrote the file inside its handler, together with `pattern`."""
-    pattern: object = None
-
     def __init__(
         self,
         export: FileRequest,

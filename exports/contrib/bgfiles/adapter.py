@@ -1,16 +1,15 @@
 """Makes an exporter of a dj-bgfiles handler: any object with `handle(request)`, patterns included."""
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-from exports.contrib.bgfiles.pattern_runner import owner_refusal, send_mail, send_mail_now
+from exports.contrib.bgfiles.pattern_runner import calling_handler, owner_refusal, send_mail, send_mail_now
 from exports.contrib.bgfiles.patterns import WriterPattern
 from exports.exporters import registry
 from exports.exporters.base import ExportRun
 from exports.filenames import extension_of
 from exports.models import FileRequest, Status
 from exports.models.result import ExportResult
-from exports.worker.runner import Run
 
 
 class Handler(Protocol):
@@ -35,11 +34,10 @@ class HandlerExporter:
 
     def produce(self, run: ExportRun) -> ExportResult | None:
         """Call the handler. Return None if it attached the file itself."""
-        self.handler.handle(run.export)
-        # The runner is the only caller; `create_file` of a pattern leaves its result on the run.
-        attempt = cast(Run, run)
-        self._pattern_that_wrote = attempt.pattern if isinstance(attempt.pattern, WriterPattern) else None
-        return attempt.result
+        with calling_handler(run) as handler_run:
+            self.handler.handle(run.export)
+        self._pattern_that_wrote = handler_run.pattern
+        return handler_run.result
 
     def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
         """Return a function that sends the mail of a pattern, or None for any other handler."""

@@ -1,5 +1,9 @@
 """Runs a pattern inside the engine: writes its file under a lease and sends its mail through the outbox."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,35 @@ from exports.models.result import ExportResult
 
 if TYPE_CHECKING:
     from exports.contrib.bgfiles.patterns import WriterPattern
+
+
+@dataclass
+class HandlerRun:
+    """A run that is calling a handler, and what a pattern wrote in it."""
+
+    run: ExportRun
+    pattern: "WriterPattern | None" = None
+    result: ExportResult | None = None
+
+
+_handler_run: ContextVar[HandlerRun | None] = ContextVar("exports_handler_run", default=None)
+
+
+@contextmanager
+def calling_handler(run: ExportRun) -> Iterator[HandlerRun]:
+    """Let `create_file` of a pattern write the file of this run inside the block."""
+    handler_run = HandlerRun(run)
+    token = _handler_run.set(handler_run)
+    try:
+        yield handler_run
+    finally:
+        _handler_run.reset(token)
+
+
+def current_handler_run(export: FileRequest) -> HandlerRun | None:
+    """Return the run of this export that is calling a handler in this thread, or None."""
+    handler_run = _handler_run.get()
+    return handler_run if handler_run is not None and handler_run.run.export.pk == export.pk else None
 
 
 class PatternExporter:

@@ -23,11 +23,11 @@ from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.buffers import Spool, as_binary, closed_on_error
 from exports.contrib.bgfiles.criteria import Criteria, QueryDictCriteriaWithRequester
 from exports.contrib.bgfiles.dataset import Dataset
-from exports.contrib.bgfiles.pattern_runner import PatternExporter, send_mail_now, write_file
+from exports.contrib.bgfiles.pattern_runner import PatternExporter, current_handler_run, send_mail_now, write_file
 from exports.contrib.bgfiles.toolbox import TokenSigner
 from exports.http import responses
 from exports.models import FileRequest, Status
-from exports.worker import loop, runner
+from exports.worker import loop
 
 
 class SimplePattern:
@@ -142,9 +142,9 @@ class WriterPattern(SimplePattern):
 
         Inside a run of `file_request` the file is written under its lease; outside one, the request is claimed first.
         """
-        run = runner.current(file_request)
-        if run is not None:
-            run.result, run.pattern = write_file(self, run), self
+        handler_run = current_handler_run(file_request)
+        if handler_run is not None:
+            handler_run.result, handler_run.pattern = write_file(self, handler_run.run), self
             return True
         claimed = loop.claim_and_run(file_request, PatternExporter(self))
         is_ready = claimed and file_request.status == Status.READY
