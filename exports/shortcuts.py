@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 from django.core.exceptions import PermissionDenied
@@ -13,7 +14,6 @@ from django.utils.translation import gettext as _
 
 from exports import services
 from exports.conf import config
-from exports.contrib.bgfiles.buffers import Spool
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
@@ -25,6 +25,7 @@ from exports.tabular import writers
 from exports.tabular.readers import querysets
 
 WAIT_INTERVAL_SECONDS = 0.05
+MAX_BYTES_IN_MEMORY = 1 << 20
 FORMAT_ALIASES = {"excel": "xlsx"}
 
 Rows = QuerySet[Any] | Sequence[Mapping[str, Any]]
@@ -107,7 +108,7 @@ def _write_response(
     filename: str,
 ) -> HttpResponseBase:
     # SpooledTemporaryFile has the methods of BinaryIO, but its annotations do not say so.
-    spool = cast(BinaryIO, Spool())
+    spool = cast(BinaryIO, SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))
     if isinstance(rows, QuerySet):
         dialect = dialect_of(writer.format, options)
         with table_of(rows, columns_of_queryset(rows, names), dialect=dialect) as table:
