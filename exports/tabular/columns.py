@@ -33,7 +33,7 @@ class Column:
     """A column of an export, as a project declares it.
 
     name: unique name of the column; also its ORM path if `source` is None.
-    header: text above the column; `name` if empty.
+    header: text above the column, a string or a lazy translation; `name` if empty.
     kind: one of KINDS, or "" to decide by the type of each value.
     width: width in Excel's characters (XLSX only).
     format: an Excel number format, such as "0.00" (XLSX only).
@@ -44,7 +44,7 @@ class Column:
     """
 
     name: str
-    header: str = ""
+    header: object = ""
     kind: str = ""
     width: float | None = None
     format: str = ""
