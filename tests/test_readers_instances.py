@@ -24,6 +24,11 @@ NUMBER = Column("number")
 NUMBER_OF_INSTANCE = Column("c", source=lambda order: order.number)
 
 
+class ProxyMeta:
+    proxy = True
+    app_label = "shop"
+
+
 class InitMixin:
     """A base class after Model, whose __init__ has to be called."""
 
@@ -32,9 +37,7 @@ class InitMixin:
 
 
 class WithInit(Order, InitMixin):
-    class Meta:
-        proxy = True
-        app_label = "shop"
+    Meta = ProxyMeta
 
 
 class CallMeta(models.base.ModelBase):
@@ -43,9 +46,7 @@ class CallMeta(models.base.ModelBase):
 
 
 class WithMetaclass(Order, metaclass=CallMeta):
-    class Meta:
-        proxy = True
-        app_label = "shop"
+    Meta = ProxyMeta
 
 
 class InstanceOnlyDescriptor:
@@ -61,24 +62,18 @@ class InstanceOnlyDescriptor:
 class WithDescriptor(Order):
     doubled = InstanceOnlyDescriptor()
 
-    class Meta:
-        proxy = True
-        app_label = "shop"
+    Meta = ProxyMeta
 
 
 class WithSetattr(Order):
-    class Meta:
-        proxy = True
-        app_label = "shop"
+    Meta = ProxyMeta
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, value.upper() if name == "number" else value)
 
 
 class WithFromDb(Order):
-    class Meta:
-        proxy = True
-        app_label = "shop"
+    Meta = ProxyMeta
 
     @classmethod
     def from_db(cls, *args: Any) -> models.Model:

@@ -1,4 +1,4 @@
-"""Declared columns against the model: what is filled in, what is refused."""
+"""Declared columns are completed from the model; columns that a queryset does not have are refused."""
 
 import pytest
 from django.db.models import Count, F, Q, QuerySet, Sum, Value
@@ -8,17 +8,12 @@ from django.utils.translation import gettext_lazy
 
 from exports.exceptions import UnknownColumn
 from exports.tabular.columns import Column
-from exports.tabular.readers import resolve
-from tests.shop.models import Customer, Order
+from exports.tabular.readers.resolve import resolve
+from tests.shop.models import EveryField, Order
 
 
 def resolved(queryset: QuerySet, *columns: Column | str) -> list[Column]:
-    return resolve.resolve(queryset, [each if isinstance(each, Column) else Column(each) for each in columns])
-
-
-def test_kinds_come_from_the_model():
-    kinds = {column.name: column.kind for column in resolved(Order.objects.all(), *KINDS_OF_ORDER)}
-    assert kinds == KINDS_OF_ORDER
+    return resolve(queryset, [each if isinstance(each, Column) else Column(each) for each in columns])
 
 
 KINDS_OF_ORDER = {
@@ -45,6 +40,20 @@ KINDS_OF_ORDER = {
     "details__size": "",
     "reference": "uuid",
 }
+KINDS_OF_EVERY_FIELD = {
+    "doubled": "integer",
+    "remark": "integer",
+    "remark__text": "text",
+    "file": "text",
+    "content": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("queryset", "kinds"), [(Order.objects.all(), KINDS_OF_ORDER), (EveryField.objects.all(), KINDS_OF_EVERY_FIELD)]
+)
+def test_kinds_come_from_the_model(queryset, kinds):
+    assert {column.name: column.kind for column in resolved(queryset, *kinds)} == kinds
 
 
 @pytest.mark.parametrize(
@@ -60,86 +69,72 @@ KINDS_OF_ORDER = {
         (lambda order: order.number, ""),
     ],
 )
-def test_kinds_come_from_an_expression_but_not_from_a_callable(source, kind):
+def test_the_kind_of_an_expression_is_known_that_of_a_callable_is_not(source, kind):
     assert resolved(Order.objects.all(), Column("c", source=source))[0].kind == kind
 
 
+def test_annotations_and_aliases_have_kinds():
+    queryset = Order.objects.annotate(twice=F("quantity") * 2).alias(thrice=F("quantity") * 3)
+    assert [column.kind for column in resolved(queryset, "twice", "thrice")] == ["integer", "integer"]
+
+
+def test_values_have_kinds_and_headers():
+    queryset = Order.objects.values("customer__name").annotate(total=Sum("price"))
+    found = [(column.kind, column.header) for column in resolved(queryset, "customer__name", "total")]
+    assert found == [("text", "Customer full name"), ("decimal", "Total")]
+
+
 @pytest.mark.parametrize(
-    ("name", "header"),
+    ("column", "header"),
     [
-        ("number", "Order number"),
-        ("is_paid", "Paid"),
-        ("customer", "Customer"),
-        ("customer__name", "Customer full name"),
-        ("placed_at__year", "Placed at year"),
-        ("details__size", "Details size"),
+        (Column("number"), "Order number"),
+        (Column("is_paid"), "Paid"),
+        (Column("customer"), "Customer"),
+        (Column("customer__name"), "Customer full name"),
+        (Column("placed_at__year"), "Placed at year"),
+        (Column("details__size"), "Details size"),
+        (Column("gain_minutes", source=F("quantity") - 1), "Gain minutes"),
+        (Column("label", source=str), "Label"),
     ],
 )
-def test_headers_come_from_verbose_names(name, header):
-    assert resolved(Order.objects.all(), name)[0].header == header
+def test_headers_come_from_verbose_names_or_the_name(column, header):
+    assert resolved(Order.objects.all(), column)[0].header == header
 
 
-def test_the_header_of_an_expression_comes_from_the_name_of_the_column():
-    [gain, label] = resolved(
-        Order.objects.all(), Column("gain_minutes", source=F("quantity") - 1), Column("label", source=str)
-    )
-    assert (gain.header, label.header) == ("Gain minutes", "Label")
+def test_the_header_of_a_reverse_relation_is_the_name_of_its_model():
+    assert resolved(EveryField.objects.all(), "remark__text")[0].header == "Remark text"
 
 
-def test_what_is_declared_stays():
-    declared = Column("price", "Cost", kind="float", width=9, format="0.0", source="price")
-    assert resolved(Order.objects.all(), declared) == [declared]
-
-
-def test_a_lazy_header_is_in_the_language_of_the_moment():
+def test_a_lazy_header_is_in_the_active_language():
     with translation.override("de"):
         [column] = resolved(Order.objects.all(), Column("number", gettext_lazy("Yes")))
     assert (column.header, type(column.header)) == ("Ja", str)
 
 
-def test_decimals_are_shown_with_the_places_of_their_field():
-    [price, bare, float_] = resolved(
-        Order.objects.all(), "price", Column("p", source=F("price") / 2), Column("price", kind="float")
-    )
-    assert (price.format, bare.format, float_.format) == ("0.00", "", "")
-    assert (price.places, bare.places, float_.places) == (2, None, None)
+def test_declared_properties_are_kept():
+    declared = Column("price", "Cost", kind="float", width=9, format="0.0", source="price")
+    assert resolved(Order.objects.all(), declared) == [declared]
+
+
+def test_decimals_have_the_places_of_their_field():
+    columns = resolved(Order.objects.all(), "price", Column("p", source=F("price") / 2), Column("price", kind="float"))
+    assert [(column.format, column.places) for column in columns] == [("0.00", 2), ("", None), ("", None)]
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("column", "message"),
     [
         ("nmuber", "Column 'nmuber': there is no 'nmuber' in Order. Did you mean 'number'"),
         ("customer__nmae", "Column 'customer__nmae': there is no 'nmae' in Customer. Did you mean 'name'"),
         ("customer__zzzzz", "in Customer. Known: city, id, name, orders, tier."),
-        ("number__zzz", "there is no 'zzz' in number"),
+        ("number__zzz", "there is no 'zzz' in number. Known: nothing."),
         ("totle", "Did you mean 'total'"),
+        ("customer__orders__number", "'orders' has many values for each row. Use an aggregate or a callable"),
+        (Column("c", source=F("nope")), "Column 'c': Cannot resolve keyword 'nope'"),
+        (Column("c", source=F("price") + F("weight")), "You must set output_field"),
     ],
 )
-def test_a_path_that_leads_nowhere_names_what_comes_close(name, message):
+def test_columns_that_do_not_exist_are_refused_with_similar_names(column, message):
     with pytest.raises(UnknownColumn) as caught:
-        resolved(Order.objects.annotate(total=F("price")), name)
+        resolved(Order.objects.annotate(total=F("price")), column)
     assert message in str(caught.value)
-
-
-def test_an_expression_of_unknown_fields_or_types_is_refused():
-    with pytest.raises(UnknownColumn, match="Column 'c': Cannot resolve keyword 'nope'"):
-        resolved(Order.objects.all(), Column("c", source=F("nope")))
-    with pytest.raises(UnknownColumn, match=r"Column 'c': .*output_field"):
-        resolved(Order.objects.all(), Column("c", source=F("price") + F("weight")))
-
-
-def test_a_path_with_many_values_a_row_is_refused():
-    with pytest.raises(UnknownColumn, match=r"'orders' has many values for each row\. Use an aggregate or a callable"):
-        resolved(Customer.objects.all(), "orders__number")
-
-
-def test_annotations_and_aliases_are_columns():
-    queryset = Order.objects.annotate(twice=F("quantity") * 2).alias(thrice=F("quantity") * 3)
-    assert [column.kind for column in resolved(queryset, "twice", "thrice")] == ["integer", "integer"]
-
-
-def test_values_resolve_their_kinds():
-    queryset = Order.objects.values("customer__name").annotate(total=Sum("price"))
-    assert [(c.kind, c.header) for c in resolved(queryset, "customer__name", "total")] == [
-        ("text", "Customer full name"), ("decimal", "Total"),
-    ]  # fmt: skip

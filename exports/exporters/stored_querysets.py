@@ -60,7 +60,7 @@ def dump(queryset: QuerySet[Any]) -> str:
     }
     text = json.dumps(stored, separators=(",", ":"))
     if _sql(load(text).using(queryset.db)) != _sql(queryset):
-        raise UnstorableQuerySet("its filter would come back different")
+        raise UnstorableQuerySet("it would come back different")
     return text
 
 
@@ -85,8 +85,11 @@ def _condition(query: Query, node: Any, *, under_not: bool = False) -> Condition
     if isinstance(node, WhereNode):
         is_not = under_not != node.negated
         # Under a "not", Django itself adds "is not null" to a column, and would add it again.
-        given = [child for child in node.children if not (is_not and _is_not_null(child))]
-        children = [_condition(query, child, under_not=is_not) for child in given]
+        children = [
+            _condition(query, child, under_not=is_not)
+            for child in node.children
+            if not (is_not and isinstance(child, Lookup) and child.lookup_name == "isnull" and child.rhs is False)
+        ]
         return [node.connector, node.negated, children] if children else None
     if isinstance(node, NothingNode):
         return ["pk", "in", to_json([])]
@@ -97,10 +100,6 @@ def _condition(query: Query, node: Any, *, under_not: bool = False) -> Condition
         return ["__".join(_path(query, node.lhs)), node.lookup_name, to_json(value)]
     except TypeError as error:
         raise UnstorableQuerySet(f"it compares with a {type(node.rhs).__name__}") from error
-
-
-def _is_not_null(node: Any) -> bool:
-    return isinstance(node, Lookup) and node.lookup_name == "isnull" and node.rhs is False
 
 
 def _path(query: Query, side: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Final, cast
 import django
 from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Model, QuerySet
 from django.db.models.expressions import ColPairs
 
@@ -148,16 +149,8 @@ def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], places: Sequenc
     """Plan a values_list() queryset: by COPY, by a cursor, or by the ORM."""
     connection = connections[rows.db]
     plan = Plan(CURSOR, rows, columns, places=places)
-    if connection.vendor == "postgresql" and not psycopg_internals.is_checked(connection):
-        driver = psycopg_internals.driver_of(connection)
-        reason = f"The ORM makes the rows: COPY was not checked with {driver.__name__} {driver.__version__}."
+    if reason := _reason_for_orm(connection):
         return replace(plan, reasons=[reason])
-    if connection.vendor not in ("sqlite", "postgresql"):
-        return replace(plan, reasons=[f"The ORM makes the rows of {connection.display_name}."])
-    if not django_internals.is_checked():
-        return replace(
-            plan, reasons=[f"The ORM makes the rows: faster ways were not checked with Django {django.__version__}."]
-        )
     try:
         sql, params, expressions = django_internals.compile_query(rows)
     except EmptyResultSet:
@@ -168,7 +161,24 @@ def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], places: Sequenc
     if connection.vendor == "sqlite":
         selected = [converters.sqlite_column(expression, connection) for expression in expressions]
         return _with_reasons(replace(plan, selected=selected))
-    oids = postgresql.types_of(connection, sql, params)
+    return _plan_postgresql(plan, expressions, connection, limits)
+
+
+def _reason_for_orm(connection: BaseDatabaseWrapper) -> str:
+    if connection.vendor not in ("sqlite", "postgresql"):
+        return f"The ORM makes the rows of {connection.display_name}."
+    if not django_internals.is_checked():
+        return f"The ORM makes the rows: faster ways were not checked with Django {django.__version__}."
+    if connection.vendor == "postgresql" and not psycopg_internals.is_checked(connection):
+        driver = psycopg_internals.driver_of(connection)
+        return f"The ORM makes the rows: COPY was not checked with {driver.__name__} {driver.__version__}."
+    return ""
+
+
+def _plan_postgresql(
+    plan: Plan, expressions: Sequence[Any], connection: BaseDatabaseWrapper, limits: TimeLimits
+) -> Plan:
+    oids = postgresql.types_of(connection, plan.sql, plan.params)
     # A query may select more than its expressions: what it is ordered by.
     pairs = zip(expressions, oids, strict=False)
     selected = [converters.postgresql_column(expression, connection, oid) for expression, oid in pairs]
@@ -176,7 +186,7 @@ def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], places: Sequenc
     if not plan.reasons:
         own_seconds = postgresql.statement_timeout(connection)
         seconds = min(filter(None, (own_seconds, limits.statement_seconds)), default=math.inf)
-        if seconds == math.inf or seconds >= (limits.run_seconds or math.inf):
+        if seconds >= (limits.run_seconds or math.inf):
             return replace(plan, strategy=COPY)
         reason = f"COPY is one statement, and the database ends statements after {seconds:g} s (statement_timeout)."
         plan = replace(plan, reasons=[reason])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.shop.models import EveryField
 
 ALL_FIELDS = [field.name for field in EveryField._meta.fields]
-# Those that every database returns in a form from which cells are made a column at a time.
+# Cells of these need no conversion of each value on any database.
 PLAIN_FIELDS = [name for name in ALL_FIELDS if name not in ("took", "content", "shouted")]
 
 characters = st.characters(exclude_categories=["Cs"], exclude_characters="\0")

@@ -54,7 +54,7 @@ class ShoutedField(models.CharField):
 
 
 class EveryField(models.Model):
-    """A field of every kind. Databases return the last three in different ways."""
+    """A field of every kind."""
 
     small = models.SmallIntegerField(null=True)
     big = models.BigIntegerField(null=True)
@@ -78,9 +78,20 @@ class EveryField(models.Model):
     took = models.DurationField(null=True)
     content = models.BinaryField(null=True)
     shouted = ShoutedField(max_length=100, null=True)
+    doubled = models.GeneratedField(
+        expression=models.F("small") * 2, output_field=models.IntegerField(null=True), db_persist=True
+    )
 
     def __str__(self) -> str:
         return self.name
+
+
+class Remark(models.Model):
+    row = models.OneToOneField(EveryField, models.CASCADE)
+    text = models.TextField()
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Seat(models.Model):

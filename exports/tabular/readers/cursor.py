@@ -6,7 +6,6 @@ from itertools import islice
 from typing import Any
 
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.plan import Plan
@@ -17,39 +16,34 @@ from exports.tabular.readers.sqlite_types import checked_column
 
 
 def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
-    """Yield batches of at most `size` rows."""
+    """Yield batches of at most `size` rows, as the database returned them."""
     if not plan.selected:
-        yield from _read_tuples(plan, size)
+        yield from read_by_orm(plan, size)
         return
     connection = connections[plan.queryset.db]
     is_sqlite = connection.vendor == "sqlite"
     cursor = connection.cursor() if is_sqlite else psycopg_internals.text_cursor(connection, plan.text_oids)
-    make_batch = _sqlite_batch if is_sqlite else _postgresql_batch
+    chosen = list(zip(plan.chosen, plan.decoders, plan.places, strict=True))
     with closing(cursor):
         cursor.execute(plan.sql, plan.params)
         while rows := cursor.fetchmany(size):
-            yield make_batch(plan, list(zip(*rows, strict=True)), connection)
+            values = list(zip(*rows, strict=True))
+            columns, decoders = [], []
+            for selected, decoder, place in chosen:
+                column: Sequence[Any] = values[place]
+                if is_sqlite:
+                    column, decoder = checked_column(selected, column, connection)
+                elif not decoder:
+                    column = apply_converters(selected.expression, selected.converters, column, connection)
+                columns.append(column)
+                decoders.append(decoder or "value")
+            yield CursorBatch(columns, decoders)
 
 
-def _read_tuples(plan: Plan, size: int) -> Generator[Batch, None, None]:
+def read_by_orm(plan: Plan, size: int) -> Generator[Batch, None, None]:
+    """Yield batches of at most `size` rows, as the ORM converts them."""
     iterator: Any = plan.queryset.iterator(chunk_size=size)  # Any: a generator, which the stubs do not say.
     with closing(iterator) as rows:
         while chunk := list(islice(rows, size)):
             values = list(zip(*chunk, strict=True))
             yield [values[place] for place in plan.places]
-
-
-def _sqlite_batch(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> Batch:
-    chosen = zip(plan.chosen, plan.places, strict=True)
-    columns = [checked_column(selected, values[place], connection) for selected, place in chosen]
-    return CursorBatch([column for column, _ in columns], [decoder for _, decoder in columns])
-
-
-def _postgresql_batch(plan: Plan, values: Sequence[Sequence[Any]], connection: BaseDatabaseWrapper) -> Batch:
-    columns = [
-        values[place]
-        if selected.decoder
-        else apply_converters(selected.expression, selected.converters, values[place], connection)
-        for selected, place in zip(plan.chosen, plan.places, strict=True)
-    ]
-    return CursorBatch(columns, [decoder or "value" for decoder in plan.decoders])

@@ -104,7 +104,9 @@ def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
     if len(fields) == len(path.split("__")):
         last = fields[-1]
         places = last.decimal_places if isinstance(last, models.DecimalField) else None
-        return _complete(column, kind=_kind(last), header=_header(fields), places=places)
+        named = (field.related_model._meta if isinstance(field, ForeignObjectRel) else field for field in fields)
+        header = " ".join(str(each.verbose_name) for each in named)
+        return _complete(column, kind=_kind(last), header=header, places=places)
     kind = _kind(_computed_field(queryset, column, fields))
     # A key of a JSON field may hold any type.
     return _complete(column, kind="" if kind == "json" else kind)
@@ -189,8 +191,3 @@ def _kind(field: "AnyField | None") -> str:
     if isinstance(field, models.GeneratedField):
         return _kind(field.output_field)
     return next((kind for base, kind in KINDS_OF_FIELDS if isinstance(field, base)), "")
-
-
-def _header(fields: Sequence[AnyField]) -> str:
-    names = (field.related_model._meta if isinstance(field, ForeignObjectRel) else field for field in fields)
-    return " ".join(str(named.verbose_name) for named in names)

@@ -1,4 +1,4 @@
-"""exports.exporters.stored_querysets: a queryset as JSON, and back as the same queryset, or refused."""
+"""Stored querysets and tagged JSON: read back unchanged, or refused with the reason."""
 
 import datetime as dt
 import json
@@ -6,14 +6,15 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from django.db.models import Count, F, Q
-from django.db.models.functions import Lower
+from django.db.models import Count, Exists, F, Q
+from django.db.models.functions import Coalesce, Lower
+from django.db.models.lookups import Exact
+from django.utils.safestring import SafeString
 
 from exports.exceptions import UnstorableQuerySet
 from exports.exporters import stored_querysets
-from tests.shop.models import Customer, Order
-
-pytestmark = pytest.mark.django_db
+from exports.exporters.tagged_json import from_json, to_json
+from tests.shop.models import Customer, EveryField, Order
 
 STORABLE = {
     "all": lambda: Order.objects.all(),
@@ -49,15 +50,23 @@ UNSTORABLE = {
     "annotated": (lambda: Customer.objects.annotate(count=Count("orders")), "annotated"),
     "union": (lambda: Order.objects.filter(quantity=1).union(Order.objects.filter(quantity=2)), "union"),
     "compared with a column": (lambda: Order.objects.filter(quantity=F("units")), "compares"),
+    "compared with bytes": (lambda: EveryField.objects.filter(content=b"x"), "compares with a bytes"),
     "subquery": (lambda: Order.objects.filter(customer__in=Customer.objects.filter(city="Paris")), "compares"),
-    "over many rows": (lambda: Customer.objects.filter(orders__status="open"), "several rows"),
+    "over many rows": (lambda: Customer.objects.filter(orders__status="open"), "relation to several rows"),
+    "over a reverse one-to-one": (lambda: EveryField.objects.filter(remark__text="x"), "relation to several rows"),
+    "filtered by a function": (
+        lambda: Order.objects.filter(Exact(Coalesce("note", "number"), "a")),
+        "filters by Coalesce",
+    ),
+    "deferred": (lambda: Order.objects.only("number"), "it would come back different"),
+    "filtered by EXISTS": (lambda: Order.objects.filter(Exists(Customer.objects.all())), "filters by Exists"),
     "extra": (lambda: Order.objects.extra(where=["quantity > 1"]), "ExtraWhere|extra"),
-    "ordered by an expression": (lambda: Order.objects.order_by(Lower("number")), "ordered"),
+    "ordered by an expression": (lambda: Order.objects.order_by(Lower("number")), "ordered by an expression"),
 }
 
 
-@pytest.fixture(autouse=True)
-def orders():
+@pytest.fixture
+def orders(db: None) -> None:
     ada = Customer.objects.create(name="Ada", city="Paris", tier=Customer.Tier.GOLD)
     bob = Customer.objects.create(name="Bob", city="Rome")
     day = dt.date(2026, 1, 15)
@@ -67,26 +76,71 @@ def orders():
     Order.objects.create(number="a%_'\"", customer=None, quantity=3, reference=UUID(int=1))
 
 
+@pytest.mark.usefixtures("orders")
 @pytest.mark.parametrize("make", STORABLE.values(), ids=STORABLE)
-def test_it_comes_back_with_the_same_rows_in_the_same_order(make):
+def test_a_stored_queryset_has_the_same_rows_in_the_same_order(make):
     queryset = make()
-    assert list(stored_querysets.load(stored_querysets.dump(queryset))) == list(queryset)
-
-
-@pytest.mark.parametrize("make", STORABLE.values(), ids=STORABLE)
-def test_what_is_stored_is_plain_json_without_a_list_of_keys(make):
-    text = stored_querysets.dump(make())
-    assert set(json.loads(text)) == {"model", "filter", "order", "default_order", "values", "distinct"}
+    text = stored_querysets.dump(queryset)
+    assert list(stored_querysets.load(text)) == list(queryset)
     assert stored_querysets.dump(stored_querysets.load(text)) == text
+    assert set(json.loads(text)) == {"model", "filter", "order", "default_order", "values", "distinct"}
 
 
+@pytest.mark.usefixtures("orders")
 @pytest.mark.parametrize(("make", "reason"), UNSTORABLE.values(), ids=UNSTORABLE)
-def test_what_does_not_fit_is_refused_with_its_reason_and_the_way_out(make, reason):
+def test_a_queryset_that_cannot_be_stored_is_refused_with_a_way_out(make, reason):
     with pytest.raises(UnstorableQuerySet, match=rf"({reason}).*QuerySetExport"):
         stored_querysets.dump(make())
 
 
-def test_a_field_that_is_gone_is_an_error_of_ours():
+def test_a_model_whose_default_manager_filters_is_refused(monkeypatch):
+    monkeypatch.setattr(Order._default_manager, "all", lambda: Order.objects.filter(quantity=1))
+    with pytest.raises(UnstorableQuerySet, match="default manager already filters"):
+        stored_querysets.dump(Order.objects.filter(status="open"))
+
+
+def test_a_field_that_no_longer_exists_is_reported():
     text = stored_querysets.dump(Order.objects.filter(quantity=1)).replace("quantity", "vanished")
     with pytest.raises(UnstorableQuerySet, match="no longer exists"):
         stored_querysets.load(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        2**70,
+        "text",
+        1.5,
+        Decimal("1.20"),
+        UUID(int=7),
+        dt.date(2026, 1, 2),
+        dt.time(3, 4, 5, 6),
+        dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC),
+        dt.timedelta(days=-1, microseconds=5),
+        {"a": [1, {"b": Decimal(2)}], "$": "key"},
+    ],
+)
+def test_a_value_is_read_back_unchanged(value):
+    found = from_json(json.loads(json.dumps(to_json(value))))
+    assert (found, type(found)) == (value, type(value))
+
+
+class Level(int):
+    """A subclass of a type that JSON has."""
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [((1, 2), [1, 2]), (range(2), [0, 1]), (Customer.Tier.GOLD, "gold"), (SafeString("a"), "a"), (Level(5), 5)],
+)
+def test_values_of_similar_types_are_read_back_as_their_base_type(value, read):
+    found = from_json(json.loads(json.dumps(to_json(value))))
+    assert (found, type(found)) == (read, type(read))
+
+
+@pytest.mark.parametrize("value", [b"x", {1: 2}, object(), 1j])
+def test_a_value_without_exact_json_is_refused(value):
+    with pytest.raises(TypeError, match="has no exact form in JSON"):
+        to_json(value)
