@@ -4,6 +4,7 @@ import io
 import json
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -16,14 +17,9 @@ from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import JsonLinesWriter
 from tests.test_cells_texts import columns
 from tests.test_cells_tokens import HOSTILE, JSON, plain
+from tests.written import written
 
-
-def written(columns, *batches, **given) -> bytes:
-    file = io.BytesIO()
-    with JsonLinesWriter(file, columns, **given) as writer:
-        for batch in batches:
-            writer.write(batch)
-    return file.getvalue()
+written_jsonl = partial(written, JsonLinesWriter)
 
 
 def rows(content: bytes) -> list[dict]:
@@ -32,81 +28,77 @@ def rows(content: bytes) -> list[dict]:
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
 
 
-def test_a_row_is_an_object_on_a_line_of_its_own_without_a_mark():
-    content = written([Column("name", "Name"), Column("size")], [["é", None], [1, 2]])
+def test_each_row_is_an_object_on_a_line():
+    content = written_jsonl([Column("name", "Name"), Column("size")], [["é", None], [1, 2]])
     assert content == b'{"name":"\xc3\xa9","size":1}\n{"name":null,"size":2}\n'
 
 
 def test_an_export_of_no_rows_is_an_empty_file():
-    assert written([Column("a")]) == b""
+    assert written_jsonl([Column("a")]) == b""
 
 
 def test_batches_follow_each_other():
-    assert rows(written([Column("a")], [[1]], [[None, "x"]])) == [{"a": 1}, {"a": None}, {"a": "x"}]
-
-
-def test_none_and_no_text_are_two_things():
-    assert rows(written([Column("a")], [[None, ""]])) == [{"a": None}, {"a": ""}]
+    assert rows(written_jsonl([Column("a")], [[1]], [[None, ""]])) == [{"a": 1}, {"a": None}, {"a": ""}]
 
 
 def test_numbers_keep_all_their_digits():
     values = [[2**70], [Decimal("12345678901234567890.123456789")], [0.1]]
-    content = written([Column("a"), Column("b"), Column("c")], values)
+    content = written_jsonl([Column("a"), Column("b"), Column("c")], values)
     assert content == b'{"a":1180591620717411303424,"b":12345678901234567890.123456789,"c":0.1}\n'
 
 
-def test_json_is_part_of_its_line_typed_or_as_text():
+def test_json_values_are_part_of_their_line():
     columns = [Column("a", kind="json"), Column("b", kind="json")]
-    content = written(columns, [[{"x": [1, "é"]}], RawColumn(['{"x": [1, "é"]}'], "json")])
+    content = written_jsonl(columns, [[{"x": [1, "é"]}], RawColumn(['{"x": [1, "é"]}'], "json")])
     assert content.decode() == '{"a":{"x": [1, "é"]},"b":{"x": [1, "é"]}}\n'
 
 
-def test_moments_are_shown_in_the_zone_that_was_asked_for():
+def test_datetimes_are_in_the_time_zone_of_the_export():
     batch = [[datetime(2013, 1, 1, 10, tzinfo=UTC)], RawColumn(["2013-01-01 10:00:00"], "utc datetime")]
-    content = written([Column("a"), Column("b")], batch, zone=ZoneInfo("America/New_York"))
+    content = written_jsonl([Column("a"), Column("b")], batch, zone=ZoneInfo("America/New_York"))
     assert rows(content) == [{"a": "2013-01-01T05:00:00-05:00", "b": "2013-01-01T05:00:00-05:00"}]
 
 
-def test_a_formula_stays_what_it_is_because_nothing_runs_it():
+def test_formulas_are_not_escaped():
     counted = Alterations()
-    assert rows(written([Column("=a")], [["=1+1"]], alterations=counted)) == [{"=a": "=1+1"}]
+    assert rows(written_jsonl([Column("=a")], [["=1+1"]], alterations=counted)) == [{"=a": "=1+1"}]
     assert counted == {}
 
 
-def test_values_of_any_type_follow_each_other():
+def test_a_column_may_have_values_of_several_types():
     values = [1, "two", None, date(2013, 1, 1), [True]]
-    found = [row["n"] for row in rows(written([Column("n", kind="integer")], [values]))]
+    found = [row["n"] for row in rows(written_jsonl([Column("n", kind="integer")], [values]))]
     assert found == [1, "two", None, "2013-01-01", [True]]
 
 
-def test_what_json_does_not_have_is_counted():
+def test_values_that_json_does_not_have_are_counted():
     counted = Alterations()
-    content = written([Column("a"), Column("b")], [[float("nan"), 1.5], ["\ud800", "x"]], alterations=counted)
+    content = written_jsonl([Column("a"), Column("b")], [[float("nan"), 1.5], ["\ud800", "x"]], alterations=counted)
     assert rows(content) == [{"a": "NaN", "b": "\ufffd"}, {"a": 1.5, "b": "x"}]
     assert counted == {"not_a_number": 1, "surrogate_replaced": 1}
 
 
 def test_a_name_may_hold_any_character():
     counted = Alterations()
-    content = written([Column('a"\n{'), Column("é\ud800")], [[1], [2]], alterations=counted)
+    content = written_jsonl([Column('a"\n{'), Column("é\ud800")], [[1], [2]], alterations=counted)
     assert rows(content) == [{'a"\n{': 1, "é\ufffd": 2}]
     assert counted == {"surrogate_replaced": 1}
 
 
 @pytest.mark.parametrize("names", [("a", "b", "a"), ("\ud800", "\udfff")])
-def test_two_columns_of_one_name_are_refused(names):
+def test_two_columns_of_the_same_name_are_refused(names):
     file = io.BytesIO()
     with pytest.raises(DuplicateColumn, match=r"Two columns have the name '.'\."):
         JsonLinesWriter(file, list(map(Column, names)))
     assert file.getvalue() == b""
 
 
-def test_several_processes_write_the_same_bytes():
+def test_several_processes_write_the_same_bytes_and_counts():
     columns = [Column("a"), Column("b", kind="json")]
     batches = [[[f"{number}\ud800", None], [{"n": number}, float("inf")]] for number in range(5)]
     counted, expected = Alterations(), Alterations()
-    content = written(columns, *batches, processes=2, alterations=counted)
-    assert content == written(columns, *batches, alterations=expected)
+    content = written_jsonl(columns, *batches, processes=2, alterations=counted)
+    assert content == written_jsonl(columns, *batches, alterations=expected)
     assert counted == expected == {"surrogate_replaced": 5, "not_a_number": 5}
 
 
@@ -116,16 +108,15 @@ VALUES = HOSTILE | st.none() | st.booleans() | st.integers() | st.floats() | st.
 @given(st.lists(HOSTILE, min_size=2, max_size=2, unique_by=plain), st.lists(st.tuples(VALUES, HOSTILE), max_size=6))
 def test_any_rows_read_back(names, table):
     batch = [[row[number] for row in table] for number in range(2)]
-    found = rows(written(list(map(Column, names)), batch))
+    found = rows(written_jsonl(list(map(Column, names)), batch))
     assert found == [dict(zip(map(plain, names), map(plain, row), strict=True)) for row in table]
 
 
 @given(columns(), HOSTILE)
-def test_texts_give_the_bytes_and_the_counts_that_their_values_give(column, name):
+def test_a_raw_column_gives_the_same_bytes_and_counts_as_its_values(column, name):
     family, typed, texts = column
     made = [Column(name, kind="json" if family == "json" else "")]
     counted, expected = Alterations(), Alterations()
-    content = written(made, [RawColumn(texts, family)], alterations=counted)
-    assert content == written(made, [typed], alterations=expected)
-    assert counted == expected
-    assert len(rows(content)) == len(typed)
+    content = written_jsonl(made, [RawColumn(texts, family)], alterations=counted)
+    assert content == written_jsonl(made, [typed], alterations=expected)
+    assert (counted, len(rows(content))) == (expected, len(typed))

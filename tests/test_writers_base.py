@@ -1,4 +1,4 @@
-"""What all formats share: the registry, the options, the shape of batches."""
+"""What all file formats share: the registry, the options, the shape of batches, the end of a file."""
 
 import io
 import json
@@ -9,13 +9,13 @@ from exports.exceptions import BadOption, TooManyColumns, UnknownFormat
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.writers.base import Writer
-from exports.tabular.writers.xlsx.writer import CountingFile as CountedFile
+from tests.written import written
 
 COLUMNS = [Column("a"), Column("b")]
 
 
 class JsonTextSequenceWriter(Writer):
-    """RFC 7464."""
+    """The format of RFC 7464, as the documentation of the writers shows it."""
 
     format, extension, content_type, label = "json-seq", "json-seq", "application/json-seq", "JSON sequence"
 
@@ -25,58 +25,46 @@ class JsonTextSequenceWriter(Writer):
             self.file.write(b"\x1e" + json.dumps(dict(zip(names, row, strict=True)), default=str).encode() + b"\n")
 
 
-@pytest.fixture
-def known_formats(monkeypatch):
-    monkeypatch.setattr(writers, "_writers", dict(writers._writers))
-
-
-def test_five_formats_are_known():
+def test_five_formats_are_registered():
     assert [writer.format for writer in writers.formats()] == ["csv", "tsv", "xlsx", "jsonl", "parquet"]
     assert writers.get("xlsx") is writers.XlsxWriter
 
 
-def test_an_unknown_format_names_the_known_ones():
+def test_an_unknown_format_raises_an_error_that_names_the_known_ones():
     with pytest.raises(UnknownFormat, match=r"no format named 'pdf'\. Known formats: csv, jsonl, parquet, tsv, xlsx\."):
         writers.get("pdf")
+    assert writers.why_missing("pdf") == writers.why_missing("parquet") == ""
 
 
-@pytest.mark.usefixtures("known_formats")
-def test_a_project_adds_a_format_in_a_dozen_lines():
+def test_a_project_can_register_a_format(monkeypatch):
+    monkeypatch.setattr(writers, "_writers", dict(writers._writers))
     assert writers.register(JsonTextSequenceWriter) is JsonTextSequenceWriter
-    file = io.BytesIO()
-    with writers.get("json-seq")(file, COLUMNS) as writer:
-        writer.write([[1, 2], ["x", None]])
-    assert file.getvalue() == b'\x1e{"a": 1, "b": "x"}\n\x1e{"a": 2, "b": null}\n'
-    assert writer.rows == 2
+    content = written(writers.get("json-seq"), COLUMNS, [[1, 2], ["x", None]])
+    assert content == b'\x1e{"a": 1, "b": "x"}\n\x1e{"a": 2, "b": null}\n'
 
 
 @pytest.mark.parametrize("writer_class", writers.formats())
 class TestEveryFormat:
-    def test_describes_itself(self, writer_class):
+    def test_has_a_content_type_an_extension_and_a_label(self, writer_class):
         assert writer_class.content_type
         assert writer_class.extension
         assert writer_class.label
         assert 0 <= writer_class.finishing_share < 1
 
-    def test_an_unknown_option_is_refused_by_name(self, writer_class):
+    def test_refuses_an_unknown_option(self, writer_class):
         with pytest.raises(BadOption, match=rf"Option 'colour': {writer_class.label} has no such option\. It has "):
             writer_class.clean_options({"colour": "red"})
 
-    def test_counts_its_rows(self, writer_class):
-        writer = writer_class(io.BytesIO(), COLUMNS)
+    def test_counts_its_rows_and_leaves_the_file_open(self, writer_class):
+        file = io.BytesIO()
+        writer = writer_class(file, COLUMNS)
         writer.write([[1, 2], ["x", "y"]])
         writer.write([[], []])
         writer.write([(3,), ("z",)])
         writer.close()
-        assert writer.rows == 3
-
-    def test_leaves_the_file_open_and_closes_once(self, writer_class):
-        file = io.BytesIO()
-        writer = writer_class(file, COLUMNS)
-        writer.close()
         size = len(file.getvalue())
         writer.close()
-        assert (len(file.getvalue()), file.closed) == (size, False)
+        assert (writer.rows, len(file.getvalue()), file.closed) == (3, size, False)
 
     def test_takes_no_rows_once_closed(self, writer_class):
         writer = writer_class(io.BytesIO(), COLUMNS)
@@ -85,13 +73,18 @@ class TestEveryFormat:
             writer.write([[1], [2]])
 
     @pytest.mark.parametrize("batch", [[[1]], [[1], [2], [3]], [[1], [2, 3]]])
-    def test_a_batch_of_another_shape_is_refused(self, writer_class, batch):
+    def test_refuses_a_batch_of_another_shape(self, writer_class, batch):
         with writer_class(io.BytesIO(), COLUMNS) as writer, pytest.raises(ValueError, match="batch"):
             writer.write(batch)
 
     def test_needs_a_column(self, writer_class):
         with pytest.raises(ValueError, match="at least one column"):
             writer_class(io.BytesIO(), [])
+
+
+def test_a_format_of_one_table_refuses_a_second_one():
+    with writers.CsvWriter(io.BytesIO(), COLUMNS) as writer, pytest.raises(ValueError, match=r"CSV holds one table\."):
+        writer.begin_table("Second", COLUMNS)
 
 
 def test_options_have_defaults():
@@ -110,7 +103,7 @@ def test_options_have_defaults():
         ),
     ],
 )
-def test_a_forbidden_value_is_refused_with_those_allowed(options, message):
+def test_a_value_that_an_option_does_not_allow_is_refused(options, message):
     with pytest.raises(BadOption, match=message):
         writers.CsvWriter.clean_options(options)
 
@@ -120,33 +113,14 @@ def test_xlsx_refuses_more_columns_than_excel_has():
         writers.XlsxWriter(io.BytesIO(), [Column("x")] * 16_385)
 
 
-def test_leaving_after_an_error_discards_and_raises_it():
+def test_an_error_inside_the_with_block_discards_the_file():
     discarded = []
 
-    class Noisy(JsonTextSequenceWriter):
+    class Recording(JsonTextSequenceWriter):
         def discard(self):
             discarded.append(True)
             super().discard()
 
-    with pytest.raises(RuntimeError, match="stop"), Noisy(io.BytesIO(), COLUMNS) as writer:
+    with pytest.raises(RuntimeError, match="stop"), Recording(io.BytesIO(), COLUMNS) as writer:
         raise RuntimeError("stop")
     assert (discarded, writer.is_closed) == ([True], True)
-
-
-# The file that reports
-
-
-def test_a_counted_file_reports_what_is_written_from_where_it_began():
-    reports = []
-    file = io.BytesIO(b"head")
-    file.seek(4)
-    counted = CountedFile(file, lambda *report: reports.append(report))
-    counted.is_reporting = True
-    counted.write(b"12345")
-    counted.expected = 7
-    counted.seek(0)
-    counted.write(b"ab")
-    counted.seek(0, io.SEEK_END)
-    counted.write(b"6789")
-    assert reports == [(5, None), (5, 7), (9, 9)]
-    assert file.getvalue() == b"headab3456789"

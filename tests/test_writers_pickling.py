@@ -1,4 +1,4 @@
-"""What goes to another process is of Python's own types, and gives the cells that it would have given here."""
+"""Values that child processes get have Python's own types, and make the same cells as the originals."""
 
 import pickle
 from collections import OrderedDict, UserDict
@@ -40,43 +40,17 @@ class Word(StrEnum):
 
 class Text(str):
     def __str__(self) -> str:
-        return "shouted " + str.__str__(self)
+        return "other " + str.__str__(self)
 
 
-class Count(int):
-    pass
-
-
-class Weight(float):
-    pass
-
-
-class Price(Decimal):
-    pass
-
-
-class Day(date):
-    pass
-
-
-class Moment(datetime):
-    pass
-
-
-class Clock(time):
-    pass
-
-
-class Span(timedelta):
-    pass
-
-
-class Name(UUID):
-    pass
+Count, Weight, Price, Day, Moment, Clock, Span, Name = (
+    type(f"Derived{base.__name__}", (base,), {})
+    for base in (int, float, Decimal, date, datetime, time, timedelta, UUID)
+)
 
 
 class Lazy:
-    """Known by its text in this process only."""
+    """A value that cannot be pickled."""
 
     def __reduce__(self):
         raise TypeError("stays here")
@@ -85,7 +59,7 @@ class Lazy:
         return "lazy"
 
 
-HOSTS = [
+DERIVED = [
     *Colour, *Size, *Word, Text("=1"), Count(5), Count(0), Weight(1.5), Weight(0), Price("1.20"), Day(2013, 1, 2),
     Moment(2013, 1, 2, 3, tzinfo=UTC), Moment(2013, 1, 2, 3, fold=1), Clock(3, 4), Clock(3, 4, tzinfo=UTC), Span(0),
     Span(hours=5), Name(int=7), Fraction(1, 2), bytearray(b"\x01"), memoryview(b"\x02"), Lazy(), {1},
@@ -93,7 +67,20 @@ HOSTS = [
     OrderedDict(b=1, a=2), MappingProxyType({"a": Text("b")}), UserDict(a=1), {Word.EQUALS: 1, Size.LARGE: 2, None: 3},
     {(1, 2): Size.LARGE}, ({"a": (1, Text("x"))},),
 ]  # fmt: skip
-OWN = [None, True, 1, 1.5, Decimal("1.20"), "=1", date(2013, 1, 2), time(3), timedelta(1), UUID(int=1), b"x", {"a": 1}]
+PLAIN = [
+    None,
+    True,
+    1,
+    1.5,
+    Decimal("1.20"),
+    "=1",
+    date(2013, 1, 2),
+    time(3),
+    timedelta(1),
+    UUID(int=1),
+    b"x",
+    {"a": 1},
+]
 
 
 def cells(column: Column, values: Sequence[Any]) -> list[Any]:
@@ -109,43 +96,43 @@ def cells(column: Column, values: Sequence[Any]) -> list[Any]:
     ]
 
 
-def travelled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+def unpickled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
     return pickle.loads(pickle.dumps(picklable_batch(batch)))
 
 
-def is_own(value: object) -> bool:
+def is_plain(value: object) -> bool:
     if type(value) is dict:
-        return all(map(is_own, [*value, *value.values()]))
-    return all(map(is_own, value)) if type(value) is list else type(value) in PLAIN_TYPES
+        return all(map(is_plain, [*value, *value.values()]))
+    return all(map(is_plain, value)) if type(value) is list else type(value) in PLAIN_TYPES
 
 
-@pytest.mark.parametrize("value", HOSTS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", DERIVED, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("kind", ["", "text"])
-def test_every_value_gives_the_cells_that_it_gives_here(value: object, kind: str):
+def test_a_plain_value_makes_the_same_cells(value: object, kind: str):
     column = Column("a", kind=kind)
-    [values] = travelled([[value, None]])
-    assert all(map(is_own, values))
+    [values] = unpickled([[value, None]])
+    assert all(map(is_plain, values))
     assert cells(column, values) == cells(column, [value, None])
 
 
-@given(st.lists(st.sampled_from(HOSTS + OWN), min_size=1, max_size=6))
-def test_so_does_a_column_of_all_kinds(values: list[Any]):
+@given(st.lists(st.sampled_from(DERIVED + PLAIN), min_size=1, max_size=6))
+def test_a_column_of_several_types_makes_the_same_cells(values: list[Any]):
     column = Column("a")
-    assert cells(column, travelled([values])[0]) == cells(column, values)
+    assert cells(column, unpickled([values])[0]) == cells(column, values)
 
 
-def test_what_holds_itself_goes_as_its_text():
+def test_a_value_that_contains_itself_becomes_its_text():
     endless: list[Any] = [1]
     endless.append(endless)
-    assert travelled([[endless]]) == [["[1, [...]]"]]
+    assert unpickled([[endless]]) == [["[1, [...]]"]]
 
 
-def test_columns_of_python_s_own_types_are_not_copied():
+def test_columns_of_plain_types_are_not_copied():
     batch = [[1, 2], ["a", None], RawColumn(["b"], "text")]
     assert all(ours is theirs for ours, theirs in zip(picklable_batch(batch), batch, strict=True))
 
 
-def test_of_what_a_cursor_fetched_the_values_change_and_what_the_database_wrote_stays():
+def test_texts_of_the_database_are_not_copied_but_its_values_become_plain():
     written, values = ["2013-01-02"], [Colour.RED]
     batch = picklable_batch(CursorBatch([written, values], ["date", "value"]))
     assert batch.raw(0) is written

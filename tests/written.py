@@ -1,0 +1,41 @@
+"""Files that writers make in memory, and the rows that readers find in them."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import openpyxl
+import python_calamine
+
+from exports.tabular.columns import Column
+from exports.tabular.writers import Batch, Writer, XlsxWriter
+
+
+class ShortSheets(XlsxWriter):
+    """Excel with sheets of four rows, one of them for the header."""
+
+    max_rows = 4
+
+
+def written(
+    writer_class: type[Writer], columns: Sequence[Column], *batches: Batch, file: io.BytesIO | None = None, **given: Any
+) -> bytes:
+    """Return the file that a writer makes of these batches."""
+    file = io.BytesIO() if file is None else file
+    with writer_class(file, columns, **given) as writer:
+        for batch in batches:
+            writer.write(batch)
+    return file.getvalue()
+
+
+def workbook(content: bytes) -> openpyxl.Workbook:
+    """Open an XLSX file with openpyxl, after python-calamine, which shares no code with it, found the same sheets."""
+    book = openpyxl.load_workbook(io.BytesIO(content))
+    assert python_calamine.load_workbook(io.BytesIO(content)).sheet_names == book.sheetnames
+    return book
+
+
+def rows_by_calamine(content: bytes) -> list[list[Any]]:
+    """Return the rows of the first sheet of an XLSX file."""
+    book = python_calamine.load_workbook(io.BytesIO(content))
+    return book.get_sheet_by_index(0).to_python(skip_empty_area=False)
