@@ -99,6 +99,7 @@ def make_plan(queryset: QuerySet[Any], columns: Sequence[Column], limits: TimeLi
     every_place = range(len(columns))
     plan = _plan_tuples(_select(queryset, columns), columns, every_place, limits)
     if connections[queryset.db].vendor == "sqlite" and any(chosen.is_declared for chosen in plan.chosen):
+        # The driver would create objects for these columns; for expressions it returns what is stored.
         undeclared = [chosen.is_declared for chosen in plan.chosen]
         return _plan_tuples(_select(queryset, columns, undeclared), columns, every_place, limits)
     return plan

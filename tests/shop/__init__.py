@@ -1,1 +1,1 @@
-"""A small shop, with a column of every kind, for all tests. It has no migrations: test databases are synchronised."""
+"""A small shop for all tests: models, exports, and builders of requests and runs. It has no migrations."""

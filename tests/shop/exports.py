@@ -1,4 +1,4 @@
-"""The exports of the shop, registered when this module is imported, and what tests tell them by their switches."""
+"""The exports of the shop, registered when this module is imported; tests can replace their permission rule."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,15 +18,15 @@ class OrderFilter(forms.Form):
     city = forms.CharField(required=False)
 
     def clean_city(self) -> str:
-        """A city is valid as long as a customer lives there."""
+        """Refuse a city without customers."""
         city = self.cleaned_data["city"]
         if city and not Customer.objects.filter(city=city).exists():
-            raise forms.ValidationError("Nobody lives there.")
+            raise forms.ValidationError("No customer lives there.")
         return city
 
 
 class OrderExport(QuerySetExport):
-    """The orders, for whoever `is_granted` lets have them."""
+    """The orders; `order_rule` decides which users may export them."""
 
     file_type = "orders"
     title = "Orders"
@@ -52,7 +52,7 @@ class OrderExport(QuerySetExport):
 
 
 class CustomerExport(QuerySetExport):
-    """An export without a filter, in a queue that it names."""
+    """An export without a filter, which names its queue."""
 
     file_type = "customers"
     title = "Customers"
@@ -91,7 +91,7 @@ registry.register(CustomerExport)
 
 @contextmanager
 def order_rule(rule: Callable[[AnyUser], bool]) -> Iterator[None]:
-    """Inside, `rule` decides who may have the orders."""
+    """Inside, `rule` decides which users may export the orders."""
     rules.append(rule)
     try:
         yield
@@ -101,7 +101,7 @@ def order_rule(rule: Callable[[AnyUser], bool]) -> Iterator[None]:
 
 @contextmanager
 def registered(exporter: type) -> Iterator[None]:
-    """Inside, this exporter class makes the files of its type, in place of another one that may have been there."""
+    """Inside, this exporter is registered for its file type, in place of any other."""
     before = dict(registry.handlers)
     registry.register(exporter)
     try:

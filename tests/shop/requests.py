@@ -1,4 +1,4 @@
-"""Requests for tests: made by hand, moved by the real moves, at a noon of long ago unless told otherwise."""
+"""Export requests in every status, created by the real transitions; by default on 1 June 2026 at noon."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -23,20 +23,20 @@ def after(seconds: float) -> datetime:
 
 
 def user(name: str = "ada", **columns: Any) -> User:
-    """The user of this name, made where there is none."""
+    """Get or create the user with this name."""
     found = User.objects.filter(username=name).first()
     return found or User.objects.create_user(name, email=f"{name}@shop.example", **columns)
 
 
 def queued(**columns: Any) -> FileRequest:
-    """A request for all orders as CSV, by Ada, asked for at noon."""
+    """Queue a request of Ada for all orders as CSV."""
     defaults = {"file_type": OrderExport.file_type, "format": "csv", "requested_at": NOON, "requester": user()}
     request, _ = transitions.enqueue(FileRequest(**defaults | columns))
     return request
 
 
 def claimed(request: FileRequest | None = None, *, now: datetime = NOON, **columns: Any) -> tuple[FileRequest, Claim]:
-    """A running request as its worker has it."""
+    """Claim a request as a worker does; return the running request and its claim."""
     request = request or queued(**columns)
     claim = transitions.claim(request, owner="host:1:1", extension="csv", runtime=600, now=now)
     assert claim is not None
@@ -50,7 +50,7 @@ def made(**changes: Any) -> ExportResult:
 
 
 def in_status(status: str, **columns: Any) -> FileRequest:
-    """A request that real moves have brought to this status."""
+    """Return a request in this status."""
     request = queued(**columns)
     if status in (Status.RUNNING, Status.READY, Status.EXPIRED):
         request, claim = claimed(request)
@@ -69,7 +69,7 @@ def in_status(status: str, **columns: Any) -> FileRequest:
 
 
 def end(request: FileRequest, status: str) -> None:
-    """Bring a waiting request to this end, by the real moves."""
+    """Move a queued request to this final status."""
     if status == Status.CANCELLED:
         assert transitions.cancel(request)
     elif status == Status.FAILED:
@@ -83,17 +83,17 @@ def end(request: FileRequest, status: str) -> None:
 
 
 def row(request_id: UUID) -> dict[str, Any]:
-    """Every column as the database has it."""
+    """Return all columns from the database."""
     return FileRequest.objects.filter(pk=request_id).values().get()
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """The columns that differ, with their new values."""
+    """Return the columns that differ, with their new values."""
     return {name: value for name, value in after.items() if before[name] != value}
 
 
 def at_once(*verbs: Callable[[], Any]) -> Sequence[Any]:
-    """Call all of them at the same moment, each in a thread and a connection of its own. Returns what they returned."""
+    """Call all at the same time, each in its own thread and connection; return their results."""
     start = threading.Barrier(len(verbs))
     outcomes: list[Any] = [None] * len(verbs)
 

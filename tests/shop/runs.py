@@ -1,4 +1,4 @@
-"""Runs for tests: an exporter that does what a test tells it, and the pages that hear of it."""
+"""Runs with a scripted exporter, and the states that they publish."""
 
 import threading
 import time
@@ -23,7 +23,7 @@ SECONDS = 20.0
 
 
 class Scripted:
-    """An exporter that does what a test tells it to do."""
+    """An exporter that calls a function of the test."""
 
     def __init__(self, make: Make) -> None:
         self.make = make
@@ -40,7 +40,7 @@ class Scripted:
 
 
 class Events(list[FileRequest]):
-    """What was published, as the pages would have got it, and when."""
+    """The states that a run publishes, with their times."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,12 +61,12 @@ class Events(list[FileRequest]):
 
 
 def configure(settings: Any, **changes: Any) -> None:
-    """Change EXPORTS for this test."""
+    """Change EXPORTS for one test."""
     settings.EXPORTS = {**settings.EXPORTS, **changes}
 
 
 def use_folders(settings: Any, folder: Path) -> Path:
-    """Work files and stored files of this test's own, and a quick clock. Returns where the stored files lie."""
+    """Use folders below `folder` and short intervals for one test; return the folder of the stored files."""
     configure(settings, HEARTBEAT_SECONDS=0.1, PROGRESS_INTERVAL_SECONDS=0.02, WORK_DIR=str(folder / "work"))
     files = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(folder / "files")}}
     settings.STORAGES = {**settings.STORAGES, "exports": files}
@@ -89,7 +89,7 @@ def run_now(make: Make, events: Events, request: FileRequest | None = None, **kw
 
 
 def claimed_now(request: FileRequest | None = None) -> tuple[FileRequest, Claim]:
-    """Claimed by the clock of the database, so that the lease holds."""
+    """Claim a request at the current time, so that the lease is valid; return it and its claim."""
     request = request or queued()
     claim = transitions.claim(request, owner=worker_registry.process_name(), extension="csv")
     assert claim is not None
@@ -102,13 +102,13 @@ def until(condition: Callable[[], object]) -> None:
 
 
 def until_ended(run: Run) -> None:
-    """Go on like an exporter, row by row, until somebody ends the run."""
+    """Report row after row, as an exporter does, until the run is interrupted."""
     rows = count()
     until(lambda: run.advance(next(rows)))
 
 
 def has_ended(run: Run) -> bool:
-    """Whether the run has been told that it may not go on."""
+    """Return True if the run has been interrupted."""
     try:
         run.check()
     except (RunInterrupted, ExportError):
@@ -125,5 +125,5 @@ def stored_files(location: Path) -> list[Path]:
 
 
 def lease_threads_of(request: FileRequest) -> list[threading.Thread]:
-    """The heartbeat thread of this request's run, if it is alive."""
+    """Return the living threads that keep the lease of this request."""
     return [thread for thread in threading.enumerate() if thread.name.endswith(str(request.pk))]

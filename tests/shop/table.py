@@ -1,4 +1,4 @@
-"""The table of docs/architecture.md as a model: what a row should hold after each move, without a database."""
+"""The transition table of docs/architecture.md as a model, without a database."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ AFTER_THE_END = {
 
 @dataclass
 class Expected:
-    """What the table says that a row holds."""
+    """What a row must hold according to the table."""
 
     requested_at: datetime
     status: str = Status.QUEUED
@@ -84,7 +84,7 @@ def check_row(row: dict[str, Any], expected: Expected) -> None:
 
 
 def check_step(before: dict[str, Any], row: dict[str, Any]) -> None:
-    """Without the help of the model: seq grows with every change, and nobody comes back from an end."""
+    """Check rules that need no model: seq grows with every change, and a final status is final."""
     changed = {name for name, value in row.items() if before[name] != value}
     assert changed <= {"description"} or row["seq"] > before["seq"]
     assert row["status"] in AFTER_THE_END.get(before["status"], Status.values)
