@@ -108,7 +108,7 @@ def _write_response(
     filename: str,
 ) -> HttpResponseBase:
     # SpooledTemporaryFile has the methods of BinaryIO, but its annotations do not say so.
-    spool = cast(BinaryIO, SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))
+    spool = cast(BinaryIO, SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))  # noqa: SIM115  # The response closes it.
     if isinstance(rows, QuerySet):
         dialect = dialect_of(writer.format, options)
         with table_of(rows, columns_of_queryset(rows, names), dialect=dialect) as table:
