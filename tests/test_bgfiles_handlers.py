@@ -11,11 +11,11 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 
-from exports import housekeeping
-from exports.contrib.bgfiles import Dataset, WriterPattern, toolbox
+from exports import housekeeping, toolbox
 from exports.exceptions import TransitionNotAllowed
 from exports.exporters import registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.patterns import Dataset, WriterPattern
 from exports.worker import loop
 from tests.seed.exports import LoginEventExport
 from tests.seed.files import content_of

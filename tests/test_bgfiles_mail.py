@@ -11,10 +11,10 @@ from django.utils import translation
 from django.utils.translation import gettext_lazy
 from huey import MemoryHuey
 
-from exports import housekeeping
-from exports.contrib.bgfiles import EmailNotificationMixin, WriterPattern, toolbox
+from exports import housekeeping, toolbox
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.models import FileRequest, Notification, Status
+from exports.patterns import EmailNotificationMixin, WriterPattern
 from exports.worker import loop
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user

@@ -12,22 +12,23 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.test import RequestFactory
 from django.utils.translation import gettext_lazy
 
-from exports.contrib.bgfiles import (
+from exports import toolbox
+from exports.contrib.bgfiles.buffers import Spool
+from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
+from exports.contrib.bgfiles.toolbox import Signer
+from exports.models import FileRequest
+from exports.patterns import (
     Criteria,
     Dataset,
     DelayedTemplateResponseMixin,
     FullPattern,
+    InvalidCriteria,
+    InvalidForm,
     QueryDictCriteria,
     QueryDictCriteriaWithRequester,
     SimplePattern,
     WriterPattern,
-    toolbox,
 )
-from exports.contrib.bgfiles.buffers import Spool
-from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
-from exports.contrib.bgfiles.toolbox import Signer
-from exports.exceptions import InvalidCriteria, InvalidForm
-from exports.models import FileRequest
 from tests.seed.files import body_of, content_of
 from tests.shop.exports import registered
 from tests.shop.requests import queued, user

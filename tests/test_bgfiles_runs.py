@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from django.utils import timezone, translation
 
 from exports import housekeeping
-from exports.contrib.bgfiles import Dataset, FullPattern
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.patterns import Dataset, FullPattern
 from exports.worker import loop
 from tests.seed.files import content_of
 from tests.seed.models import LoginEvent

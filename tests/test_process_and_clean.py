@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 from django.utils import timezone
 
-from exports.contrib.bgfiles import toolbox
+from exports import toolbox
 from exports.models import Artifact, FileRequest, Notification, Status
 from exports.worker import runner
 from tests.shop.exports import registered
