@@ -19,12 +19,14 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
 from django.utils import timezone
 
 from exports import housekeeping
 from exports.contrib.operations import doctor
-from exports.contrib.operations.doctor import Finding, Level, findings
+from exports.contrib.operations.doctor import Finding, Level, findings, services
 from exports.models import Artifact, FileRequest, Notification
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
@@ -160,6 +162,41 @@ def test_a_message_that_may_contain_a_password_is_not_shown():
 )
 def test_durations_are_rounded_for_readers(seconds: float, expected: str):
     assert findings.duration(seconds) == expected
+
+
+# Services
+
+
+def test_a_missing_migration_is_named_and_other_lines_are_unknown():
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("exports", "0001_initial")
+    try:
+        assert "lacks exports.0001_initial" in text("database")
+        assert level("database") is Level.ERROR
+        assert text("mails") == "Unknown while the database does not answer."
+    finally:
+        recorder.record_applied("exports", "0001_initial")
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, Level.OK), (5, Level.WARNING), (-60, Level.ERROR)])
+def test_clocks_that_differ_are_reported(seconds: float, expected: Level, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(services, "_database_now", lambda: timezone.now() + timedelta(seconds=seconds))
+    assert level("clocks") is expected
+
+
+def test_a_queue_that_may_delete_messages_is_a_warning(valkey: Valkey):
+    with valkey.client() as client:
+        client.config_set("maxmemory", "100mb")
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        assert "may delete messages when its memory is full (allkeys-lru)" in text("queue")
+        assert level("queue") is Level.WARNING
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("maxmemory", "0")
+
+
+def test_without_a_channel_layer_pages_poll(settings: LazySettings):
+    settings.CHANNEL_LAYERS = {}
+    assert found("channels") == [Finding("channels", Level.OK, "There is no channel layer: pages poll.")]
 
 
 # Workers and the housekeeper
@@ -364,6 +401,11 @@ def test_the_doctor_reports_what_the_system_checks_say(
     change(settings, **changes)
     assert level(name) is expected
     assert KEY not in text(name)
+
+
+def test_a_secret_key_for_development_is_a_warning(settings: LazySettings):
+    settings.SECRET_KEY = "django-insecure-only-for-development"
+    assert "SECRET_KEY is one for development." in text("secrets")
 
 
 def test_a_silenced_check_is_not_reported(settings: LazySettings):
