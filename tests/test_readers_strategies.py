@@ -21,10 +21,10 @@ from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import django_internals, explain, psycopg_internals, querysets, resolve
 from exports.tabular.writers.pickling import picklable_batch
+from tests.cell_values import comparable as shown
 from tests.shop.databases import connection_zone, needs_postgres, needs_sqlite
 from tests.shop.every_field import ALL_FIELDS, PLAIN_FIELDS, flat_json, json_values, rows, save, values_of
 from tests.shop.models import Customer, EveryField, Seat
-from tests.test_cells_texts import shown
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 

@@ -16,7 +16,7 @@ from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, TsvWriter
 from exports.tabular.writers.interleave import interleave
-from tests.test_cells_texts import columns
+from tests.cell_values import raw_columns as columns
 from tests.written import written
 
 TEXTS = st.text(st.sampled_from(",;\"\t\r\n =-'a\ufeff") | st.characters(exclude_categories=["Cs"]), max_size=8)

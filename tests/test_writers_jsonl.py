@@ -15,8 +15,9 @@ from exports.exceptions import DuplicateColumn
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import JsonLinesWriter
-from tests.test_cells_texts import columns
-from tests.test_cells_tokens import HOSTILE, JSON, plain
+from tests.cell_values import HOSTILE, JSON
+from tests.cell_values import raw_columns as columns
+from tests.cell_values import read_back as plain
 from tests.written import written
 
 written_jsonl = partial(written, JsonLinesWriter)

@@ -30,8 +30,8 @@ from exports.tabular.columns import KINDS as COLUMN_KINDS
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import ParquetWriter
 from exports.tabular.writers.arrow_columns import POOL, arrow_column
-from tests.test_cells_texts import clock_text, database_text
-from tests.test_cells_tokens import HOSTILE, JSON, plain
+from tests.cell_values import HOSTILE, JSON, clock_text, database_text
+from tests.cell_values import read_back as plain
 from tests.written import written
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,119 @@
+"""Text in CSV that a spreadsheet could run as a formula."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exports.exceptions import FormulaRejected
+from exports.tabular.columns import Alterations
+from tests.cell_values import FORMULA_STARTS, HOSTILE, INVISIBLE, csv_cells
+
+
+@pytest.mark.parametrize("start", [*FORMULA_STARTS, "\t", "\r", "\n"])
+def test_text_that_starts_like_a_formula_gets_an_apostrophe(start):
+    assert csv_cells(f"{start}1", "safe", None) == [f"'{start}1", "safe", ""]
+
+
+@pytest.mark.parametrize("hidden", [" ", "\u00a0", "\u3000", "\ufeff", "\u200b", "\u2060", '"', "'", '  "\u200b '])
+def test_spaces_quotes_and_invisible_characters_do_not_hide_a_formula(hidden):
+    assert csv_cells(f"{hidden}=1+1") == [f"'{hidden}=1+1"]
+
+
+@pytest.mark.parametrize("separator", ["\r", "\n", "\r\n", ";", "\t"])
+@pytest.mark.parametrize("between", ["", " ", '"', ' "', "\ufeff", "x;"])
+@pytest.mark.parametrize("start", FORMULA_STARTS)
+def test_a_formula_after_a_separator_inside_a_text_gets_an_apostrophe(separator, between, start):
+    assert csv_cells(f"a{separator}{between}{start}1") == [f"a{separator}{between}'{start}1"]
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_comma_is_a_separator_in_files_with_another_delimiter(delimiter):
+    assert csv_cells("a, =1", "a,b", delimiter=delimiter) == ["a, '=1", "a,b"]
+    assert csv_cells("a, =1", delimiter=",") == ["a, =1"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a-b", "a = b", "New York - JFK", "a, -b", "x;y", "two\nlines", "a\tb", "5 + 5", "e@f"]
+)
+def test_harmless_text_is_not_changed(text):
+    counted = Alterations()
+    assert csv_cells(text, kind="text", counted=counted) == [text]
+    assert counted == {}
+
+
+def test_numbers_are_not_escaped_but_text_that_looks_like_them_is():
+    counted = Alterations()
+    assert csv_cells(-1, "-1", -0.5, None, "abc", kind="integer", counted=counted) == ["-1", "'-1", "-0.5", "", "abc"]
+    assert counted == {"formula_escaped": 1}
+
+
+def test_json_is_escaped_like_text():
+    assert csv_cells({"a": ";=1"}, "=x", kind="json") == ['{"a": ";\'=1"}', '\'"=x"']
+    assert csv_cells(-5, kind="json") == ["-5"]
+
+
+def test_control_characters_are_deleted_before_formulas_are_escaped():
+    counted = Alterations()
+    texts = ["\x00=1", "a\x1bb", "\x7f\ufffe\uffff", "tab\tstays"]
+    assert csv_cells(*texts, counted=counted) == ["'=1", "ab", "", "tab\tstays"]
+    assert counted == {"control_removed": 3, "formula_escaped": 1}
+
+
+def test_lone_surrogates_become_replacement_characters():
+    counted = Alterations()
+    assert csv_cells("a\ud800b", "😀", counted=counted) == ["a\ufffdb", "😀"]
+    assert counted == {"surrogate_replaced": 1}
+
+
+def test_a_cell_counts_once_for_each_kind_of_alteration():
+    counted = Alterations()
+    csv_cells("=1;=2\n=3\x00\x01", counted=counted)
+    assert counted == {"formula_escaped": 1, "control_removed": 1}
+
+
+def test_raw_mode_replaces_surrogates_and_nothing_else():
+    counted = Alterations()
+    texts = ["=1", "a\x00", "\t;=1", "\udfff="]
+    assert csv_cells(*texts, formulas="raw", counted=counted) == ["=1", "a\x00", "\t;=1", "\ufffd="]
+    assert counted == {"surrogate_replaced": 1}
+
+
+def test_reject_mode_names_the_column_but_does_not_quote_the_text():
+    assert csv_cells("fine", -1, formulas="reject") == ["fine", "-1"]
+    with pytest.raises(FormulaRejected, match=r"Column 'x' has text .* would run as a formula\. Correct it") as caught:
+        csv_cells("fine", "=SECRET", formulas="reject")
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize("run", ["\n", ";", " ", "\r\n", "\t", ' "', "\u200b", "=", "-;"])
+def test_long_runs_of_hostile_characters_take_linear_time(run):
+    # Quadratic time would be minutes.
+    csv_cells(run * 200_000, "x")
+    csv_cells("x" + run * 200_000 + "=1", "x")
+
+
+@given(st.lists(HOSTILE | st.none(), min_size=1, max_size=9), st.sampled_from([",", ";"]))
+def test_the_texts_of_a_column_are_escaped_as_each_one_alone(texts, delimiter):
+    together, alone = Alterations(), Alterations()
+    cells = csv_cells(*texts, delimiter=delimiter, counted=together)
+    assert cells == [csv_cells(text, delimiter=delimiter, counted=alone)[0] for text in texts]
+    assert together == alone
+
+
+@settings(max_examples=500)
+@given(st.lists(HOSTILE, min_size=1, max_size=5))
+def test_no_text_is_a_formula_whichever_separator_a_reader_splits_at(texts: list[str]):
+    for delimiter, commas in ((",", ""), (";", ","), ("\t", ",")):
+        for cell in csv_cells(*texts, kind="text", delimiter=delimiter):
+            for separators in ("\r\n", "\r\n;", "\r\n\t", "\r\n;\t"):
+                fields = re.split(f"[{separators + commas}]", cell)
+                assert not any(field.lstrip(INVISIBLE).startswith(tuple(FORMULA_STARTS)) for field in fields)
+
+
+@given(HOSTILE)
+def test_escaping_only_deletes_control_characters_and_inserts_apostrophes(text):
+    kept = "".join(c for c in text if c in "\t\r\n" or not (c < " " or c in "\x7f\ufffe\uffff"))
+    expected = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in kept)
+    assert csv_cells(text)[0].replace("'", "") == expected.replace("'", "")
