@@ -1,11 +1,11 @@
-"""The HTTP doors as their callers see them: polling, asking, changing, the history."""
+"""Polling, requesting, changing and listing exports over HTTP."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.http import HttpResponse
 from django.test import Client
 
 from exports.exporters import registry
@@ -13,386 +13,293 @@ from exports.models import FileRequest, Status, transitions
 from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, status_of, ticket_for, url_of
-from tests.office.exports import open_office
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 FORM = "/exports/new/report/"
-ASKED = {"month": "4", "format": "csv"}
-
-
-@pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
-
-
-@pytest.fixture
-def client(owner: User) -> Client:
-    """A browser in which the owner is signed in."""
-    return signed_in(owner)
+POSTED = {"month": "4", "format": "csv"}
+BOTH = pytest.mark.parametrize("headers", [JSON, HTML], ids=["json", "html"])
 
 
 # Polling
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_polling_gives_the_one_json_shape_in_every_status(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.get(url_of("detail", request))
-    state, expected = response.json(), serialize(request)
+def test_polling_returns_the_state_in_every_status(browser: Client, owner: User, status: str):
+    export = rows.IN_STATUS[status](owner)
+    response = browser.get(url_of("detail", export))
+    state, expected = response.json(), serialize(export)
     assert response.status_code == (410 if status == "expired" else 200)
     assert response["Content-Type"] == "application/json"
+    assert ("Retry-After" in response.headers) == (status in ("queued", "running"))
     ticket, until = state["urls"].pop("ticket"), state["urls"].pop("ticket_expires_at")
     assert (ticket is not None) == (until is not None) == (status == "ready")
     del expected["urls"]["ticket"], expected["urls"]["ticket_expires_at"]
     assert state == json.loads(json.dumps(expected))
 
 
-@pytest.mark.parametrize("status", Status.values)
-def test_the_addresses_in_a_state_are_those_that_apply(client: Client, owner: User, status: str):
-    urls = client.get(url_of("detail", rows.IN_STATUS[status](owner)), headers=JSON).json()["urls"]
-    assert (urls["cancel"] is not None) == (status in ("queued", "running"))
-    assert (urls["retry"] is not None) == (status in ("failed", "cancelled", "expired"))
-    assert (urls["download"] is not None) == (status == "ready")
-
-
-def test_retry_after_is_sent_while_the_request_is_under_way_and_not_afterwards(client: Client, owner: User):
-    for status, make in rows.IN_STATUS.items():
-        response = client.get(url_of("detail", make(owner)))
-        assert ("Retry-After" in response.headers) == (status in ("queued", "running"))
-
-
-def test_an_unchanged_state_is_a_304_without_a_body(client: Client, owner: User):
-    address = url_of("detail", rows.running(owner))
-    first = client.get(address)
-    again = client.get(address, headers={"if-none-match": first["ETag"]})
+def test_polling_an_unchanged_state_is_304_without_a_body(browser: Client, owner: User):
+    url = url_of("detail", rows.running(owner))
+    first = browser.get(url)
+    again = browser.get(url, headers={"if-none-match": first["ETag"]})
     assert (again.status_code, again.content) == (304, b"")
-    assert again["ETag"] == first["ETag"]
-    assert again["Retry-After"] == first["Retry-After"]
-    assert client.get(address, headers={"if-none-match": f'"other", {first["ETag"]}'}).status_code == 304
+    assert (again["ETag"], again["Retry-After"]) == (first["ETag"], first["Retry-After"])
+    assert browser.get(url, headers={"if-none-match": f'"other", {first["ETag"]}'}).status_code == 304
 
 
-def test_a_ticket_that_is_signed_anew_does_not_change_the_etag(client: Client, owner: User):
-    address = url_of("detail", rows.ready(owner))
-    first = client.get(address)
-    assert client.get(address, headers={"if-none-match": first["ETag"]}).status_code == 304
+def test_a_new_ticket_does_not_change_the_etag(browser: Client, owner: User):
+    url = url_of("detail", rows.ready(owner))
+    assert browser.get(url, headers={"if-none-match": browser.get(url)["ETag"]}).status_code == 304
 
 
-def test_progress_changes_the_etag(client: Client, owner: User):
-    request, claim = rows.claimed(owner)
-    first = client.get(url_of("detail", request))
-    snapshot = rows.fresh(request).progress
-    assert transitions.renew_lease(claim, snapshot, began_phase=False, moved=True)
-    assert client.get(url_of("detail", request), headers={"if-none-match": first["ETag"]}).status_code == 200
+def test_progress_changes_the_etag(browser: Client, owner: User):
+    export, claim = rows.claimed(owner)
+    first = browser.get(url_of("detail", export))
+    assert transitions.renew_lease(claim, rows.fresh(export).progress, began_phase=False, moved=True)
+    assert browser.get(url_of("detail", export), headers={"if-none-match": first["ETag"]}).status_code == 200
 
 
-def test_moving_up_in_the_queue_changes_the_etag_though_the_row_did_not_move(client: Client, owner: User):
+def test_a_new_place_in_the_queue_changes_the_etag_but_not_seq(browser: Client, owner: User):
     ahead, waiting = rows.queued(people.user("ahead")), rows.queued(owner)
-    first = client.get(url_of("detail", waiting))
-    same = client.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
+    first = browser.get(url_of("detail", waiting))
+    same = browser.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
     transitions.cancel(ahead)
-    moved_up = client.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
+    moved_up = browser.get(url_of("detail", waiting), headers={"if-none-match": first["ETag"]})
     assert same.status_code == 304
     assert first.json()["progress"]["queue_position"] == 2
     assert moved_up.json()["progress"]["queue_position"] == 1
     assert moved_up.json()["seq"] == first.json()["seq"]
 
 
-def test_an_expired_file_is_gone_for_every_poll(client: Client, owner: User):
-    address = url_of("detail", rows.expired(owner))
-    first = client.get(address)
-    again = client.get(address, headers={"if-none-match": first["ETag"]})
-    assert (first.status_code, again.status_code) == (410, 410)
-    assert again.json()["status"] == "expired"
-    assert "Retry-After" not in again.headers
+def test_an_expired_export_is_410_even_if_unchanged(browser: Client, owner: User):
+    url = url_of("detail", rows.expired(owner))
+    first = browser.get(url)
+    again = browser.get(url, headers={"if-none-match": first["ETag"]})
+    assert (again.status_code, again.json()["status"]) == (410, "expired")
 
 
-def test_head_answers_like_get_without_a_body(client: Client, owner: User):
-    request = rows.ready(owner)
-    for name in ("detail", "page"):
-        assert client.head(url_of(name, request)).status_code == 200
-    for address in ("/exports/", FORM):
-        assert (client.head(address).status_code, client.head(address).content) == (200, b"")
+def test_head_has_the_status_of_get_and_no_body(browser: Client, owner: User):
+    export = rows.ready(owner)
+    for url in (url_of("detail", export), url_of("page", export), "/exports/", FORM):
+        assert (browser.head(url).status_code, browser.head(url).content) == (200, b"")
 
 
-def test_no_state_is_kept_by_a_shared_cache(client: Client, owner: User):
-    request = rows.ready(owner)
-    for address in (
-        url_of("detail", request),
-        url_of("page", request),
-        "/exports/",
-        FORM,
-        url_of("detail", rows.expired(owner)),
-    ):
-        assert "private" in client.get(address)["Cache-Control"]
+def test_shared_caches_store_no_page_and_no_state(browser: Client, owner: User):
+    ready, expired = rows.ready(owner), rows.expired(owner)
+    for url in (url_of("detail", ready), url_of("page", ready), url_of("detail", expired), "/exports/", FORM):
+        assert "private" in browser.get(url)["Cache-Control"]
 
 
-# Asking
+# Requesting
 
 
-def ask(client: Client, headers: dict[str, str], **changes: str) -> object:
-    return client.post(FORM, ASKED | changes, headers=headers)
+def post(client: Client, headers: dict[str, str], **changes: str) -> HttpResponse:
+    return client.post(FORM, POSTED | changes, headers=headers)
 
 
-def test_asking_by_json_is_accepted_with_the_state_and_its_address(client: Client, owner: User):
-    response = ask(client, JSON)
-    request = FileRequest.objects.get()
+def test_a_program_gets_202_with_the_state_and_its_url(browser: Client, owner: User):
+    response = post(browser, JSON)
+    export = FileRequest.objects.get()
     assert response.status_code == 202
-    assert response["Location"] == response.json()["urls"]["self"] == url_of("detail", request)
+    assert response["Location"] == response.json()["urls"]["self"] == url_of("detail", export)
     assert response.json()["status"] == "queued"
-    assert (request.requester, request.criteria, request.format) == (owner, "month=4", "csv")
+    assert (export.requester, export.criteria, export.format) == (owner, "month=4", "csv")
 
 
-def test_asking_by_form_leads_to_the_page(client: Client):
-    response = ask(client, HTML)
-    assert response.status_code == 303
-    assert response["Location"] == url_of("page", FileRequest.objects.get())
+def test_a_browser_is_redirected_to_the_page(browser: Client):
+    response = post(browser, HTML)
+    assert (response.status_code, response["Location"]) == (303, url_of("page", FileRequest.objects.get()))
 
 
-def test_a_double_click_asks_once(client: Client):
-    first, second = ask(client, JSON), ask(client, JSON)
+def test_a_double_click_makes_one_export_and_another_filter_a_second(browser: Client):
+    first, second = post(browser, JSON), post(browser, JSON)
     assert first.json()["id"] == second.json()["id"]
     assert second.status_code == 202
     assert FileRequest.objects.count() == 1
-    assert ask(client, HTML)["Location"] == first.json()["urls"]["page"]
+    assert post(browser, HTML)["Location"] == first.json()["urls"]["page"]
+    assert post(browser, JSON, month="5").json()["id"] != first.json()["id"]
 
 
-def test_another_filter_is_another_request(client: Client):
-    assert ask(client, JSON).json()["id"] != ask(client, JSON, month="5").json()["id"]
-
-
-def test_criteria_that_the_form_refuses_come_back_with_the_reasons_as_json(client: Client):
-    response = ask(client, JSON, month="13")
+def test_invalid_criteria_are_returned_as_json_by_field(browser: Client):
+    response = post(browser, JSON, month="13")
     error = response.json()["error"]
-    assert response.status_code == 400
-    assert error["code"] == "invalid_criteria"
-    assert list(error["fields"]) == ["month"]
+    assert (response.status_code, error["code"], list(error["fields"])) == (400, "invalid_criteria", ["month"])
     assert "12" in error["fields"]["month"][0]
     assert not FileRequest.objects.exists()
 
 
-def test_criteria_that_the_form_refuses_come_back_in_the_form(client: Client):
-    response = ask(client, HTML, month="13", note="<b>kept</b>")
+def test_invalid_criteria_are_shown_in_the_form(browser: Client):
+    response = post(browser, HTML, month="13", note="<b>kept</b>")
     page = response.content.decode()
     assert response.status_code == 400
-    assert 'value="13"' in page
-    assert "&lt;b&gt;kept&lt;/b&gt;" in page
-    assert "less than or equal to 12" in page
+    for text in ('value="13"', "&lt;b&gt;kept&lt;/b&gt;", "less than or equal to 12"):
+        assert text in page
 
 
-def test_an_unknown_format_is_refused_with_the_known_ones(client: Client):
-    by_script, by_form = ask(client, JSON, format="<docx>"), ask(client, HTML, format="<docx>")
-    assert (by_script.status_code, by_form.status_code) == (400, 400)
-    assert by_script.json()["error"]["code"] == "unknown_format"
-    assert "csv, xlsx" in by_script.json()["error"]["message"]
-    assert "csv, xlsx" in by_form.content.decode()
-    assert "<docx>" not in by_form.content.decode()
+@BOTH
+def test_an_unknown_format_is_refused_with_the_known_ones(browser: Client, headers: dict[str, str]):
+    response = post(browser, headers, format="<docx>")
+    assert response.status_code == 400
+    assert "csv, xlsx" in response.content.decode()
+    assert headers is JSON or "<docx>" not in response.content.decode()
+    assert headers is HTML or response.json()["error"]["code"] == "unknown_format"
 
 
-@pytest.mark.parametrize("headers", [JSON, HTML], ids=["json", "html"])
+@BOTH
 @pytest.mark.parametrize(("name", "value"), [("option_colour", "red"), ("option_delimiter", "x")])
-def test_an_option_that_the_format_does_not_have_is_refused(
-    client: Client, headers: dict[str, str], name: str, value: str
-):
-    response = ask(client, headers, **{name: value})
+def test_an_unknown_option_is_refused(browser: Client, headers: dict[str, str], name: str, value: str):
+    response = post(browser, headers, **{name: value})
     assert response.status_code == 400
     assert name.removeprefix("option_") in response.content.decode()
     assert headers is HTML or response.json()["error"]["code"] == "bad_option"
 
 
-def test_an_option_that_the_format_has_is_kept(client: Client):
-    ask(client, JSON, option_delimiter=";", option_bom="false")
+def test_options_are_stored_and_an_empty_format_is_the_first_one(browser: Client):
+    assert post(browser, JSON, format="", option_delimiter=";", option_bom="false").json()["format"] == "csv"
     options = FileRequest.objects.get().options
     assert (options["delimiter"], options["bom"]) == (";", False)
 
 
-def test_an_empty_format_is_the_first_one_that_the_export_offers(client: Client):
-    assert ask(client, JSON, format="").json()["format"] == "csv"
-
-
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "", "Nowhere/Land", "../../etc/passwd", "\0", "x" * 5000, "America"])
-def test_a_time_zone_is_taken_where_it_is_one_and_breaks_nothing_where_it_is_not(client: Client, zone: str):
-    assert ask(client, JSON, time_zone=zone).status_code == 202
+def test_an_unknown_time_zone_is_replaced_by_the_active_one(browser: Client, zone: str):
+    assert post(browser, JSON, time_zone=zone).status_code == 202
     assert FileRequest.objects.get().requester_timezone == ("Europe/Berlin" if zone == "Europe/Berlin" else "UTC")
 
 
+@BOTH
 @pytest.mark.parametrize("method", ["get", "post"])
-@pytest.mark.parametrize("headers", [JSON, HTML], ids=["json", "html"])
-def test_an_unknown_export_is_not_found(client: Client, method: str, headers: dict[str, str]):
-    response = getattr(client, method)("/exports/new/nothing/", headers=headers)
+def test_an_unknown_file_type_is_404(browser: Client, method: str, headers: dict[str, str]):
+    response = getattr(browser, method)("/exports/new/nothing/", headers=headers)
     assert response.status_code == 404
     assert headers is HTML or response.json()["error"]["code"] == "not_found"
 
 
-def test_whom_the_export_refuses_gets_no_request(owner: User):
+def test_a_user_whom_the_export_refuses_gets_403(owner: User):
     client = signed_in(people.refuse(owner))
-    assert ask(client, JSON).json()["error"]["code"] == "not_allowed"
-    assert ask(client, HTML).status_code == 403
+    assert post(client, JSON).json()["error"]["code"] == "not_allowed"
+    assert post(client, HTML).status_code == 403
     assert not FileRequest.objects.exists()
 
 
-def test_the_form_page_shows_the_filter_and_a_button_for_each_format(client: Client):
-    page = client.get(FORM).content.decode()
-    assert 'name="month"' in page
-    assert 'value="csv"' in page
-    assert 'value="xlsx"' in page
-
-
-def test_asking_rings_and_tells_only_when_the_transaction_commits(
-    client: Client, settings: LazySettings, django_capture_on_commit_callbacks
+def test_a_request_wakes_a_worker_and_publishes_only_on_commit(
+    browser: Client, settings: LazySettings, django_capture_on_commit_callbacks
 ):
     settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.test_http_views.RecordingQueue"}
-    rung.clear()
+    woken.clear()
     with django_capture_on_commit_callbacks(execute=True) as callbacks:
-        ask(client, JSON)
-        assert rung == []
+        post(browser, JSON)
+        assert woken == []
     assert len(callbacks) == 2
-    assert rung == ["small"]
+    assert woken == ["small"]
 
 
-rung: list[str] = []
+woken: list[str] = []
 
 
 class RecordingQueue:
     @staticmethod
     def wake(queue_name: str) -> None:
-        rung.append(queue_name)
+        woken.append(queue_name)
 
 
-# The token against forged requests
-
-
-def test_a_post_without_the_csrf_token_changes_nothing(owner: User):
-    request, client = rows.queued(owner), signed_in(owner, enforce_csrf_checks=True)
-    for address in (FORM, *(url_of(name, request) for name in ("cancel", "retry", "seen", "expire", "revoke"))):
-        assert client.post(address, ASKED).status_code == 403
-        assert client.post(address, ASKED, headers=JSON).status_code == 403
-    assert rows.fresh(request).status == "queued"
-    assert FileRequest.objects.count() == 1
-
-
-def test_the_token_of_the_form_page_lets_it_post(owner: User):
+def test_the_csrf_token_of_the_form_and_of_the_cookie_are_accepted(owner: User):
     client = signed_in(owner, enforce_csrf_checks=True)
     page = client.get(FORM).content.decode()
     token = page.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
-    assert client.post(FORM, ASKED | {"csrfmiddlewaretoken": token}).status_code == 303
-
-
-def test_the_token_of_the_cookie_lets_a_script_post(owner: User):
-    client = signed_in(owner, enforce_csrf_checks=True)
-    request = rows.queued(owner)
-    client.get(url_of("page", request))
+    assert client.post(FORM, POSTED | {"csrfmiddlewaretoken": token}).status_code == 303
     headers = JSON | {"x-csrftoken": client.cookies["csrftoken"].value}
-    assert client.post(url_of("cancel", request), headers=headers).json()["status"] == "cancelled"
+    cancelled = client.post(url_of("cancel", FileRequest.objects.get()), headers=headers)
+    assert cancelled.json()["status"] == "cancelled"
 
 
 # Changing
 
 
 @pytest.mark.parametrize("status", ["queued", "running"])
-def test_a_cancel_ends_a_request_that_is_under_way(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.post(url_of("cancel", request), headers=JSON)
+def test_cancel_ends_an_active_export(browser: Client, owner: User, status: str):
+    export = rows.IN_STATUS[status](owner)
+    response = browser.post(url_of("cancel", export), headers=JSON)
     assert (response.status_code, response.json()["status"]) == (200, "cancelled")
-    assert response.json()["seq"] == request.seq + 1
+    assert response.json()["seq"] == export.seq + 1
 
 
 @pytest.mark.parametrize(
-    ("name", "on_time"), [("cancel", ("queued", "running")), ("expire", ("ready",)), ("revoke", ("ready",))]
+    ("name", "possible"), [("cancel", ("queued", "running")), ("expire", ("ready",)), ("revoke", ("ready",))]
 )
-def test_what_comes_too_late_is_a_conflict_and_shows_how_things_are(
-    client: Client, owner: User, name: str, on_time: tuple[str, ...]
+def test_a_change_that_comes_too_late_is_409_with_the_state(
+    browser: Client, owner: User, name: str, possible: tuple[str, ...]
 ):
-    for status in set(Status.values) - set(on_time):
-        request = rows.IN_STATUS[status](owner)
-        response = client.post(url_of(name, request), headers=JSON)
+    for status in set(Status.values) - set(possible):
+        export = rows.IN_STATUS[status](owner)
+        response = browser.post(url_of(name, export), headers=JSON)
         assert (response.status_code, response.json()["status"]) == (409, status)
-        assert rows.fresh(request).seq == request.seq
-        by_form = client.post(url_of(name, request), headers=HTML)
-        assert (by_form.status_code, by_form["Location"]) == (303, url_of("page", request))
-
-
-@pytest.mark.parametrize("name", ["cancel", "retry", "seen", "expire", "revoke"])
-def test_a_get_changes_nothing(client: Client, owner: User, name: str):
-    request = rows.queued(owner)
-    response = client.get(url_of(name, request))
-    assert (response.status_code, response["Allow"]) == (405, "POST")
-    assert rows.fresh(request).status == "queued"
+        assert rows.fresh(export).seq == export.seq
+        by_form = browser.post(url_of(name, export), headers=HTML)
+        assert (by_form.status_code, by_form["Location"]) == (303, url_of("page", export))
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
-def test_trying_again_makes_a_new_request_for_the_same(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.post(url_of("retry", request), headers=JSON)
-    again = FileRequest.objects.exclude(pk=request.pk).get()
-    assert response.status_code == 201
-    assert response["Location"] == url_of("detail", again)
+def test_retry_makes_a_new_export_of_the_same_criteria(browser: Client, owner: User, status: str):
+    export = rows.IN_STATUS[status](owner)
+    response = browser.post(url_of("retry", export), headers=JSON)
+    again = FileRequest.objects.exclude(pk=export.pk).get()
+    assert (response.status_code, response["Location"]) == (201, url_of("detail", again))
     assert response.json()["id"] == str(again.pk)
-    assert (again.criteria, again.format, again.status) == (request.criteria, request.format, "queued")
-    assert rows.fresh(request).status == status
-    by_form = client.post(url_of("retry", request), headers=HTML)
+    assert (again.criteria, again.format, again.status) == (export.criteria, export.format, "queued")
+    assert rows.fresh(export).status == status
+    by_form = browser.post(url_of("retry", export), headers=HTML)
     assert (by_form.status_code, by_form["Location"]) == (303, url_of("page", again))
 
 
+@BOTH
 @pytest.mark.parametrize("status", ["queued", "running", "ready"])
-def test_what_has_not_ended_without_a_file_cannot_be_tried_again(client: Client, owner: User, status: str):
-    request = rows.IN_STATUS[status](owner)
-    response = client.post(url_of("retry", request), headers=JSON)
-    assert (response.status_code, response.json()["error"]["code"]) == (409, "too_late")
-    assert client.post(url_of("retry", request), headers=HTML).status_code == 409
+def test_retry_before_such_an_end_is_409(browser: Client, owner: User, status: str, headers: dict[str, str]):
+    response = browser.post(url_of("retry", rows.IN_STATUS[status](owner)), headers=headers)
+    assert response.status_code == 409
+    assert headers is HTML or response.json()["error"]["code"] == "too_late"
     assert FileRequest.objects.count() == 1
 
 
-def test_trying_again_with_a_filter_that_does_not_hold_any_more_says_so(client: Client, owner: User):
-    request = rows.failed(owner, criteria="month=13")
-    response = client.post(url_of("retry", request), headers=JSON)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_criteria")
-    assert client.post(url_of("retry", request), headers=HTML).status_code == 400
+@BOTH
+def test_retry_with_criteria_that_are_no_longer_valid_is_400(browser: Client, owner: User, headers: dict[str, str]):
+    response = browser.post(url_of("retry", rows.failed(owner, criteria="month=13")), headers=headers)
+    assert response.status_code == 400
+    assert headers is HTML or response.json()["error"]["code"] == "invalid_criteria"
 
 
-def test_trying_again_what_nobody_makes_any_more_is_not_found(client: Client, owner: User):
-    request = rows.failed(owner)
+@BOTH
+def test_retry_of_a_file_type_that_is_gone_is_404(browser: Client, owner: User, headers: dict[str, str]):
+    export = rows.failed(owner)
     registry.handlers.pop("report")
-    assert client.post(url_of("retry", request), headers=JSON).status_code == 404
-    assert client.post(url_of("retry", request), headers=HTML).status_code == 404
+    assert browser.post(url_of("retry", export), headers=headers).status_code == 404
 
 
 @pytest.mark.parametrize("verb", ["expire", "revoke"])
-def test_a_link_dies_at_once(client: Client, owner: User, verb: str):
-    request = rows.ready(owner)
-    address = ticket_for(request, owner)
-    assert status_of(client, address) == 200
-    state = client.post(url_of(verb, request), headers=JSON).json()
+def test_expire_and_revoke_end_tickets_at_once(browser: Client, owner: User, verb: str):
+    export = rows.ready(owner)
+    url = ticket_for(export, owner)
+    assert status_of(browser, url) == 200
+    state = browser.post(url_of(verb, export), headers=JSON).json()
     assert state["status"] == ("expired" if verb == "expire" else "ready")
-    assert status_of(client, address) == 404
+    assert status_of(browser, url) == 404
+    if verb == "revoke":
+        assert browser.get(url_of("download", export), follow=True).getvalue() == rows.CONTENT
 
 
-def test_after_a_revocation_the_download_leads_to_a_new_link(client: Client, owner: User):
-    request = rows.ready(owner)
-    client.post(url_of("revoke", request))
-    assert client.get(url_of("download", request), follow=True).getvalue() == rows.CONTENT
+# The list
 
 
-# The history
-
-
-def test_the_list_shows_ones_own_requests_newest_first_by_pages(client: Client, owner: User):
+def test_the_list_shows_the_users_own_exports_newest_first(browser: Client, owner: User):
     for month in range(1, 13):
         rows.queued(owner, criteria=f"month={month}", description=f"Month {month}")
         rows.cancelled(owner, description=f"Old month {month}")
-    rows.queued(people.user("other"), description="Somebody else's")
-    first, second = client.get("/exports/"), client.get("/exports/?page=2")
+    rows.queued(people.user("other"), description="Of another user")
+    first, second = browser.get("/exports/"), browser.get("/exports/?page=2")
     titles = [each["title"] for each in [*first.context["exports"], *second.context["exports"]]]
     assert titles == [each.description for each in FileRequest.objects.filter(requester=owner)]
-    assert "Somebody else" not in (first.content + second.content).decode()
+    assert "Of another user" not in (first.content + second.content).decode()
 
 
 @pytest.mark.parametrize("page", ["0", "-1", "x", "9999", "1 OR 1=1"])
-def test_a_page_that_there_is_not_shows_the_nearest_one(client: Client, page: str):
-    assert client.get("/exports/", {"page": page}).status_code == 200
+def test_a_page_that_does_not_exist_shows_the_nearest_one(browser: Client, page: str):
+    assert browser.get("/exports/", {"page": page}).status_code == 200
