@@ -1,4 +1,4 @@
-"""The one JSON shape: what is in it for each status, and what never is."""
+"""STATE: what it contains for each status, and what it never contains."""
 
 import json
 import re
@@ -28,7 +28,7 @@ def address(request: FileRequest, name: str = "") -> str:
     return f"/exports/{request.pk}/{name}"
 
 
-def test_a_running_export_is_told_exactly_like_this() -> None:
+def test_the_state_of_a_running_export() -> None:
     request, claim = claimed(filename="orders.csv", description="Orders of Ada", requested_at=after(-60.5))
     assert transitions.renew_lease(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
     assert transitions.renew_lease(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
@@ -71,7 +71,7 @@ def test_a_running_export_is_told_exactly_like_this() -> None:
     }
 
 
-def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
+def test_an_estimated_total_is_marked() -> None:
     request, claim = claimed()
     estimated = Snapshot("writing", 50, 200, rows_estimated=True)
     assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True, now=after(10))
@@ -82,7 +82,7 @@ def test_a_total_that_is_an_estimate_is_told_as_one() -> None:
     assert (told["rows_total"], told["rows_total_is_estimate"], told["fraction"]) == (200, True, 0.2475)
 
 
-def test_a_ready_file_is_told_exactly_like_this() -> None:
+def test_the_state_of_a_ready_file() -> None:
     request, claim = claimed()
     assert transitions.publish(claim, made(receipt={"rows": 7, "sha256": "ab" * 32}), now=after(30))
     request.refresh_from_db()
@@ -110,7 +110,7 @@ def test_a_ready_file_is_told_exactly_like_this() -> None:
     assert state["receipt"] == {"rows": 7, "sha256": "ab" * 32}
 
 
-def test_the_example_of_the_protocol_has_the_same_keys() -> None:
+def test_the_example_in_the_documentation_has_the_same_keys() -> None:
     text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
     example = json.loads(re.search(r"```json\n(\{.*?\n\})\n```", text, re.DOTALL)[1])
 
@@ -124,7 +124,7 @@ def keys_of(state: Any) -> Any:
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_each_status_offers_what_can_be_done_in_it(status: str) -> None:
+def test_each_status_has_the_urls_that_apply(status: str) -> None:
     state = serialize(in_status(status))
 
     assert json.loads(json.dumps(state)) == state
@@ -138,7 +138,7 @@ def test_each_status_offers_what_can_be_done_in_it(status: str) -> None:
     assert (state["finished_at"] is None) is (status in ACTIVE)
 
 
-def test_no_secret_and_no_detail_for_staff_is_in_it() -> None:
+def test_the_state_contains_no_secret_and_no_detail_for_staff() -> None:
     request, claim = claimed(criteria="at_least=4711", options={"delimiter": ";"}, dedupe_key="d" * 64)
     assert transitions.fail(claim, code="stalled", detail="Stalled at secret.py:4711")
     request.refresh_from_db()
@@ -147,18 +147,14 @@ def test_no_secret_and_no_detail_for_staff_is_in_it() -> None:
 
     hidden = ["4711", "secret.py", "d" * 64, "host:1:1", claim.key, "ada", "@"]
     assert [word for word in hidden if word in text] == []
-
-
-def test_the_key_of_the_file_is_nobodys_business() -> None:
-    request = in_status(Status.READY)
-
-    assert request.filehandle.name not in json.dumps(serialize(request))
+    ready = in_status(Status.READY)
+    assert ready.filehandle.name not in json.dumps(serialize(ready))
 
 
 # Errors
 
 
-def test_an_error_is_a_sentence_in_the_language_of_whoever_asked() -> None:
+def test_an_error_message_is_in_the_language_of_the_requester() -> None:
     request = in_status(Status.FAILED, requester_language="de")
 
     with translation.override("fr"):
@@ -168,7 +164,7 @@ def test_an_error_is_a_sentence_in_the_language_of_whoever_asked() -> None:
     assert state["error"] == {"code": "permission_lost", "message": "You may no longer export this."}
 
 
-def test_an_error_without_a_sentence_of_its_own_has_one_for_all() -> None:
+def test_an_unknown_error_code_has_a_general_message() -> None:
     request, claim = claimed()
     assert transitions.fail(claim, code="of_the_host", detail="")
     request.refresh_from_db()
@@ -176,21 +172,18 @@ def test_an_error_without_a_sentence_of_its_own_has_one_for_all() -> None:
     assert serialize(request)["error"] == {"code": "of_the_host", "message": str(UNKNOWN_ERROR_MESSAGE)}
 
 
-def test_every_error_that_can_end_a_request_has_a_sentence() -> None:
+def test_every_error_code_has_a_message() -> None:
     named = {
         each.code
         for each in vars(exceptions).values()
         if isinstance(each, type) and issubclass(each, ExportError) and each.code != ExportError.code
     }
 
-    # Only the author of an export can do something about these, and is told so by UNKNOWN_ERROR_MESSAGE.
+    # Only the author of an export can fix these; users see UNKNOWN_ERROR_MESSAGE.
     assert named - ERROR_MESSAGES.keys() <= {"lost_cells"}
 
 
-# Resumed
-
-
-def test_a_second_attempt_says_that_it_goes_on_after_the_first() -> None:
+def test_a_second_attempt_is_marked_as_resumed() -> None:
     request, claim = claimed()
     assert transitions.retry_later(claim, delay=0, code="unavailable", detail="", now=after(0))
     request.refresh_from_db()
@@ -201,7 +194,7 @@ def test_a_second_attempt_says_that_it_goes_on_after_the_first() -> None:
     assert (serialize(request)["resumed"], serialize(request)["attempt"]) == (True, 2)
 
 
-def test_a_request_whose_worker_was_lost_says_so_at_once() -> None:
+def test_an_export_whose_worker_was_lost_is_marked_as_resumed() -> None:
     request, _ = claimed()
     assert transitions.rescue(request, now=after(3600))
     request.refresh_from_db()
@@ -209,14 +202,11 @@ def test_a_request_whose_worker_was_lost_says_so_at_once() -> None:
     assert serialize(request)["resumed"] is True
 
 
-# Titles
-
-
-def test_without_a_description_the_type_is_the_title() -> None:
+def test_the_title_is_the_file_type_if_there_is_no_description() -> None:
     assert serialize(queued(file_type="login_events"))["title"] == "Login events"
 
 
-def test_a_format_that_is_not_known_any_more_is_no_error() -> None:
+def test_an_unknown_format_has_progress_too() -> None:
     request, claim = claimed(format="dbf")
     assert transitions.renew_lease(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
     request.refresh_from_db()
@@ -249,7 +239,7 @@ def test_without_a_file_there_is_no_ticket(status: str) -> None:
     assert services.state_for(request.requester, request)["urls"]["ticket"] is None
 
 
-def test_whoever_may_not_have_the_file_gets_no_ticket() -> None:
+def test_users_who_may_not_have_the_file_get_no_ticket() -> None:
     request = in_status(Status.READY)
     viewer = user("eve")
     viewer.user_permissions.set(Permission.objects.filter(codename="view_filerequest"))
