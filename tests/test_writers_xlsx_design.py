@@ -1,41 +1,45 @@
-"""Whatever XlsxWriter can style is in the file: by columns, and by an export's `design` hook. Read back by openpyxl."""
+"""The styles of XLSX files, those of columns and those of an export's `design` hook, read back by openpyxl."""
 
 import io
+import re
 import zipfile
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
 
-import openpyxl
 import pytest
-import python_calamine
+import xlsxwriter
+from openpyxl.worksheet.worksheet import Worksheet
 
 from exports.tabular.columns import Column
 from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx import xlsxwriter_internals
 from exports.tabular.writers.xlsx.workbook import SheetDesign
+from tests.written import rows_by_calamine, workbook, written
 
 COLUMNS = [Column("name", "Name", kind="text"), Column("amount", "Amount", kind="decimal"), Column("day", kind="date")]
 ROWS = [["a", "b", None], [Decimal("1.5"), None, Decimal(3)], [date(2013, 1, 1), date(2013, 1, 2), None]]
 
 
-def written(columns=COLUMNS, batches=(ROWS,), design: Callable[[SheetDesign], None] | None = None, **given):
-    """The first sheet, which both readers must open."""
-    file = io.BytesIO()
-    with XlsxWriter(file, columns, design=design, **given) as writer:
-        for batch in batches:
-            writer.write(batch)
-    file.seek(0)
-    assert len(python_calamine.load_workbook(file).get_sheet_by_index(0).to_python()) == 1 + writer.rows
-    return openpyxl.load_workbook(file).worksheets[0]
+def xlsx(columns=COLUMNS, batches=(ROWS,), design: Callable[[SheetDesign], None] | None = None, **given) -> bytes:
+    return written(XlsxWriter, columns, *batches, design=design, **given)
+
+
+def sheet_of(*given, **named) -> Worksheet:
+    """Return the first sheet, which python-calamine opens too."""
+    content = xlsx(*given, **named)
+    sheet = workbook(content).worksheets[0]
+    assert len(rows_by_calamine(content)) == sheet.max_row
+    return sheet
 
 
 # Columns
 
 
-def test_a_column_has_its_style_on_every_cell_whatever_its_type():
+def test_a_column_has_its_style_on_cells_of_every_type():
     style = {"bold": True, "font_color": "#FF0000"}
     values = ["text", 1, 2.5, Decimal("1.5"), True, datetime(2013, 1, 1, 5), 10**12]
-    sheet = written([Column("a", style=style), Column("b")], [[values, values]])
+    sheet = sheet_of([Column("a", style=style), Column("b")], [[values, values]])
     assert [sheet.cell(row, 1).font.b for row in range(2, 9)] == [True] * 7
     assert {sheet.cell(row, 1).font.color.rgb for row in range(2, 9)} == {"FFFF0000"}
     assert [sheet.cell(row, 2).font.b for row in range(2, 9)] == [False] * 7
@@ -44,43 +48,45 @@ def test_a_column_has_its_style_on_every_cell_whatever_its_type():
     assert [sheet.cell(row, 2).number_format for row in range(2, 9)] == formats
 
 
-def test_a_style_goes_with_the_format_of_its_column():
-    sheet = written([Column("a", kind="decimal", format="0.000", style={"italic": True})], [[[Decimal("1.5"), "text"]]])
+def test_a_column_may_have_a_style_and_a_number_format():
+    sheet = sheet_of(
+        [Column("a", kind="decimal", format="0.000", style={"italic": True})], [[[Decimal("1.5"), "text"]]]
+    )
     assert [(cell.number_format, cell.font.i) for [cell] in sheet["A2:A3"]] == [("0.000", True), ("General", True)]
 
 
-def test_the_number_format_of_a_style_is_that_of_a_column_without_one():
+def test_a_style_may_hold_the_number_format():
     style = {"num_format": "dd.mm.yy"}
     columns = [Column("a", kind="date", style=style), Column("b", format="0", style=style)]
-    sheet = written(columns, [[[date(2013, 1, 1), "text"], [1, 2]]])
+    sheet = sheet_of(columns, [[[date(2013, 1, 1), "text"], [1, 2]]])
     assert [cell.number_format for cell in sheet["A"][1:]] == ["dd.mm.yy", "General"]
     assert sheet["B2"].number_format == "0"
 
 
-def test_a_header_has_a_style_of_its_own():
+def test_headers_have_their_own_style():
     columns = [Column("a", header_style={"bg_color": "#00FF00"}), Column("b", header_style={"bold": False})]
-    sheet = written(columns, [[[1], [2]]])
+    sheet = sheet_of(columns, [[[1], [2]]])
     assert (sheet["A1"].font.b, sheet["A1"].fill.fgColor.rgb) == (True, "FF00FF00")
     assert not sheet["B1"].font.b
     assert sheet["A2"].fill.fill_type is None
 
 
-def test_a_style_that_xlsxwriter_does_not_know_is_refused_by_name():
+def test_an_unknown_style_is_refused_with_the_name_of_its_column():
     with pytest.raises(ValueError, match=r"Column 'Name' has a style .*set_colour"):
-        written([Column("a", "Name", style={"colour": "red"})])
+        xlsx([Column("a", "Name", style={"colour": "red"})])
 
 
-def test_columns_of_a_style_work_in_two_processes():
-    sheet = written([Column("a", style={"bold": True}, source=lambda row: row)], [[[1, 2]]], processes=2)
+def test_styles_are_the_same_with_two_processes():
+    sheet = sheet_of([Column("a", style={"bold": True}, source=lambda row: row)], [[[1, 2]]], processes=2)
     assert [cell.font.b for cell in sheet["A"]] == [True, True, True]
 
 
 # The hook
 
 
-def test_the_hook_is_called_before_the_rows_with_one_and_after_them_with_their_number():
+def test_the_hook_is_called_before_the_rows_and_after_them():
     seen = []
-    written(batches=[ROWS, ROWS], design=seen.append, title="Amounts")
+    xlsx(batches=[ROWS, ROWS], design=seen.append, title="Amounts")
     assert [(design.rows, design.title, design.columns) for design in seen] == [
         (1, "Amounts", COLUMNS),
         (6, "Amounts", COLUMNS),
@@ -92,7 +98,7 @@ def test_a_table_spans_the_rows_and_replaces_the_filter():
         columns = [{"header": column.label} for column in sheet.columns]
         sheet.worksheet.add_table(0, 0, sheet.rows, 2, {"name": "Amounts", "columns": columns})
 
-    sheet = written(design=design)
+    sheet = sheet_of(design=design)
     table = sheet.tables["Amounts"]
     assert (table.ref, table.autoFilter.ref, table.column_names) == ("A1:C4", "A1:C4", ["Name", "Amount", "day"])
     assert sheet.auto_filter.ref is None
@@ -100,14 +106,14 @@ def test_a_table_spans_the_rows_and_replaces_the_filter():
     assert [cell.value for cell in sheet["A"]] == ["Name", "a", "b", None]
 
 
-def test_a_table_of_no_rows_has_the_one_that_excel_asks_for():
-    sheet = written(batches=(), design=lambda sheet: sheet.worksheet.add_table(f"A1:C{1 + sheet.rows}"))
+def test_a_table_of_no_rows_has_one_because_excel_needs_it():
+    sheet = sheet_of(batches=(), design=lambda sheet: sheet.worksheet.add_table(f"A1:C{1 + sheet.rows}"))
     assert [table.ref for table in sheet.tables.values()] == ["A1:C2"]
 
 
-def test_a_table_of_a_million_rows_costs_nothing():
+def test_a_table_may_have_a_million_rows():
     """XlsxWriter alone would visit each of its cells."""
-    sheet = written(design=lambda sheet: sheet.worksheet.add_table(0, 0, 1_000_000, 2))
+    sheet = sheet_of(design=lambda sheet: sheet.worksheet.add_table(0, 0, 1_000_000, 2))
     assert [table.ref for table in sheet.tables.values()] == ["A1:C1000001"]
 
 
@@ -116,7 +122,7 @@ def test_a_table_that_xlsxwriter_refuses_leaves_the_filter():
         with pytest.warns(UserWarning, match="cannot contain spaces"):
             sheet.worksheet.add_table(0, 0, sheet.rows, 2, {"name": "two words"})
 
-    assert written(design=design).auto_filter.ref == "A1:C4"
+    assert sheet_of(design=design).auto_filter.ref == "A1:C4"
 
 
 def test_conditional_formats_and_validations_span_the_rows():
@@ -126,7 +132,7 @@ def test_conditional_formats_and_validations_span_the_rows():
         sheet.worksheet.conditional_format(1, 1, sheet.rows, 1, rule)
         sheet.worksheet.data_validation(1, 0, sheet.rows, 0, {"validate": "list", "source": ["a", "b"]})
 
-    sheet = written(design=design)
+    sheet = sheet_of(design=design)
     [[conditional, [rule]]] = sheet.conditional_formatting._cf_rules.items()
     assert (str(conditional.sqref), rule.operator, rule.formula) == ("B2:B4", "greaterThan", ["2"])
     assert rule.dxf.fill.bgColor.rgb == "FFFFC7CE"
@@ -134,7 +140,7 @@ def test_conditional_formats_and_validations_span_the_rows():
     assert (str(validation.sqref), validation.formula1) == ("A2:A4", '"a,b"')
 
 
-def test_the_look_of_the_sheet_is_the_hooks():
+def test_the_hook_may_change_the_sheet():
     def design(sheet: SheetDesign) -> None:
         sheet.worksheet.set_row(0, 30)
         sheet.worksheet.freeze_panes(1, 2)
@@ -145,7 +151,7 @@ def test_the_look_of_the_sheet_is_the_hooks():
         sheet.worksheet.protect("secret", {"sort": True})
         sheet.worksheet.write_comment(0, 0, "The name")
 
-    sheet = written(design=design)
+    sheet = sheet_of(design=design)
     assert sheet.row_dimensions[1].height == 30
     assert sheet.freeze_panes == "C2"
     assert sheet.column_dimensions["C"].hidden
@@ -155,23 +161,23 @@ def test_the_look_of_the_sheet_is_the_hooks():
     assert sheet["A1"].comment.text == "The name"
 
 
-def test_the_format_that_a_hook_gives_a_column_is_that_of_its_cells_without_one_of_their_own():
+def test_the_format_of_a_column_applies_to_cells_without_a_format():
     def design(sheet: SheetDesign) -> None:
         money = sheet.workbook.add_format({"num_format": "#,##0.00", "bold": True})
         sheet.worksheet.set_column(0, 1, 12, money)
 
     columns = [*COLUMNS[:2], Column("c", kind="integer"), Column("d", kind="decimal", format="0.0")]
-    sheet = written(columns, [[["a", "b"], [Decimal("1.5"), Decimal(2)], [1, 2], [Decimal(3), None]]], design)
+    sheet = sheet_of(columns, [[["a", "b"], [Decimal("1.5"), Decimal(2)], [1, 2], [Decimal(3), None]]], design)
     assert [cell.number_format for cell in sheet[2]] == ["#,##0.00", "#,##0.00", "General", "0.0"]
     assert [cell.font.b for cell in sheet[3]] == [True, True, False, False]
     assert sheet.column_dimensions["A"].width == pytest.approx(12, abs=1)
 
 
-def test_a_cell_with_a_format_of_its_own_keeps_it_in_a_column_that_a_hook_formats():
+def test_a_cell_with_a_format_keeps_it_in_a_formatted_column():
     def design(sheet: SheetDesign) -> None:
         sheet.worksheet.set_column(2, 2, None, sheet.workbook.add_format({"bold": True}))
 
-    sheet = written(design=design)
+    sheet = sheet_of(design=design)
     assert (sheet["C2"].number_format, sheet["C2"].font.b) == ("yyyy-mm-dd", False)
 
 
@@ -180,29 +186,23 @@ def test_a_merged_header_keeps_its_style():
         style = sheet.workbook.add_format({"italic": True, "align": "center"})
         sheet.worksheet.merge_range(0, 0, 0, 1, "Name and amount", style)
 
-    file = io.BytesIO()
-    with XlsxWriter(file, COLUMNS, design=design) as writer:
-        writer.write(ROWS)
-    sheet = openpyxl.load_workbook(file).active
+    sheet = workbook(xlsx(design=design)).active
     assert [str(merged) for merged in sheet.merged_cells.ranges] == ["A1:B1"]
-    assert (sheet["A1"].value, sheet["A1"].font.i, sheet["A1"].alignment.horizontal) == (
-        "Name and amount",
-        True,
-        "center",
-    )
+    header = sheet["A1"]
+    assert (header.value, header.font.i, header.alignment.horizontal) == ("Name and amount", True, "center")
 
 
-def test_a_default_row_height_is_for_all_rows():
-    sheet = written(design=lambda sheet: sheet.worksheet.set_default_row(24))
+def test_the_hook_may_set_a_default_row_height():
+    sheet = sheet_of(design=lambda sheet: sheet.worksheet.set_default_row(24))
     assert sheet.sheet_format.defaultRowHeight == 24
 
 
-def test_properties_of_the_document_are_the_hooks():
+def test_the_hook_may_set_the_properties_of_the_workbook():
     def design(sheet: SheetDesign) -> None:
         sheet.workbook.set_properties({"title": "Another", "author": "A. Author", "keywords": "k" * 50})
         sheet.workbook.set_custom_property("Checked", True)
 
-    book = written(design=design, title="Title").parent
+    book = workbook(xlsx(design=design, title="Title"))
     assert (book.properties.title, book.properties.creator) == ("Another", "A. Author")
     assert book.custom_doc_props["Checked"].value is True
 
@@ -216,7 +216,7 @@ def test_the_hook_may_add_sheets_pictures_and_charts():
         chart.add_series({"values": [sheet.worksheet.name, 1, 1, sheet.rows, 1]})
         sheet.worksheet.insert_chart("F2", chart)
 
-    sheet = written(design=design, title="Rows")
+    sheet = sheet_of(design=design, title="Rows")
     assert sheet.parent.sheetnames == ["Rows", "Notes"]
     assert [cell.value for cell in sheet.parent["Notes"]["A"]] == ["Read me", "=SUM('Rows'!B2:B4)"]
     [chart] = sheet._charts
@@ -234,7 +234,7 @@ def test_the_hook_may_show_a_later_sheet_first():
         writer.write(ROWS)
         writer.begin_table("Second", COLUMNS)
         writer.write(ROWS)
-    book = openpyxl.load_workbook(file)
+    book = workbook(file.getvalue())
     assert book.active.title == "Second"
     assert [bool(sheet.sheet_view.tabSelected) for sheet in book] == [False, True]
 
@@ -251,7 +251,7 @@ def test_the_hook_may_show_a_later_sheet_first():
         lambda sheet: sheet.worksheet.add_table(0, 0, 9, 0, {"columns": [{"formula": "=1"}]}),
     ],
 )
-def test_rows_below_the_header_are_not_the_hooks(misuse):
+def test_a_hook_that_writes_below_the_header_is_refused(misuse):
     file = io.BytesIO()
     with pytest.raises(ValueError, match="below the header"):
         XlsxWriter(file, COLUMNS, design=misuse)
@@ -265,7 +265,7 @@ def test_rows_below_the_header_are_not_the_hooks(misuse):
         lambda sheet: sheet.workbook.set_properties({"comments": "x" * 1000}),
     ],
 )
-def test_a_hook_that_changes_its_mind_is_an_error(change):
+def test_a_hook_that_differs_after_the_rows_is_refused(change):
     calls = []
 
     def design(sheet: SheetDesign) -> None:
@@ -279,30 +279,25 @@ def test_a_hook_that_changes_its_mind_is_an_error(change):
         writer.close()
 
 
-def test_the_dimension_is_that_of_the_rows():
-    file = io.BytesIO()
-    with XlsxWriter(file, COLUMNS) as writer:
-        writer.write(ROWS)
-    assert b'<dimension ref="A1:C4"/>' in zipfile.ZipFile(file).read("xl/worksheets/sheet1.xml")
-    with XlsxWriter(file := io.BytesIO(), COLUMNS[:1]):
-        pass
-    assert b'<dimension ref="A1"/>' in zipfile.ZipFile(file).read("xl/worksheets/sheet1.xml")
-
-
-def test_data_bars_of_excel_2010_survive():
+def test_data_bars_of_excel_2010_are_kept():
     bar = {"type": "data_bar", "bar_solid": True, "data_bar_2010": True}
-    file = io.BytesIO()
-    with XlsxWriter(file, COLUMNS, design=lambda sheet: sheet.worksheet.conditional_format(1, 1, 3, 1, bar)) as writer:
-        writer.write(ROWS)
-    file.seek(0)
-    assert len(python_calamine.load_workbook(file).get_sheet_by_index(0).to_python()) == 4
-    # openpyxl does not know them.
-    assert b"<x14:dataBar " in zipfile.ZipFile(file).read("xl/worksheets/sheet1.xml")
+    content = xlsx(design=lambda sheet: sheet.worksheet.conditional_format(1, 1, 3, 1, bar))
+    assert len(rows_by_calamine(content)) == 4
+    # openpyxl does not read them.
+    assert b"<x14:dataBar " in zipfile.ZipFile(io.BytesIO(content)).read("xl/worksheets/sheet1.xml")
 
 
-def test_a_workbook_has_a_title_of_its_own_beside_those_of_its_sheets():
-    file = io.BytesIO()
-    with XlsxWriter(file, COLUMNS, title="First", document="All of it") as writer:
-        writer.begin_table("Second", COLUMNS)
-    book = openpyxl.load_workbook(file)
-    assert (book.properties.title, book.sheetnames) == ("All of it", ["First", "Second"])
+# Another XlsxWriter
+
+
+@pytest.mark.parametrize("pattern", ["_ROW", "_DIMENSION", "_DEFAULT_HEIGHT", "_PROBES"])
+def test_an_xlsxwriter_that_writes_other_xml_is_refused_by_its_version(pattern, monkeypatch):
+    monkeypatch.setattr(xlsxwriter_internals, pattern, re.compile("<other/>"))
+    monkeypatch.setattr("xlsxwriter.__version__", "9.8.7")
+    with pytest.raises(xlsxwriter_internals.UnknownXlsxWriter, match=r"need XlsxWriter 3\.3\.1\. XlsxWriter 9\.8\.7"):
+        XlsxWriter(io.BytesIO(), COLUMNS)
+
+
+def test_the_installed_xlsxwriter_is_of_the_series_that_was_checked():
+    checked = xlsxwriter_internals.CHECKED_VERSION.split(".")
+    assert xlsxwriter.__version__.split(".")[:2] == checked[:2]

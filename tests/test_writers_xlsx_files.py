@@ -1,4 +1,4 @@
-"""The bytes of XLSX files: how closing reports them, what they take of memory and disk, what a full disk does."""
+"""The bytes of XLSX files: progress while closing, memory, disk space, threads and processes."""
 
 import errno
 import io
@@ -8,21 +8,40 @@ import tempfile
 import threading
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from exports.exceptions import BadOption
 from exports.tabular.columns import Column
 from exports.tabular.writers import XlsxWriter
+from exports.tabular.writers.xlsx.writer import CountingFile
+from tests.written import ShortSheets, written
+
+A = [Column("a")]
+
+written_xlsx = partial(written, XlsxWriter, A)
+
+
+@pytest.fixture
+def no_threads_are_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+    assert multiprocessing.active_children() == []
 
 
 def some_texts(rows: int) -> list[str]:
     return [f"value {number * 7919 % 10007}" for number in range(rows)]
 
 
-def test_closing_reports_growing_bytes_and_an_estimate_of_them_all_once_the_rows_are_there():
+def archive(content: bytes) -> zipfile.ZipFile:
+    return zipfile.ZipFile(io.BytesIO(content))
+
+
+def test_closing_reports_the_bytes_written_and_an_estimate_of_the_total():
     reports = []
     file = io.BytesIO()
     with XlsxWriter(file, [Column("a"), Column("b")], on_bytes=lambda *report: reports.append(report)) as writer:
@@ -38,9 +57,26 @@ def test_closing_reports_growing_bytes_and_an_estimate_of_them_all_once_the_rows
     assert [expected is None for _, expected in reports] == sorted((each is None for _, each in reports), reverse=True)
 
 
+def test_a_counting_file_reports_bytes_from_where_it_began():
+    reports = []
+    file = io.BytesIO(b"head")
+    file.seek(4)
+    counting = CountingFile(file, lambda *report: reports.append(report))
+    counting.write(b"123")
+    counting.is_reporting = True
+    counting.write(b"45")
+    counting.expected = 7
+    counting.seek(0)
+    counting.write(b"ab")
+    counting.seek(0, io.SEEK_END)
+    counting.write(b"6789")
+    assert reports == [(5, None), (5, 7), (9, 9)]
+    assert file.getvalue() == b"headab3456789"
+
+
 def test_rows_are_in_the_file_before_it_is_closed():
     file = io.BytesIO()
-    with XlsxWriter(file, [Column("a")], processes=1) as writer:
+    with XlsxWriter(file, A) as writer:
         for _ in range(20):
             writer.write([some_texts(5000)])
         assert len(file.getvalue()) > 100_000
@@ -51,85 +87,78 @@ def test_there_are_no_temporary_files(tmp_path, monkeypatch):
     work_dir.mkdir()
     elsewhere.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
-    writer = XlsxWriter(io.BytesIO(), [Column("a")], work_dir=work_dir)
+    writer = XlsxWriter(io.BytesIO(), A, work_dir=work_dir)
     writer.write([["x" * 100_000]])
     assert set(tmp_path.rglob("*")) == {work_dir, elsewhere}
     writer.close()
     assert set(tmp_path.rglob("*")) == {work_dir, elsewhere}
 
 
+@pytest.mark.usefixtures("no_threads_are_left")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_giving_up_ends_the_threads_and_processes(processes):
+@pytest.mark.parametrize("end", ["close", "discard"])
+def test_closing_and_discarding_end_the_threads_and_processes(processes, end):
     before = set(threading.enumerate())
-    writer = XlsxWriter(io.BytesIO(), [Column("a")], processes=processes)
+    writer = XlsxWriter(io.BytesIO(), A, processes=processes)
     writer.write([some_texts(20_000)])
     assert set(threading.enumerate()) - before or multiprocessing.active_children()
+    getattr(writer, end)()
     writer.discard()
-    writer.discard()
-    assert set(threading.enumerate()) <= before
-    assert multiprocessing.active_children() == []
-
-
-def test_closing_ends_the_threads():
-    before = set(threading.enumerate())
-    with XlsxWriter(io.BytesIO(), [Column("a")]) as writer:
-        writer.write([some_texts(20_000)])
-    assert set(threading.enumerate()) <= before
 
 
 def test_memory_does_not_grow_with_the_rows():
     texts = some_texts(5000)
+
+    def peak(writer: XlsxWriter, batches: int) -> int:
+        tracemalloc.reset_peak()
+        for _ in range(batches):
+            writer.write([texts, texts])
+        return tracemalloc.get_traced_memory()[1]
+
     with tempfile.TemporaryFile() as file, XlsxWriter(file, [Column("a"), Column("b")]) as writer:
         writer.write([texts, texts])
         tracemalloc.start()
         try:
-            peaks = [peak_of_writing(writer, texts, batches) for batches in (10, 60)]
+            peaks = [peak(writer, batches) for batches in (10, 60)]
         finally:
             tracemalloc.stop()
-    # How far the deflate lags behind differs from run to run, by a few batches of half a mebibyte. All are 30 MiB.
+    # How many batches of half a mebibyte wait for the compression differs from run to run. All are 30 MiB.
     assert peaks[1] < peaks[0] + 4 * 2**20
 
 
-def peak_of_writing(writer: XlsxWriter, texts: list[str], batches: int) -> int:
-    tracemalloc.reset_peak()
-    for _ in range(batches):
-        writer.write([texts, texts])
-    return tracemalloc.get_traced_memory()[1]
-
-
-def test_a_file_may_begin_behind_something_else():
+def test_a_workbook_may_begin_in_the_middle_of_a_file():
     file = io.BytesIO(b"before")
     file.seek(0, io.SEEK_END)
-    with XlsxWriter(file, [Column("a")]) as writer:
-        writer.write([[1]])
-    assert file.getvalue().startswith(b"beforePK")
-    assert zipfile.ZipFile(io.BytesIO(file.getvalue()[6:])).testzip() is None
-    assert file.tell() == len(file.getvalue())
+    content = written_xlsx([[1]], file=file)
+    assert content.startswith(b"beforePK")
+    assert archive(content[6:]).testzip() is None
+    assert file.tell() == len(content)
 
 
-def test_programs_know_the_file_by_its_first_entries():
-    file = io.BytesIO()
-    with XlsxWriter(file, [Column("a")]) as writer:
-        writer.write([[1]])
-    names = zipfile.ZipFile(file).namelist()
+def test_the_first_entries_show_that_the_file_is_a_workbook():
+    names = archive(written_xlsx([[1]])).namelist()
     assert names[:3] == ["_rels/.rels", "docProps/core.xml", "xl/worksheets/sheet1.xml"]
 
 
-@pytest.mark.parametrize(("engine", "level"), [("zlib", 1), ("zlib", 9), ("isal", 0), ("zlib-ng", 3)])
-def test_the_engine_and_its_level_may_be_chosen(engine, level):
-    file = io.BytesIO()
-    with XlsxWriter(file, [Column("a")], engine=engine, level=level or None) as writer:
-        writer.write([some_texts(1000)])
-    sheet = zipfile.ZipFile(file).read("xl/worksheets/sheet1.xml")
-    assert sheet.count(b"<row ") == 1001
+def test_each_part_of_each_sheet_is_in_the_archive_once():
+    names = archive(written(ShortSheets, A, [["a"] * 20])).namelist()
+    assert len(names) == len(set(names))
+    assert sum(name.startswith("xl/worksheets/sheet") for name in names) == 7
 
 
-def test_an_engine_that_does_not_exist_is_refused():
+@pytest.mark.parametrize(("engine", "level"), [("zlib", 1), ("zlib", 9), ("isal", None), ("zlib-ng", 3)])
+def test_the_compression_engine_and_its_level_may_be_chosen(engine, level):
+    content = written_xlsx([some_texts(1000)], engine=engine, level=level)
+    assert archive(content).read("xl/worksheets/sheet1.xml").count(b"<row ") == 1001
+
+
+def test_an_unknown_compression_engine_is_refused():
     with pytest.raises(BadOption, match="no deflate engine 'gzip'"):
-        XlsxWriter(io.BytesIO(), [Column("a")], engine="gzip")
+        XlsxWriter(io.BytesIO(), A, engine="gzip")
 
 
-def test_what_the_report_raises_ends_the_closing():
+@pytest.mark.usefixtures("no_threads_are_left")
+def test_an_exception_of_on_bytes_ends_the_closing():
     class Cancelled(Exception):
         pass
 
@@ -137,34 +166,26 @@ def test_what_the_report_raises_ends_the_closing():
         if done > 10_000:
             raise Cancelled
 
-    before = set(threading.enumerate())
-    writer = XlsxWriter(io.BytesIO(), [Column("a")], on_bytes=stop)
+    writer = XlsxWriter(io.BytesIO(), A, on_bytes=stop)
     writer.write([[str(number * 7919) for number in range(50_000)]])
     with pytest.raises(Cancelled):
         writer.close()
-    assert set(threading.enumerate()) <= before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_full_disk_is_an_oserror():
+def test_a_full_disk_raises_oserror():
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space left") as caught:  # noqa: PTH123
-        XlsxWriter(full, [Column("a")])
+        XlsxWriter(full, A)
     assert caught.value.errno == errno.ENOSPC
 
 
+@pytest.mark.usefixtures("no_threads_are_left")
 @pytest.mark.parametrize("size", [5_000, 100_000])
-def test_a_disk_that_is_full_later_is_an_oserror_and_ends_the_threads(tmp_path, size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE), set(threading.enumerate())
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[0][1]))
+def test_a_disk_that_fills_up_while_rows_are_written_raises_oserror(tmp_path, size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         with (tmp_path / "file").open("wb", buffering=0) as file, pytest.raises(OSError, match="File too large"):
-            write_until_full(file)
+            written(XlsxWriter, A, *[[some_texts(5_000)]] * 20, file=file)
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before[0])
-    assert set(threading.enumerate()) <= before[1]
-
-
-def write_until_full(file: BinaryIO) -> None:
-    with XlsxWriter(file, [Column("a")]) as writer:
-        for _ in range(20):
-            writer.write([some_texts(5_000)])
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import openpyxl
 import python_calamine
@@ -18,14 +18,14 @@ class ShortSheets(XlsxWriter):
 
 
 def written(
-    writer_class: type[Writer], columns: Sequence[Column], *batches: Batch, file: io.BytesIO | None = None, **given: Any
+    writer_class: type[Writer], columns: Sequence[Column], *batches: Batch, file: BinaryIO | None = None, **given: Any
 ) -> bytes:
-    """Return the file that a writer makes of these batches."""
+    """Return the content of the file that a writer makes of these batches, if it is in memory."""
     file = io.BytesIO() if file is None else file
     with writer_class(file, columns, **given) as writer:
         for batch in batches:
             writer.write(batch)
-    return file.getvalue()
+    return file.getvalue() if isinstance(file, io.BytesIO) else b""
 
 
 def workbook(content: bytes) -> openpyxl.Workbook:
