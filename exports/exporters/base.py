@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
@@ -117,14 +117,12 @@ class TableExport:
         raise NotImplementedError(f"{type(self).__name__} must define tables(export).")
 
     def refusal(self, export: FileRequest) -> str | None:
-        """Return the error code of why this stored export may not run now, or None if it may."""
         raise NotImplementedError(f"{type(self).__name__} must define refusal(export).")
 
     def design(self, sheet: SheetDesign) -> None:
         """Style a sheet of an XLSX file with XlsxWriter's own API: see docs/exports.md. Does nothing by default."""
 
     def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
-        """Return what sends this export's own mail, or None to send the app's."""
         return None
 
     def finish(self, export: FileRequest) -> None:
@@ -135,7 +133,6 @@ class TableExport:
         return export.filename
 
     def extension(self, export: FileRequest) -> str:
-        """Return the extension of the file, without a dot. Raise UnknownFormat."""
         return writers.get(export.format).extension
 
     def produce(self, run: ExportRun) -> ExportResult:
@@ -198,18 +195,22 @@ def tables_of(
 
     Raises:
         UnknownColumn: A sheet names a column that its queryset does not have.
+
     """
-    resolved = [replace(sheet, columns=resolve.resolve(sheet.queryset, sheet.columns)) for sheet in sheets]
     tables: list[Table] = []
+    aliases: set[str] = set()
     with ExitStack() as reading:
-        for alias in dict.fromkeys([sheet.queryset.db for sheet in sheets]):
-            reading.enter_context(querysets.snapshot(alias, config.STATEMENT_TIMEOUT_SECONDS))
-        for sheet in resolved:
+        for sheet in sheets:
+            if sheet.queryset.db not in aliases:
+                aliases.add(sheet.queryset.db)
+                reading.enter_context(querysets.snapshot(sheet.queryset.db, config.STATEMENT_TIMEOUT_SECONDS))
+        for sheet in sheets:
+            columns = resolve.resolve(sheet.queryset, sheet.columns)
             total = total_of(sheet.queryset, count)
             batches = querysets.batches(
-                sheet.queryset, sheet.columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
+                sheet.queryset, columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
             )
-            tables.append(Table(sheet.columns, total, reading.enter_context(closing(batches)), sheet.title))
+            tables.append(Table(columns, total, reading.enter_context(closing(batches)), sheet.title))
         yield tables
 
 

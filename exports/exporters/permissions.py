@@ -40,6 +40,7 @@ def refusal_of(export: FileRequest, exporter: FileMaker, *, to_run: bool = False
 
     Raises:
         OperationalError, InterfaceError: The database cannot be reached, so the question has no answer yet.
+
     """
     try:
         if to_run:
@@ -58,6 +59,7 @@ def check_before_publishing(export: FileRequest, exporter: FileMaker, receipt: M
     Raises:
         ExportRefused: The owner lost the permission meanwhile.
         LeaseLost: The row has been deleted.
+
     """
     current = FileRequest.objects.select_related("requester").filter(pk=export.pk).first()
     if current is None:

@@ -28,7 +28,7 @@ class EmptyForm(Form):
 
 
 class QuerySetExport(TableExport):
-    """Subclass it, declare what to export, override what differs, and register it:
+    """An export of querysets. Subclass it, declare what to export, and register it.
 
         class FlightExport(QuerySetExport):
             file_type = "flights"
@@ -103,8 +103,12 @@ class QuerySetExport(TableExport):
         return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
 
     def held(self, user: AnyUser, columns: Iterable[Column]) -> dict[str, bool]:
-        """Return the permissions that these columns require, and whether `user` holds them."""
-        return self._permissions_held(user, {column.permission for column in columns} - {""})
+        """Return the permissions that these columns require, in alphabetical order, and whether `user` holds them."""
+        names = set()
+        for column in columns:
+            if column.permission:
+                names.add(column.permission)
+        return {name: self._holds(user, name) for name in sorted(names)} if names else {}
 
     def withheld_from(self, user: AnyUser) -> list[str]:
         """Return the names of the columns that `user` will not get, for the form.
@@ -125,9 +129,12 @@ class QuerySetExport(TableExport):
         """Return the writers of those declared formats that are installed and can hold the sheets of this export."""
         known = {}
         for writer in writers.formats():
-            if writer.holds_tables or not cls.has_sheets():
-                known[writer.format] = writer
-        return [known[format] for format in cls.formats if format in known]
+            known[writer.format] = writer
+        offered = []
+        for format in cls.formats:
+            if format in known and (known[format].holds_tables or not cls.has_sheets()):
+                offered.append(known[format])
+        return offered
 
     def format_choices(self) -> list[tuple[str, str]]:
         """Return the offered formats, each with its label, the default first."""
@@ -160,16 +167,16 @@ class QuerySetExport(TableExport):
         owner = _owner(export)
         if export.requester_id and not owner.is_active:
             return "permission_lost"
-        # The file has the columns whose permissions the owner held when it was made, and they must still hold them.
-        asked = export.receipt.get("column_permissions", {})
-        needed = [name for name, was_held in asked.items() if was_held]
         try:
-            is_granted = self.has_permission(owner, self.restore(export))
-            if is_granted and all(self._permissions_held(owner, needed).values()):
-                return None
+            if not self.has_permission(owner, self.restore(export)):
+                return "permission_lost"
+            # A file has the columns whose permissions its owner held when it was made: they must still hold them.
+            for name, was_held in export.receipt.get("column_permissions", {}).items():
+                if was_held and not self._holds(owner, name):
+                    return "permission_lost"
         except ExportError as error:
             return error.code
-        return "permission_lost"
+        return None
 
     def restore(self, export: FileRequest) -> Mapping[str, Any]:
         """Return the stored criteria as cleaned_data. Raise InvalidStoredCriteria if the form refuses them."""
@@ -182,8 +189,11 @@ class QuerySetExport(TableExport):
     def tables(self, export: FileRequest) -> Iterator[Sequence[Table]]:
         owner = _owner(export)
         sheets = self._checked_sheets(owner, self.restore(export))
+        columns: list[Column] = []
+        for sheet in sheets:
+            columns += sheet.columns
         receipt: dict[str, Any] = {}
-        held = self.held(owner, [column for sheet in sheets for column in sheet.columns])
+        held = self.held(owner, columns)
         if held:
             receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held}
             sheets = permitted(sheets, held)
@@ -193,10 +203,8 @@ class QuerySetExport(TableExport):
         with tables_of(sheets, count=self.count, dialect=dialect) as [first, *others]:
             yield [replace(first, receipt=receipt), *others]
 
-    def _permissions_held(self, user: AnyUser, names: Iterable[str]) -> dict[str, bool]:
-        if user.is_authenticated and user.is_active:
-            return {name: bool(self.has_column_permission(user, name)) for name in sorted(names)}
-        return dict.fromkeys(sorted(names), False)
+    def _holds(self, user: AnyUser, permission: str) -> bool:
+        return user.is_authenticated and user.is_active and bool(self.has_column_permission(user, permission))
 
     def _checked_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         sheets = self.get_sheets(user, criteria)

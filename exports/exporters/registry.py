@@ -29,6 +29,7 @@ def register(handler_class: HandlerT, file_types: Iterable[str] | None = None) -
 
     Returns:
         `handler_class`, unchanged.
+
     """
     own_type: Any = handler_class
     for file_type in file_types or [own_type.file_type]:

@@ -1,0 +1,1 @@
+"""The queue that wakes workers: `base` is its interface, `huey` the implementation."""

@@ -46,6 +46,7 @@ class QueueBackend(Protocol):
             on_poll: Called in that thread about once a second while it waits.
             on_exit: Called in that thread when it ends.
             on_ready: Called once messages and signals are listened to.
+
         """
 
 

@@ -12,7 +12,7 @@ CONNECT_SECONDS = 1.0
 SEND_SECONDS = 1.0
 
 
-# `Any`: the hints of redis-py 8.1 do not tell the answers of its synchronous clients from those of its asynchronous ones.
+# `Any`: the type hints of redis-py 8.1 mix the answers of synchronous and asynchronous clients.
 def client() -> Any:
     """Return a client of EXPORTS["REDIS_URL"]. Its calls raise redis' own errors, after SEND_SECONDS at the latest."""
     return _client(config.REDIS_URL)

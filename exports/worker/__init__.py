@@ -1,0 +1,1 @@
+"""The worker: it claims due exports and runs them."""

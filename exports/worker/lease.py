@@ -68,6 +68,7 @@ class LeaseKeeper(threading.Thread):
         attempt: The run.
         notify: Called with the row after each write that succeeded.
         clock: The clock; tests pass their own.
+
     """
 
     def __init__(self, attempt: Attempt, notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:

@@ -26,7 +26,7 @@ class RunLimits:
 
     @classmethod
     def of(cls, exporter: object) -> Self:
-        """Return the `max_rows`, `max_bytes` and `max_runtime_seconds` of the exporter, or else those of the settings."""
+        """Return `max_rows`, `max_bytes` and `max_runtime_seconds` of the exporter, or else those of EXPORTS."""
         limits: list[float | None] = []
         for name in ("max_rows", "max_bytes", "max_runtime_seconds"):
             own = getattr(exporter, name, None)

@@ -88,6 +88,7 @@ def dispatch(file_request_id: UUID) -> bool:
     Raises:
         FileRequest.DoesNotExist: There is no such export.
         UnknownFileType: No exporter is registered for it. Nothing was claimed.
+
     """
     export = FileRequest.objects.get(pk=file_request_id)
     if export.finished_at is not None:

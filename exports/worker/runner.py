@@ -62,7 +62,7 @@ _current: ContextVar["Run | None"] = ContextVar("exports_run", default=None)
 
 
 class Run:
-    """One attempt as its exporter sees it (exporters.base.ExportRun): where to write, what to report, when to stop."""
+    """One attempt. Its exporter sees it as an `exporters.base.ExportRun`, which documents the methods."""
 
     def __init__(
         self,
@@ -84,13 +84,11 @@ class Run:
         self._has_faults = faults.are_armed()
 
     def check(self) -> None:
-        """Raise what ended this run, if it has ended, and TooManyBytes. Exporters call it between batches."""
         self._check_end()
         self.limits.check_file(self.path)
         self._checked_at = time.monotonic()
 
     def check_size(self, size: int) -> None:
-        """Raise TooManyBytes if a file of `size` bytes is too large."""
         self.limits.check_bytes(size)
 
     def end(self, reason: RunInterrupted | ExportError) -> None:
@@ -104,17 +102,14 @@ class Run:
 
     @property
     def rows_done(self) -> int:
-        """The number of rows that were reported last."""
         return self.progress.rows_done
 
     def begin(self, rows_total: int | None, is_estimate: bool = False) -> None:
-        """Report that writing begins. `rows_total` is None if it is not known. Raise TooManyRows."""
         if not is_estimate:
             self.limits.check_rows(rows_total or 0)
         self.progress.writing(rows_total, is_estimate=is_estimate)
 
     def advance(self, rows_done: int) -> None:
-        """Report the number of rows written so far. Raise like `check`, and TooManyRows."""
         if self._has_faults:
             faults.point("mid_rows" if self.progress.rows_done else "first_row")
         # stat() releases the interpreter lock, and the thread that compresses may keep it for a while: not every batch.
@@ -126,7 +121,6 @@ class Run:
         self.progress.rows(rows_done)
 
     def finishing(self, bytes_done: int, bytes_total: int | None) -> None:
-        """Report the bytes written while the file is finished after its last row. Raise like `check`."""
         self.check()
         self.progress.report_bytes(FINISHING, bytes_done, bytes_total)
 
