@@ -1,4 +1,4 @@
-"""What an export declares of the engine: how its rows are counted, how many processes, how its sheets look."""
+"""Options of an export: how rows are counted, processes, workbook design."""
 
 import multiprocessing
 from collections.abc import Mapping
@@ -78,14 +78,14 @@ def watched(count: str) -> tuple[FileRequest, list[Snapshot]]:
 # Counting
 
 
-def test_rows_are_counted_unless_it_is_said_otherwise() -> None:
+def test_rows_are_counted_by_default() -> None:
     request, seen = watched("exact")
 
     assert {(now.rows_total, now.rows_estimated) for now in seen} == {(ORDERS, False)}
     assert (request.receipt["rows_asked"], request.receipt["rows"]) == (ORDERS, ORDERS)
 
 
-def test_uncounted_rows_have_no_total_until_they_are_written() -> None:
+def test_uncounted_rows_have_no_total_until_the_end() -> None:
     request, seen = watched("none")
 
     assert {(now.rows_total, now.rows_estimated) for now in seen} == {(None, False)}
@@ -93,7 +93,7 @@ def test_uncounted_rows_have_no_total_until_they_are_written() -> None:
     assert (request.rows_total, request.rows_estimated) == (ORDERS, False)
 
 
-def test_an_estimate_is_the_databases_and_no_promise_of_the_receipt() -> None:
+def test_an_estimate_is_shown_as_total_but_not_in_the_receipt() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE shop_order")
@@ -109,7 +109,7 @@ def test_an_estimate_is_the_databases_and_no_promise_of_the_receipt() -> None:
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite estimates nothing")
-def test_rows_that_pass_their_estimate_have_no_total_any_more() -> None:
+def test_the_total_disappears_when_the_rows_pass_the_estimate() -> None:
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE shop_order")
         cursor.execute("UPDATE pg_class SET reltuples = 1, relpages = 1000 WHERE relname = 'shop_order'")
@@ -121,7 +121,7 @@ def test_rows_that_pass_their_estimate_have_no_total_any_more() -> None:
     assert totals[-1] is None
 
 
-def test_a_sum_with_an_estimate_is_one_and_a_sum_with_the_unknown_is_unknown() -> None:
+def test_totals_of_several_sheets_are_added() -> None:
     assert sum_of([Total(2), Total(3)]) == Total(5)
     assert sum_of([Total(2), Total(3, is_estimate=True)]) == Total(5, is_estimate=True)
     assert sum_of([Total(2), Total(3, is_estimate=True), Total()]) == Total()
@@ -131,7 +131,7 @@ def test_a_sum_with_an_estimate_is_one_and_a_sum_with_the_unknown_is_unknown() -
 
 
 @pytest.mark.parametrize(("asked", "allowed", "expected"), [(1, None, 0), (2, 2, 2), (3, 1, 0)])
-def test_an_export_gets_the_processes_it_asks_for_up_to_the_limit(
+def test_an_export_uses_its_processes_up_to_the_limit(
     settings: Any, asked: int, allowed: int | None, expected: int
 ) -> None:
     configure(settings, MAX_PROCESSES=allowed)
@@ -152,7 +152,7 @@ def test_an_export_gets_the_processes_it_asks_for_up_to_the_limit(
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
-def test_what_is_written_at_once_may_have_processes_too(settings: Any, format: str) -> None:
+def test_processes_write_the_same_file_without_a_run(settings: Any, format: str) -> None:
     configure(settings, MAX_PROCESSES=2, DEFLATE_ENGINE="zlib")
     files = []
     for processes in (1, 2):
@@ -180,7 +180,7 @@ class DesignedExport(NumbersExport):
         sheet.worksheet.set_tab_color("#1f62d6")
 
 
-def test_an_export_designs_its_sheets_with_xlsxwriters_own_api() -> None:
+def test_design_styles_sheets_with_xlsxwriters_api() -> None:
     designed, plain = (
         openpyxl.load_workbook(BytesIO(content_of(made(export, format="xlsx")))).active
         for export in (DesignedExport, NumbersExport)
@@ -191,11 +191,11 @@ def test_an_export_designs_its_sheets_with_xlsxwriters_own_api() -> None:
     assert list(designed.values) == list(plain.values)
 
 
-def test_other_formats_do_not_ask_for_a_design() -> None:
+def test_design_is_not_called_for_other_formats() -> None:
     assert content_of(made(DesignedExport)) == content_of(made(NumbersExport))
 
 
-def test_who_compresses_a_workbook_and_how_hard_is_a_setting(settings: Any) -> None:
+def test_the_compression_level_of_workbooks_is_a_setting(settings: Any) -> None:
     Order.objects.bulk_create(Order(number=f"Order {number}", quantity=number * 31) for number in range(3000))
     sizes = []
     for level in (1, 9):
@@ -204,7 +204,7 @@ def test_who_compresses_a_workbook_and_how_hard_is_a_setting(settings: Any) -> N
     assert sizes[0] > sizes[1] * 1.05
 
 
-def test_an_engine_that_is_not_there_ends_the_request(settings: Any) -> None:
+def test_an_unknown_compression_engine_fails_the_export(settings: Any) -> None:
     configure(settings, DEFLATE_ENGINE="steam")
 
     request = made(NumbersExport, format="xlsx")

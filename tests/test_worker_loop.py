@@ -1,4 +1,4 @@
-"""From a waiting row to a run: who makes which type, in whose language, and who is refused."""
+"""From a queued row to a run: dispatch, permission at the claim, the loop of a worker, and the registry."""
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping
@@ -73,7 +73,7 @@ def make_orders(*quantities: int, **columns: Any) -> None:
 # The way to a file
 
 
-def test_a_waiting_request_becomes_a_file() -> None:
+def test_a_queued_export_becomes_a_file() -> None:
     make_orders(1, 2, 3)
     request = queued(criteria="at_least=2")
 
@@ -102,7 +102,7 @@ def test_xlsx_is_made_the_same_way() -> None:
         assert file.read(2) == b"PK"
 
 
-def test_the_language_and_the_time_zone_of_whoever_asked_are_active_and_named_in_the_receipt() -> None:
+def test_the_owners_language_and_time_zone_are_active_in_the_run() -> None:
     seen: list[tuple[str, str]] = []
 
     class LocalExport(OrderExport):
@@ -127,11 +127,11 @@ def test_the_language_and_the_time_zone_of_whoever_asked_are_active_and_named_in
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "Europe", "\x00"])
-def test_a_time_zone_that_is_not_known_here_is_the_sites(name: str) -> None:
+def test_an_unknown_time_zone_is_replaced_by_the_sites(name: str) -> None:
     assert str(zone_named(name)) == "UTC"
 
 
-def test_rows_arrive_in_batches_and_a_cancel_stops_within_one(settings: Any) -> None:
+def test_a_cancel_stops_the_run_within_one_batch(settings: Any) -> None:
     configure(settings, BATCH_ROWS=10, PROGRESS_INTERVAL_SECONDS=0.01, HEARTBEAT_SECONDS=0.01)
     make_orders(*range(300))
     written: list[int] = []
@@ -211,7 +211,7 @@ def test_a_format_that_is_gone_ends_the_request() -> None:
         type("Answer", (Exception,), {"code": 404})("of row no-hex"),
     ],
 )
-def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
+def test_a_permission_rule_that_raises_fails_its_export_alone(
     error: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken, fine = queued(file_type="loud"), queued()
@@ -226,7 +226,7 @@ def test_a_permission_rule_that_breaks_ends_its_request_and_not_the_lane(
     assert "no-hex" not in caplog.text + str(ended)
 
 
-def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lane() -> None:
+def test_a_rule_whose_database_is_down_leaves_the_export_queued() -> None:
     stuck, fine = queued(file_type="loud"), queued()
 
     with registered(breaking(OperationalError("the other database is down"))):
@@ -238,7 +238,7 @@ def test_a_rule_that_cannot_be_asked_now_waits_for_the_next_bell_and_not_the_lan
     assert row(stuck.pk)["status"] == "ready"
 
 
-def test_a_rule_that_breaks_lets_nobody_have_the_file() -> None:
+def test_a_permission_rule_that_raises_withholds_the_file() -> None:
     request = in_status(Status.READY, file_type="loud")
 
     with registered(breaking(RuntimeError("of row no-hex"))):
@@ -247,14 +247,14 @@ def test_a_rule_that_breaks_lets_nobody_have_the_file() -> None:
         assert permissions.is_still_granted(request)
 
 
-def test_the_file_of_a_type_that_is_gone_is_nobodys() -> None:
+def test_the_file_of_an_unknown_type_is_withheld() -> None:
     assert not permissions.is_still_granted(in_status(Status.READY, file_type="gone"))
 
 
 # Nothing to do
 
 
-def test_an_unknown_type_is_named_and_claims_nothing() -> None:
+def test_dispatching_an_unknown_type_raises_and_claims_nothing() -> None:
     request = queued(file_type="gone")
 
     with pytest.raises(UnknownFileType, match=r"'gone'.*orders"):
@@ -263,12 +263,12 @@ def test_an_unknown_type_is_named_and_claims_nothing() -> None:
     assert row(request.pk)["status"] == "queued"
 
 
-def test_an_unknown_type_is_a_key_error_as_it_was_in_dj_bgfiles() -> None:
+def test_an_unknown_type_is_a_key_error_as_in_dj_bgfiles() -> None:
     with pytest.raises(KeyError):
         registry.find("gone")
 
 
-def test_a_request_that_is_gone_is_an_error() -> None:
+def test_dispatching_a_deleted_export_raises() -> None:
     with pytest.raises(FileRequest.DoesNotExist):
         loop.dispatch(FileRequest().pk)
 
@@ -291,7 +291,7 @@ def test_a_request_that_somebody_else_makes_is_nothing_to_do() -> None:
 # The queue
 
 
-def test_a_worker_makes_all_that_is_due_in_its_lane_whoever_rang() -> None:
+def test_a_worker_runs_all_due_exports_of_its_queue_only() -> None:
     mine = [queued(), queued(), queued()]
     other = queued(queue_name="small")
 
@@ -302,7 +302,7 @@ def test_a_worker_makes_all_that_is_due_in_its_lane_whoever_rang() -> None:
     assert loop.WorkerLoop("large").run_due() == 0
 
 
-def test_people_take_turns() -> None:
+def test_users_take_turns() -> None:
     order: list[str] = []
 
     def note(user: Any) -> bool:
@@ -320,7 +320,7 @@ def test_people_take_turns() -> None:
     assert row(running.pk)["status"] == "running"
 
 
-def test_a_worker_that_is_told_to_stop_takes_nothing_more() -> None:
+def test_a_worker_that_stops_claims_nothing_more() -> None:
     request = queued()
     runner.stopping.set()
 
@@ -328,7 +328,7 @@ def test_a_worker_that_is_told_to_stop_takes_nothing_more() -> None:
     assert row(request.pk)["status"] == "queued"
 
 
-def test_whoever_gives_a_request_back_rings_for_the_next_worker(bell: list[str]) -> None:
+def test_a_released_export_wakes_another_worker(bell: list[str]) -> None:
     class StoppedExport(OrderExport):
         file_type = "stopped"
 
@@ -344,7 +344,7 @@ def test_whoever_gives_a_request_back_rings_for_the_next_worker(bell: list[str])
     assert bell == ["large"]
 
 
-def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]) -> None:
+def test_an_export_that_is_retried_later_wakes_no_worker_now(bell: list[str]) -> None:
     class DownExport(OrderExport):
         file_type = "down"
 
@@ -359,7 +359,7 @@ def test_a_request_that_is_tried_again_later_is_not_rung_for_now(bell: list[str]
     assert bell == []
 
 
-def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_queue_that_cannot_be_woken_is_logged(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     configure(settings, QUEUE_BACKEND="tests.shop.exports.BrokenQueue")
 
     queue.wake("large")
@@ -367,7 +367,7 @@ def test_a_bell_that_is_broken_is_no_error(settings: Any, caplog: pytest.LogCapt
     assert "queue large not woken: ConnectionRefusedError" in caplog.text
 
 
-def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> None:
+def test_without_a_queue_backend_nothing_is_woken(settings: Any, bell: list[str]) -> None:
     configure(settings, QUEUE_BACKEND=None)
 
     queue.wake("large")
@@ -375,7 +375,7 @@ def test_without_a_doorbell_nothing_rings(settings: Any, bell: list[str]) -> Non
     assert bell == []
 
 
-def test_registering_under_several_names_makes_all_of_them() -> None:
+def test_one_exporter_can_be_registered_for_several_types() -> None:
     with registered(OrderExport):
         assert registry.register(OrderExport, ["a", "b"]) is OrderExport
         assert [type(registry.find_export(name)) for name in ("a", "b")] == [OrderExport, OrderExport]

@@ -1,4 +1,4 @@
-"""The processes of `manage.py exports`, as real processes on a real queue: they work, they are stopped, they die."""
+"""Real processes of `manage.py exports` on a real queue: they work, are stopped, and are killed."""
 
 import signal
 import sys
@@ -95,7 +95,7 @@ class Long:
         return self.row
 
 
-def test_a_bell_is_heard_and_the_file_is_there(owner: User, start: Callable[..., Worker]):
+def test_a_worker_that_is_woken_makes_the_file(owner: User, start: Callable[..., Worker]):
     worker = start()
     request, _ = services.request_export(owner, "report", {"month": 4}, format="csv")
     wait_until(lambda: rows.fresh(request).status == "ready", describe=worker.words)
@@ -106,7 +106,7 @@ def test_a_bell_is_heard_and_the_file_is_there(owner: User, start: Callable[...,
     assert worker.words() == "worker small: ready\n"
 
 
-def test_what_waited_before_a_worker_came_needs_no_bell(
+def test_a_worker_that_starts_makes_what_was_waiting(
     owner: User, start: Callable[..., Worker], valkey: Valkey, tmp_path: Path
 ):
     long = Long(owner, tmp_path, is_let_go=True)
@@ -115,7 +115,7 @@ def test_what_waited_before_a_worker_came_needs_no_bell(
     assert long.wait_for("ready").attempts == 1
 
 
-def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_it(
+def test_a_stopped_worker_releases_its_export_and_another_finishes_it(
     owner: User, start: Callable[..., Worker], tmp_path: Path
 ):
     first, long = start(), Long(owner, tmp_path)
@@ -134,7 +134,7 @@ def test_a_worker_told_to_stop_gives_its_request_back_and_another_one_finishes_i
     assert "Traceback" not in first.words()
 
 
-def test_a_worker_that_has_nothing_to_do_stops_at_once(start: Callable[..., Worker]):
+def test_an_idle_worker_stops_at_once(start: Callable[..., Worker]):
     worker = start()
     for _ in range(2):
         huey_queue.wake("small")
@@ -144,7 +144,7 @@ def test_a_worker_that_has_nothing_to_do_stops_at_once(start: Callable[..., Work
     assert process.returncode == 0
 
 
-def test_what_a_killed_worker_had_is_finished_by_another_one_after_its_lease(
+def test_the_export_of_a_killed_worker_is_finished_after_its_lease(
     owner: User, start: Callable[..., Worker], tmp_path: Path
 ):
     workers, long = [start(), start()], Long(owner, tmp_path)
@@ -162,7 +162,7 @@ def test_what_a_killed_worker_had_is_finished_by_another_one_after_its_lease(
     assert list(Artifact.objects.filter(state="published").values_list("key", flat=True)) == [row.filehandle.name]
 
 
-def test_two_workers_and_every_bell_twice_make_each_file_once(
+def test_two_workers_that_are_woken_twice_make_each_file_once(
     owner: User, start: Callable[..., Worker], tmp_path: Path
 ):
     for _ in range(2):
@@ -176,7 +176,7 @@ def test_two_workers_and_every_bell_twice_make_each_file_once(
         assert long.lines() == ["begin 1", "end 1"]
 
 
-def test_a_cancel_stops_a_worker_in_the_middle(owner: User, start: Callable[..., Worker], tmp_path: Path):
+def test_a_cancelled_export_stops_in_the_middle_of_its_run(owner: User, start: Callable[..., Worker], tmp_path: Path):
     start()
     long, after = Long(owner, tmp_path), Long(owner, tmp_path, name="after", is_let_go=True)
     long.wait_until_it_writes()
@@ -197,7 +197,7 @@ def test_messages_that_are_not_ours_do_not_stop_a_worker(owner: User, start: Cal
     assert "Traceback" not in worker.words()
 
 
-def test_a_worker_waits_for_a_queue_that_is_down_and_goes_on_when_it_is_back(
+def test_a_worker_waits_until_the_queue_is_back(
     owner: User, start: Callable[..., Worker], valkey: Valkey, tmp_path: Path
 ):
     valkey.stop()
@@ -210,12 +210,12 @@ def test_a_worker_waits_for_a_queue_that_is_down_and_goes_on_when_it_is_back(
     assert Long(owner, tmp_path, name="after", is_let_go=True).wait_for("ready")
 
 
-def test_a_lane_that_there_is_not_is_refused_with_those_there_are():
+def test_an_unknown_queue_is_refused_with_the_known_ones():
     with pytest.raises(CommandError, match=r"There is no queue 'huge'\. Queues: large, small\."):
         call_command("exports", "work", "huge")
 
 
-def test_one_round_of_housekeeping_says_what_it_did(capsys: pytest.CaptureFixture[str], owner: User):
+def test_one_round_of_housekeeping_reports_what_it_did(capsys: pytest.CaptureFixture[str], owner: User):
     call_command("exports", "housekeep", "--once")
     rows.queued(owner)
     call_command("exports", "housekeep", "--once")
@@ -229,7 +229,7 @@ class Housekeeper(Process):
         return [sys.executable, "manage.py", "exports", "housekeep"]
 
 
-def test_the_housekeeper_keeps_sweeping_until_it_is_told_to_stop(owner: User):
+def test_the_housekeeper_sweeps_until_it_is_stopped(owner: User):
     request = rows.queued(owner)
     with Housekeeper() as housekeeper:
         wait_until(lambda: huey_queue.open_queue("small").pending_count() > 0)

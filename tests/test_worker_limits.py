@@ -1,4 +1,4 @@
-"""What one run may use up: rows, bytes, and the room on the disk of its host."""
+"""Limits of one run: rows, bytes, time, and free disk space."""
 
 import math
 import shutil
@@ -60,14 +60,14 @@ def run(**columns: Any) -> FileRequest:
 # Rows
 
 
-def test_as_many_rows_as_are_allowed_make_a_file(settings: LazySettings) -> None:
+def test_as_many_rows_as_allowed_make_a_file(settings: LazySettings) -> None:
     configure(settings, MAX_ROWS=5)
     make_orders(5)
 
     assert run().status == Status.READY
 
 
-def test_more_rows_than_allowed_are_refused_at_the_count(settings: LazySettings, files: Path) -> None:
+def test_more_rows_than_allowed_fail_at_the_count(settings: LazySettings, files: Path) -> None:
     configure(settings, MAX_ROWS=5)
     make_orders(6)
 
@@ -80,7 +80,7 @@ def test_more_rows_than_allowed_are_refused_at_the_count(settings: LazySettings,
     assert list(Notification.objects.values_list("kind", flat=True)) == ["failed"]
 
 
-def test_where_nobody_counts_the_row_that_is_too_many_ends_it(settings: LazySettings, files: Path) -> None:
+def test_without_a_count_the_first_row_too_many_ends_the_run(settings: LazySettings, files: Path) -> None:
     configure(settings, MAX_ROWS=25, BATCH_ROWS=10)
     make_orders(100)
 
@@ -91,7 +91,7 @@ def test_where_nobody_counts_the_row_that_is_too_many_ends_it(settings: LazySett
     assert (stored_files(files), work_folders()) == ([], [])
 
 
-def test_an_estimate_refuses_nothing(settings: LazySettings) -> None:
+def test_an_estimate_does_not_end_the_run(settings: LazySettings) -> None:
     attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), "csv", runner.stopping, RunLimits(rows=5))
 
     attempt.begin(1000, is_estimate=True)
@@ -101,7 +101,7 @@ def test_an_estimate_refuses_nothing(settings: LazySettings) -> None:
 
 
 @pytest.mark.parametrize(("own", "status"), [(3, "failed"), (50, "ready"), (math.inf, "ready"), (None, "failed")])
-def test_an_export_may_have_a_ceiling_of_its_own(settings: LazySettings, own: float | None, status: str) -> None:
+def test_an_exporter_can_have_its_own_row_limit(settings: LazySettings, own: float | None, status: str) -> None:
     configure(settings, MAX_ROWS=5)
     make_orders(10)
 
@@ -113,7 +113,9 @@ def test_an_export_may_have_a_ceiling_of_its_own(settings: LazySettings, own: fl
 
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
-def test_a_file_that_grows_too_large_ends_its_run_and_is_gone(settings: LazySettings, files: Path, format: str) -> None:
+def test_a_file_that_grows_too_large_ends_its_run_and_is_deleted(
+    settings: LazySettings, files: Path, format: str
+) -> None:
     configure(settings, MAX_BYTES=2000, BATCH_ROWS=10)
     make_orders(2000)
 
@@ -124,7 +126,7 @@ def test_a_file_that_grows_too_large_ends_its_run_and_is_gone(settings: LazySett
     assert (stored_files(files), work_folders()) == ([], [])
 
 
-def test_it_ends_while_it_is_written_and_not_at_its_end(settings: LazySettings) -> None:
+def test_a_too_large_file_ends_the_run_while_it_is_written(settings: LazySettings) -> None:
     configure(settings, MAX_BYTES=20_000, BATCH_ROWS=10, PROGRESS_INTERVAL_SECONDS=0.001)
     make_orders(20_000)
 
@@ -135,7 +137,7 @@ def test_it_ends_while_it_is_written_and_not_at_its_end(settings: LazySettings) 
     assert size < 60_000
 
 
-def test_a_file_of_just_the_size_that_is_allowed_is_fine(settings: LazySettings) -> None:
+def test_a_file_of_exactly_the_allowed_size_is_published(settings: LazySettings) -> None:
     make_orders(10)
     size = run().size
 
@@ -145,7 +147,7 @@ def test_a_file_of_just_the_size_that_is_allowed_is_fine(settings: LazySettings)
     assert run().error_code == "too_many_bytes"
 
 
-def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
+def test_a_file_that_does_not_exist_yet_counts_as_empty(tmp_path: Path) -> None:
     RunLimits(bytes=1).check_file(tmp_path / "none")
     (tmp_path / "some").write_bytes(b"ab")
 
@@ -153,7 +155,7 @@ def test_a_file_that_is_not_there_is_small(tmp_path: Path) -> None:
         RunLimits(bytes=1).check_file(tmp_path / "some")
 
 
-def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
+def test_limits_can_be_turned_off(settings: LazySettings) -> None:
     configure(settings, MAX_ROWS=None, MAX_BYTES=None, MAX_RUNTIME_SECONDS=None)
 
     assert RunLimits.of(OrderExport()) == RunLimits()
@@ -164,7 +166,7 @@ def test_without_ceilings_nothing_is_too_much(settings: LazySettings) -> None:
 
 
 @pytest.mark.parametrize(("own", "ended"), [(0.1, "took_too_long"), (None, ""), (math.inf, "")])
-def test_an_export_may_take_a_time_of_its_own(settings: LazySettings, own: float | None, ended: str) -> None:
+def test_an_exporter_can_have_its_own_time_limit(settings: LazySettings, own: float | None, ended: str) -> None:
     configure(settings, MAX_RUNTIME_SECONDS=600, PROGRESS_INTERVAL_SECONDS=0.01)
     seen: list[datetime | None] = []
 
@@ -205,8 +207,10 @@ def test_a_worker_without_room_takes_nothing_and_goes_on_once_there_is_some(
     assert row(request.pk)["status"] == "ready"
 
 
-def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySettings, full: list[int]) -> None:
-    configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_BACKEND="tests.shop.exports.RecordingQueue", WAKE_AGAIN_SECONDS=0)
+def test_housekeeping_wakes_for_exports_left_by_a_full_disk(settings: LazySettings, full: list[int]) -> None:
+    configure(
+        settings, MIN_FREE_DISK_BYTES=1000, QUEUE_BACKEND="tests.shop.exports.RecordingQueue", WAKE_AGAIN_SECONDS=0
+    )
     queued(woken_at=NOON, requested_at=timezone.now())
     loop.WorkerLoop("large").run_due()
     heard.clear()
@@ -216,7 +220,7 @@ def test_housekeeping_rings_for_what_a_worker_without_room_left(settings: LazySe
     heard.clear()
 
 
-def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: LazySettings, full: list[int]) -> None:
+def test_an_export_that_no_disk_has_room_for_times_out(settings: LazySettings, full: list[int]) -> None:
     configure(settings, MIN_FREE_DISK_BYTES=1000, QUEUE_TIMEOUT_SECONDS=DAY)
     request = queued(requested_at=NOON)
 
@@ -226,7 +230,7 @@ def test_what_no_worker_has_room_for_ends_when_it_has_waited_too_long(settings: 
     assert row(request.pk)["error_code"] == "expired_in_queue"
 
 
-def test_a_full_disk_is_told_once_a_minute(
+def test_a_full_disk_is_logged_once_a_minute(
     settings: LazySettings, full: list[int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     configure(settings, MIN_FREE_DISK_BYTES=1000)
@@ -245,11 +249,11 @@ def test_a_full_disk_is_told_once_a_minute(
     assert len(caplog.records) == 3
 
 
-def test_the_disk_is_that_of_the_folder_before_there_is_one(tmp_path: Path) -> None:
+def test_free_space_is_known_before_the_folder_exists(tmp_path: Path) -> None:
     assert free_bytes(tmp_path / "not" / "there" / "yet") == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.2)
 
 
-def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: list[int]) -> None:
+def test_without_a_minimum_any_disk_has_room(settings: LazySettings, full: list[int]) -> None:
     configure(settings, MIN_FREE_DISK_BYTES=0)
 
     assert runner.has_room()
@@ -269,19 +273,19 @@ def test_without_a_least_nobody_minds_the_disk(settings: LazySettings, full: lis
         {"MAX_RUNTIME_SECONDS": "1 h"},
     ],
 )
-def test_a_ceiling_is_a_number_that_makes_sense(settings: LazySettings, nonsense: dict[str, Any]) -> None:
+def test_invalid_limits_in_the_settings_are_reported(settings: LazySettings, nonsense: dict[str, Any]) -> None:
     configure(settings, **nonsense)
 
     assert [each.id for each in checks.check_settings()] == ["exports.E014"]
 
 
 @pytest.mark.parametrize("nonsense", [{"max_rows": 0}, {"max_bytes": "1 GB"}, {"max_runtime_seconds": -1}])
-def test_an_exports_own_ceiling_is_a_number_that_makes_sense(nonsense: dict[str, Any]) -> None:
+def test_invalid_limits_of_an_exporter_are_reported(nonsense: dict[str, Any]) -> None:
     with registered(type("Odd", (OrderExport,), nonsense)):
         assert [each.id for each in checks.check_exports()] == ["exports.E015"]
 
 
-def test_no_ceiling_is_no_nonsense(settings: LazySettings) -> None:
+def test_limits_that_are_turned_off_are_valid(settings: LazySettings) -> None:
     configure(settings, MAX_ROWS=None, MAX_BYTES=TERABYTE, MIN_FREE_DISK_BYTES=0)
 
     endless = {"max_rows": math.inf, "max_bytes": math.inf, "max_runtime_seconds": math.inf}

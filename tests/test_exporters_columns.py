@@ -1,4 +1,4 @@
-"""Columns that need a permission: left out of the file of whoever lacks it, said so, and held to afterwards."""
+"""Columns with a permission: withheld from users who lack it, named in the receipt, checked at every download."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
@@ -98,7 +98,9 @@ def text_of(request: FileRequest) -> str:
         ((), "Order number", ["Price", "Customer"]),
     ],
 )
-def test_a_column_is_for_those_who_hold_its_permission(permissions: Sequence[str], header: str, withheld: list[str]):
+def test_a_column_is_only_for_users_who_hold_its_permission(
+    permissions: Sequence[str], header: str, withheld: list[str]
+):
     request = made(may(user(), *permissions), format="csv")
 
     assert text_of(request).splitlines()[0] == header
@@ -106,12 +108,12 @@ def test_a_column_is_for_those_who_hold_its_permission(permissions: Sequence[str
     assert request.receipt["column_permissions"] == {name: name in permissions for name in (PRICES, CUSTOMERS)}
 
 
-def test_what_is_withheld_is_nowhere_in_the_file():
+def test_withheld_values_are_not_in_the_file():
     text = text_of(made(may(user()), format="csv"))
     assert text.splitlines() == ["Order number", "N1"]
 
 
-def test_an_export_without_such_columns_says_nothing_of_them():
+def test_without_column_permissions_the_receipt_has_no_such_entries():
     class PlainExport(PricedExport):
         file_type = "plain"
         columns = (Column("number"),)
@@ -120,7 +122,7 @@ def test_an_export_without_such_columns_says_nothing_of_them():
         assert not {"columns_withheld", "column_permissions"} & set(made(user(), "plain").receipt)
 
 
-def test_superusers_get_every_column_and_the_deactivated_and_the_anonymous_none_that_needs_a_permission():
+def test_superusers_get_all_columns_inactive_and_anonymous_users_none():
     root = User.objects.create_superuser("root")
     columns = PricedExport.columns
     assert set(PricedExport().held(root, columns).values()) == {True}
@@ -129,7 +131,7 @@ def test_superusers_get_every_column_and_the_deactivated_and_the_anonymous_none_
     assert set(PricedExport().held(AnonymousUser(), columns).values()) == {False}
 
 
-def test_a_request_of_nobody_gets_no_column_that_needs_a_permission_even_where_the_export_would_give_it():
+def test_anonymous_users_never_get_a_column_with_a_permission():
     class GenerousExport(PricedExport):
         file_type = "generous"
 
@@ -140,7 +142,7 @@ def test_a_request_of_nobody_gets_no_column_that_needs_a_permission_even_where_t
         assert text_of(made(AnonymousUser(), "generous", format="csv")).splitlines() == ["Order number", "N1"]
 
 
-def test_an_export_may_answer_for_the_permissions_of_its_columns_itself():
+def test_has_column_permission_can_be_overridden():
     class TenantExport(PricedExport):
         file_type = "tenants"
         columns = (Column("number"), Column("price", permission="prices"))
@@ -154,7 +156,7 @@ def test_an_export_may_answer_for_the_permissions_of_its_columns_itself():
         assert list(checks.check_exports()) == []
 
 
-def test_of_several_sheets_each_is_without_its_columns_and_one_of_which_nothing_is_left_is_left_out():
+def test_a_sheet_without_permitted_columns_is_left_out():
     request = made(may(user(), PRICES), "priced_sheets", format="xlsx")
 
     with storage.open_file(request.filehandle.name) as file:
@@ -165,7 +167,7 @@ def test_of_several_sheets_each_is_without_its_columns_and_one_of_which_nothing_
     assert request.receipt["columns_withheld"] == ["Customers: Full name", "Customers: City", "Orders: Customer"]
 
 
-def test_the_columns_are_chosen_when_the_file_is_made_and_not_when_it_is_asked_for():
+def test_columns_are_chosen_when_the_file_is_made():
     ada = may(user(), PRICES)
     request, _ = asked(ada, format="csv")
     may(ada, CUSTOMERS)
@@ -181,7 +183,7 @@ class SecretExport(PricedExport):
     columns = (Column("price", permission=PRICES),)
 
 
-def test_whoever_may_have_no_column_at_all_is_refused_at_the_door():
+def test_a_user_without_any_permitted_column_is_refused():
     with registered(SecretExport):
         with pytest.raises(services.NotAllowed):
             asked(may(user()), "secret")
@@ -189,7 +191,7 @@ def test_whoever_may_have_no_column_at_all_is_refused_at_the_door():
     assert not FileRequest.objects.exists()
 
 
-def test_whoever_has_lost_every_column_meanwhile_gets_no_file():
+def test_losing_every_column_before_the_run_fails_the_export():
     with registered(SecretExport):
         request, _ = asked(may(user(), PRICES), "secret")
         may(user())
@@ -201,7 +203,7 @@ def test_whoever_has_lost_every_column_meanwhile_gets_no_file():
 # What is lost later
 
 
-def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out_to_them_no_more():
+def test_a_file_is_withheld_after_its_owner_lost_a_columns_permission():
     ada = may(user(), PRICES)
     request, client = made(ada, format="csv"), signed_in(ada)
     ticket = client.get(url_of("download", request))["Location"]
@@ -217,7 +219,7 @@ def test_a_file_with_a_column_that_its_owner_may_not_have_any_more_is_handed_out
     assert state["error"]["code"] == "permission_lost"
 
 
-def test_a_permission_that_was_not_held_may_stay_so_and_what_is_won_takes_no_file_away():
+def test_gaining_a_column_permission_withholds_no_file():
     ada = may(user(), PRICES)
     request, client = made(ada, format="csv"), signed_in(ada)
     assert status_of(client, url_of("download", request)) == 302
@@ -225,7 +227,7 @@ def test_a_permission_that_was_not_held_may_stay_so_and_what_is_won_takes_no_fil
     assert status_of(client, url_of("download", request)) == 302
 
 
-def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(settings: LazySettings, mailoutbox: list[Any]):
+def test_no_mail_is_sent_after_a_column_permission_was_lost(settings: LazySettings, mailoutbox: list[Any]):
     configure(settings, MAIL_DELAY_SECONDS=0)
     made(may(user(), PRICES), format="csv")
     may(user())
@@ -234,7 +236,7 @@ def test_a_file_that_its_owner_may_not_have_any_more_is_not_mailed_about(setting
     assert Notification.objects.get().reason == "permission lost"
 
 
-def test_a_permission_that_is_lost_while_the_file_is_made_ends_the_request():
+def test_losing_a_column_permission_during_the_run_fails_the_export():
     ada = may(user(), PRICES)
 
     class DemotingExport(PricedExport):
@@ -261,14 +263,14 @@ def test_a_permission_that_is_lost_while_the_file_is_made_ends_the_request():
 
 
 @pytest.mark.parametrize("now", [(), (PRICES, CUSTOMERS), (CUSTOMERS,)])
-def test_a_file_made_with_other_permissions_is_not_offered_again(settings: LazySettings, now: Sequence[str]):
+def test_a_file_made_with_other_permissions_is_not_reused(settings: LazySettings, now: Sequence[str]):
     configure(settings, REUSE_WITHIN_SECONDS=600)
     request = made(may(user(), PRICES), format="csv")
     assert asked(may(user(), PRICES), format="csv") == (request, False)
     assert asked(may(user(), *now), format="csv")[1]
 
 
-def test_a_file_whose_columns_were_chosen_between_two_changes_is_not_offered_again(settings: LazySettings):
+def test_a_file_made_between_two_permission_changes_is_not_reused(settings: LazySettings):
     configure(settings, REUSE_WITHIN_SECONDS=600)
     request, _ = asked(may(user(), PRICES), format="csv")
     may(user())
@@ -276,7 +278,7 @@ def test_a_file_whose_columns_were_chosen_between_two_changes_is_not_offered_aga
     assert asked(may(user(), PRICES), format="csv")[1]
 
 
-def test_what_is_under_way_is_not_joined_by_somebody_who_holds_other_permissions_by_now():
+def test_a_running_export_is_not_shared_after_a_permission_change():
     request, _ = asked(may(user(), PRICES), format="csv")
     assert asked(user(), format="csv") == (request, False)
     assert asked(may(user()), format="csv")[1]
@@ -285,7 +287,7 @@ def test_what_is_under_way_is_not_joined_by_somebody_who_holds_other_permissions
 # What people are told
 
 
-def test_the_form_the_page_and_the_receipt_name_what_is_left_out():
+def test_the_form_and_the_page_name_withheld_columns():
     ada = may(user(), CUSTOMERS)
     client = signed_in(ada)
     assert "Left out, since you may not have it: Price<" in client.get("/exports/new/priced/").content.decode()
@@ -293,7 +295,7 @@ def test_the_form_the_page_and_the_receipt_name_what_is_left_out():
     assert "<dt>Columns left out, since you may not have them</dt><dd>Price</dd>" in page
 
 
-def test_the_form_says_nothing_where_nothing_is_left_out():
+def test_the_form_names_no_columns_if_none_is_withheld():
     client = signed_in(may(user(), PRICES, CUSTOMERS))
     assert "Left out" not in client.get("/exports/new/priced/").content.decode()
 
@@ -310,18 +312,18 @@ def found(*columns: Column) -> list[CheckMessage]:
         return [each for each in checks.check_exports() if each.id == "exports.W020"]
 
 
-def test_a_permission_that_no_model_has_is_named_with_those_that_come_close():
+def test_a_misspelled_column_permission_is_reported_with_a_suggestion():
     [warning] = found(Column("number"), Column("price", permission="shop.chnage_order"))
     assert "'shop.chnage_order' of the column 'price'" in warning.msg
     assert "'shop.change_order'" in warning.hint
 
 
 @pytest.mark.parametrize("permission", ["price", "nowhere.view_price"])
-def test_a_permission_that_is_none_is_named(permission: str):
+def test_an_invalid_column_permission_is_reported(permission: str):
     [warning] = found(Column("price", permission=permission))
     assert warning.hint
 
 
 @pytest.mark.parametrize("permission", ["", PRICES, "exports.download_any_filerequest", "auth.view_user"])
-def test_a_permission_of_a_model_is_fine(permission: str):
+def test_a_column_permission_of_a_model_is_valid(permission: str):
     assert found(Column("price", permission=permission)) == []

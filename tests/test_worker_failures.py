@@ -1,4 +1,4 @@
-"""What goes wrong in a run: who is told what, what is tried again, and what is left."""
+"""Runs that fail: error codes, retries, outages of the database, and what is left on the host."""
 
 import errno
 import json
@@ -62,9 +62,7 @@ def raiser(error: Exception) -> Make:
 
 
 @pytest.mark.parametrize("error", [RetryableError("The source is down."), ConnectionResetError(), TimeoutError()])
-def test_what_may_work_later_is_tried_again_later_and_longer_each_time(
-    error: Exception, events: Events, settings: Any
-) -> None:
+def test_temporary_errors_are_retried_with_growing_delays(error: Exception, events: Events, settings: Any) -> None:
     configure(settings, MAX_ATTEMPTS=3, RETRY_DELAY_SECONDS=100)
     request, delays = queued(), []
     for attempt in (1, 2):
@@ -83,7 +81,7 @@ def test_what_may_work_later_is_tried_again_later_and_longer_each_time(
 
 
 @pytest.mark.parametrize("error", [ValueError(SECRET), KeyError(SECRET), MemoryError(), RecursionError()])
-def test_what_will_never_work_fails_at_once(error: Exception, events: Events) -> None:
+def test_other_errors_fail_the_export_at_once(error: Exception, events: Events) -> None:
     request, _ = run_now(raiser(error), events)
 
     assert (request.status, request.attempts, request.error_code) == (Status.FAILED, 1, "export_failed")
@@ -91,13 +89,13 @@ def test_what_will_never_work_fails_at_once(error: Exception, events: Events) ->
     assert work_folders() == []
 
 
-def test_an_exporter_that_writes_no_file_fails_with_that_reason(events: Events) -> None:
+def test_an_exporter_that_writes_no_file_fails(events: Events) -> None:
     request, _ = run_now(lambda run: None, events)
 
     assert (request.status, request.error_code) == (Status.FAILED, "no_file")
 
 
-def test_a_full_disk_under_the_work_file_fails_with_that_reason(events: Events) -> None:
+def test_a_full_disk_fails_the_export(events: Events) -> None:
     def make(run: Run) -> None:
         run.path.symlink_to("/dev/full")
         with run.path.open("wb") as file:
@@ -116,7 +114,9 @@ def test_a_full_disk_under_the_work_file_fails_with_that_reason(events: Events) 
         (errno.EIO, "storage_failed", Status.QUEUED),
     ],
 )
-def test_a_storage_that_fails_is_named(number: int, code: str, status: str, events: Events, settings: Any) -> None:
+def test_storage_errors_have_their_own_codes(
+    number: int, code: str, status: str, events: Events, settings: Any
+) -> None:
     class Failing(InMemoryStorage):
         def _save(self, name: str, content: Any) -> str:
             raise OSError(number, os.strerror(number), SECRET)
@@ -128,7 +128,7 @@ def test_a_storage_that_fails_is_named(number: int, code: str, status: str, even
     assert (request.status, request.error_code) == (status, code)
 
 
-def test_a_storage_that_keeps_less_than_it_was_given_publishes_nothing(events: Events, settings: Any) -> None:
+def test_a_file_that_is_stored_incompletely_is_not_published(events: Events, settings: Any) -> None:
     class Forgetful(InMemoryStorage):
         def _save(self, name: str, content: Any) -> str:
             return super()._save(name, ContentFile(content.read()[:-1], name))
@@ -141,7 +141,7 @@ def test_a_storage_that_keeps_less_than_it_was_given_publishes_nothing(events: E
     assert not request.filehandle
 
 
-def test_a_run_that_takes_too_long_fails_with_that_reason(events: Events, settings: Any) -> None:
+def test_a_run_that_takes_too_long_fails(events: Events, settings: Any) -> None:
     configure(settings, MAX_RUNTIME_SECONDS=0.1)
 
     request, _ = run_now(until_ended, events)
@@ -161,7 +161,7 @@ def test_a_run_without_rows_or_bytes_fails_as_stalled(events: Events, settings: 
     assert (request.status, request.error_code) == (Status.FAILED, "stalled")
 
 
-def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) -> None:
+def test_counting_rows_may_take_longer_than_the_stall_timeout(events: Events, settings: Any) -> None:
     configure(settings, STALL_TIMEOUT_SECONDS=1.0, PROGRESS_INTERVAL_SECONDS=0.01)
 
     def make(run: Run) -> None:
@@ -174,7 +174,7 @@ def test_counting_may_take_longer_than_a_stall(events: Events, settings: Any) ->
     assert run_now(make, events)[0].status == Status.READY
 
 
-def test_slow_rows_are_no_stall(events: Events, settings: Any) -> None:
+def test_slow_rows_do_not_count_as_stalled(events: Events, settings: Any) -> None:
     configure(settings, STALL_TIMEOUT_SECONDS=1.2)
 
     def make(run: Run) -> None:
@@ -188,7 +188,7 @@ def test_slow_rows_are_no_stall(events: Events, settings: Any) -> None:
     assert run_now(make, events)[0].status == Status.READY
 
 
-def test_neither_row_nor_log_nor_event_holds_what_an_exception_says(
+def test_exception_messages_are_in_no_row_log_or_event(
     events: Events, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Talkative(InMemoryStorage):
@@ -205,7 +205,9 @@ def test_neither_row_nor_log_nor_event_holds_what_an_exception_says(
     assert any(detail.startswith("ValueError at test_runner_failures.py:") for detail in details)
 
 
-def test_a_page_that_cannot_be_told_does_not_end_the_run(events: Events, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_event_that_cannot_be_published_does_not_end_the_run(
+    events: Events, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(request: FileRequest) -> None:
         events.publish(request)
         raise RuntimeError(SECRET)
@@ -263,9 +265,7 @@ def impatient() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("impatient")
-def test_the_heartbeat_survives_a_short_outage_of_the_database(
-    events: Events, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_lease_keeper_survives_a_short_database_outage(events: Events, caplog: pytest.LogCaptureFixture) -> None:
     def make(run: Run) -> None:
         run.begin(10)
         if connection.vendor == "sqlite":
@@ -284,7 +284,7 @@ def test_the_heartbeat_survives_a_short_outage_of_the_database(
 
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no server that could end a connection")
-def test_a_file_that_is_made_is_published_although_the_database_was_restarted(events: Events) -> None:
+def test_a_finished_file_is_published_after_a_database_restart(events: Events) -> None:
     def make(run: Run) -> None:
         write(b"abc")(run)
         end_all_postgres_connections()
@@ -293,7 +293,7 @@ def test_a_file_that_is_made_is_published_although_the_database_was_restarted(ev
 
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no server that could end a connection")
-def test_a_query_that_the_database_broke_off_is_tried_again(events: Events) -> None:
+def test_a_query_that_the_database_aborted_is_retried(events: Events) -> None:
     def make(run: Run) -> None:
         end_all_postgres_connections()
         FileRequest.objects.count()
@@ -306,7 +306,7 @@ def test_a_query_that_the_database_broke_off_is_tried_again(events: Events) -> N
 # What is left on the host
 
 
-def test_work_folders_of_attempts_that_do_not_run_are_removed_and_others_kept() -> None:
+def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
     running, _ = claimed()
     names = [
         f"{running.pk}-{running.epoch}",
@@ -325,25 +325,25 @@ def test_work_folders_of_attempts_that_do_not_run_are_removed_and_others_kept() 
     assert runner.sweep_work_dirs() == 0
 
 
-def test_a_host_that_has_not_worked_yet_has_nothing_to_sweep() -> None:
+def test_sweeping_without_a_work_folder_does_nothing() -> None:
     assert runner.sweep_work_dirs() == 0
 
 
-def test_a_request_that_somebody_else_has_is_not_taken(events: Events) -> None:
+def test_an_export_that_another_worker_claimed_is_not_run(events: Events) -> None:
     request, _ = claimed_now()
 
     assert not loop.claim_and_run(request, Scripted(write(b"abc")), on_change=events.publish)
     assert list(events) == []
 
 
-def test_a_taken_request_is_made_and_every_move_is_told(events: Events) -> None:
+def test_every_transition_of_a_run_is_published(events: Events) -> None:
     assert loop.claim_and_run(queued(), Scripted(write(b"abc")), on_change=events.publish)
 
     assert (events.statuses[0], events.statuses[-1]) == ("running", "ready")
     assert events.states[0]["phase"] == "counting"
 
 
-def test_a_run_that_lost_against_a_publish_of_its_own_epoch_is_not_told_twice(events: Events) -> None:
+def test_a_run_whose_file_is_already_published_publishes_nothing(events: Events) -> None:
     def make(run: Run) -> None:
         write(b"abc")(run)
         assert transitions.publish(run.claim, made())
@@ -354,7 +354,7 @@ def test_a_run_that_lost_against_a_publish_of_its_own_epoch_is_not_told_twice(ev
     assert events.statuses.count("ready") == 0
 
 
-def test_what_ends_a_run_is_raised_to_its_exporter() -> None:
+def test_the_reason_that_ends_a_run_is_raised_in_its_exporter() -> None:
     request, claim = claimed()
     stop = threading.Event()
     run = Run(request, claim, "csv", stop)
@@ -368,7 +368,7 @@ def test_what_ends_a_run_is_raised_to_its_exporter() -> None:
         run.check()
 
 
-def test_a_storage_error_says_what_it_was_and_no_more() -> None:
+def test_a_described_error_names_type_and_place() -> None:
     with pytest.raises(StorageFailed) as raised:
         raise StorageFailed("The storage failed: OSError.")
 
@@ -376,13 +376,13 @@ def test_a_storage_error_says_what_it_was_and_no_more() -> None:
     assert said.startswith("StorageFailed: The storage failed: OSError. at test_runner_failures.py:")
 
 
-def test_the_default_work_folder_is_below_the_systems_temporary_one(settings: Any) -> None:
+def test_the_default_work_folder_is_in_the_temporary_folder(settings: Any) -> None:
     configure(settings, WORK_DIR="")
 
     assert runner.work_root().name == "exports-work"
 
 
-def test_files_on_the_same_disk_are_moved_not_copied(events: Events, files: Path) -> None:
+def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, files: Path) -> None:
     inodes: list[int] = []
 
     def make(run: Run) -> None:

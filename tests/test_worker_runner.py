@@ -1,4 +1,4 @@
-"""One claimed request, from lease to publish: what is written, what is said, who stops whom."""
+"""One run from its claim to its published file: progress, lease, fencing, stopping."""
 
 import hashlib
 import os
@@ -67,13 +67,13 @@ def test_the_file_is_stored_whole_and_described_on_the_row(events: Events) -> No
     assert work_folders() == []
 
 
-def test_an_empty_file_is_a_file(events: Events) -> None:
+def test_an_empty_file_is_published(events: Events) -> None:
     request, _ = run_now(write(b"", rows=0), events)
 
     assert (request.status, request.size) == (Status.READY, 0)
 
 
-def test_a_storage_that_has_no_paths_gets_the_same_bytes(events: Events, settings: Any) -> None:
+def test_a_storage_without_paths_gets_the_same_bytes(events: Events, settings: Any) -> None:
     memory = InMemoryStorage()
     configure(settings, STORAGE=memory)
     content = os.urandom(300_000)
@@ -83,7 +83,7 @@ def test_a_storage_that_has_no_paths_gets_the_same_bytes(events: Events, setting
     assert memory.open(request.filehandle.name).read() == content
 
 
-def test_the_work_folder_is_for_this_attempt_and_for_nobody_else(events: Events) -> None:
+def test_the_work_folder_is_private_to_the_attempt(events: Events) -> None:
     def make(run: Run) -> None:
         assert run.path.parent == run.work_dir
         assert run.work_dir.name == f"{run.export.pk}-{run.claim.epoch}"
@@ -115,7 +115,7 @@ def test_progress_is_published_at_most_four_times_a_second_and_never_falls(event
     assert request.seq == events.states[-1]["seq"]
 
 
-def test_the_phases_come_in_order_and_say_how_fast(events: Events) -> None:
+def test_the_phases_come_in_order_with_speed_and_time_left(events: Events) -> None:
     def seen(phase: str) -> Callable[[], bool]:
         return lambda: bool(events) and events[-1].phase == phase
 
@@ -215,7 +215,7 @@ def updates() -> Iterator[list[str]]:
 
 
 @pytest.mark.parametrize(("batch_seconds", "most"), [(0.01, 8), (0.05, 40), (1.0, 200)])
-def test_a_run_of_200_batches_writes_and_tells_at_most_four_times_a_second(
+def test_progress_is_written_and_published_four_times_a_second_at_most(
     events: Events, settings: Any, updates: list[str], batch_seconds: float, most: int
 ) -> None:
     configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15)
@@ -248,7 +248,7 @@ def write_for(seconds: float, run: Run, clock: Lockstep) -> None:
         run.advance(run.progress.now.rows_done + 5)
 
 
-def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
+def test_published_progress_equals_the_row(settings: Any) -> None:
     configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=3)
     clock = Lockstep()
     told: list[dict[str, Any]] = []
@@ -282,7 +282,7 @@ def test_what_is_told_is_the_row_as_it_is_written(settings: Any) -> None:
     assert [each["seq"] for each in told] == sorted({each["seq"] for each in told})
 
 
-def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: Any) -> None:
+def test_other_changes_of_the_row_are_published_after_a_heartbeat(settings: Any) -> None:
     configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=3)
     clock = Lockstep()
     told: list[tuple[float, str]] = []
@@ -302,7 +302,7 @@ def test_what_is_written_beside_the_moves_is_told_after_a_heartbeat(settings: An
     assert min(moment for moment, title in told if title == "renamed") <= 2.5 + 3.25
 
 
-def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
+def test_most_lease_renewals_are_one_statement(settings: Any, events: Events) -> None:
     configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15)
     clock = Lockstep()
     statements: list[str] = []
@@ -330,7 +330,7 @@ def test_most_beats_are_one_statement(settings: Any, events: Events) -> None:
     assert statements.count("SELECT") <= 3
 
 
-def test_a_batch_asks_the_database_nothing_to_say_how_far_it_is(events: Events, updates: list[str]) -> None:
+def test_reporting_a_batch_needs_no_query(events: Events, updates: list[str]) -> None:
     def make(run: Run) -> None:
         with CaptureQueriesContext(connection) as queries:
             run.begin(200)
@@ -342,7 +342,7 @@ def test_a_batch_asks_the_database_nothing_to_say_how_far_it_is(events: Events, 
     assert run_now(make, events)[0].status == Status.READY
 
 
-def test_nothing_is_told_of_a_write_that_lost(events: Events, settings: Any) -> None:
+def test_a_write_that_failed_the_guard_is_not_published(events: Events, settings: Any) -> None:
     configure(settings, PROGRESS_INTERVAL_SECONDS=0.25)
     clock = Lockstep()
 
@@ -370,7 +370,7 @@ def test_the_lease_is_renewed_while_one_batch_takes_long(events: Events) -> None
     assert run_now(make, events)[0].status == Status.READY
 
 
-def test_a_cancel_in_the_middle_stops_the_run_and_leaves_nothing(events: Events, files: Path) -> None:
+def test_a_cancel_in_the_middle_stops_the_run_and_leaves_no_file(events: Events, files: Path) -> None:
     stopped: list[BaseException] = []
 
     def make(run: Run) -> None:
@@ -397,7 +397,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_nothing(events: Events,
     assert set(Artifact.objects.deletable(NOON).values_list("key", flat=True)) == {claim.key}
 
 
-def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(events: Events) -> None:
+def test_no_batch_is_written_after_the_lease_keeper_sees_a_cancel(events: Events) -> None:
     batches: list[int] = []
 
     def make(run: Run) -> None:
@@ -412,7 +412,7 @@ def test_the_next_batch_after_the_heartbeat_learned_of_a_cancel_is_not_written(e
     assert batches == []
 
 
-def test_whoever_loses_the_lease_stops_and_says_nothing(events: Events) -> None:
+def test_a_run_that_lost_its_lease_stops_and_publishes_nothing(events: Events) -> None:
     def make(run: Run) -> None:
         FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at="2026-01-01T00:00Z")
         assert transitions.rescue(FileRequest.objects.get(pk=run.export.pk))
@@ -426,9 +426,7 @@ def test_whoever_loses_the_lease_stops_and_says_nothing(events: Events) -> None:
     assert list(events) == []
 
 
-def test_a_zombie_that_finishes_its_file_changes_nothing_and_its_bytes_are_garbage(
-    events: Events, settings: Any
-) -> None:
+def test_a_fenced_run_that_finishes_changes_nothing_and_its_file_is_deleted(events: Events, settings: Any) -> None:
     configure(settings, HEARTBEAT_SECONDS=60, PROGRESS_INTERVAL_SECONDS=60)
     before: list[dict[str, Any]] = []
 
@@ -447,7 +445,7 @@ def test_a_zombie_that_finishes_its_file_changes_nothing_and_its_bytes_are_garba
     assert not storage.exports_storage().exists(claim.key)
 
 
-def test_a_request_that_is_deleted_while_it_runs_ends_its_run(events: Events, files: Path) -> None:
+def test_deleting_the_export_ends_its_run(events: Events, files: Path) -> None:
     def make(run: Run) -> None:
         FileRequest.objects.all().delete()
         until_ended(run)
@@ -463,7 +461,7 @@ def test_a_request_that_is_deleted_while_it_runs_ends_its_run(events: Events, fi
 # Told to stop
 
 
-def test_a_worker_that_is_told_to_stop_gives_the_lease_and_the_attempt_back(events: Events) -> None:
+def test_a_stopped_worker_releases_the_lease_and_the_attempt(events: Events) -> None:
     stop = threading.Event()
 
     def make(run: Run) -> None:
@@ -480,7 +478,7 @@ def test_a_worker_that_is_told_to_stop_gives_the_lease_and_the_attempt_back(even
     assert work_folders() == []
 
 
-def test_a_worker_that_is_told_to_stop_while_it_stores_gives_the_request_back(events: Events, settings: Any) -> None:
+def test_a_worker_stopped_while_it_stores_releases_the_export(events: Events, settings: Any) -> None:
     stop = threading.Event()
 
     class Slow(InMemoryStorage):
@@ -496,7 +494,7 @@ def test_a_worker_that_is_told_to_stop_while_it_stores_gives_the_request_back(ev
     assert not request.filehandle
 
 
-def test_a_worker_that_is_stopping_already_begins_nothing(events: Events) -> None:
+def test_a_worker_that_is_stopping_begins_no_run(events: Events) -> None:
     stop = threading.Event()
     stop.set()
 
@@ -505,7 +503,7 @@ def test_a_worker_that_is_stopping_already_begins_nothing(events: Events) -> Non
     assert (request.status, request.attempts) == (Status.QUEUED, 0)
 
 
-def test_the_request_that_was_given_back_is_made_by_the_next_worker(events: Events) -> None:
+def test_a_released_export_is_made_by_the_next_worker(events: Events) -> None:
     stop = threading.Event()
     stop.set()
     request, _ = run_now(write(b"first"), events, stop=stop)

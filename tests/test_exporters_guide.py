@@ -1,4 +1,4 @@
-"""docs/exports.md says what is so: its exports are registered and made, its tables are tests."""
+"""docs/exports.md is tested: its exports are registered and run, its tables are compared with the code."""
 
 import re
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ def test_every_export_of_the_guide_makes_its_file(file_type: str) -> None:
         assert request.format == format
 
 
-def test_the_smallest_one_has_the_headers_of_the_model() -> None:
+def test_the_smallest_export_has_the_models_headers() -> None:
     [header, first, _] = book_of(made("orders")).active.values
     assert (header, first[:2]) == (("Order number", "Customer", "Price"), ("N1", "Ada"))
 
@@ -76,14 +76,14 @@ def test_the_filter_filters() -> None:
     assert made("filtered_orders", {"status": "sent"}).rows_done == 1
 
 
-def test_the_columns_look_as_they_are_declared() -> None:
+def test_columns_look_as_declared() -> None:
     sheet = book_of(made("detailed_orders")).active
     assert [cell.value for cell in sheet[3]] == ["N2", NOON.replace(tzinfo=None), 21, "Ada"]
     assert (sheet["A2"].font.color.rgb, sheet["B2"].number_format) == ("FF1F62D6", "dd/mm/yyyy hh:mm")
     assert (sheet["C2"].number_format, sheet["C1"].fill.fgColor.rgb) == ("#,##0.00", "FFE8ECF1")
 
 
-def test_columns_for_some_are_left_out_for_others() -> None:
+def test_columns_with_permissions_are_withheld() -> None:
     request = made("confidential_orders")
     assert list(book_of(request).active.values) == [("Order number",), ("N1",), ("N2",)]
     assert request.receipt["columns_withheld"] == ["Customer", "Price"]
@@ -94,7 +94,7 @@ def test_the_shared_export_offers_links_for_twenty_minutes() -> None:
     assert permissions.public_link_seconds(made("orders")) is None
 
 
-def test_the_sheets_are_there_and_the_design_is() -> None:
+def test_sheets_and_design_are_in_the_workbook() -> None:
     book = book_of(made("shop"))
     assert book.sheetnames == ["Cities", "Customers", "Orders"]
     assert list(book["Cities"].values) == [("City", "Orders", "Spent"), ("Oslo", 2, 21)]
@@ -104,7 +104,7 @@ def test_the_sheets_are_there_and_the_design_is() -> None:
     assert [str(each.sqref) for each in designed.conditional_formatting] == ["C2:C3"]
 
 
-def test_the_tables_name_what_there_is() -> None:
+def test_the_tables_of_the_guide_are_complete() -> None:
     arguments = {name for cell, _ in rows_of(GUIDE, "Argument") for name in re.findall(r"\w+", cell)}
     assert arguments == set(Column.__dataclass_fields__)
     formats = {row[0]: (row[1], row[2] == "yes") for row in rows_of(GUIDE, "Format")}

@@ -1,4 +1,4 @@
-"""Exports of several sheets: all of one moment, one after the other, counted together, in formats that hold them."""
+"""Exports of several sheets: one snapshot, one progress, and only formats that can hold several tables."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -70,7 +70,7 @@ def sheets_of(request: FileRequest) -> dict[str, Cells]:
 # The file
 
 
-def test_each_queryset_has_a_sheet_with_columns_of_its_own() -> None:
+def test_each_sheet_has_its_own_rows_and_columns() -> None:
     request = made(ShopExport)
 
     assert request.status == Status.READY
@@ -81,7 +81,7 @@ def test_each_queryset_has_a_sheet_with_columns_of_its_own() -> None:
     }
 
 
-def test_the_receipt_and_the_row_count_the_rows_of_all_sheets() -> None:
+def test_rows_of_all_sheets_are_counted_together() -> None:
     request = made(ShopExport)
 
     assert (request.receipt["rows_asked"], request.receipt["rows"]) == (7, 7)
@@ -108,7 +108,7 @@ class WatchedExport(ShopExport):
         raise NotImplementedError
 
 
-def test_the_rows_of_a_sheet_are_read_when_its_turn_comes_and_the_progress_goes_on_over_all(settings: Any) -> None:
+def test_sheets_are_read_one_after_the_other_with_one_progress(settings: Any) -> None:
     configure(settings, BATCH_ROWS=1)
     seen: list[tuple[str, Snapshot]] = []
 
@@ -122,7 +122,7 @@ def test_the_rows_of_a_sheet_are_read_when_its_turn_comes_and_the_progress_goes_
     assert {now.rows_total for _, now in seen} == {5}
 
 
-def test_all_sheets_are_of_one_moment() -> None:
+def test_all_sheets_are_read_from_one_snapshot() -> None:
     class Export(WatchedExport):
         def look(self, title: str) -> None:
             if title == "Orders":
@@ -151,7 +151,7 @@ def test_only_formats_that_hold_several_tables_are_offered() -> None:
     assert "xlsx" in found.hint
 
 
-def test_the_door_refuses_a_format_of_one_table_and_says_why() -> None:
+def test_requesting_a_format_of_one_table_is_refused_with_the_reason() -> None:
     with registered(WideExport):
         with pytest.raises(UnknownFormat, match=r"^The shop has several sheets, which 'csv' cannot hold\."):
             services.request_export(user(), "shop", {}, format="csv")
@@ -159,13 +159,13 @@ def test_the_door_refuses_a_format_of_one_table_and_says_why() -> None:
     assert (request.format, request.filename.rpartition(".")[2]) == ("xlsx", "xlsx")
 
 
-def test_a_request_from_before_the_sheets_ends_before_it_runs() -> None:
+def test_a_stored_export_in_a_format_of_one_table_fails_before_it_runs() -> None:
     request = made(ShopExport, format="csv")
 
     assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "unknown_format", 0)
 
 
-def test_an_export_that_cannot_be_made_in_any_format_says_so() -> None:
+def test_an_export_without_a_usable_format_is_refused() -> None:
     class NoFormats(ShopExport):
         formats = ("csv",)
 
@@ -183,7 +183,7 @@ class EmptyExport(ShopExport):
         return []
 
 
-def test_a_file_without_sheets_is_an_error_that_names_its_author() -> None:
+def test_get_sheets_without_a_sheet_is_an_error_that_names_the_class() -> None:
     request = made(EmptyExport)
 
     assert (request.status, request.error_code) == (Status.FAILED, "no_file")
@@ -196,13 +196,13 @@ def test_a_file_without_sheets_is_an_error_that_names_its_author() -> None:
 
 
 @pytest.mark.parametrize(("limit", "queue_name"), [(6, "large"), (7, "small")])
-def test_the_lane_goes_by_the_rows_of_all_sheets(settings: Any, limit: int, queue_name: str) -> None:
+def test_the_queue_depends_on_the_rows_of_all_sheets(settings: Any, limit: int, queue_name: str) -> None:
     configure(settings, SMALL_QUEUE_MAX_ROWS=limit)
 
     assert ShopExport().get_queue_name(user(), {}) == queue_name
 
 
-def test_a_sliced_queryset_has_a_lane_too(settings: Any) -> None:
+def test_the_queue_of_a_sliced_queryset_depends_on_its_rows(settings: Any) -> None:
     configure(settings, SMALL_QUEUE_MAX_ROWS=2)
 
     class Newest(QuerySetExport):

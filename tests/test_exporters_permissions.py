@@ -1,4 +1,4 @@
-"""The permission to have a file, lost at any moment: no file, no mail, no link, and a reason that says so."""
+"""A permission that is lost at any moment: no file, no mail, no link, and a reason that says so."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -75,7 +75,7 @@ def check_nothing_is_left(request: FileRequest, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("lose", [people.refuse, people.deactivate], ids=["demoted", "deactivated"])
-def test_whoever_loses_the_permission_while_it_runs_gets_no_file(
+def test_losing_the_permission_during_the_run_fails_the_export(
     owner: User, folder: Path, lose: Callable[[User], User]
 ) -> None:
     request = made_while(owner, lambda: lose(owner))
@@ -83,18 +83,18 @@ def test_whoever_loses_the_permission_while_it_runs_gets_no_file(
     check_nothing_is_left(request, folder)
 
 
-def test_nothing_happening_there_is_a_file(owner: User) -> None:
+def test_keeping_the_permission_during_the_run_makes_the_file(owner: User) -> None:
     assert made_while(owner, lambda: None).status == Status.READY
 
 
-def test_whoever_is_deleted_while_it_runs_leaves_no_file(owner: User, folder: Path) -> None:
+def test_deleting_the_owner_during_the_run_leaves_no_file(owner: User, folder: Path) -> None:
     made_while(owner, owner.delete)
     assert not FileRequest.objects.exists()
     housekeeping.delete_files()
     assert stored_files(folder) == []
 
 
-def test_criteria_that_do_not_hold_any_more_at_the_end_leave_no_file(owner: User, folder: Path) -> None:
+def test_criteria_that_become_invalid_during_the_run_fail_the_export(owner: User, folder: Path) -> None:
     class Moody(Meanwhile):
         is_over = False
 
@@ -119,7 +119,7 @@ class Breaking(Meanwhile):
         return True
 
 
-def test_a_rule_that_breaks_at_the_end_leaves_no_file(owner: User, folder: Path) -> None:
+def test_a_rule_that_raises_after_the_run_leaves_no_file(owner: User, folder: Path) -> None:
     class Broken(Breaking):
         pass
 
@@ -128,7 +128,7 @@ def test_a_rule_that_breaks_at_the_end_leaves_no_file(owner: User, folder: Path)
     check_nothing_is_left(request, folder)
 
 
-def test_a_rule_whose_database_is_away_at_the_end_is_asked_again_later(owner: User) -> None:
+def test_a_rule_whose_database_is_down_after_the_run_is_retried(owner: User) -> None:
     class Away(Breaking):
         pass
 
@@ -137,9 +137,7 @@ def test_a_rule_whose_database_is_away_at_the_end_is_asked_again_later(owner: Us
     assert not request.filehandle
 
 
-def test_a_handler_that_attaches_its_file_for_somebody_who_was_deactivated_leaves_none(
-    owner: User, folder: Path, settings: LazySettings
-) -> None:
+def test_a_file_attached_for_a_deactivated_owner_is_expired(owner: User, folder: Path, settings: LazySettings) -> None:
     configure(settings, FILE_DELETE_DELAY_SECONDS=0)
 
     class Handler:
@@ -158,9 +156,7 @@ def test_a_handler_that_attaches_its_file_for_somebody_who_was_deactivated_leave
     assert stored_files(folder) == []
 
 
-def test_stored_rows_of_somebody_who_was_deactivated_while_they_were_written_become_no_file(
-    owner: User, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stored_rows_of_a_deactivated_owner_become_no_file(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
     request = services.request_rows(
         owner, [{"a": 1}], ["a"], format="csv", options={}, filename="rows.csv", is_small=True
     )
@@ -180,7 +176,7 @@ def test_stored_rows_of_somebody_who_was_deactivated_while_they_were_written_bec
 
 
 @pytest.mark.parametrize("lose", [people.refuse, people.deactivate], ids=["demoted", "deactivated"])
-def test_whoever_may_not_have_the_file_any_more_gets_no_mail_about_it(
+def test_an_owner_without_permission_gets_no_mail_about_the_file(
     owner: User, lose: Callable[[User], User], mailoutbox: list[Any]
 ) -> None:
     request = rows.ready(owner)
@@ -191,7 +187,7 @@ def test_whoever_may_not_have_the_file_any_more_gets_no_mail_about_it(
     assert (notification.state, notification.reason) == (Notification.State.SUPPRESSED, "permission lost")
 
 
-def test_who_is_demoted_while_it_runs_is_told_why_there_is_no_file(owner: User, mailoutbox: list[Any]) -> None:
+def test_an_owner_who_lost_the_permission_is_told_why_by_mail(owner: User, mailoutbox: list[Any]) -> None:
     made_while(owner, lambda: people.refuse(owner))
     assert housekeeping.send_mails() == 1
     [mail] = mailoutbox
@@ -202,7 +198,7 @@ def test_who_is_demoted_while_it_runs_is_told_why_there_is_no_file(owner: User, 
 # The pages and the sockets
 
 
-async def test_a_page_that_is_open_gets_no_way_to_a_file_that_its_reader_may_not_have_any_more(owner: User) -> None:
+async def test_an_open_socket_gets_no_link_after_the_permission_was_lost(owner: User) -> None:
     request, claim = await sync_to_async(rows.claimed)(owner)
     async with opened(owner) as mine, opened(owner, one(request)) as its:
         assert [(await page.next_state())["status"] for page in (mine, its)] == ["running", "running"]
@@ -222,7 +218,7 @@ async def test_a_page_that_is_open_gets_no_way_to_a_file_that_its_reader_may_not
 
 
 @pytest.mark.parametrize("address", ["page", "list"])
-def test_a_page_says_that_its_reader_may_not_have_the_file_any_more(owner: User, address: str) -> None:
+def test_pages_say_that_the_permission_was_lost(owner: User, address: str) -> None:
     request, client = rows.ready(owner), signed_in(owner)
     shown = url_of("page", request) if address == "page" else "/exports/"
     assert "You may no longer export this." not in client.get(shown, headers=HTML).content.decode()
@@ -233,7 +229,7 @@ def test_a_page_says_that_its_reader_may_not_have_the_file_any_more(owner: User,
     assert "report.csv" not in text
 
 
-def test_the_etag_of_a_state_tells_whether_its_reader_may_have_the_file(owner: User) -> None:
+def test_the_etag_of_a_state_changes_with_the_permission(owner: User) -> None:
     request, client = rows.ready(owner), signed_in(owner)
     etag = client.get(url_of("detail", request))["ETag"]
     assert client.get(url_of("detail", request), headers={"If-None-Match": etag}).status_code == 304
@@ -244,7 +240,7 @@ def test_the_etag_of_a_state_tells_whether_its_reader_may_have_the_file(owner: U
 # The download
 
 
-def test_every_address_of_the_file_is_asked_of_the_export_each_time(owner: User) -> None:
+def test_every_download_asks_for_the_permission_again(owner: User) -> None:
     request, client = rows.ready(owner), signed_in(owner)
     addresses = [ticket_for(request, owner), url_of("download", request)]
     assert [status_of(client, address) for address in addresses] == [200, 302]
@@ -256,9 +252,7 @@ def test_every_address_of_the_file_is_asked_of_the_export_each_time(owner: User)
     assert Download.objects.count() == downloads + 1
 
 
-def test_a_token_of_the_hosts_own_opens_no_file_that_the_export_refuses_its_owner_now(
-    owner: User, rf: RequestFactory
-) -> None:
+def test_tokens_of_dj_bgfiles_open_no_file_after_the_permission_was_lost(owner: User, rf: RequestFactory) -> None:
     request = rows.ready(owner)
     asked = rf.get("/")
     asked.user = owner
@@ -270,7 +264,7 @@ def test_a_token_of_the_hosts_own_opens_no_file_that_the_export_refuses_its_owne
             bgfiles_views.evaluate_request(asked, token, require_requester=False)
 
 
-def test_staff_who_may_download_any_file_get_that_of_an_owner_whom_the_export_refuses_now(owner: User) -> None:
+def test_staff_can_download_the_file_of_a_refused_owner(owner: User) -> None:
     request = rows.ready(people.refuse(owner))
     staff = people.staff("staff", people.VIEW, people.ANY)
     assert status_of(signed_in(staff), ticket_for(request, staff)) == 200

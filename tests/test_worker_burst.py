@@ -1,4 +1,4 @@
-"""Two hundred exports of one person at once, beside one of somebody else: that one begins within five seconds."""
+"""A burst of exports of one user must not delay the export of another user."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,9 +69,7 @@ def wait_of(user: User) -> float:
 
 
 @pytest.mark.slow
-def test_with_the_limits_off_all_of_a_burst_queue_and_the_other_ones_export_begins_within_five_seconds(
-    owner: User, settings: LazySettings
-) -> None:
+def test_without_quotas_a_burst_does_not_delay_another_user(owner: User, settings: LazySettings) -> None:
     limits = ("MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_USER_PER_DAY")
     settings.EXPORTS = {**settings.EXPORTS, **dict.fromkeys(limits)}
     other = people.user("other")
@@ -89,7 +87,7 @@ def test_with_the_limits_off_all_of_a_burst_queue_and_the_other_ones_export_begi
     assert set(FileRequest.objects.values_list("attempts", flat=True)) == {1}
 
 
-def test_a_queue_that_is_full_of_one_person_lets_the_other_one_go_first(owner: User, settings: LazySettings) -> None:
+def test_a_queue_full_of_one_users_exports_runs_the_other_user_first(owner: User, settings: LazySettings) -> None:
     for number in range(BURST):
         rows.queued(owner, criteria=f"month=4&note={number}")
     other = people.user("other")
@@ -99,9 +97,7 @@ def test_a_queue_that_is_full_of_one_person_lets_the_other_one_go_first(owner: U
         assert FileRequest.objects.filter(requester=owner, status=Status.QUEUED).exists()
 
 
-def test_with_the_limits_on_a_burst_is_told_to_come_back_and_the_other_ones_export_begins_at_once(
-    owner: User, settings: LazySettings
-) -> None:
+def test_with_quotas_a_burst_is_refused_with_retry_after(owner: User, settings: LazySettings) -> None:
     other = people.user("other")
     answers = burst(owner)
     refused = [seconds for status, seconds in answers if status == 429]

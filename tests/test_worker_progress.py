@@ -1,4 +1,4 @@
-"""How far a run is: counters that only grow, and one fraction that never falls and never lies about the end."""
+"""Progress: counters that never go back, and the one fraction that the bar shows."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -48,9 +48,7 @@ def snapshots(taken: Sequence[Step]) -> list[Snapshot]:
 
 
 @given(st.lists(steps, max_size=30), shares)
-def test_whatever_an_exporter_reports_the_fraction_never_falls_and_is_never_whole(
-    taken: list[Step], share: float
-) -> None:
+def test_the_fraction_never_falls_and_never_reaches_one_in_a_run(taken: list[Step], share: float) -> None:
     fractions = [fraction(now, finishing_share=share) for now in snapshots(taken)]
 
     known = [each for each in fractions if each is not None]
@@ -59,7 +57,7 @@ def test_whatever_an_exporter_reports_the_fraction_never_falls_and_is_never_whol
 
 
 @given(st.lists(steps, max_size=30))
-def test_whatever_an_exporter_reports_phases_and_rows_only_go_on(taken: list[Step]) -> None:
+def test_phases_and_counters_never_go_back(taken: list[Step]) -> None:
     for before, now in pairwise(snapshots(taken)):
         assert PHASES.index(now.phase) >= PHASES.index(before.phase)
         assert now.rows_done >= before.rows_done
@@ -67,12 +65,12 @@ def test_whatever_an_exporter_reports_phases_and_rows_only_go_on(taken: list[Ste
 
 
 @pytest.mark.parametrize("share", [0.0, 0.2])
-def test_it_is_whole_when_it_is_done_and_not_before(share: float) -> None:
+def test_the_fraction_is_one_only_when_the_export_is_done(share: float) -> None:
     assert fraction(Snapshot(DONE), finishing_share=share) == 1.0
     assert fraction(Snapshot(STORING, 9, 9, 5, 5), finishing_share=share) == 0.999
 
 
-def test_it_is_nothing_while_it_waits() -> None:
+def test_the_fraction_is_zero_while_the_export_waits_or_counts() -> None:
     assert fraction(Snapshot(QUEUED), finishing_share=0.2) == 0.0
     assert fraction(Snapshot(COUNTING), finishing_share=0.2) == 0.0
 
@@ -81,12 +79,12 @@ def test_without_a_total_writing_has_no_fraction() -> None:
     assert fraction(Snapshot(WRITING, 5, None), finishing_share=0.2) is None
 
 
-def test_a_fraction_of_an_estimate_never_comes_near_the_end() -> None:
+def test_the_fraction_of_an_estimate_stays_below_099() -> None:
     for now in (Snapshot(WRITING, 9, 9), Snapshot(STORING, 9, 9, 5, 5)):
         assert fraction(replace(now, rows_estimated=True), finishing_share=0.0) <= 0.99
 
 
-def test_rows_that_pass_an_estimate_end_it() -> None:
+def test_an_estimate_is_dropped_once_the_rows_pass_it() -> None:
     progress = Progress()
     progress.writing(10, is_estimate=True)
     progress.rows(10)
@@ -97,13 +95,13 @@ def test_rows_that_pass_an_estimate_end_it() -> None:
     assert eta(progress.now, 5.0) is None
 
 
-def test_an_unknown_total_is_no_estimate() -> None:
+def test_an_unknown_total_is_not_an_estimate() -> None:
     progress = Progress()
     progress.writing(None, is_estimate=True)
     assert (progress.now.rows_total, progress.now.rows_estimated) == (None, False)
 
 
-def test_finishing_begins_where_writing_ends_and_storing_where_finishing_ends() -> None:
+def test_each_phase_begins_where_the_previous_one_ends() -> None:
     ends = [
         (Snapshot(WRITING, 10, 10), Snapshot(FINISHING, 10, 10, 0, None)),
         (Snapshot(FINISHING, 10, 10, 7, 7), Snapshot(STORING, 10, 10, 0, 7)),
@@ -112,20 +110,20 @@ def test_finishing_begins_where_writing_ends_and_storing_where_finishing_ends() 
         assert fraction(end, finishing_share=0.2) == fraction(start, finishing_share=0.2)
 
 
-def test_a_format_without_finishing_gives_its_share_to_writing() -> None:
+def test_a_format_without_a_finishing_phase_gives_its_share_to_writing() -> None:
     halves = [fraction(Snapshot(WRITING, 5, 10), finishing_share=share) for share in (0.0, 0.2)]
 
     assert halves == [0.485, 0.385]
 
 
 @pytest.mark.parametrize("phase", [WRITING, FINISHING, STORING])
-def test_more_than_was_expected_is_no_more_than_the_whole_phase(phase: str) -> None:
+def test_more_rows_or_bytes_than_expected_do_not_exceed_the_phase(phase: str) -> None:
     assert fraction(Snapshot(phase, 30, 10, 30, 10), finishing_share=0.2) == fraction(
         Snapshot(phase, 10, 10, 10, 10), finishing_share=0.2
     )
 
 
-def test_an_empty_table_is_written_at_once() -> None:
+def test_an_empty_table_is_at_the_start_of_writing() -> None:
     progress = Progress()
     progress.writing(0)
     progress.rows(0)
@@ -133,13 +131,13 @@ def test_an_empty_table_is_written_at_once() -> None:
     assert fraction(progress.now, finishing_share=0.0) == 0.01
 
 
-def test_the_speed_is_known_after_the_first_rows_and_a_while() -> None:
+def test_the_speed_needs_rows_and_time() -> None:
     assert rate(0, 5.0) is None
     assert rate(10, 0.0) is None
     assert rate(100, 8.0) == 12.5
 
 
-def test_the_time_left_is_known_while_rows_are_written_and_their_number_is_known() -> None:
+def test_the_time_left_needs_a_total_and_a_speed() -> None:
     assert eta(Snapshot(WRITING, 40, 100), 20.0) == 3.0
     assert eta(Snapshot(WRITING, 100, 90), 20.0) == 0.0
     assert eta(Snapshot(WRITING, 40, None), 20.0) is None
