@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.bucket.server import Moto
+from tests.seed.fake_time import FakeTime
 from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
 
 # The first draw in a new checkout builds tables of Unicode, and a busy machine is slow: neither is a failure.
@@ -97,6 +98,15 @@ def browser(owner: Any) -> Any:
     from tests.office.browsers import signed_in
 
     return signed_in(owner)
+
+
+@pytest.fixture
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    """The clock of `exports process`, `exports clean` and `remove_expired`."""
+    fake = FakeTime()
+    for module in ("exports.housekeeping", "exports.management.commands.exports", "exports.models.request"):
+        monkeypatch.setattr(f"{module}.time", fake)
+    return fake
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The model, its manager, the file field and the settings under the names of dj-bgfiles."""
 
 import inspect
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from exports.conf import ORIGINALS, config
 from exports.fields import ConfigurableFileField, get_storage, get_upload_to
 from exports.models import FileRequest, Status
 from exports.patterns import registry
+from tests.seed.fake_time import FakeTime
 from tests.shop.requests import NOON, after, queued, user
 from tests.shop.runs import configure, stored_files
 
@@ -141,21 +141,16 @@ def test_remove_expired_starts_with_the_earliest_and_stops_at_max_items():
     assert list(FileRequest.objects.all()) == [requests[2]]
 
 
-def test_remove_expired_stops_after_the_timeout():
+def test_remove_expired_stops_after_the_timeout(fake_time: FakeTime):
     expired(3)
-    assert FileRequest.objects.remove_expired(after(9), time.time() - 1) == ("timeout", 1, 3)
-    assert FileRequest.objects.remove_expired(after(9), time.time() + 60) == ("processed", 2, 2)
+    assert FileRequest.objects.remove_expired(after(9), fake_time.now - 1) == ("timeout", 1, 3)
+    assert FileRequest.objects.remove_expired(after(9), fake_time.now + 60) == ("processed", 2, 2)
 
 
-def test_remove_expired_sleeps_between_rows():
+def test_remove_expired_sleeps_between_rows(fake_time: FakeTime):
     expired(3)
-    began = time.monotonic()
-    assert FileRequest.objects.remove_expired(after(9), sleep=0.1) == ("processed", 3, 3)
-    assert time.monotonic() - began >= 0.2
-    expired(1)
-    began = time.monotonic()
-    FileRequest.objects.remove_expired(after(9), sleep=60)
-    assert time.monotonic() - began < 30
+    assert FileRequest.objects.remove_expired(after(9), sleep=60) == ("processed", 3, 3)
+    assert fake_time.slept == [60, 60]
 
 
 def test_remove_expired_keeps_requests_without_an_expiry():

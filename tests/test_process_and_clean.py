@@ -4,7 +4,6 @@ import io
 import os
 import signal
 import threading
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from django.utils import timezone
 from exports import toolbox
 from exports.models import Artifact, FileRequest, Notification, Status
 from exports.worker import runner
+from tests.seed.fake_time import FakeTime
 from tests.shop.exports import registered
 from tests.shop.requests import NOON, after, in_status, queued, row, user
 from tests.shop.runs import configure, stored_files, use_folders
@@ -95,26 +95,16 @@ def test_process_stops_after_items():
     assert printed == [f"Handled {count} requests." for count in (2, 1, 0)]
 
 
-def test_process_stops_after_the_timeout():
-    waiting(3)
-    run("process", "--timeout=1", "--sleep=1.1")
-    assert len(Quick.handled) == 2
-
-
-def test_process_sleeps_between_files_only():
-    waiting(3)
-    began = time.monotonic()
-    run("process", "--sleep=0.2")
-    assert 0.4 <= time.monotonic() - began < 10
+def test_process_sleeps_between_files_and_stops_after_the_timeout(fake_time: FakeTime):
+    waiting(4)
+    run("process", "--timeout=2", "--sleep=1.5")
+    assert (len(Quick.handled), fake_time.slept) == (3, [1.5, 1.5])
 
 
 def test_options_can_be_passed_to_call_command():
     waiting(2)
-    run("process", items=1, sleep=0.1, timeout=60)
-    assert len(Quick.handled) == 1
-    assert run("clean", timeout=60, sleep=0.1, items=5, leeway=0).endswith(
-        "Removed 0 of 0 expired requests: all of them.\n"
-    )
+    assert run("process", items=1, sleep=0.1, timeout=60).endswith("Handled 1 requests.\n")
+    assert "Removed 0 of 0 expired requests" in run("clean", timeout=60, sleep=0.1, items=5, leeway=0)
 
 
 def test_process_shows_a_progress_bar_on_a_terminal():
@@ -210,7 +200,7 @@ def test_clean_deletes_rows_and_files(folder: Path):
     assert (FileRequest.objects.count(), stored_files(folder)) == (0, [])
 
 
-def test_clean_stops_after_items_and_after_the_timeout():
+def test_clean_stops_after_items_and_after_the_timeout(fake_time: FakeTime):
     expired(4)
     assert run("clean", "--items=1").endswith("Removed 1 of 4 expired requests: stopped at --items.\n")
     assert run("clean", "--timeout=1", "--sleep=1.1").endswith(
