@@ -1,5 +1,8 @@
-"""What nobody may read is planted in rows, criteria, exceptions and secrets; then an export ends in every way, and all
-that leaves the app is searched for it: log lines of every level, events, mails, metrics, the wire, the pages."""
+"""Private data leaves the app only in the files.
+
+Canaries (marked texts) are put into rows, criteria, exceptions and secrets. Then an export ends in each possible way, and
+everything that leaves the app is searched for them: log lines of every level, events, mails, metrics, JSON and pages.
+"""
 
 import json
 import logging
@@ -33,15 +36,15 @@ from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-CELL, CRITERION, WORDS = "canary-of-a-cell", "canary-of-a-criterion", "canary-of-an-exception"
+CELL, CRITERION, MESSAGE = "canary-of-a-cell", "canary-of-a-criterion", "canary-of-an-exception"
 TICKET, QUEUE, METRICS, SITE = (
     f"canary-of-a-{name}-{'0123456789' * 3}" for name in ("ticket", "queue", "token", "site")
 )
-CANARIES = (CELL, CRITERION, WORDS, TICKET, QUEUE, METRICS, SITE)
+CANARIES = (CELL, CRITERION, MESSAGE, TICKET, QUEUE, METRICS, SITE)
 
 
-class KeepingLayer:
-    """A channel layer that keeps what it is sent."""
+class RecordingLayer:
+    """A channel layer that records the messages sent to it."""
 
     sent: ClassVar[list[dict[str, Any]]] = []
     extensions: ClassVar[list[str]] = ["groups"]
@@ -52,11 +55,11 @@ class KeepingLayer:
 
 class BrokenStorage(FileSystemStorage):
     def _save(self, name: str, content: ContentFile) -> str:
-        raise OSError(5, WORDS)
+        raise OSError(5, MESSAGE)
 
 
 class SecretForm(forms.Form):
-    """It takes every word, and later, when `is_broken`, none any more."""
+    """A form that accepts any text until `is_broken` is set, then none."""
 
     is_broken: ClassVar[bool] = False
     secret = forms.CharField()
@@ -68,7 +71,7 @@ class SecretForm(forms.Form):
 
 
 class CanaryExport(QuerySetExport):
-    """Its second column does what a test tells it, once for each row."""
+    """An export whose second column calls `make` for each row."""
 
     file_type = "canaries"
     title = "Canaries"
@@ -103,32 +106,27 @@ def hanging(order: Order) -> str:
     return order.number
 
 
-# Each way: what is set on the export, in the settings and on the form before the run, and how it ends.
-WAYS: dict[str, tuple[dict[str, Any], dict[str, Any], bool, str]] = {
-    "it succeeds": ({}, {}, False, "ready"),
-    "a column raises": ({"make": staticmethod(raising(ValueError(WORDS)))}, {}, False, "export_failed"),
-    "the database raises": (
-        {"make": staticmethod(raising(DatabaseError(WORDS)))},
-        {},
-        False,
-        "export_failed",
-    ),
-    "it is to be tried again": ({"make": staticmethod(raising(ConnectionError(WORDS)))}, {}, False, "unavailable"),
-    "the storage breaks": ({}, {"STORAGE": "tests.test_canary.BrokenStorage"}, False, "storage_failed"),
-    "it is cancelled": ({"make": staticmethod(cancelling)}, {"BATCH_ROWS": 1}, False, "cancelled"),
-    "it hangs": (
+# Attributes of the export, settings, whether the form is broken, and the status or error code that follows.
+OUTCOMES: dict[str, tuple[dict[str, Any], dict[str, Any], bool, str]] = {
+    "success": ({}, {}, False, "ready"),
+    "column raises": ({"make": staticmethod(raising(ValueError(MESSAGE)))}, {}, False, "export_failed"),
+    "database raises": ({"make": staticmethod(raising(DatabaseError(MESSAGE)))}, {}, False, "export_failed"),
+    "failure with retries": ({"make": staticmethod(raising(ConnectionError(MESSAGE)))}, {}, False, "unavailable"),
+    "storage fails": ({}, {"STORAGE": "tests.test_private_data.BrokenStorage"}, False, "storage_failed"),
+    "cancelled": ({"make": staticmethod(cancelling)}, {"BATCH_ROWS": 1}, False, "cancelled"),
+    "stalled": (
         {"make": staticmethod(hanging)},
         {"BATCH_ROWS": 1, "STALL_TIMEOUT_SECONDS": 0.3, "HEARTBEAT_SECONDS": 0.1},
         False,
         "stalled",
     ),
-    "the permission is lost": ({"is_granted": False}, {}, False, "permission_lost"),
-    "the criteria do not hold any more": ({}, {}, True, "invalid_criteria"),
+    "permission lost": ({"is_granted": False}, {}, False, "permission_lost"),
+    "criteria invalid": ({}, {}, True, "invalid_criteria"),
 }
 
 
-class Kept(logging.Handler):
-    """Every record of any level, in both formats of the project; those of the app as Python itself formats them too."""
+class LogRecorder(logging.Handler):
+    """Records all log lines in both formats of the project; those of the app also in the format of Python."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -141,12 +139,12 @@ class Kept(logging.Handler):
 
 
 @pytest.fixture
-def kept() -> Iterator[Kept]:
-    handler, root = Kept(), logging.getLogger()
+def logged() -> Iterator[LogRecorder]:
+    handler, root = LogRecorder(), logging.getLogger()
     before = root.level
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
-    # As the project's own configuration has it, and docs/operations.md tells a host.
+    # SQL at level DEBUG contains values; docs/operations.md says to keep it off.
     logging.getLogger("django.db.backends").setLevel(logging.INFO)
     yield handler
     root.removeHandler(handler)
@@ -159,71 +157,71 @@ def owner(settings: LazySettings) -> Iterator[User]:
     settings.SECRET_KEY = SITE
     secrets = {"TICKET_KEYS": [TICKET], "QUEUE_KEYS": [QUEUE], "METRICS_TOKEN": METRICS}
     settings.EXPORTS = {**settings.EXPORTS, **secrets, "MAIL_DELAY_SECONDS": 0.0}
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_canary.KeepingLayer"}}
-    KeepingLayer.sent.clear()
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.test_private_data.RecordingLayer"}}
+    RecordingLayer.sent.clear()
     Order.objects.bulk_create(Order(number=CELL, note=CELL) for _ in range(3))
     with registered(CanaryExport):
         yield people.user("ada")
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_nothing_that_leaves_the_app_has_a_canary_in_it(
-    kept: Kept, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch, way: str
+@pytest.mark.parametrize("outcome", OUTCOMES)
+def test_no_private_data_leaves_the_app(
+    logged: LogRecorder, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch, outcome: str
 ):
-    declared, given, is_broken, end = WAYS[way]
-    request, _ = services.request_export(owner, "canaries", {"secret": CRITERION}, format="csv")
-    for name, value in declared.items():
+    attributes, changed_settings, is_broken, end = OUTCOMES[outcome]
+    export, _ = services.request_export(owner, "canaries", {"secret": CRITERION}, format="csv")
+    for name, value in attributes.items():
         monkeypatch.setattr(CanaryExport, name, value)
     monkeypatch.setattr(SecretForm, "is_broken", is_broken)
-    settings.EXPORTS = {**settings.EXPORTS, **given}
+    settings.EXPORTS = {**settings.EXPORTS, **changed_settings}
     loop.WorkerLoop("small").run_due()
-    request.refresh_from_db()
-    assert end in (request.status, request.error_code), request.error_detail
+    export.refresh_from_db()
+    assert end in (export.status, export.error_code), export.error_detail
 
-    wait_until(lambda: any(each["export"]["seq"] == request.seq for each in KeepingLayer.sent), seconds=5)
+    wait_until(lambda: any(each["export"]["seq"] == export.seq for each in RecordingLayer.sent), seconds=5)
     Notification.objects.update(due_at=timezone.now())
     housekeeping.sweep()
-    assert len(mail.outbox) == (request.status in ("ready", "failed"))
+    assert len(mail.outbox) == (export.status in ("ready", "failed"))
     client = signed_in(owner)
-    said = {
-        "log": "\n".join(kept.lines),
-        "events": json.dumps(KeepingLayer.sent),
+    outputs = {
+        "log": "\n".join(logged.lines),
+        "events": json.dumps(RecordingLayer.sent),
         "mails": "\n".join(each.message().as_string() for each in mail.outbox),
         "metrics": metrics.scrape("")[0].decode(),
-        "wire": client.get(url_of("detail", request), headers=JSON).content.decode(),
-        "page": client.get(url_of("page", request), headers=HTML).content.decode(),
+        "wire": client.get(url_of("detail", export), headers=JSON).content.decode(),
+        "page": client.get(url_of("page", export), headers=HTML).content.decode(),
         "list": client.get("/exports/", headers=HTML).content.decode(),
-        "detail for staff": request.error_detail,
+        "detail for staff": export.error_detail,
     }
-    assert kept.lines
-    assert len(KeepingLayer.sent) > 1
-    found = [(where, canary) for where, text in said.items() for canary in CANARIES if canary in text]
+    assert logged.lines
+    assert len(RecordingLayer.sent) > 1
+    found = [(where, canary) for where, text in outputs.items() for canary in CANARIES if canary in text]
     assert found == []
 
 
-def test_a_canary_that_is_there_is_found(kept: Kept, owner: User):
+def test_a_canary_in_a_log_line_is_found(logged: LogRecorder, owner: User):
     logging.getLogger("exports.somewhere").warning("%s", CRITERION)
-    assert CRITERION in "\n".join(kept.lines)
+    assert CRITERION in "\n".join(logged.lines)
 
 
-def test_a_mail_server_that_answers_with_an_address_is_not_quoted(
-    kept: Kept, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+def test_the_answer_of_a_mail_server_is_not_logged(
+    logged: LogRecorder, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ):
-    settings.EMAIL_BACKEND = "tests.test_canary.RefusingMail"
+    settings.EMAIL_BACKEND = "tests.test_private_data.RefusingMail"
     services.request_export(owner, "canaries", {"secret": CRITERION}, format="csv")
     loop.WorkerLoop("small").run_due()
     Notification.objects.update(due_at=timezone.now())
     housekeeping.sweep()
     [waiting] = Notification.objects.all()
     assert (waiting.state, waiting.reason) == ("pending", "ConnectionRefusedError")
-    assert WORDS not in "\n".join(kept.lines)
+    assert MESSAGE not in "\n".join(logged.lines)
 
 
 class RefusingMail:
-    """A mail backend whose server quotes what it was given."""
+    """A mail backend whose server answers with private data."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Takes what Django gives every backend."""
+        """Accept the arguments that Django passes to every backend."""
 
     def send_messages(self, messages: list[Any]) -> int:
-        raise ConnectionRefusedError(WORDS)
+        raise ConnectionRefusedError(MESSAGE)
