@@ -11,7 +11,6 @@ from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone, translation
 
-from exports import housekeeping
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
 from exports.patterns import Dataset, FullPattern
 from exports.worker import loop
@@ -214,18 +213,6 @@ def test_a_cancel_stops_the_writing_and_publishes_nothing(folder: Path):
     assert 5 < len(written) < 500
     assert stored_files(folder) == []
     assert not Notification.objects.exists()
-
-
-def test_a_cancelled_pattern_that_reads_no_items_cannot_publish(folder: Path):
-    class Blind(Slow):
-        def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
-            assert transitions.cancel(FileRequest.objects.get())
-            buffer.write(b"x")
-
-    request = make(Blind)
-    assert (request.status, request.filehandle.name) == (Status.CANCELLED, "")
-    housekeeping.delete_files(0)
-    assert stored_files(folder) == []
 
 
 def test_two_concurrent_create_file_calls_make_one_file(folder: Path):

@@ -55,11 +55,11 @@ def test_add_request_stores_the_active_language_and_time_zone():
     assert timezone.now() - row.requested_at < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize(("active", "given", "stored"), [("en", "fr", "fr"), ("en", "", ""), (None, None, "")])
-def test_add_request_takes_a_language_and_a_time_zone(active: str | None, given: str | None, stored: str):
+@pytest.mark.parametrize(("active", "language", "tz"), [("en", "fr", "Asia/Tokyo"), ("en", "", ""), (None, None, "")])
+def test_add_request_takes_a_language_and_a_time_zone(active: str | None, language: str | None, tz: str):
     with translation.override(active):
-        request = toolbox.add_request(language=given, tz=stored)
-    assert (request.requester_language, request.requester_timezone) == (stored, stored)
+        request = toolbox.add_request(language=language, tz=tz)
+    assert (request.requester_language, request.requester_timezone) == (language or "", tz)
 
 
 @pytest.mark.parametrize("anonymous", [None, AnonymousUser(), SimpleLazyObject(AnonymousUser)])
