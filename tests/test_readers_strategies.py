@@ -2,14 +2,15 @@
 
 import pickle
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from json import JSONDecoder
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import connection, models
-from django.db.models import Avg, Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, Max, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Cast, Coalesce, ExtractYear, Lower, Now, TruncDate, TruncMonth
 from django.db.models.query import ModelIterable
 from hypothesis import HealthCheck, example, given, settings
@@ -97,6 +98,13 @@ def test_a_text_column_declared_as_json_is_written_as_json(source):
     assert cell == {"text": '"a\\"b"', "shouted": '"A\\"B"'}[source]
 
 
+class NextDayField(models.DateField):
+    """A date with its own conversion."""
+
+    def from_db_value(self, value: date | None, *args: Any) -> date | None:
+        return value and value + timedelta(days=1)
+
+
 EXPRESSIONS = {
     "double": F("big") * 2,
     "average": Avg("small"),
@@ -116,6 +124,8 @@ EXPRESSIONS = {
     "is_known": Exists(Customer.objects.filter(pk=OuterRef("customer"))),
     "price_as_text": Cast("price", models.TextField()),
     "share_of_price": F("price") / 3,
+    "next_day": ExpressionWrapper(F("day"), NextDayField()),
+    "decoded": ExpressionWrapper(F("details"), models.JSONField(decoder=JSONDecoder)),
 }
 
 
@@ -131,7 +141,7 @@ def test_expressions_have_the_cells_of_their_values(name):
     save_numbers()
     queryset = EveryField.objects.annotate(**{name: EXPRESSIONS[name]})
     check(queryset, [name], explain.explain(queryset, [Column(name)]).strategy)
-    check(queryset, ["id", name, "moment", "shouted", "price"], "cursor")
+    check(queryset, ["id", name, "moment", "shouted", "price", "day"], "cursor")
 
 
 @pytest.mark.parametrize("path", ["details__size", "details__list__0", "details__deep", "customer__name", "pk"])
