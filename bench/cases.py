@@ -1,4 +1,4 @@
-"""The list of what is measured. Every process imports it, so it imports little."""
+"""The list of all cases that are measured. Every process imports it, so it imports little itself."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -27,10 +27,10 @@ ALONE = "writing alone"
 
 @dataclass(frozen=True)
 class Case:
-    """One way to make one file. `make` names the function, "module.function" within bench.
+    """One way to write one file.
 
-    `variant` says what is special about it, and is "" for ten plain columns from a database to a file. `cost` is about
-    how many seconds 100,000 rows take, for the estimate only.
+    `make` names its function as "module.function" within bench. `variant` is "" for ten plain columns from a database
+    to a file, or else names the difference. `cost` is about how many seconds 100,000 rows take, for the estimate only.
     """
 
     tool: str
@@ -44,39 +44,39 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What a person reads, and what --only looks in."""
+        """Return the name that is shown, and that --only is compared with."""
         special = [self.variant] if self.variant else []
         special += [f"{self.processes} processes"] if self.processes > 1 else []
         return " · ".join([self.tool, *special, self.format, self.database, f"{self.rows:,} rows"])
 
     @property
     def label(self) -> str:
-        """The tool and the variant: what a table calls it where the rest is known."""
+        """Return the tool and the variant, for tables of cases that differ in nothing else."""
         return f"{self.tool}, {self.variant}" if self.variant else self.tool
 
     @property
     def rows_read(self) -> int:
-        """The table that it needs. What is written from memory repeats the rows it holds."""
+        """Return the number of rows of the table that the case reads. Cases in memory repeat their rows."""
         return min(self.rows, HELD_ROWS) if self.database == MEMORY else self.rows
 
     @property
     def source(self) -> str:
-        """The database that it reads, in the set-up or in the run."""
+        """Return the database that the case reads, before or while it is measured."""
         return SQLITE if self.database == MEMORY else self.database
 
     @property
     def needs_exports(self) -> bool:
-        """Whether it runs any code of ours."""
+        """Return True if the case runs code of this project."""
         return self.make.startswith("ours.") or self.make == "limits.deflated"
 
     @property
     def estimate(self) -> float:
-        """Seconds of one run, its start included."""
+        """Return the seconds that one run takes, with the start of the process."""
         return START_SECONDS + self.cost * self.rows / 100_000
 
     @property
     def limit(self) -> float:
-        """After so many seconds a run is given up."""
+        """Return the seconds after which a run is ended."""
         return 60 + 6 * self.estimate
 
     def with_rows(self, rows: int) -> Self:
@@ -87,7 +87,7 @@ class Case:
 
 
 def all_cases(rows: int = FULL, slow_rows: int = SLOW_ROWS) -> list[Case]:
-    """Every case, at `rows` rows, the slowest peers at `slow_rows`; and the growth of ours to five times as many."""
+    """Return every case: at `rows` rows, the slowest tools at `slow_rows`, and ours at five times `rows` too."""
     cases = [*ours(rows), *peers(rows), *of_python(slow_rows), *slow_peers(slow_rows), *limits(rows)]
     grown = sorted({slow_rows, 5 * rows} - {rows})
     return cases + [case.with_rows(each) for each in grown for case in cases if _grows(case)]
@@ -133,7 +133,7 @@ def peers(rows: int) -> Iterator[Case]:
 
 
 def of_python(rows: int) -> Iterator[Case]:
-    """Ten columns that pass through Python; and one that is a method of the model, which takes instances of the ORM."""
+    """Return the cases in which all columns need Python, and those with a method of the model as a column."""
     for database in DATABASES:
         case = partial(Case, format="xlsx", database=database, rows=rows, variant=CUSTOM_FIELDS)
         yield case(OURS, make="ours.table", cost=1.4)
@@ -155,7 +155,7 @@ def slow_peers(rows: int) -> Iterator[Case]:
 
 
 def limits(rows: int) -> Iterator[Case]:
-    """What no tool can go below: reading alone, deflating alone."""
+    """Return the cases that no tool can be faster than: only reading, only compressing."""
     for database in DATABASES:
         yield Case("rows fetched, discarded", "none", database, rows, "limits.fetched", 0.15)
     yield Case("COPY, discarded", "none", POSTGRESQL, rows, "limits.copied", 0.15)

@@ -1,4 +1,4 @@
-"""The results as an SVG that stands alone: readable in light and dark, and aloud."""
+"""The results as an SVG file, for light and dark pages, with a description for screen readers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,13 +46,13 @@ class Panel:
 
     @property
     def description(self) -> str:
-        """What the panel shows, in words."""
+        """Describe the panel in words."""
         values = "; ".join(f"{bar.name} {bar.label}" for bar in self.bars)
         return f"{self.title} ({self.unit}): {values}."
 
 
 def panels(results: Sequence[Result]) -> list[Panel]:
-    """Speed of XLSX and CSV, and our memory as the rows grow, all from SQLite; empty ones are left out."""
+    """Return panels of the speed of XLSX and CSV and of our memory, from SQLite, without empty ones."""
     measured = [each for each in results if each.is_measured and each.case.database == SQLITE]
     plain = [each for each in measured if each.case.variant == ""]
     rows = max((each.case.rows for each in plain if each.case.tool != OURS), default=0)
@@ -89,7 +89,7 @@ def _name(case: Case) -> str:
 
 
 def svg(shown: Sequence[Panel], *, title: str) -> str:
-    """The panels below each other, with a title and a description for those who do not see them."""
+    """Return the panels one below the other, with a title and a description for screen readers."""
     height = sum(panel.height for panel in shown) + 8
     parts, top = [], 8
     for panel in shown:

@@ -1,8 +1,8 @@
-"""Reads a file back and compares every cell with the database: python -m bench.check FORMAT PATH.
+"""Read a file back and compare every cell with the database: python -m bench.check FORMAT PATH.
 
-Prints {"rows", "expected_rows", "wrong": {column: cells}, "first": {column: what was found}}. The values are what
-`values_list` gives. In a sheet a float may differ beyond its 15th digit and a moment by a millisecond, because Excel
-holds no more; text that begins like a formula may have an apostrophe before it in CSV. All else must be equal.
+Prints {"rows", "expected_rows", "wrong": {column: number of cells}, "first": {column: first difference}}. The expected
+values are those of `values_list`. In XLSX, a float may differ after its 15th digit and a datetime by a millisecond,
+because Excel holds no more. In CSV, text that begins like a formula may have an apostrophe before it.
 """
 
 import csv
@@ -29,7 +29,7 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
 
 
 def sheet_rows(path: Path) -> Iterator[list[Any]]:
-    """The header of the first sheet, and the rows of all sheets."""
+    """Yield the header of the first sheet, then the rows of all sheets."""
     from python_calamine import CalamineWorkbook
 
     with CalamineWorkbook.from_path(path) as book:
@@ -92,7 +92,7 @@ FORMATS = {"csv": (csv_rows, CSV), "xlsx": (sheet_rows, SHEET)}
 def compare(
     found: Iterable[list[Any]], expected: Iterable[tuple], comparisons: dict[str, Comparison]
 ) -> dict[str, Any]:
-    """Compare the header, then row by row. A row that is missing or too many counts in the numbers of rows only."""
+    """Compare the header, then the rows. Missing and additional rows count in the numbers of rows only."""
     wrong: Counter[str] = Counter()
     first: dict[str, str] = {}
     rows = expected_rows = 0

@@ -1,7 +1,7 @@
-"""Where the rows lie: SQLite files and a PostgreSQL cluster in a folder that is kept from run to run.
+"""The databases of the benchmark: SQLite files and a PostgreSQL cluster, in a folder that is kept between runs.
 
-The folder is BENCH_DIR, by default below /var/tmp: PostgreSQL does not run as root, and must reach it. Tables that an
-older recipe made are made again.
+The folder is BENCH_DIR, by default below /var/tmp, where PostgreSQL can reach it, which does not run as root. A table
+is created again if the recipe of its rows has changed.
 """
 
 import hashlib
@@ -23,16 +23,19 @@ RECIPE = ("bench/recipe.py", "bench/fill.py", "bench/rows/models.py", "exports/m
 
 
 def home() -> Path:
-    """The folder of everything that a run writes, results excepted."""
+    """Return the folder of all that a run writes except the results.
+
+    Raises PermissionError if it belongs to another user.
+    """
     folder = Path(os.environ.get("BENCH_DIR") or f"/var/tmp/live-exports-bench-{os.getuid()}").absolute()
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to somebody else. Name another folder in BENCH_DIR.")
+        raise PermissionError(f"{folder} belongs to another user. Name another folder in BENCH_DIR.")
     return folder
 
 
 class KeptPostgres(Postgres):
-    """PostgreSQL whose cluster outlives it. Its socket is in a folder of its own, where paths are short."""
+    """PostgreSQL with a cluster that is kept. Its socket is in another folder, since paths of sockets must be short."""
 
     SETTINGS = ("max_wal_size=8GB", "autovacuum=off")
 
@@ -51,7 +54,7 @@ class KeptPostgres(Postgres):
         return [*super().command(), *(word for setting in self.SETTINGS for word in ("-c", setting))]
 
     def need_database(self, name: str) -> None:
-        """Make an empty database unless there is one of this name."""
+        """Create an empty database unless one of this name exists."""
         with psycopg.connect(self._conninfo(), autocommit=True) as connection:
             found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
             if not found:
@@ -59,7 +62,7 @@ class KeptPostgres(Postgres):
 
 
 def environment(database: str, rows: int, socket: Path | None = None, *, with_exports: bool = True) -> dict[str, str]:
-    """The environment of a process that works on this table, with our app installed or without."""
+    """Return the environment of a process that uses this table, with or without the app `exports` installed."""
     return {
         **os.environ,
         "BENCH_DIR": str(home()),
@@ -73,7 +76,7 @@ def environment(database: str, rows: int, socket: Path | None = None, *, with_ex
 
 
 def need_rows(database: str, rows: int, postgres: KeptPostgres | None) -> bool:
-    """Make the table unless it is there, made by the same recipe. Returns whether it was made."""
+    """Create the table unless it exists with the current recipe. Return True if it was created."""
     stamp = home() / database / f"rows_{rows}.recipe"
     stamp.parent.mkdir(parents=True, exist_ok=True)
     if postgres is not None and database == POSTGRESQL:
@@ -88,7 +91,7 @@ def need_rows(database: str, rows: int, postgres: KeptPostgres | None) -> bool:
 
 
 def recipe() -> str:
-    """A fingerprint of all that decides what the tables hold."""
+    """Return a hash of all files that determine the content of the tables."""
     paths = [path for name in RECIPE for path in _files(ROOT / name)]
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
@@ -109,5 +112,5 @@ def _run(environment: Mapping[str, str]) -> None:
 
 
 def scratch() -> Path:
-    """A new folder for the files of a run."""
+    """Create a folder for the files of a run."""
     return Path(tempfile.mkdtemp(prefix="files-", dir=home()))

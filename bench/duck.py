@@ -1,4 +1,4 @@
-"""DuckDB's COPY, from the same tables by its extensions for SQLite and PostgreSQL, which it runs on both cores.
+"""DuckDB's COPY from the same tables, by its extensions for SQLite and PostgreSQL; it uses both cores.
 
 The extensions come as packages, because DuckDB's own way to get them needs its server.
 """
@@ -30,7 +30,7 @@ def copy_xlsx(case: Case, path: Path) -> Write:
 
 
 def alone(case: Case, path: Path) -> Write:
-    """From an Arrow table in memory."""
+    """Write from an Arrow table in memory."""
     import duckdb
 
     duck = duckdb.connect()
@@ -67,7 +67,7 @@ def _attached() -> Any:
 def _select() -> str:
     names = ", ".join(COLUMNS)
     if connection.vendor == "sqlite":
-        # SQLite has no booleans; DuckDB would write numbers.
+        # SQLite has no booleans, so DuckDB would write numbers.
         return f"SELECT {names.replace('active', 'active::BOOLEAN AS active')} FROM host.{TABLE} ORDER BY id"
     return f"SELECT {names} FROM host.public.{TABLE} ORDER BY id"
 

@@ -1,4 +1,4 @@
-"""Makes the table of one database: python -m bench.fill, in the environment of `bench.databases`."""
+"""Create the table of one database: python -m bench.fill, in the environment of `bench.databases`."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from bench import recipe
 
 
 def main(rows: int) -> None:
-    """Make all tables, and fill the one of the benchmark."""
+    """Create all tables, and fill the one of the benchmark."""
     django.setup()
     call_command("migrate", run_syncdb=True, verbosity=0)
     with transaction.atomic(), connection.cursor() as cursor:
@@ -32,7 +32,7 @@ def _copy(cursor: object, rows: int) -> None:
 
 
 def _insert(rows: int) -> None:
-    # Past Django, which would convert each value.
+    # Without Django, which would convert each value.
     for block in recipe.blocks(rows):
         connection.connection.executemany(f"INSERT INTO bench_row ({_names()}) VALUES (?{', ?' * 9})", block)
 

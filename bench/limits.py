@@ -1,4 +1,4 @@
-"""What no export can be faster than: reading the rows and dropping them, deflating what a sheet is made of."""
+"""What no export can be faster than: reading the rows without using them, compressing the XML of a sheet."""
 
 import zipfile
 import zlib
@@ -17,11 +17,11 @@ PIECE = 1 << 20
 
 
 def fetched(case: Case, path: Path) -> Callable[[], None]:
-    """The rows as the driver gives them, from a cursor on the server where there is one."""
+    """Fetch the rows from a server-side cursor, or on SQLite from a usual one."""
     sql, parameters = query()
 
     def read() -> None:
-        # A cursor on the server lives in a transaction; on SQLite there is none.
+        # A server-side cursor needs a transaction.
         with transaction.atomic() if case.database == "postgresql" else nullcontext():
             cursor = connection.chunked_cursor()
             cursor.execute(sql, parameters)
@@ -44,7 +44,7 @@ def copied(case: Case, path: Path) -> Callable[[], None]:
 
 
 def deflated(case: Case, path: Path) -> Callable[[], dict[str, Any]]:
-    """A sheet of `rows_read` rows, deflated until `rows` rows have been."""
+    """Compress a sheet of `rows_read` rows again and again until it was `rows` rows."""
     sheet = _sheet(case)
     engine, level = case.tool.removeprefix("deflate, ").split()
     new = _engines()[engine]
@@ -71,7 +71,7 @@ def _engines() -> dict[str, Callable[[int], Any]]:
 
 
 def _sheet(case: Case) -> bytes:
-    """The XML of our own sheet."""
+    """Return the XML of a sheet that this project writes."""
     from bench import ours
 
     with TemporaryDirectory() as folder:

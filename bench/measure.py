@@ -1,4 +1,4 @@
-"""One run of a case as a whole process: how long, how much memory, what it said."""
+"""Run a case in its own process and measure its time and memory."""
 
 import json
 import os
@@ -21,12 +21,12 @@ MIB = 1 << 20
 
 
 class Failed(Exception):
-    """A run ended without a file; the message is the last that the process said."""
+    """A run ended without a file. The message is the last line of the process's errors."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run: seconds, the peak of all its processes together and the size of its file in bytes, and what it said."""
+    """One run: its seconds, the peak memory of all its processes and the size of its file in bytes, and its output."""
 
     seconds: float
     peak: int
@@ -36,7 +36,7 @@ class Run:
 
 @dataclass
 class Result:
-    """The runs of a case, or why there are none."""
+    """The runs of a case, or the reason why it failed."""
 
     case: Case
     runs: list[Run] = field(default_factory=list)
@@ -67,7 +67,7 @@ class Result:
         return self.case.rows / self.seconds
 
     def said(self, name: str) -> float | None:
-        """The median of a number that the runs said, or None."""
+        """Return the median of a number in the output of the runs, or None."""
         numbers = [run.said[name] for run in self.runs if name in run.said]
         return median(numbers) if numbers else None
 
@@ -80,7 +80,7 @@ class Result:
 
 
 def run(case: Case, path: Path, environment: Mapping[str, str]) -> Run:
-    """Run it in a process of its own. Raises Failed."""
+    """Run the case in a new process. Raises Failed."""
     command = [sys.executable, "-m", "bench.one", json.dumps(case.as_dict()), str(path)]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
@@ -97,9 +97,10 @@ def run(case: Case, path: Path, environment: Mapping[str, str]) -> Run:
 
 
 def watch(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
-    """The exit code, and the peak of the process and all its descendants: the sum of what each had at most, in bytes.
+    """Wait for the process. Return its exit code and its peak memory in bytes.
 
-    Memory that they share counts for each of them, so this is never too low.
+    That is the sum of the peaks of the process and its descendants. Memory that they share counts for each of them, so
+    the sum is never too low.
     """
     peaks: dict[int, int] = {}
     while True:
@@ -108,13 +109,13 @@ def watch(process: subprocess.Popen, deadline: float) -> tuple[int, int]:
         if time.monotonic() > deadline:
             _end(process)
         for each in family(process.pid):
-            # The newest is the highest, but for what a process had of its parent's before it began.
+            # The peak only grows, except that a new process first shows the memory of its parent.
             peaks[each] = high_water(each) or peaks.get(each, 0)
         time.sleep(LOOK_SECONDS)
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the process and whatever it has left behind in its session."""
+    """End the process and all others in its session."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -122,7 +123,7 @@ def _end(process: subprocess.Popen) -> None:
 
 
 def family(pid: int) -> set[int]:
-    """A process and its descendants, as /proc has them now."""
+    """Return the ids of a process and its descendants, as /proc lists them now."""
     parents = {int(path.name): parent(path) for path in Path("/proc").iterdir() if path.name.isdigit()}
     found, grown = {pid}, True
     while grown:
@@ -133,17 +134,17 @@ def family(pid: int) -> set[int]:
 
 
 def parent(process: Path) -> int:
-    """The parent of a process by its folder in /proc; 0 where it has just ended."""
+    """Return the parent of a process by its folder in /proc, 0 if it has just ended."""
     try:
         stat = (process / "stat").read_text()
     except OSError:
         return 0
-    # The name, in parentheses, may hold anything.
+    # The name of the process, in parentheses, may contain blanks and parentheses.
     return int(stat.rpartition(")")[2].split()[1])
 
 
 def high_water(pid: int) -> int:
-    """The most memory that a process has had so far, in bytes; 0 where it has just ended."""
+    """Return the peak memory of a process so far, in bytes, 0 if it has just ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
@@ -158,6 +159,6 @@ def _text(file: Any) -> str:
 
 def _reason(code: int, errors: str, case: Case) -> str:
     if code == -signal.SIGKILL:
-        return f"Ended: it took longer than {case.limit:.0f} s, or more memory than there is."
+        return f"Ended: it took longer than {case.limit:.0f} s, or more memory than the machine has."
     lines = [line for line in errors.splitlines() if line.strip()]
     return lines[-1] if lines else f"Exit code {code}."

@@ -1,9 +1,9 @@
-"""Runs one case in this process: python -m bench.one CASE PATH, in the environment of `bench.databases`.
+"""Run one case in this process: python -m bench.one CASE PATH, in the environment of `bench.databases`.
 
-CASE is the JSON of a Case. The module that it names sets everything up, imports and the connection included, and
-gives a function; only that function is timed, from before its first query until its file is closed. The last line of
-the output is {"seconds", "bytes", "cpu_seconds" of this process, ...}: the function may say more, and so may the
-module's `about(case)`, which is asked after the clock has stopped.
+CASE is the JSON of a Case. The function that it names imports and prepares all that the case needs, and returns a
+function; only this one is timed, from before its first query until its file is closed. The last line of the output is
+{"seconds", "bytes", "cpu_seconds" of this process, ...}, with the dictionaries that the timed function and the module's
+`about(case)` return, which is called after the time was taken.
 """
 
 import json

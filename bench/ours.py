@@ -1,4 +1,4 @@
-"""What this project does, by the doors that a host project has."""
+"""The cases of this project, by the functions that a project calls."""
 
 import threading
 import time
@@ -33,7 +33,7 @@ def columns_of(case: Case) -> list[Column]:
 
 
 def about(case: Case) -> dict[str, str]:
-    """Which way the rows came."""
+    """Return the strategy by which the rows were read."""
     if case.database == MEMORY:
         return {}
     queryset = queryset_of(case)
@@ -41,7 +41,7 @@ def about(case: Case) -> dict[str, str]:
 
 
 def table(case: Case, path: Path) -> Callable[[], None]:
-    """A queryset to a file, at once: `table_of` and `write_now`."""
+    """Write a queryset to a file at once: `table_of` and `write_now`."""
     queryset, columns, dialect = queryset_of(case), columns_of(case), dialect_of(case.format, {})
     if case.format == "parquet":
         import_arrow()
@@ -54,7 +54,7 @@ def table(case: Case, path: Path) -> Callable[[], None]:
 
 
 def with_isal(case: Case, path: Path) -> Callable[[], None]:
-    """The fastest deflate that there is, at the price of a larger file."""
+    """Compress with the fastest engine, which makes a larger file."""
     write = table(case, path)
 
     def write_with_isal() -> None:
@@ -65,7 +65,7 @@ def with_isal(case: Case, path: Path) -> Callable[[], None]:
 
 
 def alone(case: Case, path: Path) -> Callable[[], None]:
-    """The writer alone, fed with column batches of Python values."""
+    """Write column batches of Python values, without reading."""
     columns = resolve.resolve(Row.objects.all(), columns_of(case))
     batches = _batches(case)
 
@@ -89,7 +89,7 @@ def _writer(case: Case, file: BinaryIO, columns: Sequence[Column]) -> writers.Wr
 
 
 class RowExport(QuerySetExport):
-    """The export of the rows. Says how long the main thread was busy with progress."""
+    """The export of the rows, which measures how long the main thread spends on progress."""
 
     file_type = "rows"
     title = TITLE
@@ -113,7 +113,7 @@ class RowExport(QuerySetExport):
 
 
 class LeaseKeeper:
-    """Hears every change, and how long the heartbeat's thread has computed until then."""
+    """Counts the changes of the request, and the processor time of the lease keeper's thread until the last one."""
 
     def __init__(self) -> None:
         self.changes = 0
@@ -126,9 +126,9 @@ class LeaseKeeper:
 
 
 def as_a_request(case: Case, path: Path) -> Callable[[], dict[str, float]]:
-    """The whole run: claimed, leased, counted, written, hashed, stored and published; no servers.
+    """Run a request as a worker does, without servers: claim, lease, count, write, hash, store and publish.
 
-    "progress_seconds" is what the lease and the progress cost: the heartbeat's processor time and the reports.
+    "progress_seconds" is what the lease and the progress cost: the lease keeper's processor time and the reports.
     """
     request = FileRequest(file_type=RowExport.file_type, format=case.format, filename=f"rows.{case.format}")
     transitions.enqueue(request)

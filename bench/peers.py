@@ -1,7 +1,7 @@
-"""What others do, each as its own documentation recommends, with values that give the same cells as ours.
+"""Other tools, each used as its documentation recommends, with values that make the same cells as ours.
 
-Every function takes the case and the path, imports and sets up, and returns what is timed. Where a peer's cells differ
-all the same, `bench/run --check-peers` finds it.
+Every function takes the case and the path, imports and prepares, and returns the function that is timed. To find cells
+that still differ, call `bench/run --check-peers`.
 """
 
 import csv
@@ -30,7 +30,7 @@ def to_json(value: object) -> str:
 
 
 def values_list_csv(case: Case, path: Path) -> Write:
-    """The usual way: values_list, a formatted row, csv.writer. The same file as ours."""
+    """Write formatted rows of `values_list` with csv.writer, the usual way. The file is the same as ours."""
 
     def write() -> None:
         with path.open("w", newline="", encoding="utf-8-sig") as file:
@@ -53,7 +53,7 @@ def _safe(text: str) -> str:
 
 
 def psql_copy(case: Case, path: Path) -> Write:
-    """What PostgreSQL itself makes of the same query: no rules for cells."""
+    """Let PostgreSQL write CSV itself, without any rules for cells."""
     from tests.servers import as_unprivileged_user, postgres_program
 
     settings = connection.settings_dict
@@ -103,7 +103,7 @@ def _resource() -> object:
 
 
 def values_list_xlsxwriter(case: Case, path: Path) -> Write:
-    """The usual way: constant_memory, and the method of each type, which is quicker than `write` and `write_row`."""
+    """Use constant_memory and the method for each type, which is faster than `write` and `write_row`: the usual way."""
     import xlsxwriter  # noqa: F401
 
     return lambda: _write_xlsxwriter(path, tuples(case))
@@ -148,7 +148,7 @@ def rustpy_alone(case: Case, path: Path) -> Write:
 
 
 def _rustpy(path: Path, rows: Callable[[], Iterator[tuple]]) -> Write:
-    """Records from a generator, which it documents as constant memory."""
+    """Write records from a generator, for which it documents constant memory."""
     from rustpy_xlsxwriter import write_worksheet
 
     return lambda: write_worksheet(map(_record, rows()), str(path), sheet_name="Rows")
@@ -159,7 +159,7 @@ def _record(row: tuple) -> dict[str, object]:
 
 
 def _plain(row: tuple) -> tuple:
-    """Types that every spreadsheet library knows: decimals as floats, JSON as text."""
+    """Return types that every spreadsheet library knows: decimals as floats, JSON as text."""
     key, name, note, amount, ratio, active, day, created, attributes, owner = naive(row)
     return key, name, note, float(amount), ratio, active, day, created, to_json(attributes), owner
 
@@ -173,7 +173,7 @@ def openpyxl_alone(case: Case, path: Path) -> Write:
 
 
 def _openpyxl(path: Path, rows: Callable[[], Iterator[tuple]]) -> Write:
-    """Write-only mode. A text that starts with "=" is a formula unless its cell says otherwise."""
+    """Use the write-only mode. A text that starts with "=" is a formula unless its cell is marked as text."""
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
 
@@ -196,7 +196,7 @@ def _openpyxl(path: Path, rows: Callable[[], Iterator[tuple]]) -> Write:
 
 
 def pandas(case: Case, path: Path) -> Write:
-    """A list of dicts, a data frame, `to_excel`."""
+    """Write a list of dicts by a data frame and `to_excel`."""
     import pandas
     import xlsxwriter  # noqa: F401
 
@@ -253,7 +253,7 @@ def values_orjson(case: Case, path: Path) -> Write:
 
 
 def values_list_pyarrow(case: Case, path: Path) -> Write:
-    """A record batch of 10,000 rows at a time."""
+    """Write record batches of 10,000 rows."""
     import_arrow()
     import pyarrow
     from pyarrow import parquet

@@ -1,4 +1,4 @@
-"""The ratios that this project set out for: what was measured within one run, against a floor and a target."""
+"""The goals of this project: ratios of measurements of one run, each with a floor and a target."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DATABASE_NAMES = {SQLITE: "SQLite", POSTGRESQL: "PostgreSQL", MEMORY: "memory"}
 
 @dataclass(frozen=True)
 class Ratio:
-    """`measured` is None where the run has not what it takes. Where `is_limit`, less is better."""
+    """A ratio. `measured` is None if the run lacks a result that it needs. With `is_limit`, less is better."""
 
     what: str
     floor: float
@@ -46,12 +46,12 @@ class Ratio:
 
 
 class Results(list[Result]):
-    """The results of a run, and how to find one."""
+    """The results of a run."""
 
     def one(
         self, tool: str, format: str, database: str, rows: int, *, variant: str = "", processes: int = 1
     ) -> Result | None:
-        """The measured result of this case, or None."""
+        """Return the result of this case, or None if it was not measured."""
         wanted = (tool, format, database, rows, variant, processes)
         return next((each for each in self if each.is_measured and wanted == _identity(each)), None)
 
@@ -65,7 +65,7 @@ def _identity(result: Result) -> tuple[object, ...]:
 
 
 def all_ratios(results: Sequence[Result], *, rows: int, slow_rows: int) -> list[Ratio]:
-    """`rows` is the size of the run, `slow_rows` that of the slowest peers."""
+    """Return all ratios of a run of `rows` rows, in which the slowest tools had `slow_rows`."""
     found = Results(results)
     return [
         *_xlsx(found, rows),

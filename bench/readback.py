@@ -1,4 +1,4 @@
-"""Whether files hold what the database holds: ours at full size, and the peers'."""
+"""Compare files with the database: ours at full size, and those of other tools."""
 
 import json
 import subprocess
@@ -17,27 +17,27 @@ READ_LIMIT_SECONDS = 1_800
 
 
 def ours_to_check(cases: Iterable[Case], rows: int) -> list[Case]:
-    """Our CSV and XLSX from each database, in one process and in several, at the size of the run."""
+    """Return our cases of CSV and XLSX at the size of the run, from each database, with one and with more processes."""
     plain = [case for case in cases if case.tool == OURS and not case.variant]
     return [case for case in plain if case.format in ("csv", "xlsx") and case.rows == rows]
 
 
 def peers_to_check(cases: Iterable[Case]) -> list[Case]:
-    """Every plain way to a CSV or XLSX, ours included, in a size that is quickly read."""
+    """Return every plain case of CSV and XLSX, ours included, with few rows."""
     plain = [case for case in cases if case.format in ("csv", "xlsx") and not case.variant]
     return list(dict.fromkeys(case.with_rows(PEER_ROWS) for case in plain))
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file holds beside what the database holds."""
+    """The comparison of a file with the database."""
 
     sentence: str
     is_equal: bool
 
 
 def read_back(case: Case, folder: Path, environment: Mapping[str, str]) -> Reading:
-    """Make the file, read it back, and say how it compares."""
+    """Write the file, read it back, and compare it."""
     path = folder / f"readback.{case.format}"
     try:
         measure.run(case, path, environment)
@@ -64,7 +64,7 @@ def is_equal(compared: Mapping[str, Any]) -> bool:
 
 
 def describe(compared: Mapping[str, Any]) -> str:
-    """A sentence about what `bench.check` has found."""
+    """Return the output of `bench.check` as a sentence."""
     rows, expected = compared["rows"], compared["expected_rows"]
     if is_equal(compared):
         return f"all {rows:,} rows equal, cell by cell"

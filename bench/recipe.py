@@ -1,7 +1,7 @@
-"""The rows, as a database takes them: seeded, so the same on every machine, and quickly made.
+"""The rows of the benchmark, in the types that a database takes: random, but the same on every machine.
 
 Ten columns in the order of `bench.rows.models.COLUMNS`. One note in 50 has a comma, a quote or a line break, one in
-1,000 starts with "=". Moments ascend with the key, give or take a minute; one owner in five is missing.
+1,000 starts with "=". Datetimes ascend with the key, within about a minute; one owner in five is missing.
 """
 
 from collections.abc import Iterator
@@ -27,13 +27,13 @@ RawRow = tuple[int, str, str, str, float, int, str, str, str, int | None]
 
 
 def blocks(rows: int) -> Iterator[list[RawRow]]:
-    """The first `rows` rows. Tables of different sizes begin alike."""
+    """Yield the first `rows` rows in blocks. Tables of different sizes begin with the same rows."""
     for first in range(1, rows + 1, BLOCK):
         yield block(first)[: rows - first + 1]
 
 
 def block(first: int) -> list[RawRow]:
-    """The BLOCK rows from the key `first` on."""
+    """Return BLOCK rows, beginning with the key `first`."""
     random = Random(SEED + first)
     keys = range(first, first + BLOCK)
     columns = (keys, _names(random), _notes(random, keys), _amounts(random), _ratios(random), _actives(random))
@@ -80,7 +80,7 @@ def _moments(random: Random, keys: range) -> list[str]:
 
 
 def _attributes(random: Random) -> list[str]:
-    """JSON objects, as both databases write them: keys by length, then by name."""
+    """Return JSON objects as both databases write them: keys by length, then by name."""
     sizes, colours = random.choices(range(1_000), k=BLOCK), random.choices(WORDS, k=BLOCK)
     tags, others = random.choices(WORDS, k=BLOCK), random.choices(WORDS, k=BLOCK)
     return [

@@ -1,4 +1,4 @@
-"""The results in Markdown, and as the list that --json writes."""
+"""The results as Markdown, and as the list that --json writes."""
 
 import os
 import platform
@@ -21,12 +21,12 @@ PACKAGES = (
 
 
 def machine() -> str:
-    """What a run was made on."""
+    """Describe the machine."""
     return f"{_processor()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def packages() -> str:
-    """The versions of what was measured."""
+    """Return the versions of all measured packages."""
     return ", ".join(f"{name} {version(name)}" for name in PACKAGES.split())
 
 
@@ -37,7 +37,7 @@ def _processor() -> str:
 
 
 def as_list(results: Iterable[Result]) -> list[dict[str, Any]]:
-    """What was measured, for programs. Special ways have a `tool` of their own: "ours, callable"."""
+    """Return the results for programs. The `tool` includes the variant, such as "ours, callable"."""
     return [_entry(result) for result in results if result.is_measured]
 
 
@@ -77,13 +77,13 @@ def _short(number: float) -> str:
 
 
 def result_tables(results: Sequence[Result]) -> str:
-    """A table for each group of cases that can be compared, the fastest on top."""
+    """Return a table for each group of cases that can be compared, the fastest first."""
     titles = dict.fromkeys(section_of(result.case) for result in results if result.is_measured)
     return "\n\n".join(f"### {title}\n\n{_result_table(title, results)}" for title in titles)
 
 
 def section_of(case: Case) -> str:
-    """The title of the table that a case is in."""
+    """Return the title of the table that has the case."""
     if case.format == "none":
         return "Limits: reading alone, deflating alone"
     if case.variant == ALONE:
@@ -135,7 +135,7 @@ def _seconds(seconds: float) -> str:
 
 
 def requests(results: Sequence[Result]) -> str:
-    """What the whole run of a request costs over the same file written at once."""
+    """Compare the run of a request with writing the same file at once."""
     rows = [
         _request(result, results) for result in results if result.case.variant == "as a request" and result.is_measured
     ]
@@ -173,7 +173,7 @@ def failures(results: Iterable[Result]) -> str:
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, text_columns: Sequence[int]) -> str:
-    """Markdown whose columns are straight in a terminal too."""
+    """Return a Markdown table whose columns are aligned in a terminal too."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     marks = ["-" * width if place in text_columns else "-" * (width - 1) + ":" for place, width in enumerate(widths)]
     return "\n".join(_line(cells, widths, text_columns) for cells in (headers, marks, *rows))

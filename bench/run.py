@@ -1,4 +1,4 @@
-"""bench/run: makes the rows, runs the cases in turn, reads files back, and reports."""
+"""The command bench/run: create the rows, run the cases, read files back, write the report."""
 
 import argparse
 import json
@@ -28,9 +28,9 @@ PICTURE = (
 FILL_SECONDS_PER_ROW = 20e-6
 READ_SECONDS_PER_ROW = 45e-6
 PEERS_SECONDS = 60.0
-# In a quick run, what takes longer than this is run once, and so is what is measured for information only.
+# A quick run repeats no case that takes longer than this, nor one that is for information only.
 ONCE_SECONDS = 1.9
-# A load average before the run that shows other work.
+# A load average before the run from which on other work disturbs the measurements.
 BUSY = 0.7
 
 
@@ -54,18 +54,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="bench/run", description="Measures exports: ours, the usual ways, the limits.")
+    made = argparse.ArgumentParser(prog="bench/run", description="Measure exports by this and other tools.")
     made.add_argument("--quick", action="store_true", help="100,000 rows instead of 1,000,000")
-    made.add_argument("--rows", type=int, default=0, metavar="N", help="another size, to try things out")
+    made.add_argument("--rows", type=int, default=0, metavar="N", help="this number of rows, to try things out")
     made.add_argument("--only", default="", metavar="TEXT", help="only the cases with TEXT in their names")
-    made.add_argument("--json", default="", metavar="PATH", help="write what was measured as a JSON list")
-    made.add_argument("--check-peers", action="store_true", help="time nothing: read every tool's file back")
-    made.add_argument("--write-docs", action="store_true", help="run nothing: put the last whole run into docs/")
+    made.add_argument("--json", default="", metavar="PATH", help="write the measurements as a JSON list")
+    made.add_argument("--check-peers", action="store_true", help="measure nothing: read the file of every tool back")
+    made.add_argument("--write-docs", action="store_true", help="measure nothing: write the last complete run to docs/")
     return made
 
 
 def run(chosen: Sequence[Case], rows: int, *, is_quick: bool, is_whole: bool) -> dict[str, Any]:
-    """Measure the cases, read ours back, print and keep the report. Returns what is kept in latest.json."""
+    """Measure the cases, read our files back, print and store the report. Return the summary that latest.json holds."""
     checked = readback.ours_to_check(chosen, rows)
     repeats = {case: 1 if is_quick and is_once_enough(case) else cases.REPEATS for case in chosen}
     load = os.getloadavg()[0]
@@ -98,7 +98,7 @@ def run(chosen: Sequence[Case], rows: int, *, is_quick: bool, is_whole: bool) ->
 
 
 def is_once_enough(case: Case) -> bool:
-    """Whether a quick run measures it once."""
+    """Return True if a quick run measures the case only once."""
     is_information = case.format == "tsv" or case.variant == "isal" or case.tool.startswith("deflate")
     return is_information or case.estimate > ONCE_SECONDS
 
@@ -137,7 +137,7 @@ def environment(case: Case, postgres: KeptPostgres | None) -> dict[str, str]:
 
 
 def measured(repeats: Mapping[Case, int], postgres: KeptPostgres | None) -> list[Result]:
-    """Run the cases in turn, once each, then again: a disturbance hits one run of several cases, not all of one."""
+    """Run all cases once, then again: a disturbance then hits one run of several cases, not all runs of one case."""
     results = {case: Result(case) for case in repeats}
     turns = [case for turn in range(max(repeats.values())) for case, count in repeats.items() if turn < count]
     folder = databases.scratch()
@@ -148,14 +148,14 @@ def measured(repeats: Mapping[Case, int], postgres: KeptPostgres | None) -> list
                 left = sum(expected(results[each]) for each in turns[place + 1 :])
                 print(f"[{place + 1}/{len(turns)}] {outcome(results[case])}   {minutes(left)} left", flush=True)
     finally:
-        # Requests store their files in a folder of their own.
+        # The runs of requests store their files in these folders.
         for each in (folder, databases.home() / "exports", databases.home() / "work"):
             shutil.rmtree(each, ignore_errors=True)
     return list(results.values())
 
 
 def add_run(result: Result, folder: Path, environment: Mapping[str, str]) -> None:
-    """One more run, or the reason why there is none."""
+    """Add a run to the result, or the reason why it failed."""
     path = folder / f"file.{result.case.format}"
     try:
         result.runs.append(measure.run(result.case, path, environment))
@@ -166,7 +166,7 @@ def add_run(result: Result, folder: Path, environment: Mapping[str, str]) -> Non
 
 
 def expected(result: Result) -> float:
-    """Seconds of the next run."""
+    """Return the seconds that the next run will take."""
     if result.failure:
         return 0.0
     return result.seconds + cases.START_SECONDS if result.runs else result.case.estimate
@@ -180,7 +180,7 @@ def outcome(result: Result) -> str:
 
 
 def read_back(chosen: Sequence[Case], postgres: KeptPostgres | None) -> list[Reading]:
-    """Make these files, read them back and compare them with the database."""
+    """Write the files of these cases, read them back and compare them with the database."""
     make_rows(chosen, postgres)
     folder, readings = databases.scratch(), []
     try:
@@ -203,7 +203,7 @@ def results_of(summary: Mapping[str, Any]) -> Results:
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The report. It stands in docs/performance.md under a heading of the second level."""
+    """Return the report, which goes under a heading of the second level in docs/performance.md."""
     results = results_of(summary)
     ratios = all_ratios(results, rows=summary["rows"], slow_rows=summary["slow_rows"])
     parts = [
@@ -238,7 +238,7 @@ def keep(summary: Mapping[str, Any], text: str) -> None:
 
 
 def write_docs(summary: Mapping[str, Any], folder: Path = DOCS) -> None:
-    """Put a run into performance.md, between the markers, and into performance.svg."""
+    """Write a run to performance.md, between the markers, and to performance.svg."""
     page = folder / "performance.md"
     before, _, rest = page.read_text().partition(BEGIN)
     after = rest.partition(END)[2]

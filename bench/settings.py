@@ -1,4 +1,4 @@
-"""Django's settings of one benchmark process. The environment says which rows it sees; see `bench.databases`."""
+"""Django settings of one process of the benchmark. Its environment names the rows: see `bench.databases`."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ ROWS = os.environ["BENCH_ROWS"]
 SECRET_KEY = "only-for-the-benchmark"
 USE_TZ = True
 TIME_ZONE = "UTC"
-# A peer's process is without what it does not need, so that its memory is its own.
+# Other tools run without the app `exports`, which would add to their memory.
 OURS = ["exports"] if os.environ["BENCH_WITH_EXPORTS"] else []
 INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", *OURS, "bench.rows"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

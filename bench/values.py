@@ -1,4 +1,4 @@
-"""The rows as the ORM gives them, for the peers and for reading back."""
+"""The rows as the ORM returns them, for other tools and for reading back."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC
@@ -18,7 +18,7 @@ def queryset_of(case: Case) -> QuerySet[TenColumns]:
 
 
 def tuples(case: Case) -> Iterator[tuple]:
-    """Typed values in the order of COLUMNS, streamed; `label` in place of `name` where the case has a callable."""
+    """Stream typed values in the order of COLUMNS, with `label` instead of `name` for a case with a callable."""
     queryset = queryset_of(case)
     if case.variant != CALLABLE:
         return queryset.values_list(*COLUMNS).iterator(chunk_size=CHUNK)
@@ -29,23 +29,23 @@ def tuples(case: Case) -> Iterator[tuple]:
 
 
 def held(case: Case) -> Callable[[], Iterator[tuple]]:
-    """The rows of a case that writes from memory: `rows_read` of them, again and again until there are `rows`."""
+    """Return a function that yields `rows` rows from memory, repeating the `rows_read` that are read once."""
     rows = list(Row.objects.order_by("pk").values_list(*COLUMNS))
     return lambda: chain.from_iterable(repeat(rows, case.rows // len(rows)))
 
 
 def import_arrow() -> None:
-    """Import pyarrow and all that its first array imports: where pandas is installed, that too."""
+    """Import pyarrow and what its first array imports: pandas, if it is installed."""
     import pyarrow.parquet
 
     pyarrow.array([None])
 
 
 def query() -> tuple[str, tuple]:
-    """The SQL of the rows, and its parameters."""
+    """Return the SQL of the rows and its parameters."""
     return Row.objects.order_by("pk").values_list(*COLUMNS).query.sql_with_params()
 
 
 def naive(row: tuple) -> tuple:
-    """The row with a moment that spreadsheets know: UTC, without saying so."""
+    """Return the row with its datetime in UTC and naive, as spreadsheets need it."""
     return (*row[:7], row[7].astimezone(UTC).replace(tzinfo=None), *row[8:])

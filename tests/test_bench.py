@@ -1,4 +1,4 @@
-"""The workings of the benchmark, at sizes that take no time. bench/run itself runs the peers: it has their packages."""
+"""The benchmark with few rows. Only bench/run itself runs other tools, since it installs their packages."""
 
 import json
 import os
@@ -40,14 +40,13 @@ def ratio(results: list[Result], what: str) -> Ratio:
 
 def test_every_case_is_listed_once_and_names_a_function() -> None:
     listed = cases.all_cases()
-
     assert len(set(listed)) == len({case.name for case in listed}) == len(listed)
     for case in listed:
         module, function = case.make.split(".")
         assert f"\ndef {function}(" in (databases.ROOT / "bench" / f"{module}.py").read_text()
 
 
-def test_the_slowest_peers_are_run_at_fewer_rows_and_ours_at_five_times_as_many() -> None:
+def test_the_slowest_tools_get_fewer_rows_and_ours_five_times_as_many() -> None:
     listed = cases.all_cases(1_000_000, slow_rows=100_000)
 
     sizes = {case.rows for case in listed if case.tool == OURS and case.format == "csv"}
@@ -60,39 +59,33 @@ def test_the_slowest_peers_are_run_at_fewer_rows_and_ours_at_five_times_as_many(
 
 def test_a_result_is_the_median_of_its_runs() -> None:
     measured = result(seconds=(9.0, 1.0, 2.0))
-
     assert (measured.seconds, measured.rows_per_second) == (2.0, 500.0)
 
 
 def test_a_result_is_the_same_after_it_was_stored() -> None:
     measured = result(processes=2, variant=ALONE)
-
     assert Result.from_dict(json.loads(json.dumps(measured.as_dict()))) == measured
 
 
-def test_the_memory_of_children_counts() -> None:
+def test_the_memory_of_child_processes_counts() -> None:
     fill = "x = bytearray(80 << 20)"
     code = (
         f"import subprocess, sys; {fill}; subprocess.run([sys.executable, '-c', '{fill}; import time; time.sleep(1)'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], start_new_session=True)
-
     exit_code, peak = measure.watch(process, deadline=float("inf"))
-
     assert exit_code == 0
     assert 160 * MIB < peak < 260 * MIB
 
 
-def test_a_case_that_fails_says_why(home: Path) -> None:
-    broken = Case("nobody", "csv", SQLITE, ROWS, "ours.no_such_function", 0.0)
-
+def test_a_failure_has_the_error_of_the_case(home: Path) -> None:
+    broken = Case("broken", "csv", SQLITE, ROWS, "ours.no_such_function", 0.0)
     with pytest.raises(Failed, match="has no attribute 'no_such_function'"):
         measure.run(broken, home / "file", databases.environment(SQLITE, ROWS))
 
 
 def test_a_case_that_takes_too_long_is_ended(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Case, "limit", 0.0)
-
     with pytest.raises(Failed, match="took longer than 0 s"):
         measure.run(Case(OURS, "csv", SQLITE, ROWS, "ours.table", 0.0), home / "file", run.environment(OURS_CSV, None))
 
@@ -103,15 +96,14 @@ OURS_CSV = Case(OURS, "csv", SQLITE, ROWS, "ours.table", 0.0)
 # The rows
 
 
-def test_the_rows_are_the_same_every_time_and_tables_begin_alike() -> None:
+def test_tables_of_every_size_begin_with_the_same_rows() -> None:
     assert next(recipe.blocks(20)) == next(recipe.blocks(20_000))[:20] == recipe.block(1)[:20]
 
 
-def test_the_rows_have_what_makes_exports_hard() -> None:
+def test_the_rows_have_formulas_quotes_line_breaks_and_nulls() -> None:
     rows = recipe.block(1)
     notes = [row[2] for row in rows]
     moments = [row[7] for row in rows]
-
     assert sum(note.startswith("=") for note in notes) == 10
     assert sum(any(character in note for character in ',"\n') and note[0] != "=" for note in notes) == 200
     assert None in {row[9] for row in rows}
@@ -119,11 +111,9 @@ def test_the_rows_have_what_makes_exports_hard() -> None:
     assert moments[::100] == sorted(moments[::100])
 
 
-def test_a_table_is_made_once_and_again_when_the_recipe_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_is_created_again_only_when_its_recipe_changes(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert databases.need_rows(SQLITE, ROWS, None) is False
-
     monkeypatch.setattr(databases, "recipe", lambda: "another")
-
     assert databases.need_rows(SQLITE, ROWS, None) is True
     with sqlite3.connect(home / "sqlite" / f"rows_{ROWS}.sqlite3") as connection:
         assert connection.execute("SELECT count(*) FROM bench_row").fetchone() == (ROWS,)
@@ -150,7 +140,6 @@ OF_OUR_SIZE = [case for case in OURS_ON_SQLITE if case.rows == ROWS]
 @pytest.mark.parametrize("case", OF_OUR_SIZE, ids=lambda case: case.name)
 def test_each_of_our_cases_runs(case: Case, home: Path) -> None:
     made = measure.run(case, home / f"file.{case.format}", run.environment(case, None))
-
     assert made.seconds > 0
     assert made.bytes > 1_000
     assert made.peak > 20 * MIB
@@ -161,9 +150,7 @@ def test_each_of_our_cases_runs(case: Case, home: Path) -> None:
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
 def test_our_files_read_back_equal(format: str, home: Path) -> None:
     case = Case(OURS, format, SQLITE, ROWS, "ours.table", 0.0)
-
     reading = readback.read_back(case, home, run.environment(case, None))
-
     assert (reading.is_equal, reading.sentence) == (True, f"{case.name}: all 500 rows equal, cell by cell")
 
 
@@ -200,37 +187,31 @@ HEADER = list(check.CSV)
 
 def test_a_row_that_was_read_back_equals_its_values() -> None:
     compared = check.compare([HEADER, CELLS], [VALUES], check.CSV)
-
     assert compared == {"rows": 1, "expected_rows": 1, "wrong": {}, "first": {}}
 
 
-def test_each_cell_that_differs_is_counted_by_its_column() -> None:
+def test_different_cells_are_counted_by_column() -> None:
     wrong = ["2", "Bob", "1+1", "1.51", "0.2", "false", "2019-01-02", "2019-01-01T00:00:01+00:00", "{}", "3"]
-
     compared = check.compare([HEADER, CELLS, wrong], [VALUES, VALUES], check.CSV)
-
     assert compared["wrong"] == dict.fromkeys(check.CSV, 1)
     assert compared["first"]["name"] == "'Bob' instead of 'Ada'"
 
 
 @pytest.mark.parametrize("cells", [CELLS[:-1], [*CELLS, ""], []])
-def test_cells_that_are_missing_or_too_many_are_no_match(cells: list) -> None:
+def test_missing_and_additional_cells_are_differences(cells: list) -> None:
     compared = check.compare([HEADER, cells], [VALUES], check.CSV)
-
     assert compared["wrong"] == {"cells in a row": 1}
     assert compared["first"] == {"cells in a row": f"{len(cells)} instead of 10"}
 
 
-def test_a_header_that_is_missing_or_another_is_no_match() -> None:
+def test_another_header_is_a_difference() -> None:
     compared = check.compare([HEADER[:-1], CELLS], [VALUES], check.CSV)
-
     assert compared["wrong"] == {"header": 1}
 
 
 @pytest.mark.parametrize(("found", "expected"), [([CELLS], []), ([], [VALUES])])
-def test_rows_that_are_missing_or_too_many_are_no_match(found: list, expected: list) -> None:
+def test_missing_and_additional_rows_are_differences(found: list, expected: list) -> None:
     compared = check.compare([HEADER, *found], expected, check.CSV)
-
     assert not readback.is_equal(compared)
     assert readback.describe(compared).startswith(f"DIFFERS: {len(found)} rows of {len(expected)}")
 
@@ -239,11 +220,9 @@ def test_rows_that_are_missing_or_too_many_are_no_match(found: list, expected: l
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [((1.0,), "target met"), ((1.5,), "floor met"), ((3.0,), "missed")])
-def test_a_ratio_is_measured_against_its_floor_and_its_target(seconds: tuple[float], verdict: str) -> None:
+def test_a_ratio_is_compared_with_its_floor_and_its_target(seconds: tuple[float], verdict: str) -> None:
     usual = result(USUAL_XLSX, seconds=(9.5,))
-
     found = ratio([result(seconds=seconds), usual], "XLSX against values_list+xlsxwriter, SQLite")
-
     assert found.measured == pytest.approx(9.5 / seconds[0])
     assert found.verdict == verdict
 
@@ -251,54 +230,45 @@ def test_a_ratio_is_measured_against_its_floor_and_its_target(seconds: tuple[flo
 def test_a_ratio_without_its_cases_is_not_measured() -> None:
     failed = result(USUAL_XLSX, seconds=())
     failed.failure = "MemoryError"
-
     found = ratio([result(), failed], "XLSX against values_list+xlsxwriter, SQLite")
-
     assert (found.measured, found.verdict) == (None, "not measured")
 
 
-def test_writing_alone_is_compared_with_the_fastest_peer_whatever_its_size() -> None:
+def test_writing_from_memory_is_compared_with_the_fastest_other_tool() -> None:
     ours = result(database="memory", variant=ALONE, seconds=(1.0,))
     slow = result("openpyxl", database="memory", variant=ALONE, rows=100, seconds=(1.0,))
     quick = result("rustpy-xlsxwriter", database="memory", variant=ALONE, seconds=(2.0,))
-
     found = ratio([ours, slow, quick], "XLSX against the best peer that streams (rustpy-xlsxwriter)")
-
     assert found.measured == pytest.approx(2.0)
 
 
-def test_memory_and_growth_are_limits_of_the_largest() -> None:
+def test_memory_and_growth_are_those_of_the_largest_case() -> None:
     small = result(format="csv", seconds=(1.0,), run={"peak": 60 * MIB})
     grown = result(format="csv", rows=5_000, seconds=(5.2,), run={"peak": 90 * MIB})
-
     peak, growth, seconds = (
         ratio([small, grown], what)
         for what in ("peak memory", "its growth", "time of 5,000 rows over 1,000, CSV, SQLite")
     )
-
     assert (peak.measured, peak.verdict) == (90.0, "floor met")
     assert (growth.measured, growth.verdict) == (1.5, "missed")
     assert (seconds.measured, seconds.verdict) == (pytest.approx(5.2), "floor met")
 
 
-def test_the_cost_of_progress_is_that_of_the_costliest_run() -> None:
+def test_the_cost_of_progress_is_the_largest_of_all_formats() -> None:
     cheap, dear = (
         result(variant="as a request", format=format, seconds=(2.0,), run={"said": {"progress_seconds": seconds}})
         for format, seconds in (("csv", 0.001), ("xlsx", 0.01))
     )
-
     assert ratio([cheap, dear], "cost of lease and progress").measured == pytest.approx(0.5)
 
 
 # What comes out
 
 
-def test_the_json_list_has_one_entry_for_each_measured_way() -> None:
+def test_the_json_list_has_an_entry_for_each_measured_case() -> None:
     failed = result("pandas", seconds=())
     failed.failure = "MemoryError"
-
     entries = report.as_list([result(processes=2), result(variant="callable"), failed])
-
     assert entries[0] == {
         "tool": "ours",
         "database": "sqlite",
@@ -327,24 +297,21 @@ def summary(results: list[Result]) -> dict[str, Any]:
     }
 
 
-def test_the_report_has_a_row_for_each_result_and_names_what_failed() -> None:
+def test_the_report_has_a_row_for_each_result_and_lists_failures() -> None:
     failed = result("pandas", seconds=())
     failed.failure = "MemoryError"
-
     text = run.markdown(summary([result(seconds=(1.0,)), result(USUAL_XLSX, seconds=(10.0,)), failed]))
-
     assert "| ours, strategy: cursor " in text
     assert "10x |" in text
     assert "- pandas · xlsx · sqlite · 1,000 rows: MemoryError" in text
     assert "- ours: all equal" in text
 
 
-def test_the_docs_keep_what_stands_around_the_results(tmp_path: Path) -> None:
+def test_the_documentation_keeps_the_text_around_the_results(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{run.BEGIN}\nold\n{run.END}\nafter\n")
 
     run.write_docs(summary([result(), result(USUAL_XLSX)]), tmp_path)
-
     text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
@@ -354,10 +321,9 @@ def test_the_docs_keep_what_stands_around_the_results(tmp_path: Path) -> None:
     assert ET.parse(tmp_path / "performance.svg").getroot().get("role") == "img"
 
 
-def test_the_chart_is_well_formed_and_says_in_words_what_it_shows() -> None:
+def test_the_chart_is_well_formed_and_has_a_description() -> None:
     slow = result("<slow> & old", seconds=(100.0,))
     drawing = chart.svg(chart.panels([result(seconds=(1.0,)), slow]), title="Rows & files")
-
     root = ET.fromstring(drawing)
     words = root.findtext("{*}desc")
     assert root.findtext("{*}title") == "Rows & files"
@@ -365,7 +331,6 @@ def test_the_chart_is_well_formed_and_says_in_words_what_it_shows() -> None:
     assert "prefers-color-scheme: dark" in root.findtext("{*}style")
 
 
-def test_the_page_has_its_markers() -> None:
+def test_the_documentation_has_markers_for_the_results() -> None:
     text = (run.DOCS / "performance.md").read_text()
-
     assert text.index(run.BEGIN) < text.index(run.END)

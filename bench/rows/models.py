@@ -1,4 +1,4 @@
-"""The rows of the benchmark: ten columns of mixed types, and the same table with a custom field."""
+"""The model of the benchmark: ten columns of several types, and the same table with custom fields."""
 
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ COLUMNS = ("id", "name", "note", "amount", "ratio", "active", "day", "created", 
 
 
 class UpperCaseField(models.CharField):
-    """A field whose values only Python can make: what the database holds, in capital letters."""
+    """A field whose values only Python can make: the text of the database in capital letters."""
 
     def from_db_value(self, value: str | None, expression: object, connection: BaseDatabaseWrapper) -> str | None:
         return None if value is None else value.upper()
@@ -35,7 +35,7 @@ class TenColumns(models.Model):
         return self.name
 
     def label(self) -> str:
-        """What an export computes from an instance."""
+        """Return a text that needs an instance of the model."""
         return f"{self.name} ({self.owner or 'nobody'})"
 
 
@@ -45,7 +45,7 @@ class Row(TenColumns):
 
 
 class RowWithCustomField(TenColumns):
-    """The same table. `name` passes through Python."""
+    """The same table, in which `name` passes through Python."""
 
     name = UpperCaseField(max_length=100)
 
@@ -55,7 +55,7 @@ class RowWithCustomField(TenColumns):
 
 
 def custom(field: type[models.Field]) -> type[models.Field]:
-    """The same field, but for its values: they pass through Python."""
+    """Return a subclass of a field whose values pass through Python."""
     usual = getattr(field, "from_db_value", None)
 
     def same(self: models.Field, value: object, expression: object, connection: BaseDatabaseWrapper) -> object:
@@ -68,7 +68,7 @@ def custom(field: type[models.Field]) -> type[models.Field]:
 
 
 class RowOfCustomFields(TenColumns):
-    """The same table. Every column passes through Python."""
+    """The same table, in which every column passes through Python."""
 
     id = custom(models.IntegerField)(primary_key=True)
     name = custom(models.CharField)(max_length=100)
