@@ -3,7 +3,9 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -52,10 +54,19 @@ def store_in(settings: LazySettings, backend: str, **options: Any) -> None:
     settings.STORAGES = {**settings.STORAGES, "exports": {"BACKEND": backend, "OPTIONS": options}}
 
 
+def basic_checks() -> list[CheckMessage]:
+    """Return what `manage.py check` reports about the app."""
+    return run_checks(tags=["exports"])
+
+
+def deploy_checks() -> list[CheckMessage]:
+    """Return what `manage.py check --deploy` reports about the app."""
+    return run_checks(tags=["exports"], include_deployment_checks=True)
+
+
 def ids(messages: Iterable[CheckMessage] | None = None) -> list[str]:
-    """Return the ids of these messages, or of everything that `check --deploy` reports."""
-    if messages is None:
-        messages = run_checks(tags=["exports"], include_deployment_checks=True)
+    """Return the ids of these messages, or of those of `check --deploy`."""
+    messages = deploy_checks() if messages is None else messages
     return [each.id.removeprefix("exports.") for each in messages if each.id]
 
 
@@ -64,8 +75,9 @@ def test_safe_settings_pass_all_checks():
 
 
 def test_every_check_is_registered():
-    named = {name for name in checks.__all__ if name.startswith("check_")}
-    assert named == {check.__name__ for check in (*checks.ALWAYS, *checks.IN_DEPLOYMENTS)}
+    modules = [import_module(f"exports.checks.{module.name}") for module in iter_modules(checks.__path__)]
+    defined = {name for module in modules for name in vars(module) if name.startswith("check_")}
+    assert defined == {check.__name__ for check in (*checks.ALWAYS, *checks.IN_DEPLOYMENTS)}
 
 
 # Settings
@@ -91,7 +103,7 @@ def test_every_check_is_registered():
 )
 def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Mapping[str, Any], id: str):
     change(settings, **given)
-    [message] = checks.check_settings()
+    [message] = basic_checks()
     assert ids([message]) == [id]
     assert isinstance(message, Error)
     assert message.hint
@@ -102,7 +114,7 @@ def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Map
 )
 def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any]):
     change(settings, **given)
-    assert ids(checks.check_settings()) == []
+    assert ids(basic_checks()) == []
 
 
 @pytest.mark.parametrize(
@@ -139,7 +151,7 @@ def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any
 )
 def test_unsafe_settings_are_reported_with_a_hint(settings: LazySettings, given: Mapping[str, Any], id: str):
     change(settings, **given)
-    [message] = run_checks(tags=["exports"], include_deployment_checks=True)
+    [message] = deploy_checks()
     assert ids([message]) == [id]
     assert isinstance(message, Error) is id.startswith("E")
     assert message.hint
@@ -194,7 +206,7 @@ def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings)
 )
 def test_exporters_with_wrong_attributes_are_named(declared: Mapping[str, Any], id: str):
     with registered(type("Wrong", (OrderExport,), {"file_type": "wrong", **declared})):
-        [message] = run_checks(tags=["exports"], include_deployment_checks=True)
+        [message] = deploy_checks()
     assert ids([message]) == [id]
     assert "Wrong" in message.msg
     assert message.hint
@@ -204,7 +216,7 @@ def test_a_format_whose_library_is_missing_is_not_offered(monkeypatch: pytest.Mo
     monkeypatch.delitem(writers._writers, "parquet")
     export = type("Wide", (OrderExport,), {"file_type": "wide", "formats": ("csv", "parquet")})
     with registered(export):
-        [message] = checks.check_exports()
+        [message] = basic_checks()
     assert ids([message]) == ["I001"]
     assert isinstance(message, Info)
     assert "pyarrow" in message.hint
@@ -227,7 +239,7 @@ def test_exporters_with_sheets_and_handlers_without_attributes_pass():
 @pytest.mark.parametrize("location", ["private", "media-exports", "static2", "../media"])
 def test_a_separate_folder_passes(settings: LazySettings, tmp_path: Path, location: str):
     store_in(settings, FOLDER, location=tmp_path / location)
-    assert ids(checks.check_storage()) == []
+    assert ids(basic_checks()) == []
 
 
 @pytest.mark.parametrize(
@@ -247,25 +259,25 @@ def test_a_folder_that_the_web_server_serves_is_an_error(
     (tmp_path / "media").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "media")
     store_in(settings, FOLDER, location=tmp_path / location)
-    messages = list(checks.check_storage())
+    messages = basic_checks()
     assert ids(messages) == ["E005"] * len(roots)
     assert all(root in message.msg for root, message in zip(roots, messages, strict=True))
 
 
 def test_a_storage_instance_is_checked_too(settings: LazySettings, tmp_path: Path):
     change(settings, STORAGE=FileSystemStorage(location=tmp_path / "media"))
-    assert ids(checks.check_storage()) == ["E005"]
+    assert ids(basic_checks()) == ["E005"]
 
 
 def test_roots_that_are_not_set_are_ignored(settings: LazySettings, tmp_path: Path):
     settings.MEDIA_ROOT, settings.STATIC_ROOT = "", None
     store_in(settings, FOLDER, location=tmp_path / "media")
-    assert ids(checks.check_storage()) == []
+    assert ids(basic_checks()) == []
 
 
 def test_a_base_url_of_the_storage_is_a_warning(settings: LazySettings, tmp_path: Path):
     store_in(settings, FOLDER, location=tmp_path / "private", base_url="/files/")
-    [message] = checks.check_storage()
+    [message] = basic_checks()
     assert ids([message]) == ["W003"]
     assert "base_url" in message.hint
 
@@ -284,7 +296,7 @@ BUCKET = {"bucket_name": "private-exports", "region_name": "eu-central-1"}
 )
 def test_a_private_bucket_passes(settings: LazySettings, options: Mapping[str, Any]):
     store_in(settings, S3, **BUCKET | options)
-    assert ids(checks.check_storage()) == []
+    assert ids(basic_checks()) == []
 
 
 @pytest.mark.parametrize(
@@ -304,7 +316,7 @@ def test_a_public_bucket_is_an_error_with_each_reason(
     settings: LazySettings, options: Mapping[str, Any], reasons: list[str]
 ):
     store_in(settings, S3, **BUCKET | options)
-    messages = list(checks.check_storage())
+    messages = basic_checks()
     assert ids(messages) == ["E005"] * len(reasons)
     assert [each.msg for each in messages] == [
         f"The S3 storage of the exports is public: {reason}." for reason in reasons
@@ -313,15 +325,15 @@ def test_a_public_bucket_is_an_error_with_each_reason(
 
 def test_an_s3_storage_without_a_bucket_is_an_error(settings: LazySettings):
     store_in(settings, S3)
-    assert ids(checks.check_storage()) == ["E006"]
+    assert ids(basic_checks()) == ["E006"]
 
 
 def test_djangos_default_storage_is_a_warning_and_in_deployments_an_error(settings: LazySettings):
     settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != "exports"}
-    [message] = checks.check_storage()
+    [message] = basic_checks()
     assert isinstance(message, Warning)
     assert "STORAGES['exports']" in message.hint
-    assert "E004" not in ids(run_checks(tags=["exports"]))
+    assert "E004" not in ids(basic_checks())
     assert "E004" in ids()
 
 
@@ -390,7 +402,7 @@ def test_a_folder_is_only_open_if_all_folders_above_it_are(tmp_path: Path, open_
 )
 def test_a_remote_server_needs_tls_and_a_password(settings: LazySettings, url: str, expected: list[str]):
     change(settings, REDIS_URL=url)
-    messages = list(checks.check_queue())
+    messages = deploy_checks()
     assert ids(messages) == expected
     assert not [message for message in messages if "secret" in f"{message.msg} {message.hint}"]
 

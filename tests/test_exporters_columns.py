@@ -153,7 +153,7 @@ def test_has_column_permission_can_be_overridden():
     with registered(TenantExport):
         assert "Price" in text_of(made(user("ada"), "tenants", format="csv"))
         assert "Price" not in text_of(made(user("bob"), "tenants", format="csv"))
-        assert list(checks.check_exports()) == []
+        assert list(checks.check_column_permissions()) == []
 
 
 def test_a_sheet_without_permitted_columns_is_left_out():
@@ -309,7 +309,7 @@ def found(*columns: Column) -> list[CheckMessage]:
 
     CheckedExport.columns = columns
     with registered(CheckedExport):
-        return [each for each in checks.check_exports() if each.id == "exports.W020"]
+        return list(checks.check_column_permissions())
 
 
 def test_a_misspelled_column_permission_is_reported_with_a_suggestion():

@@ -16,34 +16,46 @@ from exports.checks.deployment import (
     check_retention,
     check_socket_origins,
 )
-from exports.checks.exporters import check_exports
+from exports.checks.exporters import check_column_permissions, check_exports
 from exports.checks.folders import check_work_dir
-from exports.checks.queue import check_queue
+from exports.checks.queue import check_queue_servers, check_serializers
 from exports.checks.secrets import check_secrets
-from exports.checks.settings import check_settings
-from exports.checks.storage import check_default_storage, check_storage, check_storage_folder
+from exports.checks.settings import check_compression, check_lists, check_queue_backend, check_settings
+from exports.checks.storage import (
+    check_default_storage,
+    check_public_bucket,
+    check_served_folder,
+    check_storage,
+    check_storage_folder,
+)
 
 __all__ = (
+    "ALWAYS",
+    "IN_DEPLOYMENTS",
     "channel_layer_backend",
     "check_base_url",
     "check_channel_layer",
-    "check_default_storage",
+    "check_column_permissions",
     "check_exports",
-    "check_formula_escaping",
-    "check_limits",
     "check_mail_backend",
-    "check_queue",
-    "check_retention",
     "check_secrets",
     "check_settings",
-    "check_socket_origins",
     "check_storage",
-    "check_storage_folder",
     "check_work_dir",
     "register_all",
 )
 
-ALWAYS = (check_settings, check_storage, check_exports)
+ALWAYS = (
+    check_settings,
+    check_queue_backend,
+    check_compression,
+    check_lists,
+    check_storage,
+    check_served_folder,
+    check_public_bucket,
+    check_exports,
+    check_column_permissions,
+)
 IN_DEPLOYMENTS = (
     check_base_url,
     check_default_storage,
@@ -56,7 +68,8 @@ IN_DEPLOYMENTS = (
     check_mail_backend,
     check_channel_layer,
     check_socket_origins,
-    check_queue,
+    check_serializers,
+    check_queue_servers,
 )
 
 

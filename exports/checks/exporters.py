@@ -37,65 +37,53 @@ def registered_classes(base: type[T]) -> list[type[T]]:
 
 
 def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report attributes of exporters that cannot work."""
-    for export in registered_classes(TableExport):
+    """Report numbers, formats and counts of exporters that cannot work."""
+    for table_export in registered_classes(TableExport):
         for rule in NUMBERS:
-            for name in rule.names:
-                if not rule.accepts(value := getattr(export, name, None)):
-                    message = f"{export.__name__}.{name} is {value!r}."
-                    yield checks.Error(message, hint=rule.hint, obj=export, id=rule.id)
+            for attribute in rule.names:
+                if not rule.accepts(value := getattr(table_export, attribute, None)):
+                    message = f"{table_export.__name__}.{attribute} is {value!r}."
+                    yield checks.Error(message, hint=rule.hint, obj=table_export, id=rule.id)
+    known = {writer.format: writer.holds_tables for writer in writers.formats()}
     for export in registered_classes(QuerySetExport):
-        yield from _check_formats(export)
+        name = export.__name__
+        if not export.formats:
+            hint = "Name at least one format in `formats`."
+            yield checks.Error(f"{name} has no format.", hint=hint, id="exports.E010")
+        offered = {writer.format for writer in export.offered()}
+        for format in (each for each in export.formats if each not in offered):
+            # A missing library may be intended: the format then is not offered.
+            if missing := writers.why_missing(format):
+                yield checks.Info(f"{name} is not offered as {format!r}.", hint=missing, id="exports.I001")
+            elif format not in known:
+                hint = f"Known formats: {', '.join(known)}."
+                yield checks.Error(f"{name}: there is no format {format!r}.", hint=hint, id="exports.E010")
+            else:
+                capable = ", ".join(each for each, holds_tables in known.items() if holds_tables)
+                hint = f"get_sheets() returns several tables; formats that hold them: {capable}."
+                yield checks.Error(f"{name}: {format!r} holds one table.", hint=hint, id="exports.E011")
         if export.count not in COUNTS:
             hint = f"Use one of {', '.join(map(repr, COUNTS))}."
-            yield checks.Error(f"{export.__name__}.count is {export.count!r}.", hint=hint, id="exports.E012")
-        yield from _check_column_permissions(export)
+            yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, id="exports.E012")
 
 
-def _check_formats(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
-    name = export.__name__
-    if not export.formats:
-        hint = "Name at least one format in `formats`."
-        yield checks.Error(f"{name} has no format.", hint=hint, id="exports.E010")
-    offered = {writer.format for writer in export.offered()}
-    known = {writer.format: writer.holds_tables for writer in writers.formats()}
-    for format in export.formats:
-        if format in offered:
-            continue
-        # A missing library may be intended: the format then is not offered.
-        if missing := writers.why_missing(format):
-            yield checks.Info(f"{name} is not offered as {format!r}.", hint=missing, id="exports.I001")
-        elif format not in known:
-            hint = f"Known formats: {', '.join(known)}."
-            yield checks.Error(f"{name}: there is no format {format!r}.", hint=hint, id="exports.E010")
-        else:
-            capable = ", ".join(name for name, holds_tables in known.items() if holds_tables)
-            hint = f"get_sheets() returns several tables; formats that hold them: {capable}."
-            yield checks.Error(f"{name}: {format!r} holds one table.", hint=hint, id="exports.E011")
-
-
-def _check_column_permissions(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
-    """Report column permissions that no model has, unless the export decides about its columns itself."""
-    columns = {column.permission: column.name for column in export.columns if column.permission}
-    if not columns or export.has_column_permission is not QuerySetExport.has_column_permission:
-        return
-    known = set(_permissions_of_models())
-    for permission, column in columns.items():
-        if permission not in known:
-            close = get_close_matches(permission, known, n=3)
-            hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else 'Write "app.codename".'
-            message = (
-                f"{export.__name__}: no model has the permission {permission!r} of the column {column!r}. "
-                "Only superusers get the column."
-            )
-            yield checks.Warning(message, hint=hint, obj=export, id="exports.W020")
-
-
-def _permissions_of_models() -> Iterator[str]:
-    """Yield "app.codename" for each permission that migrations create: the default ones and those of each Meta."""
+def check_column_permissions(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about column permissions that no model has, unless the export decides about its columns itself."""
+    known = set()
     for model in apps.get_models():
         meta = model._meta
-        for action in meta.default_permissions:
-            yield f"{meta.app_label}.{get_permission_codename(action, meta)}"
-        for codename, _ in meta.permissions:
-            yield f"{meta.app_label}.{codename}"
+        codenames = [get_permission_codename(action, meta) for action in meta.default_permissions]
+        codenames += [codename for codename, _ in meta.permissions]
+        known |= {f"{meta.app_label}.{codename}" for codename in codenames}
+    for export in registered_classes(QuerySetExport):
+        if export.has_column_permission is not QuerySetExport.has_column_permission:
+            continue
+        for permission, column in {each.permission: each.name for each in export.columns if each.permission}.items():
+            if permission not in known:
+                close = get_close_matches(permission, known, n=3)
+                hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else 'Write "app.codename".'
+                message = (
+                    f"{export.__name__}: no model has the permission {permission!r} of the column {column!r}. "
+                    "Only superusers get the column."
+                )
+                yield checks.Warning(message, hint=hint, obj=export, id="exports.W020")

@@ -21,7 +21,7 @@ def check_work_dir(**kwargs: Any) -> Iterator[CheckMessage]:
     if not config.WORK_DIR and folder.is_relative_to(gettempdir()):
         message = f"Other users of this host can predict the name {folder} and create it first."
         yield checks.Warning(message, hint=hint, id="exports.W040")
-    elif _belongs_to_others(folder):
+    elif belongs_to_others(folder):
         message = f"{folder} is a symbolic link, belongs to another user, or can be written to by others."
         yield checks.Error(message, hint=hint, id="exports.E032")
     elif is_open_to_others(folder):
@@ -37,7 +37,8 @@ def is_open_to_others(folder: Path) -> bool:
     return all(each.stat().st_mode & stat.S_IXOTH for each in above)
 
 
-def _belongs_to_others(folder: Path) -> bool:
+def belongs_to_others(folder: Path) -> bool:
+    """Return True for a symbolic link, and for a folder of another user or one that others can write to."""
     if folder.is_symlink() or not folder.exists():
         return folder.is_symlink()
     found = folder.stat()

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core import checks
@@ -13,14 +13,7 @@ from exports.conf import config
 from exports.exporters import registry
 
 
-def check_queue(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn about huey instances that unpickle messages, and about remote servers without TLS or a password."""
-    yield from _check_serializers()
-    for name, url in _server_urls().items():
-        yield from _check_server(name, urlsplit(url))
-
-
-def _check_serializers() -> Iterator[CheckMessage]:
+def check_serializers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a huey of the host that unpickles messages, if a task of it makes the files of an export.
 
     The queues of this app carry signed JSON.
@@ -38,22 +31,25 @@ def _check_serializers() -> Iterator[CheckMessage]:
             yield checks.Warning(message, hint=hint, obj=handler, id="exports.W050")
 
 
-def _check_server(name: str, url: SplitResult) -> Iterator[CheckMessage]:
-    if url.scheme not in ("redis", "rediss") or _is_local(url.hostname):
-        return
-    if url.scheme == "redis":
-        hint = "Use rediss:// and a server that speaks TLS, or a Unix socket on the same machine."
-        yield checks.Warning(f"{name} connects to {url.hostname} without TLS.", hint=hint, id="exports.W051")
-    elif parse_qs(url.query).get("ssl_cert_reqs", ["required"])[-1].lower() not in ("required", "cert_required"):
-        message = f"{name} connects to {url.hostname} without verifying its certificate."
-        hint = "Remove ssl_cert_reqs: the server's certificate is then verified."
-        yield checks.Warning(message, hint=hint, id="exports.W051")
-    if not url.password:
-        hint = "Create an ACL user with a password, and name both: rediss://user:password@host:6379/0."
-        yield checks.Warning(f"{name} connects to {url.hostname} without a password.", hint=hint, id="exports.W052")
+def check_queue_servers(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Warn about a remote server of the queue or the channel layer without TLS or a password."""
+    for name, address in server_urls().items():
+        url = urlsplit(address)
+        if url.scheme not in ("redis", "rediss") or is_local(url.hostname):
+            continue
+        if url.scheme == "redis":
+            hint = "Use rediss:// and a server that speaks TLS, or a Unix socket on the same machine."
+            yield checks.Warning(f"{name} connects to {url.hostname} without TLS.", hint=hint, id="exports.W051")
+        elif parse_qs(url.query).get("ssl_cert_reqs", ["required"])[-1].lower() not in ("required", "cert_required"):
+            message = f"{name} connects to {url.hostname} without verifying its certificate."
+            hint = "Remove ssl_cert_reqs: the server's certificate is then verified."
+            yield checks.Warning(message, hint=hint, id="exports.W051")
+        if not url.password:
+            hint = "Create an ACL user with a password, and name both: rediss://user:password@host:6379/0."
+            yield checks.Warning(f"{name} connects to {url.hostname} without a password.", hint=hint, id="exports.W052")
 
 
-def _server_urls() -> dict[str, str]:
+def server_urls() -> dict[str, str]:
     """Return the URLs of the queue's server and of the channel layer's, by the setting that names them."""
     urls = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.QUEUE_BACKEND else {}
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("CONFIG", {})
@@ -67,7 +63,8 @@ def _server_urls() -> dict[str, str]:
     return urls
 
 
-def _is_local(host: str | None) -> bool:
+def is_local(host: str | None) -> bool:
+    """Return True for no host, localhost and loopback addresses."""
     try:
         return host in (None, "localhost") or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,6 +1,6 @@
 """Check the secrets that sign links and queue messages: set, long, each for one purpose. No message shows a secret."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -28,10 +28,16 @@ def check_secrets(**kwargs: Any) -> Iterator[CheckMessage]:
             hint = f"Set EXPORTS[{name!r}] to a list of long random secrets, the newest first. {GENERATE_ONE}"
             yield checks.Warning(f"SECRET_KEY also signs {purpose}.", hint=hint, id="exports.W039")
     secrets = {f"EXPORTS[{name!r}]": _secrets_of(name) for name in ("TICKET_KEYS", "QUEUE_KEYS", "METRICS_TOKEN")}
+    hint = f"Each must be random and at least {MIN_LENGTH} characters long. {GENERATE_ONE}"
     for name, given in secrets.items():
-        if flaw := _flaw(given):
-            hint = f"Each must be random and at least {MIN_LENGTH} characters long. {GENERATE_ONE}"
-            yield checks.Error(f"{name} {flaw}.", hint=hint, id="exports.E030")
+        if not all(secret.strip() for secret in given):
+            message = f"{name} contains an empty secret, with which anyone can sign."
+            yield checks.Error(message, hint=hint, id="exports.E030")
+        elif any(len(secret) < MIN_LENGTH for secret in given):
+            message = f"{name} contains a secret of fewer than {MIN_LENGTH} characters."
+            yield checks.Error(message, hint=hint, id="exports.E030")
+        elif len(set(given)) < len(given):
+            yield checks.Error(f"{name} contains a secret twice.", hint=hint, id="exports.E030")
     secrets["EXPORTS['TOKEN_KEY']"] = _secrets_of("TOKEN_KEY")
     secrets["SECRET_KEY"] = [force_str(key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
     for (one, ours), (other, theirs) in combinations(secrets.items(), 2):
@@ -44,14 +50,3 @@ def _secrets_of(name: str) -> list[str]:
     """Return the secrets of one setting, which is a list, one text, or None."""
     value = getattr(config, name)
     return [force_str(value)] if isinstance(value, str | bytes) else list(value or ())
-
-
-def _flaw(secrets: Sequence[str]) -> str:
-    """Return what is wrong with the secrets of a setting, in words that follow its name, or ""."""
-    if any(not secret.strip() for secret in secrets):
-        return "contains an empty secret, with which anyone can sign"
-    if any(len(secret) < MIN_LENGTH for secret in secrets):
-        return f"contains a secret of fewer than {MIN_LENGTH} characters"
-    if len(set(secrets)) < len(secrets):
-        return "contains a secret twice"
-    return ""

@@ -39,12 +39,10 @@ def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
     if config.HEARTBEAT_SECONDS * 2 > config.LEASE_SECONDS:
         hint = "Set EXPORTS['HEARTBEAT_SECONDS'] to a quarter of EXPORTS['LEASE_SECONDS'], or less."
         yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
-    yield from _check_queue_backend()
-    yield from _check_compression()
-    yield from _check_lists()
 
 
-def _check_queue_backend() -> Iterator[CheckMessage]:
+def check_queue_backend(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report a QUEUE_BACKEND that cannot be imported."""
     if config.QUEUE_BACKEND is None:
         return
     try:
@@ -55,7 +53,8 @@ def _check_queue_backend() -> Iterator[CheckMessage]:
         yield checks.Error(message, hint=hint, id="exports.E003")
 
 
-def _check_compression() -> Iterator[CheckMessage]:
+def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report a compression of XLSX files that does not exist."""
     try:
         Deflate.choose(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
     except BadOption as error:
@@ -63,7 +62,7 @@ def _check_compression() -> Iterator[CheckMessage]:
         yield checks.Error(f"XLSX files cannot be compressed as configured. {error}", hint=hint, id="exports.E008")
 
 
-def _check_lists() -> Iterator[CheckMessage]:
+def check_lists(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report text where a list is expected: each letter would count as an item, and keys could not be rotated."""
     for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"):
         if isinstance(getattr(config, name), str):

@@ -19,14 +19,9 @@ PUBLIC_ACLS = {"authenticated-read", "public-read", "public-read-write"}
 
 
 def check_storage(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report a configured storage that is public; warn if none is configured."""
-    configured = storage.configured_storage()
-    if configured is None:
+    """Warn if no storage is configured for exports."""
+    if storage.configured_storage() is None:
         yield checks.Warning(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.W001")
-    elif isinstance(configured, FileSystemStorage):
-        yield from _check_folder(configured)
-    elif storage.is_s3(configured):
-        yield from _check_bucket(configured)
 
 
 def check_default_storage(**kwargs: Any) -> Iterator[CheckMessage]:
@@ -44,7 +39,11 @@ def check_storage_folder(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message, hint=hint, id="exports.W042")
 
 
-def _check_folder(configured: FileSystemStorage) -> Iterator[CheckMessage]:
+def check_served_folder(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report a folder that a web server serves."""
+    configured = storage.configured_storage()
+    if not isinstance(configured, FileSystemStorage):
+        return
     folder = Path(configured.location).resolve()
     for name in ("MEDIA_ROOT", "STATIC_ROOT"):
         if root := getattr(settings, name):
@@ -58,8 +57,12 @@ def _check_folder(configured: FileSystemStorage) -> Iterator[CheckMessage]:
         yield checks.Warning("The storage of the exports has a base_url.", hint=hint, id="exports.W003")
 
 
-# Any: django-storages' S3Storage, which is not imported here because it is an optional dependency.
-def _check_bucket(bucket: Any) -> Iterator[CheckMessage]:
+def check_public_bucket(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report a bucket whose files anyone can download."""
+    # Any: django-storages' S3Storage is not imported, because it is an optional dependency.
+    bucket: Any = storage.configured_storage()
+    if bucket is None or not storage.is_s3(bucket):
+        return
     if not bucket.bucket_name:
         hint = "Set its bucket_name to a private bucket; docs/s3.md explains how to create one."
         yield checks.Error("The S3 storage of the exports names no bucket.", hint=hint, id="exports.E006")

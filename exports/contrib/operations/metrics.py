@@ -47,19 +47,13 @@ class ExportsCollector(Collector):
         window = config.METRICS_WINDOW_SECONDS
         yield _gauge("window_seconds", "How far back the metrics of ended requests go.", window)
         yield _gauge("sockets", "Open WebSockets of this web process.", connections.open_now())
-        yield from _queue()
-        yield from _runs()
-        yield from _ends(window)
-        yield from _distributions(statistics.finished(window))
-        yield from _mails(window)
-        count, size = statistics.downloads(window)
-        yield _gauge("downloads", "Downloads begun in the window.", count)
-        yield _gauge("downloaded_bytes", "Bytes sent by them.", size)
+        yield from _requests(window)
+        yield from _deliveries(window)
         if config.QUEUE_BACKEND:
             yield from _processes()
 
 
-def _queue() -> Iterator[Metric]:
+def _requests(window: float) -> Iterator[Metric]:
     waiting = dict.fromkeys(config.QUEUES, statistics.Waiting()) | statistics.waiting()
     counts = {queue_name: each.count for queue_name, each in waiting.items()}
     yield _by_queue("queued", "Requests that wait for a worker.", counts)
@@ -70,27 +64,21 @@ def _queue() -> Iterator[Metric]:
     unregistered = sum(housekeeping.unregistered().values())
     yield _gauge("queued_unregistered", "Waiting requests of a type that is not registered.", unregistered)
 
-
-def _runs() -> Iterator[Metric]:
     running = dict.fromkeys(config.QUEUES, statistics.Running()) | statistics.running()
-    counts = {queue_name: run.count for queue_name, run in running.items()}
+    counts = {queue_name: each.count for queue_name, each in running.items()}
     yield _by_queue("running", "Running requests.", counts)
-    longest = {queue_name: run.longest for queue_name, run in running.items()}
+    longest = {queue_name: each.longest for queue_name, each in running.items()}
     yield _by_queue("running_longest_seconds", "How long the longest of them has run.", longest)
-    abandoned = {queue_name: run.abandoned for queue_name, run in running.items()}
+    abandoned = {queue_name: each.abandoned for queue_name, each in running.items()}
     yield _by_queue("leases_abandoned", "Running requests with an expired lease that await rescue.", abandoned)
 
-
-def _ends(window: float) -> Iterator[Metric]:
-    family = GaugeMetricFamily("exports_ended", "Requests that ended.", labels=["queue", "status", "code"])
+    ended = GaugeMetricFamily("exports_ended", "Requests that ended.", labels=["queue", "status", "code"])
     for row in statistics.ended(window):
-        family.add_metric([row.queue_name, row.status, row.error_code], row.count)
-    yield family
+        ended.add_metric([row.queue_name, row.status, row.error_code], row.count)
+    yield ended
     crashes = dict.fromkeys(config.QUEUES, 0) | statistics.crashes(window)
     yield _by_queue("crashes", "Workers lost by requests that are active or ended in the window.", crashes)
-
-
-def _distributions(finished: list[statistics.Finished]) -> Iterator[Metric]:
+    finished = statistics.finished(window)
     took = [(each.queue_name, each.took) for each in finished]
     yield _histogram("run_seconds", "How long the last attempt of each file took.", SECONDS, took)
     waited = [(each.queue_name, each.waited) for each in finished]
@@ -99,7 +87,7 @@ def _distributions(finished: list[statistics.Finished]) -> Iterator[Metric]:
     yield _histogram("rows_per_second", "Rows per second of each file.", ROWS_PER_SECOND, speeds)
 
 
-def _mails(window: float) -> Iterator[Metric]:
+def _deliveries(window: float) -> Iterator[Metric]:
     mails = statistics.mails()
     unsettled = GaugeMetricFamily("exports_mails_waiting", "Mails that are not sent yet.", labels=["state"])
     for state, count in mails.by_state.items():
@@ -110,6 +98,9 @@ def _mails(window: float) -> Iterator[Metric]:
     for outcome, count in statistics.settled_mails(window).items():
         settled.add_metric([outcome], count)
     yield settled
+    count, size = statistics.downloads(window)
+    yield _gauge("downloads", "Downloads begun in the window.", count)
+    yield _gauge("downloaded_bytes", "Bytes sent by them.", size)
 
 
 def _processes() -> Iterator[Metric]:

@@ -31,7 +31,7 @@ def finished_files(name: str) -> Iterator[Finding]:
         storage.put_contents(ContentFile(contents), key)
         with storage.open_file(key) as stored:
             is_intact = stored.read() == contents
-        public_urls = _public_urls(_unsigned_urls(key), contents)
+        public_urls = _public_urls(key, contents)
     finally:
         storage.delete(key)
         artifact.delete()
@@ -67,17 +67,12 @@ def work_dir(name: str) -> Iterator[Finding]:
     yield from from_checks(name, checks.check_work_dir())
 
 
-def _unsigned_urls(key: str) -> set[str]:
-    """Return the URLs at which the storage may serve this key, without what signs them."""
+def _public_urls(key: str, contents: bytes) -> list[str]:
+    """Return the URLs at which anyone gets these contents, without a session and a signature."""
     urls = [storage.presign(key, seconds=60, content_type="", disposition="", method="GET")]
     with suppress(NotImplementedError, ValueError):
         urls.append(urljoin(config.BASE_URL, storage.exports_storage().url(key)))
     unsigned = {url.partition("?")[0] for url in urls if url}
-    return {url for url in unsigned if urlsplit(url).scheme in ("http", "https")}
-
-
-def _public_urls(urls: set[str], contents: bytes) -> list[str]:
-    """Return the URLs that serve these contents to a GET without session and signature."""
     found: list[str] = []
 
     def download(url: str) -> None:
@@ -87,7 +82,11 @@ def _public_urls(urls: set[str], contents: bytes) -> list[str]:
                 found.append(url)
 
     # In threads, because resolving a host name can take longer than any timeout of urlopen.
-    threads = [threading.Thread(target=download, args=[url], daemon=True) for url in urls]
+    threads = [
+        threading.Thread(target=download, args=[url], daemon=True)
+        for url in unsigned
+        if urlsplit(url).scheme in ("http", "https")
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

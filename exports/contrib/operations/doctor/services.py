@@ -65,7 +65,7 @@ def clocks(name: str) -> Iterator[Finding]:
 
 
 def queue(name: str) -> Iterator[Finding]:
-    """Report whether the queue's server answers, keeps its messages, and whether workers read them."""
+    """Report whether the queue's server answers and keeps its messages, and whether workers read them."""
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return
@@ -73,13 +73,27 @@ def queue(name: str) -> Iterator[Finding]:
     began = time.monotonic()
     server.ping()
     milliseconds = (time.monotonic() - began) * 1000
-    about = server.info()
-    version = about.get("valkey_version") or about.get("redis_version", "")
-    policy = about.get("maxmemory_policy", "noeviction")
-    if about.get("maxmemory") and policy != "noeviction":
+    info = server.info()
+    policy = info.get("maxmemory_policy", "noeviction")
+    if info.get("maxmemory") and policy != "noeviction":
         advice = "Set maxmemory-policy to noeviction, or use a separate server for the exports."
         yield warning(name, f"The server may delete messages when its memory is full ({policy}).", advice)
-    yield _messages(name, f"Version {version} answers in {milliseconds:.1f} ms")
+    # Counted twice, because one count does not tell whether it grows.
+    before = _unread_messages()
+    time.sleep(SAMPLE_SECONDS)
+    unread = _unread_messages()
+    late = [each for each, count in unread.items() if count > MAX_MESSAGES or count - before[each] > MAX_NEW_MESSAGES]
+    counts = ", ".join(f"{queue_name} {count}" for queue_name, count in unread.items())
+    version = info.get("valkey_version") or info.get("redis_version", "")
+    answer = f"Version {version} answers in {milliseconds:.1f} ms."
+    if late:
+        advice = f"Start workers: manage.py exports work {late[0]}. They read what has piled up within seconds."
+        yield warning(name, f"{answer} Unread messages pile up: {counts}.", advice)
+    elif not all(huey_queue.is_signed_here(queue_name) for queue_name in config.QUEUES):
+        advice = "Give every process the same QUEUE_KEYS and SECRET_KEY."
+        yield error(name, f"{answer} A message is not signed with a key of this process.", advice)
+    else:
+        yield ok(name, f"{answer} Unread messages: {counts}.")
 
 
 def channels(name: str) -> Iterator[Finding]:
@@ -115,24 +129,8 @@ def _database_now() -> datetime:
     return now if timezone.is_aware(now) else now.replace(tzinfo=connection.timezone)
 
 
-def _messages(name: str, about: str) -> Finding:
-    """Report messages that no worker reads, counted twice because one count does not tell whether it grows."""
-    before = {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
-    time.sleep(SAMPLE_SECONDS)
-    after = {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
-    counts = ", ".join(f"{queue_name} {count}" for queue_name, count in after.items())
-    unread = [
-        queue_name
-        for queue_name, count in after.items()
-        if count > MAX_MESSAGES or count - before[queue_name] > MAX_NEW_MESSAGES
-    ]
-    if unread:
-        advice = f"Start workers: manage.py exports work {unread[0]}. They read what has piled up within seconds."
-        return warning(name, f"{about}. Unread messages pile up: {counts}.", advice)
-    if not all(huey_queue.is_signed_here(queue_name) for queue_name in config.QUEUES):
-        advice = "Give every process the same QUEUE_KEYS and SECRET_KEY."
-        return error(name, f"{about}. A message is not signed with a key of this process.", advice)
-    return ok(name, f"{about}. Unread messages: {counts}.")
+def _unread_messages() -> dict[str, int]:
+    return {queue_name: huey_queue.pending(queue_name) for queue_name in config.QUEUES}
 
 
 DATABASE = Probe("database", database, "Start the database, or correct DATABASE_URL.")

@@ -32,11 +32,24 @@ def workers(name: str) -> Iterator[Finding]:
             yield error(line, "None is running: requests of this queue wait.", advice)
 
 
-def waiting(name: str) -> Iterator[Finding]:
+def waiting_requests(name: str) -> Iterator[Finding]:
     """Report how many requests of each queue wait, and for how long."""
     found = statistics.waiting()
-    for queue_name in dict.fromkeys((*config.QUEUES, *found)):
-        yield _waiting(f"{name} {queue_name}", queue_name, found.get(queue_name, statistics.Waiting()))
+    limit = duration(config.QUEUE_TIMEOUT_SECONDS)
+    for queue_name, waiting in (dict.fromkeys(config.QUEUES, statistics.Waiting()) | found).items():
+        line = f"{name} {queue_name}"
+        if not waiting.count:
+            yield ok(line, "No request is waiting.")
+            continue
+        held_back = f", {waiting.held_back} of them for other files of their owner" if waiting.held_back else ""
+        text = f"{waiting.count} waiting{held_back}, the oldest for {duration(waiting.oldest)}."
+        advice = f"Start more workers of queue {queue_name}. A request that waits for {limit} fails."
+        if waiting.oldest > config.QUEUE_TIMEOUT_SECONDS / 2:
+            yield error(line, text, advice)
+        elif waiting.oldest > LONG_WAIT_SECONDS:
+            yield warning(line, text, advice)
+        else:
+            yield ok(line, text)
     for file_type, count in housekeeping.unregistered().items():
         advice = "Register the exporter in the workers and here, or cancel these requests in the admin."
         yield warning(name, f"{count} waiting for {file_type!r}, which is not registered.", advice)
@@ -77,21 +90,9 @@ def outbox(name: str) -> Iterator[Finding]:
         yield ok(name, text)
 
 
-def _waiting(name: str, queue_name: str, found: statistics.Waiting) -> Finding:
-    if not found.count:
-        return ok(name, "No request is waiting.")
-    held_back = f", {found.held_back} of them for other files of their owner" if found.held_back else ""
-    text = f"{found.count} waiting{held_back}, the oldest for {duration(found.oldest)}."
-    limit = duration(config.QUEUE_TIMEOUT_SECONDS)
-    advice = f"Start more workers of queue {queue_name}. A request that waits for {limit} fails."
-    if found.oldest > config.QUEUE_TIMEOUT_SECONDS / 2:
-        return error(name, text, advice)
-    return warning(name, text, advice) if found.oldest > LONG_WAIT_SECONDS else ok(name, text)
-
-
 PROBES = (
     Probe("worker", workers, "Fix the database first.", needs_rows=True),
-    Probe("queued", waiting, "Fix the database first.", needs_rows=True),
+    Probe("queued", waiting_requests, "Fix the database first.", needs_rows=True),
     Probe("housekeeper", housekeeper, "Fix the database first.", needs_rows=True),
     Probe("mails", outbox, "Fix the database first.", needs_rows=True),
 )
