@@ -179,10 +179,8 @@ def rescue() -> int:
     def rescue_one(export: FileRequest) -> bool:
         if not transitions.rescue(export):
             return False
-        export.refresh_from_db()
+        _publish(export)
         log.warning("request %s: worker lost (crash %d), now %s", export.pk, export.crashes, export.status)
-        audit.note(export)
-        events.publish(export)
         if export.status == Status.FAILED:
             # The owner now has room for an export that the limit per user held back.
             queue.wake(export.queue_name)
@@ -195,7 +193,7 @@ def time_out() -> int:
     """Fail exports that have been queued longer than EXPORTS["QUEUE_TIMEOUT_SECONDS"]."""
     queued_before = _ago(config.QUEUE_TIMEOUT_SECONDS)
     old = _registered().filter(status=Status.QUEUED, finished_at=None, requested_at__lt=queued_before)
-    return _for_each(old, _publishing(transitions.time_out))
+    return _for_each(old, lambda export: transitions.time_out(export) and _publish(export))
 
 
 def wake_again() -> int:
@@ -214,7 +212,7 @@ def wake_again() -> int:
 def expire() -> int:
     """Expire files that are past their retention: their links stop working, the bytes are deleted later."""
     due = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
-    return _for_each(due, _publishing(transitions.expire))
+    return _for_each(due, lambda export: transitions.expire(export) and _publish(export))
 
 
 def delete_files(delay: float | None = None) -> int:
@@ -315,18 +313,12 @@ def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
     return done
 
 
-def _publishing(transition: Callable[[FileRequest], bool]) -> Callable[[FileRequest], bool]:
-    """Return `transition` followed by an event for open pages if it changed the row."""
-
-    def transition_and_publish(export: FileRequest) -> bool:
-        if not transition(export):
-            return False
-        export.refresh_from_db()
-        audit.note(export)
-        events.publish(export)
-        return True
-
-    return transition_and_publish
+def _publish(export: FileRequest) -> bool:
+    """Record a transition in the audit log and send it to open pages. Return True."""
+    export.refresh_from_db()
+    audit.note(export)
+    events.publish(export)
+    return True
 
 
 def _failed_long_ago() -> Q:
