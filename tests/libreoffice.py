@@ -1,4 +1,4 @@
-"""LibreOffice without a window: opens a file as a person would, and says what it took for a formula."""
+"""Convert files with LibreOffice, and find the formulas in the result."""
 
 import re
 import shutil
@@ -14,31 +14,28 @@ UTF_8, FROM_LINE, ENGLISH = 76, 1, 1033
 
 
 class NotConverted(RuntimeError):
-    """LibreOffice did not write what it was asked for; the message has its own words."""
+    """LibreOffice did not write a file. The message contains its output."""
 
 
 def soffice() -> str:
     found = shutil.which("soffice") or shutil.which("libreoffice")
     if found is None:
-        raise NotInstalled("There is no LibreOffice here. Install the package libreoffice-calc.")
+        raise NotInstalled("LibreOffice is not installed. Install the package libreoffice-calc.")
     return found
 
 
 def csv_filter(separator: str, *, quote: str, is_quoted_text: bool) -> str:
-    """LibreOffice's import filter for text: split at `separator`, fields within `quote` ("" for none).
+    """Return LibreOffice's import filter for text: split at `separator`, with `quote` around fields ("" for none).
 
-    Numbers and formulas are looked for in every cell; `is_quoted_text` leaves those within quotes alone.
+    LibreOffice detects numbers and formulas in every cell, or only outside of quotes if `is_quoted_text`.
     """
     quotes = ord(quote) if quote else ""
     as_text = str(is_quoted_text).lower()
     return f"CSV:{ord(separator)},{quotes},{UTF_8},{FROM_LINE},,{ENGLISH},{as_text},true,false,false,false"
 
 
-def converted(files: Sequence[Path], folder: Path, *, to: str, read_as: str | None = None) -> list[Path]:
-    """What LibreOffice makes of these files, as files of the type `to` in `folder`, in the same order.
-
-    Raises NotInstalled or NotConverted.
-    """
+def convert(files: Sequence[Path], folder: Path, *, to: str, read_as: str | None = None) -> list[Path]:
+    """Convert the files to the type `to` in `folder`, in the same order. Raises NotInstalled or NotConverted."""
     profile = folder.parent / "profile"
     command = [soffice(), f"-env:UserInstallation={profile.as_uri()}", "--headless", "--norestore"]
     command += [f"--infilter={read_as}"] if read_as else []
@@ -51,10 +48,10 @@ def converted(files: Sequence[Path], folder: Path, *, to: str, read_as: str | No
 
 
 def formulas(document: Path) -> list[bytes]:
-    """The formulas in a flat OpenDocument file, none of whose texts may look like the attribute that holds one."""
+    """Return the formulas in a flat OpenDocument file. No text in it may look like the attribute of a formula."""
     return FORMULA.findall(document.read_bytes())
 
 
 def cell_count(document: Path) -> int:
-    """How many cells of a flat OpenDocument file hold something."""
+    """Return the number of cells of a flat OpenDocument file that are not empty."""
     return document.read_bytes().count(b" office:value-type=")

@@ -1,7 +1,6 @@
-"""Files as LibreOffice opens them: no hostile cell is a formula, whatever it is split at; every value of a workbook is
-the one that was written.
+"""Files opened in LibreOffice: no hostile text is a formula, and every value of a workbook is the one that was written.
 
-Where LibreOffice is missing these tests fail: bin/test all installs it.
+These tests fail if LibreOffice is not installed.
 """
 
 import csv
@@ -20,7 +19,7 @@ from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx.workbook import SheetDesign
 from tests import hostile
-from tests.libreoffice import cell_count, converted, csv_filter, formulas
+from tests.libreoffice import cell_count, convert, csv_filter, formulas
 
 pytestmark = pytest.mark.slow
 
@@ -43,26 +42,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def texts(cells: Sequence[str], folder: Path) -> dict[str, Path]:
-    """The cells by each separator, in as few quotes as our files have them, in quotes all of them, and unguarded."""
-    made = {}
+    """Write the cells with each delimiter: as CsvWriter does, with quotes around every field, and not escaped."""
+    contents = {}
     for separator, name in SEPARATORS.items():
-        written = text_of(cells, separator, "escape")
-        made[f"{name}"] = written
-        made[f"{name}-quoted"] = quoted(written, separator)
-        made[f"{name}-raw"] = text_of(cells, separator, "raw")
-    paths = {name: folder / f"{name}.csv" for name in made}
-    for name, content in made.items():
+        escaped = written("csv", cells, {"delimiter": separator})
+        contents[name] = escaped
+        contents[f"{name}-quoted"] = quoted(escaped, separator)
+        contents[f"{name}-raw"] = written("csv", cells, {"delimiter": separator, "formulas": "raw"})
+    paths = {name: folder / f"{name}.csv" for name in contents}
+    for name, content in contents.items():
         paths[name].write_bytes(content)
     return paths
 
 
-def text_of(cells: Sequence[str], separator: str, formulas: str) -> bytes:
-    options = {"delimiter": separator, "formulas": formulas}
-    return written("csv", cells, options)
-
-
 def written(format: str, cells: Sequence[str], options: Mapping[str, object] | None = None) -> bytes:
-    """The cells as a table, hostile headers included."""
+    """Return a file with the cells as a table, which has hostile headers too."""
     file = io.BytesIO()
     columns = [Column(f"c{number}", header) for number, header in enumerate(cells[-WIDE:])]
     with writers.get(format)(file, columns, options=options) as writer:
@@ -71,45 +65,39 @@ def written(format: str, cells: Sequence[str], options: Mapping[str, object] | N
 
 
 def quoted(content: bytes, separator: str) -> bytes:
-    """The same table as a tool writes it that puts every field into quotes."""
+    """Return the same table as written by a tool that puts every field into quotes."""
     rows = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), delimiter=separator)
     file = io.StringIO(newline="")
     csv.writer(file, delimiter=separator, quoting=csv.QUOTE_ALL).writerows(rows)
     return file.getvalue().encode("utf-8-sig")
 
 
-# Text. It is read as it was meant, split at another separator, and by a program that knows of no quotes.
-
-
 @pytest.mark.parametrize("read_at", SEPARATORS, ids=SEPARATORS.values())
 @pytest.mark.parametrize("quoting", [QUOTED, QUOTED_AS_TEXT, NO_QUOTES], ids=["quotes", "text in quotes", "no quotes"])
-def test_no_hostile_cell_is_a_formula_and_without_the_guard_many_are(
+def test_no_hostile_text_is_a_formula_whichever_separator_the_reader_uses(
     texts: dict[str, Path], folder: Path, read_at: str, quoting: tuple[str, bool]
 ):
     names = [name for name in texts if not name.endswith("-raw") and (quoting == QUOTED or "quoted" not in name)]
     if quoting == NO_QUOTES and read_at == ",":
-        # Text between commas is in quotes where it has some. Without them it is torn at every comma of every text.
+        # Texts with commas are in quotes; a reader without quotes would split them at every comma.
         names.remove("comma")
     names += [f"{SEPARATORS[read_at]}-raw"] if quoting == QUOTED else []
     into = folder / f"{SEPARATORS[read_at]}-{len(quoting[0])}-{quoting[1]}"
     read_as = csv_filter(read_at, quote=quoting[0], is_quoted_text=quoting[1])
-    made = dict(zip(names, converted([texts[name] for name in names], into, to="fods", read_as=read_as), strict=True))
+    made = dict(zip(names, convert([texts[name] for name in names], into, to="fods", read_as=read_as), strict=True))
     assert min(map(cell_count, made.values())) > CELLS / 3
     if quoting == QUOTED:
-        # That this very reading finds formulas where there are some.
+        # Check that this way of reading finds formulas in texts that are not escaped.
         assert len(formulas(made.pop(f"{SEPARATORS[read_at]}-raw"))) > 80
     assert {name: formulas(document) for name, document in made.items()} == {name: [] for name in made}
 
 
-# Workbooks
-
-
-def test_hostile_cells_of_a_workbook_are_texts_and_equal(cells: Sequence[str], folder: Path):
+def test_hostile_texts_in_a_workbook_stay_text(cells: Sequence[str], folder: Path):
     ours = folder / "hostile.xlsx"
     ours.write_bytes(written("xlsx", cells))
-    [flat] = converted([ours], folder / "workbook", to="fods")
+    [flat] = convert([ours], folder / "workbook", to="fods")
     assert formulas(flat) == []
-    [theirs] = converted([ours], folder / "workbook", to="xlsx")
+    [theirs] = convert([ours], folder / "workbook", to="xlsx")
     given = [sheet_text(cell) for cell in cells]
     assert texts_in(theirs) == [[sheet_text(cell) for cell in cells[-WIDE:]]] + [
         given[start : start + WIDE] for start in range(0, CELLS, WIDE)
@@ -117,14 +105,10 @@ def test_hostile_cells_of_a_workbook_are_texts_and_equal(cells: Sequence[str], f
 
 
 def sheet_text(text: str) -> str | None:
-    """What a sheet can hold of a text: no control characters, one kind of line break, no half of a surrogate pair."""
-    kept = text.replace("\r\n", "\n").replace("\r", "\n")
-    kept = "".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in kept)
-    return "".join(each for each in kept if is_kept(each)) or None
-
-
-def is_kept(character: str) -> bool:
-    return character in "\t\n" or not (character < " " or character in "\x7f\ufffe\uffff")
+    """Return the text as a sheet can hold it: without control characters, CR and lone surrogates."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    kept = (c for c in lines if c in "\t\n" or not (c < " " or c in "\x7f\ufffe\uffff"))
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in kept) or None
 
 
 def texts_in(workbook: Path) -> list[list[Any]]:
@@ -147,7 +131,7 @@ COLUMNS = [
 
 
 def row_of(number: int) -> tuple[Any, ...]:
-    # Never midnight, which readers take for a date without a time.
+    # Never midnight, which readers return as a date.
     seconds = timedelta(seconds=3 * number + 1)
     return (
         number * 7919,
@@ -166,7 +150,7 @@ def style(sheet: SheetDesign) -> None:
     sheet.worksheet.set_tab_color("green")
 
 
-def test_every_value_of_a_large_styled_workbook_of_several_sheets_is_equal(folder: Path):
+def test_a_large_workbook_with_styles_and_several_sheets_keeps_every_value(folder: Path):
     path = folder / "large.xlsx"
     sizes = {"Large": LARGE, "Small": 50, "Empty": 0}
     with path.open("wb") as file:
@@ -177,7 +161,7 @@ def test_every_value_of_a_large_styled_workbook_of_several_sheets_is_equal(folde
             for start in range(0, rows, 2000):
                 writer.write(list(zip(*map(row_of, range(start, min(start + 2000, rows))), strict=True)))
         writer.close()
-    [theirs] = converted([path], folder / "large", to="xlsx")
+    [theirs] = convert([path], folder / "large", to="xlsx")
     workbook = CalamineWorkbook.from_path(theirs)
     assert workbook.sheet_names == list(sizes)
     for name, rows in sizes.items():

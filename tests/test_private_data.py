@@ -1,7 +1,7 @@
 """Private data leaves the app only in the files.
 
-Canaries (marked texts) are put into rows, criteria, exceptions and secrets. Then an export ends in each possible way, and
-everything that leaves the app is searched for them: log lines of every level, events, mails, metrics, JSON and pages.
+Canaries (marked texts) are put into rows, criteria, exceptions and secrets. Then an export ends in each possible way,
+and everything that leaves the app is searched for them: log lines, events, mails, metrics, JSON and pages.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The same hostile rows through CSV, TSV and JSON Lines and through slow, obvious rules, compared cell by cell."""
+"""CSV, TSV and JSON Lines compared with the reference implementation in tests/reference/cells.py, cell by cell."""
 
 import csv
 import io
@@ -18,21 +18,21 @@ from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, JsonLinesWriter
 from exports.tabular.writers.csv import CsvSerializer
 from exports.tabular.writers.pickling import picklable_batch
-from tests.reference.cells import json_cell, text_cell
+from tests.reference.cells import csv_cell, json_cell
 from tests.test_writers_xlsx_same import NEW_YORK, tables
 
-Made = tuple[list[list[object]], Counter[str]]
 
-
-def by_rules(columns: Sequence[Column], values: Sequence[Sequence[object]], cell: Callable) -> Made:
-    """The rows as the slow rules make them, with the number of cells that were changed in each way."""
+def reference_rows(
+    columns: Sequence[Column], values: Sequence[Sequence[object]], cell: Callable
+) -> tuple[list[list[object]], Counter[str]]:
+    """Return the rows of the reference implementation, and the number of altered cells by kind."""
     counted: Counter[str] = Counter()
-    made = []
+    rows = []
     for row in zip(*values, strict=True):
         cells = [cell(value, column.kind) for column, value in zip(columns, row, strict=True)]
         counted.update(change for _, changes in cells for change in changes)
-        made.append([found for found, _ in cells])
-    return made, counted
+        rows.append([found for found, _ in cells])
+    return rows, counted
 
 
 def rows_of(content: bytes, delimiter: str) -> list[list[str]]:
@@ -50,34 +50,31 @@ def written(writer_class, columns: Sequence[Column], batches: Sequence, **given)
 
 @settings(max_examples=300, deadline=None)
 @given(tables(), st.sampled_from([UTC, NEW_YORK]), st.sampled_from(",;\t"), st.sampled_from(["escape", "raw"]))
-def test_every_cell_of_csv_and_every_count_are_those_of_the_slow_rules(table, zone: tzinfo, delimiter, formulas):
+def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, delimiter, formulas):
     columns, values = table
 
     def cell(value: object, kind: str) -> tuple[str, set[str]]:
-        return text_cell(value, kind, zone, formulas=formulas, delimiter=delimiter)
+        return csv_cell(value, kind, zone, formulas=formulas, delimiter=delimiter)
 
     labels = [[column.label] for column in columns]
-    header, changed = by_rules([Column("a")] * len(columns), labels, cell)
-    rows, counted = by_rules(columns, values, cell)
+    header, changed = reference_rows([Column("a")] * len(columns), labels, cell)
+    rows, counted = reference_rows(columns, values, cell)
     options = {"delimiter": delimiter, "formulas": formulas, "bom": False}
     content, alterations = written(CsvWriter, columns, [values], options=options, zone=zone)
     assert rows_of(content, delimiter) == header + rows
     assert alterations == counted + changed
-    assert_another_process_writes_the_same(columns, values, content, zone, delimiter, formulas)
-
-
-def assert_another_process_writes_the_same(columns, values, content: bytes, zone, delimiter, formulas) -> None:
-    serialise = CsvSerializer(tuple(column.picklable for column in columns), zone, formulas, delimiter)
-    elsewhere, batch = pickle.loads(pickle.dumps((serialise, picklable_batch(values))))
-    assert content.endswith(elsewhere(batch, 0, Alterations()))
+    # What another process would get writes the same.
+    serialize = CsvSerializer(tuple(column.picklable for column in columns), zone, formulas, delimiter)
+    unpickled, batch = pickle.loads(pickle.dumps((serialize, picklable_batch(values))))
+    assert content.endswith(unpickled(batch, 0, Alterations()))
 
 
 @settings(max_examples=300, deadline=None)
 @given(tables(), st.sampled_from([UTC, NEW_YORK]))
-def test_every_cell_of_json_lines_and_every_count_are_those_of_the_slow_rules(table, zone: tzinfo):
+def test_cells_and_counts_of_json_lines_equal_the_reference(table, zone: tzinfo):
     columns, values = table
     columns = [replace(column, name=f"column {number}") for number, column in enumerate(columns)]
-    rows, counted = by_rules(columns, values, lambda value, kind: json_cell(value, kind, zone))
+    rows, counted = reference_rows(columns, values, lambda value, kind: json_cell(value, kind, zone))
     content, alterations = written(JsonLinesWriter, columns, [values], zone=zone)
     names = [column.name for column in columns]
     assert content.endswith(b"\n")
@@ -89,5 +86,5 @@ def test_every_cell_of_json_lines_and_every_count_are_those_of_the_slow_rules(ta
 
 
 def typed(value: object) -> tuple[bool, object]:
-    """True is not 1."""
+    # Otherwise True would equal 1.
     return isinstance(value, bool), value

@@ -1,4 +1,7 @@
-"""Cells of text files and sheets, one value at a time, as docs/formats.md has the rules. Uses nothing of `exports`."""
+"""A simple, slow reference implementation of cells: one value at a time, by the rules of docs/formats.md.
+
+It uses nothing of `exports`. Each function returns the cell and the kinds of alterations.
+"""
 
 import json
 import math
@@ -9,7 +12,7 @@ from enum import Enum
 from numbers import Integral, Real
 from uuid import UUID
 
-FORMULA = "=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
+FORMULA_STARTS = "=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
 QUOTES = "\"'`\u00ab\u00bb" + "".join(map(chr, range(0x2018, 0x2020)))
 WITHOUT_WIDTH = "\u00ad\u061c\u180e\ufeff" + "".join(
     chr(code) for start, end in ((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F)) for code in range(start, end + 1)
@@ -18,21 +21,16 @@ WITHOUT_WIDTH = "\u00ad\u061c\u180e\ufeff" + "".join(
 Changes = set[str]
 
 
-# Text files
-
-
-def text_cell(value: object, kind: str, zone: tzinfo, *, formulas: str, delimiter: str) -> tuple[str, Changes]:
-    """A cell of CSV, and what was changed."""
+def csv_cell(value: object, kind: str, zone: tzinfo, *, formulas: str, delimiter: str) -> tuple[str, Changes]:
     if isinstance(value, Enum):
-        return text_cell(value.value, kind, zone, formulas=formulas, delimiter=delimiter)
+        return csv_cell(value.value, kind, zone, formulas=formulas, delimiter=delimiter)
     if value is None:
         return "", set()
     text = plain_text(value, kind, zone)
-    return guarded(text, formulas, delimiter) if is_guarded(value) else (text, set())
+    return escape_formulas(text, formulas, delimiter) if may_be_formula(value) else (text, set())
 
 
-def is_guarded(value: object) -> bool:
-    """Numbers, dates and the like are exempt by their type."""
+def may_be_formula(value: object) -> bool:
     return not isinstance(value, bool | Integral | Decimal | Real | date | time | timedelta | UUID | bytes)
 
 
@@ -62,13 +60,13 @@ def plain_text(value: object, kind: str, zone: tzinfo) -> str:
             return str(value)
 
 
-def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    if moment.tzinfo is None:
-        return moment
+def in_zone(value: datetime, zone: tzinfo) -> datetime:
+    if value.tzinfo is None:
+        return value
     try:
-        return moment.astimezone(zone)
+        return value.astimezone(zone)
     except OverflowError:
-        return moment
+        return value
 
 
 def clock(duration: timedelta) -> str:
@@ -78,14 +76,14 @@ def clock(duration: timedelta) -> str:
     return f"{sign}{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{fraction}"
 
 
-def guarded(text: str, formulas: str, delimiter: str) -> tuple[str, Changes]:
+def escape_formulas(text: str, formulas: str, delimiter: str) -> tuple[str, Changes]:
     whole, changes = without_surrogates(text)
     if formulas == "raw":
         return whole, changes
     fit = "".join(character for character in whole if not is_control(character))
-    harmless = with_apostrophes(fit, "\r\n;\t" if delimiter == "," else "\r\n;\t,")
+    escaped = with_apostrophes(fit, "\r\n;\t" if delimiter == "," else "\r\n;\t,")
     changes |= {"control_removed"} if fit != whole else set()
-    return harmless, changes | ({"formula_escaped"} if harmless != fit else set())
+    return escaped, changes | ({"formula_escaped"} if escaped != fit else set())
 
 
 def without_surrogates(text: str) -> tuple[str, Changes]:
@@ -101,7 +99,7 @@ def with_apostrophes(text: str, separators: str) -> str:
     made, is_first, after_separator = "", True, False
     in_front = text[:1] in ("\t", "\r", "\n")
     for character in text:
-        if character in FORMULA:
+        if character in FORMULA_STARTS:
             in_front = in_front or is_first
             made += "'" if after_separator else ""
         made += character
@@ -111,11 +109,8 @@ def with_apostrophes(text: str, separators: str) -> str:
     return "'" + made if in_front else made
 
 
-# JSON Lines
-
-
 def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
-    """What a reader of the cell finds, floats read as Decimal, and what was changed."""
+    """Return what a JSON parser that reads floats as Decimal finds."""
     if isinstance(value, Enum):
         return json_cell(value.value, kind, zone)
     if value is None or isinstance(value, bool):
@@ -124,7 +119,7 @@ def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
         return int(value), set()
     if isinstance(value, Decimal | Real):
         number = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-        return (number, set()) if number.is_finite() else (name(number), {"not_a_number"})
+        return (number, set()) if number.is_finite() else (non_finite_name(number), {"not_a_number"})
     if isinstance(value, Mapping | list | tuple):
         text = json.dumps(value, ensure_ascii=False, default=str)
         whole, changes = without_surrogates(text)
@@ -134,17 +129,14 @@ def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
     return without_surrogates(plain_text(value, "", zone))
 
 
-def name(number: Decimal) -> str:
+def non_finite_name(number: Decimal) -> str:
     if number.is_nan():
         return "NaN"
     return "Infinity" if number > 0 else "-Infinity"
 
 
-# Spreadsheets
-
-
 def sheet_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
-    """A typed cell, None where it is empty, and what was changed."""
+    """Return a typed cell of Excel; None is empty."""
     match value:
         case None:
             return None, set()
