@@ -1,6 +1,4 @@
-"""The admin: staff look, cancel and expire; nobody edits, and nothing is shown that is its owner's alone."""
-
-from collections.abc import Iterator
+"""The admin: staff can look, cancel and expire; they cannot edit, and criteria and storage keys are hidden."""
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -11,34 +9,22 @@ from django.urls import reverse
 from exports.models import Artifact, Download, FileRequest, Notification
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
-from tests.office.exports import open_office
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 LIST = "/admin/exports/filerequest/"
 MODELS = (FileRequest, Notification, Download)
 
 
-@pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
-
-
 @pytest.fixture
 def root() -> Client:
-    """A superuser's browser: whatever is refused to them is refused to everybody."""
+    """A client of a superuser, who has every permission."""
     return signed_in(User.objects.create_superuser("root", password=people.PASSWORD))
 
 
 @pytest.fixture
-def everything(owner: User) -> list[FileRequest]:
-    """A request in every status, a mail and a download."""
+def exports(office: None, owner: User) -> list[FileRequest]:
+    """An export in every status, with mails and a download."""
     requests = [make(owner, criteria="month=4&secret=blue") for make in rows.IN_STATUS.values()]
     ready = rows.ready(owner)
     signed_in(owner).get(ticket_for(ready, owner)).getvalue()
@@ -49,8 +35,8 @@ def page_of(row: FileRequest | Notification | Download, name: str = "change") ->
     return reverse(f"admin:exports_{row._meta.model_name}_{name}", args=[row.pk])
 
 
-@pytest.mark.usefixtures("everything")
-def test_every_list_and_every_row_can_be_looked_at(root: Client):
+@pytest.mark.usefixtures("exports")
+def test_every_list_and_every_row_has_a_page(root: Client):
     for model in MODELS:
         assert root.get(reverse(f"admin:exports_{model._meta.model_name}_changelist")).status_code == 200
         assert model.objects.exists()
@@ -58,16 +44,14 @@ def test_every_list_and_every_row_can_be_looked_at(root: Client):
             assert root.get(page_of(row)).status_code == 200
 
 
-def test_staff_see_why_a_request_failed(root: Client, owner: User):
+def test_staff_see_why_an_export_failed(root: Client, owner: User):
     page = root.get(page_of(rows.failed(owner))).content.decode()
     assert "storage_full" in page
     assert "secret detail for staff" in page
 
 
-def test_neither_the_criteria_nor_the_key_of_the_file_nor_a_ticket_are_shown(
-    root: Client, everything: list[FileRequest]
-):
-    for request in everything:
+def test_criteria_storage_keys_and_tickets_are_hidden(root: Client, exports: list[FileRequest]):
+    for request in exports:
         for address in (LIST, page_of(request)):
             page = root.get(address).content.decode()
             assert "secret=blue" not in page
@@ -76,8 +60,8 @@ def test_neither_the_criteria_nor_the_key_of_the_file_nor_a_ticket_are_shown(
             assert not request.filehandle or request.filehandle.name not in page
 
 
-@pytest.mark.usefixtures("everything")
-def test_nothing_can_be_added_edited_or_deleted_even_by_a_superuser(root: Client):
+@pytest.mark.usefixtures("exports")
+def test_a_superuser_cannot_add_edit_or_delete(root: Client):
     for model in MODELS:
         row = model.objects.first()
         before = model.objects.filter(pk=row.pk).values().get()
@@ -91,10 +75,10 @@ def test_nothing_can_be_added_edited_or_deleted_even_by_a_superuser(root: Client
         )
 
 
-def test_a_user_can_be_deleted_with_all_that_is_theirs_and_the_bytes_stay_known(
-    root: Client, owner: User, everything: list[FileRequest]
+def test_deleting_a_user_deletes_their_exports_but_keeps_artifacts(
+    root: Client, owner: User, exports: list[FileRequest]
 ):
-    keys = {request.filehandle.name for request in everything if request.filehandle}
+    keys = {request.filehandle.name for request in exports if request.filehandle}
     response = root.post(reverse("admin:auth_user_delete", args=[owner.pk]), {"post": "yes"})
     assert response.status_code == 302
     assert not User.objects.filter(pk=owner.pk).exists()
@@ -116,14 +100,14 @@ def changer() -> Client:
     return signed_in(people.staff("changer", people.VIEW, people.CHANGE))
 
 
-def test_staff_cancel_what_is_under_way_and_are_told_what_was_too_late(owner: User):
+def test_staff_cancel_active_exports_and_see_which_were_too_late(owner: User):
     requests = [make(owner) for make in (rows.queued, rows.running, rows.ready)]
     response = act(changer(), "cancel_requests", *requests)
     assert [rows.fresh(request).status for request in requests] == ["cancelled", "cancelled", "ready"]
     assert messages_of(response) == ["2 requests changed.", "1 request had moved on."]
 
 
-def test_staff_remove_files_and_the_links_die(owner: User):
+def test_staff_expire_files_and_their_links_end(owner: User):
     request = rows.ready(owner)
     address = ticket_for(request, owner)
     assert messages_of(act(changer(), "expire_files", request)) == ["1 request changed."]
@@ -132,7 +116,7 @@ def test_staff_remove_files_and_the_links_die(owner: User):
 
 
 @pytest.mark.parametrize("action", ["cancel_requests", "expire_files", "delete_selected"])
-def test_whoever_may_only_look_has_no_action(owner: User, action: str):
+def test_staff_who_may_only_view_have_no_actions(owner: User, action: str):
     requests = [rows.queued(owner), rows.ready(owner)]
     viewer = signed_in(people.staff("viewer", people.VIEW))
     assert "cancel_requests" not in viewer.get(LIST).content.decode()
@@ -140,16 +124,16 @@ def test_whoever_may_only_look_has_no_action(owner: User, action: str):
     assert [rows.fresh(request).status for request in requests] == ["queued", "ready"]
 
 
-def test_whoever_may_change_other_things_has_no_action_here(owner: User):
+def test_permissions_of_other_apps_give_no_actions(owner: User):
     request, someone = rows.queued(owner), people.staff("someone", people.VIEW)
     someone.user_permissions.add(*Permission.objects.filter(content_type__app_label="auth"))
     act(signed_in(someone), "cancel_requests", request)
     assert rows.fresh(request).status == "queued"
 
 
-def test_a_request_is_found_by_its_id_its_file_and_its_owner(root: Client, owner: User):
+def test_exports_are_found_by_id_file_name_and_owner(root: Client, owner: User):
     wanted = rows.queued(owner, filename="wanted.csv")
-    rows.queued(people.user("somebody"), filename="other.csv")
+    rows.queued(people.user("grace"), filename="other.csv")
     for text in (str(wanted.pk), "wanted", "owner"):
         found = root.get(LIST, {"q": text}).context["cl"].queryset
         assert [request.pk for request in found] == [wanted.pk]

@@ -1,146 +1,326 @@
-"""What is not yours and what is not there are the same answer; who may change nothing; what no state holds.
+"""Which user gets which response from which view for an export in which status: every cell of the table.
 
-The tables are in test_access_matrix and test_access_sockets.
+A refusal is the same, byte for byte, as the response for an export that does not exist, and changes missing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
 from uuid import UUID, uuid4
 
 import pytest
-from django.contrib.auth.models import User
+from django.db import transaction
 from django.http import HttpResponse
-from django.test import Client
 from django.urls import reverse
 
-from exports import services
-from exports.models import Download, FileRequest
-from exports.signing import Ticket
-from exports.state import serialize
+from exports.models import Download, FileRequest, Notification
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
-from tests.office.exports import open_office
-from tests.office.worlds import CHANGING, EVERYBODY, entered
+from tests.office.worlds import (
+    CHANGING,
+    EVERYBODY,
+    HAVING,
+    OWN,
+    SEEING,
+    SIGNED_IN,
+    STATUSES,
+    World,
+    open_worlds,
+    world_of,
+)
+
+# The status codes for a browser and for a program.
+SIGN_IN, OK, CHANGED, NOT_FOUND = (302, 401), (200, 200), (303, 200), (404, 404)
+FORBIDDEN, TOO_LATE, CREATED = (403, 403), (303, 409), (303, 201)
+ACTIVE, WITHOUT_FILE = ("queued", "running"), ("failed", "cancelled", "expired")
+
+Codes = tuple[int, int]
+Cells = Mapping[str, Codes]
+Response = tuple[int, bytes, list[tuple[str, str]]]
+Stored = Mapping[UUID, list[Any]]
+Missing = Callable[[str, str, str], Response]
+
+
+def in_every_status(codes: Codes, **others: Codes) -> dict[str, Codes]:
+    return dict.fromkeys(STATUSES, codes) | others
+
+
+def in_these(statuses: tuple[str, ...], codes: Codes, otherwise: Codes) -> dict[str, Codes]:
+    return in_every_status(otherwise) | dict.fromkeys(statuses, codes)
+
+
+@dataclass(frozen=True)
+class View:
+    """`allowed` has the codes by status for each user; all others are refused."""
+
+    method: str
+    allowed: Mapping[str, Cells]
+    is_public: bool = False
+    posted: Mapping[str, str] = field(default_factory=dict)
+
+
+def for_all(people: set[str], cells: Cells, **others: Cells) -> dict[str, Cells]:
+    return dict.fromkeys(people, cells) | {name.replace("_", " "): given for name, given in others.items()}
+
+
+POSTED = {"month": "4", "format": "csv"}
+CANCELS = in_these(ACTIVE, CHANGED, TOO_LATE)
+ENDS_LINKS = in_these(("ready",), CHANGED, TOO_LATE)
+RETRIES = in_these(WITHOUT_FILE, CREATED, (409, 409))
+RETRIES_REFUSED = in_these(WITHOUT_FILE, FORBIDDEN, (409, 409))
+GETS_TICKET = in_every_status((302, 302))
+SEES_NO_FILE = in_every_status((302, 302), ready=NOT_FOUND)
+GETS_FILE = in_these(("ready",), OK, NOT_FOUND)
+SHARES = in_these(("ready",), CHANGED, TOO_LATE)
+
+VIEWS: dict[str, View] = {
+    "list": View("get", for_all(SIGNED_IN, in_every_status(OK))),
+    "form": View("get", for_all(SIGNED_IN, in_every_status(OK))),
+    "ask": View(
+        "post",
+        for_all(SIGNED_IN, in_every_status((303, 202)), refused_owner=in_every_status(FORBIDDEN)),
+        posted={**POSTED, "month": "5"},
+    ),
+    "detail": View("get", for_all(SEEING, in_every_status(OK, expired=(410, 410)))),
+    "page": View("get", for_all(SEEING, in_every_status(OK))),
+    "cancel": View("post", for_all(CHANGING, CANCELS)),
+    "expire": View("post", for_all(CHANGING, ENDS_LINKS)),
+    "revoke": View("post", for_all(CHANGING, ENDS_LINKS)),
+    "seen": View("post", for_all(SEEING, in_every_status(CHANGED))),
+    "retry": View(
+        "post", for_all(SEEING, in_every_status(FORBIDDEN), owner=RETRIES, refused_owner=RETRIES_REFUSED), posted=POSTED
+    ),
+    "share": View("post", for_all(CHANGING, in_every_status(FORBIDDEN), owner=SHARES, steward=SHARES)),
+    "ticket": View("get", for_all(SEEING, SEES_NO_FILE) | for_all(HAVING, GETS_TICKET)),
+    "file": View("get", for_all(HAVING, GETS_FILE)),
+    "file of the owner's ticket": View("get", {"owner": GETS_FILE}),
+    "public": View(
+        "get",
+        for_all({*EVERYBODY}, GETS_FILE, refused_owner=in_every_status(NOT_FOUND))
+        | {"deactivated owner": in_every_status(NOT_FOUND)},
+        is_public=True,
+    ),
+}
+JSON_ONLY = ("detail",)
+# These show no export, so its status does not matter.
+ABOUT_NO_EXPORT = ("list", "form", "ask")
+CELLS = [
+    (view, name, status)
+    for view in VIEWS
+    for name in EVERYBODY
+    for status in (STATUSES if view not in ABOUT_NO_EXPORT else ("ready",))
+]
+
+
+@pytest.fixture(scope="module")
+def worlds(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, World]]:
+    """The exports and the client of every user, made once; each test is rolled back."""
+    with django_db_blocker.unblock(), open_worlds(), transaction.atomic():
+        yield {name: world_of(name) for name in EVERYBODY}
+        transaction.set_rollback(True)
 
 
 @pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
+def db(worlds: dict[str, World]) -> Iterator[None]:
+    """Roll back each test. pytest-django's fixture would make the worlds again for each."""
+    point = transaction.savepoint()
+    yield
+    transaction.savepoint_rollback(point)
 
 
-@pytest.fixture
-def owner(db: None) -> User:
-    return people.user("owner")
+def url_for(view: str, world: World, request: FileRequest, link: str) -> str:
+    name = view.split()[0]
+    if name == "list":
+        return reverse("exports:list")
+    if name in ("form", "ask"):
+        return reverse("exports:form", args=["report"])
+    if name == "public":
+        return reverse("exports:public", args=[link])
+    if name == "file":
+        return ticket_for(request, world.owner if "owner" in view else world.someone or world.owner)
+    return reverse(f"exports:{'download' if name == 'ticket' else name}", args=[request.pk])
 
 
-def knock(client: Client, method: str, address: str, headers: dict[str, str]) -> HttpResponse:
-    response = getattr(client, method)(
-        address, {"month": "4", "format": "csv"} if method == "post" else None, headers=headers
-    )
+def missing_url(view: str) -> tuple[str, str]:
+    """Return the URL of the view for an export that does not exist, and the part of it that names the export."""
+    if view.startswith(("file", "public")):
+        return reverse(f"exports:{view.split()[0]}", args=["nonsense"]), "nonsense"
+    missing = uuid4()
+    name = "download" if view == "ticket" else view
+    return reverse(f"exports:{name}", args=[missing]), str(missing)
+
+
+def send(world: World, view: str, url: str, headers: dict[str, str]) -> HttpResponse:
+    method = VIEWS[view].method
+    posted = VIEWS[view].posted if method == "post" else None
+    response = getattr(world.client, method)(url, posted, headers=headers)
     response.getvalue()
     return response
 
 
-@pytest.mark.parametrize("name", [name for name in EVERYBODY if name not in CHANGING])
-def test_nobody_else_can_change_a_request(owner: User, name: str):
-    requests = [make(owner) for make in rows.IN_STATUS.values()]
-    client = entered(owner, name, {}, {}).client
-    before = list(FileRequest.objects.order_by("pk").values())
-    for request in requests:
-        for verb in ("cancel", "retry", "seen", "expire", "revoke", "share"):
-            knock(client, "post", reverse(f"exports:{verb}", args=[request.pk]), JSON)
-    assert list(FileRequest.objects.order_by("pk").values()) == before
+@pytest.fixture(scope="module")
+def before(worlds: dict[str, World]) -> Stored:
+    """What is stored about every export before the tests."""
+    return {request.pk: stored(request) for world in worlds.values() for request in world.requests.values()}
 
 
-# Not yours and not there
+@pytest.fixture(scope="module")
+def missing(worlds: dict[str, World]) -> Missing:
+    """Return the response to a user for an export that does not exist."""
+
+    @cache
+    def answered(name: str, view: str, accept: str) -> Response:
+        url, echoed = missing_url(view)
+        return comparable(send(worlds[name], view, url, HTML if accept == "html" else JSON), echoed)
+
+    return answered
 
 
-def all_of(response: HttpResponse) -> tuple[int, bytes, list[tuple[str, str]]]:
-    return response.status_code, response.content, sorted(response.items())
+def stored(request: FileRequest) -> list[Any]:
+    """Return what a refusal must not change: the export, and the numbers of all rows."""
+    counts = [table.objects.count() for table in (FileRequest, Notification, Download)]
+    return [*counts, FileRequest.objects.filter(pk=request.pk).values().get()]
 
 
-DOORS_OF_ONE = {
-    "detail": "get", "page": "get", "download": "get",
-    "cancel": "post", "retry": "post", "seen": "post", "expire": "post", "revoke": "post", "share": "post",
-}  # fmt: skip
+def comparable(response: HttpResponse, echoed: str) -> Response:
+    """Return a response without its time and without the id in the URL to return to after signing in."""
+    headers = [(name, unquote(value).replace(echoed, "ID")) for name, value in response.items() if name != "Expires"]
+    return response.status_code, response.content, sorted(headers)
+
+
+def speaks_json(view: str, accept: str) -> bool:
+    return accept == "json" or view in JSON_ONLY
+
+
+def refusal_of(view: str, name: str, accept: str) -> int:
+    needs_signing_in = name not in SIGNED_IN and not VIEWS[view].is_public
+    return (SIGN_IN if needs_signing_in else NOT_FOUND)[speaks_json(view, accept)]
+
+
+def expected_of(view: str, name: str, status: str, accept: str) -> int:
+    cells = VIEWS[view].allowed.get(name)
+    return cells[status][accept == "json"] if cells else refusal_of(view, name, accept)
+
+
+@pytest.mark.parametrize("accept", ["html", "json"])
+@pytest.mark.parametrize(("view", "name", "status"), CELLS)
+def test_each_view_answers_as_the_table_says(
+    worlds: dict[str, World], before: Stored, missing: Missing, view: str, name: str, status: str, accept: str
+) -> None:
+    world, headers = worlds[name], HTML if accept == "html" else JSON
+    request, link, expected = world.requests[status], world.links[status], expected_of(view, name, status, accept)
+    is_refusal = expected in (401, 404) or (name not in SIGNED_IN and expected == 302)
+    url = url_for(view, world, request, link)
+    response = send(world, view, url, headers)
+    assert response.status_code == expected
+    if is_refusal or expected in (403, 409):
+        assert stored(request) == before[request.pk]
+    if is_refusal and view not in ABOUT_NO_EXPORT:
+        told = url.rstrip("/").rpartition("/")[2] if view.startswith(("file", "public")) else str(request.pk)
+        assert comparable(response, told) == missing(name, view, accept)
+    if expected == 404 and not speaks_json(view, accept):
+        assert str(request.pk).encode() not in response.content
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("name", sorted(SEEING))
+def test_only_users_who_may_have_the_file_see_its_urls(worlds: dict[str, World], name: str, status: str) -> None:
+    state = worlds[name].client.get(reverse("exports:detail", args=[worlds[name].requests[status].pk])).json()
+    is_shown = status == "ready" and name in HAVING
+    assert (state["urls"]["ticket"] is not None, state["urls"]["download"] is not None) == (is_shown, is_shown)
+    if name == "refused owner" and status == "ready":
+        assert (state["error"]["code"], state["file"]) == ("permission_lost", None)
+    else:
+        assert (state["error"] is not None, state["file"] is not None) == (status == "failed", status == "ready")
+
+
+# Beside the table
 
 
 @pytest.mark.parametrize("headers", [JSON, HTML], ids=["json", "html"])
-@pytest.mark.parametrize("door", DOORS_OF_ONE)
-def test_what_is_not_yours_and_what_is_not_there_are_the_same_answer(owner: User, door: str, headers: dict[str, str]):
-    client = signed_in(people.user("stranger"))
-
-    def answer(pk: UUID) -> tuple[int, bytes, list[tuple[str, str]]]:
-        return all_of(knock(client, DOORS_OF_ONE[door], reverse(f"exports:{door}", args=[pk]), headers))
-
-    nothing = answer(uuid4())
-    assert nothing[0] == 404
-    assert {str(answer(make(owner).pk)) for make in rows.IN_STATUS.values()} == {str(nothing)}
-
-
-@pytest.mark.parametrize("headers", [JSON, HTML], ids=["json", "html"])
-def test_every_ticket_that_does_not_open_is_the_same_answer(owner: User, headers: dict[str, str]):
-    stranger, request, gone = people.user("stranger"), rows.ready(owner), rows.expired(owner)
-    client = signed_in(stranger)
-    addresses = [
+def test_every_invalid_ticket_gets_the_same_response(worlds: dict[str, World], headers: dict[str, str]) -> None:
+    owner, stranger = worlds["owner"].owner, worlds["stranger"].someone
+    ready, expired = worlds["owner"].requests["ready"], worlds["owner"].requests["expired"]
+    urls = [
         "/exports/file/nonsense/",
-        ticket_for(request, owner),
-        ticket_for(request, stranger),
-        ticket_for(gone, stranger),
+        ticket_for(ready, owner),
+        ticket_for(ready, stranger),
+        ticket_for(expired, stranger),
         ticket_for(FileRequest(pk=uuid4()), stranger),
-        ticket_for(request, stranger, seconds=-5),
+        ticket_for(ready, stranger, seconds=-5),
     ]
-    answers = [all_of(knock(client, "get", address, headers)) for address in addresses]
-    assert {str(answer) for answer in answers} == {str(answers[0])}
-    assert answers[0][0] == 404
-    assert not Download.objects.exists()
+    answers = [worlds["stranger"].client.get(url, headers=headers) for url in urls]
+    assert {str((each.content, sorted(each.items()))) for each in answers} == {
+        str((answers[0].content, sorted(answers[0].items())))
+    }
+    assert {each.status_code for each in answers} == {404}
 
 
-def test_a_request_without_an_owner_belongs_to_nobody_who_asks(owner: User):
-    request = rows.ready(None)
-    for client in (Client(), signed_in(owner), signed_in(people.staff("bare"))):
-        response = client.get(reverse("exports:detail", args=[request.pk]))
-        assert response.status_code in (401, 404)
-    assert (
-        signed_in(people.staff("viewer", people.VIEW)).get(reverse("exports:detail", args=[request.pk])).status_code
-        == 200
+def test_an_export_without_an_owner_is_visible_to_staff_only(worlds: dict[str, World]) -> None:
+    url = reverse("exports:detail", args=[rows.ready(None).pk])
+    codes = {name: worlds[name].client.get(url).status_code for name in ("anonymous", "owner", "bare staff", "viewer")}
+    assert codes == {"anonymous": 401, "owner": 404, "bare staff": 404, "viewer": 200}
+
+
+def test_permissions_to_change_and_download_need_the_one_to_view(worlds: dict[str, World]) -> None:
+    ready, half = worlds["owner"].requests["ready"], people.staff("half", people.CHANGE, people.ANY)
+    world = replace(worlds["owner"], client=signed_in(half))
+    for view in VIEWS.keys() - {*ABOUT_NO_EXPORT, "file", "file of the owner's ticket", "public"}:
+        assert send(world, view, url_for(view, world, ready, ""), JSON).status_code == 404
+    assert world.client.get(ticket_for(ready, half)).status_code == 404
+
+
+# The admin
+
+LISTS = ("filerequest", "notification", "download")
+IN_ADMIN = SEEING - OWN
+
+
+def admin_refusal(name: str) -> int:
+    return 403 if name == "bare staff" else 302
+
+
+@pytest.mark.parametrize("name", EVERYBODY)
+@pytest.mark.parametrize("model", LISTS)
+def test_admin_lists_are_for_staff_with_the_permission(worlds: dict[str, World], name: str, model: str) -> None:
+    response = worlds[name].client.get(reverse(f"admin:exports_{model}_changelist"))
+    assert response.status_code == (
+        (200 if model == "filerequest" else 403) if name in IN_ADMIN else admin_refusal(name)
     )
 
 
-def test_an_anonymous_reader_learns_nothing_about_what_is_there(owner: User):
-    for make in rows.IN_STATUS.values():
-        here, there = make(owner).pk, uuid4()
-        for door, method in DOORS_OF_ONE.items():
-            for headers in (JSON, HTML):
-                one = knock(Client(), method, reverse(f"exports:{door}", args=[here]), headers)
-                other = knock(Client(), method, reverse(f"exports:{door}", args=[there]), headers)
-                location = other.get("Location", "").replace(str(there), str(here))
-                assert (one.status_code, one.content) == (other.status_code, other.content)
-                assert one.get("Location", "") == location
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_the_admin_shows_exports_to_staff_who_may_view_them(worlds: dict[str, World], name: str, status: str) -> None:
+    browser, pk = worlds[name].client, worlds[name].requests[status].pk
+    response = browser.get(reverse("admin:exports_filerequest_change", args=[pk]))
+    assert response.status_code == (200 if name in IN_ADMIN else admin_refusal(name))
+    if name not in IN_ADMIN:
+        other = browser.get(reverse("admin:exports_filerequest_change", args=[(missing := uuid4())]))
+        assert comparable(response, str(pk)) == comparable(other, str(missing))
 
 
-def test_permissions_of_change_or_download_mean_nothing_without_that_of_view(owner: User):
-    request = rows.ready(owner)
-    client = signed_in(people.staff("half", people.CHANGE, people.ANY))
-    for door, method in DOORS_OF_ONE.items():
-        assert knock(client, method, reverse(f"exports:{door}", args=[request.pk]), JSON).status_code == 404
-    assert knock(client, "get", ticket_for(request, User.objects.get(username="half")), JSON).status_code == 404
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("name", EVERYBODY)
+@pytest.mark.parametrize("action", ["cancel_requests", "expire_files"])
+def test_admin_actions_are_for_staff_who_may_change_exports(
+    worlds: dict[str, World], action: str, name: str, status: str
+) -> None:
+    client, request = worlds[name].client, worlds[name].requests[status]
+    client.post(
+        reverse("admin:exports_filerequest_changelist"), {"action": action, "_selected_action": [str(request.pk)]}
+    )
+    is_possible = status in (ACTIVE if action == "cancel_requests" else ("ready",))
+    is_changed = FileRequest.objects.get(pk=request.pk).status != status
+    assert is_changed == (is_possible and name in ("changer", "steward"))
 
 
-def test_no_state_that_anybody_reads_holds_a_secret(owner: User):
-    for make in rows.IN_STATUS.values():
-        request = make(owner)
-        state = str(services.state_for(owner, request))
-        for secret in ("month=4", "secret detail", request.lease_owner, request.filehandle.name, owner.email):
-            assert not secret or secret not in state
-
-
-def test_a_state_that_is_not_personal_has_no_ticket(owner: User):
-    assert serialize(rows.ready(owner))["urls"]["ticket"] is None
-
-
-def test_a_ticket_names_its_user_and_its_epoch(owner: User):
-    request = rows.ready(owner)
-    text = services.state_for(owner, request)["urls"]["ticket"].split("/")[-2]
-    ticket = Ticket.read(text)
-    assert (ticket.request_id, ticket.epoch, ticket.user_id) == (request.pk, request.epoch, str(owner.pk))
+@pytest.mark.parametrize("method", ["add", "delete", "history"])
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_no_staff_can_add_or_delete_in_the_admin(worlds: dict[str, World], name: str, method: str) -> None:
+    arguments = [] if method == "add" else [worlds[name].requests["ready"].pk]
+    url = reverse(f"admin:exports_filerequest_{method}", args=arguments)
+    expected = 200 if method == "history" else 403
+    assert worlds[name].client.get(url).status_code == (expected if name in IN_ADMIN else admin_refusal(name))

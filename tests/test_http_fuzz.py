@@ -1,11 +1,7 @@
-"""Malformed input at every HTTP door: never a server error, never a traceback, and nothing is written.
-
-The doors are those of `exports.urls`, so that a new one is covered from its first day.
-"""
+"""Malformed input for every view in `exports.urls`: no server error, no traceback, and nothing is written."""
 
 import logging
 import random
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -18,25 +14,18 @@ from exports import urls
 from exports.models import Download, FileRequest, Notification
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
-from tests.office.exports import open_office
 from tests.office.malformed import BODIES, HEADERS, JUNK, METHODS, TYPES
 
-pytestmark = [pytest.mark.servers, pytest.mark.both_databases, pytest.mark.django_db]
+pytestmark = [
+    pytest.mark.servers,
+    pytest.mark.both_databases,
+    pytest.mark.django_db,
+    pytest.mark.usefixtures("office"),
+]
 
-DOORS = [pattern.name for pattern in urls.urlpatterns]
+NAMES = [pattern.name for pattern in urls.urlpatterns]
 SEEDS = range(4)
 EACH = 60
-
-
-@pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
 
 
 @pytest.fixture
@@ -46,7 +35,7 @@ def strict(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 
 def address_of(pattern: URLPattern, owner: User, chance: random.Random) -> str:
-    """A door's address, right or nearly so."""
+    """Return a URL of the view, with the id of an export or a random one."""
     request = rows.ready(owner) if chance.random() < 0.5 else rows.running(owner)
     given = {
         "pk": chance.choice([request.pk, uuid4()]),
@@ -59,8 +48,8 @@ def address_of(pattern: URLPattern, owner: User, chance: random.Random) -> str:
     return reverse(f"exports:{pattern.name}", kwargs={name: given[name] for name in wanted})
 
 
-def knock(client: Client, address: str, chance: random.Random) -> tuple[Any, str]:
-    """One malformed request, and what it was."""
+def send(client: Client, address: str, chance: random.Random) -> tuple[Any, str]:
+    """Send one malformed request, and return the response and a description of the request."""
     headers = {
         f"HTTP_{name.upper()}" if name != "content_length" else "CONTENT_LENGTH": chance.choice(values)
         for name, values in HEADERS.items()
@@ -74,7 +63,7 @@ def knock(client: Client, address: str, chance: random.Random) -> tuple[Any, str
     if chance.random() < 0.5:
         method = "POST"
     what = f"{method} {address[:200]}?{query[:200]} {type_!r} {body[:100]!r} {headers}"[:2000]
-    # A WSGI server hands over the bytes of a query as Latin-1.
+    # WSGI servers pass the bytes of a query string as Latin-1.
     headers["QUERY_STRING"] = query.encode().decode("latin1")
     response = client.generic(method, address, body, type_, **headers)
     return response, what
@@ -86,7 +75,7 @@ def written() -> tuple[int, int, int, list[Any]]:
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What was logged as an error or with a traceback, but for Django's own notes of what it has answered with 400."""
+    """Return what was logged as an error or with a traceback, without Django's notes about its own 400 responses."""
     return [
         f"{record.name}: {record.getMessage()}"
         for record in caplog.records
@@ -96,13 +85,13 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("pattern", urls.urlpatterns, ids=DOORS)
-def test_no_door_breaks(pattern: URLPattern, owner: User, seed: int, strict: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("pattern", urls.urlpatterns, ids=NAMES)
+def test_no_view_fails(pattern: URLPattern, owner: User, seed: int, strict: pytest.LogCaptureFixture) -> None:
     chance = random.Random(f"{pattern.name} {seed}")
     client = signed_in(owner, raise_request_exception=False)
     address = address_of(pattern, owner, chance)
     for _ in range(EACH):
-        response, what = knock(client, address, chance)
+        response, what = send(client, address, chance)
         assert response.status_code < 500, what
         if response.streaming:
             response.getvalue()
@@ -110,7 +99,7 @@ def test_no_door_breaks(pattern: URLPattern, owner: User, seed: int, strict: pyt
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_stranger_with_malformed_input_writes_nothing(
+def test_malformed_requests_of_other_users_write_nothing(
     owner: User, seed: int, strict: pytest.LogCaptureFixture
 ) -> None:
     chance = random.Random(seed)
@@ -121,13 +110,13 @@ def test_a_stranger_with_malformed_input_writes_nothing(
     before = written()
     for address in addresses * 5:
         for client in (stranger, Client(raise_request_exception=False)):
-            response, what = knock(client, address, chance)
+            response, what = send(client, address, chance)
             assert response.status_code < 500, what
     assert written() == before
     assert complaints(strict) == []
 
 
-def test_a_malformed_form_asks_for_nothing(owner: User, strict: pytest.LogCaptureFixture) -> None:
+def test_a_malformed_form_stores_only_valid_criteria(owner: User, strict: pytest.LogCaptureFixture) -> None:
     client = signed_in(owner, raise_request_exception=False)
     for type_ in TYPES:
         for body in BODIES:

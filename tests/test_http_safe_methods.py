@@ -1,4 +1,4 @@
-"""Every address of the app, walked: what is not a POST changes nothing, and a POST without the CSRF token neither."""
+"""For every URL of the app: only a POST with a CSRF token changes anything."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -12,95 +12,80 @@ from django.urls import reverse
 from exports import services
 from exports.models import Artifact, Download, FileRequest, Notification, Status
 from exports.urls import urlpatterns
-from tests.office import people, rows
+from tests.office import rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
-from tests.office.exports import ReportExport, open_office
-from tests.shop.exports import registered
+from tests.office.worlds import open_worlds
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
-SAFE = ("get", "head", "options")
-UNUSUAL = ("put", "patch", "delete", "trace")
+METHODS = ("get", "head", "options", "put", "patch", "delete", "trace")
 POSTED = {"month": "4", "format": "csv", "fresh": "1"}
-# By these a file is handed over: a download is recorded, and it counts as seen.
+# A GET of these records a download, which also counts as seen.
 FILES = ("file", "public")
-
-
-class SharedExport(ReportExport):
-    public_links = True
+EACH_URL = pytest.mark.parametrize("name", [pattern.name for pattern in urlpatterns])
 
 
 @pytest.fixture(autouse=True)
 def office() -> Iterator[None]:
-    with open_office(), registered(SharedExport):
+    with open_worlds():
         yield
 
 
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
-
-
-def everything() -> list[Any]:
-    """All that the app has stored, but the trail of downloads."""
+def stored() -> list[Any]:
+    """Return every row of the app, without the recorded downloads."""
     return [list(model.objects.order_by("pk").values()) for model in (FileRequest, Artifact, Notification)]
 
 
-def address(name: str, request: FileRequest) -> str:
+def url_for(name: str, export: FileRequest) -> str:
     if name == "file":
-        return ticket_for(request, request.requester)
+        return ticket_for(export, export.requester)
     if name == "public":
-        return reverse("exports:public", args=[services.public_link_of(request) or "none"])
-    arguments = {"list": [], "form": ["report"]}.get(name, [request.pk])
-    return reverse(f"exports:{name}", args=arguments)
+        return reverse("exports:public", args=[services.public_link_of(export) or "none"])
+    return reverse(f"exports:{name}", args={"list": [], "form": ["report"]}.get(name, [export.pk]))
 
 
-def of_every_status(owner: User) -> list[FileRequest]:
-    made = [make(owner) for make in rows.IN_STATUS.values()]
+@pytest.fixture
+def exports(office: None, owner: User) -> list[FileRequest]:
+    """An export in every status, and one with a public link."""
     shared = rows.ready(owner)
     services.share(shared)
-    return [*made, rows.fresh(shared)]
+    return [*(make(owner) for make in rows.IN_STATUS.values()), rows.fresh(shared)]
 
 
-@pytest.mark.parametrize("pattern", [pattern.name for pattern in urlpatterns])
-def test_what_is_not_a_post_changes_nothing(owner: User, pattern: str):
-    requests, client = of_every_status(owner), signed_in(owner)
-    before = everything()
-    for method, request, headers in product([*SAFE, *UNUSUAL], requests, (JSON, HTML)):
-        response = getattr(client, method)(address(pattern, request), headers=headers)
+@EACH_URL
+def test_other_methods_than_post_change_nothing(browser: Client, exports: list[FileRequest], name: str):
+    before = stored()
+    for method, export, headers in product(METHODS, exports, (JSON, HTML)):
+        response = getattr(browser, method)(url_for(name, export), headers=headers)
         response.getvalue()
         assert response.status_code < 500
-        if pattern in FILES and method == "get" and Download.objects.exists():
+        if name in FILES and method == "get" and Download.objects.exists():
             Download.objects.all().delete()
             FileRequest.objects.filter(seen_at__isnull=False).update(seen_at=None)
         assert not Download.objects.exists()
-    assert everything() == before
+    assert stored() == before
 
 
-@pytest.mark.parametrize("pattern", [pattern.name for pattern in urlpatterns])
-def test_a_post_without_the_token_against_forgery_is_refused_and_changes_nothing(owner: User, pattern: str):
-    requests = of_every_status(owner)
+@EACH_URL
+def test_a_post_without_the_csrf_token_is_refused(owner: User, exports: list[FileRequest], name: str):
     client = signed_in(owner, enforce_csrf_checks=True)
-    before = everything()
-    for request in requests:
-        for headers in (JSON, HTML):
-            response = client.post(address(pattern, request), POSTED, headers=headers)
-            assert response.status_code in (403, 405)
-    assert everything() == before
+    before = stored()
+    for export, headers in product(exports, (JSON, HTML)):
+        assert client.post(url_for(name, export), POSTED, headers=headers).status_code in (403, 405)
+    assert stored() == before
     assert not Download.objects.exists()
 
 
-def test_the_actions_of_the_admin_need_the_token_too(owner: User):
-    client = Client(enforce_csrf_checks=True)
-    client.force_login(User.objects.create_superuser("root"))
-    request = rows.queued(owner)
-    chosen = {"action": "cancel_requests", "_selected_action": [str(request.pk)]}
+def test_an_admin_action_without_the_csrf_token_is_refused(owner: User):
+    client = signed_in(User.objects.create_superuser("root"), enforce_csrf_checks=True)
+    export = rows.queued(owner)
+    chosen = {"action": "cancel_requests", "_selected_action": [str(export.pk)]}
     assert client.post(reverse("admin:exports_filerequest_changelist"), chosen).status_code == 403
-    assert rows.fresh(request).status == Status.QUEUED
+    assert rows.fresh(export).status == Status.QUEUED
 
 
-def test_the_walk_finds_what_a_door_would_change(owner: User):
-    request = rows.queued(owner)
-    before = everything()
-    signed_in(owner).post(reverse("exports:cancel", args=[request.pk]), headers=JSON)
-    assert everything() != before
+def test_a_post_with_everything_changes_what_these_tests_compare(browser: Client, owner: User):
+    export = rows.queued(owner)
+    before = stored()
+    browser.post(reverse("exports:cancel", args=[export.pk]), headers=JSON)
+    assert stored() != before

@@ -1,4 +1,4 @@
-"""The trail of downloads, exported with the app itself: for staff who may look at it, and for nobody else."""
+"""DownloadExport: the audit log of downloads as an export, for staff who may view it."""
 
 import csv
 import io
@@ -33,16 +33,11 @@ def office() -> Iterator[None]:
 
 
 @pytest.fixture
-def owner() -> User:
-    return people.user("owner")
-
-
-@pytest.fixture
 def auditor() -> Client:
     return signed_in(people.staff("auditor", "view_download"))
 
 
-def asked(client: Client, **criteria: str) -> FileRequest:
+def request_export(client: Client, **criteria: str) -> FileRequest:
     answer = client.post(FORM, {"format": "csv", **criteria}, headers=JSON)
     assert answer.status_code == 202, answer.content
     loop.WorkerLoop("small").run_due()
@@ -50,51 +45,51 @@ def asked(client: Client, **criteria: str) -> FileRequest:
 
 
 def read(client: Client, request: FileRequest) -> list[dict[str, str]]:
-    """The file, fetched as a browser does."""
+    """Download the file as a browser does, and return its rows."""
     response = client.get(client.get(url_of("download", request))["Location"])
     return list(csv.DictReader(io.StringIO(response.getvalue().decode("utf-8-sig"), newline="")))
 
 
-def test_staff_export_the_trail_and_find_their_own_download_in_the_next_one(auditor: Client, owner: User):
+def test_staff_export_the_downloads_including_their_own(auditor: Client, owner: User):
     request = rows.ready(owner)
     client = signed_in(owner)
     client.get(ticket_for(request, owner), REMOTE_ADDR="203.0.113.77").getvalue()
     client.get(ticket_for(request, owner), headers={"range": "bytes=5-9"}).getvalue()
-    first = asked(auditor)
+    first = request_export(auditor)
     whole, part = read(auditor, first)
     assert (whole["Name"], whole["Export"], whole["Request"]) == ("owner", "report", str(request.pk))
     assert (whole["Bytes"], whole["Sent"], whole["Outcome"]) == (str(request.size), str(request.size), "completed")
     assert (whole["Network"], whole["Link for anyone"]) == ("203.0.113.0", "false")
     assert (part["First byte"], part["Bytes"]) == ("5", "5")
-    *_, own = read(auditor, asked(auditor, since="2000-01-01"))
+    *_, own = read(auditor, request_export(auditor, since="2000-01-01"))
     assert (own["Name"], own["Export"], own["Request"]) == ("auditor", "downloads", str(first.pk))
 
 
-def test_the_days_of_the_form_are_both_included(auditor: Client, owner: User):
+def test_both_days_of_the_form_are_included(auditor: Client, owner: User):
     for days in (0, 1, 2, 3):
         made = Download.objects.create(user=owner, file_type=f"d{days}", byte_count=1)
         Download.objects.filter(pk=made.pk).update(at=timezone.now() - timedelta(days=days))
     day = (timezone.now() - timedelta(days=2)).date(), (timezone.now() - timedelta(days=1)).date()
-    found = read(auditor, asked(auditor, since=str(day[0]), until=str(day[1])))
+    found = read(auditor, request_export(auditor, since=str(day[0]), until=str(day[1])))
     assert [row["Export"] for row in found] == ["d2", "d1"]
 
 
 @pytest.mark.parametrize(
     "who",
     [
-        lambda: people.user("somebody"),
-        lambda: people.user("somebody", "view_download"),
-        lambda: people.staff("somebody", "view_filerequest", "download_any_filerequest"),
+        lambda: people.user("grace"),
+        lambda: people.user("grace", "view_download"),
+        lambda: people.staff("grace", "view_filerequest", "download_any_filerequest"),
     ],
     ids=["a user", "a user with the permission", "staff without it"],
 )
-def test_nobody_else_gets_the_trail(who: Any):
+def test_users_without_the_permission_are_refused(who: Any):
     client = signed_in(who())
     assert client.post(FORM, {"format": "csv"}, headers=JSON).status_code == 403
     assert not FileRequest.objects.exists()
 
 
-def test_who_loses_the_permission_meanwhile_gets_nothing(auditor: Client):
+def test_losing_the_permission_before_the_run_fails_the_export(auditor: Client):
     answer = auditor.post(FORM, {"format": "csv"}, headers=JSON)
     User.objects.get(username="auditor").user_permissions.clear()
     loop.WorkerLoop("small").run_due()
@@ -102,13 +97,13 @@ def test_who_loses_the_permission_meanwhile_gets_nothing(auditor: Client):
     assert (request.status, request.error_code) == ("failed", "permission_lost")
 
 
-def test_a_name_that_is_a_formula_is_harmless_in_it(auditor: Client):
+def test_a_user_name_that_is_a_formula_is_escaped(auditor: Client):
     Download.objects.create(user=people.user("=1+1"), file_type="report", byte_count=1)
-    [row] = read(auditor, asked(auditor))
+    [row] = read(auditor, request_export(auditor))
     assert row["Name"] == "'=1+1"
 
 
-def test_the_trail_is_shown_in_the_admin_and_nothing_there_changes_it(auditor: Client, owner: User):
+def test_the_admin_shows_downloads_and_cannot_change_them(auditor: Client, owner: User):
     made = Download.objects.create(user=owner, file_type="report", byte_count=1)
     assert b"report" in auditor.get(reverse("admin:exports_download_changelist")).content
     root = signed_in(User.objects.create_superuser("root"))

@@ -1,4 +1,4 @@
-"""export_response: a file now where it is small, live where it is not."""
+"""export_response: a small file in the response, a large one as an export."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ def ada():
 
 @pytest.fixture
 def ask(ada):
-    """Calls export_response as a view would, for a browser, a program or somebody else."""
+    """Call export_response as a view does, for a browser or a program."""
 
     def call(*args, user=ada, accept="text/html", **kwargs):
         request = RequestFactory().post("/report/", headers={"accept": accept})
@@ -68,7 +68,7 @@ def many(count: int) -> None:
     Order.objects.bulk_create(Order(number=f"A{i}", quantity=i) for i in range(count))
 
 
-def test_a_small_list_of_dicts_is_answered_at_once(ask):
+def test_a_small_list_of_dicts_is_a_file_in_the_response(ask):
     response = ask(ROWS, "people", "csv")
     assert response.headers["Content-Disposition"] == 'attachment; filename="people.csv"'
     assert table(response) == [
@@ -79,34 +79,31 @@ def test_a_small_list_of_dicts_is_answered_at_once(ask):
     assert not FileRequest.objects.exists()
 
 
-def test_excel_is_a_name_of_xlsx(ask):
+def test_excel_is_an_alias_of_xlsx(ask):
     sheet = load_workbook(io.BytesIO(content(ask(ROWS, "people", "excel")))).active
     assert [cell.value for cell in sheet[1]] == ["name", "born", "sum", "note"]
 
 
-def test_a_small_queryset_is_answered_at_once_even_to_nobody_known(ask):
+def test_a_small_queryset_is_answered_to_anonymous_users_too(ask):
     many(3)
     response = ask(Order.objects.values("number", "quantity"), format="csv", user=AnonymousUser())
     assert table(response) == [["Order number", "Quantity"], ["A0", "0"], ["A1", "1"], ["A2", "2"]]
 
 
-def test_an_unknown_format_is_a_400_that_names_the_known_ones(ask):
+def test_an_unknown_format_or_option_is_400(ask):
     response = ask(ROWS, format="docx", accept="application/json")
     assert response.status_code == 400
     assert "csv" in json.loads(response.content)["error"]["message"]
-
-
-def test_a_bad_option_is_a_400(ask):
     assert ask(ROWS, format="csv", options={"delimiter": "x"}, accept="application/json").status_code == 400
 
 
-def test_no_rows_give_a_file_with_headers_or_the_answer_of_your_choice(ask):
+def test_no_rows_give_a_file_with_headers_or_the_given_response(ask):
     assert table(ask(Order.objects.values("number"), format="csv")) == [["Order number"]]
     assert ask(Order.objects.all(), format="csv", empty=HttpResponse("nothing", status=204)).status_code == 204
     assert content(ask([], format="csv")) == b"There is nothing to export."
 
 
-def test_a_big_queryset_becomes_a_request_that_a_browser_can_follow(ask, ada):
+def test_a_large_queryset_redirects_a_browser_to_its_live_page(ask, ada):
     many(12)
     response = ask(Order.objects.filter(quantity__gte=2).order_by("-quantity"), "orders", "csv", threshold=5)
     request = FileRequest.objects.get()
@@ -118,7 +115,7 @@ def test_a_big_queryset_becomes_a_request_that_a_browser_can_follow(ask, ada):
     assert lines[1].startswith(f"{Order.objects.get(quantity=11).pk},A11")
 
 
-def test_a_program_gets_202_with_the_state_and_where_to_look(ask):
+def test_a_large_queryset_returns_202_with_the_state_to_a_program(ask):
     many(3)
     response = ask(Order.objects.all(), threshold=2, accept="application/json")
     state = json.loads(response.content)
@@ -127,7 +124,7 @@ def test_a_program_gets_202_with_the_state_and_where_to_look(ask):
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_a_big_queryset_that_cannot_be_stored_says_so_and_a_small_one_does_not_mind(ask):
+def test_only_a_large_queryset_must_be_storable(ask):
     many(3)
     sliced = Order.objects.order_by("number")[:3]
     assert len(table(ask(sliced, format="csv"))) == 4
@@ -135,12 +132,12 @@ def test_a_big_queryset_that_cannot_be_stored_says_so_and_a_small_one_does_not_m
         ask(sliced, format="csv", threshold=2)
 
 
-def test_a_big_file_is_not_made_for_nobody(ask):
+def test_a_large_file_needs_a_signed_in_user(ask):
     with pytest.raises(PermissionDenied):
         ask(ROWS, threshold=1, user=AnonymousUser())
 
 
-def test_big_rows_are_stored_as_they_are_and_nothing_of_them_is_on_the_row(ask):
+def test_many_dicts_are_stored_outside_the_database(ask):
     response = ask(ROWS, "people", "csv", threshold=1)
     assert response.status_code == 303
     request = FileRequest.objects.get()
@@ -150,7 +147,7 @@ def test_big_rows_are_stored_as_they_are_and_nothing_of_them_is_on_the_row(ask):
     assert request.receipt["rows_asked"] == 2
 
 
-def test_stored_rows_go_once_the_file_is_there(ask):
+def test_stored_rows_are_deleted_once_the_file_is_ready(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
     key = json.loads(request.criteria)["key"]
@@ -162,7 +159,7 @@ def test_stored_rows_go_once_the_file_is_there(ask):
     assert Artifact.objects.get(state=Artifact.State.PUBLISHED).key == FileRequest.objects.get().filehandle.name
 
 
-def test_cancelled_rows_can_be_tried_again(ask):
+def test_an_export_of_stored_rows_can_be_retried(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
     services.cancel(request)
@@ -173,7 +170,7 @@ def test_cancelled_rows_can_be_tried_again(ask):
     assert b"Ada" in file_of(again)
 
 
-def test_rows_that_are_gone_fail_with_their_reason(ask):
+def test_missing_stored_rows_fail_the_export_with_a_reason(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
     storage.delete(json.loads(request.criteria)["key"])
@@ -182,7 +179,7 @@ def test_rows_that_are_gone_fail_with_their_reason(ask):
     assert (request.status, request.error_code) == ("failed", "input_gone")
 
 
-def test_waiting_hands_over_the_file_when_a_worker_is_quick(ask):
+def test_wait_returns_the_file_if_it_is_ready_in_time(ask):
     many(3)
 
     def work():
@@ -199,12 +196,12 @@ def test_waiting_hands_over_the_file_when_a_worker_is_quick(ask):
     assert Download.objects.count() == 1
 
 
-def test_waiting_leads_to_the_live_page_when_no_worker_is_quick(ask):
+def test_wait_redirects_to_the_live_page_if_it_is_not_ready(ask):
     many(3)
     assert ask(Order.objects.all(), wait=0.1).status_code == 303
 
 
 @pytest.mark.django_db(transaction=False)
-def test_nothing_is_waited_for_inside_a_transaction(ask):
+def test_wait_does_not_wait_in_a_transaction(ask):
     many(3)
     assert ask(Order.objects.all(), wait=3600).status_code == 303

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from exports.models.result import ExportResult
 from exports.realtime.routing import websocket_urlpatterns
 from exports.state import serialize
 from tests.office import people, rows
-from tests.office.browsers import HTML, signed_in, url_of
-from tests.office.exports import MonthForm, open_office
+from tests.office.browsers import HTML, url_of
+from tests.office.exports import MonthForm
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 ROOT = Path(__file__).resolve().parent.parent
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -32,24 +31,8 @@ FORM = "/exports/new/report/"
 ACTIVE = ("queued", "running")
 
 
-@pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
-    with open_office():
-        yield
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
-
-
-@pytest.fixture
-def client(owner: User) -> Client:
-    return signed_in(owner)
-
-
 class Page(HTMLParser):
-    """A page, taken apart. Raises AssertionError where a tag is not closed by its own."""
+    """A parsed page. Raises AssertionError if a tag is not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -94,7 +77,7 @@ class Page(HTMLParser):
 
 
 def check_page(text: str, *, language: str = "en") -> Page:
-    """What holds for every page of the app."""
+    """Check what holds for every page of the app, and return the page."""
     page = Page(text)
     assert text.startswith("<!doctype html>\n<html")
     assert page.all("html") == [{"lang": language}]
@@ -134,9 +117,9 @@ def check_forms(page: Page) -> None:
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_the_page_of_an_export_shows_what_its_status_allows(client: Client, owner: User, status: str):
+def test_the_page_of_an_export_shows_what_its_status_allows(browser: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
-    page = check_page(client.get(url_of("page", request)).content.decode())
+    page = check_page(browser.get(url_of("page", request)).content.decode())
     [progress] = page.all("export-progress")
     assert (progress["status"], progress["export-id"]) == (status, str(request.pk))
     assert page.states[0]["status"] == status
@@ -147,28 +130,28 @@ def test_the_page_of_an_export_shows_what_its_status_allows(client: Client, owne
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_without_javascript_a_page_reloads_only_while_an_export_is_active(client: Client, owner: User, status: str):
+def test_without_javascript_a_page_reloads_only_while_an_export_is_active(browser: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
     for address in (url_of("page", request), "/exports/"):
-        page = Page(client.get(address).content.decode())
+        page = Page(browser.get(address).content.decode())
         assert page.refreshes == ([("html", "head", "noscript")] if status in ACTIVE else [])
 
 
-def test_the_list_shows_exports_in_every_status_and_says_when_there_are_none(client: Client, owner: User):
-    assert "No exports yet." in check_page(client.get("/exports/").content.decode()).text
+def test_the_list_shows_exports_in_every_status_and_says_when_there_are_none(browser: Client, owner: User):
+    assert "No exports yet." in check_page(browser.get("/exports/").content.decode()).text
     for make in rows.IN_STATUS.values():
         make(owner)
-    page = check_page(client.get("/exports/").content.decode())
+    page = check_page(browser.get("/exports/").content.decode())
     assert [each["status"] for each in page.all("export-progress")] == list(reversed(Status.values))
 
 
-def test_the_list_links_to_its_other_pages(client: Client, owner: User):
+def test_the_list_links_to_its_other_pages(browser: Client, owner: User):
     for _ in range(45):
         rows.cancelled(owner)
     links = [
         [
             link["href"]
-            for link in check_page(client.get(f"/exports/?page={n}").content.decode()).all("a")
+            for link in check_page(browser.get(f"/exports/?page={n}").content.decode()).all("a")
             if "rel" in link
         ]
         for n in (1, 2, 3)
@@ -176,51 +159,51 @@ def test_the_list_links_to_its_other_pages(client: Client, owner: User):
     assert links == [["?page=2"], ["?page=1", "?page=3"], ["?page=2"]]
 
 
-def test_the_form_page_is_valid_empty_and_with_errors(client: Client):
-    for response in (client.get(FORM), client.post(FORM, {"month": "13"}, headers=HTML)):
+def test_the_form_page_is_valid_empty_and_with_errors(browser: Client):
+    for response in (browser.get(FORM), browser.post(FORM, {"month": "13"}, headers=HTML)):
         page = check_page(response.content.decode())
         assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
         assert {"name": "time_zone", "type": "hidden", "value": ""} in page.all("input")
 
 
-def test_the_page_of_a_refusal_links_to_the_list(client: Client, owner: User):
-    page = check_page(client.post(url_of("retry", rows.ready(owner)), headers=HTML).content.decode())
+def test_the_page_of_a_refusal_links_to_the_list(browser: Client, owner: User):
+    page = check_page(browser.post(url_of("retry", rows.ready(owner)), headers=HTML).content.decode())
     assert "/exports/" in [link["href"] for link in page.all("a")]
 
 
-def test_pages_declare_their_language(client: Client, owner: User, settings: LazySettings):
+def test_pages_declare_their_language(browser: Client, owner: User, settings: LazySettings):
     settings.LANGUAGE_CODE = "de"
     for address in ("/exports/", FORM, url_of("page", rows.ready(owner))):
-        check_page(client.get(address).content.decode(), language="de")
+        check_page(browser.get(address).content.decode(), language="de")
 
 
 HOSTILE = '</script><script>alert(1)</script><b onclick="x">"\'&'
 
 
 @pytest.mark.parametrize("status", Status.values)
-def test_titles_and_file_names_are_escaped(client: Client, owner: User, status: str):
+def test_titles_and_file_names_are_escaped(browser: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner, description=HOSTILE, filename=HOSTILE)
     for address in (url_of("page", request), "/exports/"):
-        page = check_page(client.get(address).content.decode())
+        page = check_page(browser.get(address).content.decode())
         assert page.states[0]["title"] == HOSTILE
         assert not page.all("b")
 
 
-def bar_of(client: Client, request: FileRequest) -> dict[str, str | None]:
-    return Page(client.get(url_of("page", request)).content.decode()).all("progress")[0]
+def bar_of(browser: Client, request: FileRequest) -> dict[str, str | None]:
+    return Page(browser.get(url_of("page", request)).content.decode()).all("progress")[0]
 
 
-def test_the_bar_follows_the_fraction(client: Client, owner: User, settings: LazySettings):
+def test_the_bar_follows_the_fraction(browser: Client, owner: User, settings: LazySettings):
     settings.LANGUAGE_CODE = "de"
     request, claim = rows.claimed(owner)
-    assert bar_of(client, request)["value"] == "0.0"
+    assert bar_of(browser, request)["value"] == "0.0"
     assert transitions.renew_lease(claim, rows.progress(900), began_phase=True, moved=True)
-    value = bar_of(client, request)["value"]
+    value = bar_of(browser, request)["value"]
     assert 0.3 < float(value) < 0.5
     assert transitions.renew_lease(claim, rows.progress(900, None), began_phase=False, moved=True)
-    assert "value" not in bar_of(client, request)
+    assert "value" not in bar_of(browser, request)
     assert rows.publish(claim)
-    assert bar_of(client, request)["value"] == "1"
+    assert bar_of(browser, request)["value"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -257,31 +240,31 @@ def test_an_estimated_total_is_rounded_to_three_digits(owner: User, total: int, 
     assert words.status_text(serialize(rows.fresh(request))) == f"Writing rows: 5 of about {shown}"
 
 
-def test_an_estimated_percentage_says_so(client: Client, owner: User):
+def test_an_estimated_percentage_says_so(browser: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
     assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
-    assert 'data-part="percent">about 1%<' in client.get(url_of("page", request)).content.decode()
+    assert 'data-part="percent">about 1%<' in browser.get(url_of("page", request)).content.decode()
 
 
-def test_the_receipt_says_when_the_rows_were_not_counted(client: Client, owner: User):
+def test_the_receipt_says_when_the_rows_were_not_counted(browser: Client, owner: User):
     request, claim = rows.claimed(owner)
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
     assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
-    page = client.get(url_of("page", request)).content.decode()
+    page = browser.get(url_of("page", request)).content.decode()
     assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
 
 
-def test_the_receipt_shows_rows_alterations_and_the_hash(client: Client, owner: User):
+def test_the_receipt_shows_rows_alterations_and_the_hash(browser: Client, owner: User):
     request = rows.ready(owner)
-    page = client.get(url_of("page", request)).content.decode()
+    page = browser.get(url_of("page", request)).content.decode()
     assert "<dt>Rows written</dt><dd>2000</dd>" in page
     assert request.sha256 in page
     assert "control" in page.lower()
 
 
-def test_a_failed_export_shows_its_reason_but_not_the_detail(client: Client, owner: User):
-    page = client.get(url_of("page", rows.failed(owner))).content.decode()
+def test_a_failed_export_shows_its_reason_but_not_the_detail(browser: Client, owner: User):
+    page = browser.get(url_of("page", rows.failed(owner))).content.decode()
     assert "There is no room for the file." in page
     assert "secret detail" not in page
 
@@ -318,7 +301,7 @@ def test_a_mail_says_what_is_ready_or_why_it_failed(owner: User):
 
 
 def render(text: str, user: User | AnonymousUser, **context: Any) -> Page:
-    """A piece of a project's page."""
+    """Render a piece of a project's page."""
     http_request = RequestFactory().get("/")
     http_request.user = user
     return Page(Template("{% load exports %}" + text).render(RequestContext(http_request, {"user": user, **context})))
@@ -370,9 +353,9 @@ def test_the_script_only_uses_words_that_the_catalogue_has():
     assert used <= words.WORDS.keys()
 
 
-def test_pages_connect_to_the_sockets_that_are_routed(client: Client, owner: User):
+def test_pages_connect_to_the_sockets_that_are_routed(browser: Client, owner: User):
     request = rows.running(owner)
-    page = Page(client.get(url_of("page", request)).content.decode())
+    page = Page(browser.get(url_of("page", request)).content.decode())
     [progress] = page.all("export-progress")
     for path in (page.config["socket"], progress["socket"]):
         assert any(route.pattern.match(path.removeprefix("/")) for route in websocket_urlpatterns)
