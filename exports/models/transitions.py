@@ -135,14 +135,7 @@ def renew_lease(
     row must be read again, not that the lease is lost. Raise DoesNotExist if the row is deleted meanwhile.
     """
     now = now or Now()
-    columns: Columns = {
-        "phase": progress.phase,
-        "rows_done": progress.rows_done,
-        "rows_total": progress.rows_total,
-        "rows_estimated": progress.rows_estimated,
-        "bytes_done": progress.bytes_done,
-        "bytes_total": progress.bytes_total,
-    }
+    columns: Columns = dict(vars(progress))
     guarded = _held(claim)
     if seen is None:
         columns |= {"progressed_at": now} if moved else {}
