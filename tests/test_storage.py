@@ -1,4 +1,4 @@
-"""Where files lie: which storage, which key, and that all of a file arrived."""
+"""The storage of files: which one is used, which keys it gets, and what happens when it fails."""
 
 import errno
 import re
@@ -24,7 +24,7 @@ KEY = "generated/some/1-key.csv"
 
 
 class Other(InMemoryStorage):
-    """A storage that is named by its path."""
+    """A storage for tests."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +40,13 @@ def work_file(tmp_path: Path) -> Path:
 
 
 def ignore(done: int) -> None:
-    """Nobody asked."""
+    """Take no notice of the progress."""
 
 
-def failing(number: int) -> Storage:
+def failing(error: Exception) -> Storage:
     class Failing(InMemoryStorage):
         def _save(self, name: str, content: Any) -> str:
-            raise OSError(number, "row 4711")
+            raise error
 
     return Failing()
 
@@ -54,39 +54,33 @@ def failing(number: int) -> Storage:
 # Which storage
 
 
-def test_the_alias_of_the_exports_is_used_where_there_is_one() -> None:
+def test_the_exports_alias_is_used_by_default() -> None:
     assert storage.exports_storage() is storages["exports"]
     assert storage.configured_storage() is get_storage() is storages["exports"]
 
 
-def test_without_a_choice_it_is_djangos_default(settings: Any) -> None:
+def test_without_a_choice_djangos_default_is_used(settings: Any) -> None:
     settings.STORAGES = {name: chosen for name, chosen in settings.STORAGES.items() if name != "exports"}
 
     assert storage.configured_storage() is None
     assert storage.exports_storage() is default_storage
 
 
-@pytest.mark.parametrize("given", ["tests.test_storage.Other", Other, Other()])
-def test_a_path_a_class_or_an_instance_is_a_choice_too(settings: Any, given: Any) -> None:
+@pytest.mark.parametrize("given", ["tests.test_storage.Other", Other, Other(), "default"])
+def test_a_path_a_class_an_instance_or_an_alias_can_be_chosen(settings: Any, given: Any) -> None:
     configure(settings, STORAGE=given)
 
-    assert isinstance(storage.exports_storage(), Other)
+    assert isinstance(storage.exports_storage(), type(storages["default"]) if given == "default" else Other)
 
 
-def test_an_alias_is_a_choice_too(settings: Any) -> None:
-    configure(settings, STORAGE="default")
-
-    assert storage.exports_storage() is storages["default"]
-
-
-def test_a_choice_that_is_nowhere_says_so(settings: Any) -> None:
+def test_a_path_that_cannot_be_imported_raises(settings: Any) -> None:
     configure(settings, STORAGE="tests.nowhere.Storage")
 
     with pytest.raises(ImportError, match="nowhere"):
         storage.exports_storage()
 
 
-def test_the_field_follows_the_settings_and_says_nothing_in_a_migration(settings: Any) -> None:
+def test_the_field_follows_the_settings_but_not_in_migrations(settings: Any) -> None:
     configure(settings, UPLOAD_TO="exports-of-today")
     field = ConfigurableFileField(storage=Other())
 
@@ -97,7 +91,7 @@ def test_the_field_follows_the_settings_and_says_nothing_in_a_migration(settings
 # Which key
 
 
-def test_a_key_holds_nothing_but_the_request_the_epoch_and_chance() -> None:
+def test_a_key_has_the_request_the_epoch_and_a_random_part() -> None:
     key = storage.new_key(REQUEST, 3, "csv")
 
     assert re.fullmatch(f"generated/{REQUEST}/3-[0-9a-f]{{16}}\\.csv", key)
@@ -108,7 +102,7 @@ def test_a_key_holds_nothing_but_the_request_the_epoch_and_chance() -> None:
     ("given", "folder"),
     [("", ""), ("/", ""), ("a/b/", "a/b/"), ("/a", "a/"), ("%Y/x", f"{datetime.now():%Y}/x/")],
 )
-def test_the_folder_is_the_hosts(settings: Any, given: str, folder: str) -> None:
+def test_keys_begin_with_upload_to(settings: Any, given: str, folder: str) -> None:
     configure(settings, UPLOAD_TO=given)
 
     assert storage.new_key(REQUEST, 1, "csv").startswith(f"{folder}{REQUEST}/1-")
@@ -118,7 +112,7 @@ def test_the_folder_is_the_hosts(settings: Any, given: str, folder: str) -> None
 
 
 @pytest.mark.parametrize("make", [lambda: None, lambda: Other()])
-def test_a_file_arrives_whole_and_says_how_far_it_is(
+def test_put_stores_the_whole_file_and_reports_bytes(
     settings: Any, work_file: Path, make: Callable[[], Storage | None]
 ) -> None:
     configure(settings, STORAGE=make())
@@ -132,7 +126,7 @@ def test_a_file_arrives_whole_and_says_how_far_it_is(
     assert sent[-1] == len(content) == storage.size_of(KEY)
 
 
-def test_a_file_on_the_same_disk_is_moved(work_file: Path, files: Path) -> None:
+def test_a_work_file_on_the_same_disk_is_moved(work_file: Path, files: Path) -> None:
     inode = work_file.stat().st_ino
 
     storage.put(work_file, KEY, on_bytes=ignore)
@@ -141,43 +135,33 @@ def test_a_file_on_the_same_disk_is_moved(work_file: Path, files: Path) -> None:
     assert not work_file.exists()
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_storage_without_room_is_named_as_such(settings: Any, work_file: Path, number: int) -> None:
-    configure(settings, STORAGE=failing(number))
+class BackendError(Exception):
+    """An exception as object stores' libraries raise it, which is not an OSError."""
 
-    with pytest.raises(StorageFull) as raised:
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "row 4711"), StorageFull),
+        (OSError(errno.EDQUOT, "row 4711"), StorageFull),
+        (OSError(errno.EIO, "row 4711"), StorageFailed),
+        (OSError(errno.EACCES, "row 4711"), StorageFailed),
+        (BackendError("row 4711"), StorageFailed),
+    ],
+)
+def test_errors_of_the_storage_are_translated_without_their_text(
+    settings: Any, work_file: Path, error: Exception, expected: type[Exception]
+) -> None:
+    configure(settings, STORAGE=failing(error))
+
+    with pytest.raises(expected) as raised:
         storage.put(work_file, KEY, on_bytes=ignore)
 
-    assert not isinstance(raised.value, RetryableError)
+    assert isinstance(raised.value, RetryableError) is (expected is StorageFailed)
     assert "4711" not in str(raised.value)
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.ETIMEDOUT])
-def test_a_storage_that_fails_may_be_back_soon(settings: Any, work_file: Path, number: int) -> None:
-    configure(settings, STORAGE=failing(number))
-
-    with pytest.raises(StorageFailed) as raised:
-        storage.put(work_file, KEY, on_bytes=ignore)
-
-    assert isinstance(raised.value, RetryableError)
-    assert "4711" not in str(raised.value)
-
-
-def test_an_error_of_the_storages_own_is_a_failure_of_the_storage(settings: Any, work_file: Path) -> None:
-    class Refused(Exception):
-        """As the libraries of object stores raise them: no OSError."""
-
-    class Refusing(InMemoryStorage):
-        def _save(self, name: str, content: Any) -> str:
-            raise Refused("row 4711")
-
-    configure(settings, STORAGE=Refusing())
-
-    with pytest.raises(StorageFailed, match="Refused"):
-        storage.put(work_file, KEY, on_bytes=ignore)
-
-
-def test_a_full_device_is_a_storage_without_room(settings: Any, work_file: Path) -> None:
+def test_a_full_device_raises_storage_full(settings: Any, work_file: Path) -> None:
     class Full(FileSystemStorage):
         def _save(self, name: str, content: Any) -> str:
             with Path("/dev/full").open("wb") as device:
@@ -191,17 +175,17 @@ def test_a_full_device_is_a_storage_without_room(settings: Any, work_file: Path)
         storage.put(work_file, KEY, on_bytes=ignore)
 
 
-def test_a_storage_that_chooses_another_key_has_not_kept_the_file(work_file: Path, files: Path) -> None:
+def test_put_fails_if_the_storage_chooses_another_key(work_file: Path, files: Path) -> None:
     (files / KEY).parent.mkdir(parents=True)
-    (files / KEY).write_bytes(b"somebody else's")
+    (files / KEY).write_bytes(b"another file")
 
     with pytest.raises(StorageFailed):
         storage.put(work_file, KEY, on_bytes=ignore)
 
-    assert (files / KEY).read_bytes() == b"somebody else's"
+    assert (files / KEY).read_bytes() == b"another file"
 
 
-def test_whoever_is_told_of_the_bytes_can_end_the_storing(settings: Any, work_file: Path) -> None:
+def test_an_exception_of_on_bytes_ends_the_upload(settings: Any, work_file: Path) -> None:
     configure(settings, STORAGE=Other())
 
     def lost(done: int) -> None:
@@ -213,10 +197,7 @@ def test_whoever_is_told_of_the_bytes_can_end_the_storing(settings: Any, work_fi
     assert not storage.exports_storage().exists(KEY)
 
 
-# By hand
-
-
-def test_what_is_attached_by_hand_is_copied_and_stays_its_owners(tmp_path: Path, files: Path) -> None:
+def test_put_contents_copies_the_callers_file(tmp_path: Path, files: Path) -> None:
     with NamedTemporaryFile(dir=tmp_path) as mine:
         mine.write(b"abc")
         mine.seek(0)
@@ -226,16 +207,16 @@ def test_what_is_attached_by_hand_is_copied_and_stays_its_owners(tmp_path: Path,
     assert (files / KEY).read_bytes() == b"abc"
 
 
-# Open, forget
+# Open, delete, sign
 
 
 @pytest.mark.parametrize("read", [storage.open_file, storage.size_of])
-def test_bytes_that_are_gone_are_said_to_be_gone(read: Callable[[str], object]) -> None:
+def test_a_missing_file_is_not_found(read: Callable[[str], object]) -> None:
     with pytest.raises(FileNotFoundError):
         read(KEY)
 
 
-def test_forgetting_twice_is_fine() -> None:
+def test_deleting_twice_is_not_an_error() -> None:
     storage.put_contents(ContentFile(b"abc"), KEY)
 
     storage.delete(KEY)
@@ -244,5 +225,5 @@ def test_forgetting_twice_is_fine() -> None:
     assert not storage.exports_storage().exists(KEY)
 
 
-def test_a_folder_has_no_address_to_sign() -> None:
+def test_a_folder_has_no_signed_urls() -> None:
     assert storage.presign(KEY, seconds=60, content_type="text/csv", disposition="attachment") is None

@@ -1,6 +1,6 @@
-"""The moves in any order, by workers that die and come back, with a model of the table beside the database.
+"""Transitions in any order, by workers that die and come back, compared with a model of the transition table.
 
-Hypothesis finds the order, shrinks what fails, and prints a blob with which it is repeated.
+Hypothesis chooses the order, shrinks a failure and prints a blob that repeats it.
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ from tests.shop.requests import NOON, made
 from tests.shop.table import AFTER_THE_END, COMPARED, Expected, check_row, check_step
 
 WORKERS = (0, 1)
-MOST_REQUESTS = 6
-MOST_PAGES = 6
+MAX_REQUESTS = 6
+MAX_PAGES = 6
 
 ENDS = ("publish", "release", "retry_later", "fail")
 
-numbers = st.integers(min_value=0, max_value=MOST_PAGES - 1)
+numbers = st.integers(min_value=0, max_value=MAX_PAGES - 1)
 seconds = st.sampled_from(
     [
         0.1,
@@ -46,8 +46,8 @@ seconds = st.sampled_from(
 )
 
 
-class TheMoves(RuleBasedStateMachine):
-    """Two workers, a housekeeper and people, who all may act on what they saw a while ago."""
+class Transitions(RuleBasedStateMachine):
+    """Two workers, housekeeping and users, all of whom may act on rows that they loaded earlier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,43 +55,43 @@ class TheMoves(RuleBasedStateMachine):
             model.objects.all().delete()
         self.now = NOON
         self.asked = 0
-        self.bells = 0
+        self.wakes = 0
         self.expected: dict[UUID, Expected] = {}
         self.pages: list[FileRequest] = []
         self.working: dict[int, Claim] = {}
-        self.zombies: list[Claim] = []
+        self.lost_claims: list[Claim] = []
         self.deleted: set[str] = set()
         self.keys: dict[str, tuple[UUID, int]] = {}
         self.rows: dict[UUID, dict[str, Any]] = {}
 
-    # People
+    # Users
 
     @initialize()
     def begin(self) -> None:
         self.request_export()
 
-    @precondition(lambda self: len(self.expected) < MOST_REQUESTS and len(self.open) < 2)
+    @precondition(lambda self: len(self.expected) < MAX_REQUESTS and len(self.open) < 2)
     @rule()
     def request_export(self) -> None:
-        # Chance would decide between requests of the same moment, and a failure could not be repeated.
+        # With random ids, the order of requests of the same time could not be repeated.
         self.asked += 1
         _, is_new = transitions.enqueue(FileRequest(pk=UUID(int=self.asked), file_type="orders", requested_at=self.now))
         assert is_new
         request = FileRequest.objects.get(pk=UUID(int=self.asked))
         self.expected[request.pk] = Expected(self.now)
         self.keep_page(request)
-        self.bells += 1
+        self.wakes += 1
 
     @rule(number=numbers)
     def load_a_page(self, number: int) -> None:
-        """Somebody loads a row, and acts on it later."""
+        """Load a row, to act on it later."""
         self.keep_page(self.fresh(number))
 
-    @rule(number=numbers, is_stale=st.booleans(), deed=st.sampled_from(["cancel", "expire", "revoke", "refuse"]))
-    def somebody_acts(self, number: int, is_stale: bool, deed: str) -> None:
-        """The owner, staff, or a worker who asks for the permission; on a fresh row, or on an old page."""
+    @rule(number=numbers, is_stale=st.booleans(), action=st.sampled_from(["cancel", "expire", "revoke", "refuse"]))
+    def a_user_acts(self, number: int, is_stale: bool, action: str) -> None:
+        """Act as the owner, as staff or as a worker without permission, on a fresh or on an old row."""
         request, expected = self.seen(number, is_stale)
-        getattr(self, deed)(request, expected)
+        getattr(self, action)(request, expected)
 
     def cancel(self, request: FileRequest, expected: Expected | None) -> None:
         wins = expected is not None and expected.status in (Status.QUEUED, Status.RUNNING)
@@ -120,7 +120,7 @@ class TheMoves(RuleBasedStateMachine):
 
     @rule(number=numbers, words=st.sampled_from(["Ada's", "Bob's"]))
     def rename(self, number: int, words: str) -> None:
-        """save() of an instance that may be older than any number of moves."""
+        """Call save() of an instance that may be older than any number of transitions."""
         request, expected = self.seen(number, is_stale=True)
         if expected is not None and request.description != words:
             request.description = words
@@ -134,18 +134,18 @@ class TheMoves(RuleBasedStateMachine):
         del self.expected[request.pk]
         request.delete()
 
-    # The bell
+    # Waking
 
-    @precondition(lambda self: self.bells)
+    @precondition(lambda self: self.wakes)
     @rule(more=st.sampled_from([-1, 1]))
-    def lose_or_double_a_bell(self, more: int) -> None:
-        self.bells += more
+    def lose_or_double_a_wake(self, more: int) -> None:
+        self.wakes += more
 
-    @precondition(lambda self: self.bells and self.idle)
+    @precondition(lambda self: self.wakes and self.idle)
     @rule()
-    def hear(self) -> None:
-        """A bell means look: a worker that is free takes what is due, whatever the bell was rung for."""
-        self.bells -= 1
+    def wake(self) -> None:
+        """Let a free worker claim what is due, whatever it was woken for."""
+        self.wakes -= 1
         due = FileRequest.objects.due(self.now).in_fair_order().first()
         if due is not None:
             self.take(self.idle[0], due)
@@ -153,7 +153,7 @@ class TheMoves(RuleBasedStateMachine):
     @precondition(lambda self: self.idle)
     @rule(number=numbers)
     def claim_what_was_seen(self, number: int) -> None:
-        """Between looking and claiming, anything may have happened."""
+        """Claim a row that may have changed since it was loaded."""
         self.take(self.idle[0], self.seen(number, is_stale=True)[0])
 
     def take(self, worker: int, request: FileRequest) -> None:
@@ -171,29 +171,29 @@ class TheMoves(RuleBasedStateMachine):
         self.working[worker] = claim
         self.keep_page(FileRequest.objects.get(pk=request.pk))
 
-    # The worker, alive or a zombie
+    # Workers, with a lease or after losing it
 
     @precondition(lambda self: self.working)
     @rule(number=numbers)
     def kill(self, number: int) -> None:
-        """The worker vanishes in the middle of its work. Nothing is written; it may be back."""
-        self.zombies.append(self.working.pop(self.busy(number)))
+        """Let a worker stop without writing anything. It may come back."""
+        self.lost_claims.append(self.working.pop(self.busy(number)))
 
     @precondition(lambda self: self.working)
     @rule(number=numbers, is_taken=st.booleans())
     def hang_too_long(self, number: int, is_taken: bool) -> None:
-        """The long way round: a lease ends, the request is rescued, and perhaps another worker has it already."""
+        """Let a lease expire and the request be rescued; perhaps another worker has it already."""
         self.kill(number)
         self.now += timedelta(seconds=config.LEASE_SECONDS + 1)
         self.sweep()
-        if is_taken and self.bells:
-            self.hear()
+        if is_taken and self.wakes:
+            self.wake()
 
     @precondition(lambda self: self.working)
     @rule(number=numbers, rows=st.integers(0, 9))
-    def beat(self, number: int, rows: int) -> None:
+    def renew(self, number: int, rows: int) -> None:
         worker = self.busy(number)
-        if not self.write_beat(self.working[worker], rows):
+        if not self.write_renewal(self.working[worker], rows):
             del self.working[worker]
 
     @precondition(lambda self: self.working)
@@ -201,15 +201,16 @@ class TheMoves(RuleBasedStateMachine):
     def end(self, number: int, end: str) -> None:
         self.write_end(self.working.pop(self.busy(number)), end)
 
-    @precondition(lambda self: self.zombies)
-    @rule(number=numbers, deed=st.sampled_from(["beat", *ENDS]))
-    def a_zombie_acts(self, number: int, deed: str) -> None:
-        claim = self.zombies[-1 - number % len(self.zombies)]
-        self.write_beat(claim, 5) if deed == "beat" else self.write_end(claim, deed)
+    @precondition(lambda self: self.lost_claims)
+    @rule(number=numbers, action=st.sampled_from(["renew", *ENDS]))
+    def a_lost_worker_acts(self, number: int, action: str) -> None:
+        claim = self.lost_claims[-1 - number % len(self.lost_claims)]
+        self.write_renewal(claim, 5) if action == "renew" else self.write_end(claim, action)
 
-    def write_beat(self, claim: Claim, rows: int) -> bool:
+    def write_renewal(self, claim: Claim, rows: int) -> bool:
         expected, wins = self.right_of(claim)
-        won = transitions.renew_lease(claim, Snapshot("writing", rows, 9), began_phase=False, moved=True, now=self.now)
+        progress = Snapshot("writing", rows, 9)
+        won = transitions.renew_lease(claim, progress, began_phase=False, moved=True, now=self.now) is not None
         assert won is wins
         if expected is not None and won:
             expected.move(Status.RUNNING, rows_done=rows, lease_ends=self.now + timedelta(seconds=config.LEASE_SECONDS))
@@ -217,13 +218,13 @@ class TheMoves(RuleBasedStateMachine):
 
     def write_end(self, claim: Claim, end: str) -> None:
         expected, wins = self.right_of(claim)
-        deeds: dict[str, Callable[[], bool]] = {
+        actions: dict[str, Callable[[], bool]] = {
             "publish": lambda: transitions.publish(claim, made(rows=9), now=self.now),
             "release": lambda: transitions.release(claim, now=self.now),
             "retry_later": lambda: transitions.retry_later(claim, delay=5, code="unavailable", detail="", now=self.now),
             "fail": lambda: transitions.fail(claim, code="no_file", detail="", now=self.now),
         }
-        assert deeds[end]() is wins
+        assert actions[end]() is wins
         if expected is not None and wins:
             getattr(expected, end)(claim, self.now)
 
@@ -231,7 +232,7 @@ class TheMoves(RuleBasedStateMachine):
         expected = self.expected.get(claim.request_id)
         return expected, expected is not None and expected.is_held_by(claim)
 
-    # The housekeeper
+    # Housekeeping
 
     @rule(passed=seconds)
     def time_passes(self, passed: float) -> None:
@@ -243,11 +244,11 @@ class TheMoves(RuleBasedStateMachine):
             self.rescue(request, self.expected[request.pk])
             self.time_out(request, self.expected[request.pk])
             if transitions.mark_woken(request, now=self.now):
-                self.bells += 1
+                self.wakes += 1
 
     @rule(number=numbers)
     def rescue_what_was_seen(self, number: int) -> None:
-        """By a housekeeper who was slow."""
+        """Rescue a row that was loaded earlier."""
         self.rescue(*self.seen(number, is_stale=True))
 
     def rescue(self, request: FileRequest, expected: Expected | None) -> None:
@@ -267,18 +268,18 @@ class TheMoves(RuleBasedStateMachine):
                 expected.end_as_failed()
 
     @rule()
-    def collect(self) -> None:
-        """Garbage is everything that nobody needs, and nothing else."""
-        garbage = Artifact.objects.deletable(self.now - timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS))
-        keys = set(garbage.values_list("key", flat=True))
-        assert keys == {key for key in self.keys.keys() - self.deleted if not self.is_needed(key)}
+    def delete_files(self) -> None:
+        """Delete exactly the files that nothing needs."""
+        deletable = Artifact.objects.deletable(self.now - timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS))
+        keys = set(deletable.values_list("key", flat=True))
+        assert keys == {key for key in self.keys.keys() - self.deleted if not self.is_file_needed(key)}
         Artifact.objects.filter(key__in=keys).update(state=Artifact.State.DELETED)
         self.deleted |= keys
 
-    # What always holds
+    # Invariants
 
     @invariant()
-    def the_rows_are_what_the_table_says_and_nobody_comes_back_from_an_end(self) -> None:
+    def rows_are_as_the_table_says_and_ends_are_final(self) -> None:
         rows = {row["id"]: row for row in FileRequest.objects.values(*COMPARED)}
         assert rows.keys() == self.expected.keys()
         for pk, row in rows.items():
@@ -287,39 +288,39 @@ class TheMoves(RuleBasedStateMachine):
         self.rows = rows
 
     @invariant()
-    def at_most_one_claim_has_the_epoch_of_a_row_and_one_that_of_a_running_row(self) -> None:
-        claims = [*self.working.values(), *self.zombies]
+    def a_running_row_has_exactly_one_claim_with_its_epoch(self) -> None:
+        claims = [*self.working.values(), *self.lost_claims]
         for pk, expected in self.expected.items():
             holders = [claim for claim in claims if (claim.request_id, claim.epoch) == (pk, expected.epoch)]
             assert len(holders) <= 1
             assert expected.status != Status.RUNNING or holders
 
     @invariant()
-    def a_ready_row_has_the_file_of_the_claim_that_published_it_and_one_published_artifact(self) -> None:
+    def a_ready_row_has_the_file_of_its_publishing_claim(self) -> None:
         published = Artifact.objects.filter(state=Artifact.State.PUBLISHED).values_list("request", "key")
         ready = [(pk, expected.key) for pk, expected in self.expected.items() if expected.status == Status.READY]
         assert sorted((pk, key) for pk, key in published if pk in dict(ready)) == sorted(ready)
 
     @invariant()
-    def there_is_one_mail_for_each_end_that_has_one(self) -> None:
+    def each_mailed_end_has_one_mail(self) -> None:
         mails = list(Notification.objects.values_list("request", "kind"))
         assert sorted(mails) == sorted((pk, kind) for pk, row in self.expected.items() for kind in row.mails)
 
     def teardown(self) -> None:
-        """Once everybody behaves, every request comes to an end: nothing is lost."""
+        """Check that each request ends once nothing fails any more."""
         for _ in range(2 * config.MAX_CRASHES):
             self.now += timedelta(seconds=config.LEASE_SECONDS + 60)
             self.sweep()
-            while self.bells:
+            while self.wakes:
                 self.working.clear()
-                self.hear()
+                self.wake()
                 if self.working:
                     self.end(0, "publish")
         assert all(expected.status in AFTER_THE_END for expected in self.expected.values())
-        self.the_rows_are_what_the_table_says_and_nobody_comes_back_from_an_end()
-        self.collect()
+        self.rows_are_as_the_table_says_and_ends_are_final()
+        self.delete_files()
 
-    # What they see
+    # Rows
 
     @property
     def open(self) -> list[Expected]:
@@ -333,9 +334,9 @@ class TheMoves(RuleBasedStateMachine):
         return list(self.working)[number % len(self.working)]
 
     def keep_page(self, request: FileRequest) -> None:
-        self.pages = [*self.pages[1 - MOST_PAGES :], request]
+        self.pages = [*self.pages[1 - MAX_PAGES :], request]
 
-    def is_needed(self, key: str) -> bool:
+    def is_file_needed(self, key: str) -> bool:
         pk, epoch = self.keys[key]
         expected = self.expected.get(pk)
         if expected is None:
@@ -347,21 +348,21 @@ class TheMoves(RuleBasedStateMachine):
         return expected.status == Status.RUNNING and expected.epoch == epoch
 
     def fresh(self, number: int) -> FileRequest:
-        """0 is the newest request, which is the likeliest to be under way."""
+        """Load a row. 0 is the newest request, the likeliest to be active."""
         newest_first = list(reversed(self.expected))
         return FileRequest.objects.get(pk=newest_first[number % len(newest_first)])
 
     def seen(self, number: int, is_stale: bool) -> tuple[FileRequest, Expected | None]:
-        """A row as somebody has it, and what the table says of it now: None where it is gone."""
+        """Return a row as it was loaded, and what the table says of it now, None if it is deleted."""
         request = self.pages[-1 - number % len(self.pages)] if is_stale else self.fresh(number)
         return request, self.expected.get(request.pk)
 
 
 @pytest.mark.both_databases
 @pytest.mark.django_db
-def test_no_order_of_moves_kills_and_clocks_lets_a_stale_write_land() -> None:
+def test_no_order_of_transitions_and_crashes_lets_a_stale_write_win() -> None:
     run_state_machine_as_test(
-        TheMoves,
+        Transitions,
         settings=settings(
             max_examples=80,
             stateful_step_count=30,

@@ -1,4 +1,4 @@
-"""No key, name or address leads out of the folder of the exports, and none is a server error."""
+"""No key, file name or URL leads out of the storage folder, and none causes a server error."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,10 +22,10 @@ from tests.office.exports import open_office
 
 pytestmark = pytest.mark.django_db
 
-SECRET = b"nobody may read this"
+SECRET = b"this must not be served"
 
 # Beside the folder "store" stand "store-of-another" and "secret.txt".
-WAYS_OUT = [
+PATHS = [
     "../secret.txt", "../store-of-another/secret.txt", "../../secret.txt", "x/../../secret.txt", "./../secret.txt",
     "..", "../", ".", "./", "", "/", "//", "x/..", "{root}/secret.txt", "/{root}/secret.txt", "/etc/passwd",
     "//etc/passwd", "-of-another/secret.txt", "..\\secret.txt", "..\\..\\secret.txt", "\\secret.txt", "C:\\secret.txt",
@@ -40,9 +40,13 @@ WAYS_OUT = [
     "inner/file.csv/", "x" * 255, "é" * 200, "x" * 250 + "/..", "link/secret.txt",
 ]  # fmt: skip
 # What a column of 255 characters can hold, and a database can store.
-STORABLE = [way for way in WAYS_OUT if "\0" not in way and not any("\ud800" <= each <= "\udfff" for each in way)]
+STORABLE = [
+    path_out
+    for path_out in PATHS
+    if "\0" not in path_out and not any("\ud800" <= each <= "\udfff" for each in path_out)
+]
 
-ways_out = pytest.mark.parametrize("way", WAYS_OUT, ids=range(len(WAYS_OUT)))
+each_path = pytest.mark.parametrize("path_out", PATHS, ids=range(len(PATHS)))
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +73,7 @@ def owner() -> User:
 
 
 def outside(root: Path) -> dict[str, bytes]:
-    """What is there beside the folder of the exports."""
+    """Return the files outside the storage folder."""
     files = [path for path in root.rglob("*") if path.is_file() and (root / "store") not in path.parents]
     return {str(path): path.read_bytes() for path in files}
 
@@ -77,18 +81,18 @@ def outside(root: Path) -> dict[str, bytes]:
 # Keys
 
 
-@ways_out
-def test_a_key_that_leads_elsewhere_finds_nothing(root: Path, way: str):
-    key = way.replace("{root}", str(root))
+@each_path
+def test_an_invalid_key_is_not_found(root: Path, path_out: str):
+    key = path_out.replace("{root}", str(root))
     with pytest.raises(FileNotFoundError):
         storage.open_file(key).close()
     with suppress(FileNotFoundError):
         assert storage.size_of(key) != len(SECRET)
 
 
-@ways_out
-def test_a_key_that_leads_elsewhere_writes_and_deletes_nothing_there(root: Path, way: str):
-    key, before = way.replace("{root}", str(root)), outside(root)
+@each_path
+def test_an_invalid_key_writes_and_deletes_nothing_outside(root: Path, path_out: str):
+    key, before = path_out.replace("{root}", str(root)), outside(root)
     for verb in (storage.delete, lambda key: storage.put_contents(ContentFile(b"evil"), key)):
         try:
             verb(key)
@@ -97,7 +101,7 @@ def test_a_key_that_leads_elsewhere_writes_and_deletes_nothing_there(root: Path,
     assert outside(root) == before
 
 
-def test_a_key_of_ours_is_let_through(root: Path):
+def test_generated_keys_are_valid(root: Path):
     key = storage.new_key(storage.NIL_ID, 3, "csv")
     storage.put_contents(ContentFile(b"ours"), key)
     with storage.open_file(key) as file:
@@ -106,17 +110,17 @@ def test_a_key_of_ours_is_let_through(root: Path):
         assert file.read() == b"inside"
 
 
-# Rows that somebody else wrote
+# Rows written outside the app
 
 
-@pytest.mark.parametrize("way", STORABLE, ids=range(len(STORABLE)))
+@pytest.mark.parametrize("path_out", STORABLE, ids=range(len(STORABLE)))
 @pytest.mark.parametrize("accel", [None, "/finished/"], ids=["streamed", "by nginx"])
-def test_a_row_that_points_elsewhere_gives_nobody_a_byte(
-    root: Path, owner: User, settings: LazySettings, way: str, accel: str | None
+def test_a_manipulated_row_serves_no_file_outside(
+    root: Path, owner: User, settings: LazySettings, path_out: str, accel: str | None
 ):
     settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": accel}
     request, client = rows.ready(owner), signed_in(owner)
-    key = way.replace("{root}", str(root))[:255]
+    key = path_out.replace("{root}", str(root))[:255]
     FileRequest.objects.filter(pk=request.pk).update(filehandle=key)
     response = client.get(ticket_for(request, owner))
     body = response.getvalue() if response.streaming else response.content
@@ -128,11 +132,11 @@ def test_a_row_that_points_elsewhere_gives_nobody_a_byte(
         assert response.headers["X-Accel-Redirect"].startswith("/finished/")
 
 
-@ways_out
-def test_the_name_that_a_handler_gives_a_file_is_no_part_of_its_key(root: Path, owner: User, way: str):
+@each_path
+def test_the_file_name_is_not_part_of_the_key(root: Path, owner: User, path_out: str):
     before = outside(root)
     request = toolbox.add_request(file_type="report", requester=owner)
-    name = way.replace("{root}", str(root)).encode("utf-8", "replace").decode().replace("\0", "?")[:255]
+    name = path_out.replace("{root}", str(root)).encode("utf-8", "replace").decode().replace("\0", "?")[:255]
     toolbox.attach_file(request, ContentFile(b"mine"), filename=name)
     stored = rows.fresh(request).filehandle
     assert (root / "store" / "generated") in Path(stored.path).resolve().parents
@@ -142,18 +146,20 @@ def test_the_name_that_a_handler_gives_a_file_is_no_part_of_its_key(root: Path, 
         assert file.read() == b"mine"
 
 
-# Addresses
+# URLs
 
 
-@ways_out
-def test_an_address_that_leads_elsewhere_is_not_there(root: Path, owner: User, way: str):
+@each_path
+def test_a_url_with_a_path_outside_is_404(root: Path, owner: User, path_out: str):
     client, request = signed_in(owner), rows.ready(owner)
-    text = way.replace("{root}", str(root)).encode("utf-8", "surrogateescape" if "\udcc0" in way else "replace")
-    for address in addresses_with(text, request):
+    text = path_out.replace("{root}", str(root)).encode(
+        "utf-8", "surrogateescape" if "\udcc0" in path_out else "replace"
+    )
+    for address in urls_with(text, request):
         assert status_and_body(client, address) in ((404, False), (301, False)), address
 
 
-def addresses_with(text: bytes, request: FileRequest) -> list[str]:
+def urls_with(text: bytes, request: FileRequest) -> list[str]:
     plain, once, twice = quote(text, safe="/"), quote(text, safe=""), quote(quote(text, safe=""), safe="")
     folders = ["/exports/file/", "/exports/public/", "/exports/new/", f"/exports/{request.pk}/"]
     written = [written for written in (plain, once, twice) if written]
@@ -161,12 +167,12 @@ def addresses_with(text: bytes, request: FileRequest) -> list[str]:
 
 
 def status_and_body(client: Client, address: str) -> tuple[int, bool]:
-    """The status of a GET, and whether the answer has what nobody may read."""
+    """Return the status of a GET, and True if the response contains the secret."""
     response: Any = client.get(address)
     return response.status_code, SECRET in (response.getvalue() if response.streaming else response.content)
 
 
-def test_a_download_door_leads_to_a_ticket_and_never_elsewhere(owner: User):
+def test_a_download_redirects_to_a_ticket_whatever_the_name(owner: User):
     request = rows.ready(owner, filename="../../secret.txt")
     response = signed_in(owner).get(url_of("download", request))
     assert response.headers["Location"].startswith("/exports/file/")

@@ -1,4 +1,4 @@
-"""Files in a bucket, on a real S3 server: what is put, opened, signed and forgotten there."""
+"""Files in an S3 bucket, on a real server: put, open, sign, delete."""
 
 import json
 import subprocess
@@ -40,9 +40,9 @@ def put(path: Path, key: str = KEY, on_bytes: Callable[[int], None] = lambda sen
 
 def presign(**changes: Any) -> str:
     given = {"seconds": 60, "content_type": "text/csv; charset=utf-8", "disposition": 'attachment; filename="a b.csv"'}
-    address = storage.presign(KEY, **given | changes)
-    assert address is not None
-    return address
+    url = storage.presign(KEY, **given | changes)
+    assert url is not None
+    return url
 
 
 def head(s3: Moto, key: str = KEY) -> dict[str, Any]:
@@ -52,8 +52,11 @@ def head(s3: Moto, key: str = KEY) -> dict[str, Any]:
 # Put
 
 
-def test_a_file_arrives_whole_in_parts_with_its_type_and_its_checksum(s3: Moto, path: Path):
-    put(path)
+def test_a_file_is_uploaded_in_parts_with_type_and_checksum(s3: Moto, path: Path):
+    sent: list[int] = []
+    put(path, on_bytes=sent.append)
+    assert sent == sorted(sent)
+    assert sent[-1] == 20 * big.MEBIBYTE
     stored = head(s3)
     assert (stored["ContentLength"], stored["ContentType"]) == (20 * big.MEBIBYTE, "text/csv; charset=utf-8")
     assert stored["ETag"].endswith('-3"')
@@ -64,22 +67,15 @@ def test_a_file_arrives_whole_in_parts_with_its_type_and_its_checksum(s3: Moto, 
 
 
 @pytest.mark.parametrize("content", [b"", b"a small one"])
-def test_a_small_file_is_stored_at_once(s3: Moto, tmp_path: Path, content: bytes):
+def test_a_small_file_is_uploaded_at_once(s3: Moto, tmp_path: Path, content: bytes):
     (tmp_path / "small").write_bytes(content)
     put(tmp_path / "small")
     with storage.open_file(KEY) as file:
         assert file.read() == content
 
 
-def test_the_progress_grows_to_the_size(s3: Moto, path: Path):
-    sent: list[int] = []
-    put(path, on_bytes=sent.append)
-    assert sent == sorted(sent)
-    assert sent[-1] == 20 * big.MEBIBYTE
-
-
 @pytest.mark.parametrize("prefix", ["", "live-exports", "a/b"])
-def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettings, path: Path, prefix: str):
+def test_the_location_of_the_storage_begins_every_name(s3: Moto, settings: LazySettings, path: Path, prefix: str):
     settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(location=prefix)}
     put(path)
     assert s3.stored() == [f"{prefix}/{KEY}".lstrip("/")]
@@ -89,7 +85,7 @@ def test_a_prefix_of_the_storage_begins_every_key(s3: Moto, settings: LazySettin
     assert s3.stored() == []
 
 
-def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, path: Path):
+def test_an_exception_of_on_bytes_aborts_the_upload(s3: Moto, path: Path):
     has_lost = threading.Event()
     big.at_each_part(lambda **event: has_lost.wait(10))
 
@@ -104,7 +100,7 @@ def test_what_the_progress_raises_ends_the_upload_and_leaves_no_part(s3: Moto, p
 
 
 @pytest.mark.parametrize("size", [7, 20 * big.MEBIBYTE])
-def test_a_file_that_is_not_in_the_bucket_as_it_was_sent_is_refused(s3: Moto, path: Path, tmp_path: Path, size: int):
+def test_a_file_that_differs_in_the_bucket_is_a_failure(s3: Moto, path: Path, tmp_path: Path, size: int):
     other = tmp_path / "other"
     other.write_bytes(b"x" * size)
 
@@ -116,20 +112,20 @@ def test_a_file_that_is_not_in_the_bucket_as_it_was_sent_is_refused(s3: Moto, pa
         put(path)
 
 
-def test_a_service_that_knows_no_checksums_needs_none(s3: Moto, path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_no_checksum_is_sent_to_a_service_without_checksums(s3: Moto, path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     put(path)
     assert not [name for name in head(s3) if name.startswith("Checksum")]
 
 
-def test_what_is_attached_by_hand_may_be_text(s3: Moto):
+def test_put_contents_takes_text(s3: Moto):
     storage.put_contents(ContentFile("größer"), KEY)
     storage.put_contents(File(StringIO("größer")), "generated/7/2.csv")
     assert httpx.get(presign()).text == "größer"
     assert storage.size_of("generated/7/2.csv") == 8
 
 
-# What goes wrong
+# Errors
 
 
 def failure_of(act: Callable[[], object]) -> ExportError:
@@ -143,12 +139,12 @@ VERBS: dict[str, Callable[[Path], object]] = {
     "put_contents": lambda path: storage.put_contents(ContentFile(b"abc"), KEY),
     "open": lambda path: storage.open_file(KEY),
     "size": lambda path: storage.size_of(KEY),
-    "forget": lambda path: storage.delete(KEY),
+    "delete": lambda path: storage.delete(KEY),
 }
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_server_that_is_away_may_be_back_soon(s3: Moto, path: Path, verb: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_unreachable_server_is_retryable(s3: Moto, path: Path, verb: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3.stop()
     failed = failure_of(lambda: VERBS[verb](path))
@@ -157,7 +153,7 @@ def test_a_server_that_is_away_may_be_back_soon(s3: Moto, path: Path, verb: str,
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_whoever_may_do_nothing_is_told_where_to_look(s3: Moto, settings: LazySettings, path: Path, verb: str):
+def test_a_role_without_permission_is_denied_with_advice(s3: Moto, settings: LazySettings, path: Path, verb: str):
     with s3.allowing({"Version": "2012-10-17", "Statement": [NOTHING]}) as user:
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         failed = failure_of(lambda: VERBS[verb](path))
@@ -168,13 +164,11 @@ def test_whoever_may_do_nothing_is_told_where_to_look(s3: Moto, settings: LazySe
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        ({"bucket_name": "nobody-has-it"}, "NoSuchBucket"),
+        ({"bucket_name": "no-such-bucket-here"}, "NoSuchBucket"),
         ({"bucket_name": "not a name"}, "ParamValidationError"),
     ],
 )
-def test_a_bucket_that_is_not_there_is_named_as_such(
-    s3: Moto, settings: LazySettings, path: Path, options: dict[str, str], code: str
-):
+def test_a_missing_bucket_is_denied(s3: Moto, settings: LazySettings, path: Path, options: dict[str, str], code: str):
     settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**options)}
     failed = failure_of(lambda: put(path))
     assert type(failed) is StorageDenied
@@ -182,15 +176,15 @@ def test_a_bucket_that_is_not_there_is_named_as_such(
 
 
 @pytest.mark.parametrize("read", [storage.open_file, storage.size_of])
-def test_bytes_that_are_gone_are_said_to_be_gone(s3: Moto, read: Callable[[str], object]):
+def test_a_missing_file_is_not_found(s3: Moto, read: Callable[[str], object]):
     with pytest.raises(FileNotFoundError):
         read(KEY)
 
 
-# A signed address
+# Signed URLs
 
 
-def test_a_signed_address_gives_the_file_its_type_its_name_and_no_cache(s3: Moto, path: Path):
+def test_a_signed_url_serves_the_file_with_its_headers(s3: Moto, path: Path):
     put(path)
     answer = httpx.get(presign(disposition="attachment; filename=\"a.csv\"; filename*=UTF-8''%C3%BC.csv"))
     assert answer.content == path.read_bytes()
@@ -201,14 +195,14 @@ def test_a_signed_address_gives_the_file_its_type_its_name_and_no_cache(s3: Moto
     assert (part.status_code, part.content) == (206, path.read_bytes()[100:200])
 
 
-def test_a_head_has_an_address_of_its_own(s3: Moto, path: Path):
+def test_a_head_needs_another_signed_url(s3: Moto, path: Path):
     put(path)
     answer = httpx.head(presign(method="HEAD"))
     assert (answer.status_code, answer.headers["content-length"]) == (200, str(20 * big.MEBIBYTE))
     assert urlsplit(presign(method="HEAD")).query != urlsplit(presign()).query
 
 
-def test_the_address_is_signed_by_version_4_for_so_many_seconds_with_all_headers(s3: Moto):
+def test_the_signature_covers_the_seconds_and_the_headers(s3: Moto):
     signed = parse_qs(urlsplit(presign(seconds=47)).query)
     assert signed["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
     assert signed["X-Amz-Expires"] == ["47"]
@@ -219,26 +213,22 @@ def test_the_address_is_signed_by_version_4_for_so_many_seconds_with_all_headers
     assert other["X-Amz-Signature"] != signed["X-Amz-Signature"]
 
 
-def test_signing_asks_the_server_nothing(s3: Moto):
+def test_signing_sends_no_request(s3: Moto):
     s3.stop()
     assert presign().startswith(s3.url)
 
 
-def test_a_folder_has_no_address_to_give():
-    assert storage.presign(KEY, seconds=60, content_type="text/csv", disposition="attachment") is None
+# Delete
 
 
-# Forget
-
-
-def test_forgetting_removes_the_bytes_and_twice_is_fine(s3: Moto, path: Path):
+def test_deleting_twice_is_not_an_error(s3: Moto, path: Path):
     put(path)
     storage.delete(KEY)
     storage.delete(KEY)
     assert s3.stored() == []
 
 
-def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
+def test_deleting_aborts_the_uploads_of_this_key_only(s3: Moto):
     for key in (KEY, KEY, f"{KEY}.gz", "generated/7/2-cd.csv"):
         s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=key)
     storage.delete(KEY)
@@ -248,33 +238,33 @@ def test_forgetting_aborts_every_upload_of_this_key_and_of_no_other(s3: Moto):
 # The storage and its client
 
 
-def test_a_storage_named_by_its_path_is_made_once(settings: LazySettings):
+def test_a_storage_given_by_path_is_created_once(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "STORAGE": "storages.backends.s3.S3Storage"}
     assert storage.configured_storage() is storage.configured_storage()
 
 
-# In a process of its own
+# In another process
 
 MEASURED = """
 import json, resource
 from pathlib import Path
 from exports import storage
 
-def most() -> int:
+def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 small, large, sent = Path({small!r}), Path({large!r}), []
 storage.put(small, "generated/small.csv", on_bytes=lambda sent: None)
-before = most()
+before = peak()
 storage.put(large, "generated/large.csv", on_bytes=sent.append)
-grown = most() - before
+grown = peak() - before
 assert storage.presign("generated/large.csv", seconds=60, content_type="text/csv", disposition="attachment")
 storage.delete("generated/small.csv")
 print(json.dumps({{"grown": grown, "sent": sorted(set(sent)), "is_growing": sent == sorted(sent)}}))
 """
 
 
-def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto, tmp_path: Path):
+def test_200_megabytes_are_uploaded_in_constant_memory(s3: Moto, tmp_path: Path):
     small, large = tmp_path / "small.csv", tmp_path / "large.csv"
     big.write(small, 20)
     big.write(large, 200)
@@ -292,7 +282,7 @@ def test_200_megabytes_go_through_in_flat_memory_and_without_a_warning(s3: Moto,
     assert s3.stored() == ["generated/large.csv"]
 
 
-def test_boto_is_not_imported_where_no_bucket_is_used(tmp_path: Path):
+def test_boto3_is_not_imported_without_a_bucket(tmp_path: Path):
     code = "import sys\nfrom exports import checks, storage\nfor check in checks.ALWAYS: list(check())\nstorage.delete('nothing')\n"
     code += "print([name for name in ('boto3', 'botocore', 'storages') if name in sys.modules])"
     assert processes.run(code, tmp_path).strip() == "[]"

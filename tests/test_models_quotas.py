@@ -1,4 +1,4 @@
-"""Limits per person at the doors: which one was reached, when it ends, what does not count, and that they hold."""
+"""Quotas per user: which one was reached, when it ends, what does not count, and that they hold under concurrency."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -62,10 +62,10 @@ def reached(by: Any, number: int = 99) -> LimitReached:
     return refused.value
 
 
-# How many wait
+# Waiting requests
 
 
-def test_so_many_may_wait_and_no_more(settings: LazySettings, ada: User) -> None:
+def test_a_user_may_have_only_so_many_requests_waiting(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=2)
     ask(ada, 1), ask(ada, 2)
 
@@ -77,7 +77,7 @@ def test_so_many_may_wait_and_no_more(settings: LazySettings, ada: User) -> None
 @pytest.mark.parametrize(
     "leave", [transitions.cancel, lambda each: transitions.claim(each, owner="a:1:1", extension="csv")]
 )
-def test_one_that_begins_or_is_cancelled_makes_room(settings: LazySettings, ada: User, leave: Any) -> None:
+def test_a_claim_or_a_cancel_makes_room(settings: LazySettings, ada: User, leave: Any) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1)
     first = ask(ada, 1)
 
@@ -87,23 +87,23 @@ def test_one_that_begins_or_is_cancelled_makes_room(settings: LazySettings, ada:
     assert reached(ada, 3).code == "too_many_queued"
 
 
-def test_who_asks_for_the_same_again_joins_however_much_waits(settings: LazySettings, ada: User) -> None:
+def test_joining_an_equal_request_is_not_limited(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1)
     first = ask(ada, 1)
 
     assert services.request_export(ada, "report", {"month": 4, "note": "number 1"}) == (first, False)
 
 
-def test_without_limits_nobody_is_held_back(settings: LazySettings, ada: User) -> None:
+def test_without_quotas_nothing_is_limited(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=None, MAX_PER_USER_PER_DAY=None, MAX_RUNNING_PER_USER=None)
 
     assert len({ask(ada, number).pk for number in range(30)}) == 30
 
 
-# A day
+# Requests per day
 
 
-def test_so_many_may_be_asked_for_in_a_day_whatever_became_of_them(settings: LazySettings, ada: User) -> None:
+def test_requests_of_the_last_day_count_whatever_their_status(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_PER_USER_PER_DAY=3)
     asked_ago(ada, 1, hours=25)
     transitions.cancel(asked_ago(ada, 2, hours=20))
@@ -116,7 +116,7 @@ def test_so_many_may_be_asked_for_in_a_day_whatever_became_of_them(settings: Laz
     assert limit.seconds == pytest.approx(4 * HOUR, abs=60)
 
 
-def test_a_limit_that_was_lowered_ends_when_enough_are_a_day_old(settings: LazySettings, ada: User) -> None:
+def test_a_lowered_daily_quota_ends_when_enough_are_a_day_old(settings: LazySettings, ada: User) -> None:
     for number, hours in enumerate((23, 20, 10)):
         asked_ago(ada, number, hours=hours)
     configure(settings, MAX_PER_USER_PER_DAY=2)
@@ -124,10 +124,10 @@ def test_a_limit_that_was_lowered_ends_when_enough_are_a_day_old(settings: LazyS
     assert reached(ada).seconds == pytest.approx(4 * HOUR, abs=60)
 
 
-# Who is not limited
+# Exemptions
 
 
-def test_add_request_is_never_limited_never_joined_and_takes_nobodys_room(settings: LazySettings, ada: User) -> None:
+def test_add_request_neither_counts_nor_is_limited(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1, MAX_RUNNING_PER_USER=1)
 
     added = [toolbox.add_request("month=4", "report", requester=ada) for _ in range(3)]
@@ -139,7 +139,7 @@ def test_add_request_is_never_limited_never_joined_and_takes_nobodys_room(settin
     assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in (*added, asked))
 
 
-def test_who_may_exceed_the_limits_does(settings: LazySettings, ada: User) -> None:
+def test_the_permission_exceed_limits_exempts_a_user(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1, MAX_RUNNING_PER_USER=1)
     trusted = granted(ada)
 
@@ -148,24 +148,24 @@ def test_who_may_exceed_the_limits_does(settings: LazySettings, ada: User) -> No
     assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in requests)
 
 
-def test_nobody_in_particular_has_no_limit(settings: LazySettings) -> None:
+def test_anonymous_requests_are_not_limited(settings: LazySettings) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1, MAX_PER_USER_PER_DAY=1)
 
     assert ask(AnonymousUser()).pk != ask(AnonymousUser()).pk
 
 
-# At the doors
+# Responses
 
 
 @pytest.fixture
 def client(settings: LazySettings, ada: User) -> Client:
-    """A browser of somebody who may have one waiting, and has."""
+    """The browser of a user who has reached the quota of one waiting request."""
     configure(settings, MAX_QUEUED_PER_USER=1)
     ask(ada)
     return signed_in(ada)
 
 
-def test_a_program_is_told_which_limit_and_when_to_come_again(client: Client) -> None:
+def test_the_api_answers_429_with_the_quota_and_retry_after(client: Client) -> None:
     response = client.post(FORM, {"month": "5"}, headers=JSON)
 
     assert (response.status_code, response["Retry-After"]) == (429, "15")
@@ -174,7 +174,7 @@ def test_a_program_is_told_which_limit_and_when_to_come_again(client: Client) ->
     assert error["message"].startswith("You have 1 export waiting and may have no more.")
 
 
-def test_a_person_gets_the_form_back_with_the_reason_and_what_they_chose(client: Client) -> None:
+def test_the_form_is_shown_again_with_the_reason_and_the_input(client: Client) -> None:
     response = client.post(FORM, {"month": "11", "note": "for Bob", "format": "xlsx"}, headers=HTML)
 
     page = response.content.decode()
@@ -184,7 +184,7 @@ def test_a_person_gets_the_form_back_with_the_reason_and_what_they_chose(client:
     assert 'value="for Bob"' in page
 
 
-def test_trying_again_is_limited_like_asking(client: Client, ada: User) -> None:
+def test_a_retry_counts_toward_the_quota(client: Client, ada: User) -> None:
     failed = rows.failed(ada, file_type="report", criteria="month=7")
 
     response = client.post(url_of("retry", failed), headers=HTML)
@@ -193,7 +193,7 @@ def test_trying_again_is_limited_like_asking(client: Client, ada: User) -> None:
     assert "You have 1 export waiting" in response.content.decode()
 
 
-def test_the_end_of_a_days_limit_is_told_in_the_zone_and_language_that_are_active(ada: User) -> None:
+def test_the_end_of_a_daily_quota_is_told_in_the_active_time_zone(ada: User) -> None:
     error = LimitReached("too_many_today", 3, seconds=HOUR)
 
     with timezone.override("Asia/Tokyo"), translation.override("de"):
@@ -203,7 +203,7 @@ def test_the_end_of_a_days_limit_is_told_in_the_zone_and_language_that_are_activ
     assert ends.strftime("%H:%M") in sentence
 
 
-def test_export_response_is_limited_too_and_stores_nothing(client: Client, ada: User) -> None:
+def test_export_response_is_limited_and_stores_nothing(client: Client, ada: User) -> None:
     def answer(**headers: str) -> HttpResponse:
         request = RequestFactory().post("/report/", headers=headers)
         request.user = ada
@@ -216,19 +216,19 @@ def test_export_response_is_limited_too_and_stores_nothing(client: Client, ada: 
     assert not Artifact.objects.exists()
 
 
-# At the same moment
+# Concurrency
 
 
 @pytest.fixture(params=["IMMEDIATE", "DEFERRED"])
 def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How SQLite begins transactions: as the app advises, and as Django does by itself."""
+    """Begin SQLite's transactions as the app recommends, and as Django does by default."""
     if connection.vendor != "sqlite":
         return
     monkeypatch.setitem(connection.settings_dict["OPTIONS"], "transaction_mode", request.param)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_that_ask_at_once_no_more_come_in_than_may(settings: LazySettings, ada: User, mode: None) -> None:
+def test_simultaneous_requests_do_not_exceed_the_quota(settings: LazySettings, ada: User, mode: None) -> None:
     configure(settings, MAX_QUEUED_PER_USER=3)
 
     def asking(number: int) -> Any:
@@ -247,7 +247,7 @@ def test_of_many_that_ask_at_once_no_more_come_in_than_may(settings: LazySetting
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_that_ask_for_the_same_at_once_one_comes_in_and_all_get_it(settings: LazySettings, ada: User) -> None:
+def test_simultaneous_equal_requests_share_one_row(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1)
 
     outcomes = at_once(*[lambda: services.request_export(ada, "report", {"month": 4})] * 8)
@@ -258,7 +258,7 @@ def test_of_many_that_ask_for_the_same_at_once_one_comes_in_and_all_get_it(setti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_many_workers_that_claim_at_once_no_more_run_than_may(settings: LazySettings, ada: User, mode: None) -> None:
+def test_simultaneous_claims_do_not_exceed_the_running_quota(settings: LazySettings, ada: User, mode: None) -> None:
     configure(settings, MAX_RUNNING_PER_USER=2)
     requests = [ask(ada, number) for number in range(8)]
 
@@ -272,7 +272,7 @@ def test_of_many_workers_that_claim_at_once_no_more_run_than_may(settings: LazyS
     assert Artifact.objects.count() == 2
 
 
-def test_what_runs_in_another_lane_is_in_nobodys_way(settings: LazySettings, ada: User) -> None:
+def test_the_running_quota_is_counted_per_queue(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     large, small = (
         queued(requester=ada, queue_name=queue_name, counts_toward_quota=True) for queue_name in ("large", "small")
@@ -281,12 +281,12 @@ def test_what_runs_in_another_lane_is_in_nobodys_way(settings: LazySettings, ada
     assert all(transitions.claim(each, owner="a:1:1", extension="csv") for each in (large, small))
 
 
-# Settings that make no sense
+# Settings
 
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, 1.5])
 @pytest.mark.parametrize("name", ["MAX_QUEUED_PER_USER", "MAX_RUNNING_PER_USER", "MAX_PER_USER_PER_DAY"])
-def test_a_limit_is_a_whole_number_from_1_on_or_none(settings: LazySettings, name: str, value: Any) -> None:
+def test_a_quota_must_be_a_positive_integer_or_none(settings: LazySettings, name: str, value: Any) -> None:
     configure(settings, **{name: value})
     assert [each.id for each in checks.check_settings()] == ["exports.E013"]
 

@@ -1,4 +1,4 @@
-"""Whose turn it is: people take turns, who has enough running is passed over, a large export delays no small one."""
+"""The order of a queue and the positions in it: owners take turns, and the running quota is respected."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -21,19 +21,19 @@ from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
 from tests.servers import Valkey, wait_until
 from tests.shop.exports import heard
-from tests.shop.requests import after, made, queued, row, user
+from tests.shop.requests import after, in_status, made, queued, row, user
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
-LANE = "large"
+QUEUE = "large"
 TYPES = ["orders"]
-PROMPTLY = 8.0
-ALL_CLAIMED = 10_000
+SOON_SECONDS = 8.0
+LONG_DELAY = 10_000
 
 
 @pytest.fixture
-def bell(settings: LazySettings) -> Iterator[list[str]]:
+def woken(settings: LazySettings) -> Iterator[list[str]]:
     configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
     heard.clear()
     yield heard
@@ -51,13 +51,13 @@ def take(request: FileRequest, *, now: Any = None) -> Claim:
 
 
 def next_one() -> FileRequest | None:
-    return FileRequest.objects.next_due(LANE, TYPES)
+    return FileRequest.objects.next_due(QUEUE, TYPES)
 
 
 # Turns
 
 
-def test_people_take_turns_where_there_is_one_worker() -> None:
+def test_owners_take_turns_with_one_worker() -> None:
     for number in range(3):
         limited("ada", number)
     for number in range(2):
@@ -74,7 +74,7 @@ def test_people_take_turns_where_there_is_one_worker() -> None:
     assert order == ["ada", "bob", "eve", "ada", "bob", "ada"]
 
 
-def test_who_has_fewer_running_comes_first_however_long_the_other_waits() -> None:
+def test_the_owner_with_fewer_running_comes_first() -> None:
     take(limited("ada"), now=after(1))
     limited("ada", 2)
     newest = limited("bob", 3)
@@ -82,7 +82,7 @@ def test_who_has_fewer_running_comes_first_however_long_the_other_waits() -> Non
     assert next_one() == newest
 
 
-def test_what_runs_in_another_lane_costs_nobody_their_turn() -> None:
+def test_running_requests_of_another_queue_do_not_count() -> None:
     take(limited("ada", queue_name="small"), now=after(1))
     oldest = limited("ada", 2)
     limited("bob", 3)
@@ -90,7 +90,7 @@ def test_what_runs_in_another_lane_costs_nobody_their_turn() -> None:
     assert next_one() == oldest
 
 
-def test_what_was_given_back_does_not_cost_its_owner_a_turn() -> None:
+def test_a_released_request_does_not_cost_its_owner_a_turn() -> None:
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
     assert transitions.release(claim, now=after(6))
@@ -98,10 +98,10 @@ def test_what_was_given_back_does_not_cost_its_owner_a_turn() -> None:
     assert next_one().requester.username == "ada"
 
 
-# The running limit
+# The running quota
 
 
-def test_who_has_enough_running_is_passed_over_and_others_are_served(settings: LazySettings) -> None:
+def test_an_owner_at_the_running_quota_is_passed_over(settings: LazySettings) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     first = take(limited("ada"))
     second = limited("ada", 1)
@@ -118,7 +118,7 @@ def test_who_has_enough_running_is_passed_over_and_others_are_served(settings: L
 
 
 @pytest.mark.parametrize("end", [transitions.release, lambda claim: transitions.fail(claim, code="stalled", detail="")])
-def test_whatever_ends_a_run_makes_room(settings: LazySettings, end: Callable[[Claim], bool]) -> None:
+def test_each_end_of_a_run_makes_room(settings: LazySettings, end: Callable[[Claim], bool]) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     claim = take(limited("ada"))
     limited("ada", 1)
@@ -129,8 +129,8 @@ def test_whatever_ends_a_run_makes_room(settings: LazySettings, end: Callable[[C
     assert next_one() is not None
 
 
-def test_a_cancel_rings_for_what_its_owner_has_waiting(
-    settings: LazySettings, bell: list[str], django_capture_on_commit_callbacks: Any
+def test_a_cancel_wakes_a_worker_for_the_owners_next_request(
+    settings: LazySettings, woken: list[str], django_capture_on_commit_callbacks: Any
 ) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     running = limited("ada", file_type="orders")
@@ -139,24 +139,40 @@ def test_a_cancel_rings_for_what_its_owner_has_waiting(
     with django_capture_on_commit_callbacks(execute=True):
         services.cancel(running)
 
-    assert bell == [LANE]
+    assert woken == [QUEUE]
 
 
-def test_the_last_crash_rings_for_what_its_owner_has_waiting(settings: LazySettings, bell: list[str]) -> None:
+def test_the_last_crash_wakes_a_worker_for_the_owners_next_request(settings: LazySettings, woken: list[str]) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1, MAX_CRASHES=1)
     take(limited("ada"), now=after(0))
     limited("ada", 1, woken_at=timezone.now())
 
     assert housekeeping.rescue() == 1
 
-    assert bell == [LANE]
+    assert woken == [QUEUE]
 
 
-# Places
+# Positions
+
+
+def test_positions_are_counted_per_queue() -> None:
+    queued(queue_name="small")
+    assert queue_position(queued(queue_name="large", requested_at=after(1))) == 1
+
+
+@pytest.mark.parametrize("status", [status for status in Status.values if status != Status.QUEUED])
+def test_only_a_waiting_request_has_a_position(status: str) -> None:
+    assert queue_position(in_status(status)) is None
+
+
+def test_a_deleted_request_has_no_position() -> None:
+    export = queued()
+    FileRequest.objects.all().delete()
+    assert queue_position(export) is None
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_places_are_the_order_in_which_the_requests_are_taken(settings: LazySettings, seed: int) -> None:
+def test_positions_are_the_order_of_the_claims(settings: LazySettings, seed: int) -> None:
     chance = random.Random(seed)
     print("seed", seed)
     configure(settings, MAX_RUNNING_PER_USER=chance.choice([None, 1, 2]))
@@ -177,7 +193,7 @@ def request_of(chance: random.Random, names: list[str | None]) -> FileRequest:
 
 
 def fill(chance: random.Random, names: list[str | None], count: int) -> list[Claim]:
-    """Some that run, the one that began first in front; no more of one person than may."""
+    """Return the claims of running requests, the earliest first, within the running quota."""
     begun = [
         transitions.claim(request_of(chance, names), owner="a:1:1", extension="csv", now=after(20 + n))
         for n in range(count)
@@ -187,7 +203,7 @@ def fill(chance: random.Random, names: list[str | None], count: int) -> list[Cla
 
 
 def play(running: list[Claim]) -> list[Any]:
-    """Let the workers work: what runs longest ends, and what is next is taken, until nothing waits."""
+    """Let workers run until nothing waits: the longest run ends, and the next request is claimed."""
     workers, taken = max(1, len(running)), []
     while FileRequest.objects.filter(status=Status.QUEUED).exists():
         if len(running) >= workers:
@@ -199,16 +215,16 @@ def play(running: list[Claim]) -> list[Any]:
     return taken
 
 
-def test_what_is_not_due_yet_stands_behind_what_is() -> None:
+def test_requests_not_due_come_behind_the_others() -> None:
     later = limited("ada", 0)
-    assert transitions.retry_later(take(later), delay=ALL_CLAIMED, code="", detail="")
+    assert transitions.retry_later(take(later), delay=LONG_DELAY, code="", detail="")
     due = limited("ada", 5)
 
     later.refresh_from_db()
     assert (queue_position(due), queue_position(later)) == (1, 2)
 
 
-def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_the_forecast_requests_are_placed_by_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "FORECAST_PLACES", 3)
     waiting = [limited("ada", number) for number in range(6)]
 
@@ -220,7 +236,7 @@ def test_far_behind_a_place_is_the_number_of_those_that_wait_longer(monkeypatch:
 
 @pytest.fixture
 def office(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> Iterator[Callable[..., "Long"]]:
-    """Starts long exports; the lease is short and nobody keeps house."""
+    """Return a function that starts long exports. Leases are short, and no housekeeping runs."""
     pace = {
         "LEASE_SECONDS": 10.0,
         "HEARTBEAT_SECONDS": 0.5,
@@ -233,7 +249,7 @@ def office(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> Iterator[C
 
 
 class Long:
-    """A request for an export that lasts until it is let go."""
+    """A request for an export that runs until `let_go` is called."""
 
     def __init__(self, owner: User, folder: Path, name: str, *, queue_name: str = "small") -> None:
         self.until = folder / f"{name}.until"
@@ -250,11 +266,11 @@ class Long:
         return row(self.request.pk)["status"]
 
     def wait_for(self, status: str) -> None:
-        wait_until(lambda: self.status == status, seconds=PROMPTLY, describe=lambda: f"{self.status}, not {status}")
+        wait_until(lambda: self.status == status, seconds=SOON_SECONDS, describe=lambda: f"{self.status}, not {status}")
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_workers_pass_over_who_has_enough_and_take_it_up_as_soon_as_one_ends(
+def test_two_workers_keep_the_running_quota_and_continue_after_an_end(
     office: Callable[..., Long], settings: LazySettings
 ) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
@@ -279,14 +295,14 @@ def test_two_workers_pass_over_who_has_enough_and_take_it_up_as_soon_as_one_ends
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_large_export_delays_no_small_one_of_the_same_person(office: Callable[..., Long]) -> None:
+def test_a_large_export_does_not_delay_a_small_one(office: Callable[..., Long]) -> None:
     ada = people.user("ada")
     with Worker("large"), Worker("small"):
         larges = [office(ada, f"large {number}", queue_name="large") for number in range(3)]
         larges[0].wait_for(Status.RUNNING)
 
         small, _ = services.request_export(ada, "report", {"month": 4}, format="csv")
-        wait_until(lambda: rows.fresh(small).status == Status.READY, seconds=PROMPTLY)
+        wait_until(lambda: rows.fresh(small).status == Status.READY, seconds=SOON_SECONDS)
 
         assert [each.status for each in larges] == ["running", "queued", "queued"]
         for each in larges:
@@ -296,9 +312,9 @@ def test_a_large_export_delays_no_small_one_of_the_same_person(office: Callable[
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_of_this_process_goes_round_all_that_one_person_may_have_one_by_one(settings: LazySettings) -> None:
+def test_a_worker_takes_all_requests_of_one_owner_one_by_one(settings: LazySettings) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     requests = [limited("ada", number) for number in range(4)]
 
-    assert loop.WorkerLoop(LANE).run_due() == 4
+    assert loop.WorkerLoop(QUEUE).run_due() == 4
     assert {row(each.pk)["status"] for each in requests} == {"ready"}

@@ -1,4 +1,4 @@
-"""Requests whose files lie in a bucket, on a real S3 server: made, interrupted, killed, collected, downloaded."""
+"""Exports stored in an S3 bucket, on a real server: made, interrupted, killed, deleted, downloaded."""
 
 import json
 import logging
@@ -66,14 +66,14 @@ def made(owner: User, megabytes: int = 1) -> FileRequest:
 # Stored
 
 
-def test_a_file_of_200_megabytes_is_ready_in_the_bucket(s3: Moto, owner: User):
+def test_an_export_of_200_megabytes_is_ready_in_the_bucket(s3: Moto, owner: User):
     request = made(owner, 200)
     assert request.size == 200 * big.MEBIBYTE
     assert s3.stored() == [request.filehandle.name]
     assert s3.unfinished() == []
 
 
-def test_the_progress_of_storing_reaches_the_pages(owner: User):
+def test_the_progress_of_the_upload_is_published(owner: User):
     request, states = asked(owner), []
     big.at_each_part(lambda **event: has_shown.wait(10))
     has_shown = threading.Event()
@@ -90,11 +90,11 @@ def test_the_progress_of_storing_reaches_the_pages(owner: User):
     assert {total for phase, _, total in states if phase == "storing"} == {MEGABYTES * big.MEBIBYTE}
 
 
-# Interrupted in the middle
+# Interrupted
 
 
 class Interrupted(big.BigExport):
-    """Once one part is stored, `interrupt` is called, and the upload goes on when the run has noticed."""
+    """Call `interrupt` after the first part, and continue the upload when the run has noticed."""
 
     def __init__(self, interrupt: Callable[[], object]) -> None:
         self.interrupt = interrupt
@@ -115,20 +115,20 @@ class Interrupted(big.BigExport):
 
     def stop_here(self, **event: object) -> None:
         self.interrupt()
-        # This is a thread of the upload, whose connection nobody else closes.
+        # In a thread of the upload, whose database connection would stay open.
         connection.close()
         assert self.has_noticed.wait(10)
 
 
 @pytest.fixture
 def one_by_one(s3: Moto, settings: LazySettings) -> None:
-    """Parts are uploaded one after the other, so that after the first one there is still something to stop."""
-    in_turn = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
-    settings.STORAGES = {**settings.STORAGES, "exports": in_turn}
+    """Upload parts one after the other, so that something is left to stop after the first."""
+    one_at_a_time = s3.storage(transfer_config=TransferConfig(max_concurrency=1))
+    settings.STORAGES = {**settings.STORAGES, "exports": one_at_a_time}
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_cancel_in_the_middle_of_an_upload_leaves_no_part(s3: Moto, owner: User):
+def test_a_cancel_during_the_upload_leaves_no_part(s3: Moto, owner: User):
     request, told = asked(owner), []
     exporter = Interrupted(lambda: transitions.cancel(request))
     assert loop.claim_and_run(request, exporter, on_change=lambda changed: told.append(changed.status))
@@ -138,7 +138,7 @@ def test_a_cancel_in_the_middle_of_an_upload_leaves_no_part(s3: Moto, owner: Use
 
 
 @pytest.mark.usefixtures("one_by_one")
-def test_a_worker_told_to_stop_aborts_its_upload_and_gives_the_request_back(s3: Moto, owner: User):
+def test_a_stopping_worker_aborts_its_upload_and_releases_the_claim(s3: Moto, owner: User):
     request, stop = asked(owner), threading.Event()
     assert loop.claim_and_run(request, Interrupted(stop.set), on_change=lambda changed: None, stop=stop)
     given_back = rows.fresh(request)
@@ -150,7 +150,7 @@ def test_a_worker_told_to_stop_aborts_its_upload_and_gives_the_request_back(s3: 
 
 
 class Worker(processes.Worker):
-    """A worker that knows the big export; with `dies` it is killed once it has stored the first part."""
+    """A worker with the big export. With `dies` it is killed when it has uploaded the first part."""
 
     def __init__(self, *, dies: bool = False) -> None:
         super().__init__()
@@ -162,7 +162,7 @@ class Worker(processes.Worker):
 
 
 @pytest.mark.usefixtures("valkey")
-def test_the_upload_of_a_killed_worker_is_aborted_and_the_next_worker_finishes(s3: Moto, owner: User):
+def test_the_next_worker_finishes_after_a_killed_upload(s3: Moto, owner: User):
     request = asked(owner)
     with Worker(dies=True) as doomed:
         wait_until(lambda: not doomed.is_running)
@@ -180,13 +180,13 @@ def test_the_upload_of_a_killed_worker_is_aborted_and_the_next_worker_finishes(s
         assert file.read() == big.content(MEGABYTES)
 
 
-# Collected
+# Deleted
 
 
-def test_bytes_that_nobody_refers_to_are_collected_by_their_artifact(s3: Moto, owner: User):
+def test_unneeded_files_are_deleted_by_their_artifact(s3: Moto, owner: User):
     kept = made(owner)
     request, claim = rows.claimed(owner)
-    storage.exports_storage().save(claim.key, rows.ContentFile(b"what a zombie has written"))
+    storage.exports_storage().save(claim.key, rows.ContentFile(b"written after the lease was lost"))
     s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=claim.key)
     housekeeping.sweep()
     assert claim.key in s3.stored()
@@ -195,7 +195,7 @@ def test_bytes_that_nobody_refers_to_are_collected_by_their_artifact(s3: Moto, o
     assert (s3.stored(), s3.unfinished()) == ([kept.filehandle.name], [])
 
 
-def test_what_a_zombie_writes_later_is_collected_by_the_second_pass(s3: Moto, owner: User):
+def test_a_late_upload_of_a_lost_worker_is_deleted_by_a_second_pass(s3: Moto, owner: User):
     request, claim = rows.claimed(owner)
     transitions.cancel(request)
     housekeeping.sweep()
@@ -206,7 +206,7 @@ def test_what_a_zombie_writes_later_is_collected_by_the_second_pass(s3: Moto, ow
     assert not Artifact.objects.exists()
 
 
-def test_an_expired_file_stays_for_the_leeway_and_goes_then(s3: Moto, owner: User, settings: LazySettings):
+def test_an_expired_file_is_deleted_after_the_delay(s3: Moto, owner: User, settings: LazySettings):
     request = made(owner)
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     housekeeping.sweep()
@@ -217,17 +217,15 @@ def test_an_expired_file_stays_for_the_leeway_and_goes_then(s3: Moto, owner: Use
     assert s3.stored() == []
 
 
-def test_a_deleted_request_takes_its_file_along(s3: Moto, owner: User):
+def test_deleting_the_request_deletes_its_file(s3: Moto, owner: User):
     made(owner).delete()
     assert s3.stored() == []
 
 
-# What goes wrong
+# Errors
 
 
-def test_a_server_that_is_away_is_tried_again_and_the_file_is_ready_later(
-    s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch
-):
+def test_an_unreachable_server_is_tried_again_later(s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     request = asked(owner, 1)
     s3.stop()
@@ -239,9 +237,7 @@ def test_a_server_that_is_away_is_tried_again_and_the_file_is_ready_later(
     assert rows.fresh(request).status == Status.READY
 
 
-def test_a_sweep_without_the_server_goes_on_and_the_next_one_collects(
-    s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch
-):
+def test_housekeeping_continues_without_the_server(s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     request, claim = rows.claimed(owner)
     transitions.cancel(request)
@@ -255,7 +251,7 @@ def test_a_sweep_without_the_server_goes_on_and_the_next_one_collects(
     assert not Artifact.objects.exists()
 
 
-def test_a_role_that_may_not_write_is_a_failure_that_says_so_at_once(
+def test_a_role_that_may_not_write_fails_the_export_at_once(
     s3: Moto, owner: User, settings: LazySettings, caplog: pytest.LogCaptureFixture
 ):
     reading = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
@@ -283,7 +279,7 @@ def client(owner: User) -> Client:
     return signed_in(owner)
 
 
-def test_the_download_leads_over_the_ticket_to_an_address_that_gives_the_file(client: Client, owner: User):
+def test_a_download_redirects_to_a_signed_url(client: Client, owner: User):
     request = made(owner)
     ticket = client.get(url_of("download", request))["Location"]
     assert ticket.startswith("/exports/file/")
@@ -298,7 +294,7 @@ def test_the_download_leads_over_the_ticket_to_an_address_that_gives_the_file(cl
     assert "X-Amz-Expires=60" in response["Location"]
 
 
-def test_the_way_to_the_address_is_the_download_that_is_recorded(client: Client, owner: User):
+def test_the_redirect_is_recorded_as_the_download(client: Client, owner: User):
     request = made(owner)
     assert client.head(ticket_for(request, owner)).status_code == 302
     assert not Download.objects.exists()
@@ -308,13 +304,13 @@ def test_the_way_to_the_address_is_the_download_that_is_recorded(client: Client,
     assert rows.fresh(request).seen_at is not None
 
 
-def test_a_head_leads_to_an_address_for_a_head(client: Client, owner: User):
+def test_a_head_redirects_to_a_url_for_head(client: Client, owner: User):
     request = made(owner)
     answer = httpx.head(client.head(ticket_for(request, owner))["Location"])
     assert (answer.status_code, answer.headers["content-length"]) == (200, str(request.size))
 
 
-def test_no_state_and_no_event_has_an_address_of_the_bucket_in_it(client: Client, owner: User, s3: Moto):
+def test_the_state_never_contains_a_url_of_the_bucket(client: Client, owner: User, s3: Moto):
     request = made(owner)
     state = client.get(url_of("detail", request)).json()
     assert state["urls"]["ticket"].startswith("/exports/file/")
@@ -327,7 +323,7 @@ def test_no_state_and_no_event_has_an_address_of_the_bucket_in_it(client: Client
         assert "X-Amz" not in text
 
 
-def test_nobody_else_is_led_to_the_bucket(client: Client, owner: User):
+def test_no_other_user_is_redirected_to_the_bucket(client: Client, owner: User):
     request, other = made(owner), people.user("other")
     assert status_of(signed_in(other), url_of("download", request)) == 404
     assert status_of(signed_in(other), ticket_for(request, owner)) == 404
@@ -341,7 +337,7 @@ def test_nobody_else_is_led_to_the_bucket(client: Client, owner: User):
     assert not Download.objects.exists()
 
 
-def test_a_token_leads_to_an_address_too(owner: User):
+def test_a_token_redirects_to_a_signed_url(owner: User):
     request = made(owner)
     browser = RequestFactory().get("/file/")
     browser.user = owner
@@ -350,7 +346,7 @@ def test_a_token_leads_to_an_address_too(owner: User):
     assert Download.objects.get().request == request
 
 
-def test_a_form_never_leads_to_the_bucket_but_to_the_page_with_the_link(owner: User):
+def test_a_form_redirects_to_the_page_and_not_to_the_bucket(owner: User):
     request = made(owner)
     browser = RequestFactory().post("/form/", headers=HTML)
     browser.user = owner
@@ -359,7 +355,7 @@ def test_a_form_never_leads_to_the_bucket_but_to_the_page_with_the_link(owner: U
     assert not Download.objects.exists()
 
 
-def test_where_nginx_sends_the_files_it_stays_the_one_to_do_so(client: Client, owner: User, settings: LazySettings):
+def test_accel_redirect_takes_precedence_over_the_bucket(client: Client, owner: User, settings: LazySettings):
     request = made(owner)
     settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": "/finished/"}
     response = client.get(ticket_for(request, owner))

@@ -1,4 +1,4 @@
-"""What docs/s3.md gives to copy, tried on a server that enforces it, and the demo site's own switch."""
+"""The role, policy and rule in docs/s3.md, tried on a server that enforces roles; the demo site with a bucket."""
 
 import json
 import math
@@ -30,7 +30,7 @@ KEY = "generated/7/1-ab.csv"
 
 
 def document(name: str) -> dict[str, Any]:
-    """The JSON under the comment with this name, for the bucket of the tests."""
+    """Return the JSON below the comment with this name, for the bucket of the tests."""
     [text] = re.findall(rf"<!-- {re.escape(name)} -->\n```json\n(.*?)```", PAGE, re.DOTALL)
     return json.loads(text.replace("example-exports", Moto.BUCKET))
 
@@ -53,7 +53,7 @@ def role_without(action: str) -> dict[str, Any]:
 
 
 def do_everything(path: Path, key: str = KEY) -> None:
-    """All that the app asks of its bucket, except the signed address, which this server does not check."""
+    """Send each request that the app sends to its bucket, except signed URLs, which this server does not check."""
     storage.put(path, key, on_bytes=lambda sent: None)
     storage.put_contents(ContentFile(b"abc"), f"{key}.small")
     storage.open_file(f"{key}.small").close()
@@ -68,7 +68,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "file.csv"
 
 
-def test_the_role_suffices_for_all_that_the_app_asks(s3: Moto, settings: LazySettings, path: Path):
+def test_the_role_is_sufficient(s3: Moto, settings: LazySettings, path: Path):
     with s3.allowing(document("role.json")) as user:
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         do_everything(path)
@@ -76,7 +76,7 @@ def test_the_role_suffices_for_all_that_the_app_asks(s3: Moto, settings: LazySet
 
 
 @pytest.mark.parametrize("action", allowed())
-def test_the_role_has_no_action_too_many(s3: Moto, settings: LazySettings, path: Path, action: str):
+def test_each_action_of_the_role_is_needed(s3: Moto, settings: LazySettings, path: Path, action: str):
     with s3.allowing(role_without(action)) as user:
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         with pytest.raises(StorageDenied, match=r"AccessDenied|403"):
@@ -91,14 +91,16 @@ def test_the_role_has_no_action_too_many(s3: Moto, settings: LazySettings, path:
         lambda path: storage.size_of("elsewhere/1.csv"),
     ],
 )
-def test_the_role_opens_no_other_folder(s3: Moto, settings: LazySettings, path: Path, ask: Callable[[Path], object]):
+def test_the_role_gives_no_access_to_other_folders(
+    s3: Moto, settings: LazySettings, path: Path, ask: Callable[[Path], object]
+):
     with s3.allowing(document("role.json")) as user:
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
         with pytest.raises(ExportError):
             ask(path)
 
 
-def test_the_table_of_actions_is_that_of_the_role():
+def test_the_table_lists_the_actions_of_the_role():
     assert sorted(re.findall(r"^\| `(s3:\w+)` \|", PAGE, re.MULTILINE)) == sorted(allowed())
 
 
@@ -113,13 +115,13 @@ def test_the_policy_and_the_lifecycle_rule_are_accepted(s3: Moto):
     assert rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
-def test_the_rule_never_takes_a_file_before_the_app_does():
+def test_the_lifecycle_rule_deletes_later_than_the_app():
     days = document("lifecycle.json")["Rules"][0]["Expiration"]["Days"]
     assert days == math.ceil(DEFAULTS["RETENTION_SECONDS"] / DAY) + 1
     assert DEFAULTS["RETENTION_SECONDS"] + DEFAULTS["FILE_DELETE_DELAY_SECONDS"] < days * DAY
 
 
-def test_the_codes_that_the_page_explains_are_codes_that_end_a_request():
+def test_the_explained_codes_end_an_export():
     table = PAGE.split("| `error_detail` says |")[1].split("\n\n")[0]
     explained = {code for line in table.splitlines() for code in re.findall(r"`(\w+)`", line.split("|")[1])}
     assert {each for each in explained if not each.endswith("Error")} <= DENIED
@@ -140,7 +142,7 @@ storage.put_contents(ContentFile("abc"), "generated/1.csv")
 
 
 def site(folder: Path, *command: str, **variables: str) -> str:
-    """What a command of the demo site prints, in an environment of these variables alone."""
+    """Run a command of the demo site with only these environment variables, and return its output."""
     own = {"VAR_DIR": str(folder), "DEBUG": "1", "PYTHONWARNINGS": "error", "PATH": os.environ["PATH"]}
     done = subprocess.run(
         [sys.executable, "manage.py", *command], cwd=ROOT, env=own | variables, capture_output=True, text=True
@@ -154,7 +156,7 @@ def shell(folder: Path, code: str, **variables: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("variables", "address"),
+    ("variables", "url"),
     [
         (
             {"EXPORTS_S3_REGION": "eu-central-1"},
@@ -170,31 +172,31 @@ def shell(folder: Path, code: str, **variables: str) -> str:
         ),
     ],
 )
-def test_the_environment_says_where_the_bucket_is(tmp_path: Path, variables: dict[str, str], address: str):
+def test_environment_variables_choose_the_bucket(tmp_path: Path, variables: dict[str, str], url: str):
     given = {"EXPORTS_S3_BUCKET": "example-exports", **CREDENTIALS, **variables}
     printed = shell(tmp_path, SIGN, **given)
-    assert printed.startswith(address)
+    assert printed.startswith(url)
     assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in printed
 
 
-def test_the_demo_site_stores_in_the_bucket_that_it_is_told(s3: Moto, tmp_path: Path):
+def test_the_demo_site_stores_in_the_chosen_bucket(s3: Moto, tmp_path: Path):
     place = {"EXPORTS_S3_BUCKET": s3.BUCKET, "EXPORTS_S3_ENDPOINT_URL": s3.url, "EXPORTS_S3_REGION": s3.REGION}
     shell(tmp_path, STORE, **place, **CREDENTIALS)
     assert s3.stored() == ["generated/1.csv"]
     assert httpx.get(shell(tmp_path, SIGN, **place, **CREDENTIALS)).text == "abc"
 
 
-def test_without_a_bucket_the_demo_site_keeps_its_folder(tmp_path: Path):
+def test_the_demo_site_stores_in_a_folder_without_a_bucket(tmp_path: Path):
     shell(tmp_path, STORE)
     assert (tmp_path / "exports" / "generated" / "1.csv").read_text() == "abc"
 
 
-def test_the_demo_site_passes_the_deployment_check_with_a_bucket(tmp_path: Path):
+def test_the_demo_site_passes_check_deploy_with_a_bucket(tmp_path: Path):
     own = DEPLOYED | {"DEBUG": "0", "EXPORTS_S3_BUCKET": "example-exports"}
     site(tmp_path, "check", "--deploy", "--fail-level", "WARNING", **own)
 
 
-def test_every_variable_is_in_the_table():
+def test_each_environment_variable_is_documented():
     settings = (ROOT / "project" / "settings.py").read_text()
     table = (ROOT / "docs" / "deploying.md").read_text()
     named = set(re.findall(r'"(EXPORTS_S3_\w+)"', settings))
