@@ -12,17 +12,18 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from django.db import DatabaseError, InterfaceError, connection
 
+from exports import audit
 from exports.conf import config
 from exports.exceptions import ExportError, LeaseLost, RunInterrupted, Stalled, TookTooLong, WorkerStopping
 from exports.models import FileRequest, transitions
 from exports.models.progress import COUNTING, STORING, Snapshot
-from exports.models.transitions import Claim
-from exports.worker.limits import RunLimits
-from exports.worker.progress import Progress
+
+if TYPE_CHECKING:
+    from exports.worker.runner import Run
 
 log = logging.getLogger("exports.worker.lease")
 
@@ -45,19 +46,6 @@ CLOCK: Final = Clock()
 EX_SOFTWARE: Final = 70
 
 
-class Attempt(Protocol):
-    """What the lease keeper needs of a run."""
-
-    limits: RunLimits
-    claim: Claim
-    progress: Progress
-
-    @property
-    def is_stopping(self) -> bool: ...
-
-    def end(self, reason: RunInterrupted | ExportError) -> None: ...
-
-
 class LeaseKeeper(threading.Thread):
     """Keeps the lease of a run, as a context manager around it.
 
@@ -71,7 +59,7 @@ class LeaseKeeper(threading.Thread):
 
     """
 
-    def __init__(self, attempt: Attempt, notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
+    def __init__(self, attempt: "Run", notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
         super().__init__(name=f"exports-lease-{attempt.claim.request_id}", daemon=True)
         self._attempt = attempt
         self._notify = notify
@@ -178,7 +166,9 @@ class LeaseKeeper(threading.Thread):
             elif isinstance(reason, ExportError):
                 moved = transitions.fail(claim, code=reason.code, detail=str(reason))
             if moved:
-                self._notify(FileRequest.objects.get(pk=claim.request_id))
+                row = FileRequest.objects.get(pk=claim.request_id)
+                audit.note(row)
+                self._notify(row)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             # The lease expires, and housekeeping moves the row on.
             log.warning("request %s: its end is not written: %s", claim.request_id, type(error).__name__)
