@@ -18,7 +18,7 @@ from django.core.files.storage import FileSystemStorage, InMemoryStorage
 from django.db import connection, connections
 
 from exports import storage
-from exports.exceptions import LeaseLost, RetryableError, StorageFailed, WorkerStopping, describe_error
+from exports.exceptions import LeaseLost, RetryableError, WorkerStopping
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.worker import loop, runner
 from exports.worker.runner import Run
@@ -64,46 +64,54 @@ def raiser(error: Exception) -> Make:
 @pytest.mark.parametrize("error", [RetryableError("The source is down."), ConnectionResetError(), TimeoutError()])
 def test_temporary_errors_are_retried_with_growing_delays(error: Exception, events: Events, settings: Any) -> None:
     configure(settings, MAX_ATTEMPTS=3, RETRY_DELAY_SECONDS=100)
-    request, delays = queued(), []
+    export, delays = queued(), []
     for attempt in (1, 2):
-        request, _ = run_now(raiser(error), events, request)
-        assert (request.status, request.attempts, request.error_code) == (Status.QUEUED, attempt, "unavailable")
-        delays.append((request.not_before - request.progressed_at).total_seconds())
-        FileRequest.objects.filter(pk=request.pk).update(not_before=None)
+        export, _ = run_now(raiser(error), events, export)
+        assert (export.status, export.attempts, export.error_code) == (Status.QUEUED, attempt, "unavailable")
+        delays.append((export.not_before - export.progressed_at).total_seconds())
+        FileRequest.objects.filter(pk=export.pk).update(not_before=None)
 
-    request, _ = run_now(raiser(error), events, request)
+    export, _ = run_now(raiser(error), events, export)
 
     assert 50 <= delays[0] <= 150
     assert 100 <= delays[1] <= 300
-    assert (request.status, request.attempts, request.error_code) == (Status.FAILED, 3, "unavailable")
+    assert (export.status, export.attempts, export.error_code) == (Status.FAILED, 3, "unavailable")
     assert Notification.objects.get().kind == "failed"
     assert events.statuses == ["queued", "queued", "failed"]
 
 
 @pytest.mark.parametrize("error", [ValueError(SECRET), KeyError(SECRET), MemoryError(), RecursionError()])
 def test_other_errors_fail_the_export_at_once(error: Exception, events: Events) -> None:
-    request, _ = run_now(raiser(error), events)
+    export, _ = run_now(raiser(error), events)
 
-    assert (request.status, request.attempts, request.error_code) == (Status.FAILED, 1, "export_failed")
+    assert (export.status, export.attempts, export.error_code) == (Status.FAILED, 1, "export_failed")
     assert events.statuses == ["failed"]
     assert work_folders() == []
 
 
-def test_an_exporter_that_writes_no_file_fails(events: Events) -> None:
-    request, _ = run_now(lambda run: None, events)
+def write_to_a_full_disk(run: Run) -> None:
+    run.path.symlink_to("/dev/full")
+    with run.path.open("wb") as file:
+        file.write(b"x" * 100_000)
 
-    assert (request.status, request.error_code) == (Status.FAILED, "no_file")
 
+@pytest.mark.parametrize(
+    ("make", "changes", "code"),
+    [
+        (lambda run: None, {}, "no_file"),
+        (write_to_a_full_disk, {}, "storage_full"),
+        (until_ended, {"MAX_RUNTIME_SECONDS": 0.1}, "took_too_long"),
+        (lambda run: until(lambda: run.begin(10) or run.check()), {"STALL_TIMEOUT_SECONDS": 0.1}, "stalled"),
+    ],
+)
+def test_a_run_without_a_file_fails_with_its_reason(
+    events: Events, settings: Any, make: Make, changes: dict[str, Any], code: str
+) -> None:
+    configure(settings, **changes)
 
-def test_a_full_disk_fails_the_export(events: Events) -> None:
-    def make(run: Run) -> None:
-        run.path.symlink_to("/dev/full")
-        with run.path.open("wb") as file:
-            file.write(b"x" * 100_000)
+    export, _ = run_now(make, events)
 
-    request, _ = run_now(make, events)
-
-    assert (request.status, request.error_code) == (Status.FAILED, "storage_full")
+    assert (export.status, export.error_code) == (Status.FAILED, code)
 
 
 @pytest.mark.parametrize(
@@ -123,9 +131,9 @@ def test_storage_errors_have_their_own_codes(
 
     configure(settings, STORAGE=Failing())
 
-    request, _ = run_now(write(b"abc"), events)
+    export, _ = run_now(write(b"abc"), events)
 
-    assert (request.status, request.error_code) == (status, code)
+    assert (export.status, export.error_code) == (status, code)
 
 
 def test_a_file_that_is_stored_incompletely_is_not_published(events: Events, settings: Any) -> None:
@@ -135,30 +143,10 @@ def test_a_file_that_is_stored_incompletely_is_not_published(events: Events, set
 
     configure(settings, STORAGE=Forgetful())
 
-    request, _ = run_now(write(b"abc"), events)
+    export, _ = run_now(write(b"abc"), events)
 
-    assert (request.status, request.error_code) == (Status.QUEUED, "storage_failed")
-    assert not request.filehandle
-
-
-def test_a_run_that_takes_too_long_fails(events: Events, settings: Any) -> None:
-    configure(settings, MAX_RUNTIME_SECONDS=0.1)
-
-    request, _ = run_now(until_ended, events)
-
-    assert (request.status, request.error_code) == (Status.FAILED, "took_too_long")
-
-
-def test_a_run_without_rows_or_bytes_fails_as_stalled(events: Events, settings: Any) -> None:
-    configure(settings, STALL_TIMEOUT_SECONDS=0.1)
-
-    def make(run: Run) -> None:
-        run.begin(10)
-        until(lambda: run.check())
-
-    request, _ = run_now(make, events)
-
-    assert (request.status, request.error_code) == (Status.FAILED, "stalled")
+    assert (export.status, export.error_code) == (Status.QUEUED, "storage_failed")
+    assert not export.filehandle
 
 
 def test_counting_rows_may_take_longer_than_the_stall_timeout(events: Events, settings: Any) -> None:
@@ -202,14 +190,14 @@ def test_exception_messages_are_in_no_row_log_or_event(
     everything = [caplog.text, str(list(FileRequest.objects.values())), json.dumps(events.states)]
     assert not any(SECRET in text for text in everything)
     details = FileRequest.objects.values_list("error_detail", flat=True)
-    assert any(detail.startswith("ValueError at test_runner_failures.py:") for detail in details)
+    assert any(detail.startswith("ValueError at test_worker_failures.py:") for detail in details)
 
 
 def test_an_event_that_cannot_be_published_does_not_end_the_run(
     events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(request: FileRequest) -> None:
-        events.publish(request)
+    def broken(export: FileRequest) -> None:
+        events.publish(export)
         raise RuntimeError(SECRET)
 
     def make(run: Run) -> None:
@@ -217,20 +205,20 @@ def test_an_event_that_cannot_be_published_does_not_end_the_run(
         until(lambda: run.advance(run.progress.now.rows_done + 1) or len(events) > 2)
         run.path.write_bytes(b"abc")
 
-    request, claim = claimed_now()
-    runner.run(request, claim, Scripted(make), on_change=broken)
+    export, claim = claimed_now()
+    runner.run(export, claim, Scripted(make), on_change=broken)
 
-    assert row(request.pk)["status"] == Status.READY
+    assert row(export.pk)["status"] == Status.READY
     assert "RuntimeError" in caplog.text
     assert SECRET not in caplog.text
 
 
-# The database goes away for a while
+# Outages of the database
 
 
 @contextmanager
 def sqlite_locked() -> Iterator[None]:
-    """Somebody else holds the only lock for writing."""
+    """Hold the only write lock in another connection."""
     other = sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     try:
@@ -241,7 +229,7 @@ def sqlite_locked() -> Iterator[None]:
 
 
 def end_all_postgres_connections() -> None:
-    """What a restart of the server does to everybody."""
+    """End all connections, as a restart of the server does."""
     parameters = {**connection.get_connection_params(), "autocommit": True}
     for name in ("cursor_factory", "context", "prepare_threshold"):
         parameters.pop(name, None)
@@ -298,22 +286,23 @@ def test_a_query_that_the_database_aborted_is_retried(events: Events) -> None:
         end_all_postgres_connections()
         FileRequest.objects.count()
 
-    request, _ = run_now(make, events)
+    export, _ = run_now(make, events)
 
-    assert (request.status, request.error_code) == (Status.QUEUED, "unavailable")
+    assert (export.status, export.error_code) == (Status.QUEUED, "unavailable")
 
 
-# What is left on the host
+# Work folders and claims
 
 
 def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
+    assert runner.sweep_work_dirs() == 0
     running, _ = claimed()
     names = [
         f"{running.pk}-{running.epoch}",
         f"{running.pk}-{running.epoch + 1}",
         f"{in_status(Status.READY).pk}-1",
         "0b6f1f6e-0000-4000-8000-000000000000-1",
-        "somebody-elses",
+        "another-folder",
         "0b6f1f6e-0000-4000-8000-000000000000-1x",
     ]
     for name in names:
@@ -325,19 +314,10 @@ def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
     assert runner.sweep_work_dirs() == 0
 
 
-def test_sweeping_without_a_work_folder_does_nothing() -> None:
-    assert runner.sweep_work_dirs() == 0
-
-
-def test_an_export_that_another_worker_claimed_is_not_run(events: Events) -> None:
-    request, _ = claimed_now()
-
-    assert not loop.claim_and_run(request, Scripted(write(b"abc")), on_change=events.publish)
-    assert list(events) == []
-
-
 def test_every_transition_of_a_run_is_published(events: Events) -> None:
-    assert loop.claim_and_run(queued(), Scripted(write(b"abc")), on_change=events.publish)
+    export = queued()
+    assert loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.publish)
+    assert not loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.publish)
 
     assert (events.statuses[0], events.statuses[-1]) == ("running", "ready")
     assert events.states[0]["phase"] == "counting"
@@ -348,16 +328,16 @@ def test_a_run_whose_file_is_already_published_publishes_nothing(events: Events)
         write(b"abc")(run)
         assert transitions.publish(run.claim, made())
 
-    request, _ = run_now(make, events)
+    export, _ = run_now(make, events)
 
-    assert request.status == Status.READY
+    assert export.status == Status.READY
     assert events.statuses.count("ready") == 0
 
 
 def test_the_reason_that_ends_a_run_is_raised_in_its_exporter() -> None:
-    request, claim = claimed()
+    export, claim = claimed()
     stop = threading.Event()
-    run = Run(request, claim, "csv", stop)
+    run = Run(export, claim, "csv", stop)
     run.check()
 
     stop.set()
@@ -366,14 +346,6 @@ def test_the_reason_that_ends_a_run_is_raised_in_its_exporter() -> None:
     run.end(LeaseLost("moved"))
     with pytest.raises(LeaseLost):
         run.check()
-
-
-def test_a_described_error_names_type_and_place() -> None:
-    with pytest.raises(StorageFailed) as raised:
-        raise StorageFailed("The storage failed: OSError.")
-
-    said = describe_error(raised.value)
-    assert said.startswith("StorageFailed: The storage failed: OSError. at test_runner_failures.py:")
 
 
 def test_the_default_work_folder_is_in_the_temporary_folder(settings: Any) -> None:
@@ -389,7 +361,7 @@ def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, files: 
         write(b"abc")(run)
         inodes.append(run.path.stat().st_ino)
 
-    request, _ = run_now(make, events)
+    export, _ = run_now(make, events)
 
     assert isinstance(storage.exports_storage(), FileSystemStorage)
-    assert (files / request.filehandle.name).stat().st_ino == inodes[0]
+    assert (files / export.filehandle.name).stat().st_ino == inodes[0]

@@ -70,7 +70,7 @@ def make_orders(*quantities: int, **columns: Any) -> None:
         Order.objects.create(number=f"N{number}", quantity=quantity, customer=customer, **columns)
 
 
-# The way to a file
+# Dispatching
 
 
 def test_a_queued_export_becomes_a_file() -> None:
@@ -149,7 +149,7 @@ def test_a_cancel_stops_the_run_within_one_batch(settings: Any) -> None:
     assert written == [0, 1, 2, 3]
 
 
-# Who may not
+# Refusing
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_rule_that_raises_or_is_not_registered_withholds_the_file() -> None:
     assert not permissions.is_still_granted(export)
 
 
-# Nothing to do
+# Nothing to dispatch
 
 
 def test_dispatching_an_unknown_type_raises_and_claims_nothing() -> None:
