@@ -1,0 +1,225 @@
+"""The demo site, tested with its own settings: test_project_demo.py runs this file in another process."""
+
+import asyncio
+import io
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from django.conf import LazySettings
+from django.conf import settings as django_settings
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import call_command
+from django.http import QueryDict
+from django.test import AsyncClient, Client, override_settings
+
+from exports import services
+from exports.models import FileRequest
+from exports.worker import loop
+from project.demo import credentials
+from project.demo.forms import FlightFilter
+from project.demo.loading import FlightsMissing, load
+from project.demo.models import Flight, Weather
+from project.demo.tables import table_of
+from tests.demo.archive import FLIGHTS, write_archive
+
+BUTTON = re.compile(r'name="format" value="(\w+)">([^<]*)<')
+# The demo's own way to store passwords is slow on purpose.
+FAST_PASSWORDS = override_settings(PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"])
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(scope="session", autouse=True)
+def loaded(django_db_setup: None, django_db_blocker: Any) -> list[int]:
+    """Load a tiny archive and create the users, once. Return the reported sizes of the batches."""
+    reported: list[int] = []
+    with django_db_blocker.unblock(), FAST_PASSWORDS:
+        assert load(write_archive(django_settings.VAR_DIR / "tiny.tar.gz"), expected=3, report=reported.append) == 3
+        call_command("create_demo_users")
+    return reported
+
+
+@pytest.fixture
+def client() -> Client:
+    client = Client(headers={"host": "127.0.0.1"})
+    client.force_login(get_user_model().objects.get(username="grace"))
+    return client
+
+
+# Loading
+
+
+def test_each_batch_is_reported(loaded: list[int]):
+    assert loaded == [3]
+
+
+def test_values_have_their_types():
+    first = Flight.objects.order_by("pk").values().first()
+    assert (first["dep_time"], first["dep_delay"], first["air_time"], first["number"]) == (517, 2, 227, 1545)
+    assert str(first["time_hour"]) == "2013-01-01 10:00:00+00:00"
+    assert (first["carrier_id"], first["origin_id"], first["dest"]) == ("UA", "EWR", "IAH")
+    assert (first["plane_id"], first["destination_id"]) == ("N14228", "IAH")
+    weather = Weather.objects.values_list("temp", "wind_dir", "wind_gust", "precip", "pressure").get()
+    assert weather == (39.02, 270, None, 0.0, None)
+
+
+def test_missing_values_are_null_and_no_flight_is_lost():
+    _, cancelled, unknown_plane = Flight.objects.order_by("pk").values()
+    assert [cancelled[name] for name in ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time")] == [None] * 5
+    assert (cancelled["tailnum"], cancelled["plane_id"]) == ("", None)
+    assert (cancelled["dest"], cancelled["destination_id"]) == ("PSE", None)
+    assert (unknown_plane["tailnum"], unknown_plane["plane_id"]) == ("N999ZZ", None)
+    assert len(Flight.objects.values_list("plane__model", "destination__name", "carrier__name")) == 3
+
+
+def test_the_scheduled_minute_is_in_new_yorks_time():
+    assert django_settings.TIME_ZONE == "Asia/Tokyo"
+    assert [flight.scheduled_at.isoformat() for flight in Flight.objects.order_by("pk")] == [
+        "2013-01-01T05:15:00-05:00",
+        "2013-07-01T23:59:00-04:00",
+        "2013-07-02T23:59:00-04:00",
+    ]
+
+
+def test_a_load_that_fails_changes_nothing(tmp_path: Path):
+    short = write_archive(tmp_path / "short.tar.gz", flights="".join(FLIGHTS.splitlines(keepends=True)[:-1]))
+    with pytest.raises(FlightsMissing, match="contains 2 flights; 3 were expected"):
+        load(short, expected=3)
+    assert Flight.objects.count() == 3
+
+
+def test_a_second_load_does_nothing():
+    output = io.StringIO()
+    call_command("load_flights", stdout=output)
+    assert output.getvalue() == "The flights are loaded.\n"
+
+
+def test_a_demo_user_keeps_the_printed_password():
+    users = get_user_model().objects
+    assert dict(users.values_list("username", "is_staff")) == {"ada": False, "grace": False, "staff": True}
+    password = credentials.ensure(django_settings.VAR_DIR / "demo.json")["passwords"]["ada"]
+    with FAST_PASSWORDS:
+        assert authenticate(username="ada", password=password)
+        ada = users.get(username="ada")
+        ada.set_password("changed on the site")
+        ada.save()
+        call_command("create_demo_users")
+        assert authenticate(username="ada", password=password)
+
+
+# Pages
+
+
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [("", 3), ("month_from=7", 2), ("month_to=6", 1), ("origin=EWR", 1), ("carrier=B6&month_to=7", 2)],
+)
+def test_the_filter_limits_the_flights(query: str, count: int):
+    chosen = FlightFilter(QueryDict(query))
+    assert chosen.is_valid()
+    assert Flight.objects.matching(chosen.cleaned_data).count() == count
+
+
+def test_the_page_needs_a_login(client: Client):
+    client.logout()
+    answer = client.get("/")
+    assert (answer.status_code, answer["Location"]) == (302, "/login/?next=/")
+
+
+def test_the_page_shows_the_flights_of_its_url(client: Client):
+    page, newark = client.get("/").text, client.get("/?origin=EWR").text
+    assert "3 flights" in page
+    assert "UA 1545" in page
+    assert "/exports/new/reference/" in page
+    assert "1 flight<" in newark
+    assert "B6 745" not in newark
+
+
+def test_an_invalid_filter_is_explained_and_shows_no_flights(client: Client):
+    page = client.get("/?month_from=5&month_to=2").text
+    assert "Choose a month that is not before the first one." in page
+    assert "0 flights" in page
+
+
+def test_sorting_puts_missing_values_last_both_ways():
+    tables = [table_of(Flight.objects.all(), sort=sort, page=None) for sort in ("dep_delay", "-dep_delay")]
+    delays = [[row.record.dep_delay for row in table.paginated_rows] for table in tables]
+    assert delays == [[1, 2, None], [2, 1, None]]
+
+
+def test_show_redirects_to_a_url_without_the_csrf_token(client: Client):
+    answer = client.post("/", {"origin": "EWR", "month_from": "", "csrfmiddlewaretoken": "secret", "next": "elsewhere"})
+    assert (answer.status_code, answer["Location"]) == (302, "/?origin=EWR#flights")
+
+
+def test_pages_have_a_strict_policy_and_nothing_inline(client: Client):
+    page = client.get("/")
+    policy = page["Content-Security-Policy"]
+    for directive in ("default-src 'self'", "script-src 'self'", "style-src 'self'", "object-src 'none'"):
+        assert directive in policy
+    assert "unsafe" not in policy
+    assert " style=" not in page.text
+    assert "<style" not in page.text
+
+
+def test_a_missing_page_does_not_repeat_its_url(client: Client):
+    missing = client.get("/no-such-page/")
+    assert missing.status_code == 404
+    assert "no-such-page" not in missing.text
+
+
+def test_static_files_are_served_from_their_folders():
+    stylesheet = asyncio.run(AsyncClient().get("/static/site.css"))
+    assert (stylesheet.status_code, stylesheet["Content-Type"]) == (200, 'text/css; charset="utf-8"')
+    assert "export-surface" in stylesheet.text
+
+
+# Exports
+
+TABLES_AS = {"xlsx": "Export Excel", "csv": "Export CSV", "tsv": "Export TSV", "jsonl": "Export JSON Lines"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [("flights", TABLES_AS), ("weather", TABLES_AS), ("reference", {"xlsx": "Export Excel"})]
+)
+def test_an_export_has_a_button_for_each_format(client: Client, name: str, expected: dict[str, str]):
+    buttons = dict(BUTTON.findall(client.get(f"/exports/new/{name}/").text))
+    assert ("parquet" in buttons) is (expected is TABLES_AS and find_spec("pyarrow") is not None)
+    assert {format: label for format, label in buttons.items() if format != "parquet"} == expected
+
+
+def export(file_type: str, format: str, settings: LazySettings) -> FileRequest:
+    """Return a finished export of Grace."""
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": None}
+    grace = get_user_model().objects.get(username="grace")
+    request, _ = services.request_export(grace, file_type, {}, format=format)
+    loop.dispatch(request.pk)
+    request.refresh_from_db()
+    return request
+
+
+@pytest.mark.parametrize("format", ["xlsx", "csv", "tsv", "jsonl", "parquet"])
+def test_the_flights_can_be_exported_in_every_format(format: str, settings: LazySettings):
+    if format == "parquet":
+        pytest.importorskip("pyarrow")
+    flights = export("flights", format, settings)
+    assert (flights.status, flights.rows_done) == ("ready", 3)
+
+
+def test_the_reference_is_a_workbook_of_designed_sheets(settings: LazySettings):
+    reference = export("reference", "xlsx", settings)
+    assert (reference.status, reference.receipt["rows_asked"], reference.rows_done) == ("ready", 8, 8)
+    with reference.filehandle.open() as file:
+        sheets = openpyxl.load_workbook(io.BytesIO(file.read())).worksheets
+    assert [sheet.title for sheet in sheets] == ["Airlines in numbers", "Airlines", "Airports", "Planes"]
+    assert list(sheets[0].values) == [
+        ("Airline", "Flights", "Not departed", "Mean arrival delay (min)", "Miles"),
+        ("JetBlue Airways", 2, 1, -9, 3034),
+        ("United Air Lines Inc.", 1, 0, 11, 1400),
+    ]
+    assert [table.ref for sheet in sheets for table in sheet.tables.values()] == ["A1:E3", "A1:B3", "A1:F4", "A1:H2"]
+    assert [str(each.sqref) for each in sheets[0].conditional_formatting] == ["B2:B3", "D2:D3"]
