@@ -124,7 +124,20 @@ def with_plain_instances(queryset: QuerySet[Any]) -> QuerySet[Any]:
     An instance is plain if it is nothing but its own fields and annotations, set by Django alone. Its attributes and
     state are the same in both cases.
     """
-    if is_checked() and _has_plain_instances(queryset):
+    model, query = queryset.model, queryset.query
+    annotations = query.annotation_select
+    is_plain = (
+        is_checked()
+        and queryset._iterable_class is ModelIterable
+        and query.deferred_loading == (frozenset(), True)
+        and not (query.select_related or query.extra_select)
+        and not queryset._known_related_objects  # type: ignore[attr-defined]  # Private.
+        and not any(isinstance(expression, ColPairs) for expression in annotations.values())
+        and is_built_by_django(model)
+        and not any(name in vars(base) for base in model.__mro__ for name in annotations)
+        and all(has_plain_attribute(model, field.attname) for field in model._meta.concrete_fields)
+    )
+    if is_plain:
         # Not all(), which a project's queryset class may override.
         queryset = queryset._chain()  # type: ignore[attr-defined]  # Private.
         queryset._iterable_class = PlainIterable
@@ -167,21 +180,6 @@ def _column_converter(
         return apply_converters(expression, converters, values, connection)
 
     return convert
-
-
-def _has_plain_instances(queryset: QuerySet[Any]) -> bool:
-    model, query = queryset.model, queryset.query
-    annotations = query.annotation_select
-    return (
-        queryset._iterable_class is ModelIterable
-        and query.deferred_loading == (frozenset(), True)
-        and not (query.select_related or query.extra_select)
-        and not queryset._known_related_objects  # type: ignore[attr-defined]  # Private.
-        and not any(isinstance(expression, ColPairs) for expression in annotations.values())
-        and is_built_by_django(model)
-        and not any(name in vars(base) for base in model.__mro__ for name in annotations)
-        and all(has_plain_attribute(model, field.attname) for field in model._meta.concrete_fields)
-    )
 
 
 def _qualified_name(converter: Converter) -> str:
