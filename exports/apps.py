@@ -14,8 +14,9 @@ class ExportsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from exports import checks, signals
+        from exports import signals
 
+        # Importing these registers the checks and the adapter.
+        import_module("exports.checks")
         import_module("exports.contrib.bgfiles.adapter")
-        checks.register_all()
         signals.connect_all()

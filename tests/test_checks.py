@@ -3,9 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -16,7 +14,6 @@ from django.db import connection
 from huey import MemoryHuey
 from huey.serializer import SignedSerializer
 
-from exports import checks
 from exports.checks.folders import is_open_to_others
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.exceptions import UnknownFormat
@@ -72,12 +69,6 @@ def ids(messages: Iterable[CheckMessage] | None = None) -> list[str]:
 
 def test_safe_settings_pass_all_checks():
     assert ids() == []
-
-
-def test_every_check_is_registered():
-    modules = [import_module(f"exports.checks.{module.name}") for module in iter_modules(checks.__path__)]
-    defined = {name for module in modules for name in vars(module) if name.startswith("check_")}
-    assert defined == {check.__name__ for check in (*checks.ALWAYS, *checks.IN_DEPLOYMENTS)}
 
 
 # Settings

@@ -32,6 +32,7 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 DEVELOPMENT_MAIL_BACKENDS = ("console", "locmem", "dummy", "filebased")
 
 
+@checks.register("exports", deploy=True)
 def check_base_url(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a BASE_URL with which links in mails do not work, or work without HTTPS."""
     hint = "Set EXPORTS['BASE_URL'] to the address that users open, such as 'https://example.com'."
@@ -46,6 +47,7 @@ def check_base_url(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(f"Links in mails lead to {config.BASE_URL}, without HTTPS.", hint=hint, id="exports.W002")
 
 
+@checks.register("exports", deploy=True)
 def check_limits(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about limits that are off, so that one user or one query can take everything."""
     for name, consequence in LIMITS.items():
@@ -58,6 +60,7 @@ def check_limits(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("A query may outlive the run that started it.", hint=hint, id="exports.W031")
 
 
+@checks.register("exports", deploy=True)
 def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about files that are never deleted, and about links that are valid for long."""
     hint = "Set the seconds after which files, criteria and errors are deleted; two days are the default."
@@ -77,6 +80,7 @@ def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("Tokens are valid for more than a month.", hint=hint, id="exports.W034")
 
 
+@checks.register("exports", deploy=True)
 def check_formula_escaping(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about exports that may be downloaded without escaped formulas."""
     for export in registered_classes(QuerySetExport):
@@ -86,6 +90,7 @@ def check_formula_escaping(**kwargs: Any) -> Iterator[CheckMessage]:
             yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
 
 
+@checks.register("exports", deploy=True)
 def check_mail_backend(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a mail backend that delivers nothing."""
     if any(f".{name}." in settings.EMAIL_BACKEND for name in DEVELOPMENT_MAIL_BACKENDS):
@@ -99,6 +104,7 @@ def channel_layer_backend() -> str:
     return backend
 
 
+@checks.register("exports", deploy=True)
 def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a channel layer that connects nothing. Without any layer pages poll, which is fine."""
     if channel_layer_backend().endswith("InMemoryChannelLayer"):
@@ -107,6 +113,7 @@ def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message, hint=hint, id="exports.W037")
 
 
+@checks.register("exports", deploy=True)
 def check_socket_origins(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about origins without HTTPS whose pages may open a socket."""
     for origin in config.SOCKET_ALLOWED_ORIGINS:

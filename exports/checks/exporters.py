@@ -36,6 +36,7 @@ def registered_classes(base: type[T]) -> list[type[T]]:
     return [handler for handler in handlers if isinstance(handler, type) and issubclass(handler, base)]
 
 
+@checks.register("exports")
 def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report numbers, formats and counts of exporters that cannot work."""
     for table_export in registered_classes(TableExport):
@@ -67,6 +68,7 @@ def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
             yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, id="exports.E012")
 
 
+@checks.register("exports")
 def check_column_permissions(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about column permissions that no model has, unless the export decides about its columns itself."""
     known = set()

@@ -14,6 +14,7 @@ from exports.conf import config
 from exports.worker import runner
 
 
+@checks.register("exports", deploy=True)
 def check_work_dir(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a work folder that another user of this host could create first, write to, or look into."""
     folder = runner.work_root()

@@ -13,6 +13,7 @@ from exports.conf import config
 from exports.exporters import registry
 
 
+@checks.register("exports", deploy=True)
 def check_serializers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a huey of the host that unpickles messages, if a task of it makes the files of an export.
 
@@ -31,6 +32,7 @@ def check_serializers(**kwargs: Any) -> Iterator[CheckMessage]:
             yield checks.Warning(message, hint=hint, obj=handler, id="exports.W050")
 
 
+@checks.register("exports", deploy=True)
 def check_queue_servers(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn about a remote server of the queue or the channel layer without TLS or a password."""
     for name, address in server_urls().items():

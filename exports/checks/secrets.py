@@ -15,6 +15,7 @@ MIN_LENGTH = 20
 GENERATE_ONE = "Generate one: python -c 'import secrets; print(secrets.token_hex(32))'."
 
 
+@checks.register("exports", deploy=True)
 def check_secrets(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report secrets that are missing, weak or used for two purposes.
 

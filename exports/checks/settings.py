@@ -27,6 +27,7 @@ NUMBERS = (
 )
 
 
+@checks.register("exports")
 def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report unknown settings, wrong types and values that contradict each other."""
     for name in config.unknown():
@@ -41,6 +42,7 @@ def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
 
 
+@checks.register("exports")
 def check_queue_backend(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a QUEUE_BACKEND that cannot be imported."""
     if config.QUEUE_BACKEND is None:
@@ -53,6 +55,7 @@ def check_queue_backend(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Error(message, hint=hint, id="exports.E003")
 
 
+@checks.register("exports")
 def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a compression of XLSX files that does not exist."""
     try:
@@ -62,6 +65,7 @@ def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Error(f"XLSX files cannot be compressed as configured. {error}", hint=hint, id="exports.E008")
 
 
+@checks.register("exports")
 def check_lists(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report text where a list is expected: each letter would count as an item, and keys could not be rotated."""
     for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"):

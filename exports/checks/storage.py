@@ -18,18 +18,21 @@ PUBLIC = "exports.E005"
 PUBLIC_ACLS = {"authenticated-read", "public-read", "public-read-write"}
 
 
+@checks.register("exports")
 def check_storage(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn if no storage is configured for exports."""
     if storage.configured_storage() is None:
         yield checks.Warning(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.W001")
 
 
+@checks.register("exports", deploy=True)
 def check_default_storage(**kwargs: Any) -> Iterator[CheckMessage]:
     """Refuse Django's default storage in a deployment."""
     if storage.configured_storage() is None:
         yield checks.Error(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.E004")
 
 
+@checks.register("exports", deploy=True)
 def check_storage_folder(**kwargs: Any) -> Iterator[CheckMessage]:
     """Warn if other users of this host can read the finished files."""
     used = storage.exports_storage()
@@ -39,6 +42,7 @@ def check_storage_folder(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message, hint=hint, id="exports.W042")
 
 
+@checks.register("exports")
 def check_served_folder(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a folder that a web server serves."""
     configured = storage.configured_storage()
@@ -57,6 +61,7 @@ def check_served_folder(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("The storage of the exports has a base_url.", hint=hint, id="exports.W003")
 
 
+@checks.register("exports")
 def check_public_bucket(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a bucket whose files anyone can download."""
     # Any: django-storages' S3Storage is not imported, because it is an optional dependency.
