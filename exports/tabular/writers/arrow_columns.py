@@ -88,7 +88,7 @@ class ArrowColumn:
 
     def cast_texts(self, texts: pa.Array, family: str) -> pa.Array | None:
         """Return texts of a family as this type, or None if pyarrow cannot cast them. Raises ArrowInvalid."""
-        return cast(texts, self.type) if family == self.family else None
+        return cast_array(texts, self.type) if family == self.family else None
 
     def is_exact(self, values: Sequence[Any]) -> bool:
         """Return True if pyarrow converts these values of `python_type` or None exactly."""
@@ -100,7 +100,7 @@ class ArrowColumn:
 
     def _array_of_texts(self, texts: RawColumn) -> pa.Array:
         try:
-            found = self.cast_texts(array_of(texts, pa.string()), texts.family)
+            found = self.cast_texts(new_array(texts, pa.string()), texts.family)
         except (pa.ArrowInvalid, UnicodeEncodeError):
             found = None
         if found is not None:
@@ -118,7 +118,7 @@ class ArrowColumn:
     def _array_of_values(self, values: Sequence[object]) -> pa.Array:
         if set(map(type, values)) <= {self.python_type, NoneType} and self.is_exact(values):
             try:
-                return array_of(values, self.type)
+                return new_array(values, self.type)
             except (pa.ArrowInvalid, OverflowError):
                 # One by one it is clear which value does not fit.
                 pass
@@ -126,7 +126,7 @@ class ArrowColumn:
 
     def _array_one_by_one(self, values: Sequence[object]) -> pa.Array:
         plain = [value.value if isinstance(value, Enum) else value for value in values]
-        return array_of([None if value is None else self.convert(value) for value in plain], self.type)
+        return new_array([None if value is None else self.convert(value) for value in plain], self.type)
 
 
 class Integers(ArrowColumn):
@@ -165,7 +165,7 @@ class Decimals(ArrowColumn):
             return None
         *_, characters = texts.buffers()
         has_exponent = characters is not None and b"e" in characters.to_pybytes().lower()
-        return None if has_exponent else cast(texts, self.type)
+        return None if has_exponent else cast_array(texts, self.type)
 
     def is_exact(self, values: Sequence[Any]) -> bool:
         texts = list(map(str, values))
@@ -228,7 +228,7 @@ class Times(ArrowColumn):
             return None
         # pyarrow casts texts to timestamps and these to times, but not texts to times.
         on_epoch_day = pc.binary_join_element_wise(EPOCH_DAY, texts, "", memory_pool=POOL)
-        return cast(cast(on_epoch_day, pa.timestamp("us")), self.type)
+        return cast_array(cast_array(on_epoch_day, pa.timestamp("us")), self.type)
 
     def is_exact(self, values: Sequence[Any]) -> bool:
         return all(value is None or value.tzinfo is None for value in values)
@@ -287,7 +287,7 @@ class Datetimes(ArrowColumn):
         if family != ("utc datetime" if self._are_aware else "datetime"):
             return None
         # pyarrow casts a timestamp without a zone to one with a zone as UTC.
-        return cast(cast(texts, pa.timestamp("us")), self.type)
+        return cast_array(cast_array(texts, pa.timestamp("us")), self.type)
 
     def is_exact(self, values: Sequence[Any]) -> bool:
         zones = {value.tzinfo for value in values if value is not None}
@@ -318,20 +318,20 @@ class Strings(ArrowColumn):
             )
             try:
                 if is_text:
-                    return array_of(values, self.type)
+                    return new_array(values, self.type)
             except UnicodeEncodeError:
                 # Lone surrogates: the conversion replaces and counts them.
                 pass
-        return array_of(convert(values, self.rules, JSON if self.column.kind == "json" else PLAIN_TEXT), self.type)
-
-
-def _members(values: Sequence[Any], rules: ConversionContext) -> Sequence[Any]:
-    return convert([member.value for member in values], rules, PLAIN_TEXT)
+        return new_array(convert(values, self.rules, JSON if self.column.kind == "json" else PLAIN_TEXT), self.type)
 
 
 PLAIN_TEXT: Final[CellFormat] = replace(
     CSV_FORMAT,
-    values={**CSV_FORMAT.values, "json": encode_json_values, "enum": _members},
+    values={
+        **CSV_FORMAT.values,
+        "json": encode_json_values,
+        "enum": lambda values, rules: convert([member.value for member in values], rules, PLAIN_TEXT),
+    },
     raw={**CSV_FORMAT.raw, "json": JSON_FORMAT.raw["json"]},
     empty=None,
 )
@@ -348,12 +348,12 @@ COLUMNS: Final[Mapping[str, type[ArrowColumn]]] = {
 }
 
 
-def array_of(values: Sequence[object], type_: pa.DataType) -> pa.Array:
+def new_array(values: Sequence[object], type_: pa.DataType) -> pa.Array:
     """Return an array in Python's own memory."""
     return pa.array(values, type_, memory_pool=POOL)
 
 
-def cast(array: pa.Array, type_: pa.DataType) -> pa.Array:
+def cast_array(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """Return the array as another type, in Python's own memory."""
     return array.cast(type_, memory_pool=POOL)
 

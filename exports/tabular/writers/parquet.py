@@ -78,7 +78,7 @@ class ParquetWriter(Writer):
         import pyarrow as pa
         from pyarrow.parquet import ParquetWriter as PyarrowWriter
 
-        from exports.tabular.writers.arrow_columns import POOL, cast
+        from exports.tabular.writers.arrow_columns import POOL, cast_array
 
         self._wait()
         if self._parquet is None:
@@ -93,7 +93,7 @@ class ParquetWriter(Writer):
             schema = self._parquet.schema
             # Rows without any value were collected before their column had a type.
             columns = [
-                pa.chunked_array([cast(array, field.type) for array in arrays], field.type)
+                pa.chunked_array([cast_array(array, field.type) for array in arrays], field.type)
                 for arrays, field in zip(self._group, schema, strict=True)
             ]
             table = pa.table(columns, schema=schema)

@@ -166,7 +166,7 @@ class _ChildProcess:
         self._deflate = deflate
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, deflate), daemon=True)
+        self._process = context.Process(target=run_child, args=(theirs, deflate), daemon=True)
         with _sigint_blocked():
             self._process.start()
         theirs.close()
@@ -222,7 +222,7 @@ def _sigint_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve(connection: Connection, deflate: Deflate | None) -> None:
+def run_child(connection: Connection, deflate: Deflate | None) -> None:
     """Run a child process: answer each batch with a block or an exception until the connection closes."""
     switch_interval.shorten()
     inbox: SimpleQueue[Serializer | tuple[Batch, int]] = SimpleQueue()

@@ -43,7 +43,7 @@ _NOT_IN_NAMES = re.compile("[\\[\\]:*?/\\\\\x00-\x20\x7f\ufffe\uffff\ud800-\udff
 
 
 @dataclass
-class Sheet:
+class XlsxSheet:
     """A sheet with its columns, the labels above them, and the number of rows written below the labels so far."""
 
     name: str
@@ -85,7 +85,7 @@ class WorkbookParts:
     size: int
 
 
-def build_parts(title: str, sheets: Sequence[Sheet], design: Design | None) -> WorkbookParts:
+def build_parts(title: str, sheets: Sequence[XlsxSheet], design: Design | None) -> WorkbookParts:
     """Return the parts of a workbook that has these sheets with their current numbers of rows.
 
     Raises LostCells for a header outside Excel's limits; ValueError for a style that XlsxWriter does not know, and if
@@ -134,7 +134,7 @@ class _Formats:
         return self._formats[key]
 
 
-def _add_worksheet(book: Workbook, sheet: Sheet, formats: _Formats, design: Design | None) -> Worksheet:
+def _add_worksheet(book: Workbook, sheet: XlsxSheet, formats: _Formats, design: Design | None) -> Worksheet:
     """Add a worksheet with its header, the probes for the styles, and what the hook does."""
     worksheet = book.add_worksheet(sheet.name, internals.LongTableWorksheet)
     cells = (0, 0, sheet.rows, len(sheet.columns) - 1)

@@ -20,7 +20,7 @@ from exports.tabular.writers.base import Batch, OnBytes, Writer
 from exports.tabular.writers.serializer_pool import Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
 from exports.tabular.writers.xlsx.sheet_rows import HEADER_ROWS, SheetSerializer, StyleAttributes
-from exports.tabular.writers.xlsx.workbook import Design, Sheet, WorkbookParts, build_parts, sheet_name
+from exports.tabular.writers.xlsx.workbook import Design, WorkbookParts, XlsxSheet, build_parts, sheet_name
 from exports.tabular.writers.xlsx.zip_archive import ZipArchive, ZipEntry
 
 # Excel's specifications and limits.
@@ -38,7 +38,7 @@ RESERVED_FOR_GROWTH: Final = 256
 class _WrittenSheet:
     """A sheet with rows in the archive, and what of its template they rely on."""
 
-    sheet: Sheet
+    sheet: XlsxSheet
     path: str
     entry: ZipEntry
     styles: Sequence[StyleAttributes]
@@ -148,7 +148,7 @@ class XlsxWriter(Writer):
     def _begin_sheet(self) -> None:
         """Begin a sheet, after the end of the current one."""
         name = sheet_name(self.title, [written.sheet.name for written in self._written])
-        sheet = Sheet(name, self.title, self.columns, self._labels)
+        sheet = XlsxSheet(name, self.title, self.columns, self._labels)
         parts = self._build_parts(sheet)
         template, path = parts.templates[-1], parts.paths[-1]
         if self._written:
@@ -166,7 +166,7 @@ class XlsxWriter(Writer):
         self._written[-1].tail = tail
         self._pool.drain(tail)
 
-    def _build_parts(self, *new: Sheet) -> WorkbookParts:
+    def _build_parts(self, *new: XlsxSheet) -> WorkbookParts:
         sheets = [*(written.sheet for written in self._written), *new]
         return build_parts(self._document_title, sheets, self._design)
 

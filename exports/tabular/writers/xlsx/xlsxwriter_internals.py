@@ -79,13 +79,29 @@ def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTempla
     Raises RowsBelowHeader where below the header stands anything but the probes, and UnknownXlsxWriter.
     """
     header, *probe_rows = _ROW.finditer(xml, _find(_ROW, xml).start())
-    probes = [probe_styles(column) for column in columns]
+    first, last_letters = _find(_DIMENSION, xml).groups()
+    last = f"{last_letters}{1 + rows}"
+    cells = first if first == last else f"{first}:{last}"
+    head = _DIMENSION.sub(f'<dimension ref="{cells}"', xml[: header.end()])
+    defaults = _column_styles(xml[: header.start()], len(columns))
+    found = _probed_styles(xml, probe_rows, [probe_styles(column) for column in columns])
+    styles = [
+        {kind: by_key.get(properties_key(each), default) for kind, each in cell_properties(column).items()}
+        for column, by_key, default in zip(columns, found, defaults, strict=True)
+    ]
+    return SheetTemplate(head.encode(), xml[probe_rows[-1].end() :].encode(), styles)
+
+
+def _probed_styles(
+    xml: str, rows: Sequence[re.Match[str]], probes: Sequence[Sequence[Properties]]
+) -> list[dict[str, str]]:
+    """Return for each column the style attributes in its probes, by the key of their properties."""
     # Attributes of a row that a hook did not touch: the span of its cells and the height that all rows have. The last
     # one stands in every row of a sheet that has data bars or sparklines.
     height = re.escape(_find(_DEFAULT_HEIGHT, xml)[1])
     untouched = re.compile(f'(?: spans="[^"]*")?(?: ht="{height}" customHeight="1")?(?: x14ac:dyDescent="[^"]*")?')
-    found: list[dict[str, str]] = [{} for _ in columns]
-    for place, (row, number) in enumerate(zip_longest(probe_rows, range(2, 2 + max(map(len, probes))))):
+    found: list[dict[str, str]] = [{} for _ in probes]
+    for place, (row, number) in enumerate(zip_longest(rows, range(2, 2 + max(map(len, probes))))):
         if not row or row[1] != str(number) or not untouched.fullmatch(row[2]) or not _PROBES.fullmatch(row[3] or ""):
             raise RowsBelowHeader
         probed = [index for index, styles in enumerate(probes) if place < len(styles)]
@@ -94,19 +110,7 @@ def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTempla
             raise RowsBelowHeader
         for index, attribute in zip(probed, attributes, strict=True):
             found[index][properties_key(probes[index][place])] = attribute
-    first, last_letters = _find(_DIMENSION, xml).groups()
-    last = f"{last_letters}{1 + rows}"
-    cells = first if first == last else f"{first}:{last}"
-    head = _DIMENSION.sub(f'<dimension ref="{cells}"', xml[: header.end()])
-    column_styles = _column_styles(xml[: header.start()], len(columns))
-    return SheetTemplate(
-        head.encode(),
-        xml[probe_rows[-1].end() :].encode(),
-        [
-            {kind: by_key.get(properties_key(each), default) for kind, each in cell_properties(column).items()}
-            for column, by_key, default in zip(columns, found, column_styles, strict=True)
-        ],
-    )
+    return found
 
 
 def _column_styles(xml: str, columns: int) -> list[str]:
