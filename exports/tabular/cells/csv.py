@@ -7,19 +7,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import Any, Final
 
-from exports.tabular.cells.conversion import (
-    CellFormat,
-    Conversion,
-    ConversionContext,
-    convert,
-    convert_raw_json,
-)
-from exports.tabular.cells.datetimes import (
-    format_naive_datetimes,
-    format_times,
-    format_utc_datetimes,
-    to_local,
-)
+from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
+from exports.tabular.cells.datetimes import format_naive_datetimes, format_times, format_utc_datetimes, to_local
 from exports.tabular.cells.formula_escape import escape_formulas
 from exports.tabular.cells.json_encoding import encode_each, json_default
 from exports.tabular.cells.numbers import format_floats, format_integers
@@ -102,17 +91,17 @@ def format_binary(values: Sequence[bytes | bytearray | memoryview]) -> list[str]
     return [bytes(value).hex() for value in values]
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
+_encode_json = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
 
 
 def format_json(values: Sequence[Mapping[Any, Any] | Sequence[Any] | str]) -> list[str]:
     """Return JSON, or the `str()` of a value that JSON cannot represent."""
-    return encode_each(values, _encode) or list(map(_encode_or_str, values))
+    return encode_each(values, _encode_json) or list(map(_encode_or_str, values))
 
 
 def _encode_or_str(value: object) -> str:
     try:
-        return _encode(value)
+        return _encode_json(value)
     except (TypeError, ValueError, RecursionError):  # a key that is not a string, or a value that contains itself
         return str(value)
 
@@ -127,10 +116,10 @@ def _conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
 
 
 def _escaping_conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
-    return lambda values, context: _escape(format_column(values), context)
+    return lambda values, context: _escape_column(format_column(values), context)
 
 
-def _escape(texts: Sequence[str], context: ConversionContext) -> RawColumn:
+def _escape_column(texts: Sequence[str], context: ConversionContext) -> RawColumn:
     return RawColumn(escape_formulas(texts, context), "text")
 
 
@@ -160,8 +149,8 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "datetime": _conversion(format_naive_datetimes),
         "utc datetime": lambda texts, context: format_utc_datetimes(texts, context.zone),
         "time": _conversion(format_times),
-        "text": _escape,
-        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape),
+        "text": _escape_column,
+        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape_column),
     },
     empty="",
     combine=lambda cells: RawColumn(cells, "text"),

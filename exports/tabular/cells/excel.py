@@ -8,13 +8,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import Any, Final
 
-from exports.tabular.cells.conversion import (
-    CellFormat,
-    Conversion,
-    ConversionContext,
-    convert,
-    convert_raw_json,
-)
+from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
 from exports.tabular.cells.csv import enum_values, format_binary, format_durations, format_json, format_strings
 from exports.tabular.cells.datetimes import (
     FIRST_EXCEL_DATE,
@@ -181,7 +175,8 @@ def _raw_decimals(texts: Sequence[str], context: ConversionContext) -> Values:
 
 def _raw_floats(texts: Sequence[str], context: ConversionContext) -> Values:
     # Very large and very small numbers have an "e", NaN and infinity an "n".
-    if any(letter in "".join(texts) for letter in "ein"):
+    joined = "".join(texts)
+    if "e" in joined or "n" in joined:
         return _floats(list(map(float, texts)), context)
     return NumberColumn(texts, "float")
 

@@ -21,7 +21,7 @@ CONTROL_CHARACTERS: Final = "\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff"
 SURROGATES: Final = "\ud800-\udfff"
 
 _CONTROL = re.compile(f"[{CONTROL_CHARACTERS}]")
-_SURROGATE = re.compile(f"[{SURROGATES}]")
+SURROGATE_PATTERN = re.compile(f"[{SURROGATES}]")
 _CONTROL_OR_SURROGATE = re.compile(f"[{CONTROL_CHARACTERS}{SURROGATES}]")
 _MAY_PRECEDE_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}{FORMULA_STARTS}]")
 _STARTS_WITH_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}]*[{FORMULA_STARTS}]|[\t\r\n]")
@@ -29,25 +29,20 @@ _FORMULA_CHARACTERS: Final = tuple(FORMULA_STARTS.replace("\\", ""))
 
 
 def escape_formulas(texts: Sequence[str], context: ConversionContext) -> list[str]:
-    """Return harmless texts, in the mode of `context.formulas`. Every change is counted.
+    """Return harmless texts, by the rules in docs/formats.md. Every change is counted.
 
-    "escape":
+    A formula may start a text, or follow a separator at which a reader may split it: CR, LF, semicolon, TAB, and comma
+    if the delimiter is another. (Between commas such a text is in quotes, which a reader that splits at commas
+    understands. Quotes do not help against readers that split elsewhere.)
 
-    - Control characters other than TAB, LF and CR are deleted; lone surrogates become U+FFFD.
-    - An apostrophe is put before a text that starts with TAB, CR or LF, or (after white space, quotes and invisible
-      characters) with = + - @ or a wide form of them.
-    - An apostrophe is put before such a character after a CR, LF, semicolon or TAB inside a text, and after a comma if
-      the delimiter is another. (A file with commas as delimiters has quotes there, which a reader that splits at commas
-      understands. Quotes do not help against readers that split elsewhere.)
-
-    "raw" replaces surrogates only. "reject" raises FormulaRejected where "escape" would insert an apostrophe.
-    The rules were found by opening hostile cells in LibreOffice with each separator.
+    `context.formulas` is the mode: "escape", "raw" (replace surrogates only) or "reject" (raise FormulaRejected where
+    "escape" would insert an apostrophe). The rules were found by opening hostile texts in LibreOffice.
     """
     if context.formulas == "raw":
-        if not _SURROGATE.search("".join(texts)):
+        if not SURROGATE_PATTERN.search("".join(texts)):
             return list(texts)
-        context.count("surrogate_replaced", sum(_SURROGATE.search(text) is not None for text in texts))
-        return [_SURROGATE.sub("\ufffd", text) for text in texts]
+        context.count("surrogate_replaced", sum(SURROGATE_PATTERN.search(text) is not None for text in texts))
+        return [SURROGATE_PATTERN.sub("\ufffd", text) for text in texts]
     harmless = list(texts)
     for index in _find_suspects(texts, context.delimiter):
         harmless[index] = _escape(texts[index], context)
@@ -107,7 +102,7 @@ def _separators(delimiter: str) -> str:
 
 def _escape(text: str, context: ConversionContext) -> str:
     """Return one text made harmless."""
-    decodable = _SURROGATE.sub("\ufffd", text)
+    decodable = SURROGATE_PATTERN.sub("\ufffd", text)
     if decodable != text:
         context.count("surrogate_replaced")
     printable = _CONTROL.sub("", decodable)

@@ -11,15 +11,9 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Final
 
-from exports.tabular.cells.conversion import (
-    CellFormat,
-    Conversion,
-    ConversionContext,
-    convert,
-    value_family,
-)
+from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, value_family
 from exports.tabular.cells.csv import CSV_FORMAT, enum_values, format_booleans, format_decimals, format_strings
-from exports.tabular.cells.formula_escape import SURROGATES
+from exports.tabular.cells.formula_escape import SURROGATE_PATTERN, SURROGATES
 from exports.tabular.cells.json_encoding import encode_each, json_default
 from exports.tabular.cells.numbers import format_floats, format_integers
 from exports.tabular.cells.raw_columns import RawColumn, Values
@@ -30,12 +24,13 @@ try:
 except ImportError:  # no wheel for this platform
     orjson = None  # type: ignore[assignment]  # stands for the missing module
 
-_SURROGATE = re.compile(f"[{SURROGATES}]")
 _NEEDS_ESCAPE = re.compile(f'["\\\\\x00-\x1f{SURROGATES}]')
 # A JSON string (group 1), or a name that Python writes for a number that JSON does not have.
 _STRING_OR_NON_FINITE = re.compile(r'("(?:[^"\\]|\\.)*")|NaN|-?Infinity')
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, check_circular=False, default=json_default).encode
+_encode_strict = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, check_circular=False, default=json_default
+).encode
 # A JSON string contains no line feed, so line feeds can separate strings.
 _encode_lines = json.JSONEncoder(ensure_ascii=False, separators=("\n", ":")).encode
 
@@ -58,27 +53,27 @@ def to_json_cells(column: Column, values: Values, *, zone: tzinfo, alterations: 
 
 def encode_json_values(values: Values, context: ConversionContext) -> Sequence[str]:
     """Return valid JSON, with spaces after commas and colons. What JSON cannot represent is a string: its `str()`."""
-    texts = encode_each(values, _encode) or [_encode_value(value, context) for value in values]
+    texts = encode_each(values, _encode_strict) or [_encode_value(value, context) for value in values]
     return replace_surrogates(texts, context)
 
 
 def encode_string(text: str) -> str:
     """Return one string as JSON."""
-    return _encode(text)
+    return _encode_strict(text)
 
 
 def replace_surrogates(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
     """Return the texts with U+FFFD in place of lone surrogates, which no file can hold. Changed texts are counted."""
     joined = "".join(texts)
-    if joined.isascii() or joined.isprintable() or not _SURROGATE.search(joined):
+    if joined.isascii() or joined.isprintable() or not SURROGATE_PATTERN.search(joined):
         return texts
-    context.count("surrogate_replaced", sum(_SURROGATE.search(text) is not None for text in texts))
+    context.count("surrogate_replaced", sum(SURROGATE_PATTERN.search(text) is not None for text in texts))
     return list(map(without_surrogates, texts))
 
 
 def without_surrogates(text: str) -> str:
     """Return the text with U+FFFD in place of lone surrogates."""
-    return _SURROGATE.sub("\ufffd", text)
+    return SURROGATE_PATTERN.sub("\ufffd", text)
 
 
 def _string_conversion(column: Column, values: Values) -> Conversion | None:
@@ -93,13 +88,13 @@ def _string_conversion(column: Column, values: Values) -> Conversion | None:
 
 def _encode_value(value: object, context: ConversionContext) -> str:
     try:
-        return _encode(value)
+        return _encode_strict(value)
     except (TypeError, ValueError, RecursionError):
         # The value has a key that JSON does not have, contains itself, or contains NaN or an infinite number.
         try:
-            text = _encode(_name_non_finite(value))
+            text = _encode_strict(_name_non_finite(value))
         except (TypeError, ValueError, RecursionError):
-            return _encode(str(value))
+            return _encode_strict(str(value))
         context.count("not_a_number")
         return text
 

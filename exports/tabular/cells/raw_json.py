@@ -14,11 +14,11 @@ from typing import Any, Final
 from exports.tabular.cells.json_encoding import encode_each
 from exports.tabular.cells.raw_columns import RawColumn, Values
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
+_encode_canonical: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 # A string between the texts of a column, so that one call parses them all.
-_SEPARATOR: Final = "\ue000between\ue000"
-_JOIN: Final = f',"{_SEPARATOR}",'
+_TEXT_SEPARATOR: Final = "\ue000between\ue000"
+_JOIN: Final = f',"{_TEXT_SEPARATOR}",'
 
 # Maps digits to 1, colons to commas, and what follows a digit in a number that is not an integer to "e".
 _SHAPES: Final = bytes.maketrans(b"023456789E.:", b"111111111ee,")
@@ -52,7 +52,7 @@ def parse_json_values(texts: Sequence[str]) -> Values:
     except ValueError:
         return list(map(_parse, texts))
     # "[1" and "2]" are JSON together only, so check that the separators are where they should be.
-    is_separated = len(found) == 2 * len(texts) - 1 and found[1::2] == [_SEPARATOR] * (len(texts) - 1)
+    is_separated = len(found) == 2 * len(texts) - 1 and found[1::2] == [_TEXT_SEPARATOR] * (len(texts) - 1)
     return found[::2] if is_separated else list(map(_parse, texts))
 
 
@@ -72,7 +72,7 @@ def _column(texts: Sequence[str], lines: str, *, is_canonical: bool) -> Values:
         return RawColumn(texts, "json")
     values = parse_json_values(texts)
     try:
-        return RawColumn(encode_each(values, _encode) or map(_encode, values), "json")
+        return RawColumn(encode_each(values, _encode_canonical) or map(_encode_canonical, values), "json")
     except RecursionError:
         return values
 
