@@ -224,6 +224,12 @@ def test_any_buffer_class_works_in_the_worker(members: dict[str, Any]):
     assert (content_of(request).decode(), request.size, request.rows_done) == ("a\né\n", 5, 2)
 
 
+def test_the_default_buffer_has_getvalue():
+    with Spool() as spool:
+        spool.write(b"x" * (2 << 20))
+        assert spool.getvalue() == b"x" * (2 << 20)
+
+
 def test_the_buffer_is_closed_if_write_bytes_raises():
     class Failing(WordsExport):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -187,6 +188,7 @@ def test_a_counted_queryset_behaves_like_its_class():
             assert (items.count(), len(items), items.exists()) == (3, 3, True)
             assert LoginEvent.objects.filter(pk__in=items).count() == 3
             assert (items | LoginEvent.objects.none()).count() == 3
+            assert deepcopy(items).count() == 3
             buffer.write(str(items[0].pk).encode())
 
     log_in_events(3)

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from exports import housekeeping, storage
 from exports.conf import config
+from exports.exceptions import StorageFailed
 from exports.exporters import registry
 from exports.housekeeping import sweep
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
@@ -268,6 +269,27 @@ def test_a_file_that_cannot_be_deleted_is_retried_and_stops_no_other(
     sweep()
     assert not exists(keys[0])
     assert not Artifact.objects.exists()
+
+
+class DownStorage(FileSystemStorage):
+    """A storage that does not answer."""
+
+    attempts = 0
+
+    def delete(self, name: str) -> None:
+        self.attempts += 1
+        raise StorageFailed("The storage does not answer.")
+
+
+def test_a_step_stops_when_its_service_is_down(settings: Any, tmp_path: Path) -> None:
+    down = DownStorage(tmp_path / "files")
+    configure(settings, STORAGE=down)
+    for _ in range(5):
+        export, _ = claimed_now(waiting())
+        assert transitions.cancel(export)
+
+    assert sweep().deleted == 0
+    assert down.attempts == housekeeping.MAX_FAILURES_IN_A_ROW
 
 
 # Old rows

@@ -120,6 +120,16 @@ def test_the_mail_about_a_file_names_it_and_links_to_its_page() -> None:
     assert f"https://exports.example/exports/{request.pk}/page/" in message.body
 
 
+def test_the_mail_links_to_the_base_url_if_the_project_has_no_export_pages(settings: Any) -> None:
+    settings.ROOT_URLCONF = "django.contrib.auth.urls"
+    ended()
+
+    housekeeping.send_mails()
+
+    assert "https://exports.example" in mail.outbox[0].body
+    assert "/page/" not in mail.outbox[0].body
+
+
 def test_the_mail_about_a_failure_explains_it_without_internal_details() -> None:
     failed("took_too_long", description="Orders of Ada")
 
