@@ -76,7 +76,7 @@ def request_export(
     if columns and all(is_withheld(column, column_permissions) for column in columns):
         raise NotAllowed("You may not export any of its columns.")
     stored = QueryDict(mutable=True)
-    field_names = [form.add_prefix(field) for field in form.fields]
+    field_names = tuple(map(form.add_prefix, form.fields))
     # The name of a field with several inputs is followed by "_0" and the like. CSRF tokens are not fields.
     data = form.data if isinstance(form.data, QueryDict) else _as_query_dict(form.data)
     for name in sorted(data):
@@ -165,13 +165,13 @@ def request_rows(
 def retry(export: FileRequest) -> tuple[FileRequest, bool]:
     """Request the same as a FAILED, CANCELLED or EXPIRED export, as a new row.
 
-    Returns like `request_export`. Raises TransitionNotAllowed for any other status or if the criteria have been deleted,
-    and everything that `request_export` raises.
+    Returns like `request_export`. Raises TransitionNotAllowed for any other status or if the criteria have been
+    deleted, and everything that `request_export` raises.
     """
     if export.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TransitionNotAllowed("Only a request that failed, was cancelled or has expired can be tried again.")
     if export.erased_at is not None:
-        raise TransitionNotAllowed("What was asked for is forgotten. Please ask anew.")
+        raise TransitionNotAllowed("The choices of this export have been deleted. Please request it again.")
     if registry.has_form(export.file_type):
         return _request_again(export)
     # Exports without a form: stored rows, whose input now belongs to the new row, stored querysets, and handlers.

@@ -118,22 +118,33 @@ UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your adm
 
 def serialize(export: FileRequest) -> State:
     """Return STATE without anything that depends on the user who reads it: no ticket, and no permission is checked."""
-    status = export.status
-    has_file = status == Status.READY
-    can_retry = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED) and export.erased_at is None
+    status, has_file = export.status, export.status == Status.READY
     file: FileState | None = None
     if has_file:
-        public_until = export.public_until
-        if public_until is not None and public_until <= timezone.now():
-            public_until = None
+        is_shared = export.public_until is not None and export.public_until > timezone.now()
         file = {
             "name": export.filename,
             "size": export.size,
             "content_type": export.content_type,
             "sha256": export.sha256,
             "expires_at": rfc3339(export.expires_at),
-            "public_until": rfc3339(public_until),
+            "public_until": rfc3339(export.public_until) if is_shared else None,
         }
+    fraction: float | None = None
+    if status in (Status.RUNNING, Status.FAILED, Status.CANCELLED):
+        try:
+            finishing_share = writers.get(export.format).finishing_share
+        except UnknownFormat:
+            finishing_share = 0.0
+        fraction = progress.fraction(export.progress, finishing_share=finishing_share)
+    elif status != Status.EXPIRED:
+        fraction = 1.0 if has_file else 0.0
+    rows_per_second = eta_seconds = None
+    if export.phase == progress.WRITING and export.phase_started_at and export.progressed_at:
+        seconds = (export.progressed_at - export.phase_started_at).total_seconds()
+        rows_per_second = progress.rate(export.rows_done, seconds)
+        eta_seconds = progress.eta(export.progress, rows_per_second)
+    can_retry = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED) and export.erased_at is None
     return {
         "id": str(export.pk),
         "seq": export.seq,
@@ -146,7 +157,15 @@ def serialize(export: FileRequest) -> State:
         "format": export.format,
         "requested_at": rfc3339(export.requested_at),
         "finished_at": rfc3339(export.finished_at),
-        "progress": _progress(export),
+        "progress": {
+            "rows_done": export.rows_done,
+            "rows_total": export.rows_total,
+            "rows_total_is_estimate": export.rows_estimated,
+            "fraction": fraction,
+            "rows_per_second": rows_per_second,
+            "eta_seconds": eta_seconds,
+            "queue_position": queue_position(export) if status == Status.QUEUED else None,
+        },
         "file": file,
         "error": error_of(export),
         "receipt": export.receipt,
@@ -200,27 +219,3 @@ def limit_message(error: LimitReached) -> str:
 def rfc3339(moment: datetime | None) -> str | None:
     """Return an aware datetime in UTC with a Z, as STATE has it; None for None."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if moment else None
-
-
-def _progress(export: FileRequest) -> ProgressState:
-    rows_per_second = None
-    if export.phase == progress.WRITING and export.phase_started_at and export.progressed_at:
-        seconds = (export.progressed_at - export.phase_started_at).total_seconds()
-        rows_per_second = progress.rate(export.rows_done, seconds)
-    fraction = None
-    # An expired export is done, too, but 1 says that there is a file to download.
-    if export.status != Status.EXPIRED:
-        try:
-            finishing_share = writers.get(export.format).finishing_share
-        except UnknownFormat:
-            finishing_share = 0.0
-        fraction = progress.fraction(export.progress, finishing_share=finishing_share)
-    return {
-        "rows_done": export.rows_done,
-        "rows_total": export.rows_total,
-        "rows_total_is_estimate": export.rows_estimated,
-        "fraction": fraction,
-        "rows_per_second": rows_per_second,
-        "eta_seconds": progress.eta(export.progress, rows_per_second) if rows_per_second else None,
-        "queue_position": queue_position(export),
-    }

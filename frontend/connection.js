@@ -1,6 +1,6 @@
 /**
  * Follows exports: over one WebSocket while it is open, by GET while it is not, and by a GET every 15 s even then,
- * because a message is only a hint. Of each one the newest state is kept, and told to whoever watches.
+ * because a message is only a hint. The newest state of each is kept and passed to its listeners.
  */
 
 import { Backoff } from "./backoff.js";
@@ -220,7 +220,7 @@ export class ExportsConnection {
     this.#rest();
   }
 
-  /** Somebody new has a reason to follow, so an earlier ending is asked about again. */
+  /** Another element follows now, so an earlier ending is checked again. */
   #revive() {
     this.#ending = null;
     this.#clock.clearTimeout(this.#lingering);
@@ -277,7 +277,7 @@ export class ExportsConnection {
   async #sendSeen(state) {
     if (this.#socket?.send({ type: "seen", id: state.id })) return true;
     const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, token: this.#token() });
-    // Nobody answered, or the server could not: again later. A refusal is an answer.
+    // No answer, or a server error: try again later. A refusal is an answer.
     return status !== 0 && status !== 429 && status < 500;
   }
 }

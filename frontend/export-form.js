@@ -45,7 +45,7 @@ export class ExportForm extends HTMLElement {
     return field;
   }
 
-  /** A button with an address of its own asks for something else than an export. */
+  /** A button with its own `formaction` does not request an export. */
   #submit(event) {
     if (event.target !== this.#form || event.submitter?.hasAttribute("formaction")) return;
     event.preventDefault();
@@ -82,7 +82,7 @@ export class ExportForm extends HTMLElement {
     showErrors(this.#form, { message: sentence });
   }
 
-  /** The file is there already. Whoever wants a newer one asks for the very same once more. */
+  /** A recent file exists. The button requests a newer one with the same fields. */
   #offer(form, entries, { reused, ...state }) {
     this.#insert(state);
     entries.set("fresh", "1");

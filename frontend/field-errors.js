@@ -38,7 +38,7 @@ function summary(message, wrong) {
   return box;
 }
 
-/** An error of the whole form (`__all__`) stands without a name, one of a field that nobody sees under its own. */
+/** An error of the whole form (`__all__`) stands without a name, one of a hidden field under its name. */
 function summaryLine(label, sentences, name) {
   const heading = label || (name === "__all__" ? "" : name);
   const line = document.createElement("li");

@@ -30,7 +30,7 @@ export function accept(known, next) {
   return known && isSameRun(known, next) ? withProgressKept(known, next) : next;
 }
 
-/** Whether two states show the same: the ticket is signed anew for every message and counts for nothing here. */
+/** Whether two states show the same: the ticket differs in every message and is ignored. */
 export function isSame(one, other) {
   return one.seq === other.seq && withoutTicket(one) === withoutTicket(other);
 }

@@ -24,7 +24,7 @@ log = logging.getLogger("exports.realtime.events")
 
 SEND_TIMEOUT_SECONDS = 2.0
 BACKLOG = 200
-UNUSED_GROUP = "exports.nobody"
+UNUSED_GROUP = "exports.unused"
 
 _sending: set["Future[None]"] = set()
 _starting = threading.Lock()

@@ -1,1 +1,1 @@
-"""A host project's app with exports of its own, for the tests of the doors and of the processes."""
+"""A project's app with two exports, for tests over HTTP, sockets and processes."""

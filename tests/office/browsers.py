@@ -1,4 +1,4 @@
-"""Browsers and scripts that knock at the HTTP doors."""
+"""Test clients, URLs and tickets."""
 
 import random
 import time
@@ -23,7 +23,7 @@ def signed_in(someone: User, **options: Any) -> Client:
 
 
 def second_window(client: Client) -> Client:
-    """The same session once more: it keeps its cookie when the first window signs out."""
+    """Return a client with the same session, which keeps its cookie when the first one signs out."""
     copy = Client()
     copy.cookies[settings.SESSION_COOKIE_NAME] = client.cookies[settings.SESSION_COOKIE_NAME].value
     return copy
@@ -34,21 +34,21 @@ def url_of(name: str, request: FileRequest) -> str:
 
 
 def ticket_for(request: FileRequest, user: User, *, seconds: float = 30, epoch: int | None = None) -> str:
-    """The address of the file with a ticket that is good for so many seconds."""
+    """Return the URL of the file with a ticket that is valid for this many seconds."""
     expires = int(time.time() + seconds)
     ticket = Ticket(request.pk, request.epoch if epoch is None else epoch, str(user.pk), expires)
     return reverse("exports:file", args=[ticket.sign()])
 
 
 def status_of(client: Client, address: str, **options: Any) -> int:
-    """The status of a GET, its body read to the end, which closes the file."""
+    """Return the status of a GET after reading its body to the end, which closes the file."""
     response = client.get(address, **options)
     response.getvalue()
     return response.status_code
 
 
 def mutated(text: str, chance: random.Random, alphabet: str) -> str:
-    """The text with one to three of its characters replaced, removed, doubled, swapped or cut off."""
+    """Return the text with one to three characters replaced, removed, doubled, swapped or cut off."""
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(max(1, len(text)))
         text = chance.choice(

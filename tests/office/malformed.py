@@ -1,4 +1,4 @@
-"""What no browser sends, for the tests that knock with it."""
+"""Malformed methods, values, bodies and headers for the fuzz tests."""
 
 from uuid import uuid4
 
@@ -27,7 +27,7 @@ JUNK = [
     "\u202e", "\ufeff", "\ufffd", str(uuid4()), "0" * 32, "report", "csv", "xlsx", "Europe/Berlin",
     "../../etc/passwd",
 ]  # fmt: skip
-# No codec that makes no text, such as rot13: Django fails at those before any door is reached; see project.charsets.
+# No charset such as rot13, which is not a text encoding: Django then fails before any view, see project.charsets.
 TYPES = [
     "application/x-www-form-urlencoded", "application/json", "multipart/form-data", "multipart/form-data; boundary=x",
     'multipart/form-data; boundary="', "multipart/form-data; boundary=" + "x" * 500, "multipart/mixed; boundary=x",

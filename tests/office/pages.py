@@ -1,4 +1,4 @@
-"""Pages of the site with an open socket, in this process, and moves that they are told of."""
+"""Pages with an open socket, in this process, and transitions that are published to them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -50,19 +50,19 @@ class Page(WebsocketCommunicator):
         return states
 
     async def close_code(self) -> int:
-        """The code of the close that comes next."""
+        """Return the code of the close message, which must come next."""
         message = await self.receive_output(IN_TIME)
         assert message["type"] == "websocket.close", message
         return message["code"]
 
 
 def one(request: FileRequest) -> str:
-    """The address that tells of one request."""
+    """Return the path of the socket that follows one export."""
     return f"{ALL}{request.pk}/"
 
 
 def page_of(client: Client, path: str) -> Page:
-    """A page that this browser shows, its socket not open yet."""
+    """Return a page of this client whose socket is not open yet."""
     headers = {"host": "testserver", "origin": "http://testserver"}
     if cookie := client.cookies.get(settings.SESSION_COOKIE_NAME):
         headers["cookie"] = f"{cookie.key}={cookie.value}"
@@ -71,7 +71,7 @@ def page_of(client: Client, path: str) -> Page:
 
 @asynccontextmanager
 async def opened(user: User | Client, path: str = ALL) -> AsyncIterator[Page]:
-    """A page of this user, or of this browser, whose socket is open."""
+    """Open a page of this user or client, with its socket."""
     client = user if isinstance(user, Client) else await sync_to_async(signed_in)(user)
     page = page_of(client, path)
     is_open, _ = await page.connect(timeout=IN_TIME)
@@ -89,7 +89,7 @@ def made(make: Callable[..., Any], *arguments: Any, **columns: Any) -> Any:
 
 @sync_to_async
 def moved(move: Callable[..., bool], *arguments: Any, request: FileRequest, **more: Any) -> FileRequest:
-    """Make a move that must win, tell the pages, and return the row as it is now."""
+    """Make a transition that must succeed, publish it, and return the present row."""
     assert move(*arguments, **more)
     fresh = rows.fresh(request)
     events.publish(fresh)
@@ -97,6 +97,6 @@ def moved(move: Callable[..., bool], *arguments: Any, request: FileRequest, **mo
 
 
 async def leave() -> None:
-    """What an async test does at its end: nobody else would close what it has opened."""
+    """Close what an async test has opened: the channel layer and the database connections of its threads."""
     await get_channel_layer().flush()
     await sync_to_async(connections.close_all)()

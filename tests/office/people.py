@@ -1,4 +1,4 @@
-"""Who knocks at a door: the people of the access table."""
+"""Users, and the users of the access table."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def refuse(someone: User) -> User:
 
 VIEW, CHANGE, ANY = "view_filerequest", "change_filerequest", "download_any_filerequest"
 
-# The one who knocks, given the owner of the request.
+# Makes each user of the table, given the owner of the export.
 PEOPLE: dict[str, Callable[[User], User | None]] = {
     "anonymous": lambda owner: None,
     "stranger": lambda owner: user("stranger"),

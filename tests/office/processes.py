@@ -1,4 +1,4 @@
-"""Processes beside the test, with its settings and on its database: workers, a web server, a script."""
+"""Workers, web servers and scripts as processes with the settings and the database of the test."""
 
 import json
 import os
@@ -20,7 +20,7 @@ START = "import django; django.setup()\n"
 
 
 def environment(folder: Path, **changes: Any) -> dict[str, str]:
-    """What a process needs to run with the settings of this moment and these changes. `folder` is for its own files."""
+    """Return the environment of a process with the present settings and these changes; `folder` is for its files."""
     shared = {name: getattr(settings, name) for name in ("EXPORTS", "CHANNEL_LAYERS", "STORAGES", "ALLOWED_HOSTS")}
     given = {**shared, "DATABASES": {"default": database()}, "MEDIA_ROOT": str(settings.MEDIA_ROOT), **changes}
     return {
@@ -40,7 +40,7 @@ def database() -> dict[str, Any]:
 
 
 def run(code: str, folder: Path, *, before: str = "", **changes: Any) -> str:
-    """Run a script in a process of its own, `before` before Django is set up. Returns all that it printed."""
+    """Run a script in a new process, with the code `before` first, and return what it printed."""
     done = subprocess.run(
         [sys.executable, "-c", f"{before}\n{START}{code}"],
         cwd=ROOT, env=environment(folder, **changes), capture_output=True, text=True, timeout=SCRIPT_SECONDS,
@@ -82,7 +82,7 @@ class Worker(Process):
 
 
 class Daphne(Process):
-    """The web process, on a port of its own."""
+    """The web process, on a free port."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)

@@ -37,7 +37,7 @@ async def next_state(socket: ClientConnection) -> dict[str, Any]:
 
 
 async def close_code(socket: ClientConnection, *, seconds: float = IN_TIME + 6) -> int:
-    """The code of the close that comes within so many seconds; what comes before is passed over."""
+    """Return the code with which the socket is closed within `seconds`; messages before it are ignored."""
     try:
         async with asyncio.timeout(seconds):
             while True:

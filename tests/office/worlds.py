@@ -1,4 +1,4 @@
-"""For each person of the access table a world of their own: an owner, a request in every status, and a browser."""
+"""For each user of the access table: an owner, an export in every status, and a client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,26 +26,26 @@ HAVING = {"owner", "downloader", "steward"}
 
 
 class SharedReport(ReportExport):
-    """The report of the office, with links for anyone."""
+    """The report, with public links."""
 
     public_links = True
 
 
 @dataclass(frozen=True)
 class World:
-    """What one person finds when they come: `client` is signed in as them, as far as they ever were."""
+    """What one user finds; `client` is signed in as this user if they could ever sign in."""
 
     owner: User
     someone: User | None
     client: Client
     requests: dict[str, FileRequest]
     links: dict[str, str]
-    """The link for anyone that each request had, or would have."""
+    """The public link of each export, or what it would be."""
 
 
 @contextmanager
 def open_worlds() -> Iterator[None]:
-    """Inside, the report is one that may be shared."""
+    """Register the exports of the office, with public links for the report."""
     with open_office(), registered(SharedReport):
         yield
 
@@ -58,7 +58,7 @@ def world_of(name: str) -> World:
 
 
 def shared(request: FileRequest) -> str:
-    """The link for anyone: made where there is a file; else what would be one if only the signature counted."""
+    """Share an export with a file, and return its link; for others, return a correctly signed link."""
     if request.status == Status.READY:
         assert transitions.share(request, seconds=SHARED_SECONDS)
     until = rows.fresh(request).public_until or request.requested_at
@@ -66,7 +66,7 @@ def shared(request: FileRequest) -> str:
 
 
 def entered(owner: User, name: str, requests: dict[str, FileRequest], links: dict[str, str]) -> World:
-    """The world of somebody who signed in before anything happened to them."""
+    """Return the world of a user who signed in before they were deactivated or refused."""
     client, make = Client(), people.PEOPLE[name]
     if name == "deactivated owner":
         client.force_login(owner)
