@@ -237,7 +237,7 @@ def test_an_equal_value_of_another_type_is_converted(kind, value, same):
         ("boolean", "true", "a value of type str"),
         ("date", datetime(2013, 1, 1, 5), "a value of type datetime"),
         ("datetime", date(2013, 1, 1), "a value of type date"),
-        ("time", time(5, tzinfo=UTC), "a time of day with a zone of its own"),
+        ("time", time(5, tzinfo=UTC), "a time of day with a time zone"),
         ("time", timedelta(1), "a value of type timedelta"),
         ("duration", timedelta.max, "a duration of more than 292,000 years"),
         ("duration", 5, "a value of type int"),

@@ -17,7 +17,6 @@ import pytest
 from exports.exceptions import BadOption
 from exports.tabular.columns import Column
 from exports.tabular.writers import XlsxWriter
-from exports.tabular.writers.xlsx.writer import CountingFile
 from tests.written import ShortSheets, written
 
 A = [Column("a")]
@@ -55,23 +54,6 @@ def test_closing_reports_the_bytes_written_and_an_estimate_of_the_total():
     assert 0.9 < estimates[0] / done[-1] < 1.1
     assert all(expected is None or each <= expected for each, expected in reports)
     assert [expected is None for _, expected in reports] == sorted((each is None for _, each in reports), reverse=True)
-
-
-def test_a_counting_file_reports_bytes_from_where_it_began():
-    reports = []
-    file = io.BytesIO(b"head")
-    file.seek(4)
-    counting = CountingFile(file, lambda *report: reports.append(report))
-    counting.write(b"123")
-    counting.is_reporting = True
-    counting.write(b"45")
-    counting.expected = 7
-    counting.seek(0)
-    counting.write(b"ab")
-    counting.seek(0, io.SEEK_END)
-    counting.write(b"6789")
-    assert reports == [(5, None), (5, 7), (9, 9)]
-    assert file.getvalue() == b"headab3456789"
 
 
 def test_rows_are_in_the_file_before_it_is_closed():

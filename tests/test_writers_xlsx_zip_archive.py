@@ -118,6 +118,17 @@ def test_filling_more_bytes_than_reserved_is_refused():
         archive.fill(entry, b"1234")
 
 
+def test_each_write_reports_the_size_of_the_archive():
+    sizes: list[int] = []
+    archive = ZipArchive(file := io.BytesIO(), sizes.append)
+    entry = archive.put_reserved("a", 10)
+    archive.put("b", b"1" * 1000)
+    archive.fill(entry, b"0123456789")
+    archive.close()
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == archive.size == len(file.getvalue())
+
+
 def test_an_archive_may_begin_in_the_middle_of_a_file():
     content = archive_of({"a": b"x" * 5000, "b": b"y"}, prefix=b"0123456789")
     assert read(content[10:]) == read(content) == {"a": b"x" * 5000, "b": b"y"}

@@ -1,4 +1,4 @@
-"""XLSX by XlsxWriter, a cell at a time into one sheet: slow and obvious, for the fast writer to be compared with."""
+"""A slow and simple XLSX writer, by XlsxWriter one cell at a time, to compare the fast one with."""
 
 import re
 import tempfile
@@ -50,18 +50,18 @@ OPTIONS: Final = {
 }
 
 _MISREAD = re.compile(r"_x[0-9a-fA-F]{4}_|\A<r>")
-_PARTING = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
+_SPLIT = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
 
 
 class Cell(NamedTuple):
-    """A value that XlsxWriter takes, and the number format that it is to have, "" for none."""
+    """A value that XlsxWriter takes, and its number format, "" for none."""
 
     value: object
     pattern: str
 
 
 class ReferenceWriter(Writer):
-    """Cells, number formats and counts are what matters here; nothing else is as in the real writer."""
+    """Write one sheet with the cells, number formats and counts of the real writer; all else differs."""
 
     format = "xlsx"
     extension = "xlsx"
@@ -91,7 +91,7 @@ class ReferenceWriter(Writer):
         made = [sheet_cell(value, column.kind, self.zone) for value in values]
         self.alterations.update(change for _, changes in made for change in changes)
         cells = [cell for cell, _ in made]
-        # In a column of integers all are shown as its longest is, in a mixed one each as itself.
+        # In a column of integers all have the format of the longest, in a mixed column each has its own.
         alike = set(map(type, cells)) <= {int, NoneType}
         return [Cell(numbered(cell), pattern(column, kind_of(cell, cells if alike else [cell]))) for cell in cells]
 
@@ -110,10 +110,10 @@ class ReferenceWriter(Writer):
         assert not refused
 
     def _put_text(self, row: int, column: int, text: str, style: Format | None) -> int:
-        """Text that every reader gives back as it is, parted into runs where it would be misread."""
+        """Write text that every reader returns as it is, split into runs where it would be misread."""
         if not _MISREAD.search(text):
             return self._sheet.write_string(row, column, text, style)
-        first, *others = _PARTING.split(text)
+        first, *others = _SPLIT.split(text)
         runs = [first, *chain.from_iterable(zip(repeat(Format()), others, strict=False))]
         return self._sheet.write_rich_string(row, column, *runs, *([style] if style else []))
 
@@ -124,17 +124,17 @@ def kind_of(cell: object, like: Sequence[int | None]) -> str:
 
 
 def has_long(numbers: Sequence[float | None]) -> bool:
-    """Whether Excel would show one of them with an exponent."""
+    """Return True if Excel would show one of the numbers with an exponent."""
     return any(number is not None and abs(number) >= LONG for number in numbers)
 
 
 def numbered(cell: object) -> object:
-    """Dates, times and durations as Excel's serial numbers, other cells as they are."""
+    """Return dates, times and durations as the serial numbers of Excel, other cells unchanged."""
     return next((serial(cell) for base, serial in SERIALS.items() if isinstance(cell, base)), cell)
 
 
 def pattern(column: Column, kind: str) -> str:
-    """The number format of a cell: the column's own where it fits the kind of the cell, else the kind's."""
+    """Return the number format of a cell: that of the column if it fits the kind of the cell, or else of the kind."""
     plain = "integer" if kind == "long" else kind
     fits = column.kind == plain or {column.kind, plain} <= set(NUMERIC)
     if column.format and (fits or (not column.kind and plain != "text")):

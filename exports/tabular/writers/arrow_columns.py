@@ -237,7 +237,7 @@ class Times(ArrowColumn):
         if not isinstance(value, time):
             raise _wrong_type(value)
         if value.tzinfo is not None:
-            raise Unfit("a time of day with a zone of its own")
+            raise Unfit("a time of day with a time zone")
         return value
 
 

@@ -114,7 +114,7 @@ class _RowsXml:
             if cell is not None:
                 type_: type = type(cell)
                 kind = type_family(type_)
-                # Here each integer has the style of its own length.
+                # Among cells of other kinds, each integer has the style for its length.
                 places_by_kind[LONG if kind == "integer" and _is_long(str(cell)) else kind].append(place)
         made = [""] * len(cells)
         for kind, places in places_by_kind.items():

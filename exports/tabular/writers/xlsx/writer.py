@@ -7,7 +7,6 @@ sheet_rows             the rows as XML
 zip_archive, deflate   the ZIP archive and its compression
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO, ClassVar, Final
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import row_count, slice_column
 from exports.tabular.columns import Column
-from exports.tabular.writers.base import Batch, OnBytes, Writer
+from exports.tabular.writers.base import Batch, Writer
 from exports.tabular.writers.serializer_pool import Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
 from exports.tabular.writers.xlsx.sheet_rows import HEADER_ROWS, SheetSerializer, StyleAttributes
@@ -92,8 +91,9 @@ class XlsxWriter(Writer):
         deflate = Deflate.choose(self._engine, self._level, processes=self.processes)
         pool = SerializerPool(deflate=deflate, processes=self.processes, on_block=self._add_block)
         self._pool = self.resources.enter_context(closing(pool))
-        self._counting_file = CountingFile(self.file, self.on_bytes)
-        self._archive = ZipArchive(self._counting_file)
+        self._archive = ZipArchive(self.file, self._report)
+        self._is_finishing = False
+        self._expected_bytes: int | None = None
         self._reserved_parts: dict[str, ZipEntry] = {}
         self._written: list[_WrittenSheet] = []
         self._document_title = self._cell_text(self._document or self.title)
@@ -123,10 +123,10 @@ class XlsxWriter(Writer):
             start = stop
 
     def finish(self) -> None:
-        self._counting_file.is_reporting = True
+        self._is_finishing = True
         parts = self._build_parts()
         self._end_sheet(parts.templates[-1].tail)
-        self._counting_file.expected = self._counting_file.tell() + parts.size
+        self._expected_bytes = self._archive.size + parts.size
         for written, path, template in zip(self._written, parts.paths, parts.templates, strict=True):
             if (path, template.styles, template.tail) != (written.path, written.styles, written.tail):
                 raise _hook_differs()
@@ -179,37 +179,13 @@ class XlsxWriter(Writer):
         self.alterations.update(block.alterations)
         self._archive.add(block.content, block.length, block.crc)
 
+    def _report(self, done: int) -> None:
+        if self._is_finishing:
+            self.on_bytes(done, None if self._expected_bytes is None else max(self._expected_bytes, done))
+
     def _cell_text(self, text: str) -> str:
         [cell] = to_excel_cells(Column(text), [text], zone=self.zone, alterations=self.alterations)
         return str(cell or "")
-
-
-class CountingFile:
-    """A binary file that reports how far it has been written, once `is_reporting`.
-
-    `expected` is the estimated total of bytes, None before there is one; at least the bytes written are reported.
-    """
-
-    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
-        self.expected: int | None = None
-        self.is_reporting = False
-        self._file = file
-        self._on_bytes = on_bytes
-        self._start = file.tell()
-        self._done = 0
-
-    def write(self, content: bytes, /) -> int:
-        written = self._file.write(content)
-        self._done = max(self._done, self.tell())
-        if self.is_reporting:
-            self._on_bytes(self._done, None if self.expected is None else max(self.expected, self._done))
-        return written
-
-    def tell(self) -> int:
-        return self._file.tell() - self._start
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence) - self._start
 
 
 def _hook_differs() -> ValueError:

@@ -6,8 +6,9 @@ then, the "growth hint" field takes the room of a ZIP64 field, as in files of Mi
 
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol
+from typing import BinaryIO, ClassVar, Final
 
 from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK, combine_crc, stored_block
 
@@ -30,14 +31,6 @@ ZIP64_FIELD: Final = 0x0001
 GROWTH_HINT: Final = struct.pack("<4H12x", 0xA220, 16, 0xA028, 0)
 
 MAX_STORED_BLOCK: Final = 0xFFFF
-
-
-class SeekableFile(Protocol):
-    """What the archive needs of a file."""
-
-    def write(self, content: bytes, /) -> int: ...
-    def seek(self, offset: int, whence: int = ..., /) -> int: ...
-    def tell(self) -> int: ...
 
 
 @dataclass
@@ -74,8 +67,11 @@ class ZipArchive:
     # The smallest number that does not fit into a field of four bytes; the field then refers to ZIP64.
     limit: ClassVar[int] = SEE_ZIP64
 
-    def __init__(self, file: SeekableFile) -> None:
+    def __init__(self, file: BinaryIO, on_write: Callable[[int], None] = lambda size: None) -> None:
+        """Begin an archive. `on_write` gets the size of the archive so far, in bytes, after each write."""
+        self.size = 0
         self._file = file
+        self._on_write = on_write
         self._start = file.tell()
         self._entries: list[ZipEntry] = []
 
@@ -84,14 +80,14 @@ class ZipArchive:
         blanks = b" " * reserved
         entry = ZipEntry(name.encode("ascii"), self._tell(), reserved, zlib.crc32(blanks))
         self._entries.append(entry)
-        self._file.write(self._local_header(entry))
+        self._write(self._local_header(entry))
         entry.packed_size += self._write_stored(blanks)
         return entry
 
     def add(self, content: bytes, length: int, crc: int) -> None:
         """Add a piece of the last entry's deflate stream, with the length and CRC-32 of what it decompresses to."""
         entry = self._entries[-1]
-        self._file.write(content)
+        self._write(content)
         entry.packed_size += len(content)
         entry.rest_crc = combine_crc(entry.rest_crc, crc, length)
         entry.rest_size += length
@@ -123,16 +119,16 @@ class ZipArchive:
         start = self._tell()
         for entry in self._entries:
             self._seek(entry.offset)
-            self._file.write(self._local_header(entry))
+            self._write(self._local_header(entry))
         self._seek(start)
         for entry in self._entries:
-            self._file.write(self._central_header(entry))
+            self._write(self._central_header(entry))
         self._write_end_of_directory(start, self._tell() - start)
 
     def _write_stored(self, content: bytes) -> int:
         starts = range(0, len(content), MAX_STORED_BLOCK)
         blocks = b"".join(stored_block(content[start : start + MAX_STORED_BLOCK]) for start in starts)
-        self._file.write(blocks)
+        self._write(blocks)
         return len(blocks)
 
     def _local_header(self, entry: ZipEntry) -> bytes:
@@ -168,15 +164,20 @@ class ZipArchive:
         if max(start, size) >= self.limit or entries >= MAX_ENTRIES:
             place = self._tell()
             length = ZIP64_END_OF_DIRECTORY.size - 12
-            self._file.write(
+            self._write(
                 ZIP64_END_OF_DIRECTORY.pack(
                     b"PK\x06\x06", length, ZIP64_VERSION, ZIP64_VERSION, 0, 0, entries, entries, size, start
                 )
             )
-            self._file.write(ZIP64_LOCATOR.pack(b"PK\x06\x07", 0, place, 1))
+            self._write(ZIP64_LOCATOR.pack(b"PK\x06\x07", 0, place, 1))
             size, start = min(size, SEE_ZIP64), SEE_ZIP64
         entries = min(entries, MAX_ENTRIES)
-        self._file.write(END_OF_DIRECTORY.pack(b"PK\x05\x06", 0, 0, entries, entries, size, start, 0))
+        self._write(END_OF_DIRECTORY.pack(b"PK\x05\x06", 0, 0, entries, entries, size, start, 0))
+
+    def _write(self, content: bytes) -> None:
+        self._file.write(content)
+        self.size = max(self.size, self._tell())
+        self._on_write(self.size)
 
     def _tell(self) -> int:
         return self._file.tell() - self._start
