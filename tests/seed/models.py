@@ -1,3 +1,5 @@
+from typing import Any
+
 from django.contrib.auth.models import User
 from django.db import models
 
@@ -10,6 +12,6 @@ class LoginEvent(models.Model):
     def __str__(self) -> str:
         return f"{self.user} at {self.created_at}"
 
-    def save(self, *args, **kwargs) -> None:
+    def save(self, *args: Any, **kwargs: Any) -> None:
         self.succeeded = bool(self.user_id)
         super().save(*args, **kwargs)
