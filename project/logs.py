@@ -45,7 +45,12 @@ class JSONLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": at, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        line: dict[str, Any] = {
+            "time": at,
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         if isinstance(record.msg, str) and isinstance(record.args, tuple) and record.msg.startswith(REQUEST):
             line["request"] = str(record.args[0])
             if record.msg.startswith(EPOCH):

@@ -4,16 +4,25 @@ import json
 import os
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 USERNAMES = ("ada", "grace", "staff")
 
 
-def ensure(path: Path) -> dict[str, Any]:
-    """Return {"secret_key": ..., "passwords": {username: password}} from the file, which is written if missing."""
+class Credentials(TypedDict):
+    """`passwords` and `stored` are by username; `stored` has the hashes in the database."""
+
+    secret_key: str
+    passwords: dict[str, str]
+    stored: NotRequired[dict[str, str]]
+
+
+def ensure(path: Path) -> Credentials:
+    """Return the credentials in this file, which is written if it is missing."""
     if path.exists():
-        return json.loads(path.read_text())
-    generated = {
+        credentials: Credentials = json.loads(path.read_text())
+        return credentials
+    generated: Credentials = {
         "secret_key": secrets.token_urlsafe(48),
         "passwords": {username: secrets.token_urlsafe(9) for username in USERNAMES},
     }
@@ -21,7 +30,8 @@ def ensure(path: Path) -> dict[str, Any]:
     return generated
 
 
-def store(path: Path, credentials: dict[str, Any]) -> None:
+def store(path: Path, credentials: Credentials) -> None:
+    """Write the credentials to this file."""
     # Renamed into place: a reader never sees half a file, and losing the key would log out all users.
     draft = path.with_suffix(".draft")
     draft.unlink(missing_ok=True)
