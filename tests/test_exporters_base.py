@@ -52,15 +52,15 @@ class NumbersExport(QuerySetExport):
         return None
 
 
-def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
-    with registered(export):
-        request = queued(file_type=export.file_type, **columns)
-        assert loop.dispatch(request.pk)
-    return FileRequest.objects.get(pk=request.pk)
+def made(exporter: type[QuerySetExport], **columns: Any) -> FileRequest:
+    with registered(exporter):
+        export = queued(file_type=exporter.file_type, **columns)
+        assert loop.dispatch(export.pk)
+    return FileRequest.objects.get(pk=export.pk)
 
 
-def content_of(request: FileRequest) -> bytes:
-    with storage.open_file(request.filehandle.name) as file:
+def content_of(export: FileRequest) -> bytes:
+    with storage.open_file(export.filehandle.name) as file:
         return file.read()
 
 
@@ -78,19 +78,13 @@ def watched(count: str) -> tuple[FileRequest, list[Snapshot]]:
 # Counting
 
 
-def test_rows_are_counted_by_default() -> None:
-    request, seen = watched("exact")
+@pytest.mark.parametrize(("count", "total"), [("exact", ORDERS), ("none", None)])
+def test_rows_are_counted_or_not_before_they_are_read(count: str, total: int | None) -> None:
+    export, seen = watched(count)
 
-    assert {(now.rows_total, now.rows_estimated) for now in seen} == {(ORDERS, False)}
-    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (ORDERS, ORDERS)
-
-
-def test_uncounted_rows_have_no_total_until_the_end() -> None:
-    request, seen = watched("none")
-
-    assert {(now.rows_total, now.rows_estimated) for now in seen} == {(None, False)}
-    assert (request.receipt["rows_asked"], request.receipt["rows"]) == (None, ORDERS)
-    assert (request.rows_total, request.rows_estimated) == (ORDERS, False)
+    assert {(now.rows_total, now.rows_estimated) for now in seen} == {(total, False)}
+    assert (export.receipt["rows_asked"], export.receipt["rows"]) == (total, ORDERS)
+    assert (export.rows_total, export.rows_estimated) == (ORDERS, False)
 
 
 def test_an_estimate_is_shown_as_total_but_not_in_the_receipt() -> None:
@@ -99,13 +93,13 @@ def test_an_estimate_is_shown_as_total_but_not_in_the_receipt() -> None:
             cursor.execute("ANALYZE shop_order")
     estimate = querysets.estimate(Order.objects.order_by("pk"))
 
-    request, seen = watched("estimate")
+    export, seen = watched("estimate")
 
-    assert request.status == Status.READY
+    assert export.status == Status.READY
     expected = (ORDERS, False) if estimate is None else (estimate, True)
     assert (seen[0].rows_total, seen[0].rows_estimated) == expected
-    assert request.receipt["rows_asked"] == (ORDERS if estimate is None else None)
-    assert (request.rows_done, request.rows_total, request.rows_estimated) == (ORDERS, ORDERS, False)
+    assert export.receipt["rows_asked"] == (ORDERS if estimate is None else None)
+    assert (export.rows_done, export.rows_total, export.rows_estimated) == (ORDERS, ORDERS, False)
 
 
 @pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite estimates nothing")
@@ -144,10 +138,10 @@ def test_an_export_uses_its_processes_up_to_the_limit(
         def look(self, order: Order) -> None:
             alive.append(len(multiprocessing.active_children()))
 
-    request = made(Parallel)
+    export = made(Parallel)
 
     assert max(alive) == expected
-    assert content_of(request) == content_of(before)
+    assert content_of(export) == content_of(before)
     assert multiprocessing.active_children() == []
 
 
@@ -189,9 +183,7 @@ def test_design_styles_sheets_with_xlsxwriters_api() -> None:
     assert [table.ref for table in designed.tables.values()] == [f"A1:C{ORDERS + 1}"]
     assert designed.sheet_properties.tabColor.rgb == "FF1F62D6"
     assert list(designed.values) == list(plain.values)
-
-
-def test_design_is_not_called_for_other_formats() -> None:
+    # Other formats do not call `design`.
     assert content_of(made(DesignedExport)) == content_of(made(NumbersExport))
 
 
@@ -207,7 +199,7 @@ def test_the_compression_level_of_workbooks_is_a_setting(settings: Any) -> None:
 def test_an_unknown_compression_engine_fails_the_export(settings: Any) -> None:
     configure(settings, DEFLATE_ENGINE="steam")
 
-    request = made(NumbersExport, format="xlsx")
+    export = made(NumbersExport, format="xlsx")
 
-    assert (request.status, request.error_code) == (Status.FAILED, "bad_option")
-    assert "steam" in request.error_detail
+    assert (export.status, export.error_code) == (Status.FAILED, "bad_option")
+    assert "steam" in export.error_detail

@@ -54,7 +54,7 @@ class ShopExport(QuerySetExport):
 
 
 def made(export: type[QuerySetExport], **columns: Any) -> FileRequest:
-    """A request for this export after its run."""
+    """The row of this export after its run."""
     with registered(export):
         request = queued(file_type=export.file_type, **{"format": "xlsx"} | columns)
         assert loop.dispatch(request.pk)
@@ -67,7 +67,7 @@ def sheets_of(request: FileRequest) -> dict[str, Cells]:
     return {sheet.title: list(sheet.values) for sheet in book.worksheets}
 
 
-# The file
+# Files
 
 
 def test_each_sheet_has_its_own_rows_and_columns() -> None:
@@ -79,11 +79,6 @@ def test_each_sheet_has_its_own_rows_and_columns() -> None:
         "Orders": [("Order number", "Customer"), ("N0", "Ada"), ("N1", "Ada"), ("N2", "Bob")],
         "Cities": [("City", "Orders"), ("Oslo", 2), ("Rome", 1)],
     }
-
-
-def test_rows_of_all_sheets_are_counted_together() -> None:
-    request = made(ShopExport)
-
     assert (request.receipt["rows_asked"], request.receipt["rows"]) == (7, 7)
     assert (request.rows_done, request.rows_total) == (7, 7)
 
@@ -135,7 +130,7 @@ def test_all_sheets_are_read_from_one_snapshot() -> None:
     assert Customer.objects.count() == 5
 
 
-# The formats
+# Formats
 
 
 class WideExport(ShopExport):
@@ -156,6 +151,11 @@ def test_requesting_a_format_of_one_table_is_refused_with_the_reason() -> None:
         with pytest.raises(UnknownFormat, match=r"^The shop has several sheets, which 'csv' cannot hold\."):
             services.request_export(user(), "shop", {}, format="csv")
         request, _ = services.request_export(user(), "shop", {})
+    with (
+        registered(type("NoFormats", (ShopExport,), {"formats": ("csv",)})),
+        pytest.raises(UnknownFormat, match="Known formats: none"),
+    ):
+        services.request_export(user(), "shop", {})
     assert (request.format, request.filename.rpartition(".")[2]) == ("xlsx", "xlsx")
 
 
@@ -163,14 +163,6 @@ def test_a_stored_export_in_a_format_of_one_table_fails_before_it_runs() -> None
     request = made(ShopExport, format="csv")
 
     assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "unknown_format", 0)
-
-
-def test_an_export_without_a_usable_format_is_refused() -> None:
-    class NoFormats(ShopExport):
-        formats = ("csv",)
-
-    with registered(NoFormats), pytest.raises(UnknownFormat, match="Known formats: none"):
-        services.request_export(user(), "shop", {})
 
 
 # No sheets
@@ -192,7 +184,7 @@ def test_get_sheets_without_a_sheet_is_an_error_that_names_the_class() -> None:
         type("Lost", (EmptyExport,), {"queue_name": None})().get_queue_name(user(), {})
 
 
-# The queue
+# Queues
 
 
 @pytest.mark.parametrize(("limit", "queue_name"), [(6, "large"), (7, "small")])

@@ -1,7 +1,6 @@
 """Progress: counters that never go back, and the one fraction that the bar shows."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -64,24 +63,22 @@ def test_phases_and_counters_never_go_back(taken: list[Step]) -> None:
         assert now.phase != before.phase or now.bytes_done >= before.bytes_done
 
 
-@pytest.mark.parametrize("share", [0.0, 0.2])
-def test_the_fraction_is_one_only_when_the_export_is_done(share: float) -> None:
-    assert fraction(Snapshot(DONE), finishing_share=share) == 1.0
-    assert fraction(Snapshot(STORING, 9, 9, 5, 5), finishing_share=share) == 0.999
-
-
-def test_the_fraction_is_zero_while_the_export_waits_or_counts() -> None:
-    assert fraction(Snapshot(QUEUED), finishing_share=0.2) == 0.0
-    assert fraction(Snapshot(COUNTING), finishing_share=0.2) == 0.0
-
-
-def test_without_a_total_writing_has_no_fraction() -> None:
-    assert fraction(Snapshot(WRITING, 5, None), finishing_share=0.2) is None
-
-
-def test_the_fraction_of_an_estimate_stays_below_099() -> None:
-    for now in (Snapshot(WRITING, 9, 9), Snapshot(STORING, 9, 9, 5, 5)):
-        assert fraction(replace(now, rows_estimated=True), finishing_share=0.0) <= 0.99
+@pytest.mark.parametrize(
+    ("now", "finishing_share", "expected"),
+    [
+        (Snapshot(QUEUED), 0.2, 0.0),
+        (Snapshot(COUNTING), 0.2, 0.0),
+        (Snapshot(WRITING, 0, 0), 0.0, 0.01),
+        (Snapshot(WRITING, 5, None), 0.2, None),
+        (Snapshot(WRITING, 5, 10), 0.0, 0.485),
+        (Snapshot(WRITING, 5, 10), 0.2, 0.385),
+        (Snapshot(STORING, 9, 9, 5, 5), 0.2, 0.999),
+        (Snapshot(STORING, 9, 9, 5, 5, rows_estimated=True), 0.0, 0.99),
+        (Snapshot(DONE), 0.2, 1.0),
+    ],
+)
+def test_the_fraction_of_each_phase(now: Snapshot, finishing_share: float, expected: float | None) -> None:
+    assert fraction(now, finishing_share=finishing_share) == expected
 
 
 def test_an_estimate_is_dropped_once_the_rows_pass_it() -> None:
@@ -110,25 +107,11 @@ def test_each_phase_begins_where_the_previous_one_ends() -> None:
         assert fraction(end, finishing_share=0.2) == fraction(start, finishing_share=0.2)
 
 
-def test_a_format_without_a_finishing_phase_gives_its_share_to_writing() -> None:
-    halves = [fraction(Snapshot(WRITING, 5, 10), finishing_share=share) for share in (0.0, 0.2)]
-
-    assert halves == [0.485, 0.385]
-
-
 @pytest.mark.parametrize("phase", [WRITING, FINISHING, STORING])
 def test_more_rows_or_bytes_than_expected_do_not_exceed_the_phase(phase: str) -> None:
     assert fraction(Snapshot(phase, 30, 10, 30, 10), finishing_share=0.2) == fraction(
         Snapshot(phase, 10, 10, 10, 10), finishing_share=0.2
     )
-
-
-def test_an_empty_table_is_at_the_start_of_writing() -> None:
-    progress = Progress()
-    progress.writing(0)
-    progress.rows(0)
-
-    assert fraction(progress.now, finishing_share=0.0) == 0.01
 
 
 def test_the_speed_needs_rows_and_time() -> None:
