@@ -45,7 +45,7 @@ def owner(transactional_db: None) -> User:
 
 
 class Meanwhile(ReportExport):
-    """The report, which looks at its rows while something happens to its owner."""
+    """The report; `happens` is called while its rows are read."""
 
     happens: Callable[[], object] = lambda: None
 
@@ -54,37 +54,33 @@ class Meanwhile(ReportExport):
         return super().get_queryset(user, criteria)
 
 
-def made_while(owner: User, happens: Callable[[], object], export: type[ReportExport] = Meanwhile) -> FileRequest:
-    """A request after its run, in the middle of which this happened."""
-    request, _ = services.request_export(owner, "report", CHOSEN, format="csv")
-    with registered(type("Export", (export,), {"happens": staticmethod(happens)})):
-        assert loop.dispatch(request.pk)
-    return FileRequest.objects.filter(pk=request.pk).first() or request
+def made_while(owner: User, happens: Callable[[], object], exporter: type[ReportExport] = Meanwhile) -> FileRequest:
+    """Run an export, and call `happens` in the middle of the run. Return its row."""
+    export, _ = services.request_export(owner, "report", CHOSEN, format="csv")
+    with registered(type("Export", (exporter,), {"happens": staticmethod(happens)})):
+        assert loop.dispatch(export.pk)
+    return FileRequest.objects.filter(pk=export.pk).first() or export
 
 
-def check_nothing_is_left(request: FileRequest, folder: Path) -> None:
-    """There is no file on the row, and its bytes go at the next sweep."""
-    assert not request.filehandle
-    assert (request.expires_at, request.sha256, request.receipt) == (None, "", {})
+def check_nothing_is_left(export: FileRequest, folder: Path) -> None:
+    """Check that the row has no file, and that the next sweep deletes its bytes."""
+    assert not export.filehandle
+    assert (export.expires_at, export.sha256, export.receipt) == (None, "", {})
     housekeeping.delete_files()
     assert stored_files(folder) == []
     assert not Artifact.objects.filter(state=Artifact.State.PUBLISHED).exists()
 
 
-# While it runs
+# During the run
 
 
 @pytest.mark.parametrize("lose", [people.refuse, people.deactivate], ids=["demoted", "deactivated"])
 def test_losing_the_permission_during_the_run_fails_the_export(
     owner: User, folder: Path, lose: Callable[[User], User]
 ) -> None:
-    request = made_while(owner, lambda: lose(owner))
-    assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "permission_lost", 1)
-    check_nothing_is_left(request, folder)
-
-
-def test_keeping_the_permission_during_the_run_makes_the_file(owner: User) -> None:
-    assert made_while(owner, lambda: None).status == Status.READY
+    export = made_while(owner, lambda: lose(owner))
+    assert (export.status, export.error_code, export.attempts) == (Status.FAILED, "permission_lost", 1)
+    check_nothing_is_left(export, folder)
 
 
 def test_deleting_the_owner_during_the_run_leaves_no_file(owner: User, folder: Path) -> None:
@@ -98,18 +94,18 @@ def test_criteria_that_become_invalid_during_the_run_fail_the_export(owner: User
     class Moody(Meanwhile):
         is_over = False
 
-        def restore(self, request: FileRequest) -> Mapping[str, Any]:
+        def restore(self, export: FileRequest) -> Mapping[str, Any]:
             if self.is_over:
                 raise InvalidStoredCriteria("Not any more.")
-            return super().restore(request)
+            return super().restore(export)
 
-    request = made_while(owner, lambda: setattr(Moody, "is_over", True), Moody)
-    assert (request.status, request.error_code) == (Status.FAILED, "invalid_criteria")
-    check_nothing_is_left(request, folder)
+    export = made_while(owner, lambda: setattr(Moody, "is_over", True), Moody)
+    assert (export.status, export.error_code) == (Status.FAILED, "invalid_criteria")
+    check_nothing_is_left(export, folder)
 
 
 class Breaking(Meanwhile):
-    """Its rule raises `error` once something has happened."""
+    """A report whose permission rule raises `error`."""
 
     error: Exception | None = None
 
@@ -119,22 +115,24 @@ class Breaking(Meanwhile):
         return True
 
 
-def test_a_rule_that_raises_after_the_run_leaves_no_file(owner: User, folder: Path) -> None:
-    class Broken(Breaking):
-        pass
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ZeroDivisionError(), Status.FAILED, "export_failed"),
+        (OperationalError(), Status.QUEUED, "unavailable"),
+        (None, Status.READY, ""),
+    ],
+)
+def test_a_permission_rule_that_raises_after_the_run_leaves_no_file(
+    owner: User, folder: Path, error: Exception | None, status: str, code: str
+) -> None:
+    breaking = type("AnyBreaking", (Breaking,), {})
 
-    request = made_while(owner, lambda: setattr(Broken, "error", ZeroDivisionError()), Broken)
-    assert (request.status, request.error_code) == (Status.FAILED, "export_failed")
-    check_nothing_is_left(request, folder)
+    export = made_while(owner, lambda: setattr(breaking, "error", error), breaking)
 
-
-def test_a_rule_whose_database_is_down_after_the_run_is_retried(owner: User) -> None:
-    class Away(Breaking):
-        pass
-
-    request = made_while(owner, lambda: setattr(Away, "error", OperationalError()), Away)
-    assert (request.status, request.error_code) == (Status.QUEUED, "unavailable")
-    assert not request.filehandle
+    assert (export.status, export.error_code) == (status, code)
+    if status == Status.FAILED:
+        check_nothing_is_left(export, folder)
 
 
 def test_a_file_attached_for_a_deactivated_owner_is_expired(owner: User, folder: Path, settings: LazySettings) -> None:
@@ -144,20 +142,20 @@ def test_a_file_attached_for_a_deactivated_owner_is_expired(owner: User, folder:
         file_type = "handled"
 
         @staticmethod
-        def handle(request: FileRequest) -> None:
+        def handle(export: FileRequest) -> None:
             people.deactivate(owner)
-            toolbox.attach_file(request, ContentFile(b"by a handler"), "handled.txt", "text/plain")
+            toolbox.attach_file(export, ContentFile(b"by a handler"), "handled.txt", "text/plain")
 
     with registered(Handler):
-        request = rows.queued(owner, file_type="handled")
-        assert loop.dispatch(request.pk)
-    assert rows.fresh(request).status == Status.EXPIRED
+        export = rows.queued(owner, file_type="handled")
+        assert loop.dispatch(export.pk)
+    assert rows.fresh(export).status == Status.EXPIRED
     housekeeping.delete_files()
     assert stored_files(folder) == []
 
 
 def test_stored_rows_of_a_deactivated_owner_become_no_file(owner: User, monkeypatch: pytest.MonkeyPatch) -> None:
-    request = services.request_rows(
+    export = services.request_rows(
         owner, [{"a": 1}], ["a"], format="csv", options={}, filename="rows.csv", is_small=True
     )
     put = storage.put
@@ -167,23 +165,23 @@ def test_stored_rows_of_a_deactivated_owner_become_no_file(owner: User, monkeypa
         put(*arguments, **named)
 
     monkeypatch.setattr(storage, "put", put_while)
-    assert loop.dispatch(request.pk)
-    request.refresh_from_db()
-    assert (request.status, request.error_code) == (Status.FAILED, "permission_lost")
+    assert loop.dispatch(export.pk)
+    export.refresh_from_db()
+    assert (export.status, export.error_code) == (Status.FAILED, "permission_lost")
 
 
-# The mail
+# Mail
 
 
 @pytest.mark.parametrize("lose", [people.refuse, people.deactivate], ids=["demoted", "deactivated"])
 def test_an_owner_without_permission_gets_no_mail_about_the_file(
     owner: User, lose: Callable[[User], User], mailoutbox: list[Any]
 ) -> None:
-    request = rows.ready(owner)
+    export = rows.ready(owner)
     lose(owner)
     assert housekeeping.send_mails() == 0
     assert mailoutbox == []
-    notification = Notification.objects.get(request=request)
+    notification = Notification.objects.get(request=export)
     assert (notification.state, notification.reason) == (Notification.State.SUPPRESSED, "permission lost")
 
 
@@ -195,19 +193,19 @@ def test_an_owner_who_lost_the_permission_is_told_why_by_mail(owner: User, mailo
     assert "download" not in mail.body
 
 
-# The pages and the sockets
+# Pages and sockets
 
 
 async def test_an_open_socket_gets_no_link_after_the_permission_was_lost(owner: User) -> None:
-    request, claim = await sync_to_async(rows.claimed)(owner)
-    async with opened(owner) as mine, opened(owner, one(request)) as its:
+    export, claim = await sync_to_async(rows.claimed)(owner)
+    async with opened(owner) as mine, opened(owner, one(export)) as its:
         assert [(await page.next_state())["status"] for page in (mine, its)] == ["running", "running"]
 
         @sync_to_async
         def publish_to_the_refused() -> None:
             people.refuse(owner)
             assert rows.publish(claim)
-            events.publish(rows.fresh(request))
+            events.publish(rows.fresh(export))
 
         await publish_to_the_refused()
         for page in (mine, its):
@@ -219,30 +217,30 @@ async def test_an_open_socket_gets_no_link_after_the_permission_was_lost(owner: 
 
 @pytest.mark.parametrize("address", ["page", "list"])
 def test_pages_say_that_the_permission_was_lost(owner: User, address: str) -> None:
-    request, client = rows.ready(owner), signed_in(owner)
-    shown = url_of("page", request) if address == "page" else "/exports/"
+    export, client = rows.ready(owner), signed_in(owner)
+    shown = url_of("page", export) if address == "page" else "/exports/"
     assert "You may no longer export this." not in client.get(shown, headers=HTML).content.decode()
     people.refuse(owner)
     text = client.get(shown, headers=HTML).content.decode()
     assert "You may no longer export this." in text
-    assert url_of("download", request) not in text
+    assert url_of("download", export) not in text
     assert "report.csv" not in text
 
 
 def test_the_etag_of_a_state_changes_with_the_permission(owner: User) -> None:
-    request, client = rows.ready(owner), signed_in(owner)
-    etag = client.get(url_of("detail", request))["ETag"]
-    assert client.get(url_of("detail", request), headers={"If-None-Match": etag}).status_code == 304
+    export, client = rows.ready(owner), signed_in(owner)
+    etag = client.get(url_of("detail", export))["ETag"]
+    assert client.get(url_of("detail", export), headers={"If-None-Match": etag}).status_code == 304
     people.refuse(owner)
-    assert client.get(url_of("detail", request), headers={"If-None-Match": etag}).status_code == 200
+    assert client.get(url_of("detail", export), headers={"If-None-Match": etag}).status_code == 200
 
 
-# The download
+# Downloads
 
 
 def test_every_download_asks_for_the_permission_again(owner: User) -> None:
-    request, client = rows.ready(owner), signed_in(owner)
-    addresses = [ticket_for(request, owner), url_of("download", request)]
+    export, client = rows.ready(owner), signed_in(owner)
+    addresses = [ticket_for(export, owner), url_of("download", export)]
     assert [status_of(client, address) for address in addresses] == [200, 302]
     downloads = Download.objects.count()
     people.refuse(owner)
@@ -253,18 +251,18 @@ def test_every_download_asks_for_the_permission_again(owner: User) -> None:
 
 
 def test_tokens_of_dj_bgfiles_open_no_file_after_the_permission_was_lost(owner: User, rf: RequestFactory) -> None:
-    request = rows.ready(owner)
+    export = rows.ready(owner)
     asked = rf.get("/")
     asked.user = owner
-    for token in (toolbox.create_token(request), toolbox.create_general_token(request)):
-        assert bgfiles_views.evaluate_request(asked, token, require_requester=False)[0] == request
+    for token in (toolbox.create_token(export), toolbox.create_general_token(export)):
+        assert bgfiles_views.evaluate_request(asked, token, require_requester=False)[0] == export
     people.refuse(owner)
-    for token in (toolbox.create_token(request), toolbox.create_general_token(request)):
+    for token in (toolbox.create_token(export), toolbox.create_general_token(export)):
         with pytest.raises(Http404):
             bgfiles_views.evaluate_request(asked, token, require_requester=False)
 
 
 def test_staff_can_download_the_file_of_a_refused_owner(owner: User) -> None:
-    request = rows.ready(people.refuse(owner))
+    export = rows.ready(people.refuse(owner))
     staff = people.staff("staff", people.VIEW, people.ANY)
-    assert status_of(signed_in(staff), ticket_for(request, staff)) == 200
+    assert status_of(signed_in(staff), ticket_for(export, staff)) == 200
