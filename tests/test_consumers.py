@@ -104,7 +104,9 @@ async def test_every_move_arrives_as_a_whole_state_with_a_greater_number(owner: 
         states = [await page.next_state()]
         for done in (10, 20):
             progress = rows.progress(done)
-            await moved(transitions.renew_lease, claim, progress, request=request, began_phase=done == 10, moved=True)
+            await moved(
+                transitions.renew_lease, claim, progress, request=request, began_phase=done == 10, progressed=True
+            )
             states.append(await page.next_state())
         request = await moved(rows.publish, claim, request=request)
         states.append(await page.next_state())

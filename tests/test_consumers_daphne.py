@@ -180,7 +180,7 @@ async def test_a_reader_that_does_not_read_gets_few_frames_and_the_last_one_is_t
     async with opened(daphne, browser) as socket:
         for done in range(1, 301):
             await moved(
-                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, moved=True
+                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, progressed=True
             )
         await moved(rows.publish, claim, request=request)
         states = [await next_state(socket)]
@@ -205,7 +205,7 @@ async def test_a_socket_hears_again_when_the_server_of_the_layer_is_back(
         while not heard.done():
             done += 1
             await moved(
-                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, moved=True
+                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, progressed=True
             )
             await socket.send('{"type": "ping"}') if done % 8 == 0 else None
             await asyncio.sleep(0.25)

@@ -78,7 +78,7 @@ async def test_while_it_does_not_read_only_the_newest_state_waits(owner: User):
         buffers.dataBuffer = FULL
         for done in (1, 2, 3):
             await moved(
-                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, moved=True
+                transitions.renew_lease, claim, rows.progress(done), request=request, began_phase=False, progressed=True
             )
         assert await page.receive_nothing(timeout=QUIET)
         buffers.dataBuffer = b""
@@ -93,7 +93,9 @@ async def test_a_client_that_pings_and_never_reads_is_closed(owner: User, settin
     async with served(owner, buffers) as page:
         await page.next_state()
         buffers._tempDataLen = len(FULL)
-        await moved(transitions.renew_lease, claim, rows.progress(1), request=request, began_phase=False, moved=True)
+        await moved(
+            transitions.renew_lease, claim, rows.progress(1), request=request, began_phase=False, progressed=True
+        )
         assert await pinging_until_closed(page) == CloseCode.SILENT
 
 

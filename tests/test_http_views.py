@@ -55,7 +55,7 @@ def test_a_new_ticket_does_not_change_the_etag(browser: Client, owner: User):
 def test_progress_changes_the_etag(browser: Client, owner: User):
     export, claim = rows.claimed(owner)
     first = browser.get(url_of("detail", export))
-    assert transitions.renew_lease(claim, rows.fresh(export).progress, began_phase=False, moved=True)
+    assert transitions.renew_lease(claim, rows.fresh(export).progress, began_phase=False, progressed=True)
     assert browser.get(url_of("detail", export), headers={"if-none-match": first["ETag"]}).status_code == 200
 
 

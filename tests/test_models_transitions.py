@@ -30,7 +30,7 @@ def held(export: FileRequest) -> Claim:
 
 
 def renew(claim: Claim, progress: Snapshot, *, now: Any = None, **options: Any) -> FileRequest | None:
-    return transitions.renew_lease(claim, progress, **{"began_phase": False, "moved": True, "now": now} | options)
+    return transitions.renew_lease(claim, progress, **{"began_phase": False, "progressed": True, "now": now} | options)
 
 
 # At a time when nothing but the status and the epoch can prevent the transition.
@@ -339,7 +339,7 @@ def test_renewing_without_progress_writes_the_lease_alone() -> None:
     export, claim = claimed()
     before = row(export.pk)
 
-    assert renew(claim, Snapshot("counting"), moved=False, now=after(15))
+    assert renew(claim, Snapshot("counting"), progressed=False, now=after(15))
     assert changes(before, row(export.pk)) == {"seq": 2, "lease_expires_at": after(15 + LEASE)}
 
 
@@ -409,7 +409,7 @@ def test_a_rescue_loses_while_the_lease_holds_and_after_a_renewal() -> None:
     export, claim = claimed()
     assert not transitions.rescue(export, now=after(LEASE))
 
-    assert renew(claim, Snapshot("counting"), moved=False, now=after(LEASE - 1))
+    assert renew(claim, Snapshot("counting"), progressed=False, now=after(LEASE - 1))
     assert not transitions.rescue(export, now=after(LEASE + 1))
 
 

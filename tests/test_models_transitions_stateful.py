@@ -210,7 +210,7 @@ class Transitions(RuleBasedStateMachine):
     def write_renewal(self, claim: Claim, rows: int) -> bool:
         expected, wins = self.right_of(claim)
         progress = Snapshot("writing", rows, 9)
-        won = transitions.renew_lease(claim, progress, began_phase=False, moved=True, now=self.now) is not None
+        won = transitions.renew_lease(claim, progress, began_phase=False, progressed=True, now=self.now) is not None
         assert won is wins
         if expected is not None and won:
             expected.move(Status.RUNNING, rows_done=rows, lease_ends=self.now + timedelta(seconds=config.LEASE_SECONDS))

@@ -30,8 +30,10 @@ def address(request: FileRequest, name: str = "") -> str:
 
 def test_the_state_of_a_running_export() -> None:
     request, claim = claimed(filename="orders.csv", description="Orders of Ada", requested_at=after(-60.5))
-    assert transitions.renew_lease(claim, Snapshot("writing", 0, 200), began_phase=True, moved=True, now=after(10))
-    assert transitions.renew_lease(claim, Snapshot("writing", 50, 200), began_phase=False, moved=True, now=after(15))
+    assert transitions.renew_lease(claim, Snapshot("writing", 0, 200), began_phase=True, progressed=True, now=after(10))
+    assert transitions.renew_lease(
+        claim, Snapshot("writing", 50, 200), began_phase=False, progressed=True, now=after(15)
+    )
     request.refresh_from_db()
 
     assert serialize(request) == {
@@ -74,7 +76,7 @@ def test_the_state_of_a_running_export() -> None:
 def test_an_estimated_total_is_marked() -> None:
     request, claim = claimed()
     estimated = Snapshot("writing", 50, 200, rows_estimated=True)
-    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True, now=after(10))
+    assert transitions.renew_lease(claim, estimated, began_phase=True, progressed=True, now=after(10))
     request.refresh_from_db()
 
     told = serialize(request)["progress"]
@@ -208,7 +210,7 @@ def test_the_title_is_the_file_type_if_there_is_no_description() -> None:
 
 def test_an_unknown_format_has_progress_too() -> None:
     request, claim = claimed(format="dbf")
-    assert transitions.renew_lease(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, progressed=True)
     request.refresh_from_db()
 
     assert serialize(request)["progress"]["fraction"] == 0.96

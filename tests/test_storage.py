@@ -189,7 +189,7 @@ def test_an_exception_of_on_bytes_ends_the_upload(settings: Any, work_file: Path
     configure(settings, STORAGE=Other())
 
     def lost(done: int) -> None:
-        raise LeaseLost("moved")
+        raise LeaseLost("cancelled")
 
     with pytest.raises(LeaseLost):
         storage.put(work_file, KEY, on_bytes=lost)

@@ -197,10 +197,10 @@ def test_the_bar_follows_the_fraction(browser: Client, owner: User, settings: La
     settings.LANGUAGE_CODE = "de"
     request, claim = rows.claimed(owner)
     assert bar_of(browser, request)["value"] == "0.0"
-    assert transitions.renew_lease(claim, rows.progress(900), began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, rows.progress(900), began_phase=True, progressed=True)
     value = bar_of(browser, request)["value"]
     assert 0.3 < float(value) < 0.5
-    assert transitions.renew_lease(claim, rows.progress(900, None), began_phase=False, moved=True)
+    assert transitions.renew_lease(claim, rows.progress(900, None), began_phase=False, progressed=True)
     assert "value" not in bar_of(browser, request)
     assert rows.publish(claim)
     assert bar_of(browser, request)["value"] == "1"
@@ -236,14 +236,14 @@ def test_each_status_has_a_sentence(owner: User, status: str, columns: dict[str,
 def test_an_estimated_total_is_rounded_to_three_digits(owner: User, total: int, shown: str):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 5, total, rows_estimated=True)
-    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, estimated, began_phase=True, progressed=True)
     assert words.status_text(serialize(rows.fresh(request))) == f"Writing rows: 5 of about {shown}"
 
 
 def test_an_estimated_percentage_says_so(browser: Client, owner: User):
     request, claim = rows.claimed(owner)
     estimated = Snapshot(WRITING, 900, 2_003_417, rows_estimated=True)
-    assert transitions.renew_lease(claim, estimated, began_phase=True, moved=True)
+    assert transitions.renew_lease(claim, estimated, began_phase=True, progressed=True)
     assert 'data-part="percent">about 1%<' in browser.get(url_of("page", request)).content.decode()
 
 

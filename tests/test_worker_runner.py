@@ -255,7 +255,7 @@ def test_published_progress_equals_the_row(settings: Any) -> None:
     def make(run: Run) -> None:
         write_for(2.5, run, clock)
         # Another renewal: what the lease keeper knows of the row is outdated.
-        assert transitions.renew_lease(run.claim, run.progress.now, began_phase=False, moved=True)
+        assert transitions.renew_lease(run.claim, run.progress.now, began_phase=False, progressed=True)
         write_for(2.5, run, clock)
         clock.advance(4)
         write_for(5, run, clock)

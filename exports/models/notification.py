@@ -18,7 +18,7 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 class Notification(models.Model):
     """One e-mail to the owner of an export, about its end.
 
-    `due_at` is the time of the next attempt. A mailer that claims the row moves it into the future, so that another
+    `due_at` is the time of the next attempt. A mailer that claims the row sets it to a later time, so that another
     one takes over if the mailer dies.
     """
 

@@ -120,14 +120,14 @@ def renew_lease(
     progress: Snapshot,
     *,
     began_phase: bool,
-    moved: bool,
+    progressed: bool,
     seen: FileRequest | None = None,
     progressed_at: datetime | None = None,
     now: DatabaseTime | None = None,
 ) -> FileRequest | None:
     """Renew the lease, write the progress, and return the row as it is now, or None if it was not written.
 
-    `began_phase` and `moved` tell if the phase, or anything, differs from what was written before.
+    `began_phase` and `progressed` tell if the phase, or anything, differs from what was written before.
 
     With `seen`, the row that the previous renewal of the same phase returned, this is a single statement: if its `seq`
     is unchanged, no other transition has happened and all other columns are known. `progressed_at` is the time of the
@@ -138,7 +138,7 @@ def renew_lease(
     columns: Columns = dict(vars(progress))
     guarded = _held(claim)
     if seen is None:
-        columns |= {"progressed_at": now} if moved else {}
+        columns |= {"progressed_at": now} if progressed else {}
         columns |= {"phase_started_at": now} if began_phase else {}
     else:
         columns["progressed_at"] = progressed_at

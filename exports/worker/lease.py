@@ -127,20 +127,20 @@ class LeaseKeeper(threading.Thread):
     def _renew(self, progress: Snapshot) -> LeaseLost | None:
         """Renew the lease and write the progress. Return LeaseLost if another process has moved the row."""
         claim, before, known = self._attempt.claim, self._written, self._row
-        began_phase, moved = progress.phase != before.phase, progress != before
+        began_phase, progressed = progress.phase != before.phase, progress != before
         row, self._row = None, None
         try:
             elapsed, read_at = self._clock.now() - self._read_at, self._read_progress_at
             # Progress in the same phase needs no reading, but the row is read every HEARTBEAT_SECONDS nevertheless:
             # not every change of a row is a transition.
-            if known and read_at and moved and not began_phase and elapsed < config.HEARTBEAT_SECONDS:
+            if known and read_at and progressed and not began_phase and elapsed < config.HEARTBEAT_SECONDS:
                 at = read_at + timedelta(seconds=elapsed)
                 row = transitions.renew_lease(
-                    claim, progress, began_phase=False, moved=True, seen=known, progressed_at=at
+                    claim, progress, began_phase=False, progressed=True, seen=known, progressed_at=at
                 )
             if row is None:
-                row = transitions.renew_lease(claim, progress, began_phase=began_phase, moved=moved)
-                if row is not None and moved:
+                row = transitions.renew_lease(claim, progress, began_phase=began_phase, progressed=progressed)
+                if row is not None and progressed:
                     self._read_at, self._read_progress_at = self._clock.now(), row.progressed_at
             if row is None:
                 lost = LeaseLost("Another process has moved this request.")

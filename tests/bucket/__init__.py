@@ -1,1 +1,1 @@
-"""An S3 server, an export that is big enough to be stored in parts, and processes that die while they store it."""
+"""An S3 server, an export whose file is uploaded in parts, and settings for processes with it."""

@@ -1,4 +1,4 @@
-"""An export of as many mebibytes as one asks for, and what can happen while it is stored."""
+"""An export with a file of a given size, and hooks for what happens while it is uploaded."""
 
 import os
 import random
@@ -17,7 +17,7 @@ from exports.worker.runner import Run
 
 MEBIBYTE = 1 << 20
 DIES = "DIES_AFTER_ITS_FIRST_PART"
-"""Once this is in the environment of a process, it is killed as soon as a part of a file is stored."""
+"""A process with this environment variable is killed when it has uploaded the first part of a file."""
 
 
 class SizeForm(forms.Form):
@@ -25,7 +25,7 @@ class SizeForm(forms.Form):
 
 
 class BigExport(QuerySetExport):
-    """Bytes that look like nothing, the same every time."""
+    """Random bytes, the same each time."""
 
     file_type = "big"
     title = "Big file"
@@ -43,7 +43,7 @@ class BigExport(QuerySetExport):
 
 
 def write(path: Path, megabytes: int) -> None:
-    """A file of so many mebibytes, no two of them alike."""
+    """Write a file of this many mebibytes, all of them different."""
     with path.open("wb") as file:
         for number in range(megabytes):
             file.write(mebibyte(number))
@@ -58,12 +58,12 @@ def content(megabytes: int) -> bytes:
 
 
 def at_each_part(react: Callable[..., Any]) -> None:
-    """Call this whenever S3 has answered that it has one more part of a file."""
+    """Call `react` after each uploaded part."""
     client().meta.events.register("after-call.s3.UploadPart", react)
 
 
 def client() -> Any:
-    """The client by which this process speaks to its bucket."""
+    """Return this process's client of the bucket."""
     return storage.exports_storage().bucket.meta.client
 
 
@@ -73,7 +73,7 @@ def die(**event: object) -> None:
 
 @contextmanager
 def registered() -> Iterator[None]:
-    """Inside, the big export is registered in this process."""
+    """Register the big export inside."""
     before = dict(registry.handlers)
     registry.register(BigExport)
     try:

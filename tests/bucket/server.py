@@ -1,4 +1,4 @@
-"""S3 in a process of its own, by moto. It enforces roles and policies of users, but neither checksums nor addresses."""
+"""An S3 server (moto) in another process. It enforces roles and policies, but neither checksums nor signed URLs."""
 
 import json
 import secrets
@@ -14,11 +14,11 @@ from tests.servers import Server, free_port
 
 
 class Moto(Server):
-    """S3 by moto, with one bucket. It forgets everything when it stops, and checks no signature of an address."""
+    """A moto server with one bucket. It loses everything when it stops, and does not verify signed URLs."""
 
     REGION = "eu-central-1"
     BUCKET = "private-exports"
-    KEY, SECRET = "AKIAANYBODY", "a-secret-of-anybody"
+    KEY, SECRET = "AKIAEXAMPLE", "an-example-secret"
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,34 +35,34 @@ class Moto(Server):
             self._make_bucket()
 
     def reset(self) -> None:
-        """One empty bucket, and nobody is asked what they may."""
+        """Empty the bucket and stop enforcing policies."""
         self._tell("reset", b"")
         self._make_bucket()
 
     def storage(self, key: str = KEY, secret: str = SECRET, **options: object) -> dict[str, object]:
-        """As STORAGES takes it."""
+        """Return the entry for STORAGES."""
         own = {"bucket_name": self.BUCKET, "region_name": self.REGION, "endpoint_url": self.url}
         own |= {"access_key": key, "secret_key": secret, "signature_version": "s3v4"}
         return {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": own | options}
 
     def client(self, service: str = "s3") -> BaseClient:
-        """One client a service: making one takes a third of a second."""
+        """Return the client for this service. It is kept, since creating one takes a third of a second."""
         if service not in self._clients:
             session = boto3.session.Session(self.KEY, self.SECRET, region_name=self.REGION)
             self._clients[service] = session.client(service, endpoint_url=self.url)
         return self._clients[service]
 
     def stored(self) -> list[str]:
-        """The keys that hold something."""
+        """Return the keys of the stored objects."""
         return [each["Key"] for each in self.client().list_objects_v2(Bucket=self.BUCKET).get("Contents", ())]
 
     def unfinished(self) -> list[str]:
-        """The key of each upload that was begun and neither completed nor aborted."""
+        """Return the keys of the uploads that are neither completed nor aborted."""
         return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=self.BUCKET).get("Uploads", ())]
 
     @contextmanager
     def allowing(self, policy: Mapping[str, object]) -> Iterator[dict[str, str]]:
-        """Inside, nobody may do anything but a new user what this policy says. Gives that user's key and secret."""
+        """Inside, enforce policies, with one new user that has this one. Yield the user's key and secret."""
         users, name = self.client("iam"), f"user-{secrets.token_hex(4)}"
         users.create_user(UserName=name)
         users.put_user_policy(UserName=name, PolicyName="role", PolicyDocument=json.dumps(policy))

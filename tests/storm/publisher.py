@@ -27,7 +27,7 @@ def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
     made, began = [], time.monotonic()
     for number in range(1, changes + 1):
         for claim in claims:
-            transitions.renew_lease(claim, Snapshot(WRITING, number, changes), began_phase=False, moved=True)
+            transitions.renew_lease(claim, Snapshot(WRITING, number, changes), began_phase=False, progressed=True)
             request = FileRequest.objects.get(pk=claim.request_id)
             if claim is claims[-1]:
                 made.append((request.seq, time.time()))
