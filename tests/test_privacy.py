@@ -23,7 +23,7 @@ from tests.bucket.server import Moto
 from tests.office import people, rows
 from tests.office.exports import ReportExport, open_office
 from tests.shop.exports import registered
-from tests.shop.runs import stored_files, use_folders
+from tests.shop.runs import stored_files
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,11 +35,6 @@ ENDED = [Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 def office() -> Iterator[None]:
     with open_office():
         yield
-
-
-@pytest.fixture
-def folder(settings: LazySettings, tmp_path: Path) -> Path:
-    return use_folders(settings, tmp_path)
 
 
 def ago(seconds: float) -> Any:
