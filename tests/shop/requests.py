@@ -52,34 +52,26 @@ def made(**changes: Any) -> ExportResult:
 def in_status(status: str, **columns: Any) -> FileRequest:
     """Return a request in this status."""
     request = queued(**columns)
-    if status in (Status.RUNNING, Status.READY, Status.EXPIRED):
-        request, claim = claimed(request)
-        if status != Status.RUNNING:
-            assert transitions.publish(claim, made(), now=NOON)
-    if status == Status.FAILED:
-        assert transitions.refuse(request, code="permission_lost", now=NOON)
-    if status == Status.CANCELLED:
-        assert transitions.cancel(request, now=NOON)
-    request.refresh_from_db()
-    if status == Status.EXPIRED:
-        assert transitions.expire(request, now=NOON)
-        request.refresh_from_db()
-    assert request.status == status
+    if status == Status.RUNNING:
+        claimed(request)
+    elif status != Status.QUEUED:
+        end(request, status, now=NOON)
     return request
 
 
-def end(request: FileRequest, status: str) -> None:
+def end(request: FileRequest, status: str, *, now: datetime | None = None) -> None:
     """Move a queued request to this final status."""
     if status == Status.CANCELLED:
-        assert transitions.cancel(request)
+        assert transitions.cancel(request, now=now)
     elif status == Status.FAILED:
-        assert transitions.refuse(request, code="permission_lost")
+        assert transitions.refuse(request, code="permission_lost", now=now)
     else:
         _, claim = claimed(request)
-        assert transitions.publish(claim, made())
+        assert transitions.publish(claim, made(), now=now)
         request.refresh_from_db()
-        assert status == Status.READY or transitions.expire(request)
+        assert status == Status.READY or transitions.expire(request, now=now)
     request.refresh_from_db()
+    assert request.status == status
 
 
 def row(request_id: UUID) -> dict[str, Any]:
