@@ -141,13 +141,14 @@ def test_each_status_has_the_urls_that_apply(status: str) -> None:
 
 
 def test_the_state_contains_no_secret_and_no_detail_for_staff() -> None:
-    request, claim = claimed(criteria="at_least=4711", options={"delimiter": ";"}, dedupe_key="d" * 64)
-    assert transitions.fail(claim, code="stalled", detail="Stalled at secret.py:4711")
+    # Words that no hexadecimal id contains by chance.
+    request, claim = claimed(criteria="city=Timbuktu", requester=user("zoe"), dedupe_key="d" * 64)
+    assert transitions.fail(claim, code="stalled", detail="Stalled at secret.py:47")
     request.refresh_from_db()
 
     text = json.dumps(serialize(request))
 
-    hidden = ["4711", "secret.py", "d" * 64, "host:1:1", claim.key, "ada", "@"]
+    hidden = ["Timbuktu", "secret.py", "d" * 64, "host:1:1", claim.key, "zoe", "@"]
     assert [word for word in hidden if word in text] == []
     ready = in_status(Status.READY)
     assert ready.filehandle.name not in json.dumps(serialize(ready))
