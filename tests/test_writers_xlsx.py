@@ -105,11 +105,6 @@ def test_text_that_looks_like_an_escape_or_xml_reads_back(value):
     assert counted == {}
 
 
-@pytest.mark.parametrize("value", [" lead", "trail ", " ", "\n", "a\tb", "two\nlines", "\x85", "\u2028", "]]>"])
-def test_white_space_reads_back(value):
-    assert column_of(written_xlsx([Column("a")], [[value]])) == [value]
-
-
 @pytest.mark.parametrize("value", [" lead", "trail ", "\n", "trail\u2003", " _x0041_"])
 def test_white_space_at_an_end_is_marked_to_be_preserved(value):
     xml = xml_of(written_xlsx([Column("a"), Column("b")], [["plain", value], ["two words", "b"]]))
@@ -396,12 +391,6 @@ def test_any_text_that_excel_can_hold_reads_back(values):
 
 
 @settings(max_examples=60)
-@given(st.lists(TEXTS, min_size=1, max_size=30))
-def test_both_readers_agree_on_any_text(values):
-    column_of(written_xlsx([Column("a"), Column("b")], [[*values, "end"], [1] * (len(values) + 1)]))
-
-
-@settings(max_examples=60)
 @given(st.lists(EXCEL_DATETIMES, min_size=1))
 def test_any_datetime_reads_back_to_the_millisecond(values):
     content = written_xlsx([Column("at", kind="datetime")], [values])
@@ -417,10 +406,3 @@ def test_any_datetime_reads_back_to_the_millisecond(values):
 def test_any_number_reads_back_with_all_its_digits(values):
     for cell, value in zip(column_of(written_xlsx([Column("n")], [values])), values, strict=True):
         assert (Decimal(cell) if type(cell) is str else Decimal(f"{cell:.15G}")) == value
-
-
-@settings(max_examples=60)
-@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1))
-def test_any_float_reads_back_to_sixteen_digits(values):
-    for cell, value in zip(column_of(written_xlsx([Column("x")], [values])), values, strict=True):
-        assert float(cell) == pytest.approx(value, rel=1e-15)
