@@ -88,6 +88,9 @@ def test_safe_settings_pass_all_checks():
         ({"MAX_ROWS": 0}, "E014"),
         ({"PUBLIC_LINK_MAX_AGE_SECONDS": None}, "E014"),
         ({"MIN_FREE_DISK_BYTES": -1}, "E014"),
+        ({"LEASE_SECONDS": "60"}, "E016"),
+        ({"HISTORY_SECONDS": None}, "E016"),
+        ({"BATCH_ROWS": 2.5}, "E016"),
         *(({name: "https://one.example"}, "E033") for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS")),
         *(({"SOCKET_ALLOWED_ORIGINS": ("https://one.example", origin)}, "E034") for origin in ("", "null", "*")),
     ],
@@ -101,7 +104,13 @@ def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Map
 
 
 @pytest.mark.parametrize(
-    "given", [{"MAX_PROCESSES": 2}, {"MAX_SOCKETS_PER_USER": None}, {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9}]
+    "given",
+    [
+        {"STATEMENT_TIMEOUT_SECONDS": None, "RETENTION_SECONDS": math.inf, "TICKET_MAX_AGE_SECONDS": 0.5},
+        {"MAX_PROCESSES": 2},
+        {"MAX_SOCKETS_PER_USER": None},
+        {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9},
+    ],
 )
 def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any]):
     change(settings, **given)

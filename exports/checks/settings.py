@@ -7,7 +7,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.checks.numbers import NumberRule
-from exports.conf import DEFAULTS, config
+from exports.conf import DEFAULTS, Settings, config
 from exports.exceptions import BadOption
 from exports.queue import base as queue
 from exports.tabular.writers.xlsx.deflate import Deflate
@@ -25,6 +25,17 @@ NUMBERS = (
     NumberRule(("PUBLIC_LINK_MAX_AGE_SECONDS",), 1, "exports.E014"),
     NumberRule(("MIN_FREE_DISK_BYTES", "REUSE_WITHIN_SECONDS"), 0, "exports.E014"),
 )
+OTHER_NUMBERS = tuple(
+    NumberRule(
+        (name,),
+        0,
+        "exports.E016",
+        whole=annotation.startswith("int") and not name.endswith("_SECONDS"),
+        none_means="no limit" if annotation.endswith("| None") else "",
+    )
+    for name, annotation in Settings.__annotations__.items()
+    if annotation in ("int", "float", "int | None", "float | None") and not any(name in rule.names for rule in NUMBERS)
+)
 
 
 @checks.register("exports")
@@ -33,11 +44,13 @@ def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
     for name in config.unknown():
         known = ", ".join(sorted(DEFAULTS))
         yield checks.Error(f"EXPORTS has no setting {name!r}.", hint=f"Known settings: {known}.", id="exports.E001")
-    for rule in NUMBERS:
+    wrong = set()
+    for rule in (*NUMBERS, *OTHER_NUMBERS):
         for name in rule.names:
             if not rule.accepts(value := getattr(config, name)):
+                wrong.add(name)
                 yield checks.Error(f"EXPORTS[{name!r}] is {value!r}.", hint=rule.hint, id=rule.id)
-    if config.HEARTBEAT_SECONDS * 2 > config.LEASE_SECONDS:
+    if wrong.isdisjoint(("HEARTBEAT_SECONDS", "LEASE_SECONDS")) and config.HEARTBEAT_SECONDS * 2 > config.LEASE_SECONDS:
         hint = "Set EXPORTS['HEARTBEAT_SECONDS'] to a quarter of EXPORTS['LEASE_SECONDS'], or less."
         yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
 
