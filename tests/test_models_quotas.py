@@ -46,9 +46,9 @@ def ask(by: Any, number: int = 0) -> FileRequest:
 
 
 def asked_ago(by: User, number: int, **ago: float) -> FileRequest:
-    request = ask(by, number)
-    FileRequest.objects.filter(pk=request.pk).update(requested_at=timezone.now() - timedelta(**ago))
-    return request
+    export = ask(by, number)
+    FileRequest.objects.filter(pk=export.pk).update(requested_at=timezone.now() - timedelta(**ago))
+    return export
 
 
 def granted(someone: User) -> User:
@@ -252,7 +252,7 @@ def test_simultaneous_equal_requests_share_one_row(settings: LazySettings, ada: 
 
     outcomes = at_once(*[lambda: services.request_export(ada, "report", {"month": 4})] * 8)
 
-    assert len({request.pk for request, _ in outcomes}) == 1
+    assert len({export.pk for export, _ in outcomes}) == 1
     assert [is_new for _, is_new in outcomes].count(True) == 1
     assert FileRequest.objects.count() == 1
 
@@ -262,8 +262,8 @@ def test_simultaneous_claims_do_not_exceed_the_running_quota(settings: LazySetti
     configure(settings, MAX_RUNNING_PER_USER=2)
     requests = [ask(ada, number) for number in range(8)]
 
-    def claiming(request: FileRequest) -> Any:
-        return lambda: transitions.claim(request, owner="a:1:1", extension="csv")
+    def claiming(export: FileRequest) -> Any:
+        return lambda: transitions.claim(export, owner="a:1:1", extension="csv")
 
     claims = at_once(*map(claiming, requests))
 

@@ -44,8 +44,8 @@ def limited(name: str, seconds: float = 0, **columns: Any) -> FileRequest:
     return queued(requester=user(name), requested_at=after(seconds), counts_toward_quota=True, **columns)
 
 
-def take(request: FileRequest, *, now: Any = None) -> Claim:
-    claim = transitions.claim(request, owner="host:1:1", extension="csv", now=now)
+def take(export: FileRequest, *, now: Any = None) -> Claim:
+    claim = transitions.claim(export, owner="host:1:1", extension="csv", now=now)
     assert claim is not None
     return claim
 
@@ -66,10 +66,10 @@ def test_owners_take_turns_with_one_worker() -> None:
 
     order = []
     for moment in range(6):
-        request = next_one()
-        assert request is not None
-        assert transitions.publish(take(request, now=after(100 + moment)), made(), now=after(100.5 + moment))
-        order.append(request.requester.username)
+        export = next_one()
+        assert export is not None
+        assert transitions.publish(take(export, now=after(100 + moment)), made(), now=after(100.5 + moment))
+        order.append(export.requester.username)
 
     assert order == ["ada", "bob", "eve", "ada", "bob", "ada"]
 
@@ -208,10 +208,10 @@ def play(running: list[Claim]) -> list[Any]:
     while FileRequest.objects.filter(status=Status.QUEUED).exists():
         if len(running) >= workers:
             assert transitions.publish(running.pop(0), made())
-        while (request := next_one()) is None:
+        while (export := next_one()) is None:
             assert transitions.publish(running.pop(0), made())
-        running.append(take(request, now=after(100 + len(taken))))
-        taken.append(request.pk)
+        running.append(take(export, now=after(100 + len(taken))))
+        taken.append(export.pk)
     return taken
 
 

@@ -77,9 +77,9 @@ class Transitions(RuleBasedStateMachine):
         self.asked += 1
         _, is_new = transitions.enqueue(FileRequest(pk=UUID(int=self.asked), file_type="orders", requested_at=self.now))
         assert is_new
-        request = FileRequest.objects.get(pk=UUID(int=self.asked))
-        self.expected[request.pk] = Expected(self.now)
-        self.keep_page(request)
+        export = FileRequest.objects.get(pk=UUID(int=self.asked))
+        self.expected[export.pk] = Expected(self.now)
+        self.keep_page(export)
         self.wakes += 1
 
     @rule(number=numbers)
@@ -90,49 +90,49 @@ class Transitions(RuleBasedStateMachine):
     @rule(number=numbers, is_stale=st.booleans(), action=st.sampled_from(["cancel", "expire", "revoke", "refuse"]))
     def a_user_acts(self, number: int, is_stale: bool, action: str) -> None:
         """Act as the owner, as staff or as a worker without permission, on a fresh or on an old row."""
-        request, expected = self.seen(number, is_stale)
-        getattr(self, action)(request, expected)
+        export, expected = self.seen(number, is_stale)
+        getattr(self, action)(export, expected)
 
-    def cancel(self, request: FileRequest, expected: Expected | None) -> None:
+    def cancel(self, export: FileRequest, expected: Expected | None) -> None:
         wins = expected is not None and expected.status in (Status.QUEUED, Status.RUNNING)
-        assert transitions.cancel(request, now=self.now) is wins
+        assert transitions.cancel(export, now=self.now) is wins
         if expected is not None and wins:
             expected.move(Status.CANCELLED, epoch=expected.epoch + 1, lease_ends=None)
 
-    def expire(self, request: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status == Status.READY and request.epoch == expected.epoch
-        assert transitions.expire(request, now=self.now) is wins
+    def expire(self, export: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status == Status.READY and export.epoch == expected.epoch
+        assert transitions.expire(export, now=self.now) is wins
         if expected is not None and wins:
             ends = min(expected.expires_at or self.now, self.now)
             expected.move(Status.EXPIRED, epoch=expected.epoch + 1, expires_at=ends)
 
-    def revoke(self, request: FileRequest, expected: Expected | None) -> None:
+    def revoke(self, export: FileRequest, expected: Expected | None) -> None:
         wins = expected is not None and expected.status == Status.READY
-        assert transitions.revoke_links(request) is wins
+        assert transitions.revoke_links(export) is wins
         if expected is not None and wins:
             expected.move(Status.READY, epoch=expected.epoch + 1)
 
-    def refuse(self, request: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status == Status.QUEUED and request.epoch == expected.epoch
-        assert transitions.refuse(request, code="permission_lost", now=self.now) is wins
+    def refuse(self, export: FileRequest, expected: Expected | None) -> None:
+        wins = expected is not None and expected.status == Status.QUEUED and export.epoch == expected.epoch
+        assert transitions.refuse(export, code="permission_lost", now=self.now) is wins
         if expected is not None and wins:
             expected.end_as_failed(epoch=expected.epoch + 1)
 
     @rule(number=numbers, words=st.sampled_from(["Ada's", "Bob's"]))
     def rename(self, number: int, words: str) -> None:
         """Call save() of an instance that may be older than any number of transitions."""
-        request, expected = self.seen(number, is_stale=True)
-        if expected is not None and request.description != words:
-            request.description = words
-            request.save()
+        export, expected = self.seen(number, is_stale=True)
+        if expected is not None and export.description != words:
+            export.description = words
+            export.save()
             expected.description = words
 
     @precondition(lambda self: len(self.expected) > 2)
     @rule(number=numbers)
     def delete(self, number: int) -> None:
-        request = self.fresh(number)
-        del self.expected[request.pk]
-        request.delete()
+        export = self.fresh(number)
+        del self.expected[export.pk]
+        export.delete()
 
     # Waking
 
@@ -156,10 +156,10 @@ class Transitions(RuleBasedStateMachine):
         """Claim a row that may have changed since it was loaded."""
         self.take(self.idle[0], self.seen(number, is_stale=True)[0])
 
-    def take(self, worker: int, request: FileRequest) -> None:
-        expected = self.expected.get(request.pk)
-        wins = expected is not None and expected.is_due(self.now) and request.epoch == expected.epoch
-        claim = transitions.claim(request, owner=f"worker {worker}", extension="csv", now=self.now)
+    def take(self, worker: int, export: FileRequest) -> None:
+        expected = self.expected.get(export.pk)
+        wins = expected is not None and expected.is_due(self.now) and export.epoch == expected.epoch
+        claim = transitions.claim(export, owner=f"worker {worker}", extension="csv", now=self.now)
         assert (claim is not None) is wins
         if claim is None or expected is None:
             return
@@ -167,9 +167,9 @@ class Transitions(RuleBasedStateMachine):
         lease_ends = self.now + timedelta(seconds=config.LEASE_SECONDS)
         attempts = expected.attempts + 1
         expected.move(Status.RUNNING, epoch=expected.epoch + 1, attempts=attempts, lease_ends=lease_ends, rows_done=0)
-        self.keys[claim.key] = (request.pk, claim.epoch)
+        self.keys[claim.key] = (export.pk, claim.epoch)
         self.working[worker] = claim
-        self.keep_page(FileRequest.objects.get(pk=request.pk))
+        self.keep_page(FileRequest.objects.get(pk=export.pk))
 
     # Workers, with a lease or after losing it
 
@@ -240,10 +240,10 @@ class Transitions(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        for request in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
-            self.rescue(request, self.expected[request.pk])
-            self.time_out(request, self.expected[request.pk])
-            if transitions.mark_woken(request, now=self.now):
+        for export in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
+            self.rescue(export, self.expected[export.pk])
+            self.time_out(export, self.expected[export.pk])
+            if transitions.mark_woken(export, now=self.now):
                 self.wakes += 1
 
     @rule(number=numbers)
@@ -251,19 +251,19 @@ class Transitions(RuleBasedStateMachine):
         """Rescue a row that was loaded earlier."""
         self.rescue(*self.seen(number, is_stale=True))
 
-    def rescue(self, request: FileRequest, expected: Expected | None) -> None:
+    def rescue(self, export: FileRequest, expected: Expected | None) -> None:
         is_abandoned = expected is not None and expected.lease_ends is not None and expected.lease_ends < self.now
-        wins = is_abandoned and expected is not None and request.epoch == expected.epoch
-        assert transitions.rescue(request, now=self.now) is wins
+        wins = is_abandoned and expected is not None and export.epoch == expected.epoch
+        assert transitions.rescue(export, now=self.now) is wins
         if expected is not None and wins:
             is_last = expected.crashes + 1 >= config.MAX_CRASHES
             fenced = {"epoch": expected.epoch + 1, "crashes": expected.crashes + 1}
             expected.end_as_failed(**fenced) if is_last else expected.wait(**fenced)
 
-    def time_out(self, request: FileRequest, expected: Expected) -> None:
+    def time_out(self, export: FileRequest, expected: Expected) -> None:
         if self.now - expected.requested_at >= timedelta(seconds=config.QUEUE_TIMEOUT_SECONDS):
-            wins = expected.status == Status.QUEUED and request.epoch == expected.epoch
-            assert transitions.time_out(request, now=self.now) is wins
+            wins = expected.status == Status.QUEUED and export.epoch == expected.epoch
+            assert transitions.time_out(export, now=self.now) is wins
             if wins:
                 expected.end_as_failed()
 
@@ -333,8 +333,8 @@ class Transitions(RuleBasedStateMachine):
     def busy(self, number: int) -> int:
         return list(self.working)[number % len(self.working)]
 
-    def keep_page(self, request: FileRequest) -> None:
-        self.pages = [*self.pages[1 - MAX_PAGES :], request]
+    def keep_page(self, export: FileRequest) -> None:
+        self.pages = [*self.pages[1 - MAX_PAGES :], export]
 
     def is_file_needed(self, key: str) -> bool:
         pk, epoch = self.keys[key]
@@ -354,8 +354,8 @@ class Transitions(RuleBasedStateMachine):
 
     def seen(self, number: int, is_stale: bool) -> tuple[FileRequest, Expected | None]:
         """Return a row as it was loaded, and what the table says of it now, None if it is deleted."""
-        request = self.pages[-1 - number % len(self.pages)] if is_stale else self.fresh(number)
-        return request, self.expected.get(request.pk)
+        export = self.pages[-1 - number % len(self.pages)] if is_stale else self.fresh(number)
+        return export, self.expected.get(export.pk)
 
 
 @pytest.mark.both_databases

@@ -56,25 +56,18 @@ def asked(owner: User, megabytes: int = MEGABYTES) -> FileRequest:
 
 
 def made(owner: User, megabytes: int = 1) -> FileRequest:
-    request = asked(owner, megabytes)
-    assert loop.dispatch(request.pk)
-    request = rows.fresh(request)
-    assert request.status == Status.READY, request.error_detail
-    return request
+    export = asked(owner, megabytes)
+    assert loop.dispatch(export.pk)
+    export = rows.fresh(export)
+    assert export.status == Status.READY, export.error_detail
+    return export
 
 
 # Stored
 
 
-def test_an_export_of_200_megabytes_is_ready_in_the_bucket(s3: Moto, owner: User):
-    request = made(owner, 200)
-    assert request.size == 200 * big.MEBIBYTE
-    assert s3.stored() == [request.filehandle.name]
-    assert s3.unfinished() == []
-
-
 def test_the_progress_of_the_upload_is_published(owner: User):
-    request, states = asked(owner), []
+    export, states = asked(owner), []
     big.at_each_part(lambda **event: has_shown.wait(10))
     has_shown = threading.Event()
 
@@ -83,7 +76,7 @@ def test_the_progress_of_the_upload_is_published(owner: User):
         if changed.phase == "storing" and changed.bytes_done:
             has_shown.set()
 
-    assert loop.claim_and_run(request, big.BigExport(), on_change=show)
+    assert loop.claim_and_run(export, big.BigExport(), on_change=show)
     stored = [done for phase, done, _ in states if phase == "storing"]
     assert 0 < max(stored) <= MEGABYTES * big.MEBIBYTE
     assert stored == sorted(stored)
@@ -129,19 +122,19 @@ def one_by_one(s3: Moto, settings: LazySettings) -> None:
 
 @pytest.mark.usefixtures("one_by_one")
 def test_a_cancel_during_the_upload_leaves_no_part(s3: Moto, owner: User):
-    request, told = asked(owner), []
-    exporter = Interrupted(lambda: transitions.cancel(request))
-    assert loop.claim_and_run(request, exporter, on_change=lambda changed: told.append(changed.status))
-    assert rows.fresh(request).status == Status.CANCELLED
+    export, told = asked(owner), []
+    exporter = Interrupted(lambda: transitions.cancel(export))
+    assert loop.claim_and_run(export, exporter, on_change=lambda changed: told.append(changed.status))
+    assert rows.fresh(export).status == Status.CANCELLED
     assert Status.READY not in told
     assert (s3.stored(), s3.unfinished()) == ([], [])
 
 
 @pytest.mark.usefixtures("one_by_one")
 def test_a_stopping_worker_aborts_its_upload_and_releases_the_claim(s3: Moto, owner: User):
-    request, stop = asked(owner), threading.Event()
-    assert loop.claim_and_run(request, Interrupted(stop.set), on_change=lambda changed: None, stop=stop)
-    given_back = rows.fresh(request)
+    export, stop = asked(owner), threading.Event()
+    assert loop.claim_and_run(export, Interrupted(stop.set), on_change=lambda changed: None, stop=stop)
+    given_back = rows.fresh(export)
     assert (given_back.status, given_back.attempts) == (Status.QUEUED, 0)
     assert (s3.stored(), s3.unfinished()) == ([], [])
 
@@ -163,20 +156,20 @@ class Worker(processes.Worker):
 
 @pytest.mark.usefixtures("valkey")
 def test_the_next_worker_finishes_after_a_killed_upload(s3: Moto, owner: User):
-    request = asked(owner)
+    export = asked(owner)
     with Worker(dies=True) as doomed:
         wait_until(lambda: not doomed.is_running)
     assert s3.unfinished() == [Artifact.objects.get().key]
-    assert rows.fresh(request).status == Status.RUNNING
+    assert rows.fresh(export).status == Status.RUNNING
     wait_until(lambda: housekeeping.rescue() == 1)
     housekeeping.sweep()
     assert (s3.stored(), s3.unfinished()) == ([], [])
     with Worker():
-        wait_until(lambda: rows.fresh(request).status not in (Status.QUEUED, Status.RUNNING))
-    request = rows.fresh(request)
-    assert (request.status, request.crashes) == (Status.READY, 1)
-    assert s3.stored() == [request.filehandle.name]
-    with storage.open_file(request.filehandle.name) as file:
+        wait_until(lambda: rows.fresh(export).status not in (Status.QUEUED, Status.RUNNING))
+    export = rows.fresh(export)
+    assert (export.status, export.crashes) == (Status.READY, 1)
+    assert s3.stored() == [export.filehandle.name]
+    with storage.open_file(export.filehandle.name) as file:
         assert file.read() == big.content(MEGABYTES)
 
 
@@ -185,19 +178,19 @@ def test_the_next_worker_finishes_after_a_killed_upload(s3: Moto, owner: User):
 
 def test_unneeded_files_are_deleted_by_their_artifact(s3: Moto, owner: User):
     kept = made(owner)
-    request, claim = rows.claimed(owner)
+    export, claim = rows.claimed(owner)
     storage.exports_storage().save(claim.key, rows.ContentFile(b"written after the lease was lost"))
     s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=claim.key)
     housekeeping.sweep()
     assert claim.key in s3.stored()
-    transitions.cancel(request)
+    transitions.cancel(export)
     assert housekeeping.sweep().deleted == 1
     assert (s3.stored(), s3.unfinished()) == ([kept.filehandle.name], [])
 
 
 def test_a_late_upload_of_a_lost_worker_is_deleted_by_a_second_pass(s3: Moto, owner: User):
-    request, claim = rows.claimed(owner)
-    transitions.cancel(request)
+    export, claim = rows.claimed(owner)
+    transitions.cancel(export)
     housekeeping.sweep()
     s3.client().create_multipart_upload(Bucket=s3.BUCKET, Key=claim.key)
     Artifact.objects.update(deleted_at=timezone.now() - timedelta(seconds=10))
@@ -207,11 +200,11 @@ def test_a_late_upload_of_a_lost_worker_is_deleted_by_a_second_pass(s3: Moto, ow
 
 
 def test_an_expired_file_is_deleted_after_the_delay(s3: Moto, owner: User, settings: LazySettings):
-    request = made(owner)
+    export = made(owner)
     FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
     housekeeping.sweep()
-    assert rows.fresh(request).status == Status.EXPIRED
-    assert s3.stored() == [request.filehandle.name]
+    assert rows.fresh(export).status == Status.EXPIRED
+    assert s3.stored() == [export.filehandle.name]
     settings.EXPORTS = {**settings.EXPORTS, "FILE_DELETE_DELAY_SECONDS": 0}
     housekeeping.sweep()
     assert s3.stored() == []
@@ -227,20 +220,20 @@ def test_deleting_the_request_deletes_its_file(s3: Moto, owner: User):
 
 def test_an_unreachable_server_is_tried_again_later(s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    request = asked(owner, 1)
+    export = asked(owner, 1)
     s3.stop()
-    assert loop.dispatch(request.pk)
-    waiting = rows.fresh(request)
+    assert loop.dispatch(export.pk)
+    waiting = rows.fresh(export)
     assert (waiting.status, waiting.error_code) == (Status.QUEUED, "storage_failed")
     s3.start()
-    wait_until(lambda: loop.dispatch(request.pk))
-    assert rows.fresh(request).status == Status.READY
+    wait_until(lambda: loop.dispatch(export.pk))
+    assert rows.fresh(export).status == Status.READY
 
 
 def test_housekeeping_continues_without_the_server(s3: Moto, owner: User, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    request, claim = rows.claimed(owner)
-    transitions.cancel(request)
+    export, claim = rows.claimed(owner)
+    transitions.cancel(export)
     s3.stop()
     housekeeping.sweep()
     s3.start()
@@ -257,9 +250,9 @@ def test_a_role_that_may_not_write_fails_the_export_at_once(
     reading = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
     with s3.allowing({"Version": "2012-10-17", "Statement": [reading]}) as user, caplog.at_level(logging.INFO):
         settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
-        request = asked(owner, 1)
-        assert loop.dispatch(request.pk)
-    failed = rows.fresh(request)
+        export = asked(owner, 1)
+        assert loop.dispatch(export.pk)
+    failed = rows.fresh(export)
     assert (failed.status, failed.attempts) == (Status.FAILED, 1)
     assert error_of(failed) == {
         "code": "storage_denied",
@@ -280,8 +273,8 @@ def client(owner: User) -> Client:
 
 
 def test_a_download_redirects_to_a_signed_url(client: Client, owner: User):
-    request = made(owner)
-    ticket = client.get(url_of("download", request))["Location"]
+    export = made(owner)
+    ticket = client.get(url_of("download", export))["Location"]
     assert ticket.startswith("/exports/file/")
     response = client.get(ticket)
     assert response.status_code == 302
@@ -295,68 +288,68 @@ def test_a_download_redirects_to_a_signed_url(client: Client, owner: User):
 
 
 def test_the_redirect_is_recorded_as_the_download(client: Client, owner: User):
-    request = made(owner)
-    assert client.head(ticket_for(request, owner)).status_code == 302
+    export = made(owner)
+    assert client.head(ticket_for(export, owner)).status_code == 302
     assert not Download.objects.exists()
-    client.get(ticket_for(request, owner))
-    assert (Download.objects.get().user, Download.objects.get().byte_count) == (owner, request.size)
+    client.get(ticket_for(export, owner))
+    assert (Download.objects.get().user, Download.objects.get().byte_count) == (owner, export.size)
     assert (Download.objects.get().outcome, Download.objects.get().bytes_sent) == ("redirected", None)
-    assert rows.fresh(request).seen_at is not None
+    assert rows.fresh(export).seen_at is not None
 
 
 def test_a_head_redirects_to_a_url_for_head(client: Client, owner: User):
-    request = made(owner)
-    answer = httpx.head(client.head(ticket_for(request, owner))["Location"])
-    assert (answer.status_code, answer.headers["content-length"]) == (200, str(request.size))
+    export = made(owner)
+    answer = httpx.head(client.head(ticket_for(export, owner))["Location"])
+    assert (answer.status_code, answer.headers["content-length"]) == (200, str(export.size))
 
 
 def test_the_state_never_contains_a_url_of_the_bucket(client: Client, owner: User, s3: Moto):
-    request = made(owner)
-    state = client.get(url_of("detail", request)).json()
+    export = made(owner)
+    state = client.get(url_of("detail", export)).json()
     assert state["urls"]["ticket"].startswith("/exports/file/")
     for text in (
         json.dumps(state),
-        json.dumps(serialize(request)),
-        client.get(url_of("page", request)).content.decode(),
+        json.dumps(serialize(export)),
+        client.get(url_of("page", export)).content.decode(),
     ):
         assert str(s3.port) not in text
         assert "X-Amz" not in text
 
 
 def test_no_other_user_is_redirected_to_the_bucket(client: Client, owner: User):
-    request, other = made(owner), people.user("other")
-    assert status_of(signed_in(other), url_of("download", request)) == 404
-    assert status_of(signed_in(other), ticket_for(request, owner)) == 404
-    assert status_of(signed_in(other), ticket_for(request, other)) == 404
-    assert status_of(client, ticket_for(request, owner, seconds=-1)) == 404
-    assert status_of(client, ticket_for(request, owner, epoch=request.epoch - 1)) == 404
-    assert signed_in(other).get(url_of("detail", request)).status_code == 404
-    assert Client().get(ticket_for(request, owner))["Location"].startswith("/accounts/login/")
-    assert transitions.expire(request)
-    assert status_of(client, ticket_for(request, owner)) == 404
+    export, other = made(owner), people.user("other")
+    assert status_of(signed_in(other), url_of("download", export)) == 404
+    assert status_of(signed_in(other), ticket_for(export, owner)) == 404
+    assert status_of(signed_in(other), ticket_for(export, other)) == 404
+    assert status_of(client, ticket_for(export, owner, seconds=-1)) == 404
+    assert status_of(client, ticket_for(export, owner, epoch=export.epoch - 1)) == 404
+    assert signed_in(other).get(url_of("detail", export)).status_code == 404
+    assert Client().get(ticket_for(export, owner))["Location"].startswith("/accounts/login/")
+    assert transitions.expire(export)
+    assert status_of(client, ticket_for(export, owner)) == 404
     assert not Download.objects.exists()
 
 
 def test_a_token_redirects_to_a_signed_url(owner: User):
-    request = made(owner)
+    export = made(owner)
     browser = RequestFactory().get("/file/")
     browser.user = owner
-    response = serve_file(browser, toolbox.create_token(request))
+    response = serve_file(browser, toolbox.create_token(export))
     assert httpx.get(response["Location"]).content == big.content(1)
-    assert Download.objects.get().request == request
+    assert Download.objects.get().request == export
 
 
 def test_a_form_redirects_to_the_page_and_not_to_the_bucket(owner: User):
-    request = made(owner)
+    export = made(owner)
     browser = RequestFactory().post("/form/", headers=HTML)
     browser.user = owner
-    response = deliver(browser, request)
-    assert (response.status_code, response["Location"]) == (303, url_of("page", request))
+    response = deliver(browser, export)
+    assert (response.status_code, response["Location"]) == (303, url_of("page", export))
     assert not Download.objects.exists()
 
 
 def test_accel_redirect_takes_precedence_over_the_bucket(client: Client, owner: User, settings: LazySettings):
-    request = made(owner)
+    export = made(owner)
     settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": "/finished/"}
-    response = client.get(ticket_for(request, owner))
-    assert (response.status_code, response["X-Accel-Redirect"]) == (200, f"/finished/{request.filehandle.name}")
+    response = client.get(ticket_for(export, owner))
+    assert (response.status_code, response["X-Accel-Redirect"]) == (200, f"/finished/{export.filehandle.name}")

@@ -119,10 +119,10 @@ def test_a_manipulated_row_serves_no_file_outside(
     root: Path, owner: User, settings: LazySettings, path_out: str, accel: str | None
 ):
     settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": accel}
-    request, client = rows.ready(owner), signed_in(owner)
+    export, client = rows.ready(owner), signed_in(owner)
     key = path_out.replace("{root}", str(root))[:255]
-    FileRequest.objects.filter(pk=request.pk).update(filehandle=key)
-    response = client.get(ticket_for(request, owner))
+    FileRequest.objects.filter(pk=export.pk).update(filehandle=key)
+    response = client.get(ticket_for(export, owner))
     body = response.getvalue() if response.streaming else response.content
     assert SECRET not in body
     if accel is None:
@@ -135,12 +135,12 @@ def test_a_manipulated_row_serves_no_file_outside(
 @each_path
 def test_the_file_name_is_not_part_of_the_key(root: Path, owner: User, path_out: str):
     before = outside(root)
-    request = toolbox.add_request(file_type="report", requester=owner)
+    export = toolbox.add_request(file_type="report", requester=owner)
     name = path_out.replace("{root}", str(root)).encode("utf-8", "replace").decode().replace("\0", "?")[:255]
-    toolbox.attach_file(request, ContentFile(b"mine"), filename=name)
-    stored = rows.fresh(request).filehandle
+    toolbox.attach_file(export, ContentFile(b"mine"), filename=name)
+    stored = rows.fresh(export).filehandle
     assert (root / "store" / "generated") in Path(stored.path).resolve().parents
-    assert stored.name.rpartition("/")[0] == f"generated/{request.pk}"
+    assert stored.name.rpartition("/")[0] == f"generated/{export.pk}"
     assert outside(root) == before
     with storage.open_file(stored.name) as file:
         assert file.read() == b"mine"
@@ -151,17 +151,17 @@ def test_the_file_name_is_not_part_of_the_key(root: Path, owner: User, path_out:
 
 @each_path
 def test_a_url_with_a_path_outside_is_404(root: Path, owner: User, path_out: str):
-    client, request = signed_in(owner), rows.ready(owner)
+    client, export = signed_in(owner), rows.ready(owner)
     text = path_out.replace("{root}", str(root)).encode(
         "utf-8", "surrogateescape" if "\udcc0" in path_out else "replace"
     )
-    for address in urls_with(text, request):
+    for address in urls_with(text, export):
         assert status_and_body(client, address) in ((404, False), (301, False)), address
 
 
-def urls_with(text: bytes, request: FileRequest) -> list[str]:
+def urls_with(text: bytes, export: FileRequest) -> list[str]:
     plain, once, twice = quote(text, safe="/"), quote(text, safe=""), quote(quote(text, safe=""), safe="")
-    folders = ["/exports/file/", "/exports/public/", "/exports/new/", f"/exports/{request.pk}/"]
+    folders = ["/exports/file/", "/exports/public/", "/exports/new/", f"/exports/{export.pk}/"]
     written = [written for written in (plain, once, twice) if written]
     return [f"{folder}{each}{end}" for folder in folders for each in written for end in ("/", "/download/")]
 
@@ -173,8 +173,8 @@ def status_and_body(client: Client, address: str) -> tuple[int, bool]:
 
 
 def test_a_download_redirects_to_a_ticket_whatever_the_name(owner: User):
-    request = rows.ready(owner, filename="../../secret.txt")
-    response = signed_in(owner).get(url_of("download", request))
+    export = rows.ready(owner, filename="../../secret.txt")
+    response = signed_in(owner).get(url_of("download", export))
     assert response.headers["Location"].startswith("/exports/file/")
     final = signed_in(owner).get(response.headers["Location"])
     assert final.headers["Content-Disposition"] == 'attachment; filename="secret.txt"'
