@@ -102,7 +102,9 @@ def status_text(state: State) -> str:
         case "queued":
             place = progress["queue_position"]
             key = "waiting_again" if state["resumed"] else "waiting"
-            return word(key if place is None else f"{key}_next" if place == 1 else f"{key}_place", place=place)
+            if place is None:
+                return word(key)
+            return word(f"{key}_next") if place == 1 else word(f"{key}_place", place=_grouped(place))
         case "running" if state["resumed"]:
             return word("resumed")
         case "running" if state["phase"] == "writing":

@@ -17,7 +17,7 @@ from exports.models import FileRequest
 from exports.shortcuts import export_response
 from tests.office import rows
 from tests.office.browsers import HTML, signed_in, ticket_for, url_of
-from tests.test_templates import Page, check_no_inline_code
+from tests.office.markup import HtmlPage, check_no_inline_code
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
@@ -115,7 +115,7 @@ def test_pages_have_no_inline_code_and_a_same_origin_referrer(browser: Client, o
         pages.append((browser.post("/exports/new/report/", posted, headers=HTML), status))
     for response, status in pages:
         assert response.status_code == status
-        check_no_inline_code(Page(response.content.decode()))
+        check_no_inline_code(HtmlPage(response.content.decode()))
         assert response.headers["Referrer-Policy"] == "same-origin"
 
 

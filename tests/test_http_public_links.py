@@ -241,22 +241,17 @@ def test_a_signed_value_that_is_not_a_link_is_404(payload: object, settings: Laz
 # The record of downloads
 
 
-def test_public_downloads_are_recorded_without_a_user(owner: User, export: FileRequest) -> None:
+def test_public_downloads_are_recorded_without_a_user_and_are_not_seen(owner: User, export: FileRequest) -> None:
     address = share(export)
+    Client().head(address)
+    assert not Download.objects.exists()
     status_of(signed_in(owner), address)
     assert opens(address)
+    assert rows.fresh(export).seen_at is None
     for download in Download.objects.all():
         assert (download.user, download.is_public, download.request) == (None, True, export)
         assert (download.byte_count, download.address) == (len(rows.CONTENT), "127.0.0.0")
     assert Download.objects.count() == 2
-
-
-def test_public_downloads_do_not_mark_the_export_as_seen(export: FileRequest) -> None:
-    address = share(export)
-    Client().head(address)
-    assert not Download.objects.exists()
-    assert opens(address)
-    assert rows.fresh(export).seen_at is None
 
 
 # The page
@@ -304,12 +299,9 @@ def test_the_page_creates_and_ends_a_link_without_javascript(owner: User, export
     assert shown(client, export).links == []
 
 
-@pytest.mark.parametrize("status", ["failed", "cancelled", "expired"])
-def test_the_page_offers_no_link_if_there_will_be_no_file(owner: User, status: str) -> None:
-    assert shown(signed_in(owner), rows.IN_STATUS[status](owner)).posts == []
-
-
-def test_the_page_offers_no_link_to_users_who_may_not_create_one(owner: User, export: FileRequest) -> None:
+def test_the_page_offers_no_link_without_a_file_or_permission(owner: User, export: FileRequest) -> None:
+    for status in ("failed", "cancelled", "expired"):
+        assert shown(signed_in(owner), rows.IN_STATUS[status](owner)).posts == []
     share(export)
     for name in ("viewer", "changer", "downloader"):
         assert shown(signed_in(people.PEOPLE[name](owner)), export).posts == []

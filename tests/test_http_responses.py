@@ -78,16 +78,7 @@ def test_the_whole_file_is_sent_with_length_and_etag():
 
 @pytest.mark.parametrize(
     ("asked", "first", "last"),
-    [
-        ("bytes=0-0", 0, 0),
-        ("bytes=0-99", 0, 99),
-        ("bytes=500-600", 500, 600),
-        ("bytes=1000-", 1000, 1023),
-        ("bytes=-24", 1000, 1023),
-        ("bytes=-9999", 0, 1023),
-        ("bytes=1023-1023", 1023, 1023),
-        ("bytes=1000-99999", 1000, 1023),
-    ],
+    [("bytes=0-0", 0, 0), ("bytes=500-600", 500, 600), ("bytes=-24", 1000, 1023), ("bytes=1000-99999", 1000, 1023)],
 )
 def test_a_range_returns_exactly_that_part(asked: str, first: int, last: int):
     response, body = respond(range=asked)
@@ -97,14 +88,14 @@ def test_a_range_returns_exactly_that_part(asked: str, first: int, last: int):
     assert response["ETag"] == ETAG
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "bytes=5-2", "rows=0-1", "nonsense", "bytes=-", "bytes=a-"])
+@pytest.mark.parametrize("asked", ["bytes=0-1,5-6", "nonsense"])
 def test_several_or_malformed_ranges_return_the_whole_file(asked: str):
     response, body = respond(range=asked)
     assert (response.status_code, body) == (200, CONTENT)
     assert "Content-Range" not in response.headers
 
 
-@pytest.mark.parametrize("asked", ["bytes=1024-", "bytes=5000-6000", "bytes=-0"])
+@pytest.mark.parametrize("asked", ["bytes=1024-", "bytes=-0"])
 def test_a_range_outside_the_file_is_416_with_its_size(asked: str):
     response, body = respond(range=asked)
     assert (response.status_code, body) == (416, b"")

@@ -77,7 +77,6 @@ def test_an_unknown_time_zone_is_replaced_by_the_active_one(ada: User, name: str
 
 def test_python_values_are_stored_as_the_form_would_post_them(ada: User) -> None:
     export = request_orders(ada, {"at_least": 7, "status": None, "city": ""})
-
     assert QueryDict(export.criteria).dict() == {"at_least": "7", "city": ""}
 
 
@@ -119,7 +118,6 @@ def test_a_model_instance_is_refused_and_its_key_is_stored(ada: User) -> None:
 
 def test_anonymous_requests_are_never_joined() -> None:
     first, second = request_orders(AnonymousUser()), request_orders(AnonymousUser())
-
     assert first.pk != second.pk
     assert first.requester is None
 
@@ -127,7 +125,6 @@ def test_anonymous_requests_are_never_joined() -> None:
 def test_invalid_criteria_raise_with_the_form(ada: User) -> None:
     with pytest.raises(InvalidForm) as refused:
         request_orders(ada, {"at_least": "many"})
-
     assert refused.value.form.errors == {"at_least": ["Enter a whole number."]}
     assert not FileRequest.objects.exists()
 
@@ -156,7 +153,6 @@ def test_an_unknown_file_type_is_refused(ada: User) -> None:
 def test_a_user_without_permission_is_refused(ada: User) -> None:
     with order_rule(lambda user: user.username != "ada"), pytest.raises(services.NotAllowed):
         request_orders(ada)
-
     assert not FileRequest.objects.exists()
 
 
@@ -190,7 +186,6 @@ def test_a_double_click_makes_one_request(ada: User, woken: list[str], django_ca
     with django_capture_on_commit_callbacks(execute=True):
         first, is_new = services.request_export(ada, "orders", {"status": "open", "at_least": "1"})
         again, is_new_again = services.request_export(ada, "orders", QueryDict("at_least=1&status=open"))
-
     assert (first.pk, is_new, is_new_again) == (again.pk, True, False)
     assert FileRequest.objects.count() == 1
     assert woken == ["small"]
@@ -200,7 +195,6 @@ def test_a_double_click_makes_one_request(ada: User, woken: list[str], django_ca
 def test_simultaneous_clicks_make_one_request(ada: User) -> None:
     for number in range(4):
         outcomes = at_once(*[lambda number=number: services.request_export(ada, "orders", {"at_least": number})] * 4)
-
         assert [is_new for _, is_new in outcomes].count(True) == 1
         assert len({export.pk for export, _ in outcomes}) == 1
 
@@ -219,7 +213,6 @@ def test_simultaneous_clicks_make_one_request(ada: User) -> None:
 def test_a_request_that_differs_in_anything_is_new(ada: User, other: dict[str, Any]) -> None:
     first = request_orders(ada)
     by = user(other.pop("by", "ada"))
-
     with translation.override(other.pop("language", "en")):
         assert request_orders(by, **other).pk != first.pk
 
@@ -228,7 +221,6 @@ def test_a_request_that_differs_in_anything_is_new(ada: User, other: dict[str, A
 def test_the_same_request_after_the_end_is_new(ada: User, status: str) -> None:
     first = request_orders(ada)
     end(first, status)
-
     assert request_orders(ada).pk != first.pk
 
 
@@ -243,7 +235,6 @@ def test_a_worker_is_woken_only_on_commit(
         request_orders(ada)
         transaction.set_rollback(not is_committed)
         assert woken == []
-
     assert woken == (["small"] if is_committed else [])
     assert FileRequest.objects.exists() == is_committed
 
@@ -253,7 +244,6 @@ def test_a_queue_that_cannot_be_reached_leaves_the_export_queued(
     ada: User, settings: Any, transactional_db: Any, backend: str
 ) -> None:
     configure(settings, QUEUE_BACKEND=backend, REDIS_URL=f"redis://127.0.0.1:{free_port()}/0")
-
     assert row(request_orders(ada).pk)["status"] == "queued"
 
 
@@ -279,7 +269,6 @@ def test_retry_makes_a_new_row_and_keeps_the_old_one(ada: User, status: str) -> 
 def test_retry_checks_the_present_permission(ada: User) -> None:
     export = request_orders(ada)
     end(export, Status.FAILED)
-
     with order_rule(lambda user: False), pytest.raises(services.NotAllowed):
         services.retry(export)
 
@@ -287,7 +276,6 @@ def test_retry_checks_the_present_permission(ada: User) -> None:
 def test_an_anonymous_request_can_be_retried() -> None:
     export = request_orders(AnonymousUser())
     end(export, Status.FAILED)
-
     assert services.retry(export)[1]
 
 
@@ -309,7 +297,6 @@ def test_retry_before_such_an_end_raises(status: str) -> None:
 def test_a_verb_changes_the_row_or_raises(verb: Any, possible: Any, status: str) -> None:
     export = in_status(status)
     before = row(export.pk)
-
     if status in possible:
         verb(export)
         assert row(export.pk)["seq"] == export.seq == before["seq"] + 1
@@ -322,20 +309,16 @@ def test_a_verb_changes_the_row_or_raises(verb: Any, possible: Any, status: str)
 def test_a_verb_that_raises_refreshes_the_instance() -> None:
     stale, claim = claimed()
     assert transitions.publish(claim, made(), now=NOON)
-
     with pytest.raises(TransitionNotAllowed):
         services.cancel(stale)
-
     assert stale.status == Status.READY
 
 
 def test_seen_is_set_once() -> None:
     export = in_status(Status.READY)
-
     services.mark_seen(export)
     first = row(export.pk)["seen_at"]
     services.mark_seen(export)
-
     assert first is not None
     assert row(export.pk)["seen_at"] == first
 
@@ -346,7 +329,6 @@ def test_seen_is_set_once() -> None:
 def test_the_owner_may_have_the_file_while_the_export_allows_it(ada: User) -> None:
     export = in_status(Status.READY, requester=ada)
     staff = User.objects.create_superuser("root")
-
     assert services.may_download(ada, export)
     with order_rule(lambda user: False):
         assert not services.may_download(ada, export)
@@ -359,7 +341,6 @@ def test_the_owner_may_have_the_file_while_the_export_allows_it(ada: User) -> No
 def test_the_owner_may_not_have_a_file_whose_export_is_not_registered(ada: User) -> None:
     export = in_status(Status.READY, requester=ada)
     handlers = dict(registry.handlers)
-
     registry.handlers.clear()
     try:
         assert not services.may_download(ada, export)

@@ -62,7 +62,6 @@ def finished(by: User, *, seconds_ago: float = 180, **given: Any) -> FileRequest
 
 def test_the_same_request_returns_the_recent_file(ada: User) -> None:
     made = finished(ada)
-
     assert ask(ada) == (made, False)
     assert FileRequest.objects.count() == 1
 
@@ -70,20 +69,17 @@ def test_the_same_request_returns_the_recent_file(ada: User) -> None:
 def test_the_newest_file_is_returned(ada: User) -> None:
     finished(ada, seconds_ago=300)
     newest = finished(ada, fresh=True)
-
     assert ask(ada)[0] == newest
 
 
 def test_an_older_file_is_not_reused(ada: User) -> None:
     finished(ada, seconds_ago=601)
-
     assert ask(ada)[1]
 
 
 def test_files_are_not_reused_by_default(settings: LazySettings, ada: User) -> None:
     configure(settings, REUSE_WITHIN_SECONDS=0)
     finished(ada, seconds_ago=0)
-
     assert ask(ada)[1]
 
 
@@ -91,15 +87,12 @@ def test_files_are_not_reused_by_default(settings: LazySettings, ada: User) -> N
 def test_an_export_may_set_its_own_maximum_age(ada: User, own: float | None, is_new: bool) -> None:
     with registered(type("Quick", (ReportExport,), {"reuse_within_seconds": own})):
         finished(ada)
-
         assert ask(ada)[1] is is_new
 
 
 def test_fresh_makes_a_new_export_that_later_requests_join(ada: User) -> None:
     made = finished(ada)
-
     request, is_new = ask(ada, fresh=True)
-
     assert (is_new, request == made) == (True, False)
     assert ask(ada, fresh=True) == (request, False)
     assert ask(ada) == (request, False)
@@ -117,14 +110,12 @@ def test_fresh_makes_a_new_export_that_later_requests_join(ada: User) -> None:
 )
 def test_a_request_that_differs_is_new(ada: User, other: dict[str, Any]) -> None:
     finished(ada)
-
     with translation.override(other.pop("language", "en")):
         assert ask(ada, **other)[1]
 
 
 def test_a_file_is_never_reused_for_another_user(ada: User) -> None:
     finished(ada)
-
     assert ask(people.staff("bob", people.VIEW, people.ANY))[1]
     for _ in range(2):
         export, is_new = ask(AnonymousUser())
@@ -135,7 +126,6 @@ def test_a_file_is_never_reused_for_another_user(ada: User) -> None:
 def test_an_owner_who_lost_the_permission_is_refused(ada: User) -> None:
     finished(ada)
     people.refuse(ada)
-
     with pytest.raises(services.NotAllowed):
         ask(ada)
 
@@ -143,7 +133,6 @@ def test_an_owner_who_lost_the_permission_is_refused(ada: User) -> None:
 @pytest.mark.parametrize("end", [services.expire, lambda request: expires_in(request, 60)])
 def test_a_file_that_has_expired_or_soon_will_is_not_reused(ada: User, end: Any) -> None:
     end(finished(ada))
-
     assert ask(ada)[1]
 
 
@@ -154,7 +143,6 @@ def expires_in(request: FileRequest, seconds: float) -> None:
 def test_a_reused_file_does_not_count_toward_the_quota(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_PER_USER_PER_DAY=1)
     made = finished(ada)
-
     assert ask(ada)[0] == made
 
 
@@ -163,9 +151,7 @@ def test_a_reused_file_does_not_count_toward_the_quota(settings: LazySettings, a
 
 def test_the_response_is_200_with_the_state_and_its_age(client: Client, ada: User) -> None:
     made = finished(ada)
-
     response = client.post(FORM, ASKED, headers=JSON)
-
     state = response.json()
     assert (response.status_code, state["id"], state["status"]) == (200, str(made.pk), "ready")
     assert state["reused"]["age_seconds"] == pytest.approx(180, abs=30)
@@ -176,9 +162,7 @@ def test_the_response_is_200_with_the_state_and_its_age(client: Client, ada: Use
 
 def test_the_field_fresh_requests_a_new_file(client: Client, ada: User) -> None:
     made = finished(ada)
-
     response = client.post(FORM, {**ASKED, "fresh": "1"}, headers=JSON)
-
     assert response.status_code == 202
     assert response.json()["id"] != str(made.pk)
     assert "reused" not in response.json()
@@ -203,7 +187,6 @@ def test_the_page_shows_the_age_and_a_button_for_a_new_file(client: Client, ada:
 
 def test_retry_of_a_ready_export_needs_fresh(client: Client, ada: User) -> None:
     made = finished(ada)
-
     assert client.post(url_of("retry", made), headers=JSON).status_code == 409
     assert client.post(url_of("retry", made), {"fresh": "1"}, headers=JSON).status_code == 201
 
@@ -211,7 +194,6 @@ def test_retry_of_a_ready_export_needs_fresh(client: Client, ada: User) -> None:
 @pytest.mark.parametrize("status", [status for status in Status.values if status != Status.READY])
 def test_only_a_ready_export_can_be_made_again(client: Client, ada: User, status: str) -> None:
     request = rows.IN_STATUS[status](ada)
-
     assert client.post(url_of("retry", request), {"fresh": "1"}, headers=JSON).status_code == 409
     assert AGAIN not in client.get(url_of("page", request)).content.decode()
 
@@ -219,7 +201,6 @@ def test_only_a_ready_export_can_be_made_again(client: Client, ada: User, status
 def test_only_the_owner_can_make_a_file_again(ada: User) -> None:
     made = finished(ada)
     viewer = signed_in(people.staff("viewer", people.VIEW))
-
     assert AGAIN not in viewer.get(url_of("page", made)).content.decode()
     assert viewer.post(url_of("retry", made), {"fresh": "1"}, headers=JSON).status_code == 403
 
@@ -227,9 +208,7 @@ def test_only_the_owner_can_make_a_file_again(ada: User) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_simultaneous_fresh_requests_make_one_export(ada: User) -> None:
     made = finished(ada)
-
     outcomes = at_once(*[lambda: ask(ada, fresh=True)] * 8)
-
     assert len({request.pk for request, _ in outcomes} - {made.pk}) == 1
     assert [is_new for _, is_new in outcomes].count(True) == 1
 
@@ -237,7 +216,6 @@ def test_simultaneous_fresh_requests_make_one_export(ada: User) -> None:
 @pytest.mark.parametrize("value", [-1, "600", None])
 def test_a_negative_or_missing_maximum_age_is_a_check_error(settings: LazySettings, value: Any) -> None:
     configure(settings, REUSE_WITHIN_SECONDS=value)
-
     assert [each.id for each in checks.check_settings()] == ["exports.E014"]
 
 

@@ -78,9 +78,7 @@ def test_an_estimated_total_is_marked() -> None:
     estimated = Snapshot("writing", 50, 200, rows_estimated=True)
     assert transitions.renew_lease(claim, estimated, began_phase=True, progressed=True, now=after(10))
     request.refresh_from_db()
-
     told = serialize(request)["progress"]
-
     assert (told["rows_total"], told["rows_total_is_estimate"], told["fraction"]) == (200, True, 0.2475)
 
 
@@ -115,9 +113,7 @@ def test_the_state_of_a_ready_file() -> None:
 def test_the_example_in_the_documentation_has_the_same_keys() -> None:
     text = (Path(__file__).parents[1] / "docs" / "protocol.md").read_text()
     example = json.loads(re.search(r"```json\n(\{.*?\n\})\n```", text, re.DOTALL)[1])
-
     state = serialize(in_status(Status.RUNNING))
-
     assert keys_of(state) == keys_of(example)
 
 
@@ -145,9 +141,7 @@ def test_the_state_contains_no_secret_and_no_detail_for_staff() -> None:
     request, claim = claimed(criteria="city=Timbuktu", requester=user("zoe"), dedupe_key="d" * 64)
     assert transitions.fail(claim, code="stalled", detail="Stalled at secret.py:47")
     request.refresh_from_db()
-
     text = json.dumps(serialize(request))
-
     hidden = ["Timbuktu", "secret.py", "d" * 64, "host:1:1", claim.key, "zoe", "@"]
     assert [word for word in hidden if word in text] == []
     ready = in_status(Status.READY)
@@ -159,11 +153,9 @@ def test_the_state_contains_no_secret_and_no_detail_for_staff() -> None:
 
 def test_an_error_message_is_in_the_language_of_the_requester() -> None:
     request = in_status(Status.FAILED, requester_language="de")
-
     with translation.override("fr"):
         state = serialize(request)
         assert translation.get_language() == "fr"
-
     assert state["error"] == {"code": "permission_lost", "message": "You may no longer export this."}
 
 
@@ -171,7 +163,6 @@ def test_an_unknown_error_code_has_a_general_message() -> None:
     request, claim = claimed()
     assert transitions.fail(claim, code="of_the_host", detail="")
     request.refresh_from_db()
-
     assert serialize(request)["error"] == {"code": "of_the_host", "message": str(UNKNOWN_ERROR_MESSAGE)}
 
 
@@ -181,7 +172,6 @@ def test_every_error_code_has_a_message() -> None:
         for each in vars(exceptions).values()
         if isinstance(each, type) and issubclass(each, ExportError) and each.code != ExportError.code
     }
-
     # Only the author of an export can fix these; users see UNKNOWN_ERROR_MESSAGE.
     assert named - ERROR_MESSAGES.keys() <= {"lost_cells"}
 
@@ -191,9 +181,7 @@ def test_a_second_attempt_is_marked_as_resumed() -> None:
     assert transitions.retry_later(claim, delay=0, code="unavailable", detail="", now=after(0))
     request.refresh_from_db()
     assert serialize(request)["resumed"] is False
-
     request, _ = claimed(request, now=after(1))
-
     assert (serialize(request)["resumed"], serialize(request)["attempt"]) == (True, 2)
 
 
@@ -201,7 +189,6 @@ def test_an_export_whose_worker_was_lost_is_marked_as_resumed() -> None:
     request, _ = claimed()
     assert transitions.rescue(request, now=after(3600))
     request.refresh_from_db()
-
     assert serialize(request)["resumed"] is True
 
 
@@ -213,7 +200,6 @@ def test_an_unknown_format_has_progress_too() -> None:
     request, claim = claimed(format="dbf")
     assert transitions.renew_lease(claim, Snapshot("finishing", 5, 5, 1, 2), began_phase=True, progressed=True)
     request.refresh_from_db()
-
     assert serialize(request)["progress"]["fraction"] == 0.96
 
 
@@ -238,7 +224,6 @@ def test_the_owner_of_a_ready_file_gets_a_ticket_for_a_minute() -> None:
 @pytest.mark.parametrize("status", [status for status in Status.values if status != Status.READY])
 def test_without_a_file_there_is_no_ticket(status: str) -> None:
     request = in_status(status)
-
     assert services.state_for(request.requester, request)["urls"]["ticket"] is None
 
 
@@ -246,6 +231,5 @@ def test_users_who_may_not_have_the_file_get_no_ticket() -> None:
     request = in_status(Status.READY)
     viewer = user("eve")
     viewer.user_permissions.set(Permission.objects.filter(codename="view_filerequest"))
-
     for reader in (user("bob"), viewer, AnonymousUser()):
         assert services.state_for(reader, request)["urls"]["ticket"] is None

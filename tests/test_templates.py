@@ -2,7 +2,6 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -22,98 +21,13 @@ from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import HTML, url_of
 from tests.office.exports import MonthForm
+from tests.office.markup import HtmlPage, check_forms, check_labels, check_no_inline_code, check_page
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 ROOT = Path(__file__).resolve().parent.parent
-VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 FORM = "/exports/new/report/"
 ACTIVE = ("queued", "running")
-
-
-class Page(HTMLParser):
-    """A parsed page. Raises AssertionError if a tag is not closed in order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.refreshes: list[tuple[str, ...]] = []
-        self._open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        assert len(attributes) == len(dict(attributes)), f"an attribute twice: {attributes}"
-        self.tags.append((tag, dict(attributes)))
-        if ("http-equiv", "refresh") in attributes:
-            self.refreshes.append(tuple(self._open))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attributes)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, f"</{tag}> closes another tag, {self.getpos()}"
-
-    def handle_data(self, text: str) -> None:
-        if self._open[-1:] == ["script"]:
-            self.scripts.append(text)
-
-    def all(self, *names: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.tags if tag in names]
-
-    @property
-    def states(self) -> list[dict[str, Any]]:
-        """The STATE of each card, in the order of the page."""
-        return [parsed for text in self.scripts if "seq" in (parsed := json.loads(text))]
-
-    @property
-    def config(self) -> dict[str, Any]:
-        return next(parsed for text in self.scripts if "words" in (parsed := json.loads(text)))
-
-
-def check_page(text: str, *, language: str = "en") -> Page:
-    """Check what holds for every page of the app, and return the page."""
-    page = Page(text)
-    assert text.startswith("<!doctype html>\n<html")
-    assert page.all("html") == [{"lang": language}]
-    assert page.all("title")
-    check_no_inline_code(page)
-    check_labels(page)
-    check_forms(page)
-    return page
-
-
-def check_no_inline_code(page: Page) -> None:
-    assert not page.all("style")
-    for script in page.all("script"):
-        assert script.get("src") or script["type"] == "application/json"
-    for tag, attributes in page.tags:
-        assert "style" not in attributes, tag
-        assert not [name for name in attributes if name.startswith("on")], tag
-        for name in ("href", "src", "action"):
-            assert not (attributes.get(name) or "").lstrip().lower().startswith(("javascript:", "data:")), tag
-
-
-def check_labels(page: Page) -> None:
-    ids = [attributes["id"] for _, attributes in page.tags if attributes.get("id")]
-    assert len(ids) == len(set(ids))
-    labelled = {label.get("for") for label in page.all("label")}
-    for field in page.all("input", "select", "textarea"):
-        assert field.get("type") in ("hidden", "submit") or field.get("id") in labelled or field.get("aria-label")
-    for bar in page.all("progress"):
-        assert bar["aria-label"]
-
-
-def check_forms(page: Page) -> None:
-    posts = [form for form in page.all("form") if form.get("method") == "post"]
-    tokens = [field for field in page.all("input") if field.get("name") == "csrfmiddlewaretoken"]
-    assert len(tokens) == len(posts)
-    assert all(token["value"] for token in tokens)
 
 
 @pytest.mark.parametrize("status", Status.values)
@@ -133,7 +47,7 @@ def test_the_page_of_an_export_shows_what_its_status_allows(browser: Client, own
 def test_without_javascript_a_page_reloads_only_while_an_export_is_active(browser: Client, owner: User, status: str):
     request = rows.IN_STATUS[status](owner)
     for address in (url_of("page", request), "/exports/"):
-        page = Page(browser.get(address).content.decode())
+        page = HtmlPage(browser.get(address).content.decode())
         assert page.refreshes == ([("html", "head", "noscript")] if status in ACTIVE else [])
 
 
@@ -190,7 +104,7 @@ def test_titles_and_file_names_are_escaped(browser: Client, owner: User, status:
 
 
 def bar_of(browser: Client, request: FileRequest) -> dict[str, str | None]:
-    return Page(browser.get(url_of("page", request)).content.decode()).all("progress")[0]
+    return HtmlPage(browser.get(url_of("page", request)).content.decode()).all("progress")[0]
 
 
 def test_the_bar_follows_the_fraction(browser: Client, owner: User, settings: LazySettings):
@@ -277,7 +191,7 @@ def test_a_mail_links_to_the_page_and_escapes_the_title(owner: User, status: str
     request = rows.IN_STATUS[status](owner, description=HOSTILE + "\r\nBcc: everybody@example.com")
     mail = notifications.compose(request, Notification.objects.get(request=request))
     [(html, kind)] = mail.alternatives
-    page, address = Page(html), f"https://exports.example{url_of('page', request)}"
+    page, address = HtmlPage(html), f"https://exports.example{url_of('page', request)}"
     assert kind == "text/html"
     check_no_inline_code(page)
     assert [link["href"] for link in page.all("a")] == [address]
@@ -300,11 +214,13 @@ def test_a_mail_says_what_is_ready_or_why_it_failed(owner: User):
 # Template tags
 
 
-def render(text: str, user: User | AnonymousUser, **context: Any) -> Page:
+def render(text: str, user: User | AnonymousUser, **context: Any) -> HtmlPage:
     """Render a piece of a project's page."""
     http_request = RequestFactory().get("/")
     http_request.user = user
-    return Page(Template("{% load exports %}" + text).render(RequestContext(http_request, {"user": user, **context})))
+    return HtmlPage(
+        Template("{% load exports %}" + text).render(RequestContext(http_request, {"user": user, **context}))
+    )
 
 
 def test_export_form_shows_the_form_with_a_button_for_each_format(owner: User):
@@ -355,7 +271,7 @@ def test_the_script_only_uses_words_that_the_catalogue_has():
 
 def test_pages_connect_to_the_sockets_that_are_routed(browser: Client, owner: User):
     request = rows.running(owner)
-    page = Page(browser.get(url_of("page", request)).content.decode())
+    page = HtmlPage(browser.get(url_of("page", request)).content.decode())
     [progress] = page.all("export-progress")
     for path in (page.config["socket"], progress["socket"]):
         assert any(route.pattern.match(path.removeprefix("/")) for route in websocket_urlpatterns)

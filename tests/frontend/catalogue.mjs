@@ -1,10 +1,16 @@
-/** The words of the page as exports/words.py has them, in English. */
+/** The words of the page and the status texts of the server, as exports/words.py has them in English. */
 
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const SCRIPT = "import django, json; django.setup(); from exports.words import catalogue; print(json.dumps(catalogue()))";
+const SETUP = "import django, json, sys; django.setup(); from exports import words; ";
 const env = { ...process.env, DJANGO_SETTINGS_MODULE: "tests.settings" };
 
-export const catalogue = JSON.parse(execFileSync(`${ROOT}.venv/bin/python`, ["-c", SCRIPT], { cwd: ROOT, env }));
+const python = (code, input) =>
+  JSON.parse(execFileSync(`${ROOT}.venv/bin/python`, ["-c", SETUP + code], { cwd: ROOT, env, input }));
+
+export const catalogue = python("print(json.dumps(words.catalogue()))", "");
+
+export const serverTexts = (states) =>
+  python("print(json.dumps([words.status_text(state) for state in json.load(sys.stdin)]))", JSON.stringify(states));

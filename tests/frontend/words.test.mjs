@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Words } from "../../frontend/words.js";
 import { viewOf } from "../../frontend/view.js";
-import { catalogue } from "./catalogue.mjs";
+import { catalogue, serverTexts } from "./catalogue.mjs";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
 const words = new Words("en", catalogue);
@@ -28,6 +28,21 @@ test("each status has its sentence", () => {
     [stateOf({ status: "expired" }), "Expired"],
   ];
   for (const [state, sentence] of cases) assert.equal(words.status(state), sentence);
+});
+
+test("the server's first render and the script say the same", () => {
+  const error = { code: "stalled", message: "It stalled." };
+  const progress = { rows_done: 120_000, rows_total: 336_776 };
+  const states = [
+    ...[null, 1, 2, 1200].map((place) => stateOf({ progress: { queue_position: place } })),
+    ...[null, 1, 2].map((place) => stateOf({ resumed: true, progress: { queue_position: place } })),
+    ...["counting", "finishing", "storing", "something new"].map((phase) => running({ phase })),
+    running({ resumed: true }), running({ progress }), running({ progress: { rows_done: 120_000 } }),
+    running({ progress: { ...progress, rows_total_is_estimate: true } }),
+    ready({ error }), stateOf({ status: "failed", error }), stateOf({ status: "failed" }),
+    stateOf({ status: "cancelled" }), stateOf({ status: "expired" }), stateOf({ status: "unknown" }),
+  ];
+  assert.deepEqual(states.map((state) => words.status(state)), serverTexts(states));
 });
 
 test("an estimate is said to be one, wherever it shows", () => {
