@@ -1,5 +1,6 @@
 """A permission that is lost at any moment: no file, no mail, no link, and a reason that says so."""
 
+import ast
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from django.db import OperationalError
 from django.http import Http404
 from django.test import RequestFactory
 
+import exports
 from exports import housekeeping, services, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles import views as bgfiles_views
@@ -266,3 +268,57 @@ def test_staff_can_download_the_file_of_a_refused_owner(owner: User) -> None:
     export = rows.ready(people.refuse(owner))
     staff = people.staff("staff", people.VIEW, people.ANY)
     assert status_of(signed_in(staff), ticket_for(export, staff)) == 200
+
+
+# Every way to a file
+
+HANDING_OUT = {
+    "open_file", "file_response", "buffer_response", "Ticket", "PublicLink", "sign_ticket", "publish_file", "deliver",
+}  # fmt: skip
+"""The functions by which a file, or a link to it, leaves the app; `transitions.publish` is called `publish_file`."""
+
+WAYS = {
+    "worker.runner.run": "_make_file: permissions.check_before_publishing",
+    "housekeeping.send_mails": "permissions.is_still_granted",
+    "services.public_link_of": "share: permissions.public_link_seconds",
+    "services.find_public": "permissions.is_still_granted",
+    "services.state_for": "may_download: permissions.is_still_granted",
+    "services.sign_ticket": "its callers: services.may_download",
+    "http.downloads.download_view": "services.may_download",
+    "http.downloads.file_view": "services.may_download",
+    "http.downloads.public_view": "services.find_public",
+    "http.downloads.deliver": "its callers in this module",
+    "http.responses.file_response": "its callers: http.downloads, contrib.bgfiles",
+    "contrib.bgfiles.toolbox.serve": "views.evaluate_request: permissions.is_withdrawn",
+    "contrib.bgfiles.patterns.respond_with_file": "the project's own view",
+    "contrib.bgfiles.pattern_runner.send_mail_now": "the run that has just published the file",
+    "shortcuts.export_response": "the project's own view",
+    "shortcuts._write_response": "the project's own view",
+    "exporters.stored_rows.tables": "the input of a run, not a file of a user",
+    "contrib.operations.doctor.configuration.secrets": "not a file of a user",
+    "contrib.operations.doctor.files.finished_files": "not a file of a user",
+}
+"""Every function that hands out a file or a link, and where the permission is asked for."""
+
+
+def ways_to_a_file() -> set[str]:
+    """Return the functions of the app that call one of HANDING_OUT."""
+    app = Path(exports.__file__).parent
+    found = set()
+    for path in app.rglob("*.py"):
+        module = ".".join(path.relative_to(app).with_suffix("").parts)
+        tree = ast.parse(path.read_text())
+        classes = [each for each in tree.body if isinstance(each, ast.ClassDef)]
+        for function in [node for parent in (tree, *classes) for node in parent.body]:
+            if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for node in ast.walk(function):
+                name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
+                called = "publish_file" if name == "transitions.publish" else name.rpartition(".")[2]
+                if called in HANDING_OUT:
+                    found.add(f"{module}.{function.name}")
+    return found
+
+
+def test_every_way_to_a_file_is_known_with_where_it_asks_for_permission() -> None:
+    assert ways_to_a_file() == set(WAYS)

@@ -39,7 +39,7 @@ def owner(transactional_db: None) -> User:
 
 
 def ask(client: Client, number: int) -> tuple[int, str | None]:
-    """Ask for a report that nobody has asked for yet. The status, and when to ask again."""
+    """Request a new report. Return the status and the Retry-After header."""
     posted = {"month": str(number % 12 + 1), "note": f"number {number}", "format": "csv"}
     try:
         response = client.post(FORM, posted, headers=JSON)

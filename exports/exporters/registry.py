@@ -21,11 +21,11 @@ adapters: list[Callable[[Handler], Exporter]] = []
 
 
 def register(handler_class: HandlerT, file_types: Iterable[str] | None = None) -> HandlerT:
-    """Register what makes the files of these types, by default of its own `file_type`. Usable as a decorator.
+    """Register what makes the files of these types. Usable as a decorator.
 
     Args:
         handler_class: A QuerySetExport, or anything with `handle(request)`: a pattern, another class, a module.
-        file_types: The file types it handles.
+        file_types: The file types; by default the `file_type` of `handler_class`.
 
     Returns:
         `handler_class`, unchanged.

@@ -83,7 +83,8 @@ def dispatch(file_request_id: UUID) -> bool:
     """Claim this export and make its file, in the language and time zone of its owner.
 
     Returns:
-        False if there was nothing to do: it is finished, not due, or another worker has claimed it.
+        True if it was handled, even if it was refused or failed. False if there was nothing to do: it is finished, not
+        due, or another worker has claimed it.
 
     Raises:
         FileRequest.DoesNotExist: There is no such export.
