@@ -248,6 +248,14 @@ def test_a_raw_column_has_the_cells_of_its_values(column, zone):
         assert counted == expected
 
 
+def test_raw_json_of_several_types_has_the_cells_of_its_values():
+    for texts, values in ((["[1]", "5", '"x"', "true"], [[1], 5, "x", True]), (['"x"', "[1]"], ["x", [1]])):
+        for convert in (to_csv_cells, to_excel_cells):
+            column = RawColumn(texts, "json")
+            cells = convert(Column("x", kind="json"), column, zone=UTC, alterations=Alterations())
+            assert cells == convert(Column("x", kind="json"), values, zone=UTC, alterations=Alterations())
+
+
 def test_a_raw_column_without_values_has_empty_cells():
     assert csv_cells() == []
     for texts, cells in (([], []), ([None, None], [None, None])):
