@@ -163,29 +163,6 @@ def test_any_value_in_a_column_of_any_kind_has_a_valid_cell(cells: Callable, val
         assert all(type(cell) is str and cell.encode() is not None for cell in found)
 
 
-@given(st.lists(st.floats() | st.floats(-1e6, 1e6), max_size=20) | st.lists(st.integers(), max_size=20))
-def test_numbers_in_csv_are_written_as_python_writes_them(numbers):
-    assert csv_cells(*numbers) == list(map(repr, numbers))
-
-
-@given(st.decimals(allow_nan=False, allow_infinity=False))
-def test_decimals_in_csv_read_back_equal_and_have_no_exponent(value):
-    [cell] = csv_cells(value)
-    assert Decimal(cell) == value
-    assert "e" not in cell.lower()
-
-
-@given(st.datetimes(min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1), timezones=st.timezones()))
-def test_aware_datetimes_in_csv_read_back_as_the_same_time(value):
-    assert datetime.fromisoformat(csv_cells(value, zone=NEW_YORK)[0]) == value.astimezone(UTC)
-
-
-@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=5))
-def test_json_in_csv_reads_back_equal(value):
-    [cell] = csv_cells(value, kind="json", formulas="raw")
-    assert (None if cell == "" else json.loads(cell)) == value
-
-
 # Datetimes
 
 

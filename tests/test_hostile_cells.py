@@ -29,6 +29,7 @@ from exports.tabular.readers import explain
 from exports.worker import loop
 from tests import hostile
 from tests.cell_values import csv_cells
+from tests.reference.cells import sheet_text
 from tests.shop.exports import OrderExport, registered
 from tests.shop.models import Customer, Order
 from tests.shop.runs import use_folders
@@ -69,8 +70,7 @@ def orders() -> None:
 def expected(cells: Sequence[str], format: str) -> list[str]:
     """Return what a reader of the file should find, given each text alone."""
     if format == "xlsx":
-        lines = [cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells]
-        return ["".join(c for c in cell if c in "\t\n" or not (c < " " or c in "\x7f\ufffe\uffff")) for cell in lines]
+        return [sheet_text(cell)[0] or "" for cell in cells]
     return [csv_cells(cell, delimiter=SEPARATORS[format])[0] for cell in cells]
 
 
