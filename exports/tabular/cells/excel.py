@@ -63,19 +63,8 @@ def fit_texts(texts: Sequence[str], context: ConversionContext) -> Sequence[str 
     return [_fit_text(text, context) or None for text in texts]
 
 
-def _fit_text(text: str, context: ConversionContext) -> str:
-    for pattern, replacement, alteration in _REPLACEMENTS:
-        text, changes = pattern.subn(replacement, text)
-        context.count(alteration, min(changes, 1))
-    units = text.encode("utf-16-le") if len(text) > MAX_TEXT_UNITS // 2 else b""
-    if len(units) <= 2 * MAX_TEXT_UNITS:
-        return text
-    context.count("text_cut")
-    # Ignoring errors leaves out half a character at the cut.
-    return units[: 2 * MAX_TEXT_UNITS].decode("utf-16-le", errors="ignore")
-
-
-def _integers(values: Sequence[int], context: ConversionContext) -> Sequence[int | str]:
+def integer_cells(values: Sequence[int], context: ConversionContext) -> Sequence[int | str]:
+    """Return ints of at most 15 digits, and text for longer ones."""
     integers = list(map(int, values))
     end = 10**MAX_DIGITS
     if -end < min(integers) and max(integers) < end:
@@ -84,7 +73,8 @@ def _integers(values: Sequence[int], context: ConversionContext) -> Sequence[int
     return _count_texts(cells, "number_as_text", context)
 
 
-def _decimals(values: Sequence[Decimal], context: ConversionContext) -> Values:
+def decimal_cells(values: Sequence[Decimal], context: ConversionContext) -> Values:
+    """Return numbers of at most 15 digits, and text for NaN, infinity and longer ones."""
     texts = list(map(str, values))
     if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
         return NumberColumn(texts, "decimal")
@@ -104,7 +94,8 @@ def _decimals(values: Sequence[Decimal], context: ConversionContext) -> Values:
     return cells
 
 
-def _floats(values: Sequence[float], context: ConversionContext) -> Sequence[float | str]:
+def float_cells(values: Sequence[float], context: ConversionContext) -> Sequence[float | str]:
+    """Return floats, and text for those that Excel cannot hold."""
     floats = list(map(float, values))
     # NaN is in no range.
     if all(
@@ -122,7 +113,8 @@ def _floats(values: Sequence[float], context: ConversionContext) -> Sequence[flo
     return cells
 
 
-def _datetimes(values: Sequence[datetime], context: ConversionContext) -> Sequence[datetime | str]:
+def datetime_cells(values: Sequence[datetime], context: ConversionContext) -> Sequence[datetime | str]:
+    """Return naive local datetimes, and text for those before Excel's calendar."""
     local = to_local(values, context.zone)
     # Several times as fast as replace(tzinfo=None).
     naive = [datetime.combine(value, value.time()) for value in local]
@@ -134,51 +126,69 @@ def _datetimes(values: Sequence[datetime], context: ConversionContext) -> Sequen
     return _count_texts(cells, "date_as_text", context)
 
 
-def _dates(values: Sequence[date], context: ConversionContext) -> Sequence[date | str]:
+def date_cells(values: Sequence[date], context: ConversionContext) -> Sequence[date | str]:
+    """Return dates, and text for those before Excel's calendar."""
     if min(values) >= FIRST_EXCEL_DATE:
         return list(values)
     cells = [value if value >= FIRST_EXCEL_DATE else value.isoformat() for value in values]
     return _count_texts(cells, "date_as_text", context)
 
 
-def _times(values: Sequence[time], context: ConversionContext) -> Sequence[time | str]:
+def time_cells(values: Sequence[time], context: ConversionContext) -> Sequence[time | str]:
+    """Return times of day without a zone, and text for those with one."""
     if set(map(_tzinfo, values)) == {None}:
         return list(values)
     cells = [value if value.tzinfo is None else value.isoformat() for value in values]
     return _count_texts(cells, "time_as_text", context)
 
 
-def _durations(values: Sequence[timedelta], context: ConversionContext) -> Sequence[timedelta | str]:
+def duration_cells(values: Sequence[timedelta], context: ConversionContext) -> Sequence[timedelta | str]:
+    """Return durations that Excel can show, and text for the others."""
     if min(values) >= timedelta() and max(values) < DURATION_END:
         return list(values)
     cells = [value if timedelta() <= value < DURATION_END else format_durations([value])[0] for value in values]
     return _count_texts(cells, "duration_as_text", context)
 
 
+def raw_integer_cells(texts: Sequence[str], context: ConversionContext) -> Values:
+    """Return the texts as numbers if all have at most 15 digits."""
+    if max(map(len, texts)) <= MAX_DIGITS:
+        return NumberColumn(texts, "integer")
+    return integer_cells(list(map(int, texts)), context)
+
+
+def raw_decimal_cells(texts: Sequence[str], context: ConversionContext) -> Values:
+    """Return the texts as numbers if all have at most 15 digits."""
+    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
+        return NumberColumn(texts, "decimal")
+    return decimal_cells(list(map(Decimal, texts)), context)
+
+
+def raw_float_cells(texts: Sequence[str], context: ConversionContext) -> Values:
+    """Return the texts as numbers if all are finite and of usual size."""
+    # Very large and very small numbers have an "e", NaN and infinity an "n".
+    joined = "".join(texts)
+    if "e" in joined or "n" in joined:
+        return float_cells(list(map(float, texts)), context)
+    return NumberColumn(texts, "float")
+
+
+def _fit_text(text: str, context: ConversionContext) -> str:
+    for pattern, replacement, alteration in _REPLACEMENTS:
+        text, changes = pattern.subn(replacement, text)
+        context.count(alteration, min(changes, 1))
+    units = text.encode("utf-16-le") if len(text) > MAX_TEXT_UNITS // 2 else b""
+    if len(units) <= 2 * MAX_TEXT_UNITS:
+        return text
+    context.count("text_cut")
+    # Ignoring errors leaves out half a character at the cut.
+    return units[: 2 * MAX_TEXT_UNITS].decode("utf-16-le", errors="ignore")
+
+
 def _count_texts(cells: list[Any], alteration: str, context: ConversionContext) -> list[Any]:
     """Return the cells. Count those that became text."""
     context.count(alteration, sum(isinstance(cell, str) for cell in cells))
     return cells
-
-
-def _raw_integers(texts: Sequence[str], context: ConversionContext) -> Values:
-    if max(map(len, texts)) <= MAX_DIGITS:
-        return NumberColumn(texts, "integer")
-    return _integers(list(map(int, texts)), context)
-
-
-def _raw_decimals(texts: Sequence[str], context: ConversionContext) -> Values:
-    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
-        return NumberColumn(texts, "decimal")
-    return _decimals(list(map(Decimal, texts)), context)
-
-
-def _raw_floats(texts: Sequence[str], context: ConversionContext) -> Values:
-    # Very large and very small numbers have an "e", NaN and infinity an "n".
-    joined = "".join(texts)
-    if "e" in joined or "n" in joined:
-        return _floats(list(map(float, texts)), context)
-    return NumberColumn(texts, "float")
 
 
 def _serial_cells(
@@ -215,13 +225,13 @@ def _text_conversion(format_column: Callable[[Values], list[str]]) -> Conversion
 EXCEL_FORMAT: Final[CellFormat] = CellFormat(
     values={
         "boolean": lambda values, context: list(values),
-        "integer": _integers,
-        "decimal": _decimals,
-        "float": _floats,
-        "datetime": _datetimes,
-        "date": _dates,
-        "time": _times,
-        "duration": _durations,
+        "integer": integer_cells,
+        "decimal": decimal_cells,
+        "float": float_cells,
+        "datetime": datetime_cells,
+        "date": date_cells,
+        "time": time_cells,
+        "duration": duration_cells,
         "uuid": _text_conversion(format_strings),
         "binary": _text_conversion(format_binary),
         "text": _text_conversion(format_strings),
@@ -230,9 +240,9 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "enum": lambda values, context: convert(enum_values(values), context, EXCEL_FORMAT),
     },
     raw={
-        "integer": _raw_integers,
-        "decimal": _raw_decimals,
-        "float": _raw_floats,
+        "integer": raw_integer_cells,
+        "decimal": raw_decimal_cells,
+        "float": raw_float_cells,
         "date": lambda texts, context: _serial_cells(date_serials(texts), "date", texts, date.fromisoformat, context),
         "datetime": lambda texts, context: _serial_cells(
             datetime_serials(texts), "datetime", texts, datetime.fromisoformat, context

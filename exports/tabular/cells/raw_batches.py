@@ -110,15 +110,75 @@ def unescape_column(column: Sequence[str]) -> Sequence[str | None]:
     return [None if text == COPY_NULL else _unescape(text) if "\\" in text else text for text in column]
 
 
-def _unescape(text: str) -> str:
-    return _COPY_ESCAPE.sub(lambda match: _COPY_ESCAPES.get(match[1], match[1]), text)
-
-
 def are_hex_uuids(texts: Sequence[str]) -> bool:
     """Return True if the decoder "sqlite uuid" can decode the texts."""
     joined = "".join(texts)
     have_right_length = set(map(len, texts)) <= {len(_UUID_DIGIT_POSITIONS)}
     return have_right_length and joined.isascii() and not joined.encode().translate(None, _HEX_DIGITS)
+
+
+def decode_numeric_as_integers(texts: Sequence[str]) -> Values:
+    """Decode a numeric that Django reads as an integer: a fraction is cut off, as `int` does."""
+    if "." in "".join(texts):
+        return [int(Decimal(text)) for text in texts]
+    return RawColumn(texts, "integer")
+
+
+def decode_postgresql_floats(texts: Sequence[str]) -> Values:
+    """Decode floats. PostgreSQL writes the same digits as Python, but 5 for 5.0, and exponents from 1e+15 on."""
+    joined = "".join(texts)
+    if joined.count(".") == len(texts) and "e" not in joined:
+        return RawColumn(texts, "float")
+    return RawColumn([text if "." in text and "e" not in text else repr(float(text)) for text in texts], "float")
+
+
+def decode_postgresql_timestamptz(texts: Sequence[str]) -> Values:
+    """Decode timestamps that PostgreSQL wrote in UTC."""
+    without_offset = ("\n".join(texts) + "\n").split("+00\n")
+    without_offset.pop()
+    if len(without_offset) != len(texts):
+        # Infinity has no offset, and years before Christ end in "+00 BC".
+        without_offset = [text.replace("+00", "") for text in texts]
+    return RawColumn(without_offset, "utc datetime")
+
+
+def decode_postgresql_local_timestamptz(texts: Sequence[str]) -> Values:
+    """Decode timestamps with an offset into local ones without it."""
+    # After ten characters there is no hyphen of a date that could be taken for an offset.
+    return RawColumn([text[:10] + _UTC_OFFSET.sub("", text[10:]) for text in texts], "datetime")
+
+
+def decode_sqlite_booleans(values: Values) -> Values:
+    """Decode 1 and 0. Other values stay, as they do for the ORM."""
+    if set(values) <= _SQLITE_BOOLEANS.keys():
+        return list(map(_SQLITE_BOOLEANS.__getitem__, values))
+    return [bool(value) if value in (1, 0) else value for value in values]
+
+
+def decode_sqlite_decimals(values: Sequence[float | int], places: str, digits: str) -> Values:
+    """Decode decimals that SQLite stores as floats: 15 digits are certain, the others are rounded off."""
+    end = 10 ** (min(int(digits), FLOAT_SAFE_DIGITS) - int(places))
+    if set(map(type, values)) <= {int, float} and -end < min(values) and max(values) < end:
+        # The shortest digits of a float are those of the decimal with 15 digits that it was made of.
+        texts = _pad_decimals(format_numbers(values), int(places))
+        if texts is not None:
+            return RawColumn(texts, "decimal")
+    unit, context = Decimal(1).scaleb(-int(places)), Context(prec=int(digits))
+    return [_decimal_from_float(value).quantize(unit, context=context) for value in values]
+
+
+def decode_sqlite_uuids(texts: Sequence[str]) -> Values:
+    """Put hyphens into UUIDs of 32 hexadecimal digits."""
+    digits = "".join(texts).encode()
+    lines = bytearray(_UUID_LINE * len(texts))
+    # One slice assignment per digit of a UUID, for all UUIDs.
+    for digit, position in enumerate(_UUID_DIGIT_POSITIONS):
+        lines[position :: len(_UUID_LINE)] = digits[digit :: len(_UUID_DIGIT_POSITIONS)]
+    return RawColumn(lines.decode().split("\n")[:-1], "uuid")
+
+
+def _unescape(text: str) -> str:
+    return _COPY_ESCAPE.sub(lambda match: _COPY_ESCAPES.get(match[1], match[1]), text)
 
 
 def _keeping_nulls(decode: Callable[..., Values]) -> Callable[..., Values]:
@@ -137,54 +197,6 @@ def _raw_column(family: str) -> Callable[[Values], Values]:
     return lambda raw: RawColumn(raw, family)
 
 
-def _integers_of_numeric(texts: Sequence[str]) -> Values:
-    """Decode a numeric that Django reads as an integer: a fraction is cut off, as `int` does."""
-    if "." in "".join(texts):
-        return [int(Decimal(text)) for text in texts]
-    return RawColumn(texts, "integer")
-
-
-def _postgresql_floats(texts: Sequence[str]) -> Values:
-    # PostgreSQL writes the shortest digits that read back equal, as Python does, but 5 for 5.0 and 1e+15 earlier.
-    joined = "".join(texts)
-    if joined.count(".") == len(texts) and "e" not in joined:
-        return RawColumn(texts, "float")
-    return RawColumn([text if "." in text and "e" not in text else repr(float(text)) for text in texts], "float")
-
-
-def _postgresql_timestamptz(texts: Sequence[str]) -> Values:
-    """Decode timestamps that PostgreSQL wrote in UTC."""
-    without_offset = ("\n".join(texts) + "\n").split("+00\n")
-    without_offset.pop()
-    if len(without_offset) != len(texts):
-        # Infinity has no offset, and years before Christ end in "+00 BC".
-        without_offset = [text.replace("+00", "") for text in texts]
-    return RawColumn(without_offset, "utc datetime")
-
-
-def _postgresql_local_timestamptz(texts: Sequence[str]) -> Values:
-    # After ten characters there is no hyphen of a date that could be taken for an offset.
-    return RawColumn([text[:10] + _UTC_OFFSET.sub("", text[10:]) for text in texts], "datetime")
-
-
-def _sqlite_booleans(values: Values) -> Values:
-    if set(values) <= _SQLITE_BOOLEANS.keys():
-        return list(map(_SQLITE_BOOLEANS.__getitem__, values))
-    return [bool(value) if value in (1, 0) else value for value in values]
-
-
-def _sqlite_decimals(values: Sequence[float | int], places: str, digits: str) -> Values:
-    """Decode decimals that SQLite stores as floats: 15 digits are certain, the others are rounded off."""
-    end = 10 ** (min(int(digits), FLOAT_SAFE_DIGITS) - int(places))
-    if set(map(type, values)) <= {int, float} and -end < min(values) and max(values) < end:
-        # The shortest digits of a float are those of the decimal with 15 digits that it was made of.
-        texts = _pad_decimals(format_numbers(values), int(places))
-        if texts is not None:
-            return RawColumn(texts, "decimal")
-    unit, context = Decimal(1).scaleb(-int(places)), Context(prec=int(digits))
-    return [_decimal_from_float(value).quantize(unit, context=context) for value in values]
-
-
 def _pad_decimals(numbers: Sequence[str], places: int) -> list[str] | None:
     """Return the numbers with exactly that many decimal places, or None if one has more."""
     point = slice(-places - 1, -places) if places else slice(0)
@@ -201,16 +213,6 @@ def _pad_decimals(numbers: Sequence[str], places: int) -> list[str] | None:
     return texts
 
 
-def _sqlite_uuids(texts: Sequence[str]) -> Values:
-    """Put hyphens into UUIDs of 32 hexadecimal digits."""
-    digits = "".join(texts).encode()
-    lines = bytearray(_UUID_LINE * len(texts))
-    # One slice assignment per digit of a UUID, for all UUIDs.
-    for digit, position in enumerate(_UUID_DIGIT_POSITIONS):
-        lines[position :: len(_UUID_LINE)] = digits[digit :: len(_UUID_DIGIT_POSITIONS)]
-    return RawColumn(lines.decode().split("\n")[:-1], "uuid")
-
-
 # Decoders by name. The callables take a column as delivered, and arguments as strings.
 DECODERS: Final[dict[str, Callable[..., Values]]] = {
     # Python values, and texts that become Python strings.
@@ -222,20 +224,20 @@ DECODERS: Final[dict[str, Callable[..., Values]]] = {
         for family in ("text", "integer", "decimal", "date", "datetime", "utc datetime", "time", "uuid")
     },
     # Texts of PostgreSQL.
-    "numeric as integer": _keeping_nulls(_integers_of_numeric),
+    "numeric as integer": _keeping_nulls(decode_numeric_as_integers),
     "numeric as float": _keeping_nulls(lambda texts: list(map(float, texts))),
-    "postgresql float": _keeping_nulls(_postgresql_floats),
+    "postgresql float": _keeping_nulls(decode_postgresql_floats),
     "postgresql boolean": _keeping_nulls(lambda texts: list(map({"t": True, "f": False}.__getitem__, texts))),
-    "postgresql timestamptz": _keeping_nulls(_postgresql_timestamptz),
-    "postgresql local timestamptz": _keeping_nulls(_postgresql_local_timestamptz),
+    "postgresql timestamptz": _keeping_nulls(decode_postgresql_timestamptz),
+    "postgresql local timestamptz": _keeping_nulls(decode_postgresql_local_timestamptz),
     "postgresql jsonb": _keeping_nulls(decode_jsonb),
     "json value": _keeping_nulls(parse_json_values),
     # Values of SQLite.
     "sqlite integer": _keeping_nulls(lambda values: list(map(int, values))),
     "sqlite real": _keeping_nulls(lambda values: list(map(float, values))),
-    "sqlite boolean": _sqlite_booleans,
-    "sqlite decimal": _keeping_nulls(_sqlite_decimals),
-    "sqlite uuid": _keeping_nulls(_sqlite_uuids),
+    "sqlite boolean": decode_sqlite_booleans,
+    "sqlite decimal": _keeping_nulls(decode_sqlite_decimals),
+    "sqlite uuid": _keeping_nulls(decode_sqlite_uuids),
     "sqlite duration": _keeping_nulls(lambda values: [timedelta(0, 0, microseconds) for microseconds in values]),
     "sqlite json": _keeping_nulls(decode_json),
 }
