@@ -7,7 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -157,29 +157,12 @@ def test_our_files_read_back_equal(format: str, home: Path) -> None:
 # Reading back
 
 VALUES = (
-    1,
-    "Ada",
-    "=1+1",
-    Decimal("1.50"),
-    0.1,
-    True,
-    datetime(2019, 1, 1).date(),
-    datetime(2019, 1, 1, 0, 0, 1, 5, UTC),
-    {"size": 1},
+    1, "Ada", "=1+1", Decimal("1.50"), 0.1, True, date(2019, 1, 1), datetime(2019, 1, 1, 0, 0, 1, 5, UTC), {"size": 1},
     None,
-)
+)  # fmt: skip
 CELLS = [
-    "1",
-    "Ada",
-    "'=1+1",
-    "1.50",
-    "0.1",
-    "true",
-    "2019-01-01",
-    "2019-01-01T00:00:01.000005+00:00",
-    '{"size": 1}',
-    "",
-]
+    "1", "Ada", "'=1+1", "1.50", "0.1", "true", "2019-01-01", "2019-01-01T00:00:01.000005+00:00", '{"size": 1}', "",
+]  # fmt: skip
 
 
 HEADER = list(check.CSV)
