@@ -193,7 +193,7 @@ class FileRequest(models.Model):
 
     objects = FileRequestQuerySet.as_manager()
 
-    # The columns as they were loaded or last saved. Any other column was set by the caller.
+    # The columns as they were loaded or last saved. Any other column was set by the caller. Any: values of columns.
     _loaded: Mapping[str, Any] = MappingProxyType({})
 
     # `transitions.attach`, set there: that module imports this one.
@@ -225,6 +225,7 @@ class FileRequest(models.Model):
     def __str__(self) -> str:
         return f"{self.file_type} requested at {self.requested_at} by {self.requester}"
 
+    # Any: arguments that only Django reads.
     def save(
         self, *args: Any, force_insert: Any = False, update_fields: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
