@@ -30,7 +30,7 @@ from exports.exceptions import ExportError, StorageDenied, StorageFailed, Storag
 from exports.storage.base import NOT_KEPT, Store
 
 CACHE_CONTROL = "private, no-store"
-CHECKSUM_BLOCK_BYTES = MAX_BYTES_IN_MEMORY = 1 << 20
+CHECKSUM_BLOCK_BYTES = MAX_DOWNLOAD_IN_MEMORY_BYTES = 1 << 20
 PROGRESS_SECONDS = 0.1
 ADVICE = "Check the bucket, its region, the credentials and the role against docs/s3.md."
 
@@ -105,7 +105,7 @@ class S3Store(Store):
     def open(self, key: str) -> File[bytes]:
         """Download the file, to disk if it is large: django-storages would hold all of it in memory."""
         with self._reading(key), ExitStack() as opened:
-            copy = opened.enter_context(SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))
+            copy = opened.enter_context(SpooledTemporaryFile(max_size=MAX_DOWNLOAD_IN_MEMORY_BYTES))
             self._client.download_fileobj(**self._object(key), Fileobj=copy, Config=self._storage.transfer_config)
             opened.pop_all()
         copy.seek(0)
