@@ -1,0 +1,1 @@
+"""Live Exports: long exports in the background, with live progress and safe delivery."""

@@ -1,0 +1,1 @@
+"""Optional parts: dj-bgfiles by name, and operations (doctor, metrics, health)."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from exports.contrib.bgfiles.pattern_runner import calling_handler, owner_refusal, send_mail, send_mail_now
+from exports.contrib.bgfiles.pattern_runner import Pattern, calling_handler, owner_refusal, send_mail, send_mail_now
 from exports.contrib.bgfiles.patterns import WriterPattern
 from exports.exporters import registry
 from exports.exporters.base import ExportRun
@@ -24,7 +24,7 @@ class HandlerExporter:
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        self._pattern_that_wrote: WriterPattern | None = None
+        self._pattern_that_wrote: Pattern | None = None
 
     def refusal(self, export: FileRequest) -> str | None:
         return owner_refusal(export)

@@ -1,15 +1,16 @@
 """Runs a pattern inside the engine: writes its file under a lease and sends its mail through the outbox."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 from exports import notifications
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.buffers import Spool, closed_on_error, move_content
+from exports.contrib.bgfiles.criteria import Criteria
 from exports.contrib.bgfiles.dataset import Dataset, with_progress
 from exports.exceptions import InvalidCriteria, InvalidStoredCriteria
 from exports.exporters.base import ExportRun
@@ -18,8 +19,29 @@ from exports.models import FileRequest, Notification
 from exports.models.locale import locale_of
 from exports.models.result import ExportResult
 
-if TYPE_CHECKING:
-    from exports.contrib.bgfiles.patterns import WriterPattern
+
+class Pattern(Protocol):
+    """The hooks of a WriterPattern that are called when its file is made and its mail is sent."""
+
+    criteria_class: ClassVar[type[Criteria]]
+
+    def get_items(self, criteria: Any) -> Any: ...
+
+    def write_bytes(self, dataset: Dataset, buffer: Any) -> None: ...
+
+    def get_buffer_class(self) -> Any: ...
+
+    def get_filename(self) -> str | None: ...
+
+    def get_content_type(self) -> str: ...
+
+    def get_signer(self) -> toolbox.TokenSigner | None: ...
+
+    def is_requester_only(self) -> bool: ...
+
+    def get_token_data(self, file_request: FileRequest) -> Mapping[str, Any]: ...
+
+    def send_notification(self, file_request: FileRequest, token: str) -> Any: ...
 
 
 @dataclass
@@ -27,7 +49,7 @@ class HandlerRun:
     """A run that is calling a handler, and what a pattern wrote in it."""
 
     run: ExportRun
-    pattern: "WriterPattern | None" = None
+    pattern: Pattern | None = None
     result: ExportResult | None = None
 
 
@@ -54,7 +76,7 @@ def current_handler_run(export: FileRequest) -> HandlerRun | None:
 class PatternExporter:
     """The exporter for a pattern whose `create_file` was called directly, outside a run."""
 
-    def __init__(self, pattern: "WriterPattern") -> None:
+    def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
 
     def extension(self, export: FileRequest) -> str:
@@ -73,7 +95,7 @@ def owner_refusal(export: FileRequest) -> str | None:
     return "permission_lost" if owner is not None and not owner.is_active else None
 
 
-def write_file(pattern: "WriterPattern", run: ExportRun) -> ExportResult:
+def write_file(pattern: Pattern, run: ExportRun) -> ExportResult:
     """Write the pattern's file to `run.path`, counting rows as `dataset.items` is read.
 
     Raises:
@@ -108,7 +130,7 @@ def write_file(pattern: "WriterPattern", run: ExportRun) -> ExportResult:
     )
 
 
-def send_mail(pattern: "WriterPattern", export: FileRequest) -> Any:
+def send_mail(pattern: Pattern, export: FileRequest) -> Any:
     """Create a token and call the pattern's `send_notification`. Raise NoRecipient if the token needs a requester."""
     is_requester_only = pattern.is_requester_only()
     if is_requester_only and export.requester_id is None:
@@ -119,7 +141,7 @@ def send_mail(pattern: "WriterPattern", export: FileRequest) -> Any:
     return pattern.send_notification(export, token)
 
 
-def send_mail_now(pattern: "WriterPattern", export: FileRequest) -> None:
+def send_mail_now(pattern: Pattern, export: FileRequest) -> None:
     """Send the mail about a new file right away: housekeeping cannot find a pattern that is not registered."""
     with locale_of(export):
         for notification in export.notifications.filter(kind=Notification.Kind.READY):
