@@ -4,19 +4,11 @@ The fields never contain the criteria or the contents of a file.
 """
 
 import logging
-import threading
-from collections import OrderedDict
 from typing import TypedDict
-from uuid import UUID
 
 from exports.models import FileRequest, Status
 
 log = logging.getLogger("exports.audit")
-
-REMEMBERED = 1000
-
-_logged: "OrderedDict[tuple[UUID, int, str], None]" = OrderedDict()
-_lock = threading.Lock()
 
 
 class AuditFields(TypedDict):
@@ -37,16 +29,9 @@ class AuditFields(TypedDict):
 
 
 def note(export: FileRequest) -> None:
-    """Log the present status, once a process: progress events call this again and again."""
+    """Log the status that a transition has just written. The code that makes the transition calls it."""
     if not log.isEnabledFor(logging.INFO):
         return
-    change = (export.pk, export.epoch, str(export.status))
-    with _lock:
-        if change in _logged:
-            return
-        _logged[change] = None
-        if len(_logged) > REMEMBERED:
-            _logged.popitem(last=False)
     fields = fields_of(export)
     reason = f" ({export.error_code})" if export.error_code else ""
     log.info(

@@ -13,8 +13,9 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.core.exceptions import ImproperlyConfigured
 
-from exports import audit, services, signing
+from exports import services, signing
 from exports.models import FileRequest
+from exports.realtime import events
 from exports.worker import loop
 from project import environment, logs
 from tests.office import people, rows
@@ -119,19 +120,16 @@ def test_revoked_links_are_logged_apart_from_the_end_of_the_run(lines: Lines, ow
     export = request_report(owner)
     loop.WorkerLoop("small").run_due()
     assert [line["event"] for line in lines.all() if "ready" in line["message"]] == ["export.ready"]
-    # As in another process, which has not logged that the file is ready.
-    audit._logged.clear()
     services.revoke(rows.fresh(export))
     assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
     assert lines.events()[-1]["epoch"] == 2
 
 
 @with_rows
-def test_progress_is_logged_once(lines: Lines, owner: User):
+def test_progress_is_not_logged(lines: Lines, owner: User):
     export = rows.running(owner)
-    for _ in range(5):
-        audit.note(export)
-    assert [line["event"] for line in lines.events()] == ["export.running"]
+    events.publish(export)
+    assert lines.events() == []
 
 
 # The formatters

@@ -1,6 +1,7 @@
 """From a queued row to a run: dispatch, permission at the claim, the loop of a worker, and the registry."""
 
 import csv
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone, translation
 
 from exports import storage
+from exports.contrib.bgfiles import toolbox
 from exports.exceptions import UnknownFileType
 from exports.exporters import permissions, registry
 from exports.exporters.base import Table
@@ -112,6 +114,26 @@ def test_the_owners_language_and_time_zone_are_active_in_the_run() -> None:
     assert "2026-06-02" in lines_of(export)[1][3]
     assert translation.get_language() == "en"
     assert timezone.get_current_timezone_name() == "UTC"
+
+
+def test_each_transition_is_logged_once_even_if_the_handler_attaches_the_file(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Handler:
+        file_type = "handled"
+
+        @staticmethod
+        def handle(export: FileRequest) -> None:
+            toolbox.attach_file(export, b"by a handler", "handled.txt", "text/plain")
+
+    caplog.set_level(logging.INFO, "exports.audit")
+    with registered(Handler):
+        loop.dispatch(queued(file_type="handled").pk)
+
+    assert [record.fields["event"] for record in caplog.records if record.name == "exports.audit"] == [
+        "export.running",
+        "export.ready",
+    ]
 
 
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "Europe", "\x00"])

@@ -28,6 +28,7 @@ from exports.conf import config
 from exports.http import responses
 from exports.models import FileRequest, Status, transitions
 from exports.realtime import events
+from exports.worker import runner
 
 
 class TokenSigner(Protocol):
@@ -248,8 +249,12 @@ def _import_if_path(value: Any) -> Any:
 
 
 def _publish_on_commit(request: FileRequest) -> None:
+    # The runner writes the audit log for a file that is attached inside a run.
+    is_in_run = runner.current(request) is not None
+
     def note_and_publish() -> None:
-        audit.note(request)
+        if not is_in_run:
+            audit.note(request)
         events.publish(request)
 
     # robust: open pages read the row again by themselves, so a lost event does no harm.
