@@ -319,3 +319,17 @@ def test_a_message_that_is_replayed_runs_nothing_twice(site: Valkey, owner: User
     assert (rows.fresh(export).attempts, rows.fresh(export).epoch) == (1, 1)
     assert Artifact.objects.filter(request=export).count() == 1
     assert "Traceback" not in output
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_logs_an_outage_of_the_queue_once_and_goes_on_afterwards(site: Valkey, owner: User):
+    with Worker() as worker:
+        before = worker.words()
+        site.stop()
+        time.sleep(3)  # the lines of three seconds are counted
+        logged = worker.words().removeprefix(before).splitlines()
+        site.start()
+        wait_until_ready(requested(owner), worker)
+    assert len(logged) == 1, logged
+    assert "queue small: its server is down, trying again: ConnectionError" in logged[0]

@@ -191,7 +191,7 @@ def test_a_worker_waits_until_the_queue_is_back(
 ):
     valkey.stop()
     worker = start()
-    wait_until(lambda: "Error reading from queue" in worker.words())
+    wait_until(lambda: "its server is down" in worker.words())
     valkey.start()
     long = Long(owner, tmp_path, is_let_go=True)
     long.wait_for("ready")

@@ -102,6 +102,8 @@ def consumer(
                 # Called from the loop itself: a worker that hangs must not look like one that waits.
                 on_poll()
                 super().loop(now)
+                if self.huey.is_down:
+                    self.sleep()  # huey's own backoff, up to max_delay
 
     class WakeConsumer(Consumer):  # type: ignore[misc] # huey has no type hints
         worker_class = WakeWorker
@@ -147,15 +149,34 @@ def consumer(
 def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "RedisHuey":
     """Return a huey instance for one queue, without tasks. The project's own HUEY is left alone."""
     from huey import RedisHuey
+    from redis.exceptions import RedisError
 
     class WakeQueue(RedisHuey):  # type: ignore[misc] # huey has no type hints
+        is_down = False
+
         def dequeue(self) -> Any:
-            """Return the next task. huey itself would log a traceback for a message that is not signed, and pause."""
+            """Return the next task, or None.
+
+            huey itself would log a traceback for each message that is not signed and each try to reach the server.
+            """
             try:
-                return super().dequeue()
+                task = super().dequeue()
             except BadMessage as error:
                 log.warning("%s", error)
                 return None
+            except RedisError as error:
+                if not self.is_down:
+                    log.warning("queue %s: its server is down, trying again: %s", queue_name, type(error).__name__)
+                self.is_down = True
+                return None
+            if self.is_down:
+                log.info("queue %s: its server is back", queue_name)
+            self.is_down = False
+            return task
+
+        def read_schedule(self, timestamp: datetime | None = None) -> list[Any]:
+            """Return no tasks: none is ever scheduled, so huey's scheduler need not ask the server every second."""
+            return []
 
     return WakeQueue(
         f"{config.QUEUE_PREFIX}.{queue_name}",
