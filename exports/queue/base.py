@@ -2,7 +2,8 @@
 
 A message only says that a worker should look for due exports. It carries no work, so it may be lost or doubled:
 housekeeping wakes again what was not picked up. EXPORTS["QUEUE_BACKEND"] is the dotted path of the implementation, a
-module or a class with `wake` and `listen` as in `QueueBackend`. It is None where cron runs the exports.
+module with `wake` and `listen` as in `QueueBackend`, or a class with both as static methods. It is None where cron runs
+the exports.
 """
 
 import logging
