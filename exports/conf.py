@@ -100,7 +100,7 @@ class Settings:
 DEFAULTS: dict[str, Any] = {name: default for name, default in vars(Settings).items() if name.isupper()}
 
 # The names of dj-bgfiles and similar helpers. They apply to settings that EXPORTS does not contain.
-ORIGINALS = {
+DJ_BGFILES_NAMES = {
     "TOKEN_SIGNER": "BGFILES_DEFAULT_SIGNER",
     "TOKEN_KEY": "BGFILES_DEFAULT_KEY",
     "TOKEN_SALT": "BGFILES_DEFAULT_SALT",
@@ -122,8 +122,8 @@ class _LiveSettings(Settings):
         given = _given()
         if name in given:
             return given[name]
-        if name in ORIGINALS:
-            return getattr(django_settings, ORIGINALS[name], DEFAULTS[name])
+        if name in DJ_BGFILES_NAMES:
+            return getattr(django_settings, DJ_BGFILES_NAMES[name], DEFAULTS[name])
         return DEFAULTS[name]
 
 

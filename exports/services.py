@@ -63,7 +63,7 @@ def request_export(
 
     Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed or LimitReached.
     """
-    exporter = registry.find_export(file_type)
+    exporter = registry.find_exporter(file_type)
     writer = exporter.writer_of(format)
     cleaned_options = exporter.clean_options(writer, options or {})
     form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else _as_query_dict(criteria), user)

@@ -11,7 +11,7 @@ from django.core.files.storage import FileSystemStorage
 from django.utils import timezone
 
 from exports import storage
-from exports.conf import ORIGINALS, config
+from exports.conf import DJ_BGFILES_NAMES, config
 from exports.fields import ConfigurableFileField, get_storage, get_upload_to
 from exports.models import FileRequest, Status
 from exports.patterns import registry
@@ -191,14 +191,14 @@ def queued_key() -> str:
     return request.filehandle.name
 
 
-@pytest.mark.parametrize("name", ORIGINALS)
+@pytest.mark.parametrize("name", DJ_BGFILES_NAMES)
 def test_each_setting_falls_back_to_its_dj_bgfiles_name(settings: Any, name: str):
     settings.EXPORTS = {}
     default = getattr(config, name)
-    setattr(settings, ORIGINALS[name], "the old one")
+    setattr(settings, DJ_BGFILES_NAMES[name], "the old one")
     assert getattr(config, name) == "the old one"
     settings.EXPORTS = {name: "ours"}
     assert getattr(config, name) == "ours"
     settings.EXPORTS = {}
-    delattr(settings, ORIGINALS[name])
+    delattr(settings, DJ_BGFILES_NAMES[name])
     assert getattr(config, name) == default

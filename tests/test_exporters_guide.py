@@ -61,7 +61,7 @@ def book_of(request: FileRequest) -> openpyxl.Workbook:
 @pytest.mark.parametrize("file_type", FILE_TYPES)
 def test_every_export_of_the_guide_makes_its_file(file_type: str) -> None:
     assert run_checks(tags=["exports"]) == []
-    for format, _ in registry.find_export(file_type).format_choices():
+    for format, _ in registry.find_exporter(file_type).format_choices():
         request = made(file_type, format=format)
         assert request.rows_done >= 2
         assert request.format == format

@@ -16,7 +16,7 @@ from django.db import connection
 from django.test import Client
 
 from exports import housekeeping, storage
-from exports.conf import DEFAULTS, ORIGINALS
+from exports.conf import DEFAULTS, DJ_BGFILES_NAMES
 from exports.models import Artifact, FileRequest, Status
 from tests.seed.files import ID, OLD_GENERAL_TOKEN, OLD_TOKEN
 from tests.shop.requests import NOON
@@ -58,7 +58,7 @@ def test_docs_settings_lists_every_setting_with_its_default():
     assert list(listed) == list(DEFAULTS)
     for name, (kind, unit, default, meaning, original) in listed.items():
         assert ast.literal_eval(default) == DEFAULTS[name], name
-        assert original == ORIGINALS.get(name, "-"), name
+        assert original == DJ_BGFILES_NAMES.get(name, "-"), name
         assert (kind != "-", bool(unit), meaning.endswith(".")) == (True, True, True), name
 
 

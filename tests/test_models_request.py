@@ -59,7 +59,7 @@ def test_saving_a_stale_instance_undoes_no_transition(change: Callable[[FileRequ
 def test_values_assigned_to_engine_columns_are_not_saved() -> None:
     export = queued()
     before = row(export.pk)
-    for name in FileRequest.ENGINE_COLUMNS:
+    for name in FileRequest.TRANSITION_COLUMNS:
         setattr(export, name, getattr(FileRequest(), name))
     export.status, export.epoch, export.seq = Status.READY, 9, 9
 

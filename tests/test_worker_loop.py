@@ -361,4 +361,4 @@ def test_in_cron_mode_nothing_is_woken_and_no_worker_listens(settings: Any, woke
 def test_one_exporter_can_be_registered_for_several_types() -> None:
     with registered(OrderExport):
         assert registry.register(OrderExport, ["a", "b"]) is OrderExport
-        assert [type(registry.find_export(name)) for name in ("a", "b")] == [OrderExport, OrderExport]
+        assert [type(registry.find_exporter(name)) for name in ("a", "b")] == [OrderExport, OrderExport]

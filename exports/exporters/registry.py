@@ -45,12 +45,12 @@ def find(file_type: str) -> Handler:
     return handlers[file_type]
 
 
-def find_export(file_type: str) -> QuerySetExport:
-    """Return the export that users can request under this type. Raise UnknownFileType if it has no form."""
+def find_exporter(file_type: str) -> QuerySetExport:
+    """Return the exporter that users can request under this type. Raise UnknownFileType if it has no form."""
     if not has_form(file_type):
         raise UnknownFileType(f"{file_type!r} has a handler without a form; request it in the view that offers it.")
-    export: QuerySetExport = find(file_type)()
-    return export
+    exporter: QuerySetExport = find(file_type)()
+    return exporter
 
 
 def has_form(file_type: str) -> bool:

@@ -90,7 +90,7 @@ def list_view(request: HttpRequest) -> HttpResponse:
 @signed_in
 def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Show the form of an export (GET), or request a file with it (POST)."""
-    exporter = registry.find_export(file_type)
+    exporter = registry.find_exporter(file_type)
     posted = request.POST
     if request.method != "POST":
         return _render_form(request, exporter, exporter.get_form(None, request.user))

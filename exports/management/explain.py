@@ -37,7 +37,7 @@ def lines(
 def _sheets(file_type: str, criteria: Sequence[str], username: str | None) -> Sequence[Sheet]:
     user: AnyUser = AnonymousUser()
     try:
-        export = registry.find_export(file_type)
+        export = registry.find_exporter(file_type)
         if username is not None:
             user = get_user_model()._default_manager.get_by_natural_key(username)
     except UnknownFileType as error:

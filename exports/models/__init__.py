@@ -1,4 +1,4 @@
-"""The tables of the app. Their state columns are changed by `transitions` alone."""
+"""The tables of the app. Only `transitions` changes the columns of FileRequest.TRANSITION_COLUMNS."""
 
 from exports.models.artifact import Artifact
 from exports.models.download import Download

@@ -13,7 +13,7 @@ class ArtifactQuerySet(models.QuerySet["Artifact"]):
     """Queries for housekeeping."""
 
     def deletable(self, kept_since: DatabaseTime) -> Self:
-        """Keep files that nothing needs any more. Files of exports that ended after `kept_since` are still needed."""
+        """Select files that nothing needs any more. Files of exports that ended after `kept_since` are still needed."""
         export = FileRequest.objects.filter(pk=OuterRef("request"))
         readable = export.filter(
             Q(status=Status.READY) | Q(status=Status.EXPIRED, expires_at__gte=kept_since), filehandle=OuterRef("key")

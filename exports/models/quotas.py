@@ -23,8 +23,8 @@ def lock_owner(export: FileRequest) -> None:
     """Until the transaction ends, block other transactions that would add to this owner's waiting or running rows."""
     if connection.features.has_select_for_update:
         # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
-        is_weaker = connection.features.has_select_for_no_key_update
-        users = get_user_model()._base_manager.select_for_update(no_key=is_weaker)
+        can_lock_without_key = connection.features.has_select_for_no_key_update
+        users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key)
         users.filter(pk=export.requester_id).values_list("pk").first()  # type: ignore[misc]  # NULL locks no user.
     else:
         # SQLite has one write lock. It must be taken before the first read: a reader cannot always become a writer.

@@ -130,10 +130,10 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
 class FileRequest(models.Model):
     """A requested file, from the request until its bytes are deleted. The row is also the job of a worker.
 
-    `save()` writes the columns that the caller changed, but never the ENGINE_COLUMNS: only `transitions` changes those.
+    `save()` writes the columns that the caller changed, but never TRANSITION_COLUMNS: only `transitions` does.
     """
 
-    ENGINE_COLUMNS = frozenset(
+    TRANSITION_COLUMNS = frozenset(
         {
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
@@ -229,7 +229,7 @@ class FileRequest(models.Model):
     def save(
         self, *args: Any, force_insert: Any = False, update_fields: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
-        """Insert the whole row, or update the columns that were changed on this instance. Skip the ENGINE_COLUMNS."""
+        """Insert the whole row, or update the columns changed on this instance, except TRANSITION_COLUMNS."""
         if not (self._state.adding or force_insert):
             if update_fields is None:
                 loaded = self._loaded
@@ -237,7 +237,7 @@ class FileRequest(models.Model):
                 changed = {name for name, value in values.items() if name not in loaded or loaded[name] != value}
             else:
                 changed = set(update_fields)
-            update_fields = changed - self.ENGINE_COLUMNS
+            update_fields = changed - self.TRANSITION_COLUMNS
         super().save(*args, force_insert=force_insert, update_fields=update_fields, **kwargs)
         self._remember(update_fields)
 
@@ -290,7 +290,7 @@ class FileRequest(models.Model):
         self.filename = filename or self.filename
         self.content_type = content_type or self.content_type
         self.size = size or self.size
-        self.refresh_from_db(fields=[*self.ENGINE_COLUMNS, "filehandle", "finished_at"])
+        self.refresh_from_db(fields=[*self.TRANSITION_COLUMNS, "filehandle", "finished_at"])
 
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
         """Let the file expire `delta` after `timestamp` (default: now), without saving. A name of dj-bgfiles."""

@@ -1,7 +1,8 @@
-"""The state transitions of a FileRequest. Each is one UPDATE guarded by the status and the epoch that it expects.
+"""The state transitions of a FileRequest. Each is one UPDATE guarded by the status that it expects.
 
-Each function returns whether it won: `claim` returns a Claim and `renew_lease` the row, or None; the others a bool. A
-transition that lost has changed nothing. `now` defaults to the database's clock; tests pass a datetime.
+The UPDATE of a worker, and of everything that must not act on a newer attempt, is guarded by the epoch as well. Most
+functions return True if they won; `claim` returns a Claim and `renew_lease` the row, or None. A transition that lost
+has changed nothing. `now` defaults to the database's clock; tests pass a datetime.
 docs/architecture.md has the table of transitions.
 """
 

@@ -38,7 +38,7 @@ class Column:
     width: width in Excel's characters (XLSX only).
     format: an Excel number format, such as "0.00" (XLSX only).
     source: an ORM path, a Django expression, or a callable that takes the model instance.
-    places: number of decimal places that numbers are stored with.
+    places: number of decimal places that numbers are stored with (Parquet only).
     permission: permission a user needs to get this column; users without it get a file without the column.
     style, header_style: properties of XlsxWriter's formats, such as {"bold": True} (XLSX only).
     """

@@ -49,7 +49,7 @@ NO_LIMITS: Final = TimeLimits()
 class Plan:
     """A strategy, why no faster one is possible, and what the strategy needs.
 
-    `getters` make the columns of an instance. `places` are the columns' positions among the `selected` values, which
+    `getters` make the columns of an instance. `positions` are where the columns are among the `selected` values, which
     are empty where the ORM makes the tuples. On PostgreSQL `width` is the number of values in a row, `text_oids` are
     the types that a cursor returns as text, and with a `dialect` the server writes lines of CSV.
     """
@@ -60,7 +60,8 @@ class Plan:
     columns: Sequence[Column]
     reasons: Sequence[str] = ()
     getters: Sequence[Getter] = ()
-    places: Sequence[int] = ()
+    # Where the value of each column is among the selected values.
+    positions: Sequence[int] = ()
     selected: Sequence[SelectedColumn] = ()
     sql: str = ""
     params: Sequence[Any] = ()
@@ -69,16 +70,16 @@ class Plan:
     dialect: Dialect | None = None
 
     @property
-    def chosen(self) -> list[SelectedColumn]:
+    def selected_by_column(self) -> list[SelectedColumn]:
         """What is selected for each column."""
-        return [self.selected[place] for place in self.places] if self.selected else []
+        return [self.selected[position] for position in self.positions] if self.selected else []
 
     @property
     def decoders(self) -> list[str]:
         """The decoder of each column, "" where its values pass through Python."""
         return [
             "string" if chosen.decoder == "text" and column.kind == "json" else chosen.decoder or ""
-            for chosen, column in zip(self.chosen, self.columns, strict=True)
+            for chosen, column in zip(self.selected_by_column, self.columns, strict=True)
         ]
 
 
@@ -92,16 +93,16 @@ def make_plan(queryset: QuerySet[Any], columns: Sequence[Column], limits: TimeLi
     if has_values(queryset):
         # All values of a values() queryset are read: fewer would change its groups, or which rows are distinct.
         names = value_names(queryset)
-        places = [names.index(path_of(column)) for column in columns]
-        return _plan_tuples(queryset.values_list(*names).prefetch_related(None), columns, places, limits)
+        positions = [names.index(path_of(column)) for column in columns]
+        return _plan_tuples(queryset.values_list(*names).prefetch_related(None), columns, positions, limits)
     if reasons := _reasons_for_instances(queryset, columns):
         return _plan_instances(queryset, columns, reasons)
-    every_place = range(len(columns))
-    plan = _plan_tuples(_select(queryset, columns), columns, every_place, limits)
-    if connections[queryset.db].vendor == "sqlite" and any(chosen.is_declared for chosen in plan.chosen):
+    every_position = range(len(columns))
+    plan = _plan_tuples(_select(queryset, columns), columns, every_position, limits)
+    if connections[queryset.db].vendor == "sqlite" and any(chosen.is_declared for chosen in plan.selected_by_column):
         # The driver would create objects for these columns; for expressions it returns what is stored.
-        undeclared = [chosen.is_declared for chosen in plan.chosen]
-        return _plan_tuples(_select(queryset, columns, undeclared), columns, every_place, limits)
+        hide_type_of = [chosen.is_declared for chosen in plan.selected_by_column]
+        return _plan_tuples(_select(queryset, columns, hide_type_of), columns, every_position, limits)
     return plan
 
 
@@ -146,10 +147,10 @@ def _select(queryset: QuerySet[Any], columns: Sequence[Column], undeclared: Sequ
     return selected.prefetch_related(None)
 
 
-def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], places: Sequence[int], limits: TimeLimits) -> Plan:
+def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], positions: Sequence[int], limits: TimeLimits) -> Plan:
     """Plan a values_list() queryset: by COPY, by a cursor, or by the ORM."""
     connection = connections[rows.db]
-    plan = Plan(CURSOR, rows, columns, places=places)
+    plan = Plan(CURSOR, rows, columns, positions=positions)
     if reason := _reason_for_orm(connection):
         return replace(plan, reasons=[reason])
     try:
@@ -192,8 +193,10 @@ def _plan_postgresql(
         reason = f"COPY is one statement, and the database ends statements after {seconds:g} s (statement_timeout)."
         plan = replace(plan, reasons=[reason])
     # A type is fetched as text only if no column of that type needs the objects that psycopg makes.
-    converted = {chosen.oid for chosen in plan.chosen if chosen.decoder is None}
-    text_oids = {chosen.oid for chosen in plan.chosen if chosen.decoder in converters.TEXT_DECODERS} - converted
+    converted = {chosen.oid for chosen in plan.selected_by_column if chosen.decoder is None}
+    text_oids = {
+        chosen.oid for chosen in plan.selected_by_column if chosen.decoder in converters.TEXT_DECODERS
+    } - converted
     fetched = [converters.fetched_column(column, text_oids) for column in plan.selected]
     return replace(plan, selected=fetched, text_oids=frozenset(text_oids))
 
@@ -201,7 +204,7 @@ def _plan_postgresql(
 def _with_reasons(plan: Plan) -> Plan:
     reasons = [
         f"Column {column.name!r}: {chosen.reason}, so each value passes through Python."
-        for column, chosen in zip(plan.columns, plan.chosen, strict=True)
+        for column, chosen in zip(plan.columns, plan.selected_by_column, strict=True)
         if chosen.decoder is None
     ]
     return replace(plan, reasons=reasons)

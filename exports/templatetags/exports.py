@@ -24,7 +24,7 @@ RECENT = 5
 @register.inclusion_tag("exports/_form.html", takes_context=True)
 def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
     """Show the form of this export with a button for each format; `form` is one that the view has filled already."""
-    exporter = registry.find_export(file_type)
+    exporter = registry.find_exporter(file_type)
     user = context["request"].user
     return {
         "exporter": exporter,

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Protocol, Self
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -21,13 +21,13 @@ from exports.conf import config
 from exports.exceptions import ExportError, LeaseLost, RunInterrupted, Stalled, TookTooLong, WorkerStopping
 from exports.models import FileRequest, transitions
 from exports.models.progress import COUNTING, STORING, Snapshot
-
-if TYPE_CHECKING:
-    from exports.worker.runner import Run
+from exports.models.transitions import Claim
+from exports.worker.limits import RunLimits
+from exports.worker.progress import Progress
 
 log = logging.getLogger("exports.worker.lease")
 
-expendable = threading.Event()
+may_exit_process = threading.Event()
 """Set in a worker process, which is restarted when it ends: it may end itself to get rid of a run that hangs."""
 
 
@@ -43,14 +43,29 @@ class Clock:
 
 
 CLOCK: Final = Clock()
+# The exit status of an internal error in sysexits.h.
 EX_SOFTWARE: Final = 70
+
+
+class Attempt(Protocol):
+    """The parts of a run that its lease keeper reads, and `end`, which makes the run raise at its next check."""
+
+    claim: Claim
+    limits: RunLimits
+    progress: Progress
+
+    @property
+    def is_stopping(self) -> bool: ...
+
+    def end(self, reason: RunInterrupted | ExportError) -> None: ...
 
 
 class LeaseKeeper(threading.Thread):
     """Keeps the lease of a run, as a context manager around it.
 
     The lease is renewed every HEARTBEAT_SECONDS, progress is written at most every PROGRESS_INTERVAL_SECONDS. A run
-    that is told to end, or to stop, has EXPORTS["SHUTDOWN_GRACE_SECONDS"] seconds to return.
+    that is told to end (it exceeds its limits) or to stop (the process shuts down) has
+    EXPORTS["SHUTDOWN_GRACE_SECONDS"] seconds to return.
 
     Args:
         attempt: The run.
@@ -59,7 +74,7 @@ class LeaseKeeper(threading.Thread):
 
     """
 
-    def __init__(self, attempt: "Run", notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
+    def __init__(self, attempt: Attempt, notify: Callable[[FileRequest], None], *, clock: Clock = CLOCK) -> None:
         super().__init__(name=f"exports-lease-{attempt.claim.request_id}", daemon=True)
         self._attempt = attempt
         self._notify = notify
@@ -98,7 +113,7 @@ class LeaseKeeper(threading.Thread):
             if not self._clock.wait(self._finished, grace):
                 self._abandon(reason)
         finally:
-            if expendable.is_set():
+            if may_exit_process.is_set():
                 faulthandler.cancel_dump_traceback_later()
             connection.close()
 
@@ -172,7 +187,7 @@ class LeaseKeeper(threading.Thread):
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             # The lease expires, and housekeeping moves the row on.
             log.warning("request %s: its end is not written: %s", claim.request_id, type(error).__name__)
-        if expendable.is_set() and not self._finished.is_set():
+        if may_exit_process.is_set() and not self._finished.is_set():
             # Where the run hangs: files, lines and names of functions, no values.
             faulthandler.dump_traceback()
             os._exit(EX_SOFTWARE)
@@ -184,5 +199,5 @@ def _feed_watchdog() -> None:
     faulthandler's timer is a thread in C. It ends the process even if a call never gives the interpreter back, which
     stops every Python thread, this one too: by then the lease is lost.
     """
-    if expendable.is_set():
+    if may_exit_process.is_set():
         faulthandler.dump_traceback_later(config.LEASE_SECONDS + config.SHUTDOWN_GRACE_SECONDS, exit=True)

@@ -1,4 +1,4 @@
-"""Find the next due export, claim it and run it. This is the whole way from a waiting row to its file."""
+"""Find the next due export, claim it and let the runner make its file."""
 
 import logging
 import threading
@@ -27,7 +27,7 @@ def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> Non
 
     `on_ready` is called once the worker listens, to messages and to signals.
     """
-    lease.expendable.set()
+    lease.may_exit_process.set()
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
     queue.listen(
         queue_name,
@@ -107,6 +107,7 @@ def dispatch(file_request_id: UUID) -> bool:
             return False
         exporter.finish(export)
         if export.status == Status.QUEUED and export.not_before is None:
+            # A stopping worker has released it: let another one take it.
             queue.wake(export.queue_name)
         return True
 

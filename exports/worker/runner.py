@@ -162,6 +162,7 @@ def run(
             stack.enter_context(transitions.attach_under(claim, check_bytes=attempt.limits.check_bytes))
             result = _make_file(attempt, exporter)
         faults.point("before_publish")
+        # Without a result, the handler has published the file itself.
         won = result is None or _retry_database(partial(transitions.publish, claim, result))
         faults.point("after_publish")
     except LeaseLost:

@@ -10,7 +10,7 @@ from exports.models.transitions import Claim
 
 COMPARED = (
     *("id", "filehandle", "expires_at", "finished_at", "description"),
-    *sorted(FileRequest.ENGINE_COLUMNS - {"woken_at", "seen_at"}),
+    *sorted(FileRequest.TRANSITION_COLUMNS - {"woken_at", "seen_at"}),
 )
 AFTER_THE_END = {
     Status.READY: (Status.READY, Status.EXPIRED),

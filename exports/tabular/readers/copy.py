@@ -21,6 +21,6 @@ def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
         for block in blocks:
             if dialect is None:
                 # Within a value, COPY escapes a line feed.
-                yield CopyBatch(block, block.count(b"\n"), plan.width, plan.places, plan.decoders)
+                yield CopyBatch(block, block.count(b"\n"), plan.width, plan.positions, plan.decoders)
             else:
                 yield SqlCsvBatch(block, block.count(SQL_LINE_START), plan.decoders, dialect.delimiter)

@@ -23,7 +23,7 @@ def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
     connection = connections[plan.queryset.db]
     is_sqlite = connection.vendor == "sqlite"
     cursor = connection.cursor() if is_sqlite else psycopg_internals.text_cursor(connection, plan.text_oids)
-    chosen = list(zip(plan.chosen, plan.decoders, plan.places, strict=True))
+    chosen = list(zip(plan.selected_by_column, plan.decoders, plan.positions, strict=True))
     with closing(cursor):
         cursor.execute(plan.sql, plan.params)
         while rows := cursor.fetchmany(size):
@@ -46,4 +46,4 @@ def read_by_orm(plan: Plan, size: int) -> Generator[Batch, None, None]:
     with closing(iterator) as rows:
         while chunk := list(islice(rows, size)):
             values = list(zip(*chunk, strict=True))
-            yield [values[place] for place in plan.places]
+            yield [values[place] for place in plan.positions]

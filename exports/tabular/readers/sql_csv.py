@@ -49,7 +49,7 @@ def with_dialect(plan: Plan, dialect: Dialect) -> Plan:
     if plan.strategy != COPY or obstacles(plan, dialect):
         return plan
     values = [f"f{place}" for place in range(plan.width)]
-    chosen = [(FIELD_SQL[decoder], place) for decoder, place in zip(plan.decoders, plan.places, strict=True)]
+    chosen = [(FIELD_SQL[decoder], place) for decoder, place in zip(plan.decoders, plan.positions, strict=True)]
     # Two columns of a values() queryset may have the same value.
     texts = dict.fromkeys(f"f{place}::text AS t{place}" for field_sql, place in chosen if "{1}" in field_sql)
     fields = [field_sql.format(f"f{place}", f"t{place}") for field_sql, place in chosen]
@@ -64,7 +64,7 @@ def obstacles(plan: Plan, dialect: Dialect) -> list[str]:
     if len(plan.columns) == 1:
         return ["In a single column, an empty field must differ from an empty line."]
     reasons = []
-    for column, decoder, selected in zip(plan.columns, plan.decoders, plan.chosen, strict=True):
+    for column, decoder, selected in zip(plan.columns, plan.decoders, plan.selected_by_column, strict=True):
         if decoder == "postgresql timestamptz" and str(dialect.zone) != "UTC":
             reasons.append(f"Column {column.name!r}: its times are shown in {dialect.zone}.")
         elif decoder not in FIELD_SQL or selected.oid not in TYPES.get(decoder, (selected.oid,)):
