@@ -1,4 +1,4 @@
-/** What a screen reader is told: changes of status and each quarter of the way, not every message. */
+/** Sentences for screen readers: one for each change of status and each quarter, not one for each message. */
 
 import { isActive, percentOf } from "./state.js";
 
@@ -14,12 +14,12 @@ export class Announcements {
     this.#quarter = quarterOf(first);
   }
 
-  /** The sentence to announce now that `state` is shown, or null. */
+  /** Return the sentence to announce for the state that is shown now, or null. */
   next(state) {
     const before = this.#last;
     this.#last = state;
     if (state.attempt !== before.attempt) this.#quarter = 0;
-    if (changesTheStory(before, state)) return this.#said(state, this.#words.status(state));
+    if (isNewStatus(before, state)) return this.#said(state, this.#words.status(state));
     return this.#reachesQuarter(state) ? this.#said(state, this.#words.reached(percentOf(state), state)) : null;
   }
 
@@ -35,7 +35,7 @@ export class Announcements {
   }
 }
 
-function changesTheStory(before, after) {
+function isNewStatus(before, after) {
   return before.status !== after.status || (isActive(after) && !before.resumed && after.resumed);
 }
 

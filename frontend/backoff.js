@@ -1,6 +1,6 @@
 /**
- * How long to wait before the next attempt: "full jitter", an even spread over 0 to min(cap, base x 2^attempt), so that
- * the pages that lost one server do not all come back in the same moment. Milliseconds.
+ * Exponential backoff with full jitter, in milliseconds: a random time from 0 to min(cap, base x 2^attempt), so that
+ * the pages that lost one server do not all come back at the same moment.
  */
 export class Backoff {
   #attempt = 0;

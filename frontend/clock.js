@@ -1,4 +1,4 @@
-/** The time and the timers of the browser, as one argument that tests replace. Milliseconds throughout. */
+/** The time and the timers of the browser in milliseconds, as one argument that tests replace. */
 export const systemClock = {
   now: () => Date.now(),
   setTimeout: (callback, delay) => globalThis.setTimeout(callback, delay),

@@ -1,6 +1,6 @@
 /**
- * Follows exports: over one WebSocket while it is open, by GET while it is not, and by a GET every 15 s even then,
- * because a message is only a hint. The newest state of each is kept and passed to its listeners.
+ * Follow exports over one WebSocket, and by GET every second while it is not open. While it is open, a GET every 15 s
+ * finds what a lost message would have told. The newest STATE of each is kept and passed to its listeners.
  */
 
 import { Backoff } from "./backoff.js";
@@ -11,7 +11,7 @@ import { Poll } from "./poll.js";
 import { SeenOutbox } from "./seen.js";
 import { LiveSocket } from "./socket.js";
 import {
-  ENDING_OF_STATUS, accept, isActive, isRecentlyFinished, isSame, isState, isTerminal, isWorthSeeing,
+  ENDING_OF_STATUS, accept, isActive, isRecentlyFinished, isSame, isNotified, isState, isTerminal,
 } from "./state.js";
 
 const CONNECT_GRACE = 2_000;
@@ -36,7 +36,7 @@ export class ExportsConnection {
   #outbox;
   #known = new Map();
   #watched = new Map();
-  #everyone = new Set();
+  #subscribers = new Set();
   #socket = null;
   #pollEvery = null;
   #ending = null;
@@ -45,7 +45,7 @@ export class ExportsConnection {
   #grace = null;
   #lingering = null;
 
-  /** `token()` gives the CSRF token at the time of a POST; the other arguments are the browser's own by default. */
+  /** `token()` returns the CSRF token at the time of a POST. Tests replace the clock and the random numbers. */
   constructor({ url, WebSocket, fetch, token = () => "", clock = systemClock, random = Math.random }) {
     this.#url = url;
     this.#makeSocket = (callbacks) => new LiveSocket({ url, WebSocket, clock, ...callbacks });
@@ -68,10 +68,12 @@ export class ExportsConnection {
   }
 
   /**
-   * Follows one export from the STATE that its watcher shows already. The listener's methods, all optional:
-   * `changed(state)` for each newer one; `troubled(isLost)` when the server is out of reach for 5 s and when it is
-   * back; `ended(reason)` with logged_out, forbidden or not_found, after which nothing more comes. Returns a function
-   * that stops it.
+   * Follow one export, starting from the STATE that the page shows already. The listener's methods are all optional:
+   * `changed(state)` for each newer state; `troubled(isLost)` when the server has been out of reach for 5 s, and when
+   * it is back; `ended(reason)` with logged_out, forbidden or not_found, the last call. Return a function that stops
+   * following.
+   *
+   * @param {import("./state.js").State} shown
    */
   watch(shown, listener) {
     this.learn(shown);
@@ -84,17 +86,21 @@ export class ExportsConnection {
     return () => this.#stopWatch(shown.id, listener);
   }
 
-  /** Follows all exports of this person: `changed(state)`, `troubled(isLost)`, `ended(reason)`. Returns its stop. */
+  /** Follow all exports of the user, with a listener as for `watch`. Return a function that stops following. */
   subscribe(listener) {
-    this.#everyone.add(listener);
+    this.#subscribers.add(listener);
     this.#revive();
     return () => {
-      this.#everyone.delete(listener);
+      this.#subscribers.delete(listener);
       this.#rest();
     };
   }
 
-  /** Takes a STATE from wherever it came: a message, a GET, the answer to a POST. Older ones are dropped. */
+  /**
+   * Take a state from a message, a GET or the answer to a POST. Older states are dropped.
+   *
+   * @param {import("./state.js").State} state
+   */
   learn(state) {
     const before = this.#known.get(state.id) ?? null;
     const after = accept(before, state);
@@ -102,12 +108,12 @@ export class ExportsConnection {
     this.#known.set(after.id, after);
     if (before && isSame(before, after)) return;
     const watch = this.#watched.get(after.id);
-    for (const listener of [...this.#everyone, ...(watch?.listeners ?? [])]) listener.changed?.(after);
+    for (const listener of [...this.#subscribers, ...(watch?.listeners ?? [])]) listener.changed?.(after);
     if (watch && isTerminal(after)) watch.poll.stop();
     if (watch) this.#noteSeen(before, after);
   }
 
-  /** The network or the person may be back: look at once. */
+  /** Connect and poll at once, because the network or the user may be back. */
   wake() {
     if (!this.#isNeeded() || this.#clock.now() - this.#triedAt < WAKE_AT_MOST_EVERY) return;
     this.#triedAt = this.#clock.now();
@@ -149,12 +155,12 @@ export class ExportsConnection {
     this.#socket = null;
     if (code === LOGGED_OUT) return this.#end("logged_out");
     if (lasted !== null && lasted >= STABLE_AFTER) this.#backoff.reset();
-    const hasNoRoom = code === TOO_MANY;
-    if (!hasNoRoom && this.#isNeeded()) this.#contact.lost();
+    const isOneTooMany = code === TOO_MANY;
+    if (!isOneTooMany && this.#isNeeded()) this.#contact.lost();
     this.#fallBack();
     if (lasted === null) this.#askWhy();
-    // Other pages of this person have all the sockets there are: one of them may be closed by and by.
-    const wait = this.#backoff.next() + (hasNoRoom ? TOO_MANY_WAIT : 0);
+    // Other pages of this user hold all the sockets that one user may have; one of them may be closed later.
+    const wait = this.#backoff.next() + (isOneTooMany ? TOO_MANY_WAIT : 0);
     if (this.#isNeeded()) this.#reconnecting = this.#clock.setTimeout(() => this.#connect(), wait);
   }
 
@@ -172,7 +178,7 @@ export class ExportsConnection {
     this.#reconnecting = null;
   }
 
-  /** A browser does not say why a handshake failed; a GET does. Exports that are polled ask anyway. */
+  /** Find out by GET why a handshake failed, which a browser does not tell. A poll that runs does it anyway. */
   #askWhy() {
     const watches = [...this.#watched.values()];
     if (!watches.some((watch) => watch.poll.isRunning)) watches[0]?.poll.read();
@@ -201,7 +207,7 @@ export class ExportsConnection {
     if (!this.#isNeeded()) this.#stopReconnecting();
   }
 
-  // Who watches
+  // Watches and subscriptions
 
   #startWatch(shown) {
     const watch = { id: shown.id, listeners: new Set(), isOver: false };
@@ -220,7 +226,7 @@ export class ExportsConnection {
     this.#rest();
   }
 
-  /** Another element follows now, so an earlier ending is checked again. */
+  /** Start to follow again after a new element was added; an earlier ending is checked once more. */
   #revive() {
     this.#ending = null;
     this.#clock.clearTimeout(this.#lingering);
@@ -233,7 +239,7 @@ export class ExportsConnection {
 
   #rest() {
     this.#clock.clearTimeout(this.#lingering);
-    if (this.#watched.size + this.#everyone.size > 0) return;
+    if (this.#watched.size + this.#subscribers.size > 0) return;
     this.#lingering = this.#clock.setTimeout(() => this.#shut(), LINGER);
   }
 
@@ -258,26 +264,26 @@ export class ExportsConnection {
 
   #isNeeded() {
     if (this.#ending !== null) return false;
-    return this.#everyone.size > 0 || [...this.#watched.values()].some((watch) => this.#isFollowed(watch));
+    return this.#subscribers.size > 0 || [...this.#watched.values()].some((watch) => this.#isFollowed(watch));
   }
 
   #tellAll(method, argument) {
     const listeners = [...this.#watched.values()].flatMap((watch) => [...watch.listeners]);
-    for (const listener of new Set([...this.#everyone, ...listeners])) listener[method]?.(argument);
+    for (const listener of new Set([...this.#subscribers, ...listeners])) listener[method]?.(argument);
   }
 
-  // Seen
+  // What the user has seen
 
-  /** READY and FAILED are told once; one that was on the page from the start only while its mail may be waiting. */
+  /** Report ready and failed once; if the export had ended before the page opened, only while its mail may wait. */
   #noteSeen(before, after) {
-    if (!isWorthSeeing(after)) return;
+    if (!isNotified(after)) return;
     if (before === null || isActive(before) || isRecentlyFinished(after, this.#clock.now())) this.#outbox.add(after);
   }
 
   async #sendSeen(state) {
     if (this.#socket?.send({ type: "seen", id: state.id })) return true;
     const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, token: this.#token() });
-    // No answer, or a server error: try again later. A refusal is an answer.
+    // Try again after no answer or a server error; a refusal is final.
     return status !== 0 && status !== 429 && status < 500;
   }
 }

@@ -1,4 +1,4 @@
-/** Whether the server is out of reach for so long that a person should be told. */
+/** Tell when the server has been out of reach for some seconds, and when it is back. */
 export class Contact {
   #clock;
   #tell;
@@ -6,7 +6,7 @@ export class Contact {
   #timer = null;
   #isTold = false;
 
-  /** `tell(true)` after `patience` milliseconds without contact, `tell(false)` when it is back. */
+  /** Calls `tell(true)` after `patience` milliseconds without contact, and `tell(false)` when the server is back. */
   constructor({ clock, tell, patience = 5_000 }) {
     this.#clock = clock;
     this.#tell = tell;

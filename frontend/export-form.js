@@ -6,8 +6,8 @@ import { connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
 import { isActive, isState } from "./state.js";
 
 /**
- * Wraps a `<form method="post">` that asks for an export, and posts it without leaving the page. Without JavaScript the
- * form just posts.
+ * Wrap a `<form method="post">` that requests an export, and post it without leaving the page. Without JavaScript the
+ * browser posts the form as usual.
  *
  * Attributes: `target` (a CSS selector or an id: the list at whose top the new export appears); `socket`, passed on.
  * Event, bubbling, with the STATE as detail: export:requested.
@@ -33,7 +33,7 @@ export class ExportForm extends HTMLElement {
     return this.querySelector("form");
   }
 
-  /** A field that the person can see is theirs; only a hidden one is filled. */
+  /** Fill the hidden field with the time zone of the browser; a visible one is left to the user. */
   #fillTimeZone() {
     const field = this.#form?.elements.namedItem("time_zone") ?? this.#hiddenField("time_zone");
     if (field?.type === "hidden") field.value = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "";
@@ -45,7 +45,7 @@ export class ExportForm extends HTMLElement {
     return field;
   }
 
-  /** A button with its own `formaction` does not request an export. */
+  /** Post the form, unless its button has its own `formaction` and so does something else. */
   #submit(event) {
     if (event.target !== this.#form || event.submitter?.hasAttribute("formaction")) return;
     event.preventDefault();
@@ -82,7 +82,7 @@ export class ExportForm extends HTMLElement {
     showErrors(this.#form, { message: sentence });
   }
 
-  /** A recent file exists. The button requests a newer one with the same fields. */
+  /** Show the recent file, with a button that requests a new one for the same fields. */
   #offer(form, entries, { reused, ...state }) {
     this.#insert(state);
     entries.set("fresh", "1");
@@ -111,7 +111,7 @@ export class ExportForm extends HTMLElement {
     return progress;
   }
 
-  /** Where no list is named, or none is found, the export appears right under the form. */
+  /** Return the list for new exports: that of the `target` attribute, or else one right under the form. */
   get #list() {
     const target = this.getAttribute("target");
     return (target && (document.getElementById(target) ?? document.querySelector(target))) || this.#ownList();
@@ -126,7 +126,7 @@ export class ExportForm extends HTMLElement {
 
   #say(text) {
     const region = this.querySelector(":scope > .export-spoken") ?? this.#newRegion();
-    // A region that is there before its text is the one that gets read.
+    // Screen readers read a live region only if it existed before its text changed.
     systemClock.setTimeout(() => (region.textContent = text), 100);
   }
 
@@ -140,14 +140,14 @@ export class ExportForm extends HTMLElement {
   #setBusy(form, isPosting) {
     this.#isPosting = isPosting;
     form.setAttribute("aria-busy", String(isPosting));
-    // `disabled` would take the focus away.
+    // `disabled` would remove the focus from the button.
     for (const button of form.querySelectorAll("button, input[type=submit]")) {
       button.setAttribute("aria-disabled", String(isPosting));
     }
   }
 }
 
-/** What the browser would post: the fields, the button that was pressed, and the newest CSRF token. */
+/** Return what the browser would post: the fields, the pressed button, and the newest CSRF token. */
 function entriesOf(form, submitter) {
   const entries = new FormData(form);
   if (submitter?.name) entries.append(submitter.name, submitter.value);
@@ -156,7 +156,7 @@ function entriesOf(form, submitter) {
   return entries;
 }
 
-/** On a phone the list is below the form; a tap that changes nothing in sight looks like one that did nothing. */
+/** Scroll to the new export: on a phone it is below the form, and a tap without visible effect looks like a failure. */
 function bringIntoView(node) {
   const isCalm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   node.scrollIntoView({ block: "nearest", behavior: isCalm ? "instant" : "smooth" });

@@ -7,11 +7,11 @@ import { isActive, isReady, isState, isTerminal } from "./state.js";
 import { viewOf } from "./view.js";
 
 /**
- * One export on the page. Takes over the markup that the server rendered, or builds it.
+ * Show one export in the markup that the server rendered, or in new markup.
  *
  * Attributes: `state` (a STATE as JSON; a child `<script type="application/json">` serves too) or `src` (urls.self);
  * `socket` (address of the WebSocket); `autodownload` (fetch the file as soon as it is ready). Set by the element:
- * `status`, `export-id`, `troubled`, `ended` (why nothing more comes).
+ * `status`, `export-id`, `troubled`, `ended` (why the export is not followed any more).
  * Events, bubbling, with the STATE as detail: export:changed, export:ready, export:failed.
  */
 export class ExportProgress extends HTMLElement {
@@ -31,7 +31,11 @@ export class ExportProgress extends HTMLElement {
     ended: (reason) => this.#end(reason),
   };
 
-  /** The newest STATE that is shown, or null before the first. */
+  /**
+   * The STATE that is shown, or null before the first.
+   *
+   * @returns {import("./state.js").State | null}
+   */
   get state() {
     return this.#state;
   }
@@ -39,7 +43,7 @@ export class ExportProgress extends HTMLElement {
   connectedCallback() {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    // While the page is still being read, the markup to take over may not be there yet.
+    // While the page is being parsed, the markup inside the element may not exist yet.
     if (document.readyState !== "loading") this.#start(signal);
     else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
   }
@@ -71,7 +75,7 @@ export class ExportProgress extends HTMLElement {
     this.removeAttribute("ended");
     this.#notice("");
     this.#show(state);
-    // A socket for one export only names it in its address; after "Try again" that is another one.
+    // The socket of one export has its id in the URL, and "Try again" makes a new export.
     this.#connection = connectionTo(socketUrl(this).replace(this.#firstId, state.id));
     this.#stop = this.#connection.watch(state, this.#listener);
   }
@@ -138,7 +142,7 @@ export class ExportProgress extends HTMLElement {
     form.querySelector("button")?.setAttribute("aria-label", label);
   }
 
-  /** The button under the person's finger has gone: the next one is what they would want. */
+  /** Move the focus from a button that was hidden to the most useful visible one. */
   #keepFocus() {
     const { download, retry, title } = this.#parts;
     const next = [download, retry?.querySelector("button"), title].find((node) => node && !node.closest("[hidden]"));
@@ -167,7 +171,7 @@ export class ExportProgress extends HTMLElement {
     }
   }
 
-  // What the connection says
+  // Calls of the connection
 
   #trouble(isLost) {
     const isShown = isLost && (this.#state === null || isActive(this.#state));
@@ -176,7 +180,7 @@ export class ExportProgress extends HTMLElement {
     this.#notice(isShown ? this.#words.text("connection_lost") : "");
   }
 
-  /** A card that shows an end already has nothing to lose. */
+  /** Show why the export is not followed any more, unless it has ended anyway. */
   #end(reason) {
     if (this.#state !== null && isTerminal(this.#state)) return;
     this.setAttribute("ended", reason);
@@ -184,7 +188,7 @@ export class ExportProgress extends HTMLElement {
     this.#notice(this.#words.text(reason), { hasLogin: reason === "logged_out" });
   }
 
-  // What the person does
+  // Actions of the user
 
   #submit(event) {
     if (![this.#parts.cancel, this.#parts.retry].includes(event.target)) return;
@@ -210,11 +214,11 @@ export class ExportProgress extends HTMLElement {
   #setBusy(form, isPosting) {
     this.#isPosting = isPosting;
     this.setAttribute("aria-busy", String(isPosting));
-    // `disabled` would take the focus away.
+    // `disabled` would remove the focus from the button.
     form.querySelector("button")?.setAttribute("aria-disabled", String(isPosting));
   }
 
-  /** The answer to Cancel is this export, the answer to Try again is a new one. */
+  /** Show the answer to a POST: Cancel answers with this export, Try again with a new one. */
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
     this.#follow(state);

@@ -1,4 +1,4 @@
-/** Defines the elements. The one script a page includes: `<script type="module" src=".../exports/exports.js">`. */
+/** Define the elements. A page includes only this script: `<script type="module" src=".../exports/exports.js">`. */
 
 import { ExportForm } from "./export-form.js";
 import { ExportProgress } from "./export-progress.js";
@@ -8,6 +8,6 @@ function define() {
   if (!customElements.get("export-form")) customElements.define("export-form", ExportForm);
 }
 
-// A page that the browser prepares unasked has not been seen by anybody.
+// A page that the browser prerenders has not been seen by the user.
 if (document.prerendering) document.addEventListener("prerenderingchange", define, { once: true });
 else define();

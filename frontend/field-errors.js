@@ -1,8 +1,8 @@
-/** The errors of a form next to their fields, and a summary at its top. Nothing of an answer becomes markup. */
+/** Show the errors of a form next to its fields, and a summary at its top. Answers become text, never markup. */
 
 const OWN = "data-export-error";
 
-/** Shows `message` and `fields` ({name: [sentence, ...]}), and moves the focus to the first field that is wrong. */
+/** Show `message` and the errors of `fields` ({name: [sentence, ...]}), and move the focus to the first such field. */
 export function showErrors(form, { message, fields = {} }) {
   clearErrors(form);
   const wrong = Object.entries(fields)
@@ -38,7 +38,7 @@ function summary(message, wrong) {
   return box;
 }
 
-/** An error of the whole form (`__all__`) stands without a name, one of a hidden field under its name. */
+/** Return one line of the summary. An error of the form (`__all__`) has no label, a hidden field has its name. */
 function summaryLine(label, sentences, name) {
   const heading = label || (name === "__all__" ? "" : name);
   const line = document.createElement("li");
@@ -52,7 +52,7 @@ function visibleControl(form, name) {
   return control && control.type !== "hidden" ? control : null;
 }
 
-/** The words of a label without those of the control inside it, such as the options of a select. */
+/** Return the text of a control's label, without that of the control inside it, such as the options of a select. */
 function labelOf(control) {
   const label = control?.labels?.[0]?.cloneNode(true);
   for (const inner of label?.querySelectorAll("input, select, textarea, button") ?? []) inner.remove();

@@ -1,30 +1,30 @@
-/** Requests as plain answers: `{status, body, etag, retryAfter}`; `body` is JSON or null, status 0 is no answer. */
+/** HTTP requests. Answers are `{status, body, etag, retryAfter}`: `body` is JSON or null, status 0 means no answer. */
 
 const NO_ANSWER = { status: 0, body: null, etag: null, retryAfter: null };
 const READ_WITHIN = 10_000;
 const POST_WITHIN = 30_000;
 
-/** POST with Accept: application/json. `token` is Django's CSRF token, `body` a FormData or nothing. */
+/** Send a POST that accepts JSON. `token` is Django's CSRF token, `body` a FormData or null. */
 export function post(url, { fetch, clock, token, body = null }) {
   const headers = { Accept: "application/json", "X-CSRFToken": token };
-  // keepalive lets a last word leave while the page is closing.
+  // keepalive lets a report that the user has seen the end leave while the page closes; it does not allow large bodies.
   return ask(url, { method: "POST", headers, body, keepalive: body === null }, { fetch, clock, within: POST_WITHIN });
 }
 
-/** GET of the newest state; `etag` of the last answer makes an unchanged one a 304. */
+/** Send a GET; with the `etag` of the last answer, an unchanged state is answered with 304. */
 export function get(url, { fetch, clock, etag = null }) {
   const headers = { Accept: "application/json", ...(etag && { "If-None-Match": etag }) };
   return ask(url, { method: "GET", headers, cache: "no-store" }, { fetch, clock, within: READ_WITHIN });
 }
 
-/** The token for a POST: the cookie's is the newest, a field's serves where scripts cannot read the cookie. */
+/** Return the CSRF token: that of the cookie, or that of a form field if scripts may not read the cookie. */
 export function csrfToken(document) {
   const cookie = /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie);
   if (cookie) return decodeURIComponent(cookie[1]);
   return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
 }
 
-/** Retry-After (RFC 9110, 10.2.3: seconds or a date) as milliseconds from `now`, or null. */
+/** Return Retry-After (RFC 9110, 10.2.3: seconds or a date) as milliseconds from `now`, or null. */
 export function retryAfter(value, now) {
   if (value === null || value.trim() === "") return null;
   const delay = Number.isFinite(Number(value)) ? Number(value) * 1000 : Date.parse(value) - now;
@@ -38,7 +38,7 @@ async function ask(url, options, { fetch, clock, within }) {
     const response = await fetch(url, { credentials: "same-origin", signal: abort.signal, ...options });
     return await answerOf(response, clock.now());
   } catch {
-    // No network, no server, no answer in time: for the caller it is all the same.
+    // A caller does the same after no network, no server and no answer in time.
     return NO_ANSWER;
   } finally {
     clock.clearTimeout(timer);
@@ -48,7 +48,7 @@ async function ask(url, options, { fetch, clock, within }) {
 async function answerOf(response, now) {
   const isJson = response.headers.get("Content-Type")?.startsWith("application/json") ?? false;
   return {
-    // A host that sends everybody who is logged out to a login page answers 200 with that page.
+    // A site that redirects logged-out users to a login page answers 200 with that page.
     status: response.redirected && !isJson ? 401 : response.status,
     body: isJson ? await response.json() : null,
     etag: response.headers.get("ETag"),

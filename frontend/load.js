@@ -1,4 +1,4 @@
-/** Reads the state that a page does not have yet, until there is one. */
+/** Read the first STATE of a card that has only its URL, until the server answers. */
 
 import { Backoff } from "./backoff.js";
 import { Contact } from "./contact.js";
@@ -7,7 +7,7 @@ import { ENDING_OF_STATUS } from "./state.js";
 
 const READ_EVERY = 1_000;
 
-/** The listener is that of `ExportsConnection.watch`; `changed` is called once. Returns a function that stops it. */
+/** `listener` is as for `ExportsConnection.watch`; `changed` is called once. Return a function that stops reading. */
 export function load(url, { fetch, clock, listener }) {
   const contact = new Contact({ clock, tell: (isLost) => listener.troubled(isLost) });
   const poll = new Poll({ url, fetch, clock, backoff: new Backoff(), report });

@@ -1,8 +1,8 @@
-/** The note of a form that a recent file of the same choices exists, with a button for a new one. */
+/** The note in a form that a recent file for the same fields exists, with a button that requests a new one. */
 
 const CLASS = "export-offer";
 
-/** Shows `sentence` and a button with `label`, which calls `again`. */
+/** Show `sentence`, and a button with `label` that calls `again`. */
 export function showOffer(form, { sentence, label, again }) {
   clearOffer(form);
   const note = Object.assign(document.createElement("p"), { textContent: sentence });

@@ -1,4 +1,4 @@
-/** What the elements of one page share: its configuration, connections, words and performance marks. */
+/** What all elements of one page share: configuration, connections, words and performance marks. */
 
 import { systemClock } from "./clock.js";
 import { ExportsConnection } from "./connection.js";
@@ -7,13 +7,13 @@ import { Words } from "./words.js";
 
 const connections = new Map();
 
-/** The connection of this page to a socket's URL, made when first asked for. */
+/** Return the connection of this page to a WebSocket URL; elements with the same URL share one. */
 export function connectionTo(url) {
   if (!connections.has(url)) connections.set(url, wakened(newConnection(url)));
   return connections.get(url);
 }
 
-/** The URL of an element's socket: its own attribute, else the page's `data-exports-socket`, else the site's path. */
+/** Return the WebSocket URL of an element: from its attribute, the page's `data-exports-socket`, or the site's path. */
 export function socketUrl(element) {
   const { documentElement, body } = document;
   const given = element.getAttribute("socket") ?? documentElement.dataset.exportsSocket ?? body.dataset.exportsSocket;
@@ -26,19 +26,19 @@ export function words() {
   return new Words(document.documentElement.lang, config().words);
 }
 
-/** What `{% export_assets %}` puts into the head of the page: the path of the socket, and the words. */
+/** Return what `{% export_assets %}` has put into the head of the page: the path of the socket, and the words. */
 function config() {
   const script = document.getElementById("exports-config");
   if (script === null) throw new Error("The page has no exports-config: put {% export_assets %} into its head.");
   return JSON.parse(script.textContent);
 }
 
-/** POST with this page's CSRF token; `http.js` says what comes back. */
+/** Send a POST with the CSRF token of this page; `http.js` describes the answer. */
 export function postFromPage(url, body = null) {
   return post(url, { fetch: pageFetch, clock: systemClock, token: csrfToken(document), body });
 }
 
-/** `fetch` must be called on the window. */
+/** Call `fetch` on the window, as browsers require. */
 export function pageFetch(...args) {
   return window.fetch(...args);
 }

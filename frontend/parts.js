@@ -1,12 +1,12 @@
-/** The markup of one export: found where the server has rendered it, built where the element is empty. */
+/** The markup of one export: that which the server has rendered, or new markup if the element is empty. */
 
-/** The parts by name, as `data-part` says. A project's own markup may leave some out. */
+/** Return the nodes by their `data-part` names. A project's own markup may leave some out. */
 export function partsOf(element, words) {
   if (!element.querySelector("[data-part]")) element.append(builtCard(words));
   return Object.fromEntries([...element.querySelectorAll("[data-part]")].map((node) => [node.dataset.part, node]));
 }
 
-/** The same structure as templates/exports/_progress.html. */
+/** Build the same structure as templates/exports/_progress.html. */
 function builtCard(words) {
   return make("div", { class: "export-card" }, [builtHead(), builtBar(), builtFoot(words), builtAnnouncer()]);
 }

@@ -1,4 +1,4 @@
-/** Reads one export's state by GET, again and again at the pace it is given. */
+/** Read one STATE by GET at a given interval. */
 
 import { get } from "./http.js";
 import { ENDING_OF_STATUS, isState } from "./state.js";
@@ -15,7 +15,10 @@ export class Poll {
   #timer = null;
   #isReading = false;
 
-  /** `report` gets one outcome per answer: `kind` is state (with `state`), unchanged, refused (`status`) or failed. */
+  /**
+   * `report(outcome)` is called for each answer; `outcome.kind` is state (with `state`), unchanged, refused (with
+   * `status`) or failed.
+   */
   constructor({ url, fetch, clock, backoff, report }) {
     this.#url = url;
     this.#fetch = fetch;
@@ -28,7 +31,7 @@ export class Poll {
     return this.#interval !== null;
   }
 
-  /** Reads every `interval` milliseconds, or less often where Retry-After or a failure asks for it. */
+  /** Read every `interval` milliseconds, or less often after a failure or if Retry-After asks for it. */
   start(interval, { soon = false } = {}) {
     this.#interval = interval;
     this.#schedule(soon ? 0 : interval);
@@ -39,9 +42,9 @@ export class Poll {
     this.#clock.clearTimeout(this.#timer);
   }
 
-  /** Reads once, now; a poll that runs goes on from here. */
+  /** Read now. The interval of a running poll starts again after the answer. */
   async read() {
-    // The read that is under way schedules the next one.
+    // The read in progress schedules the next one.
     if (this.#isReading) return;
     this.#isReading = true;
     const answer = await get(this.#url, { fetch: this.#fetch, clock: this.#clock, etag: this.#etag });
@@ -66,7 +69,7 @@ export class Poll {
     return { kind: "state", state: body };
   }
 
-  /** What the server or its silence asks for, whatever our own pace is. */
+  /** Return the least number of milliseconds until the next read: Retry-After, or the backoff after a failure. */
   #pause(outcome, retryAfter) {
     if (outcome.kind === "failed") return Math.max(retryAfter ?? 0, this.#backoff.next());
     this.#backoff.reset();

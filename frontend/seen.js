@@ -1,4 +1,4 @@
-/** Tells the server, once per export, that a person's page has its end: then no mail is needed. */
+/** Report to the server, once per export, that the page shows how it ended; then the server sends no mail. */
 export class SeenOutbox {
   #deliver;
   #clock;
@@ -8,7 +8,7 @@ export class SeenOutbox {
   #taken = new Set();
   #isRunning = false;
 
-  /** `deliver(state)` resolves to whether it got through. `pace` keeps a long list under the server's frame limit. */
+  /** `deliver(state)` resolves to true if it was delivered. `pace` keeps a long list under the server's frame limit. */
   constructor({ deliver, clock, backoff, pace = 500 }) {
     this.#deliver = deliver;
     this.#clock = clock;

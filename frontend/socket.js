@@ -1,4 +1,4 @@
-/** The life of one WebSocket: it opens or fails, is pinged, is taken for dead when it stays silent, and ends once. */
+/** One WebSocket that is pinged regularly and closed when the server stays silent. */
 
 const OPEN_WITHIN = 10_000;
 const PING_EVERY = 25_000;
@@ -13,15 +13,15 @@ export class LiveSocket {
   #received;
   #closed;
   #openedAt = null;
-  #heardAt = null;
+  #lastMessageAt = null;
   #pingedAt = null;
   #opening;
   #pinging = null;
   #watching = null;
 
   /**
-   * `opened()`, then `received(message)` for each JSON object, then `closed({code, lasted})` once, `lasted` being the
-   * milliseconds it was open, or null when it never opened. After `close()` none of them is called.
+   * Calls `opened()`, then `received(message)` for each JSON object, then `closed({code, lasted})` once; `lasted` is
+   * how many milliseconds the socket was open, or null if it never opened. After `close()` nothing is called.
    */
   constructor({ url, WebSocket, clock, opened, received, closed }) {
     this.#clock = clock;
@@ -29,7 +29,7 @@ export class LiveSocket {
     this.#closed = closed;
     this.#socket = new WebSocket(url);
     this.#socket.onopen = () => this.#open(opened);
-    this.#socket.onmessage = (event) => this.#hear(event.data);
+    this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = (event) => this.#end(event.code);
     this.#opening = clock.setTimeout(() => this.#end(ABNORMAL), OPEN_WITHIN);
   }
@@ -45,7 +45,7 @@ export class LiveSocket {
     return true;
   }
 
-  /** Asks for a sign of life, but never faster than the server allows. */
+  /** Send a ping, unless the last one was sent less than 20 s ago. */
   ping() {
     if (!this.isOpen) return;
     this.#pingLater();
@@ -63,16 +63,16 @@ export class LiveSocket {
 
   #open(opened) {
     this.#clock.clearTimeout(this.#opening);
-    this.#openedAt = this.#heardAt = this.#pingedAt = this.#clock.now();
+    this.#openedAt = this.#lastMessageAt = this.#pingedAt = this.#clock.now();
     this.#pingLater();
-    this.#watch(SILENCE);
+    this.#checkSilenceIn(SILENCE);
     opened();
   }
 
-  #hear(text) {
-    this.#heardAt = this.#clock.now();
-    // Timers of a hidden tab may fire once a minute only; messages come in time.
-    if (this.#heardAt - this.#pingedAt >= PING_EVERY) this.ping();
+  #receive(text) {
+    this.#lastMessageAt = this.#clock.now();
+    // Browsers let timers of a hidden tab fire only once a minute; messages still arrive in time.
+    if (this.#lastMessageAt - this.#pingedAt >= PING_EVERY) this.ping();
     const message = parse(text);
     if (message) this.#received(message);
   }
@@ -82,15 +82,15 @@ export class LiveSocket {
     this.#pinging = this.#clock.setTimeout(() => this.ping(), PING_EVERY);
   }
 
-  #watch(delay) {
-    this.#watching = this.#clock.setTimeout(() => this.#judge(), delay);
+  #checkSilenceIn(delay) {
+    this.#watching = this.#clock.setTimeout(() => this.#checkSilence(), delay);
   }
 
-  /** A computer that slept has heard nothing for hours: it must have asked before it judges. */
-  #judge() {
+  /** Close a silent socket, but only after a ping went unanswered: a computer may have slept for hours. */
+  #checkSilence() {
     const now = this.#clock.now();
-    const patience = Math.max(this.#heardAt + SILENCE, this.#pingedAt + ANSWER_WITHIN) - now;
-    if (patience > 0) this.#watch(patience);
+    const patience = Math.max(this.#lastMessageAt + SILENCE, this.#pingedAt + ANSWER_WITHIN) - now;
+    if (patience > 0) this.#checkSilenceIn(patience);
     else this.#end(ABNORMAL);
   }
 
@@ -106,7 +106,7 @@ function parse(text) {
     const message = JSON.parse(text);
     return message !== null && typeof message === "object" ? message : null;
   } catch {
-    // A frame that is not JSON is no message of ours; the next one may be.
+    // The protocol has only JSON messages, so a frame of anything else is ignored.
     return null;
   }
 }

@@ -1,56 +1,142 @@
-/** The rules for a STATE, the JSON shape of docs/protocol.md. Nothing here touches the page. */
+/**
+ * STATE, the JSON of one export, and the rules that apply to it. docs/protocol.md describes each field;
+ * exports/state.py has the same types. Times are ISO 8601 strings.
+ *
+ * @typedef {object} Progress
+ * @property {number} rows_done
+ * @property {number | null} rows_total
+ * @property {boolean} rows_total_is_estimate
+ * @property {number | null} fraction 0 to 1, or null while the total is unknown
+ * @property {number | null} rows_per_second
+ * @property {number | null} eta_seconds
+ * @property {number | null} queue_position
+ *
+ * @typedef {object} ExportFile
+ * @property {string} name
+ * @property {number | null} size in bytes
+ * @property {string} content_type
+ * @property {string} sha256
+ * @property {string | null} expires_at
+ * @property {string | null} public_until
+ *
+ * @typedef {object} Urls null if the action does not apply to the present status
+ * @property {string} self
+ * @property {string} page
+ * @property {string} seen
+ * @property {string | null} cancel
+ * @property {string | null} retry
+ * @property {string | null} download
+ * @property {string | null} ticket
+ * @property {string | null} ticket_expires_at
+ *
+ * @typedef {object} State
+ * @property {string} id
+ * @property {number} seq increases with every change of the export
+ * @property {number} attempt
+ * @property {boolean} resumed
+ * @property {"queued" | "running" | "ready" | "failed" | "cancelled" | "expired"} status
+ * @property {"queued" | "counting" | "writing" | "finishing" | "storing" | "done"} phase
+ * @property {string} file_type
+ * @property {string} title
+ * @property {string} format
+ * @property {string | null} requested_at
+ * @property {string | null} finished_at
+ * @property {Progress} progress
+ * @property {ExportFile | null} file
+ * @property {{code: string, message: string} | null} error
+ * @property {Record<string, any>} receipt what the run recorded about the file; empty before it is ready
+ * @property {Urls} urls
+ */
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "expired"]);
-const WORTH_SEEING = new Set(["ready", "failed"]);
+const NOTIFIED = new Set(["ready", "failed"]);
 const HIGHEST_BEFORE_READY = 0.99;
-const RECENT = 10 * 60_000;
+const RECENT_MILLISECONDS = 10 * 60_000;
 
-/** Why following ends, by the status of the GET that says so. */
+/** Why an export cannot be followed any more, by the HTTP status that says so. */
 export const ENDING_OF_STATUS = { 401: "logged_out", 403: "forbidden", 404: "not_found" };
 
+/** @type {(state: State) => boolean} */
 export const isTerminal = (state) => TERMINAL.has(state.status);
+/** @type {(state: State) => boolean} */
 export const isActive = (state) => !isTerminal(state);
+/** @type {(state: State) => boolean} */
 export const isReady = (state) => state.status === "ready";
 
-/** READY and FAILED are what the server would send a mail about. */
-export const isWorthSeeing = (state) => WORTH_SEEING.has(state.status);
+/**
+ * Return whether the server would send a mail about this status: ready and failed.
+ *
+ * @type {(state: State) => boolean}
+ */
+export const isNotified = (state) => NOTIFIED.has(state.status);
 
-/** Whether a value from the wire has what every rule here relies on. */
+/**
+ * Return whether a value from the server has the fields that the functions of this module use.
+ *
+ * @param {any} value
+ * @returns {boolean}
+ */
 export function isState(value) {
   if (!value?.progress || !value.urls) return false;
   return typeof value.id === "string" && Number.isFinite(value.seq) && typeof value.status === "string";
 }
 
 /**
- * The STATE to keep after `next` has arrived: null when it is older than the known one, and otherwise `next`, with
- * progress that does not fall within an attempt.
+ * Return the state to keep after `next` has arrived: null if it is older than the known one, and otherwise `next`, with
+ * progress that does not decrease within an attempt.
+ *
+ * @param {State | null} known
+ * @param {State} next
+ * @returns {State | null}
  */
 export function accept(known, next) {
   if (known && next.seq < known.seq) return null;
   return known && isSameRun(known, next) ? withProgressKept(known, next) : next;
 }
 
-/** Whether two states show the same: the ticket differs in every message and is ignored. */
+/**
+ * Return whether two states look the same to a user. Their tickets are ignored: each message has a new one.
+ *
+ * @param {State} one
+ * @param {State} other
+ * @returns {boolean}
+ */
 export function isSame(one, other) {
   return one.seq === other.seq && withoutTicket(one) === withoutTicket(other);
 }
 
-/** The bar's value, 0 to 1, or null while the total is unknown. It is 1 only when the file is there. */
+/**
+ * Return the value of the progress bar, 0 to 1, or null while the total is unknown. It is 1 only if the file is ready.
+ *
+ * @param {State} state
+ * @returns {number | null}
+ */
 export function barValue(state) {
   if (isReady(state)) return 1;
   const { fraction } = state.progress;
   return fraction === null ? null : Math.min(fraction, HIGHEST_BEFORE_READY);
 }
 
-/** Whole percent, rounded down, or null while the total is unknown. */
+/**
+ * Return whole percent, rounded down, or null while the total is unknown.
+ *
+ * @param {State} state
+ * @returns {number | null}
+ */
 export function percentOf(state) {
   const value = barValue(state);
   return value === null ? null : Math.floor(value * 100 + 1e-9);
 }
 
-/** Whether a request ended so lately (ten minutes) that its mail may still be waiting. */
+/**
+ * Return whether an export ended within the last ten minutes, so that its mail may not have been sent yet.
+ *
+ * @param {State} state
+ * @param {number} now milliseconds since 1970
+ * @returns {boolean}
+ */
 export function isRecentlyFinished(state, now) {
-  return isTerminal(state) && Date.parse(state.finished_at) > now - RECENT;
+  return isTerminal(state) && Date.parse(state.finished_at) > now - RECENT_MILLISECONDS;
 }
 
 function isSameRun(known, next) {

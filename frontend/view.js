@@ -1,4 +1,4 @@
-/** What an export's card shows for a STATE: plain values, which the element puts into its parts. */
+/** The texts, links and bar value that a card shows for a STATE. */
 
 import { barValue, percentOf } from "./state.js";
 

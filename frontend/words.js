@@ -1,4 +1,4 @@
-/** The sentences and numbers that a person reads: the page's catalogue, in the formats of the page's language. */
+/** The texts and numbers that a user reads, from the page's catalogue and in the formats of the page's language. */
 
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
@@ -35,7 +35,7 @@ export class Words {
   #locale;
   #plural;
 
-  /** `language` is a BCP 47 tag, or anything else for the browser's own; `catalogue` is that of exports/words.py. */
+  /** `language` is a BCP 47 tag, or anything else for the browser's; `catalogue` comes from exports/words.py. */
   constructor(language, catalogue) {
     this.#catalogue = catalogue;
     this.#locale = localeOf(language);
@@ -45,23 +45,23 @@ export class Words {
     this.#plural = new Intl.PluralRules(this.#locale);
   }
 
-  /** The sentence of this key, with its placeholders filled in. */
+  /** Return the text of this key with its placeholders filled in. */
   text(key, values = {}) {
     return filled(this.#catalogue[key], values);
   }
 
-  /** The status in one line. */
+  /** Return the status in one line. */
   status(state) {
     return STATUS[state.status]?.(this, state) ?? state.status;
   }
 
-  /** What else is known: speed and time left, or what became of it. May be empty. */
+  /** Return the second line, which may be empty: speed and time left, or facts about the file. */
   detail(state) {
     const parts = DETAIL[state.status]?.(this, state) ?? [];
     return sentence(parts.filter(Boolean).join(" · "));
   }
 
-  /** Why a request of this page was refused and what to do. `reply` is what `http.js` gives, `now` milliseconds. */
+  /** Return why a request was refused and what to do. `reply` is that of `http.js`, `now` is in milliseconds. */
   refusal(reply, now) {
     const said = reply.status !== 401 && reply.body?.error?.message;
     const status = reply.status >= 500 ? 500 : reply.status;
@@ -74,12 +74,12 @@ export class Words {
     return this.text("try_again_in", { duration, time: this.time(now + delay) });
   }
 
-  /** How long ago a file was made that is offered again. */
+  /** Return how long ago the offered file was made. */
   madeBefore(seconds) {
     return this.text("made_before", { duration: this.duration(Math.max(1, seconds)) });
   }
 
-  /** A file that its owner may not have any more comes without its name, and with the reason. */
+  /** Return the status of a ready export; if the user may not have the file any more, the reason. */
   ready({ file, error }) {
     if (error) return error.message;
     return file ? this.text("ready", { name: file.name, size: this.size(file.size) }) : this.text("ready_unnamed");
@@ -102,12 +102,12 @@ export class Words {
     return this.text("writing", { done: reached, total: this.total(total, isEstimate) });
   }
 
-  /** An estimate is rounded to three digits: more would look exact. */
+  /** Return a number of rows. An estimate is rounded to three digits, because more would look exact. */
   total(rows, isEstimate) {
     return isEstimate ? this.text("about", { number: this.#rounded.format(rows) }) : this.#number.format(rows);
   }
 
-  /** How much of a state is done, `whole` percent of it. */
+  /** Return the percentage that is done, marked as an estimate if the total is one. */
   reached(whole, { progress }) {
     return progress.rows_total_is_estimate ? this.text("about", { number: this.percent(whole) }) : this.percent(whole);
   }
@@ -127,18 +127,18 @@ export class Words {
     ];
   }
 
-  /** A file that the project attached itself has no receipt, so its rows are not known. */
+  /** Return the number of rows, or false for a file that the project attached itself, which has no receipt. */
   rowsInFile(receipt) {
     return Number.isFinite(receipt?.rows) && this.rows(receipt.rows);
   }
 
-  /** Cells that the format could not hold as they were; the page of the export says which kinds. */
+  /** Return how many cells were altered because the format cannot hold them; the export's page lists the kinds. */
   altered(receipt) {
     const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
     return cells > 0 && this.#counted("cells_altered", cells);
   }
 
-  /** Columns for which the user lacks the permission. */
+  /** Return the columns that were left out because the user lacks a permission. */
   withheld(receipt) {
     const names = receipt?.columns_withheld ?? [];
     return names.length > 0 && this.text("withheld", { names: names.join(", ") });
@@ -149,7 +149,7 @@ export class Words {
     return this.text("rate", { rows: this.#rounded.format(rowsPerSecond) });
   }
 
-  /** Rounded up and coarse, so that it does not flicker from message to message. */
+  /** Return the time left, rounded up to large steps so that it does not flicker with every message. */
   timeLeft(seconds) {
     if (seconds < 5) return this.text("seconds_left");
     return this.text("time_left", { duration: this.duration(seconds, "short") });
@@ -162,7 +162,7 @@ export class Words {
     return this.#unit(Math.ceil(seconds / 1800) / 2, "hour", { unitDisplay });
   }
 
-  /** In units of 1,024, as Django and most download lists have it. */
+  /** Return a size in units of 1,024 bytes, as Django does. */
   size(bytes) {
     const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), BYTE_UNITS.length - 1);
     const amount = bytes / 1024 ** power;
@@ -191,7 +191,7 @@ export class Words {
     return new Intl.DateTimeFormat(this.#locale, { timeStyle: "medium" }).format(new Date(milliseconds));
   }
 
-  /** The form of a counted word whose sample count is in the same plural category as `count`. */
+  /** Return the plural form whose sample count is in the same plural category as `count`. */
   #counted(key, count) {
     const forms = Object.entries(this.#catalogue[key]);
     const isSame = ([sample]) => this.#plural.select(Number(sample)) === this.#plural.select(count);
@@ -208,7 +208,7 @@ function localeOf(language) {
   try {
     return Intl.getCanonicalLocales(language)[0];
   } catch {
-    // A page may say lang="en_GB" or lang="": the browser's own language is better than no numbers.
+    // A page may have lang="en_GB" or lang=""; then the language of the browser is used.
     return undefined;
   }
 }

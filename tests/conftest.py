@@ -1,6 +1,7 @@
 """Real servers as fixtures. A test that names one gets it running and empty, and the app's settings lead to it."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,24 @@ def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
     settings.CHANNEL_LAYERS = {"default": layer}
     settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": valkey_server.url, "QUEUE_BACKEND": "exports.queue.huey"}
     return valkey_server
+
+
+@pytest.fixture
+async def channel_layer(valkey: Valkey) -> AsyncIterator[None]:
+    """Valkey as the channel layer of an async test, and the exports of the office; both are closed at its end."""
+    from tests.office.exports import open_office
+    from tests.office.pages import leave
+
+    with open_office():
+        yield
+        await leave()
+
+
+@pytest.fixture
+def log_lines(caplog: pytest.LogCaptureFixture) -> Callable[[str], list[str]]:
+    """Return a function that lists what a logger of the app has logged so far."""
+    caplog.set_level(logging.INFO, "exports")
+    return lambda name: [record.getMessage() for record in caplog.records if record.name == name]
 
 
 @pytest.fixture(scope="session")
@@ -127,16 +146,18 @@ def s3(s3_server: Moto, settings: Any) -> Moto:
 # Their tests start servers or processes, or compare thousands of cells: seconds each.
 WITH_SERVERS = {
     "test_bench",
-    "test_consumers_daphne",
     "test_cron",
     "test_operations_doctor",
-    "test_events",
     "test_models_scheduling",
     "test_operations_health",
     "test_storage_s3",
     "test_storage_s3_docs",
     "test_storage_s3_runs",
     "test_bgfiles_walkthrough",
+    "test_realtime_consumers_daphne",
+    "test_realtime_daphne_transport",
+    "test_realtime_events",
+    "test_realtime_fuzz",
     "test_writers_xlsx_same",
 }
 

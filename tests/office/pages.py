@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client
 
-from exports.models import FileRequest
+from exports.models import FileRequest, transitions
+from exports.models.transitions import Claim
 from exports.realtime import events
 from exports.realtime.routing import websocket_application
 from tests.office import rows
@@ -56,9 +57,9 @@ class Page(WebsocketCommunicator):
         return message["code"]
 
 
-def one(request: FileRequest) -> str:
+def one(export: FileRequest) -> str:
     """Return the path of the socket that follows one export."""
-    return f"{ALL}{request.pk}/"
+    return f"{ALL}{export.pk}/"
 
 
 def page_of(client: Client, path: str) -> Page:
@@ -84,16 +85,24 @@ async def opened(user: User | Client, path: str = ALL) -> AsyncIterator[Page]:
 
 @sync_to_async
 def made(make: Callable[..., Any], *arguments: Any, **columns: Any) -> Any:
+    """Call a builder of tests/office in the thread that may use the database."""
     return make(*arguments, **columns)
 
 
 @sync_to_async
-def moved(move: Callable[..., bool], *arguments: Any, request: FileRequest, **more: Any) -> FileRequest:
+def moved(transition: Callable[..., bool], target: FileRequest | Claim, **options: Any) -> FileRequest:
     """Make a transition that must succeed, publish it, and return the present row."""
-    assert move(*arguments, **more)
-    fresh = rows.fresh(request)
-    events.publish(fresh)
-    return fresh
+    assert transition(target, **options)
+    pk = target.request_id if isinstance(target, Claim) else target.pk
+    export = FileRequest.objects.select_related("requester").get(pk=pk)
+    events.publish(export)
+    return export
+
+
+async def written(claim: Claim, rows_done: int, *, began_phase: bool = False) -> FileRequest:
+    """Report this progress of a running export, publish it, and return the present row."""
+    options = {"progress": rows.progress(rows_done), "began_phase": began_phase, "progressed": True}
+    return await moved(transitions.renew_lease, claim, **options)
 
 
 async def leave() -> None:

@@ -1,4 +1,4 @@
-"""Sockets that browsers open on a real server."""
+"""Sockets of browsers on a real daphne."""
 
 import asyncio
 import json
@@ -13,6 +13,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.office.pages import ALL, IN_TIME
 from tests.office.processes import Daphne
+from tests.servers import Valkey
+
+
+def daphne_with(valkey: Valkey, **exports: Any) -> Daphne:
+    """Return a daphne that is not started, with this Valkey as channel layer and these settings in EXPORTS."""
+    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey.url]}}
+    given = {**settings.EXPORTS, "REDIS_URL": valkey.url, **exports}
+    return Daphne(CHANNEL_LAYERS={"default": layer}, EXPORTS=given)
 
 
 def cookie_of(client: Client) -> str:
@@ -23,7 +31,7 @@ def cookie_of(client: Client) -> str:
 async def opened(
     daphne: Daphne, client: Client | None, path: str = ALL, *, origin: str | None = ""
 ) -> AsyncIterator[ClientConnection]:
-    """A socket of this browser, opened by a page of the site, or of another origin."""
+    """Open a socket with the session of this client; the Origin header is that of the site unless given."""
     headers = {"Cookie": cookie_of(client)} if client else {}
     own = f"http://{daphne.host}" if origin == "" else origin
     async with connect(
@@ -46,8 +54,8 @@ async def close_code(socket: ClientConnection, *, seconds: float = IN_TIME + 6) 
         return closed.rcvd.code
 
 
-async def refusal(daphne: Daphne, client: Client | None, path: str = ALL, **options: Any) -> int:
-    """The HTTP status with which a handshake is refused, 101 where it is not."""
+async def handshake_status(daphne: Daphne, client: Client | None, path: str = ALL, **options: Any) -> int:
+    """Return the HTTP status of the answer to a handshake; 101 means that the socket opened."""
     try:
         async with opened(daphne, client, path, **options):
             return 101

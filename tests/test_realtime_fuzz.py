@@ -1,30 +1,27 @@
-"""Malformed bytes at a real web server, by HTTP and both sockets: it answers or closes, and lives on."""
+"""Malformed requests and frames at a real daphne: it answers or closes the connection, and keeps running."""
 
 import asyncio
 import random
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 
 import httpx
 import pytest
 from asgiref.sync import sync_to_async
-from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.test import Client
 from websockets.exceptions import ConnectionClosed
 
 from exports.models import FileRequest
-from tests.office import people, rows
-from tests.office.browsers import signed_in
-from tests.office.exports import open_office
+from tests.office import rows
 from tests.office.malformed import HEADERS, JUNK
-from tests.office.pages import ALL, IN_TIME, leave, made, one
+from tests.office.pages import ALL, IN_TIME, made, one
 from tests.office.processes import Daphne
-from tests.office.wires import cookie_of, opened
+from tests.office.wires import cookie_of, daphne_with, opened
 from tests.servers import Valkey
 
-pytestmark = [pytest.mark.servers, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("channel_layer")]
 
 ANSWER_BYTES = 1 << 16
 FRAMES = 80
@@ -74,106 +71,85 @@ RAW = [
 
 @pytest.fixture(scope="module")
 def daphne(valkey_server: Valkey, django_db_setup: None) -> Iterator[Daphne]:
-    layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
-    given = {**django_settings.EXPORTS, "REDIS_URL": valkey_server.url}
-    with Daphne(CHANNEL_LAYERS={"default": layer}, EXPORTS=given) as server:
+    with daphne_with(valkey_server) as server:
         yield server
 
 
-@pytest.fixture(autouse=True)
-async def office(valkey: Valkey) -> AsyncIterator[None]:
-    with open_office():
-        yield
-    await leave()
-
-
-@pytest.fixture
-def browser(transactional_db: None) -> Client:
-    return signed_in(people.user("owner"))
-
-
-def owner() -> User:
-    return User.objects.get(username="owner")
-
-
-def send(daphne: Daphne, request: bytes) -> bytes:
-    """What the server answers to these bytes, if anything, before it closes or falls silent."""
-    with socket.create_connection(("127.0.0.1", daphne.port), timeout=1) as wire:
-        wire.sendall(request + b"\r\n")
+def answer_to(daphne: Daphne, request: str) -> bytes:
+    """Return what the server answers to these bytes before it closes or sends nothing more; empty for no answer."""
+    with socket.create_connection(("127.0.0.1", daphne.port), timeout=1) as connection:
+        connection.sendall(request.encode("latin1") + b"\r\n")
         with suppress(TimeoutError, ConnectionError):
-            return wire.recv(ANSWER_BYTES)
+            return connection.recv(ANSWER_BYTES)
     return b""
 
 
-def is_well(daphne: Daphne, before: int) -> bool:
-    """Whether the server runs and has logged neither a traceback nor a server error since."""
-    words = daphne.words()[before:]
-    # Django notes a host that it does not serve with a traceback of its own, and answers 400.
-    assert words.count("Traceback") == words.count("ERROR    Invalid HTTP_HOST header"), words[-3000:]
-    assert '" 500 ' not in words, words[-3000:]
-    return daphne.is_running
+def assert_no_error(daphne: Daphne, logged: str) -> None:
+    """Assert that the server runs and has logged neither a traceback nor a server error."""
+    # Django logs a host that it does not serve with a traceback, and answers 400.
+    assert logged.count("Traceback") == logged.count("ERROR    Invalid HTTP_HOST header"), logged[-3000:]
+    assert '" 500 ' not in logged, logged[-3000:]
+    assert daphne.is_running
 
 
 @pytest.mark.parametrize("raw", RAW, ids=range(len(RAW)))
-async def test_bytes_that_are_no_request_break_nothing(daphne: Daphne, browser: Client, raw: str) -> None:
-    request = await made(rows.running, await sync_to_async(owner)())
-    before = len(daphne.words())
-    text = raw.replace("{host}", daphne.host).replace("{cookie}", cookie_of(browser)).replace("{id}", str(request.pk))
-    answer = await sync_to_async(send, thread_sensitive=False)(daphne, text.encode("latin1"))
+async def test_bytes_that_are_no_request_change_nothing(daphne: Daphne, owner: User, browser: Client, raw: str) -> None:
+    export, before = await made(rows.running, owner), len(daphne.words())
+    text = raw.replace("{host}", daphne.host).replace("{cookie}", cookie_of(browser)).replace("{id}", str(export.pk))
+    answer = await sync_to_async(answer_to, thread_sensitive=False)(daphne, text)
     status = answer.split(b" ")[1][:3] if answer.startswith(b"HTTP/") else b""
     assert status not in (b"101", b"500"), answer[:200]
-    assert is_well(daphne, before)
+    assert_no_error(daphne, daphne.words()[before:])
     assert await sync_to_async(FileRequest.objects.count)() == 1
-    assert (await made(rows.fresh, request)).status == "running"
+    assert (await made(rows.fresh, export)).status == "running"
 
 
-async def test_headers_that_make_no_sense_break_nothing(daphne: Daphne, browser: Client) -> None:
-    request, before = await made(rows.ready, await sync_to_async(owner)()), len(daphne.words())
+async def test_malformed_headers_cause_no_server_error(daphne: Daphne, owner: User, browser: Client) -> None:
+    export, before = await made(rows.ready, owner), len(daphne.words())
     for name, values in HEADERS.items():
         for value in values:
             if name in ("content_length", "host") or "\0" in value or not value.isascii():
                 continue
             line = f"{name.replace('_', '-')}: {value}\r\n"
-            head = f"GET /exports/{request.pk}/ HTTP/1.1\r\nHost: {daphne.host}\r\nConnection: close\r\n"
+            head = f"GET /exports/{export.pk}/ HTTP/1.1\r\nHost: {daphne.host}\r\nConnection: close\r\n"
             cookie = "" if name == "cookie" else f"Cookie: {cookie_of(browser)}\r\n"
-            answer = await sync_to_async(send, thread_sensitive=False)(daphne, f"{head}{cookie}{line}".encode())
+            answer = await sync_to_async(answer_to, thread_sensitive=False)(daphne, f"{head}{cookie}{line}")
             assert not answer.startswith((b"HTTP/1.1 5", b"HTTP/1.0 5")), (line, answer[:200])
-    assert is_well(daphne, before)
+    assert_no_error(daphne, daphne.words()[before:])
 
 
-def frame(chance: random.Random) -> str | bytes:
-    """One frame that is nearly right, or nothing of the kind."""
+def random_frame(chance: random.Random) -> str | bytes:
+    """Return a malformed frame; some are close to a correct one."""
     junk = chance.choice(JUNK)
     return chance.choice(
         [
             junk, junk.encode("utf-8", "replace"), f'{{"type": "{junk}"}}', f'{{"type": "seen", "id": "{junk}"}}',
             '{"type": "seen", "id": ["x"]}', '{"type": {"a": 1}}', '{"type": "ping", "type": 7}', "[" * 900, "9" * 900,
             '{"type": "ping", "x": ' + "[" * 400, '{"type": "seen", "id": "\\ud800"}', '{"type": "\\u0000"}',
-            "\ufeff{}", '{"type": "export.changed", "export": {"id": "x", "seq": 9}}', '{"type": "export.look"}',
+            "\ufeff{}", '{"type": "export.changed", "export": {"id": "x", "seq": 9}}', '{"type": "export.opened"}',
             chance.randbytes(50),
         ]
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("is_single", [False, True], ids=["all of mine", "one request"])
-async def test_frames_that_make_no_sense_close_the_socket_and_break_nothing(
-    daphne: Daphne, browser: Client, is_single: bool
+@pytest.mark.parametrize("is_single", [False, True], ids=["all exports", "one export"])
+async def test_malformed_frames_close_the_socket_and_log_one_line_each(
+    daphne: Daphne, owner: User, browser: Client, is_single: bool
 ) -> None:
-    request = await made(rows.running, await sync_to_async(owner)())
-    chance, before = random.Random(7), len(daphne.words())
-    codes = set()
+    export = await made(rows.running, owner)
+    chance, before, codes = random.Random(7), len(daphne.words()), set()
     for _ in range(FRAMES):
-        async with opened(daphne, browser, one(request) if is_single else ALL) as wire:
-            for each in (frame(chance), frame(chance), "no frame"):
+        async with opened(daphne, browser, one(export) if is_single else ALL) as connection:
+            for frame in (random_frame(chance), random_frame(chance), "no frame"):
                 with suppress(ConnectionClosed):
-                    await wire.send(each)
-            await asyncio.wait_for(wire.wait_closed(), IN_TIME)
-            codes.add(wire.close_code)
-    # What the server says may be lost on the way to a client that still sends; its log has each of them, below.
+                    await connection.send(frame)
+            await asyncio.wait_for(connection.wait_closed(), IN_TIME)
+            codes.add(connection.close_code)
+    # The close code may be lost on its way to a client that is still sending; the log has all of them.
     assert codes in ({4400}, {4400, 1006})
-    assert is_well(daphne, before)
+    assert_no_error(daphne, daphne.words()[before:])
     lines = [line for line in daphne.words()[before:].splitlines() if not line.startswith("127.0.0.1:")]
     assert len(lines) == FRAMES
     assert all("socket closed with 4400: malformed frame" in line for line in lines)
-    async with httpx.AsyncClient(headers={"Cookie": cookie_of(browser)}) as visitor:
-        assert (await visitor.get(f"http://{daphne.host}/exports/{request.pk}/")).status_code == 200
+    async with httpx.AsyncClient(headers={"Cookie": cookie_of(browser)}) as client:
+        assert (await client.get(f"http://{daphne.host}/exports/{export.pk}/")).status_code == 200
