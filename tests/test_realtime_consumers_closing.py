@@ -18,7 +18,7 @@ from django.test import Client
 from exports.realtime import events
 from exports.realtime.routing import websocket_application
 from tests.office import people, rows
-from tests.office.browsers import signed_in
+from tests.office.browsers import second_window, signed_in
 from tests.office.pages import ALL, IN_TIME, QUIET, Page, made, moved, one, opened, page_of
 from tests.office.wires import close_code, daphne_with
 from tests.office.wires import opened as opened_at
@@ -92,6 +92,12 @@ async def test_a_user_signed_out_cannot_report_an_export_as_seen(
     assert (await made(rows.fresh, export)).seen_at is None
 
 
+async def test_a_logout_closes_the_socket_at_once(owner: User, browser: Client):
+    async with opened(second_window(browser)) as page:
+        await sync_to_async(browser.logout)()
+        assert await page.close_code() == 4401
+
+
 async def test_a_re_check_keeps_the_socket_of_a_user_who_is_still_signed_in(owner: User, settings: LazySettings):
     recheck_every(settings, 0.1)
     async with opened(owner) as page:
@@ -125,17 +131,20 @@ async def test_a_user_set_by_the_projects_own_middleware_is_re_checked(owner: Us
 # Too many sockets
 
 
+async def closed_as_one_too_many(page: Page) -> bool:
+    """Return True once the socket is closed as one too many; states before are ignored."""
+    async with asyncio.timeout(IN_TIME):
+        while (message := await page.output_queue.get())["type"] != "websocket.close":
+            pass
+    return message["code"] == TOO_MANY
+
+
 async def stays_open(page: Page) -> bool:
-    """Return False if the socket is closed as one too many before it answers a ping."""
-    try:
-        async with asyncio.timeout(QUIET):
-            while (message := await page.output_queue.get())["type"] != "websocket.close":
-                pass
-    except TimeoutError:
-        await page.send_json_to({"type": "ping"})
-        return await page.next() == {"type": "pong"}
-    assert message["code"] == TOO_MANY
-    return False
+    """Return True if the socket sends no close for a while, and then answers a ping."""
+    while not await page.receive_nothing(QUIET):
+        assert (await page.receive_output())["type"] == "websocket.send"
+    await page.send_json_to({"type": "ping"})
+    return await page.next() == {"type": "pong"}
 
 
 async def all_stay_open(pages: list[Page]) -> bool:
@@ -148,7 +157,7 @@ async def test_the_sixth_socket_of_a_user_is_closed_and_the_five_stay(owner: Use
         pages = [await stack.enter_async_context(opened(owner)) for _ in range(MAX_SOCKETS - 1)]
         pages.append(await stack.enter_async_context(opened(owner, one(export))))
         async with opened(owner) as sixth, opened(other) as socket_of_another_user:
-            assert not await stays_open(sixth)
+            assert await closed_as_one_too_many(sixth)
             assert await stays_open(socket_of_another_user)
         assert await all_stay_open(pages)
         await sync_to_async(events.publish)(export)
@@ -169,9 +178,14 @@ async def test_a_socket_that_closes_makes_room_for_another(owner: User):
 async def test_of_many_sockets_opened_at_once_only_the_limit_stays(browser: Client):
     pages = [page_of(browser, ALL) for _ in range(3 * MAX_SOCKETS)]
     await asyncio.gather(*(page.connect(timeout=IN_TIME) for page in pages))
-    stayed = await asyncio.gather(*map(stays_open, pages))
+    closing = {asyncio.create_task(closed_as_one_too_many(page)): page for page in pages}
+    async with asyncio.timeout(IN_TIME):
+        while sum(task.done() for task in closing) < 2 * MAX_SOCKETS:
+            await asyncio.sleep(0.01)
+    open_pages = [page for task, page in closing.items() if task.cancel()]
+    assert all(task.result() for task in closing if task.done())
+    assert await all_stay_open(open_pages)
     await asyncio.gather(*(page.disconnect(timeout=IN_TIME) for page in pages))
-    assert sum(stayed) == MAX_SOCKETS
 
 
 @pytest.mark.parametrize(("limit", "count"), [(None, 7), (1, 1), (2, 2)])
@@ -182,7 +196,7 @@ async def test_the_setting_limits_the_sockets_of_a_user(
     async with AsyncExitStack() as stack:
         assert await all_stay_open([await stack.enter_async_context(opened(owner)) for _ in range(count)])
         if limit is not None:
-            assert not await stays_open(await stack.enter_async_context(opened(owner)))
+            assert await closed_as_one_too_many(await stack.enter_async_context(opened(owner)))
 
 
 @pytest.mark.servers
