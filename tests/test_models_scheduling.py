@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from exports import housekeeping, services
 from exports.models import FileRequest, Status, scheduling, transitions
 from exports.models.scheduling import queue_position
 from exports.models.transitions import Claim
-from exports.worker import loop
 from tests.office import people, rows
 from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 QUEUE = "large"
 TYPES = ["orders"]
 SOON_SECONDS = 8.0
-LONG_DELAY = 10_000
 
 
 @pytest.fixture
@@ -58,11 +57,8 @@ def next_one() -> FileRequest | None:
 
 
 def test_owners_take_turns_with_one_worker() -> None:
-    for number in range(3):
-        limited("ada", number)
-    for number in range(2):
-        limited("bob", 10 + number)
-    limited("eve", 20)
+    for name, seconds in [("ada", 0), ("ada", 1), ("ada", 2), ("bob", 10), ("bob", 11), ("eve", 20)]:
+        limited(name, seconds)
 
     order = []
     for moment in range(6):
@@ -74,14 +70,6 @@ def test_owners_take_turns_with_one_worker() -> None:
     assert order == ["ada", "bob", "eve", "ada", "bob", "ada"]
 
 
-def test_the_owner_with_fewer_running_comes_first() -> None:
-    take(limited("ada"), now=after(1))
-    limited("ada", 2)
-    newest = limited("bob", 3)
-
-    assert next_one() == newest
-
-
 def test_running_requests_of_another_queue_do_not_count() -> None:
     take(limited("ada", queue_name="small"), now=after(1))
     oldest = limited("ada", 2)
@@ -90,7 +78,8 @@ def test_running_requests_of_another_queue_do_not_count() -> None:
     assert next_one() == oldest
 
 
-def test_a_released_request_does_not_cost_its_owner_a_turn() -> None:
+def test_a_released_request_does_not_cost_its_owner_a_turn(settings: LazySettings) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
     assert transitions.release(claim, now=after(6))
@@ -101,7 +90,17 @@ def test_a_released_request_does_not_cost_its_owner_a_turn() -> None:
 # The running quota
 
 
-def test_an_owner_at_the_running_quota_is_passed_over(settings: LazySettings) -> None:
+ENDS: list[Callable[[Claim], bool]] = [
+    lambda claim: transitions.publish(claim, made()),
+    lambda claim: transitions.fail(claim, code="stalled", detail=""),
+    lambda claim: transitions.cancel(FileRequest.objects.get(pk=claim.request_id)),
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_owner_at_the_running_quota_is_passed_over_until_a_run_ends(
+    settings: LazySettings, end: Callable[[Claim], bool]
+) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     first = take(limited("ada"))
     second = limited("ada", 1)
@@ -112,21 +111,9 @@ def test_an_owner_at_the_running_quota_is_passed_over(settings: LazySettings) ->
     assert next_one() is None
     assert transitions.claim(second, owner="host:1:1", extension="csv") is None
 
-    assert transitions.publish(first, made())
+    assert end(first)
     assert next_one() == second
     take(second)
-
-
-@pytest.mark.parametrize("end", [transitions.release, lambda claim: transitions.fail(claim, code="stalled", detail="")])
-def test_each_end_of_a_run_makes_room(settings: LazySettings, end: Callable[[Claim], bool]) -> None:
-    configure(settings, MAX_RUNNING_PER_USER=1)
-    claim = take(limited("ada"))
-    limited("ada", 1)
-    assert next_one() is None
-
-    assert end(claim)
-
-    assert next_one() is not None
 
 
 def test_a_cancel_wakes_a_worker_for_the_owners_next_request(
@@ -155,18 +142,12 @@ def test_the_last_crash_wakes_a_worker_for_the_owners_next_request(settings: Laz
 # Positions
 
 
-def test_positions_are_counted_per_queue() -> None:
+@pytest.mark.parametrize("status", Status.values)
+def test_only_a_waiting_request_has_a_position_in_its_queue(status: str) -> None:
     queued(queue_name="small")
-    assert queue_position(queued(queue_name="large", requested_at=after(1))) == 1
+    export = in_status(status, queue_name="large", requested_at=after(1))
 
-
-@pytest.mark.parametrize("status", [status for status in Status.values if status != Status.QUEUED])
-def test_only_a_waiting_request_has_a_position(status: str) -> None:
-    assert queue_position(in_status(status)) is None
-
-
-def test_a_deleted_request_has_no_position() -> None:
-    export = queued()
+    assert queue_position(export) == (1 if status == Status.QUEUED else None)
     FileRequest.objects.all().delete()
     assert queue_position(export) is None
 
@@ -217,7 +198,7 @@ def play(running: list[Claim]) -> list[Any]:
 
 def test_requests_not_due_come_behind_the_others() -> None:
     later = limited("ada", 0)
-    assert transitions.retry_later(take(later), delay=LONG_DELAY, code="", detail="")
+    assert transitions.retry_later(take(later), delay=10_000, code="", detail="")
     due = limited("ada", 5)
 
     later.refresh_from_db()
@@ -237,21 +218,16 @@ def test_beyond_the_forecast_requests_are_placed_by_age(monkeypatch: pytest.Monk
 @pytest.fixture
 def office(valkey: Valkey, settings: LazySettings, tmp_path: Path) -> Iterator[Callable[..., "Long"]]:
     """Return a function that starts long exports. Leases are short, and no housekeeping runs."""
-    pace = {
-        "LEASE_SECONDS": 10.0,
-        "HEARTBEAT_SECONDS": 0.5,
-        "PROGRESS_INTERVAL_SECONDS": 0.1,
-        "WORK_DIR": str(tmp_path / "work"),
-    }
-    configure(settings, **pace)
+    configure(settings, LEASE_SECONDS=10.0, HEARTBEAT_SECONDS=0.5, PROGRESS_INTERVAL_SECONDS=0.1)
+    configure(settings, WORK_DIR=str(tmp_path / "work"))
     with open_office():
-        yield lambda owner, name, **columns: Long(owner, tmp_path, name, **columns)
+        yield partial(Long, tmp_path)
 
 
 class Long:
     """A request for an export that runs until `let_go` is called."""
 
-    def __init__(self, owner: User, folder: Path, name: str, *, queue_name: str = "small") -> None:
+    def __init__(self, folder: Path, owner: User, name: str, *, queue_name: str = "small") -> None:
         self.until = folder / f"{name}.until"
         criteria = {"until": str(self.until), "log": str(folder / f"{name}.log")}
         previous, LongExport.queue_name = LongExport.queue_name, queue_name
@@ -309,12 +285,3 @@ def test_a_large_export_does_not_delay_a_small_one(office: Callable[..., Long]) 
             each.let_go()
         larges[-1].wait_for(Status.READY)
         assert timezone.now() - rows.fresh(small).requested_at < timedelta(minutes=1)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_worker_takes_all_requests_of_one_owner_one_by_one(settings: LazySettings) -> None:
-    configure(settings, MAX_RUNNING_PER_USER=1)
-    requests = [limited("ada", number) for number in range(4)]
-
-    assert loop.WorkerLoop(QUEUE).run_due() == 4
-    assert {row(each.pk)["status"] for each in requests} == {"ready"}

@@ -11,14 +11,8 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import run_state_machine_as_test as run_state_machine
 
 from exports.conf import config
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
@@ -34,16 +28,8 @@ MAX_PAGES = 6
 ENDS = ("publish", "release", "retry_later", "fail")
 
 numbers = st.integers(min_value=0, max_value=MAX_PAGES - 1)
-seconds = st.sampled_from(
-    [
-        0.1,
-        1,
-        config.LEASE_SECONDS / 2,
-        config.LEASE_SECONDS + 1,
-        config.FILE_DELETE_DELAY_SECONDS + 1,
-        config.RETENTION_SECONDS + 1,
-    ]
-)
+half_a_lease, longer = config.LEASE_SECONDS / 2, (config.FILE_DELETE_DELAY_SECONDS, config.RETENTION_SECONDS)
+seconds = st.sampled_from([0.1, 1, half_a_lease, *(each + 1 for each in (config.LEASE_SECONDS, *longer))])
 
 
 class Transitions(RuleBasedStateMachine):
@@ -361,13 +347,7 @@ class Transitions(RuleBasedStateMachine):
 @pytest.mark.both_databases
 @pytest.mark.django_db
 def test_no_order_of_transitions_and_crashes_lets_a_stale_write_win() -> None:
-    run_state_machine_as_test(
-        Transitions,
-        settings=settings(
-            max_examples=80,
-            stateful_step_count=30,
-            deadline=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
+    profile = settings(
+        max_examples=80, stateful_step_count=30, print_blob=True, suppress_health_check=list(HealthCheck)
     )
+    run_state_machine(Transitions, settings=profile)
