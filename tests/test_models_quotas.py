@@ -61,7 +61,6 @@ def reached(by: Any, number: int = 99) -> LimitReached:
 def test_a_user_may_have_only_so_many_requests_waiting(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=2)
     ask(ada, 1), ask(ada, 2)
-
     assert (reached(ada).code, reached(ada).limit) == ("too_many_queued", 2)
     assert FileRequest.objects.count() == 2
     assert ask(people.user("bob")).status == Status.QUEUED
@@ -71,9 +70,7 @@ def test_a_user_may_have_only_so_many_requests_waiting(settings: LazySettings, a
 def test_a_claim_or_a_cancel_makes_room(settings: LazySettings, ada: User, leave: Any) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1)
     first = ask(ada, 1)
-
     assert leave(first)
-
     assert ask(ada, 2).status == Status.QUEUED
     assert reached(ada, 3).code == "too_many_queued"
 
@@ -81,13 +78,11 @@ def test_a_claim_or_a_cancel_makes_room(settings: LazySettings, ada: User, leave
 def test_joining_an_equal_request_is_not_limited(settings: LazySettings, ada: User) -> None:
     configure(settings, **ONE_OF_EACH)
     first = ask(ada, 1)
-
     assert services.request_export(ada, "report", {"month": 4, "note": "number 1"}) == (first, False)
 
 
 def test_without_quotas_nothing_is_limited(settings: LazySettings, ada: User) -> None:
     configure(settings, **dict.fromkeys(ONE_OF_EACH))
-
     assert len({ask(ada, number).pk for number in range(30)}) == 30
 
 
@@ -111,7 +106,6 @@ def test_a_lowered_daily_quota_ends_when_enough_are_a_day_old(settings: LazySett
     for number, hours in enumerate((23, 20, 10)):
         asked_ago(ada, number, hours=hours)
     configure(settings, MAX_PER_USER_PER_DAY=2)
-
     assert reached(ada).seconds == pytest.approx(4 * HOUR, abs=60)
 
 
@@ -133,15 +127,12 @@ def test_add_request_neither_counts_nor_is_limited(settings: LazySettings, ada: 
 def test_the_permission_exceed_limits_exempts_a_user(settings: LazySettings, ada: User) -> None:
     configure(settings, **ONE_OF_EACH)
     ada.user_permissions.add(Permission.objects.get(codename="exceed_limits"))
-
     requests = [ask(User.objects.get(pk=ada.pk), number) for number in range(3)]
-
     assert all(claim(each) for each in requests)
 
 
 def test_anonymous_requests_are_not_limited(settings: LazySettings) -> None:
     configure(settings, **ONE_OF_EACH)
-
     assert ask(AnonymousUser()).pk != ask(AnonymousUser()).pk
 
 
@@ -158,7 +149,6 @@ def client(settings: LazySettings, ada: User) -> Client:
 
 def test_the_api_answers_429_with_the_quota_and_retry_after(client: Client) -> None:
     response = client.post(FORM, {"month": "5"}, headers=JSON)
-
     assert (response.status_code, response["Retry-After"]) == (429, "15")
     error = response.json()["error"]
     assert (error["code"], error["limit"]) == ("too_many_queued", 1)
@@ -166,7 +156,6 @@ def test_the_api_answers_429_with_the_quota_and_retry_after(client: Client) -> N
 
 def test_the_form_is_shown_again_with_the_reason_and_the_input(client: Client) -> None:
     response = client.post(FORM, {"month": "11", "note": "for Bob", "format": "xlsx"}, headers=HTML)
-
     page = response.content.decode()
     assert (response.status_code, response["Retry-After"]) == (429, "15")
     for text in ("You have 1 export waiting and may have no more.", 'value="11"', 'value="for Bob"'):
@@ -175,20 +164,16 @@ def test_the_form_is_shown_again_with_the_reason_and_the_input(client: Client) -
 
 def test_a_retry_counts_toward_the_quota(client: Client, ada: User) -> None:
     failed = rows.failed(ada, file_type="report", criteria="month=7")
-
     response = client.post(url_of("retry", failed), headers=HTML)
-
     assert response.status_code == 429
     assert "You have 1 export waiting" in response.content.decode()
 
 
 def test_the_end_of_a_daily_quota_is_told_in_the_active_time_zone(ada: User) -> None:
     error = LimitReached("too_many_today", 3, seconds=HOUR)
-
     with timezone.override("Asia/Tokyo"), translation.override("de"):
         sentence = limit_message(error)
         ends = timezone.localtime(timezone.now() + timedelta(hours=1))
-
     assert ends.strftime("%H:%M") in sentence
 
 
@@ -235,9 +220,7 @@ def test_simultaneous_requests_do_not_exceed_the_quota(settings: LazySettings, a
 @pytest.mark.django_db(transaction=True)
 def test_simultaneous_equal_requests_share_one_row(settings: LazySettings, ada: User) -> None:
     configure(settings, MAX_QUEUED_PER_USER=1)
-
     outcomes = at_once(*[lambda: services.request_export(ada, "report", {"month": 4})] * 8)
-
     assert len({export.pk for export, _ in outcomes}) == 1
     assert [is_new for _, is_new in outcomes].count(True) == 1
     assert FileRequest.objects.count() == 1
@@ -247,9 +230,7 @@ def test_simultaneous_equal_requests_share_one_row(settings: LazySettings, ada: 
 def test_simultaneous_claims_do_not_exceed_the_running_quota(settings: LazySettings, ada: User, mode: None) -> None:
     configure(settings, MAX_RUNNING_PER_USER=2)
     requests = [ask(ada, number) for number in range(8)]
-
     claims = at_once(*(partial(claim, each) for each in requests))
-
     assert len([each for each in claims if each]) == 2
     assert FileRequest.objects.filter(status=Status.RUNNING).count() == 2
     assert Artifact.objects.count() == 2
@@ -260,7 +241,6 @@ def test_the_running_quota_is_counted_per_queue(settings: LazySettings, ada: Use
     large, small = (
         queued(requester=ada, queue_name=queue_name, counts_toward_quota=True) for queue_name in ("large", "small")
     )
-
     assert all(claim(each) for each in (large, small))
 
 
@@ -272,6 +252,5 @@ def test_the_running_quota_is_counted_per_queue(settings: LazySettings, ada: Use
 def test_a_quota_must_be_a_positive_integer_or_none(settings: LazySettings, name: str, value: Any) -> None:
     configure(settings, **{name: value})
     assert [each.id for each in checks.check_settings()] == ["exports.E013"]
-
     configure(settings, **{name: None})
     assert list(checks.check_settings()) == []

@@ -47,10 +47,8 @@ def test_saving_a_stale_instance_undoes_no_transition(change: Callable[[FileRequ
     stale = queued()
     change(stale)
     before = row(stale.pk)
-
     stale.description = "Another title"
     stale.save()
-
     assert changes(before, row(stale.pk)) == {"description": "Another title"}
 
 
@@ -70,34 +68,28 @@ def test_values_assigned_to_engine_columns_are_not_saved() -> None:
 def test_a_changed_column_is_saved_even_after_a_transition_wrote_it() -> None:
     stale = queued()
     published(stale)
-
     stale.filename = "mine.csv"
     stale.save()
-
     assert row(stale.pk)["filename"] == "mine.csv"
 
 
 def test_update_fields_saves_those_and_the_next_save_saves_the_rest() -> None:
     export = queued()
     export.filename, export.description = "a.csv", "A"
-
     export.save(update_fields=["filename"])
     assert (row(export.pk)["filename"], row(export.pk)["description"]) == ("a.csv", "")
-
     export.save()
     assert row(export.pk)["description"] == "A"
 
 
 def test_saving_without_changes_runs_no_query(django_assert_num_queries: Any) -> None:
     export = FileRequest.objects.get(pk=queued().pk)
-
     with django_assert_num_queries(0):
         export.save()
 
 
 def test_a_change_inside_a_mutable_value_and_its_reversal_are_saved() -> None:
     export = queued(options={"formulas": "raw", "nested": {"a": [1]}})
-
     for change in (lambda values: values.append(2), list.pop):
         change(export.options["nested"]["a"])
         export.save()
@@ -122,11 +114,9 @@ def test_deferred_columns_are_neither_loaded_nor_saved(django_assert_num_queries
 )
 def test_loading_one_column_keeps_changes_of_others(load: Callable[[FileRequest], Any]) -> None:
     export = FileRequest.objects.defer("criteria").get(pk=queued().pk)
-
     export.description = "B"
     load(export)
     export.save()
-
     assert row(export.pk)["description"] == "B"
 
 
@@ -135,7 +125,6 @@ def test_refreshing_drops_unsaved_changes() -> None:
     export.description = "B"
     export.refresh_from_db()
     export.save()
-
     assert row(export.pk)["description"] == "A"
 
 
@@ -143,7 +132,6 @@ def test_an_insert_and_a_copy_with_a_new_key_write_every_column() -> None:
     given = {"status": Status.READY, "epoch": 4, "receipt": {"rows": 1}, "finished_at": NOON, "filehandle": "a/b.csv"}
     export = FileRequest.objects.create(file_type="orders", **given)
     assert row(export.pk) == row(export.pk) | given
-
     first, export.pk = row(export.pk), FileRequest().pk
     export.save(force_insert=True)
     assert row(export.pk) == first | {"id": export.pk}
@@ -152,18 +140,14 @@ def test_an_insert_and_a_copy_with_a_new_key_write_every_column() -> None:
 def test_an_instance_from_bulk_create_can_be_saved() -> None:
     [export] = FileRequest.objects.bulk_create([FileRequest(file_type="orders")])
     cancelled(export)
-
     export.description = "B"
     export.save()
-
     assert (row(export.pk)["description"], row(export.pk)["status"]) == ("B", "cancelled")
 
 
 def test_a_file_saved_through_the_field_is_stored() -> None:
     export = queued()
-
     export.filehandle.save("mine.csv", ContentFile(b"1,2\r\n"))
-
     assert row(export.pk)["filehandle"] == export.filehandle.name
     with storage.open_file(export.filehandle.name) as file:
         assert file.read() == b"1,2\r\n"
@@ -172,9 +156,7 @@ def test_a_file_saved_through_the_field_is_stored() -> None:
 
 def test_expire_in_sets_the_expiry_without_saving() -> None:
     export = queued()
-
     export.expire_in(timedelta(days=1), NOON)
-
     assert export.expires_at == after(86400)
     assert row(export.pk)["expires_at"] is None
 
@@ -205,9 +187,7 @@ def test_a_committed_deletion_deletes_the_file(is_committed: bool) -> None:
 def test_artifacts_and_downloads_outlive_the_request_and_its_user() -> None:
     export = in_status(Status.READY)
     Download.objects.create(request=export, user=export.requester, file_type="orders", byte_count=3)
-
     User.objects.all().delete()
-
     assert not FileRequest.objects.exists()
     assert list(Artifact.objects.values_list("key", "request")) == [(export.filehandle.name, None)]
     assert str(Download.objects.get()).startswith("3 bytes of orders at ")
@@ -219,7 +199,6 @@ def test_artifacts_and_downloads_outlive_the_request_and_its_user() -> None:
 def test_requests_are_listed_newest_first_and_handled_oldest_first() -> None:
     late, early = queued(requested_at=after(9)), queued(requested_at=after(1))
     assert list(FileRequest.objects.all()) == [late, early]
-
     FileRequest.objects.create(file_type="orders", finished_at=NOON)
     in_status(Status.READY)
     assert list(FileRequest.objects.to_handle()) == [early, late]
@@ -229,7 +208,6 @@ def test_each_anonymous_request_counts_as_a_separate_owner() -> None:
     in_status(Status.RUNNING, requester=None)
     anonymous = queued(requester=None, requested_at=after(1))
     of_ada = queued(requested_at=after(2))
-
     assert list(FileRequest.objects.filter(status=Status.QUEUED).in_fair_order()) == [anonymous, of_ada]
 
 
@@ -258,14 +236,12 @@ def deletable(kept_since: Any = NOON) -> set[str]:
 def test_only_the_files_of_earlier_attempts_are_deletable(status: str, state: str) -> None:
     export = in_status(status)
     assert deletable() == set()
-
     old = Artifact.objects.create(request=export, epoch=0, key="old", state=state)
     assert deletable() == {old.key}
 
 
 def test_an_expired_file_is_deletable_after_the_delay() -> None:
     export = in_status(Status.EXPIRED)
-
     assert deletable(kept_since=export.expires_at) == set()
     assert deletable(kept_since=export.expires_at + timedelta(microseconds=1)) == {export.filehandle.name}
 
@@ -273,7 +249,6 @@ def test_an_expired_file_is_deletable_after_the_delay() -> None:
 def test_a_file_without_a_request_is_deletable_once() -> None:
     for state in ("published", "deleted"):
         Artifact.objects.create(epoch=1, key=state, state=state)
-
     assert deletable() == {"published"}
 
 
@@ -298,7 +273,6 @@ def test_a_deactivated_user_sees_and_may_do_nothing() -> None:
     export = queued(requester=user("ada"))
     deactivated = user("ada")
     deactivated.is_active = False
-
     assert not FileRequest.objects.visible_to(deactivated).exists()
     assert not export.is_changeable_by(deactivated)
     assert not export.is_downloadable_by(deactivated)
@@ -319,6 +293,5 @@ def test_another_users_request_needs_a_permission_for_each_action(
 ) -> None:
     export = queued(requester=user("ada"))
     member = granted("eve", *codenames)
-
     assert export.is_changeable_by(member) is may_change
     assert export.is_downloadable_by(member) is may_download

@@ -74,7 +74,6 @@ def test_running_requests_of_another_queue_do_not_count() -> None:
     take(limited("ada", queue_name="small"), now=after(1))
     oldest = limited("ada", 2)
     limited("bob", 3)
-
     assert next_one() == oldest
 
 
@@ -83,7 +82,6 @@ def test_a_released_request_does_not_cost_its_owner_a_turn(settings: LazySetting
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
     assert transitions.release(claim, now=after(6))
-
     assert next_one().requester.username == "ada"
 
 
@@ -122,10 +120,8 @@ def test_a_cancel_wakes_a_worker_for_the_owners_next_request(
     configure(settings, MAX_RUNNING_PER_USER=1)
     running = limited("ada", file_type="orders")
     take(running)
-
     with django_capture_on_commit_callbacks(execute=True):
         services.cancel(running)
-
     assert woken == [QUEUE]
 
 
@@ -133,9 +129,7 @@ def test_the_last_crash_wakes_a_worker_for_the_owners_next_request(settings: Laz
     configure(settings, MAX_RUNNING_PER_USER=1, MAX_CRASHES=1)
     take(limited("ada"), now=after(0))
     limited("ada", 1, woken_at=timezone.now())
-
     assert housekeeping.rescue() == 1
-
     assert woken == [QUEUE]
 
 
@@ -146,7 +140,6 @@ def test_the_last_crash_wakes_a_worker_for_the_owners_next_request(settings: Laz
 def test_only_a_waiting_request_has_a_position_in_its_queue(status: str) -> None:
     queued(queue_name="small")
     export = in_status(status, queue_name="large", requested_at=after(1))
-
     assert queue_position(export) == (1 if status == Status.QUEUED else None)
     FileRequest.objects.all().delete()
     assert queue_position(export) is None
@@ -200,7 +193,6 @@ def test_requests_not_due_come_behind_the_others() -> None:
     later = limited("ada", 0)
     assert transitions.retry_later(take(later), delay=10_000, code="", detail="")
     due = limited("ada", 5)
-
     later.refresh_from_db()
     assert (queue_position(due), queue_position(later)) == (1, 2)
 
@@ -208,7 +200,6 @@ def test_requests_not_due_come_behind_the_others() -> None:
 def test_beyond_the_forecast_requests_are_placed_by_age(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scheduling, "FORECAST_PLACES", 3)
     waiting = [limited("ada", number) for number in range(6)]
-
     assert [queue_position(each) for each in waiting] == [1, 2, 3, 4, 5, 6]
 
 

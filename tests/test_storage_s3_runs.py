@@ -1,6 +1,5 @@
 """Exports stored in an S3 bucket, on a real server: made, interrupted, killed, deleted, downloaded."""
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from exports.exceptions import RunInterrupted
 from exports.http.downloads import deliver
 from exports.models import Artifact, Download, FileRequest, Status, transitions
 from exports.models.result import ExportResult
-from exports.state import error_of, serialize
+from exports.state import serialize
 from exports.worker import loop, runner
 from tests.bucket import exports as big
 from tests.bucket.server import Moto
@@ -44,11 +43,6 @@ def bucket(s3: Moto, settings: LazySettings) -> Iterator[None]:
     settings.EXPORTS = {**settings.EXPORTS, **QUICK}
     with big.registered():
         yield
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
 
 
 def asked(owner: User, megabytes: int = MEGABYTES) -> FileRequest:
@@ -206,17 +200,6 @@ def test_a_late_upload_of_a_lost_worker_is_deleted_by_a_second_pass(
     assert not Artifact.objects.exists()
 
 
-def test_an_expired_file_is_deleted_after_the_delay(s3: Moto, owner: User, settings: LazySettings):
-    export = made(owner)
-    FileRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-    housekeeping.sweep()
-    assert rows.fresh(export).status == Status.EXPIRED
-    assert s3.stored() == [export.filehandle.name]
-    settings.EXPORTS = {**settings.EXPORTS, "FILE_DELETE_DELAY_SECONDS": 0}
-    housekeeping.sweep()
-    assert s3.stored() == []
-
-
 def test_deleting_the_request_deletes_its_file(s3: Moto, owner: User):
     made(owner).delete()
     assert s3.stored() == []
@@ -247,12 +230,8 @@ def test_a_role_that_may_not_write_fails_the_export_at_once(
         assert loop.dispatch(export.pk)
     failed = rows.fresh(export)
     assert (failed.status, failed.attempts) == (Status.FAILED, 1)
-    assert error_of(failed) == {
-        "code": "storage_denied",
-        "message": "The storage did not let the file in. Please tell your administrator.",
-    }
+    assert failed.error_code == "storage_denied"
     assert "The storage answered PutObject with AccessDenied. Check" in failed.error_detail
-    assert "docs/s3.md" in failed.error_detail
     assert user["secret"] not in caplog.text + failed.error_detail
     assert "Signature" not in caplog.text
 
@@ -260,16 +239,11 @@ def test_a_role_that_may_not_write_fails_the_export_at_once(
 # Downloaded
 
 
-@pytest.fixture
-def client(owner: User) -> Client:
-    return signed_in(owner)
-
-
-def test_a_download_redirects_to_a_signed_url(client: Client, owner: User):
+def test_a_download_redirects_to_a_signed_url(browser: Client, owner: User):
     export = made(owner)
-    ticket = client.get(url_of("download", export))["Location"]
+    ticket = browser.get(url_of("download", export))["Location"]
     assert ticket.startswith("/exports/file/")
-    response = client.get(ticket)
+    response = browser.get(ticket)
     assert response.status_code == 302
     assert (response["Cache-Control"], response["Referrer-Policy"]) == ("private, no-store", "no-referrer")
     answer = httpx.get(response["Location"])
@@ -280,69 +254,58 @@ def test_a_download_redirects_to_a_signed_url(client: Client, owner: User):
     assert "X-Amz-Expires=60" in response["Location"]
 
 
-def test_the_redirect_is_recorded_as_the_download(client: Client, owner: User):
+def test_the_redirect_is_recorded_as_the_download(browser: Client, owner: User):
     export = made(owner)
-    assert client.head(ticket_for(export, owner)).status_code == 302
+    assert browser.head(ticket_for(export, owner)).status_code == 302
     assert not Download.objects.exists()
-    client.get(ticket_for(export, owner))
-    assert (Download.objects.get().user, Download.objects.get().byte_count) == (owner, export.size)
-    assert (Download.objects.get().outcome, Download.objects.get().bytes_sent) == ("redirected", None)
+    browser.get(ticket_for(export, owner))
+    [record] = Download.objects.values_list("user", "byte_count", "outcome", "bytes_sent")
+    assert record == (owner.pk, export.size, "redirected", None)
     assert rows.fresh(export).seen_at is not None
 
 
-def test_a_head_redirects_to_a_url_for_head(client: Client, owner: User):
+def test_a_head_redirects_to_a_url_for_head(browser: Client, owner: User):
     export = made(owner)
-    answer = httpx.head(client.head(ticket_for(export, owner))["Location"])
+    answer = httpx.head(browser.head(ticket_for(export, owner))["Location"])
     assert (answer.status_code, answer.headers["content-length"]) == (200, str(export.size))
 
 
-def test_the_state_never_contains_a_url_of_the_bucket(client: Client, owner: User, s3: Moto):
+def test_the_state_never_contains_a_url_of_the_bucket(browser: Client, owner: User, s3: Moto):
     export = made(owner)
-    state = client.get(url_of("detail", export)).json()
+    state = browser.get(url_of("detail", export)).json()
     assert state["urls"]["ticket"].startswith("/exports/file/")
-    for text in (
-        json.dumps(state),
-        json.dumps(serialize(export)),
-        client.get(url_of("page", export)).content.decode(),
-    ):
-        assert str(s3.port) not in text
+    for text in (str(state), str(serialize(export)), browser.get(url_of("page", export)).content.decode()):
+        assert s3.url not in text
         assert "X-Amz" not in text
 
 
-def test_no_other_user_is_redirected_to_the_bucket(client: Client, owner: User):
+def test_no_other_user_is_redirected_to_the_bucket(browser: Client, owner: User):
     export, other = made(owner), people.user("other")
-    assert status_of(signed_in(other), url_of("download", export)) == 404
-    assert status_of(signed_in(other), ticket_for(export, owner)) == 404
-    assert status_of(signed_in(other), ticket_for(export, other)) == 404
-    assert status_of(client, ticket_for(export, owner, seconds=-1)) == 404
-    assert status_of(client, ticket_for(export, owner, epoch=export.epoch - 1)) == 404
-    assert signed_in(other).get(url_of("detail", export)).status_code == 404
-    assert Client().get(ticket_for(export, owner))["Location"].startswith("/accounts/login/")
+    for ticket in (ticket_for(export, owner), ticket_for(export, other)):
+        assert status_of(signed_in(other), ticket) == 404
     assert transitions.expire(export)
-    assert status_of(client, ticket_for(export, owner)) == 404
+    assert status_of(browser, ticket_for(export, owner)) == 404
     assert not Download.objects.exists()
 
 
 def test_a_token_redirects_to_a_signed_url(owner: User):
-    export = made(owner)
-    browser = RequestFactory().get("/file/")
-    browser.user = owner
-    response = serve_file(browser, toolbox.create_token(export))
+    export, request = made(owner), RequestFactory().get("/file/")
+    request.user = owner
+    response = serve_file(request, toolbox.create_token(export))
     assert httpx.get(response["Location"]).content == big.content(1)
     assert Download.objects.get().request == export
 
 
 def test_a_form_redirects_to_the_page_and_not_to_the_bucket(owner: User):
-    export = made(owner)
-    browser = RequestFactory().post("/form/", headers=HTML)
-    browser.user = owner
-    response = deliver(browser, export)
+    export, request = made(owner), RequestFactory().post("/form/", headers=HTML)
+    request.user = owner
+    response = deliver(request, export)
     assert (response.status_code, response["Location"]) == (303, url_of("page", export))
     assert not Download.objects.exists()
 
 
-def test_accel_redirect_takes_precedence_over_the_bucket(client: Client, owner: User, settings: LazySettings):
+def test_accel_redirect_takes_precedence_over_the_bucket(browser: Client, owner: User, settings: LazySettings):
     export = made(owner)
     settings.EXPORTS = {**settings.EXPORTS, "ACCEL_REDIRECT": "/finished/"}
-    response = client.get(ticket_for(export, owner))
+    response = browser.get(ticket_for(export, owner))
     assert (response.status_code, response["X-Accel-Redirect"]) == (200, f"/finished/{export.filehandle.name}")

@@ -1,6 +1,6 @@
 """No key, file name or URL leads out of the storage folder, and none causes a server error."""
 
-from collections.abc import Iterator
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,10 @@ from django.test import Client
 from exports import storage
 from exports.contrib.bgfiles import toolbox
 from exports.models import FileRequest
-from tests.office import people, rows
+from tests.office import rows
 from tests.office.browsers import signed_in, ticket_for, url_of
-from tests.office.exports import open_office
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 SECRET = b"this must not be served"
 
@@ -40,36 +39,22 @@ PATHS = [
     "inner/file.csv/", "x" * 255, "é" * 200, "x" * 250 + "/..", "link/secret.txt",
 ]  # fmt: skip
 # What a column of 255 characters can hold, and a database can store.
-STORABLE = [
-    path_out
-    for path_out in PATHS
-    if "\0" not in path_out and not any("\ud800" <= each <= "\udfff" for each in path_out)
-]
+STORABLE = [each for each in PATHS if not re.search("[\0\ud800-\udfff]", each)]
 
 each_path = pytest.mark.parametrize("path_out", PATHS, ids=range(len(PATHS)))
 
 
 @pytest.fixture(autouse=True)
-def root(settings: LazySettings, tmp_path: Path) -> Iterator[Path]:
-    settings.STORAGES = {
-        **settings.STORAGES,
-        "exports": {
-            "BACKEND": "django.core.files.storage.FileSystemStorage",
-            "OPTIONS": {"location": str(tmp_path / "store")},
-        },
-    }
+def root(settings: LazySettings, tmp_path: Path) -> Path:
+    location = {"location": str(tmp_path / "store")}
+    files = {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": location}
+    settings.STORAGES = {**settings.STORAGES, "exports": files}
     for folder in (tmp_path, tmp_path / "store-of-another"):
         folder.mkdir(exist_ok=True)
         (folder / "secret.txt").write_bytes(SECRET)
     (tmp_path / "store" / "inner").mkdir(parents=True)
     (tmp_path / "store" / "inner" / "file.csv").write_bytes(b"inside")
-    with open_office():
-        yield tmp_path
-
-
-@pytest.fixture
-def owner() -> User:
-    return people.user("owner")
+    return tmp_path
 
 
 def outside(root: Path) -> dict[str, bytes]:
@@ -152,9 +137,8 @@ def test_the_file_name_is_not_part_of_the_key(root: Path, owner: User, path_out:
 @each_path
 def test_a_url_with_a_path_outside_is_404(root: Path, owner: User, path_out: str):
     client, export = signed_in(owner), rows.ready(owner)
-    text = path_out.replace("{root}", str(root)).encode(
-        "utf-8", "surrogateescape" if "\udcc0" in path_out else "replace"
-    )
+    errors = "surrogateescape" if "\udcc0" in path_out else "replace"
+    text = path_out.replace("{root}", str(root)).encode("utf-8", errors)
     for address in urls_with(text, export):
         assert status_and_body(client, address) in ((404, False), (301, False)), address
 
