@@ -79,44 +79,25 @@ def test_html_and_sender_are_those_of_the_pattern(mailoutbox: list[Any]):
 
 
 def test_every_part_of_the_mail_has_a_hook(mailoutbox: list[Any]):
-    class Hooked(Mailed):
-        def get_email_subject(self) -> str:
-            return "hooked %(filename)s"
-
-        def get_email_text_message(self) -> str:
-            return "see %(download_url)s"
-
-        def get_email_html_message(self) -> str:
-            return "<b>%(download_url)s</b>"
-
-        def get_from_email(self) -> str:
-            return "hooked@seed.example"
-
-        def get_email_recipients(self, file_request: FileRequest) -> list[str]:
-            return ["boss@seed.example", file_request.requester.email]
-
-        def get_download_url(self, file_request: FileRequest, token: str) -> str:
-            return f"https://hooked.example/{len(token) > 20}"
-
-    sent = mailed(mailoutbox, Hooked)
-    assert (sent.subject, sent.body, sent.from_email) == (
-        *("hooked m.txt", "see https://hooked.example/True"),
-        "hooked@seed.example",
+    hooked = with_members(
+        get_email_subject=lambda self: "hooked %(filename)s",
+        get_email_text_message=lambda self: "see %(download_url)s",
+        get_email_html_message=lambda self: "<b>%(download_url)s</b>",
+        get_from_email=lambda self: "hooked@seed.example",
+        get_email_recipients=lambda self, file_request: ["boss@seed.example", file_request.requester.email],
+        get_download_url=lambda self, file_request, token: f"https://hooked.example/{len(token) > 20}",
     )
-    assert (sent.to, sent.alternatives[0][0]) == (
-        ["boss@seed.example", "ada@shop.example"],
-        "<b>https://hooked.example/True</b>",
-    )
+    sent = mailed(mailoutbox, hooked)
+    assert (sent.subject, sent.from_email) == ("hooked m.txt", "hooked@seed.example")
+    assert (sent.body, sent.to) == ("see https://hooked.example/True", ["boss@seed.example", "ada@shop.example"])
+    assert sent.alternatives[0][0] == "<b>https://hooked.example/True</b>"
 
 
-def test_without_download_url_the_mail_links_to_the_page(mailoutbox: list[Any]):
-    sent = mailed(mailoutbox, with_members(download_url=None))
+def test_the_mail_is_in_the_language_of_the_requester_and_links_to_the_page_by_default(mailoutbox: list[Any]):
+    local = with_members(get_email_subject=lambda self: translation.get_language(), download_url=None)
+    sent = mailed(mailoutbox, local, requester_language="nl")
+    assert sent.subject == "nl"
     assert sent.body.endswith(f"https://exports.example/exports/{FileRequest.objects.get().pk}/page/")
-
-
-def test_the_mail_is_in_the_language_of_the_requester(mailoutbox: list[Any]):
-    local = with_members(get_email_subject=lambda self: translation.get_language())
-    assert mailed(mailoutbox, local, requester_language="nl").subject == "nl"
 
 
 def test_texts_that_are_none_are_empty_in_the_mail(mailoutbox: list[Any]):
@@ -128,11 +109,7 @@ def test_create_file_outside_a_run_sends_the_mail_at_once(mailoutbox: list[Any])
     request = queued(file_type="unregistered", filename="m.txt")
     assert Mailed("m.txt").create_file(request)
     (sent,) = mailoutbox
-    notification = Notification.objects.get()
-    assert (notification.state, sent.extra_headers["Message-ID"]) == (
-        Notification.State.SENT,
-        notification.message_id,
-    )
+    assert Notification.objects.get(state="sent").message_id == sent.extra_headers["Message-ID"]
     assert housekeeping.send_mails() == 0
 
 

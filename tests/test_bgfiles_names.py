@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -34,27 +35,46 @@ NAMES = {
 }
 
 
+LENGTHS = {"filename": 200, "file_type": 100, "content_type": 200, "requester_language": 10, "requester_timezone": 200}
 FIELDS = {
     "id": models.UUIDField,
-    "criteria": models.TextField,
     "filehandle": ConfigurableFileField,
-    "filename": models.CharField,
-    "description": models.TextField,
-    "file_type": models.CharField,
-    "content_type": models.CharField,
     "size": models.BigIntegerField,
     "requester": models.ForeignKey,
-    "requester_language": models.CharField,
-    "requester_timezone": models.CharField,
-    "requested_at": models.DateTimeField,
-    "finished_at": models.DateTimeField,
-    "expires_at": models.DateTimeField,
+    **dict.fromkeys(("criteria", "description"), models.TextField),
+    **dict.fromkeys(("requested_at", "finished_at", "expires_at"), models.DateTimeField),
+    **dict.fromkeys(LENGTHS, models.CharField),
 }
-LENGTHS = {"filename": 200, "file_type": 100, "content_type": 200, "requester_language": 10, "requester_timezone": 200}
 NULLABLE = {"filehandle", "size", "requester", "finished_at", "expires_at"}
 INDEXED = {"file_type", "requested_at", "finished_at", "requester"}
 CONTEXT = "self, file_request, http_request, dataset"
+# The hooks of the patterns, by their parameters.
+HOOKS = {
+    "self": """
+        Criteria.marshall WriterPattern.get_content_type WriterPattern.get_file_type WriterPattern.get_file_description
+        WriterPattern.get_filename WriterPattern.get_buffer_class WriterPattern.get_signer
+        WriterPattern.is_requester_only DelayedTemplateResponseMixin.get_delayed_template_name
+        EmailNotificationMixin.get_email_subject EmailNotificationMixin.get_email_text_message
+        EmailNotificationMixin.get_email_html_message EmailNotificationMixin.get_from_email""",
+    CONTEXT: """
+        WriterPattern.schedule huey.ScheduleWithHueyMixin.schedule huey.ScheduleWithHueyMixin.get_task
+        huey.ScheduleWithHueyMixin.get_task_args huey.ScheduleWithHueyMixin.get_task_kwargs
+        huey.ScheduleWithHueyMixin.get_huey_kwargs""",
+    f"{CONTEXT}, schedule": """
+        WriterPattern.create_delayed_response DelayedTemplateResponseMixin.create_delayed_response""",
+    "self, file_request, token": """
+        WriterPattern.send_notification EmailNotificationMixin.send_notification
+        EmailNotificationMixin.get_download_url""",
+    "self, http_request, dataset": """
+        SimplePattern.respond_with_file SimplePattern.respond_with_delay WriterPattern.get_file_request_data""",
+    "file_request": """
+        Criteria.restore_from QueryDictCriteria.criteria_query_dict WriterPattern.restore WriterPattern.handle""",
+}
 SIGNATURES: dict[Callable[..., Any], str] = {
+    **{attrgetter(name)(patterns): taken for taken, names in HOOKS.items() for name in names.split()},
+    FileRequest.objects.remove_expired: (
+        "treshold=None, timeout=None, sleep=None, max_items=None, threshold=None, on_deleted=None"
+    ),
     Signer: "key=None, salt='bgfiles', serializer=JSONSerializer, compress=False, max_age=None",
     Signer.load: "self, token",
     Signer.dump: "self, data",
@@ -81,52 +101,21 @@ SIGNATURES: dict[Callable[..., Any], str] = {
     serve_file: "request, token, require_requester=True, verify_requester=True, signer=None",
     create_content_disposition: "filename, attachment=True",
     Criteria: "raw",
-    Criteria.marshall: "self",
-    Criteria.restore_from: "file_request",
     Criteria.build: "http_request",
     QueryDictCriteria.sanitize: "raw",
     QueryDictCriteria.http_query_dict: "http_request",
-    QueryDictCriteria.criteria_query_dict: "file_request",
     QueryDictCriteriaWithRequester: "raw, user",
     Dataset: "criteria, items=None, delay=False",
     SimplePattern.respond_to: "self, http_request",
     SimplePattern.build_dataset: "self, http_request",
-    SimplePattern.respond_with_file: "self, http_request, dataset",
-    SimplePattern.respond_with_delay: "self, http_request, dataset",
     WriterPattern: "filename=None",
     WriterPattern.get_items: "self, criteria",
     WriterPattern.evaluate_dataset: "self, dataset, http_request",
     WriterPattern.write_bytes: "self, dataset, buffer",
-    WriterPattern.schedule: CONTEXT,
     WriterPattern.create_file: "self, file_request",
-    WriterPattern.send_notification: "self, file_request, token",
-    WriterPattern.get_file_request_data: "self, http_request, dataset",
     WriterPattern.get_token_data: "self, file_request",
-    WriterPattern.get_content_type: "self",
-    WriterPattern.get_file_type: "self",
-    WriterPattern.get_file_description: "self",
-    WriterPattern.get_filename: "self",
-    WriterPattern.get_buffer_class: "self",
-    WriterPattern.get_signer: "self",
-    WriterPattern.is_requester_only: "self",
-    WriterPattern.create_delayed_response: f"{CONTEXT}, schedule",
-    WriterPattern.restore: "file_request",
-    WriterPattern.handle: "file_request",
-    DelayedTemplateResponseMixin.create_delayed_response: f"{CONTEXT}, schedule",
-    DelayedTemplateResponseMixin.get_delayed_template_name: "self",
     DelayedTemplateResponseMixin.get_delayed_context_data: "self, kwargs",
-    EmailNotificationMixin.send_notification: "self, file_request, token",
-    EmailNotificationMixin.get_download_url: "self, file_request, token",
     EmailNotificationMixin.get_email_recipients: "self, file_request",
-    EmailNotificationMixin.get_email_subject: "self",
-    EmailNotificationMixin.get_email_text_message: "self",
-    EmailNotificationMixin.get_email_html_message: "self",
-    EmailNotificationMixin.get_from_email: "self",
-    ScheduleWithHueyMixin.schedule: CONTEXT,
-    ScheduleWithHueyMixin.get_task: CONTEXT,
-    ScheduleWithHueyMixin.get_task_args: CONTEXT,
-    ScheduleWithHueyMixin.get_task_kwargs: CONTEXT,
-    ScheduleWithHueyMixin.get_huey_kwargs: CONTEXT,
     registry.register: "handler_class, file_types=None",
     registry.dispatch: "file_request_id",
 }

@@ -70,15 +70,6 @@ def delayed(pattern: WriterPattern, *, someone: Any = None) -> FileRequest:
 # Criteria
 
 
-def test_base_criteria_must_be_subclassed():
-    assert Criteria("raw").raw == "raw"
-    with pytest.raises(NotImplementedError):
-        Criteria("raw").marshall()
-    for way in (Criteria.restore_from, Criteria.build):
-        with pytest.raises(NotImplementedError):
-            way(None)
-
-
 def test_invalid_form_carries_the_form():
     error = InvalidForm("no", form="the form")
     assert (isinstance(error, InvalidCriteria), error.form, error.args) == (True, "the form", ("no",))
@@ -126,16 +117,17 @@ def test_sanitize_can_be_overridden():
 
 
 REQUIRED = {
-    SimplePattern: ("build_dataset", "respond_with_file", "respond_with_delay"),
-    FullPattern: ("get_items", "evaluate_dataset", "write_bytes"),
-    ScheduleWithHueyPattern: ("get_items", "evaluate_dataset", "write_bytes"),
+    Criteria("raw"): ("marshall", "restore_from", "build"),
+    SimplePattern(): ("build_dataset", "respond_with_file", "respond_with_delay"),
+    FullPattern(): ("get_items", "evaluate_dataset", "write_bytes"),
+    ScheduleWithHueyPattern(): ("get_items", "evaluate_dataset", "write_bytes"),
 }
 
 
-@pytest.mark.parametrize("pattern", REQUIRED)
-def test_a_pattern_requires_its_hooks(pattern: type[SimplePattern]):
+@pytest.mark.parametrize("pattern", REQUIRED, ids=lambda pattern: type(pattern).__name__)
+def test_criteria_and_patterns_require_their_hooks(pattern: Criteria | SimplePattern):
     for name in REQUIRED[pattern]:
-        hook = getattr(pattern(), name)
+        hook = getattr(pattern, name)
         with pytest.raises(NotImplementedError, match=name):
             hook(*[None] * len(inspect.signature(hook).parameters))
 
@@ -166,22 +158,14 @@ def test_the_defaults_of_a_writer_pattern():
     assert pattern.get_token_data(None) == {}
 
 
-def test_respond_to_sends_the_file_and_closes_the_buffer():
-    is_delayed, response = WordsExport("words.txt").respond_to(asked("a", "é"))
+@pytest.mark.parametrize("is_attachment", [True, False])
+def test_respond_to_sends_the_file_inline_or_as_attachment(is_attachment: bool):
+    pattern = type("Shown", (WordsExport,), {"content_as_attachment": is_attachment})("words.txt")
+    is_delayed, response = pattern.respond_to(asked("a", "é"))
     assert (is_delayed, body_of(response).decode()) == (False, "a\né\n")
     assert (response["Content-Type"], response["Content-Length"]) == ("text/plain", "5")
-    assert response["Content-Disposition"] == 'attachment; filename="words.txt"'
+    assert response["Content-Disposition"] == f'{"attachment" if is_attachment else "inline"}; filename="words.txt"'
     gc.collect()
-
-
-def test_respond_to_can_show_the_file_inline():
-    class Inline(WordsExport):
-        content_as_attachment = False
-
-    for pattern, expected in ((Inline("w.txt"), 'inline; filename="w.txt"'), (WordsExport(), "attachment; ")):
-        _is_delayed, response = pattern.respond_to(asked("a"))
-        assert response["Content-Disposition"].startswith(expected)
-        response.close()
 
 
 class OnlyValue:
@@ -211,21 +195,17 @@ BUFFERS = {
 
 
 @pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
-def test_any_buffer_class_works_in_the_response(members: dict[str, Any]):
-    pattern = type("Buffered", (WordsExport,), members)
-    assert body_of(pattern("w.txt").respond_to(asked("a", "é"))[1]).decode() == "a\né\n"
-
-
-@pytest.mark.parametrize("members", BUFFERS.values(), ids=BUFFERS)
-def test_any_buffer_class_works_in_the_worker(members: dict[str, Any]):
+def test_any_buffer_class_works_in_the_response_and_in_the_worker(members: dict[str, Any]):
+    pattern = type("Buffered", (WordsExport,), members)("w.txt")
+    assert body_of(pattern.respond_to(asked("a", "é"))[1]).decode() == "a\né\n"
     request = queued(file_type="words", criteria="word=a&word=%C3%A9")
-    assert type("Buffered", (WordsExport,), members)("w.txt").create_file(request)
+    assert pattern.create_file(request)
     request.refresh_from_db()
     assert (content_of(request).decode(), request.size, request.rows_done) == ("a\né\n", 5, 2)
 
 
 def test_the_default_buffer_has_getvalue():
-    with Spool() as spool:
+    with WordsExport().get_buffer_class()() as spool:
         spool.write(b"x" * (2 << 20))
         assert spool.getvalue() == b"x" * (2 << 20)
 
@@ -246,34 +226,23 @@ def test_the_buffer_is_closed_if_write_bytes_raises():
 
 
 def test_a_delayed_request_stores_criteria_and_attributes():
-    class Described(WordsExport):
-        file_description = gettext_lazy("Export")
-
-    request = delayed(Described("words.txt"), someone=user())
-    assert (request.criteria, request.file_type, request.description) == (
-        "word=a&word=b&word=%C3%A9",
-        "words",
-        "Export",
-    )
+    pattern = type("Described", (WordsExport,), {"file_description": gettext_lazy("Export")})
+    request = delayed(pattern("words.txt"), someone=user())
+    assert (request.criteria, request.file_type) == ("word=a&word=b&word=%C3%A9", "words")
+    assert request.description == "Export"
     assert (request.requester, request.content_type, request.filename) == (user(), "text/plain", "words.txt")
 
 
 def test_getters_override_the_attributes():
-    class Hooked(WordsExport):
-        file_type = content_type = file_description = "attribute"
-
-        def get_file_type(self) -> str:
-            return "hooked"
-
-        def get_content_type(self) -> str:
-            return "text/hooked"
-
-        def get_file_description(self) -> str:
-            return "Hooked"
-
-        def get_filename(self) -> str:
-            return "hooked.txt"
-
+    attributes = dict.fromkeys(("file_type", "content_type", "file_description"), "attribute")
+    values = {
+        "file_type": "hooked",
+        "content_type": "text/hooked",
+        "file_description": "Hooked",
+        "filename": "hooked.txt",
+    }
+    getters = {f"get_{name}": lambda self, value=value: value for name, value in values.items()}
+    Hooked = type("Hooked", (WordsExport,), attributes | getters)
     request = delayed(Hooked("attribute.txt"))
     assert (request.file_type, request.content_type) == ("hooked", "text/hooked")
     assert (request.description, request.filename) == ("Hooked", "hooked.txt")

@@ -49,14 +49,16 @@ def test_the_exceptions_have_the_base_classes_of_dj_bgfiles():
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_the_requester_gets_the_file(view: Callable[..., Any], ready: FileRequest):
-    assert let_in(view, asked_by(user()), toolbox.create_token(ready))
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_broken_token_is_suspicious(view: Callable[..., Any], ready: FileRequest):
+def test_the_requester_gets_the_file_unless_the_token_is_broken_or_old(
+    view: Callable[..., Any], ready: FileRequest, settings: Any
+):
+    token = toolbox.create_token(ready)
+    assert let_in(view, asked_by(user()), token)
     with pytest.raises(SuspiciousToken):
-        view(asked_by(user()), toolbox.create_token(ready)[:-1])
+        view(asked_by(user()), token[:-1])
+    configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
+    with pytest.raises(SignatureHasExpired):
+        view(asked_by(user()), token)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -65,32 +67,18 @@ def test_a_token_without_requester_is_suspicious_if_one_is_required(view: Callab
     with pytest.raises(SuspiciousToken):
         view(asked_by(user()), token)
     assert let_in(view, asked_by(user()), token, require_requester=False)
+    anonymous = toolbox.create_general_token(attached(requester=None))
+    with pytest.raises(UserIsNotRequester):
+        view(asked_by(AnonymousUser()), anonymous, require_requester=False)
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_an_old_token_has_expired(view: Callable[..., Any], ready: FileRequest, settings: Any):
+def test_another_user_is_refused_unless_verify_requester_is_off(view: Callable[..., Any], ready: FileRequest):
     token = toolbox.create_token(ready)
-    configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
-    with pytest.raises(SignatureHasExpired):
-        view(asked_by(user()), token)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("name", ["eve", None])
-def test_another_user_is_refused_unless_verify_requester_is_off(
-    view: Callable[..., Any], name: str | None, ready: FileRequest
-):
-    token, http_request = toolbox.create_token(ready), asked_by(user(name) if name else AnonymousUser())
-    with pytest.raises(UserIsNotRequester):
-        view(http_request, token)
-    assert let_in(view, http_request, token, verify_requester=False)
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_file_without_requester_is_refused_if_it_is_verified(view: Callable[..., Any]):
-    token = toolbox.create_general_token(attached(requester=None))
-    with pytest.raises(UserIsNotRequester):
-        view(asked_by(AnonymousUser()), token, require_requester=False)
+    for http_request in (asked_by(user("eve")), asked_by(AnonymousUser())):
+        with pytest.raises(UserIsNotRequester):
+            view(http_request, token)
+        assert let_in(view, http_request, token, verify_requester=False)
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -110,14 +98,6 @@ def test_a_custom_signer_is_used(view: Callable[..., Any], ready: FileRequest):
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_deleted_request_is_not_found(view: Callable[..., Any], ready: FileRequest):
-    token = toolbox.create_token(ready)
-    ready.delete()
-    with pytest.raises(Http404):
-        view(asked_by(user()), token)
-
-
-@pytest.mark.parametrize("view", VIEWS)
 def test_the_token_is_checked_first_then_the_requester_then_the_file(view: Callable[..., Any]):
     request = queued()
     token = toolbox.create_token(request)
@@ -130,9 +110,12 @@ def test_the_token_is_checked_first_then_the_requester_then_the_file(view: Calla
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_an_expired_file_is_not_found(view: Callable[..., Any], ready: FileRequest):
+@pytest.mark.parametrize("end", [transitions.expire, FileRequest.delete])
+def test_an_expired_file_and_a_deleted_request_are_not_found(
+    view: Callable[..., Any], end: Callable[[FileRequest], object], ready: FileRequest
+):
     token = toolbox.create_token(ready)
-    assert transitions.expire(ready)
+    assert end(ready)
     with pytest.raises(Http404):
         view(asked_by(user()), token)
 

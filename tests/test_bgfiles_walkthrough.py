@@ -33,11 +33,7 @@ from tests.shop.exports import registered
 from tests.shop.requests import user
 from tests.shop.runs import configure, until, use_folders
 
-pytestmark = [
-    pytest.mark.both_databases,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.urls("tests.seed.urls"),
-]
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.seed.urls")]
 
 LIMIT = 10_000
 SINCE = {"from_date": "2016-01-01"}

@@ -45,13 +45,11 @@ def test_request_process_mail_download_and_clean_with_cron_only(site: Site):
     assert "back to you on login-events.xlsx" in asked["page"]
     assert asked["status"] == 202
     assert site.step("count")["statuses"] == ["queued", "queued"]
-
     told = site.manage("exports", "process", "--sleep=0.1", "--timeout=600", "--items=20")
     assert f"orders {asked['id']}: ready" in told
     assert told.endswith("Handled 2 requests.\n")
     assert site.step("count") == {"statuses": ["ready", "ready"], "files": 2, "work": 0, "mails": 2}
     assert site.step("fetch") == {"mails": 2, "spreadsheet": "PK", "lines": 51}
-
     assert site.manage("exports", "clean").startswith("Swept: nothing.\nRemoved 0 of 0")
     assert site.step("expire") == {"expired": 2}
     told = site.manage("exports", "clean", "--timeout=60", "--sleep=0.1")

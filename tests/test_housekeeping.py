@@ -82,9 +82,7 @@ def test_an_export_of_a_lost_worker_is_queued_and_woken_again(woken: list[str]) 
     export, claim = claimed_now(waiting())
     change(export, lease_expires_at=ago(1))
     old = FileRequest.objects.get(pk=export.pk)
-
     swept = sweep()
-
     assert (swept.rescued, swept.woken, woken) == (1, 1, ["large"])
     assert (row(export.pk)["status"], row(export.pk)["crashes"]) == ("queued", 1)
     assert not transitions.publish(claim, made())
@@ -95,7 +93,6 @@ def test_an_export_of_a_lost_worker_is_queued_and_woken_again(woken: list[str]) 
 
 def test_an_export_with_a_valid_lease_is_not_rescued() -> None:
     export, _ = claimed_now(waiting())
-
     assert str(sweep()) == NOTHING
     assert row(export.pk)["status"] == "running"
 
@@ -104,7 +101,6 @@ def test_the_last_allowed_crash_fails_the_export(settings: Any) -> None:
     configure(settings, MAX_CRASHES=1)
     export, _ = claimed_now(waiting())
     change(export, lease_expires_at=ago(1))
-
     assert sweep().rescued == 1
     assert (row(export.pk)["status"], row(export.pk)["error_code"]) == ("failed", "worker_lost")
 
@@ -114,9 +110,7 @@ def test_the_last_allowed_crash_fails_the_export(settings: Any) -> None:
 
 def test_an_export_that_is_queued_too_long_fails() -> None:
     old, young = waiting(requested_at=ago(config.QUEUE_TIMEOUT_SECONDS + 60)), waiting()
-
     assert sweep().timed_out == 1
-
     assert (row(old.pk)["status"], row(old.pk)["error_code"]) == ("failed", "expired_in_queue")
     assert row(young.pk)["status"] == "queued"
 
@@ -126,7 +120,6 @@ def test_each_queue_is_woken_once_for_the_exports_that_were_not_picked_up(woken:
     waiting(woken_at=None)
     waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1), queue_name="small")
     waiting()
-
     assert sweep().woken == 3
     assert str(sweep()) == NOTHING
     assert woken == ["large", "small"]
@@ -135,9 +128,7 @@ def test_each_queue_is_woken_once_for_the_exports_that_were_not_picked_up(woken:
 def test_a_queue_is_not_woken_before_its_export_is_due(woken: list[str]) -> None:
     export, claim = claimed_now(waiting())
     transitions.retry_later(claim, delay=60, code="unavailable", detail="")
-
     assert sweep().woken == 0
-
     change(export, not_before=ago(1))
     assert sweep().woken == 1
     assert woken == ["large"]
@@ -147,7 +138,6 @@ def test_a_failing_queue_backend_stops_no_other_step(settings: Any) -> None:
     configure(settings, QUEUE_BACKEND="tests.shop.exports.BrokenQueue")
     waiting(woken_at=None)
     change(ready(), expires_at=ago(1))
-
     assert str(sweep()) == "woken 1, expired 1"
 
 
@@ -157,7 +147,6 @@ def test_exports_of_unregistered_types_are_not_touched(woken: list[str]) -> None
     change(in_status(Status.CANCELLED, file_type="unregistered"), finished_at=old, erased_at=old)
     claimed(file_type="unregistered", now=timezone.now())
     waiting()
-
     assert str(sweep()) == NOTHING
     assert (row(export.pk)["status"], woken, FileRequest.objects.count()) == ("queued", [], 4)
     assert housekeeping.unregistered() == {"unregistered": 1}
@@ -171,11 +160,9 @@ def test_a_file_expires_first_and_is_deleted_after_the_delay() -> None:
     export = ready()
     key = store_file(export)
     change(export, expires_at=ago(1))
-
     assert sweep().expired == 1
     assert (row(export.pk)["status"], exists(key)) == ("expired", True)
     assert str(sweep()) == NOTHING
-
     change(export, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     assert sweep().deleted == 1
     assert not exists(key)
@@ -185,7 +172,6 @@ def test_a_file_expires_first_and_is_deleted_after_the_delay() -> None:
 def test_files_of_ready_and_running_exports_are_kept() -> None:
     running, _ = claimed_now(waiting())
     keys = [store_file(export) for export in (ready(), change(ready(), expires_at=None), running)]
-
     assert str(sweep()) == NOTHING
     assert all(map(exists, keys))
 
@@ -194,7 +180,6 @@ def test_files_of_a_deleted_user_are_deleted() -> None:
     bob = user("bob")
     keys = [store_file(ready(requester=bob)), store_file(claimed_now(waiting(requester=bob))[0])]
     User.objects.get(username="bob").delete()
-
     assert sweep().deleted == 2
     assert not any(map(exists, keys))
 
@@ -212,7 +197,6 @@ def test_the_file_of_an_attempt_that_ended_is_deleted(end: Callable[[FileRequest
     export, _ = claimed_now(waiting())
     key = store_file(export)
     assert end(export)
-
     assert sweep().deleted == 1
     assert not exists(key)
 
@@ -223,11 +207,9 @@ def test_a_file_written_after_the_deletion_is_deleted_by_the_second_pass() -> No
     assert transitions.cancel(export)
     sweep()
     assert not exists(key)
-
     storage.exports_storage().save(key, ContentFile(b"by a worker without a lease"))
     assert sweep().deleted == 0
     assert exists(key)
-
     Artifact.objects.update(deleted_at=ago(2 * config.LEASE_SECONDS + 1))
     sweep()
     assert not exists(key)
@@ -256,15 +238,12 @@ def test_a_file_that_cannot_be_deleted_is_retried_and_stops_no_other(
         keys.append(store_file(export))
         assert transitions.cancel(export)
     stubborn.refused = frozenset(keys[:1])
-
     assert sweep().deleted == 2
     assert "PermissionError" in caplog.text
     assert [exists(key) for key in keys] == [True, False, False]
-
     Artifact.objects.update(deleted_at=ago(2 * config.LEASE_SECONDS + 1))
     sweep()
     assert list(Artifact.objects.values_list("key", flat=True)) == keys[:1]
-
     stubborn.refused = frozenset()
     sweep()
     assert not exists(keys[0])
@@ -287,7 +266,6 @@ def test_a_step_stops_when_its_service_is_down(settings: Any, tmp_path: Path) ->
     for _ in range(5):
         export, _ = claimed_now(waiting())
         assert transitions.cancel(export)
-
     assert sweep().deleted == 0
     assert down.attempts == housekeeping.MAX_FAILURES_IN_A_ROW
 
@@ -310,15 +288,12 @@ def test_the_history_of_a_row_with_a_file_begins_when_the_file_is_deleted() -> N
     export = change(ready(), finished_at=ago(3 * config.HISTORY_SECONDS))
     key = store_file(export)
     assert str(sweep()) == NOTHING
-
     change(export, expires_at=ago(1))
     assert sweep().expired == 1
     assert (sweep().removed_rows, exists(key)) == (0, True)
-
     change(export, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + 60))
     swept = sweep()
     assert (swept.deleted, swept.removed_rows, exists(key)) == (1, 0, False)
-
     change(export, expires_at=ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS + 60))
     assert sweep().removed_rows == 1
 
@@ -346,17 +321,14 @@ def test_mails_that_are_due_are_sent_once() -> None:
     with_due_mail("ada", is_ready=False)
     with_due_mail("bob", is_ready=True)
     assert transitions.refuse(waiting(requester=user("later")), code="permission_lost")
-
     assert [sweep().mailed, sweep().mailed] == [2, 0]
     assert sorted(recipients()) == ["ada@shop.example", "bob@shop.example"]
 
 
 def test_no_mail_is_sent_to_an_owner_who_lost_the_permission() -> None:
     export = with_due_mail("ada", is_ready=True)
-
     with order_rule(lambda user: False):
         sweep()
-
     assert recipients() == []
     assert Notification.objects.get(request=export).reason == "permission lost"
 
@@ -370,10 +342,8 @@ def test_a_permission_check_that_raises_stops_no_other_mail() -> None:
 
     with_due_mail("ada", is_ready=True, file_type="broken")
     with_due_mail("bob", is_ready=True)
-
     with registered(Broken):
         sweep()
-
     assert recipients() == ["bob@shop.example"]
 
 
@@ -381,7 +351,6 @@ def test_a_mail_that_cannot_be_composed_stops_no_other_mail() -> None:
     export = with_due_mail("ada", is_ready=False)
     Notification.objects.filter(request=export).update(message_id="<a>\nBcc: x@example.com", due_at=ago(5))
     with_due_mail("bob", is_ready=False)
-
     assert sweep().mailed == 1
     assert recipients() == ["bob@shop.example"]
     assert Notification.objects.get(request=export).state == "pending"
@@ -405,9 +374,7 @@ def test_a_step_that_fails_stops_no_other_step(settings: Any, tmp_path: Path) ->
     change(export, lease_expires_at=ago(1))
     (tmp_path / f"{cancelled.pk}-1").mkdir()
     with_due_mail("ada", is_ready=False)
-
     swept = sweep()
-
     assert (swept.rescued, swept.removed_rows, swept.mailed, swept.work_dirs) == (1, 0, 1, 1)
     assert swept.failed == 1
 
@@ -418,7 +385,6 @@ def test_only_work_folders_of_ended_attempts_are_deleted() -> None:
     left = runner.work_root() / f"{running.pk}-{running.epoch - 1}"
     for folder in (kept, left):
         folder.mkdir(parents=True)
-
     assert sweep().work_dirs == 1
     assert (kept.exists(), left.exists()) == (True, False)
 
@@ -431,8 +397,6 @@ def test_the_housekeeper_sweeps_until_it_is_stopped(
     waiting(woken_at=None)
     stop = threading.Event()
     caplog.set_level(logging.INFO, "exports.housekeeping")
-
     at_once(lambda: housekeeping.run_forever(stop), lambda: wait_until(lambda: woken) or stop.set())
-
     assert woken == ["large"]
     assert "swept: woken 1" in caplog.text

@@ -123,7 +123,6 @@ def test_after_a_scanner_the_reader_still_gets_the_file(owner: User, mailoutbox:
     [address, *_] = mailed(request, mailoutbox)
     scan(Client(), address)
     scan(Client(enforce_csrf_checks=True), address)
-
     reader = Client()
     led = reader.get(urlsplit(address).path)
     assert led["Location"].startswith("/accounts/login/?next=")

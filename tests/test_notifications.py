@@ -58,9 +58,7 @@ def settled(notification: Notification) -> tuple[str, str]:
 
 def test_a_user_who_did_not_see_the_end_gets_one_mail() -> None:
     request, notification = ended()
-
     assert [housekeeping.send_mails() for _ in range(3)] == [1, 0, 0]
-
     assert [message.to for message in mail.outbox] == [[request.requester.email]]
     assert settled(notification) == ("sent", "")
     assert notification.settled_at is not None
@@ -69,10 +67,8 @@ def test_a_user_who_did_not_see_the_end_gets_one_mail() -> None:
 def test_a_mail_is_due_after_the_mail_delay() -> None:
     _, claim = claimed(queued(requested_at=timezone.now()))
     assert transitions.publish(claim, made())
-
     assert housekeeping.send_mails() == 0
     assert mail.outbox == []
-
     due_at = Notification.objects.get().due_at
     assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_DELAY_SECONDS)) < timedelta(seconds=2)
 
@@ -90,18 +86,14 @@ def test_no_mail_if_it_is_not_needed_or_has_no_recipient(reason: str) -> None:
     status, change = CHANGES[reason]
     request, notification = ended(status)
     assert change(request)
-
     assert housekeeping.send_mails() == 0
-
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", reason)
 
 
 def test_no_mail_about_an_export_of_an_anonymous_user() -> None:
     _, notification = ended(requester=None)
-
     housekeeping.send_mails()
-
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", "no requester")
 
@@ -111,9 +103,7 @@ def test_no_mail_about_an_export_of_an_anonymous_user() -> None:
 
 def test_the_mail_about_a_file_names_it_and_links_to_its_page() -> None:
     request, _ = ended()
-
     housekeeping.send_mails()
-
     message = mail.outbox[0]
     assert message.subject == "Your export is ready: Orders"
     assert "orders.csv" in message.body
@@ -123,18 +113,14 @@ def test_the_mail_about_a_file_names_it_and_links_to_its_page() -> None:
 def test_the_mail_links_to_the_base_url_if_the_project_has_no_export_pages(settings: Any) -> None:
     settings.ROOT_URLCONF = "django.contrib.auth.urls"
     ended()
-
     housekeeping.send_mails()
-
     assert "https://exports.example" in mail.outbox[0].body
     assert "/page/" not in mail.outbox[0].body
 
 
 def test_the_mail_about_a_failure_explains_it_without_internal_details() -> None:
     failed("took_too_long", description="Orders of Ada")
-
     housekeeping.send_mails()
-
     message = mail.outbox[0]
     assert message.subject == "Your export failed: Orders of Ada"
     assert str(ERROR_MESSAGES["took_too_long"]) in message.body
@@ -145,17 +131,13 @@ def test_the_mail_about_a_failure_explains_it_without_internal_details() -> None
 def test_the_mail_is_in_the_language_and_time_zone_of_the_requester() -> None:
     request, _ = ended(requester_language="de", requester_timezone="Asia/Tokyo")
     FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")
-
     housekeeping.send_mails()
-
     assert "4. Juni 2026 05:00" in mail.outbox[0].body
 
 
 def test_a_hostile_title_breaks_neither_headers_nor_markup() -> None:
     failed("stalled", description="Tea & <b>Biscuits</b>\r\nBcc: x@example.com")
-
     housekeeping.send_mails()
-
     message = mail.outbox[0]
     assert message.subject == "Your export failed: Tea & <b>Biscuits</b> Bcc: x@example.com"
     assert message.bcc == []
@@ -166,9 +148,7 @@ def test_a_hostile_title_breaks_neither_headers_nor_markup() -> None:
 def test_the_mail_has_the_configured_sender_and_is_marked_as_automatic(settings: Any) -> None:
     configure(settings, FROM_EMAIL="Exports <exports@shop.example>")
     _, notification = ended()
-
     housekeeping.send_mails()
-
     message = mail.outbox[0].message()
     assert message["Auto-Submitted"] == "auto-generated"
     assert message["From"] == "Exports <exports@shop.example>"
@@ -193,9 +173,7 @@ def test_a_mail_is_retried_with_growing_delays_up_to_the_maximum(settings: Any) 
         delays.append((notification.due_at - timezone.now()).total_seconds())
         assert housekeeping.send_mails() == 0
         Notification.objects.update(due_at=just_now())
-
     assert housekeeping.send_mails() == 0
-
     assert settled(notification) == ("suppressed", "gave up: ConnectionRefusedError")
     assert notification.attempts == 3
     assert delays == pytest.approx([30, 60], abs=2)
@@ -209,9 +187,7 @@ def test_a_mail_whose_mailer_dies_each_time_is_given_up(settings: Any) -> None:
         assert notifications.claim(notification)
         # The mailer dies here.
         Notification.objects.update(due_at=just_now())
-
     assert housekeeping.send_mails() == 0
-
     assert settled(notification) == ("suppressed", "gave up: the mailer was lost")
     assert mail.outbox == []
 
@@ -225,10 +201,8 @@ def test_a_mail_that_failed_is_sent_later_and_its_content_is_not_logged(
     assert "ConnectionRefusedError" in caplog.text
     assert "ada@" not in caplog.text
     assert "sesame" not in caplog.text
-
     settings.EMAIL_BACKEND = working
     Notification.objects.update(due_at=just_now())
-
     assert housekeeping.send_mails() == 1
     assert settled(notification)[0] == "sent"
 
@@ -237,9 +211,7 @@ def test_a_mail_of_a_dead_mailer_is_sent_with_the_same_message_id() -> None:
     _, notification = ended()
     assert notifications.claim(notification)
     assert housekeeping.send_mails() == 0
-
     Notification.objects.update(due_at=just_now())
-
     assert housekeeping.send_mails() == 1
     assert mail.outbox[0].message()["Message-ID"] == notification.message_id
     assert settled(notification)[0] == "sent"
@@ -249,9 +221,7 @@ def test_a_mail_of_a_dead_mailer_is_sent_with_the_same_message_id() -> None:
 def test_only_one_of_two_mailers_claims_a_mail() -> None:
     _, old = ended()
     first, second = Notification.objects.get(), Notification.objects.get()
-
     assert [notifications.claim(first), notifications.claim(second)] == [True, False]
-
     # A mailer that read the row before the first claim cannot claim it when it is due again.
     Notification.objects.update(due_at=just_now())
     assert not notifications.claim(old)
@@ -262,20 +232,16 @@ def test_a_slow_mailer_does_not_change_a_mail_that_another_is_sending(settings: 
     assert notifications.claim(slow)
     Notification.objects.update(due_at=just_now())
     assert notifications.claim(Notification.objects.get())
-
     settings.EMAIL_BACKEND = DOWN
     assert not notifications.deliver(slow)
-
     assert settled(slow)[0] == "sending"
 
 
 def test_the_mail_connection_has_a_timeout(settings: Any) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     request, notification = ended()
-
     assert settings.EMAIL_TIMEOUT is None
     assert notifications.compose(request, notification).connection.timeout == notifications.SEND_SECONDS
-
     settings.EMAIL_TIMEOUT = 5
     assert notifications.compose(request, notification).connection.timeout == 5
 
@@ -287,5 +253,4 @@ def test_an_export_has_one_mail_of_each_kind() -> None:
     request.refresh_from_db()
     _, claim = claimed(request)
     assert transitions.fail(claim, code="stalled", detail="")
-
     assert Notification.objects.count() == 1

@@ -177,7 +177,6 @@ def test_no_private_data_leaves_the_app(
     loop.WorkerLoop("small").run_due()
     export.refresh_from_db()
     assert end in (export.status, export.error_code), export.error_detail
-
     wait_until(lambda: any(each["export"]["seq"] == export.seq for each in RecordingLayer.sent), seconds=5)
     Notification.objects.update(due_at=timezone.now())
     housekeeping.sweep()
