@@ -77,7 +77,7 @@ def make(pattern: type, **columns: Any) -> FileRequest:
 # Under a lease
 
 
-def test_a_pattern_runs_under_a_lease_and_publishes_its_file(folder: Path):
+def test_a_pattern_runs_under_a_lease_in_the_language_and_zone_of_the_requester(folder: Path):
     log_in_events(3)
     seen = {}
 
@@ -85,9 +85,11 @@ def test_a_pattern_runs_under_a_lease_and_publishes_its_file(folder: Path):
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
             seen.update(row(FileRequest.objects.get().pk))
             seen["lease_keepers"] = len(lease_threads_of(FileRequest.objects.get()))
+            seen["local"] = translation.get_language(), timezone.get_current_timezone_name()
             super().write_bytes(dataset, buffer)
 
-    request = make(Watched)
+    request = make(Watched, requester_language="nl", requester_timezone="Europe/Brussels")
+    assert seen["local"] == ("nl", "Europe/Brussels")
     assert (seen["status"], seen["epoch"], seen["attempts"], seen["lease_keepers"]) == (Status.RUNNING, 1, 1, 1)
     assert seen["lease_owner"]
     assert seen["lease_expires_at"] > timezone.now()
@@ -99,15 +101,6 @@ def test_a_pattern_runs_under_a_lease_and_publishes_its_file(folder: Path):
     assert (artifact.key, artifact.state) == (request.filehandle.name, Artifact.State.PUBLISHED)
     assert len(stored_files(folder)) == 1
     assert work_folders() == []
-
-
-def test_a_pattern_runs_in_the_language_and_time_zone_of_the_requester():
-    class Local(Slow):
-        def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
-            buffer.write(f"{translation.get_language()} {timezone.get_current_timezone_name()}".encode())
-
-    request = make(Local, requester_language="nl", requester_timezone="Europe/Brussels")
-    assert content_of(request) == b"nl Europe/Brussels"
 
 
 def test_a_run_inside_a_transaction_of_the_project_keeps_its_lease():

@@ -1,6 +1,5 @@
 """The walk-through of dj-bgfiles' README, step by step, on an app written as in the README."""
 
-import random
 import re
 import signal
 from collections.abc import Iterator
@@ -15,7 +14,6 @@ from django.core.mail import EmailMultiAlternatives
 from django.core.management import call_command
 from django.db import connection
 from django.test import Client
-from django.utils import translation
 from huey import RedisHuey
 from openpyxl import load_workbook
 
@@ -23,6 +21,7 @@ from exports import housekeeping, toolbox
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.models import FileRequest, Notification, Status
 from exports.patterns import registry
+from tests.office.browsers import signed_in
 from tests.seed import tasks
 from tests.seed.exports import GeneralExport, LoginEventExport, SignedByHookExport, SignedExport, my_signer
 from tests.seed.models import LoginEvent
@@ -57,14 +56,7 @@ def ada() -> User:
 
 @pytest.fixture
 def client(ada: User) -> Client:
-    """A browser in which Ada is logged in."""
     return signed_in(ada)
-
-
-def signed_in(someone: User) -> Client:
-    client = Client()
-    client.force_login(someone)
-    return client
 
 
 def log_in_events(count: int) -> None:
@@ -123,18 +115,12 @@ def test_ten_thousand_events_are_served_in_the_response(client: Client, address:
     assert not FileRequest.objects.exists()
 
 
-def test_more_than_ten_thousand_events_are_delayed(client: Client, ada: User):
+def test_a_manual_huey_task_makes_the_file_and_mails_the_link(client: Client, ada: User):
     log_in_events(LIMIT + 1)
-    with translation.override("nl"):
-        response = client.post("/by-hand/", SINCE)
-    assert "10001 events are more than 10000" in response.content.decode()
+    assert b"10001 events are more than 10000" in client.post("/by-hand/", SINCE).content
     request = FileRequest.objects.get()
     assert (request.file_type, request.requester, request.content_type) == ("login_events", ada, XLSX)
     assert (request.criteria, request.status, request.finished_at) == ("from_date=2016-01-01", Status.QUEUED, None)
-
-
-def test_a_manual_huey_task_makes_the_file_and_mails_the_link(client: Client, ada: User):
-    request = delayed(client, "/by-hand/")
     tasks.huey.execute(tasks.huey.dequeue())
     request.refresh_from_db()
     assert (request.status, request.filename) == (Status.READY, "login_events.xlsx")
@@ -189,7 +175,7 @@ def test_the_pattern_stores_a_request_and_renders_the_delayed_template(client: C
     assert "back to you on login-events.xlsx" in response.content.decode()
 
 
-def test_process_makes_the_file_of_a_registered_pattern_and_mails_it(
+def test_process_makes_the_file_of_a_registered_pattern_and_mails_it_once(
     client: Client, ada: User, capsys: pytest.CaptureFixture[str]
 ):
     request = delayed(client)
@@ -200,12 +186,7 @@ def test_process_makes_the_file_of_a_registered_pattern_and_mails_it(
     assert (the_mail().subject, the_mail().to) == ("File login-events.xlsx is ready!", [ada.email])
     assert the_mail().body.startswith("Come and get it: https://seed.example/downloads/")
     assert events_in(client.get(link_in(the_mail())).getvalue()) == all_events()
-
-
-def test_the_mail_of_a_pattern_is_sent_once(ada: User):
-    request = add("login_events", ada)
-    for _ in range(3):
-        call_command("exports", "process")
+    call_command("exports", "process")
     notification = Notification.objects.get(request=request)
     assert the_mail().extra_headers["Message-ID"] == notification.message_id
     assert (notification.state, notification.attempts) == (Notification.State.SENT, 1)
@@ -298,19 +279,10 @@ def test_the_wrapping_view_serves_the_file_or_one_of_three_error_pages(
     token = toolbox.create_token(ready)
     assert events_in(client.get(f"/downloads/{token}/").getvalue()) == all_events()
     assert [page(other, token) for other in (Client(), signed_in(user("eve")))] == ["errors/access_denied.html"] * 2
-    assert page(client, toolbox.create_general_token(ready)) == "errors/naughty.html"
+    naughty = [token[:-1], "a" + token, token[:20] + token[21:], toolbox.create_general_token(ready)]
+    assert [page(client, each) for each in naughty] == ["errors/naughty.html"] * 4
     configure(settings, TOKEN_MAX_AGE_SECONDS=-1)
     assert page(client, token) == "errors/signature_expired.html"
-
-
-def test_the_wrapping_view_shows_naughty_for_a_token_with_any_other_character(client: Client, ready: FileRequest):
-    token = toolbox.create_token(ready)
-    rng = random.Random(20160204)
-    for _ in range(20):
-        place = rng.randrange(len(token))
-        other = "b" if token[place] == "a" else "a"
-        broken = token[:place] + other + token[place + 1 :]
-        assert client.get(f"/downloads/{broken}/").templates[0].name == "errors/naughty.html"
 
 
 def test_a_general_pattern_mails_a_token_that_serves_anyone(client: Client, ada: User):
