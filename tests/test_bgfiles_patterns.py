@@ -235,17 +235,12 @@ def test_a_delayed_request_stores_criteria_and_attributes():
 
 def test_getters_override_the_attributes():
     attributes = dict.fromkeys(("file_type", "content_type", "file_description"), "attribute")
-    values = {
-        "content_type": "text/hooked",
-        "filename": "hooked.txt",
-        "file_type": "a type",
-        "file_description": "text",
-    }
+    values = {"content_type": "text/hooked", "filename": "hooked.txt", "file_type": "a_type", "file_description": "txt"}
     getters = {f"get_{name}": lambda self, value=value: value for name, value in values.items()}
     hooked = type("Hooked", (WordsExport,), attributes | getters)
     request = delayed(hooked("attribute.txt"))
-    assert (request.file_type, request.content_type) == ("a type", "text/hooked")
-    assert (request.description, request.filename) == ("text", "hooked.txt")
+    assert (request.file_type, request.content_type) == ("a_type", "text/hooked")
+    assert (request.description, request.filename) == ("txt", "hooked.txt")
     _, response = hooked().respond_to(asked("a"))
     assert response["Content-Type"] == "text/hooked"
     assert "hooked.txt" in response["Content-Disposition"]

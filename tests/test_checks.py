@@ -80,17 +80,14 @@ def test_safe_settings_pass_all_checks():
         ({"LAESE": 60}, "E001"),
         ({"LEASE_SECONDS": 10, "HEARTBEAT_SECONDS": 6}, "E002"),
         ({"QUEUE_BACKEND": "exports.nowhere.wake"}, "E003"),
-        ({"MAX_PROCESSES": 0}, "E007"),
-        ({"MAX_PROCESSES": "2"}, "E007"),
-        ({"DEFLATE_ENGINE": "steam"}, "E008"),
-        ({"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 10}, "E008"),
+        *(({"MAX_PROCESSES": count}, "E007") for count in (0, "2")),
+        *(({"DEFLATE_ENGINE": name, "DEFLATE_LEVEL": level}, "E008") for name, level in (("steam", 1), ("zlib", 10))),
         *(({"MAX_SOCKETS_PER_USER": limit}, "E013") for limit in (0, -1, 2.5, True, "5")),
-        ({"MAX_ROWS": 0}, "E014"),
-        ({"PUBLIC_LINK_MAX_AGE_SECONDS": None}, "E014"),
-        ({"MIN_FREE_DISK_BYTES": -1}, "E014"),
-        ({"LEASE_SECONDS": "60"}, "E016"),
-        ({"HISTORY_SECONDS": None}, "E016"),
-        ({"BATCH_ROWS": 2.5}, "E016"),
+        *(
+            (each, "E014")
+            for each in ({"MAX_ROWS": 0}, {"PUBLIC_LINK_MAX_AGE_SECONDS": None}, {"MIN_FREE_DISK_BYTES": -1})
+        ),
+        *((each, "E016") for each in ({"LEASE_SECONDS": "60"}, {"HISTORY_SECONDS": None}, {"BATCH_ROWS": 2.5})),
         *(({name: "https://one.example"}, "E033") for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS")),
         *(({"SOCKET_ALLOWED_ORIGINS": ("https://one.example", origin)}, "E034") for origin in ("", "null", "*")),
     ],
@@ -110,41 +107,32 @@ def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Map
         {"MAX_PROCESSES": 2},
         {"MAX_SOCKETS_PER_USER": None},
         {"DEFLATE_ENGINE": "zlib", "DEFLATE_LEVEL": 9},
+        # Without a queue, its server and keys are not checked.
+        {"QUEUE_BACKEND": None, "QUEUE_KEYS": None, "REDIS_URL": "redis://valkey.example"},
     ],
 )
 def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any]):
     change(settings, **given)
+    assert set(ids()) <= {"W031", "W032"}
     assert ids(basic_checks()) == []
 
 
 @pytest.mark.parametrize(
     ("given", "id"),
     [
-        ({"BASE_URL": "http://exports.example"}, "W002"),
-        ({"BASE_URL": "https://localhost:8000"}, "W002"),
-        ({"BASE_URL": ""}, "E035"),
-        ({"BASE_URL": "/exports/"}, "E035"),
-        ({"BASE_URL": "exports.example"}, "E035"),
-        ({"MAX_QUEUED_PER_USER": None}, "W030"),
-        ({"MAX_RUNNING_PER_USER": None}, "W030"),
-        ({"MAX_PER_USER_PER_DAY": None}, "W030"),
-        ({"MAX_ROWS": None}, "W030"),
-        ({"MAX_RUNTIME_SECONDS": None}, "W030"),
-        ({"MAX_BYTES": None}, "W030"),
+        *(({"BASE_URL": url}, "W002") for url in ("http://exports.example", "https://localhost:8000")),
+        *(({"BASE_URL": url}, "E035") for url in ("", "/exports/", "exports.example")),
+        *(({f"MAX_{name}_PER_USER": None}, "W030") for name in ("QUEUED", "RUNNING")),
+        *(({f"MAX_{name}": None}, "W030") for name in ("PER_USER_PER_DAY", "ROWS", "RUNTIME_SECONDS", "BYTES")),
         ({"MAX_BYTES": math.inf}, "W030"),
         ({"RETENTION_SECONDS": None}, "W032"),
         ({"TICKET_MAX_AGE_SECONDS": 3600}, "W033"),
-        ({"TOKEN_MAX_AGE_SECONDS": None}, "W034"),
-        ({"TOKEN_MAX_AGE_SECONDS": 90 * 24 * 3600}, "W034"),
+        *(({"TOKEN_MAX_AGE_SECONDS": seconds}, "W034") for seconds in (None, 90 * 24 * 3600)),
         ({"SOCKET_ALLOWED_ORIGINS": ("http://other.example",)}, "W038"),
-        ({"TICKET_KEYS": None}, "W039"),
-        ({"QUEUE_KEYS": None}, "W039"),
-        ({"TICKET_KEYS": ["short"]}, "E030"),
-        ({"QUEUE_KEYS": [OTHER_KEY, ""]}, "E030"),
-        ({"TICKET_KEYS": [KEY, KEY]}, "E030"),
-        ({"METRICS_TOKEN": "short"}, "E030"),
-        ({"QUEUE_KEYS": [OTHER_KEY, KEY]}, "E031"),
-        ({"METRICS_TOKEN": KEY}, "E031"),
+        *(({name: None}, "W039") for name in ("TICKET_KEYS", "QUEUE_KEYS")),
+        *(({"TICKET_KEYS": keys}, "E030") for keys in (["short"], [KEY, KEY])),
+        *(({"QUEUE_KEYS": [OTHER_KEY, key]}, id) for key, id in (("", "E030"), (KEY, "E031"))),
+        *(({"METRICS_TOKEN": token}, id) for token, id in (("short", "E030"), (KEY, "E031"))),
         ({"TOKEN_KEY": KEY}, "E031"),
         ({"WORK_DIR": ""}, "W040"),
     ],
@@ -161,11 +149,6 @@ def test_unsafe_settings_are_reported_with_a_hint(settings: LazySettings, given:
 def test_a_secret_key_that_also_signs_links_is_an_error(settings: LazySettings):
     settings.SECRET_KEY = KEY
     assert ids() == ["E031"]
-
-
-def test_without_a_queue_its_server_and_keys_are_not_checked(settings: LazySettings):
-    change(settings, QUEUE_BACKEND=None, QUEUE_KEYS=None, REDIS_URL="redis://valkey.example")
-    assert ids() == []
 
 
 @pytest.mark.parametrize("backend", ["console", "locmem", "dummy", "filebased"])
@@ -193,11 +176,8 @@ def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings)
 @pytest.mark.parametrize(
     ("declared", "id"),
     [
-        ({"processes": 0}, "E009"),
-        ({"processes": True}, "E009"),
-        ({"processes": None}, "E009"),
-        ({"formats": ("xslx",)}, "E010"),
-        ({"formats": ()}, "E010"),
+        *(({"processes": count}, "E009") for count in (0, True, None)),
+        *(({"formats": formats}, "E010") for formats in (("xslx",), ())),
         ({"formats": ("csv",), "get_sheets": lambda self, user, criteria: []}, "E011"),
         ({"count": "guess"}, "E012"),
         ({"for_machines": True}, "W035"),
@@ -236,15 +216,10 @@ def test_exporters_with_sheets_and_handlers_without_attributes_pass():
 # The storage
 
 
-@pytest.mark.parametrize("location", ["private", "media-exports", "static2", "../media"])
-def test_a_separate_folder_passes(settings: LazySettings, tmp_path: Path, location: str):
-    store_in(settings, FOLDER, location=tmp_path / location)
-    assert ids(basic_checks()) == []
-
-
 @pytest.mark.parametrize(
     ("location", "roots"),
     [
+        *((name, []) for name in ("private", "media-exports", "static2", "../media")),
         ("media", ["MEDIA_ROOT"]),
         ("media/exports", ["MEDIA_ROOT"]),
         ("private/../media/exports", ["MEDIA_ROOT"]),
@@ -253,7 +228,7 @@ def test_a_separate_folder_passes(settings: LazySettings, tmp_path: Path, locati
         ("link", ["MEDIA_ROOT"]),
     ],
 )
-def test_a_folder_that_the_web_server_serves_is_an_error(
+def test_a_folder_must_be_separate_from_those_that_the_web_server_serves(
     settings: LazySettings, tmp_path: Path, location: str, roots: list[str]
 ):
     (tmp_path / "media").mkdir()
@@ -264,14 +239,10 @@ def test_a_folder_that_the_web_server_serves_is_an_error(
     assert all(root in message.msg for root, message in zip(roots, messages, strict=True))
 
 
-def test_a_storage_instance_is_checked_too(settings: LazySettings, tmp_path: Path):
+def test_a_storage_instance_is_checked_too_and_roots_that_are_not_set_ignored(settings: LazySettings, tmp_path: Path):
     change(settings, STORAGE=FileSystemStorage(location=tmp_path / "media"))
     assert ids(basic_checks()) == ["E005"]
-
-
-def test_roots_that_are_not_set_are_ignored(settings: LazySettings, tmp_path: Path):
     settings.MEDIA_ROOT, settings.STATIC_ROOT = "", None
-    store_in(settings, FOLDER, location=tmp_path / "media")
     assert ids(basic_checks()) == []
 
 
@@ -286,22 +257,12 @@ BUCKET = {"bucket_name": "private-exports", "region_name": "eu-central-1"}
 
 
 @pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"default_acl": "private"},
-        {"custom_domain": "files.example", "cloudfront_signer": object()},
-        {"object_parameters": {"ServerSideEncryption": "aws:kms"}},
-    ],
-)
-def test_a_private_bucket_passes(settings: LazySettings, options: Mapping[str, Any]):
-    store_in(settings, S3, **BUCKET | options)
-    assert ids(basic_checks()) == []
-
-
-@pytest.mark.parametrize(
     ("options", "reasons"),
     [
+        ({}, []),
+        ({"default_acl": "private"}, []),
+        ({"custom_domain": "files.example", "cloudfront_signer": object()}, []),
+        ({"object_parameters": {"ServerSideEncryption": "aws:kms"}}, []),
         ({"querystring_auth": False}, ["querystring_auth is off"]),
         ({"default_acl": "public-read"}, ["its ACL is public-read"]),
         ({"default_acl": "public-read-write"}, ["its ACL is public-read-write"]),
@@ -318,9 +279,7 @@ def test_a_public_bucket_is_an_error_with_each_reason(
     store_in(settings, S3, **BUCKET | options)
     messages = basic_checks()
     assert ids(messages) == ["E005"] * len(reasons)
-    assert [each.msg for each in messages] == [
-        f"The S3 storage of the exports is public: {reason}." for reason in reasons
-    ]
+    assert [each.msg.partition(": ")[2] for each in messages] == [f"{reason}." for reason in reasons]
 
 
 def test_an_s3_storage_without_a_bucket_is_an_error(settings: LazySettings):
@@ -385,18 +344,13 @@ def test_a_folder_is_only_open_if_all_folders_above_it_are(tmp_path: Path, open_
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("redis://127.0.0.1:6379/0", []),
-        ("redis://localhost/0", []),
-        ("redis://[::1]:6379/0", []),
-        ("redis://127.5.5.5/0", []),
+        *((f"redis://{host}/0", []) for host in ("127.0.0.1:6379", "localhost", "[::1]:6379", "127.5.5.5")),
         ("unix:///run/valkey.sock?db=0", []),
         ("rediss://exports:secret@valkey.example:6379/0", []),
         ("rediss://:secret@valkey.example?ssl_cert_reqs=required", []),
-        ("redis://valkey:6379/0", ["W051", "W052"]),
+        *((f"redis://{host}/0", ["W051", "W052"]) for host in ("valkey:6379", "localhost.example")),
         ("redis://:secret@10.0.0.7:6379/0", ["W051"]),
-        ("redis://localhost.example/0", ["W051", "W052"]),
-        ("rediss://valkey.example:6379/0", ["W052"]),
-        ("rediss://user@valkey.example:6379/0", ["W052"]),
+        *((f"rediss://{host}:6379/0", ["W052"]) for host in ("valkey.example", "user@valkey.example")),
         ("rediss://:secret@valkey.example?ssl_cert_reqs=none", ["W051"]),
     ],
 )
@@ -413,11 +367,9 @@ def test_a_remote_server_needs_tls_and_a_password(settings: LazySettings, url: s
 def test_the_channel_layers_server_is_checked_too(settings: LazySettings, host: Any):
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": [host]}}}
     assert ids() == ["W051", "W052"]
-
-
-def test_one_server_for_queue_and_channel_layer_is_reported_once(settings: LazySettings):
+    # One server for both is reported once.
     change(settings, REDIS_URL="redis://valkey:6379/0")
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "x", "CONFIG": {"hosts": ["redis://valkey:6379/0"]}}}
+    settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"] = ["redis://valkey:6379/0"]
     assert ids() == ["W051", "W052"]
 
 
