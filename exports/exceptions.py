@@ -45,7 +45,8 @@ class ExportError(Exception):
     """Base of the errors that end an export as FAILED.
 
     `code` is stored in the row and selects the sentence that users read (`exports.state`); it is part of the API. The
-    message goes to staff and into the log, so it must not contain row data.
+    message goes to staff and into the log, so it must not contain row data. A request with an unknown format or a bad
+    option is answered with the message itself.
     """
 
     code = "export_failed"

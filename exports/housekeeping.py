@@ -317,7 +317,7 @@ def _publish(export: FileRequest) -> bool:
     """Record a transition in the audit log and send it to open pages. Return True."""
     export.refresh_from_db()
     audit.note(export)
-    events.publish(export)
+    events.send_state(export)
     return True
 
 

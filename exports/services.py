@@ -19,6 +19,7 @@ from django.db.models import Q, QuerySet
 from django.http import QueryDict
 from django.urls import reverse
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 
 from exports import audit, faults
 from exports.conf import config
@@ -70,11 +71,11 @@ def request_export(
     if not form.is_valid():
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
-        raise NotAllowed("You may not export this.")
+        raise NotAllowed(_("You may not export this."))
     columns = exporter.columns_for(user, form.cleaned_data)
     column_permissions = exporter.held(user, columns)
     if columns and all(is_withheld(column, column_permissions) for column in columns):
-        raise NotAllowed("You may not export any of its columns.")
+        raise NotAllowed(_("You may not export any of its columns."))
     stored = QueryDict(mutable=True)
     field_names = tuple(map(form.add_prefix, form.fields))
     # The name of a field with several inputs is followed by "_0" and the like. CSRF tokens are not fields.
@@ -169,9 +170,9 @@ def retry(export: FileRequest) -> tuple[FileRequest, bool]:
     deleted, and everything that `request_export` raises.
     """
     if export.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
-        raise TransitionNotAllowed("Only a request that failed, was cancelled or has expired can be tried again.")
+        raise TransitionNotAllowed(_("Only a request that failed, was cancelled or has expired can be tried again."))
     if export.erased_at is not None:
-        raise TransitionNotAllowed("The choices of this export have been deleted. Please request it again.")
+        raise TransitionNotAllowed(_("The choices of this export have been deleted. Please request it again."))
     if registry.has_form(export.file_type):
         return _request_again(export)
     # Exports without a form: stored rows, whose input now belongs to the new row, stored querysets, and handlers.
@@ -204,7 +205,7 @@ def regenerate(export: FileRequest) -> tuple[FileRequest, bool]:
     that `request_export` raises.
     """
     if not can_regenerate(export):
-        raise TransitionNotAllowed("Only a file that is there can be made again.")
+        raise TransitionNotAllowed(_("Only a file that is there can be made again."))
     return _request_again(export)
 
 
@@ -244,7 +245,7 @@ def share(export: FileRequest) -> None:
     """
     seconds = permissions.public_link_seconds(export)
     if seconds is None:
-        raise NotAllowed("This export has no links for anyone.")
+        raise NotAllowed(_("This export has no links for anyone."))
     _transition(partial(transitions.share, seconds=seconds), export)
 
 
@@ -322,7 +323,7 @@ def _transition(transition: Callable[[FileRequest], bool], export: FileRequest) 
     before, won = export.status, transition(export)
     export.refresh_from_db()
     if not won:
-        raise TransitionNotAllowed("It is too late for that: the request has moved on.")
+        raise TransitionNotAllowed(_("It is too late for that: the export has changed since."))
     _publish_on_commit(export, audit.note if export.status != before else audit.note_links)
 
 
@@ -341,7 +342,7 @@ def _publish_on_commit(export: FileRequest, note: Callable[[FileRequest], None])
 
     def note_and_publish() -> None:
         note(export)
-        events.publish(export)
+        events.send_state(export)
 
     transaction.on_commit(note_and_publish, robust=True)
 

@@ -17,7 +17,7 @@ from exports.conf import config
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
-from exports.http.downloads import deliver
+from exports.http.downloads import download_response
 from exports.http.responses import buffer_response
 from exports.http.views import refusal_response, state_response
 from exports.models import Status
@@ -96,7 +96,7 @@ def export_response(
             time.sleep(WAIT_INTERVAL_SECONDS)
             export.refresh_from_db()
         if export.status == Status.READY:
-            return deliver(request, export)
+            return download_response(request, export)
     return state_response(request, export, status=202)
 
 

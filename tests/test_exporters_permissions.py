@@ -207,7 +207,7 @@ async def test_an_open_socket_gets_no_link_after_the_permission_was_lost(owner: 
         def publish_to_the_refused() -> None:
             people.refuse(owner)
             assert rows.publish(claim)
-            events.publish(rows.fresh(export))
+            events.send_state(rows.fresh(export))
 
         await publish_to_the_refused()
         for page in (mine, its):
@@ -273,7 +273,8 @@ def test_staff_can_download_the_file_of_a_refused_owner(owner: User) -> None:
 # Every way to a file
 
 HANDING_OUT = {
-    "open_file", "file_response", "buffer_response", "Ticket", "PublicLink", "sign_ticket", "publish_file", "deliver",
+    "open_file", "file_response", "buffer_response", "Ticket", "PublicLink", "sign_ticket", "publish_file",
+    "download_response", "deliver",
 }  # fmt: skip
 """The functions by which a file, or a link to it, leaves the app; `transitions.publish` is called `publish_file`."""
 
@@ -287,7 +288,7 @@ WAYS = {
     "http.downloads.download_view": "services.may_download",
     "http.downloads.file_view": "services.may_download",
     "http.downloads.public_view": "services.find_public",
-    "http.downloads.deliver": "its callers in this module",
+    "http.downloads.download_response": "its callers in this module",
     "http.responses.file_response": "its callers: http.downloads, contrib.bgfiles",
     "contrib.bgfiles.toolbox.serve": "views.evaluate_request: permissions.is_withdrawn",
     "contrib.bgfiles.patterns.respond_with_file": "the project's own view",

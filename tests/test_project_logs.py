@@ -128,7 +128,7 @@ def test_revoked_links_are_logged_apart_from_the_end_of_the_run(lines: Lines, ow
 @with_rows
 def test_progress_is_not_logged(lines: Lines, owner: User):
     export = rows.running(owner)
-    events.publish(export)
+    events.send_state(export)
     assert lines.events() == []
 
 

@@ -74,7 +74,7 @@ async def test_the_page_of_an_export_names_its_socket_to_owner_and_staff(owner: 
 async def test_every_transition_arrives_as_a_whole_state_with_a_greater_number(owner: User):
     async with opened(owner) as page:
         export, claim = await made(rows.claimed, owner)
-        await sync_to_async(events.publish)(export)
+        await sync_to_async(events.send_state)(export)
         states = [await page.next_state()]
         for rows_done in (10, 20):
             await written(claim, rows_done, began_phase=rows_done == 10)
@@ -141,7 +141,7 @@ async def test_a_ready_export_that_has_expired_meanwhile_is_sent_as_expired(owne
     async with opened(owner) as page:
         assert (await page.next_state())["status"] == "ready"
         assert await sync_to_async(transitions.expire)(export)
-        await sync_to_async(events.publish)(export)
+        await sync_to_async(events.send_state)(export)
         assert (await page.next_state())["status"] == "expired"
 
 

@@ -160,7 +160,7 @@ async def test_the_sixth_socket_of_a_user_is_closed_and_the_five_stay(owner: Use
             assert await closed_as_one_too_many(sixth)
             assert await stays_open(socket_of_another_user)
         assert await all_stay_open(pages)
-        await sync_to_async(events.publish)(export)
+        await sync_to_async(events.send_state)(export)
         for page in pages:
             assert (await page.next_state())["id"] == str(export.pk)
     assert log_lines(LOGGER) == ["socket closed with 4430: too many sockets"]
@@ -231,12 +231,12 @@ async def test_a_database_error_loses_a_state_and_keeps_the_socket(owner: User, 
         await page.next_state()
         await rename_table("django_session", "renamed")
         try:
-            await sync_to_async(events.publish)(export)
+            await sync_to_async(events.send_state)(export)
             await page.send_json_to({"type": "seen", "id": str(export.pk)})
             await sync_to_async(wait_until)(lambda: len(log_lines(LOGGER)) > 2)
         finally:
             await rename_table("renamed", "django_session")
-        await sync_to_async(events.publish)(export)
+        await sync_to_async(events.send_state)(export)
         assert (await page.next_state())["id"] == str(export.pk)
     assert all(line.startswith("the page will have to ask: ") for line in log_lines(LOGGER))
 
@@ -251,7 +251,7 @@ async def test_events_arrive_again_after_the_server_was_emptied_or_restarted(
         await page.next_state()
         await sync_to_async(trouble)(valkey)
         for _ in range(40):
-            await sync_to_async(events.publish)(export)
+            await sync_to_async(events.send_state)(export)
             if not await page.receive_nothing(0.25):
                 break
         assert (await page.next_state())["id"] == str(export.pk)

@@ -45,7 +45,7 @@ def median_of_publishing(export: FileRequest, times: int) -> float:
     seconds = []
     for _ in range(times):
         began = time.perf_counter()
-        events.publish(export)
+        events.send_state(export)
         seconds.append(time.perf_counter() - began)
     return statistics.median(seconds)
 
@@ -63,7 +63,7 @@ async def test_the_whole_state_reaches_the_followers_of_the_export_and_its_owner
     state = await sync_to_async(serialize)(export)
     for group in (events.group_of_request(export.pk), events.group_of_user(export.requester_id)):
         receive = await listen(group)
-        await sync_to_async(events.publish)(export)
+        await sync_to_async(events.send_state)(export)
         assert await receive() == {"type": "export.changed", "export": state}
 
 
@@ -71,7 +71,7 @@ async def test_the_whole_state_reaches_the_followers_of_the_export_and_its_owner
 async def test_an_export_without_an_owner_reaches_its_followers(transactional_db: None):
     export = await sync_to_async(rows.running)(None)
     receive = await listen(events.group_of_request(export.pk))
-    await sync_to_async(events.publish)(export)
+    await sync_to_async(events.send_state)(export)
     assert (await receive())["export"]["id"] == str(export.pk)
 
 
@@ -90,13 +90,13 @@ def test_a_stopped_server_delays_no_caller_and_each_lost_event_is_logged(
 
 @pytest.mark.usefixtures("channel_layer")
 async def test_events_arrive_again_when_the_server_is_back(valkey: Valkey, export: FileRequest):
-    await sync_to_async(events.publish)(export)
+    await sync_to_async(events.send_state)(export)
     await sync_to_async(valkey.stop)()
-    await sync_to_async(events.publish)(export)
+    await sync_to_async(events.send_state)(export)
     await sync_to_async(wait_until)(nothing_is_sent)
     await sync_to_async(valkey.start)()
     receive = await listen(events.group_of_request(export.pk))
-    await sync_to_async(events.publish)(export)
+    await sync_to_async(events.send_state)(export)
     assert (await receive())["export"]["id"] == str(export.pk)
 
 
@@ -114,13 +114,13 @@ def test_events_beyond_the_backlog_of_a_silent_server_are_dropped(valkey: Valkey
 
 def test_an_export_that_cannot_be_serialized_is_logged_and_raises_nothing(export: FileRequest, log_lines):
     export.attempts = None
-    events.publish(export)
+    events.send_state(export)
     assert log_lines(LOGGER) == ["event not sent: TypeError"]
 
 
 def test_without_a_channel_layer_nothing_is_sent(settings: LazySettings, export: FileRequest, log_lines):
     settings.CHANNEL_LAYERS = {}
-    events.publish(export)
+    events.send_state(export)
     assert log_lines(LOGGER) == []
     assert nothing_is_sent()
 
@@ -136,7 +136,7 @@ WITHOUT_CHANNELS = """
 from exports import services
 from exports.realtime import events
 from exports.models import FileRequest
-events.publish(FileRequest.objects.get())
+events.send_state(FileRequest.objects.get())
 services.cancel(FileRequest.objects.get())
 print(FileRequest.objects.get().status)
 """
@@ -155,7 +155,7 @@ from exports.models import FileRequest
 export, start = FileRequest.objects.get(), threading.Barrier(8)
 def send():
     start.wait()
-    events.publish(export)
+    events.send_state(export)
 threads = [threading.Thread(target=send) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
@@ -170,7 +170,7 @@ def test_one_thread_sends_for_the_whole_process(valkey: Valkey, export: FileRequ
 ENDS_AT_ONCE = """
 from exports.realtime import events
 from exports.models import FileRequest
-events.publish(FileRequest.objects.get())
+events.send_state(FileRequest.objects.get())
 """
 
 FORKS = """
@@ -178,9 +178,9 @@ import os
 from exports.realtime import events
 from exports.models import FileRequest
 export = FileRequest.objects.get()
-events.publish(export)
+events.send_state(export)
 child = os.fork()
-events.publish(export)
+events.send_state(export)
 if child:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 """

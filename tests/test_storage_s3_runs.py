@@ -21,7 +21,7 @@ from exports import housekeeping, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.views import serve_file
 from exports.exceptions import RunInterrupted
-from exports.http.downloads import deliver
+from exports.http.downloads import download_response
 from exports.models import Artifact, Download, FileRequest, Status, transitions
 from exports.models.result import ExportResult
 from exports.state import serialize
@@ -299,7 +299,7 @@ def test_a_token_redirects_to_a_signed_url(owner: User):
 def test_a_form_redirects_to_the_page_and_not_to_the_bucket(owner: User):
     export, request = made(owner), RequestFactory().post("/form/", headers=HTML)
     request.user = owner
-    response = deliver(request, export)
+    response = download_response(request, export)
     assert (response.status_code, response["Location"]) == (303, url_of("page", export))
     assert not Download.objects.exists()
 

@@ -197,7 +197,7 @@ def test_an_event_that_cannot_be_published_does_not_end_the_run(
     events: Events, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(export: FileRequest) -> None:
-        events.publish(export)
+        events.send_state(export)
         raise RuntimeError(SECRET)
 
     def make(run: Run) -> None:
@@ -316,8 +316,8 @@ def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
 
 def test_every_transition_of_a_run_is_published(events: Events) -> None:
     export = queued()
-    assert loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.publish)
-    assert not loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.publish)
+    assert loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.send_state)
+    assert not loop.claim_and_run(export, Scripted(write(b"abc")), on_change=events.send_state)
 
     assert (events.statuses[0], events.statuses[-1]) == ("running", "ready")
     assert events.states[0]["phase"] == "counting"

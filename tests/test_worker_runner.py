@@ -224,7 +224,7 @@ def test_progress_is_written_and_published_four_times_a_second_at_most(
 
     export, claim = claimed_now()
     updates.clear()
-    runner.run(export, claim, Scripted(make), on_change=events.publish, clock=clock)
+    runner.run(export, claim, Scripted(make), on_change=events.send_state, clock=clock)
 
     renewals = [name for name in updates if name.startswith("exports-lease")]
     assert most * 0.9 <= len(renewals) <= most
@@ -316,7 +316,7 @@ def test_most_lease_renewals_are_one_statement(settings: Any, events: Events) ->
     connection_created.connect(watch)
     try:
         export, claim = claimed_now()
-        runner.run(export, claim, Scripted(make), on_change=events.publish, clock=clock)
+        runner.run(export, claim, Scripted(make), on_change=events.send_state, clock=clock)
     finally:
         connection_created.disconnect(watch)
 
@@ -441,7 +441,7 @@ def test_deleting_the_export_ends_its_run(events: Events, files: Path) -> None:
         until_ended(run)
 
     export, claim = claimed_now()
-    runner.run(export, claim, Scripted(make), on_change=events.publish)
+    runner.run(export, claim, Scripted(make), on_change=events.send_state)
 
     assert not FileRequest.objects.exists()
     assert list(events) == []

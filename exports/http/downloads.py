@@ -51,19 +51,19 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     )
     if not is_good:
         raise Http404
-    return deliver(request, export)
+    return download_response(request, export)
 
 
 @require_safe
 def public_view(request: HttpRequest, link: str) -> HttpResponseBase:
     """Return the bytes for a public link, which works for anyone and any number of times until it expires."""
     try:
-        return deliver(request, services.find_public(link), is_public=True)
+        return download_response(request, services.find_public(link), is_public=True)
     except (FileRequest.DoesNotExist, Http404):
         return not_found(request)
 
 
-def deliver(request: HttpRequest, export: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
+def download_response(request: HttpRequest, export: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
     """Return the file of a READY export and record the download. The caller has checked the permission.
 
     Raises Http404 if the file is missing.

@@ -30,7 +30,7 @@ _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
 
 
-def publish(export: FileRequest) -> None:
+def send_state(export: FileRequest) -> None:
     """Send the state of an export to the sockets that follow it. Returns at once and never raises."""
     try:
         faults.point("before_event")

@@ -101,7 +101,7 @@ def dispatch(file_request_id: UUID) -> bool:
             if transitions.refuse(export, code=code, detail=detail):
                 export.refresh_from_db()
                 audit.note(export)
-                events.publish(export)
+                events.send_state(export)
             return True
         if not claim_and_run(export, exporter):
             return False
@@ -116,7 +116,7 @@ def claim_and_run(
     export: FileRequest,
     exporter: FileMaker,
     *,
-    on_change: runner.OnChange = events.publish,
+    on_change: runner.OnChange = events.send_state,
     stop: threading.Event = runner.stopping,
     clock: lease.Clock = lease.CLOCK,
 ) -> bool:

@@ -95,7 +95,7 @@ def moved(transition: Callable[..., bool], target: FileRequest | Claim, **option
     assert transition(target, **options)
     pk = target.request_id if isinstance(target, Claim) else target.pk
     export = FileRequest.objects.select_related("requester").get(pk=pk)
-    events.publish(export)
+    events.send_state(export)
     return export
 
 

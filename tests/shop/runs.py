@@ -84,7 +84,7 @@ def write(content: bytes, rows: int = 3) -> Make:
 
 def run_now(make: Make, events: Events, request: FileRequest | None = None, **kwargs: Any) -> tuple[FileRequest, Claim]:
     request, claim = claimed_now(request)
-    runner.run(request, claim, Scripted(make), on_change=events.publish, **kwargs)
+    runner.run(request, claim, Scripted(make), on_change=events.send_state, **kwargs)
     return FileRequest.objects.get(pk=request.pk), claim
 
 

@@ -31,7 +31,7 @@ def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
             request = FileRequest.objects.get(pk=claim.request_id)
             if claim is claims[-1]:
                 made.append((request.seq, time.time()))
-            events.publish(request)
+            events.send_state(request)
         time.sleep(max(began + number * every - time.monotonic(), 0))
     return made
 

@@ -255,7 +255,7 @@ def _publish_on_commit(request: FileRequest) -> None:
     def note_and_publish() -> None:
         if not is_in_run:
             audit.note(request)
-        events.publish(request)
+        events.send_state(request)
 
     # robust: open pages read the row again by themselves, so a lost event does no harm.
     transaction.on_commit(note_and_publish, robust=True)
