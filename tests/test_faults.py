@@ -14,12 +14,9 @@ from exports import faults
 from tests.servers import wait_until
 
 
-def test_an_unarmed_point_does_nothing(monkeypatch):
-    monkeypatch.delenv(faults.VARIABLE, raising=False)
-    faults.point("mid_rows")
-
-
 def test_only_the_armed_point_acts(monkeypatch):
+    monkeypatch.delenv(faults.VARIABLE, raising=False)
+    faults.point("first_row")
     monkeypatch.setenv(faults.VARIABLE, "first_row=raise")
     faults.point("mid_rows")
     with pytest.raises(faults.FaultRaised):
@@ -31,12 +28,6 @@ def test_a_point_can_wait(monkeypatch):
     began = time.monotonic()
     faults.point("mid_rows")
     assert time.monotonic() - began >= 0.05
-
-
-def test_a_process_can_be_killed_at_a_point():
-    program = "from exports.faults import point; point('mid_rows')"
-    environment = os.environ | {faults.VARIABLE: "mid_rows=kill"}
-    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -signal.SIGKILL
 
 
 FREEZES = """
@@ -55,9 +46,10 @@ while True:
 """
 
 
-def test_a_stopped_thread_continues_only_after_sigcont(tmp_path):
-    output = tmp_path / "output"
-    environment = os.environ | {faults.VARIABLE: "first_row=stop"}
+def test_a_stopped_thread_continues_only_after_sigcont_and_can_be_killed(tmp_path):
+    output, armed = tmp_path / "output", tmp_path / "faults"
+    armed.write_text("first_row=stop")
+    environment = os.environ | {faults.VARIABLE: f"@{armed}"}
     with (
         output.open("w") as file,
         subprocess.Popen([sys.executable, "-c", FREEZES], env=environment, stdout=file) as it,
@@ -68,23 +60,16 @@ def test_a_stopped_thread_continues_only_after_sigcont(tmp_path):
                 assert output.read_text().count("went on") == times
                 it.send_signal(signal.SIGCONT)
                 wait_until(lambda n=times: output.read_text().count("went on") > n)
+            wait_until(lambda: is_frozen(it.pid))
+            armed.write_text("first_row=kill")
+            it.send_signal(signal.SIGCONT)
+            assert it.wait(30) == -signal.SIGKILL
         finally:
             it.kill()
 
 
 def is_frozen(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-
-def test_a_file_arms_and_disarms_while_the_process_runs(monkeypatch, tmp_path):
-    armed = tmp_path / "faults"
-    monkeypatch.setenv(faults.VARIABLE, f"@{armed}")
-    faults.point("mid_rows")
-    armed.write_text("mid_rows=raise\n")
-    with pytest.raises(faults.FaultRaised):
-        faults.point("mid_rows")
-    armed.write_text("")
-    faults.point("mid_rows")
 
 
 # "once:" needs a file, beside which its marker lies.
@@ -95,10 +80,11 @@ def test_an_unknown_point_or_action_raises(monkeypatch, armed):
         faults.point("mid_rows")
 
 
-def test_once_acts_one_time_and_leaves_a_marker(monkeypatch, tmp_path):
+def test_a_file_arms_while_the_process_runs_and_once_acts_one_time(monkeypatch, tmp_path):
     armed = tmp_path / "faults"
-    armed.write_text("first_row=once:raise,mid_rows=once:raise")
     monkeypatch.setenv(faults.VARIABLE, f"@{armed}")
+    faults.point("first_row")
+    armed.write_text("first_row=once:raise,mid_rows=once:raise\n")
     assert not faults.marker_path(armed, "first_row").exists()
     with pytest.raises(faults.FaultRaised):
         faults.point("first_row")

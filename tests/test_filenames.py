@@ -1,6 +1,7 @@
 """File names: each becomes a safe name and one Content-Disposition line that clients read back as that name."""
 
 import email.policy
+import re
 import unicodedata
 from email import message_from_string
 from pathlib import PurePosixPath, PureWindowsPath
@@ -33,41 +34,30 @@ NAMES = st.one_of(
 def check(name: str | bytes) -> None:
     header = create_content_disposition(name)
     expected = safe_name(name.decode("utf-8", "replace") if isinstance(name, bytes) else name)
-    check_line(header)
+    assert header.isascii()
+    assert header.isprintable()
+    assert len(header) < 8 * 1024
     check_name(expected)
     kind, parameters = parse_header_parameters(header)
     assert (kind, parameters["filename"]) == ("attachment", expected)
-    check_fallback(header.partition("; filename*=")[0], expected)
+    # The part that old clients read, with another parser: a safe name in ASCII.
+    old = header.partition("; filename*=")[0]
+    message = message_from_string(f"Content-Disposition: {old}\n\n", policy=email.policy.HTTP)
+    fallback = message.get_filename()
+    assert not message.defects
+    assert fallback.isascii()
+    check_name(fallback)
+    assert fallback == expected or not expected.isascii()
     # Django would send a header that is not ASCII encoded, and refuses one with a line break.
     assert HttpResponse(headers={"Content-Disposition": header}).headers["Content-Disposition"] == header
 
 
-def check_line(header: str) -> None:
-    assert header.isascii()
-    assert header.isprintable()
-    assert header.startswith('attachment; filename="')
-    assert len(header) < 8 * 1024
-
-
 def check_name(name: str) -> None:
-    assert name
-    assert len(name) <= MAX_NAME_LENGTH
+    assert 0 < len(name) <= MAX_NAME_LENGTH
     assert name == name.strip(" .")
     assert not [character for character in name if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")]
     assert not set(name) & set('/\\:*?"<>|\u202e')
     assert PurePosixPath(name).name == PureWindowsPath(name).name == name
-    assert name not in (".", "..")
-
-
-def check_fallback(header: str, name: str) -> None:
-    """Check the part that old clients read, with another parser: a safe name in ASCII."""
-    message = message_from_string(f"Content-Disposition: {header}\n\n", policy=email.policy.HTTP)
-    assert not message.defects
-    fallback = message.get_filename()
-    assert fallback.isascii()
-    check_name(fallback)
-    if name.isascii():
-        assert fallback == name
 
 
 HOSTILE = [
@@ -136,6 +126,4 @@ def test_ten_thousand_names_become_one_line_that_reads_back(name: str | bytes):
 @settings(max_examples=FEW, deadline=None)
 def test_a_storage_key_gets_a_plain_extension(name: str):
     extension = extension_of(name)
-    assert extension.isascii()
-    assert extension.isalnum()
-    assert len(extension) <= 10
+    assert re.fullmatch("[0-9A-Za-z]{1,10}", extension)

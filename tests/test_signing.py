@@ -6,6 +6,7 @@ import random
 import string
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,7 +21,7 @@ from django.test import Client
 from exports.contrib.bgfiles import toolbox
 from exports.models import Download, FileRequest
 from exports.signing import PUBLIC_SALT, TICKET_SALT, InvalidLink, PublicLink, Ticket
-from tests.office import people, rows
+from tests.office import rows
 from tests.office.browsers import mutated, signed_in
 
 MANY, FEW, THROUGH_THE_VIEW = 100_000, 2_000, 150
@@ -71,11 +72,8 @@ def refuses(link: Link, text: str) -> bool:
 def test_a_signed_link_reads_back_and_fits_into_a_path(link: Link):
     assert type(link).read(link.sign()) == link
     assert set(link.sign()) <= set(URL_SAFE)
-
-
-def test_a_public_link_is_the_same_text_each_time():
-    link = new_link()
-    assert link.sign() == link.sign()
+    # A public link stays the same text, a ticket contains the time.
+    assert isinstance(link, Ticket) or link.sign() == link.sign()
 
 
 @each_link
@@ -90,18 +88,14 @@ def test_the_first_key_signs_and_the_others_verify_until_removed(link: Link, set
     assert refuses(link, text)
 
 
-def test_secret_key_signs_by_default_but_its_fallbacks_do_not_verify(settings: LazySettings):
+def test_secret_key_signs_by_default_until_ticket_keys_are_set(settings: LazySettings):
     ticket, settings.SECRET_KEY = new_ticket(), "retired"
     text = ticket.sign()
     assert Ticket.read(text) == ticket
-    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "current", ["retired"]
-    assert refuses(ticket, text)
-
-
-def test_secret_key_does_not_verify_once_ticket_keys_are_set(settings: LazySettings):
-    ticket = new_ticket()
-    text = ticket.sign()
     with_keys(settings, "own")
+    assert refuses(ticket, text)
+    with_keys(settings)
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "current", ["retired"]
     assert refuses(ticket, text)
 
 
@@ -168,17 +162,17 @@ def other_times(text: str) -> Iterator[str]:
 
 def forged(kind: str, text: str) -> set[str]:
     """Sign the same content with other keys, salts and algorithms."""
-    content, found = text.split(":")[0], set()
+    own_key = django_settings.SECRET_KEY
     own_salt = {"ticket": TICKET_SALT, "public link": PUBLIC_SALT, "token": "bgfiles"}[kind]
-    for salt in (TICKET_SALT, PUBLIC_SALT, "bgfiles", "django.core.signing", "", "exports"):
-        for key in (django_settings.SECRET_KEY, "0", "x", "None", django_settings.SECRET_KEY + " "):
-            for algorithm in ("sha256", "sha1", "md5", "sha512"):
-                for maker in (signing.Signer, signing.TimestampSigner):
-                    # Django verifies SHA-1 too where no algorithm is given, as before Django 3.1; tokens do.
-                    is_own = key == django_settings.SECRET_KEY and salt == own_salt and algorithm in ("sha256", "sha1")
-                    if not is_own:
-                        found.add(maker(key=key, salt=salt, algorithm=algorithm).sign(content))
-    return found
+    keys = (own_key, "0", "x", "None", f"{own_key} ")
+    salts = (TICKET_SALT, PUBLIC_SALT, "bgfiles", "django.core.signing", "", "exports")
+    makers = (signing.Signer, signing.TimestampSigner)
+    return {
+        maker(key=key, salt=salt, algorithm=algorithm).sign(text.split(":")[0])
+        for key, salt, algorithm, maker in itertools.product(keys, salts, ("sha256", "sha1", "md5", "sha512"), makers)
+        # Django verifies SHA-1 too where no algorithm is given, as before Django 3.1; tokens do.
+        if (key, salt) != (own_key, own_salt) or algorithm not in ("sha256", "sha1")
+    }
 
 
 def variations(text: str, count: int, chance: random.Random) -> set[str]:
@@ -193,11 +187,9 @@ def accepted(kind: str, candidates: set[str]) -> list[str]:
     _make, read, refusal = KINDS[kind]
     taken = []
     for text in candidates:
-        try:
+        with suppress(refusal):
             read(text)
-        except refusal:
-            continue
-        taken.append(text)
+            taken.append(text)
     return taken
 
 
@@ -205,6 +197,7 @@ def accepted(kind: str, candidates: set[str]) -> list[str]:
 def test_none_of_two_thousand_variations_is_accepted(kind: str):
     good = KINDS[kind][0]()
     assert accepted(kind, {good}) == [good]
+    assert len(set(same_bytes(good))) == 3
     assert accepted(kind, variations(good, FEW, seeded())) == []
 
 
@@ -214,13 +207,6 @@ def test_none_of_a_hundred_thousand_variations_is_accepted(kind: str):
     chance, make = seeded(), KINDS[kind][0]
     for _ in range(10):
         assert accepted(kind, variations(make(), MANY // 10, chance)) == []
-
-
-@each_kind
-def test_a_signature_spelled_differently_for_the_same_bytes_is_refused(kind: str):
-    candidates = set(same_bytes(KINDS[kind][0]()))
-    assert len(candidates) == 3
-    assert accepted(kind, candidates) == []
 
 
 @each_kind
@@ -239,11 +225,6 @@ def test_one_kind_of_link_is_not_accepted_as_another(kinds: tuple[str, str]):
 # Through the views
 
 
-@pytest.fixture
-def owner(db: None) -> User:
-    return people.user("owner")
-
-
 @pytest.mark.parametrize("kind", ["file", "public"])
 def test_each_variation_gets_the_same_404_and_leaves_no_trace(owner: User, kind: str):
     export = rows.ready(owner)
@@ -254,8 +235,7 @@ def test_each_variation_gets_the_same_404_and_leaves_no_trace(owner: User, kind:
     candidates = [*chance.sample(sorted(variations(good, FEW, chance)), THROUGH_THE_VIEW), *same_bytes(good)]
     # A text with a slash would be another URL.
     answers = {answer(client, f"/exports/{kind}/", text) for text in candidates if text and "/" not in text}
-    [(status, _body)] = answers
-    assert status == 404
+    assert [status for status, _body in answers] == [404]
     assert not Download.objects.exists()
     assert FileRequest.objects.get(pk=export.pk).seen_at is None
 
