@@ -59,12 +59,6 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(JSON_KEYS, inner, max_size=3),
     max_leaves=8,
 )
-# Values of every family of types.
-ANY_VALUE = st.one_of(
-    st.none(), HOSTILE, st.integers(), st.floats(), st.decimals(), st.booleans(), st.datetimes(),
-    st.datetimes(timezones=st.timezones()), st.dates(), st.times(), st.timedeltas(), st.uuids(), st.binary(),
-    st.dictionaries(HOSTILE, HOSTILE),
-)  # fmt: skip
 
 
 def read_back(value: object) -> object:

@@ -13,6 +13,7 @@ from exports.tabular.cells.datetimes import (
     format_utc_datetimes,
     utc_datetime_serials,
 )
+from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from tests.cell_values import ZONES, database_text
@@ -23,10 +24,11 @@ from tests.cell_values import ZONES, database_text
 )
 @pytest.mark.parametrize("family", ["utc datetime", "datetime"])
 def test_datetimes_that_python_does_not_have_stay_as_the_database_wrote_them(family, text):
-    counted = Alterations()
-    column = RawColumn([text, "2013-01-01 00:00:00"], family)
-    first, second = to_csv_cells(Column("x"), column, zone=UTC, alterations=counted)
-    assert (first, second[:19], counted) == (text, "2013-01-01T00:00:00", {})
+    column, expected = RawColumn([text, "2013-01-01 00:00:00"], family), datetime(2013, 1, 1)
+    first, second = to_csv_cells(Column("x"), column, zone=UTC, alterations=(counted := Alterations()))
+    assert (first, second[:19], counted) == (text, expected.isoformat(), {})
+    assert to_excel_cells(Column("x"), column, zone=UTC, alterations=counted) == [text, expected]
+    assert counted == {"date_as_text": 1}
 
 
 @pytest.mark.parametrize("zone", ZONES, ids=str)

@@ -34,38 +34,20 @@ def parsed(cells: list[str]) -> list[object]:
     return [loads(cell, parse_constant=pytest.fail) for cell in cells]
 
 
-@pytest.mark.parametrize(
-    ("values", "are_strings"),
-    [
-        (["a", 'b"'], True),
-        ([date(2013, 1, 1)], True),
-        (RawColumn(["a"], "text"), True),
-        (RawColumn(["2013-01-01"], "date"), True),
-        (["a", None], False),
-        (["a", 1], False),
-        ([1, 2], False),
-        ([], False),
-        (RawColumn(["a", None], "text"), False),
-        (RawColumn(["1"], "integer"), False),
-    ],
-)
+@pytest.mark.parametrize(("values", "are_strings"), [
+    (["a", 'b"'], True), ([date(2013, 1, 1)], True), (RawColumn(["a"], "text"), True),
+    (RawColumn(["2013-01-01"], "date"), True), (["a", None], False), (["a", 1], False), ([1, 2], False), ([], False),
+    (RawColumn(["a", None], "text"), False), (RawColumn(["1"], "integer"), False),
+])  # fmt: skip
 def test_strings_have_no_quotes_if_a_column_has_nothing_else(values, are_strings):
     cells = to_json_cells(Column("x"), values, zone=UTC, alterations=Alterations())
     assert isinstance(cells, UnquotedStrings) == are_strings
 
 
-@pytest.mark.parametrize(
-    ("value", "name"),
-    [
-        (float("nan"), "NaN"),
-        (INFINITY, "Infinity"),
-        (-INFINITY, "-Infinity"),
-        (Decimal("sNaN"), "NaN"),
-        (Decimal("-NaN12"), "NaN"),
-        (Decimal("Infinity"), "Infinity"),
-        (Decimal("-Infinity"), "-Infinity"),
-    ],
-)
+@pytest.mark.parametrize(("value", "name"), [
+    (float("nan"), "NaN"), (INFINITY, "Infinity"), (-INFINITY, "-Infinity"), (Decimal("sNaN"), "NaN"),
+    (Decimal("-NaN12"), "NaN"), (Decimal("Infinity"), "Infinity"), (Decimal("-Infinity"), "-Infinity"),
+])  # fmt: skip
 def test_nan_and_infinite_numbers_become_strings_and_are_counted(value, name):
     counted = Alterations()
     assert json_cells(value, type(value)(1), None, value, counted=counted)[::3] == [f'"{name}"'] * 2
@@ -93,14 +75,11 @@ def test_raw_numbers_keep_their_digits_and_nan_becomes_a_string():
     assert raw_cells("integer", "1" * 30) == (["1" * 30], {})
 
 
-@pytest.mark.parametrize(
-    ("value", "cell"),
-    [
-        ("a\ud800\udfffb", '"a\ufffd\ufffdb"'),
-        ({"k\udfff": ["\ud800"]}, '{"k\ufffd": ["\ufffd"]}'),
-        (lazystr('"\ud800'), '"\\"\ufffd"'),
-    ],
-)
+@pytest.mark.parametrize(("value", "cell"), [
+    ("a\ud800\udfffb", '"a\ufffd\ufffdb"'),
+    ({"k\udfff": ["\ud800"]}, '{"k\ufffd": ["\ufffd"]}'),
+    (lazystr('"\ud800'), '"\\"\ufffd"'),
+])  # fmt: skip
 def test_lone_surrogates_are_replaced_and_each_cell_counts_once(value, cell):
     counted = Alterations()
     assert json_cells(value, "😀", None, value, counted=counted) == [cell, '"😀"', "null", cell]

@@ -31,11 +31,7 @@ def batch() -> CopyBatch:
 
 def test_a_copy_batch_has_its_columns_in_the_order_asked_for(batch):
     assert (len(batch), row_count(batch)) == (4, 3)
-    assert [list(column) for column in batch] == [
-        [True, False, None],
-        ["1", "2", "3"],
-        *[["Ann", None, "a\tb\\N"]] * 2,
-    ]
+    assert [list(column) for column in batch] == [[True, False, None], ["1", "2", "3"], *[["Ann", None, "a\tb\\N"]] * 2]
     assert (batch[1].family, type(batch[3])) == ("integer", list)
     with pytest.raises(IndexError):
         batch[4]
@@ -74,34 +70,31 @@ def as_postgresql(value: float) -> str:
     return f"{Decimal(text):e}".replace("E", "e") if abs(value) >= 1e15 else text
 
 
-@pytest.mark.parametrize(
-    ("decoder", "texts", "expected"),
-    [
-        (
-            "postgresql timestamptz",
-            ["2013-01-02 03:04:05+00", None, "2013-01-02 03:04:05.6+00"],
-            ["2013-01-02 03:04:05", None, "2013-01-02 03:04:05.6"],
-        ),
-        (
-            "postgresql timestamptz",
-            ["infinity", "2013-01-02 03:04:05+00", "0044-03-15 12:00:00+00 BC"],
-            ["infinity", "2013-01-02 03:04:05", "0044-03-15 12:00:00 BC"],
-        ),
-        (
-            "postgresql local timestamptz",
-            ["2013-01-02 03:04:05+05:30", "2013-01-02 03:04:05.25-06", "1880-01-02 03:04:05+00:53:28"],
-            ["2013-01-02 03:04:05", "2013-01-02 03:04:05.25", "1880-01-02 03:04:05"],
-        ),
-        ("numeric as integer", ["3", "12345678901234567890"], ["3", "12345678901234567890"]),
-        ("numeric as integer", ["3.6667", "-3.6667", None], [3, -3, None]),
-        ("numeric as float", ["3.5", None], [3.5, None]),
-        ("sqlite decimal:2:20", [1.5, 2, 0.25], ["1.50", "2.00", "0.25"]),
-        ("sqlite decimal:0:20", [1.0, 2], ["1", "2"]),
-        ("sqlite decimal:2:20", [1.005, None], [Decimal("1.00"), None]),
-        ("sqlite boolean", [1, 0, None], [True, False, None]),
-        ("sqlite boolean", [1, 0.0, 2, "x"], [True, False, 2, "x"]),
-    ],
-)
+@pytest.mark.parametrize(("decoder", "texts", "expected"), [
+    (
+        "postgresql timestamptz",
+        ["2013-01-02 03:04:05+00", None, "2013-01-02 03:04:05.6+00"],
+        ["2013-01-02 03:04:05", None, "2013-01-02 03:04:05.6"],
+    ),
+    (
+        "postgresql timestamptz",
+        ["infinity", "2013-01-02 03:04:05+00", "0044-03-15 12:00:00+00 BC"],
+        ["infinity", "2013-01-02 03:04:05", "0044-03-15 12:00:00 BC"],
+    ),
+    (
+        "postgresql local timestamptz",
+        ["2013-01-02 03:04:05+05:30", "2013-01-02 03:04:05.25-06", "1880-01-02 03:04:05+00:53:28"],
+        ["2013-01-02 03:04:05", "2013-01-02 03:04:05.25", "1880-01-02 03:04:05"],
+    ),
+    ("numeric as integer", ["3", "12345678901234567890"], ["3", "12345678901234567890"]),
+    ("numeric as integer", ["3.6667", "-3.6667", None], [3, -3, None]),
+    ("numeric as float", ["3.5", None], [3.5, None]),
+    ("sqlite decimal:2:20", [1.5, 2, 0.25], ["1.50", "2.00", "0.25"]),
+    ("sqlite decimal:0:20", [1.0, 2], ["1", "2"]),
+    ("sqlite decimal:2:20", [1.005, None], [Decimal("1.00"), None]),
+    ("sqlite boolean", [1, 0, None], [True, False, None]),
+    ("sqlite boolean", [1, 0.0, 2, "x"], [True, False, 2, "x"]),
+])  # fmt: skip
 def test_values_of_a_database_are_decoded(decoder, texts, expected):
     assert list(decode_column(decoder, texts)) == expected
 

@@ -105,23 +105,11 @@ def test_a_field_that_no_longer_exists_is_reported():
         stored_querysets.load(text)
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        None,
-        True,
-        2**70,
-        "text",
-        1.5,
-        Decimal("1.20"),
-        UUID(int=7),
-        dt.date(2026, 1, 2),
-        dt.time(3, 4, 5, 6),
-        dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC),
-        dt.timedelta(days=-1, microseconds=5),
-        {"a": [1, {"b": Decimal(2)}], "$": "key"},
-    ],
-)
+@pytest.mark.parametrize("value", [
+    None, True, 2**70, "text", 1.5, Decimal("1.20"), UUID(int=7), dt.date(2026, 1, 2), dt.time(3, 4, 5, 6),
+    dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), dt.timedelta(days=-1, microseconds=5),
+    {"a": [1, {"b": Decimal(2)}], "$": "key"},
+])  # fmt: skip
 def test_a_value_is_read_back_unchanged(value):
     found = from_json(json.loads(json.dumps(to_json(value))))
     assert (found, type(found)) == (value, type(value))
@@ -131,10 +119,9 @@ class Level(int):
     """A subclass of a type that JSON has."""
 
 
-@pytest.mark.parametrize(
-    ("value", "read"),
-    [((1, 2), [1, 2]), (range(2), [0, 1]), (Customer.Tier.GOLD, "gold"), (SafeString("a"), "a"), (Level(5), 5)],
-)
+@pytest.mark.parametrize(("value", "read"), [
+    ((1, 2), [1, 2]), (range(2), [0, 1]), (Customer.Tier.GOLD, "gold"), (SafeString("a"), "a"), (Level(5), 5),
+])  # fmt: skip
 def test_values_of_similar_types_are_read_back_as_their_base_type(value, read):
     found = from_json(json.loads(json.dumps(to_json(value))))
     assert (found, type(found)) == (read, type(read))

@@ -140,18 +140,15 @@ def test_the_command_prints_the_sql_at_verbosity_2(ann):
     assert told.startswith("own: copy" if connection.vendor == "postgresql" else "own: cursor")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nothing"], "No exporter is registered for 'nothing'"),
-        (["month"], r"month: This field is required\. Use --criteria 'month=\.\.\.'"),
-        (["month", "--criteria", "month"], "'month' is not a criterion. Use --criteria 'month=3'"),
-        (["own"], r"'own' has no rows for an anonymous user \(.*\)\. Name a user: --user NAME\."),
-        (["own", "--user", "bob"], "There is no user 'bob'"),
-        (["misspelt"], "there is no 'nmuber' in Order. Did you mean 'number'"),
-        (["misspelt", "--database", "replica"], "There is no database 'replica'. Databases: default"),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["nothing"], "No exporter is registered for 'nothing'"),
+    (["month"], r"month: This field is required\. Use --criteria 'month=\.\.\.'"),
+    (["month", "--criteria", "month"], "'month' is not a criterion. Use --criteria 'month=3'"),
+    (["own"], r"'own' has no rows for an anonymous user \(.*\)\. Name a user: --user NAME\."),
+    (["own", "--user", "bob"], "There is no user 'bob'"),
+    (["misspelt"], "there is no 'nmuber' in Order. Did you mean 'number'"),
+    (["misspelt", "--database", "replica"], "There is no database 'replica'. Databases: default"),
+])  # fmt: skip
 def test_errors_of_the_command_say_what_to_do(ann, arguments, message):
     with pytest.raises(CommandError, match=message):
         output(*arguments)

@@ -130,14 +130,8 @@ def attributes_of(instance: models.Model) -> list[Any]:
     state = instance._state
     found = {name: list(map(attributes_of, objects)) for name, objects in prefetched.items()}
     return [
-        type(instance),
-        list(held.items()),
-        found,
-        state.adding,
-        state.db,
-        list(state.fields_cache),
-        set(vars(state)),
-    ]
+        type(instance), list(held.items()), found, state.adding, state.db, list(state.fields_cache), set(vars(state)),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PLAIN)

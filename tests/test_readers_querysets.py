@@ -86,12 +86,9 @@ def test_dictionaries_come_in_batches_of_columns():
 
 def test_paths_expressions_and_callables_can_be_mixed(orders):
     columns = [
-        Column("customer__name"),
-        Column("customer"),
-        Column("total", source=F("quantity") * F("price")),
-        Column("details__size"),
-        Column("label", source=lambda order: f"{order.number}!"),
-    ]
+        Column("customer__name"), Column("customer"), Column("total", source=F("quantity") * F("price")),
+        Column("details__size"), Column("label", source=lambda order: f"{order.number}!"),
+    ]  # fmt: skip
     expected = ("Ann", orders[0].customer_id, Decimal("0.00"), 0, "o0!")
     found = rows(Order.objects.all(), *columns)
     assert (found[0], found[6][0]) == (expected, None)
@@ -152,17 +149,13 @@ def test_prefetched_objects_cost_a_query_for_each_batch(orders, django_assert_nu
 # Which rows, in which order
 
 
-@pytest.mark.parametrize(
-    ("order", "numbers"),
-    [
-        (lambda: Order.objects.all(), "0123456"),
-        (lambda: Order.objects.order_by("-quantity"), "2514036"),
-        (lambda: SortedOrder.objects.all(), "2514036"),
-        (lambda: Order.objects.order_by("pk").reverse(), "6543210"),
-        (lambda: Order.objects.order_by("number")[2:5], "234"),
-    ],
-    ids=["unordered", "equal rows", "order of the model", "reversed", "slice"],
-)
+@pytest.mark.parametrize(("order", "numbers"), [
+    (lambda: Order.objects.all(), "0123456"),
+    (lambda: Order.objects.order_by("-quantity"), "2514036"),
+    (lambda: SortedOrder.objects.all(), "2514036"),
+    (lambda: Order.objects.order_by("pk").reverse(), "6543210"),
+    (lambda: Order.objects.order_by("number")[2:5], "234"),
+], ids=["unordered", "equal rows", "order of the model", "reversed", "slice"])  # fmt: skip
 def test_rows_keep_their_order_and_equal_rows_that_of_their_keys(orders, order, numbers):
     expected = [f"o{number}" for number in numbers]
     assert [number for [number] in rows(order(), "number")] == expected
@@ -218,23 +211,20 @@ def test_distinct_values_stay_distinct_in_all_their_values(customers):
     assert rows(queryset, "city") == [("Athens",), ("Berlin",), ("Berlin",)]
 
 
-@pytest.mark.parametrize(
-    ("queryset", "column", "message"),
-    [
-        (lambda: Customer.objects.values("city"), Column("name"), r"'name' in values of this queryset\. Known: city\."),
-        (lambda: Customer.objects.values("city"), Column("c", source=str), "but this queryset gives values"),
-        (
-            lambda: Customer.objects.all().union(Customer.objects.all()),
-            Column("c", source=Lower("name")),
-            "cannot be computed over a union",
-        ),
-        (
-            lambda: Customer.objects.all().union(Customer.objects.all()),
-            Column("nmae"),
-            r"there is no 'nmae' in Customer\. Did you mean 'name'",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("queryset", "column", "message"), [
+    (lambda: Customer.objects.values("city"), Column("name"), r"'name' in values of this queryset\. Known: city\."),
+    (lambda: Customer.objects.values("city"), Column("c", source=str), "but this queryset gives values"),
+    (
+        lambda: Customer.objects.all().union(Customer.objects.all()),
+        Column("c", source=Lower("name")),
+        "cannot be computed over a union",
+    ),
+    (
+        lambda: Customer.objects.all().union(Customer.objects.all()),
+        Column("nmae"),
+        r"there is no 'nmae' in Customer\. Did you mean 'name'",
+    ),
+])  # fmt: skip
 def test_columns_that_values_or_a_union_do_not_have_are_refused(queryset, column, message):
     with pytest.raises(UnknownColumn, match=message):
         rows(queryset(), column)

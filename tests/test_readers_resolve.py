@@ -17,36 +17,15 @@ def resolved(queryset: QuerySet, *columns: Column | str) -> list[Column]:
 
 
 KINDS_OF_ORDER = {
-    "id": "integer",
-    "pk": "integer",
-    "number": "text",
-    "note": "text",
-    "status": "text",
-    "customer": "integer",
-    "customer_id": "integer",
-    "customer__tier": "text",
-    "quantity": "integer",
-    "units": "integer",
-    "price": "decimal",
-    "weight": "float",
-    "is_paid": "boolean",
-    "ordered_on": "date",
-    "placed_at": "datetime",
-    "placed_at__year": "integer",
-    "placed_at__date": "date",
-    "opens_at": "time",
-    "preparation": "duration",
-    "details": "json",
-    "details__size": "",
-    "reference": "uuid",
-}
+    "id": "integer", "pk": "integer", "number": "text", "note": "text", "status": "text", "customer": "integer",
+    "customer_id": "integer", "customer__tier": "text", "quantity": "integer", "units": "integer", "price": "decimal",
+    "weight": "float", "is_paid": "boolean", "ordered_on": "date", "placed_at": "datetime",
+    "placed_at__year": "integer", "placed_at__date": "date", "opens_at": "time", "preparation": "duration",
+    "details": "json", "details__size": "", "reference": "uuid",
+}  # fmt: skip
 KINDS_OF_EVERY_FIELD = {
-    "doubled": "integer",
-    "remark": "integer",
-    "remark__text": "text",
-    "file": "text",
-    "content": "",
-}
+    "doubled": "integer", "remark": "integer", "remark__text": "text", "file": "text", "content": "",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -56,19 +35,11 @@ def test_kinds_come_from_the_model(queryset, kinds):
     assert {column.name: column.kind for column in resolved(queryset, *kinds)} == kinds
 
 
-@pytest.mark.parametrize(
-    ("source", "kind"),
-    [
-        (F("quantity") - F("units"), "integer"),
-        (F("quantity") * F("price"), "decimal"),
-        (Lower("customer__name"), "text"),
-        (TruncMonth("placed_at"), "datetime"),
-        (Count("customer__orders"), "integer"),
-        (Q(quantity__gt=1), "boolean"),
-        (Value("x"), "text"),
-        (lambda order: order.number, ""),
-    ],
-)
+@pytest.mark.parametrize(("source", "kind"), [
+    (F("quantity") - F("units"), "integer"), (F("quantity") * F("price"), "decimal"), (Lower("customer__name"), "text"),
+    (TruncMonth("placed_at"), "datetime"), (Count("customer__orders"), "integer"), (Q(quantity__gt=1), "boolean"),
+    (Value("x"), "text"), (lambda order: order.number, ""),
+])  # fmt: skip
 def test_the_kind_of_an_expression_is_known_that_of_a_callable_is_not(source, kind):
     assert resolved(Order.objects.all(), Column("c", source=source))[0].kind == kind
 
@@ -84,19 +55,13 @@ def test_values_have_kinds_and_headers():
     assert found == [("text", "Customer full name"), ("decimal", "Total")]
 
 
-@pytest.mark.parametrize(
-    ("column", "header"),
-    [
-        (Column("number"), "Order number"),
-        (Column("is_paid"), "Paid"),
-        (Column("customer"), "Customer"),
-        (Column("customer__name"), "Customer full name"),
-        (Column("placed_at__year"), "Placed at year"),
-        (Column("details__size"), "Details size"),
-        (Column("gain_minutes", source=F("quantity") - 1), "Gain minutes"),
-        (Column("label", source=str), "Label"),
-    ],
-)
+@pytest.mark.parametrize(("column", "header"), [
+    (Column("number"), "Order number"), (Column("is_paid"), "Paid"), (Column("customer"), "Customer"),
+    (Column("customer__name"), "Customer full name"),
+    (Column("placed_at__year"), "Placed at year"), (Column("details__size"), "Details size"),
+    (Column("gain_minutes", source=F("quantity") - 1), "Gain minutes"),
+    (Column("label", source=str), "Label"),
+])  # fmt: skip
 def test_headers_come_from_verbose_names_or_the_name(column, header):
     assert resolved(Order.objects.all(), column)[0].header == header
 
@@ -121,19 +86,16 @@ def test_decimals_have_the_places_of_their_field():
     assert [(column.format, column.places) for column in columns] == [("0.00", 2), ("", None), ("", None)]
 
 
-@pytest.mark.parametrize(
-    ("column", "message"),
-    [
-        ("nmuber", "Column 'nmuber': there is no 'nmuber' in Order. Did you mean 'number'"),
-        ("customer__nmae", "Column 'customer__nmae': there is no 'nmae' in Customer. Did you mean 'name'"),
-        ("customer__zzzzz", "in Customer. Known: city, id, name, orders, tier."),
-        ("number__zzz", "there is no 'zzz' in number. Known: nothing."),
-        ("totle", "Did you mean 'total'"),
-        ("customer__orders__number", "'orders' has many values for each row. Use an aggregate or a callable"),
-        (Column("c", source=F("nope")), "Column 'c': Cannot resolve keyword 'nope'"),
-        (Column("c", source=F("price") + F("weight")), "You must set output_field"),
-    ],
-)
+@pytest.mark.parametrize(("column", "message"), [
+    ("nmuber", "Column 'nmuber': there is no 'nmuber' in Order. Did you mean 'number'"),
+    ("customer__nmae", "Column 'customer__nmae': there is no 'nmae' in Customer. Did you mean 'name'"),
+    ("customer__zzzzz", "in Customer. Known: city, id, name, orders, tier."),
+    ("number__zzz", "there is no 'zzz' in number. Known: nothing."),
+    ("totle", "Did you mean 'total'"),
+    ("customer__orders__number", "'orders' has many values for each row. Use an aggregate or a callable"),
+    (Column("c", source=F("nope")), "Column 'c': Cannot resolve keyword 'nope'"),
+    (Column("c", source=F("price") + F("weight")), "You must set output_field"),
+])  # fmt: skip
 def test_columns_that_do_not_exist_are_refused_with_similar_names(column, message):
     with pytest.raises(UnknownColumn) as caught:
         resolved(Order.objects.annotate(total=F("price")), column)

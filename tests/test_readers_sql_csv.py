@@ -27,13 +27,8 @@ from tests.shop.models import EveryField
 
 FIELDS = ["small", "big", "price", "share", "weight", "flag", "day", "moment", "text", "name", "reference", "details"]
 COLUMNS = (
-    Column("id"),
-    Column("text"),
-    Column("amount"),
-    Column("note"),
-    Column("details", kind="json"),
-    Column("size"),
-)
+    Column("id"), Column("text"), Column("amount"), Column("note"), Column("details", kind="json"), Column("size"),
+)  # fmt: skip
 DECODERS = ("integer", "text", "decimal", "text", "postgresql jsonb", "integer")
 
 hostile = st.sampled_from(
@@ -127,14 +122,11 @@ def test_postgresql_writes_the_same_file_as_python(rows, delimiter, formulas):
 @pytest.mark.both_databases
 @pytest.mark.django_db
 @needs_postgres
-@pytest.mark.parametrize(
-    ("names", "zone", "reason"),
-    [
-        (["moment", "name"], ZoneInfo("Europe/Berlin"), "Column 'moment': its times are shown in Europe/Berlin."),
-        (["name"], UTC, "In a single column, an empty field must differ from an empty line."),
-        (["name", "address"], UTC, "Column 'address': Python writes values of its type differently."),
-    ],
-)
+@pytest.mark.parametrize(("names", "zone", "reason"), [
+    (["moment", "name"], ZoneInfo("Europe/Berlin"), "Column 'moment': its times are shown in Europe/Berlin."),
+    (["name"], UTC, "In a single column, an empty field must differ from an empty line."),
+    (["name", "address"], UTC, "Column 'address': Python writes values of its type differently."),
+])  # fmt: skip
 def test_columns_that_python_must_write_are_named(names, zone, reason):
     save([{"name": "x"}])
     dialect = Dialect(",", zone)

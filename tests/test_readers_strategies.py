@@ -163,16 +163,10 @@ def test_groups_of_values_have_the_cells_of_their_values():
     assert cells(declared, batch, UTC) == cells(declared, list(zip(*expected, strict=True)), UTC)
 
 
-@pytest.mark.parametrize(
-    "choose",
-    [
-        lambda queryset: queryset,
-        lambda queryset: queryset[2:5],
-        lambda queryset: queryset.distinct(),
-        lambda queryset: queryset.reverse(),
-        lambda queryset: queryset.filter(small=9),
-    ],
-)
+@pytest.mark.parametrize("choose", [
+    lambda queryset: queryset, lambda queryset: queryset[2:5], lambda queryset: queryset.distinct(),
+    lambda queryset: queryset.reverse(), lambda queryset: queryset.filter(small=9),
+])  # fmt: skip
 def test_slices_orders_and_distinct_rows_have_the_cells_of_their_values(choose):
     save([{"small": n % 3, "moment": datetime(2013, 1, 9 - n, tzinfo=UTC)} for n in range(8)])
     queryset, names = choose(EveryField.objects.order_by("moment")), ["moment", "small"]
@@ -228,26 +222,20 @@ def test_with_an_unchecked_django_the_orm_creates_the_instances(monkeypatch):
 
 
 @needs_sqlite
-@pytest.mark.parametrize(
-    ("column", "stored"),
-    [
-        ("moment", ["2013-01-02T03:04:05Z", "2013-01-02 03:04:05+02:00", "2013-01-02", "2013-01-02 03:04", "never"]),
-        ("moment", ["2013-01-02T03:04:05", "2013-01-02 03:04:05.1", None, "2013-01-02 03:04:05.123456"]),
-        ("day", ["2013-01-02", "2013-1-2", "never", None]),
-        ("day", [20130102]),
-        ("day", ["2013-01-02\n2013-01-03"]),
-        ("clock", ["03:04:05.1", "03:04", None, "later"]),
-        ("flag", [1, 0, 2, None]),
-        ("weight", [1, 2.5, None, "heavy"]),
-        ("small", [1, "many", None, 2.5]),
-        ("reference", ["0123456789ABCDEF0123456789ABCDEF", None]),
-        ("price", [1, 0.1, 2.675, 1.005, 0.125, -0.001, 123456789.125, 12345678901234.5, 0.285, None]),
-        ("share", [0.1, 0.1234567895, 2.5e-10, 1e-9, None]),
-        ("took", [1, None, -(10**12)]),
-        ("details", ['{"a":1}', ' {"a": 1} ', '{"a": 1 }', '{ "a": 1}', '{"a": 1.50}', '{"a": -0}']),
-        ("details", ['{"a": 1E2}', "[1e2]", '["\\u00e9"]', "[1,2]", "null", "5", '"x"', '["x\t y"]']),
-    ],
-)
+@pytest.mark.parametrize(("column", "stored"), [
+    ("moment", ["2013-01-02T03:04:05Z", "2013-01-02 03:04:05+02:00", "2013-01-02", "2013-01-02 03:04", "never"]),
+    ("moment", ["2013-01-02T03:04:05", "2013-01-02 03:04:05.1", None, "2013-01-02 03:04:05.123456"]),
+    ("day", ["2013-01-02", "2013-1-2", "never", None]),
+    ("day", [20130102]), ("day", ["2013-01-02\n2013-01-03"]),
+    ("clock", ["03:04:05.1", "03:04", None, "later"]),
+    ("flag", [1, 0, 2, None]), ("weight", [1, 2.5, None, "heavy"]), ("small", [1, "many", None, 2.5]),
+    ("reference", ["0123456789ABCDEF0123456789ABCDEF", None]),
+    ("price", [1, 0.1, 2.675, 1.005, 0.125, -0.001, 123456789.125, 12345678901234.5, 0.285, None]),
+    ("share", [0.1, 0.1234567895, 2.5e-10, 1e-9, None]),
+    ("took", [1, None, -(10**12)]),
+    ("details", ['{"a":1}', ' {"a": 1} ', '{"a": 1 }', '{ "a": 1}', '{"a": 1.50}', '{"a": -0}']),
+    ("details", ['{"a": 1E2}', "[1e2]", '["\\u00e9"]', "[1,2]", "null", "5", '"x"', '["x\t y"]']),
+])  # fmt: skip
 def test_values_of_sqlite_that_django_would_not_store_are_converted_by_the_orm(column, stored):
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA ignore_check_constraints = ON")

@@ -58,17 +58,11 @@ def test_every_strategy_is_canceled_and_the_connection_goes_on(run_seconds, stra
 
 
 @needs_postgres
-@pytest.mark.parametrize(
-    ("own", "limits", "strategy"),
-    [
-        ("0", TimeLimits(None, 60), "copy"),
-        ("0", TimeLimits(60, 60), "copy"),
-        ("0", TimeLimits(30, 60), "cursor"),
-        ("0", TimeLimits(30, None), "cursor"),
-        ("30s", TimeLimits(60, 60), "cursor"),
-        ("30s", TimeLimits(None, None), "cursor"),
-    ],
-)
+@pytest.mark.parametrize(("own", "limits", "strategy"), [
+    ("0", TimeLimits(None, 60), "copy"), ("0", TimeLimits(60, 60), "copy"), ("0", TimeLimits(30, 60), "cursor"),
+    ("0", TimeLimits(30, None), "cursor"), ("30s", TimeLimits(60, 60), "cursor"),
+    ("30s", TimeLimits(None, None), "cursor"),
+])  # fmt: skip
 def test_copy_is_used_if_a_statement_may_take_as_long_as_a_run(own, limits, strategy):
     with statement_timeout(own):
         explained = explain.explain(Order.objects.all(), [NUMBER], limits=limits)

@@ -92,17 +92,11 @@ def test_options_have_defaults():
     assert writers.CsvWriter.clean_options({"delimiter": ";"})["delimiter"] == ";"
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"delimiter": "|"}, r"Option 'delimiter': '\|' is not allowed\. Use one of ',', ';', '\\t'\."),
-        ({"bom": 1}, r"Option 'bom': 1 is not allowed\. Use one of True, False\."),
-        (
-            {"formulas": ["raw"]},
-            r"Option 'formulas': \['raw'\] is not allowed\. Use one of 'escape', 'raw', 'reject'\.",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("options", "message"), [
+    ({"delimiter": "|"}, r"Option 'delimiter': '\|' is not allowed\. Use one of ',', ';', '\\t'\."),
+    ({"bom": 1}, r"Option 'bom': 1 is not allowed\. Use one of True, False\."),
+    ({"formulas": ["raw"]}, r"Option 'formulas': \['raw'\] is not allowed\. Use one of 'escape', 'raw', 'reject'\."),
+])  # fmt: skip
 def test_a_value_that_an_option_does_not_allow_is_refused(options, message):
     with pytest.raises(BadOption, match=message):
         writers.CsvWriter.clean_options(options)

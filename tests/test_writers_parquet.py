@@ -60,40 +60,27 @@ def column(kind: str, values, *, zone=UTC, places: int | None = None, counted: A
 # Types
 
 
-@pytest.mark.parametrize(
-    ("kind", "type_", "value"),
-    [
-        ("integer", pa.int64(), LAST),
-        ("float", pa.float64(), 0.1),
-        ("boolean", pa.bool_(), True),
-        ("date", pa.date32(), date(1, 1, 1)),
-        ("datetime", pa.timestamp("us", "UTC"), NOON.replace(microsecond=1)),
-        ("datetime", pa.timestamp("us"), datetime(9999, 12, 31, 23, 59, 59, 999_999)),
-        ("time", pa.time64("us"), time(23, 59, 59, 999_999)),
-        ("duration", pa.duration("us"), timedelta(-3, microseconds=1)),
-        ("text", pa.string(), ""),
-    ],
-)
+@pytest.mark.parametrize(("kind", "type_", "value"), [
+    ("integer", pa.int64(), LAST), ("float", pa.float64(), 0.1), ("boolean", pa.bool_(), True),
+    ("date", pa.date32(), date(1, 1, 1)),
+    ("datetime", pa.timestamp("us", "UTC"), NOON.replace(microsecond=1)),
+    ("datetime", pa.timestamp("us"), datetime(9999, 12, 31, 23, 59, 59, 999_999)),
+    ("time", pa.time64("us"), time(23, 59, 59, 999_999)),
+    ("duration", pa.duration("us"), timedelta(-3, microseconds=1)),
+    ("text", pa.string(), ""),
+])  # fmt: skip
 def test_each_kind_has_its_type_and_none_is_null(kind, type_, value):
     found = column(kind, [None, value])
     assert (found.type, found.to_pylist()) == (type_, [None, value])
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "text"),
-    [
-        ("", 5, "5"),
-        ("", {"a": [1, None]}, '{"a": [1, null]}'),
-        ("", b"\x00\xff", "00ff"),
-        ("", Size.SMALL, "1"),
-        ("text", datetime(2013, 1, 2, 3), "2013-01-02T03:00:00"),
-        ("uuid", UUID(int=10), "00000000-0000-0000-0000-00000000000a"),
-        ("json", {"a": "é"}, '{"a": "é"}'),
-        ("json", "abc", '"abc"'),
-        ("json", 1.5, "1.5"),
-        ("decimal", Decimal("1E+3"), "1000"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "value", "text"), [
+    ("", 5, "5"), ("", {"a": [1, None]}, '{"a": [1, null]}'), ("", b"\x00\xff", "00ff"), ("", Size.SMALL, "1"),
+    ("text", datetime(2013, 1, 2, 3), "2013-01-02T03:00:00"),
+    ("uuid", UUID(int=10), "00000000-0000-0000-0000-00000000000a"),
+    ("json", {"a": "é"}, '{"a": "é"}'), ("json", "abc", '"abc"'), ("json", 1.5, "1.5"),
+    ("decimal", Decimal("1E+3"), "1000"),
+])  # fmt: skip
 def test_kinds_without_a_parquet_type_become_text(kind, value, text):
     found = column(kind, [value, None])
     assert (found.type, found.to_pylist()) == (pa.string(), [text, None])
@@ -131,29 +118,19 @@ def test_aware_datetimes_are_in_the_time_zone_of_the_export():
     assert str(found[0].as_py()) == "2013-07-01 14:00:00+02:00"
 
 
-@pytest.mark.parametrize(
-    ("zone", "name"),
-    [
-        (UTC, "UTC"),
-        (timezone(timedelta(0)), "UTC"),
-        (timezone(timedelta(hours=-3, minutes=-30), "home"), "-03:30"),
-        (timezone(timedelta(seconds=90)), "UTC"),
-    ],
-)
+@pytest.mark.parametrize(("zone", "name"), [
+    (UTC, "UTC"), (timezone(timedelta(0)), "UTC"),
+    (timezone(timedelta(hours=-3, minutes=-30), "home"), "-03:30"),
+    (timezone(timedelta(seconds=90)), "UTC"),
+])  # fmt: skip
 def test_a_time_zone_without_a_key_is_named_by_its_offset(zone, name):
     assert column("datetime", [NOON], zone=zone).type == pa.timestamp("us", name)
 
 
-@pytest.mark.parametrize(
-    ("values", "zone"),
-    [
-        ([None, NOON], "UTC"),
-        ([None, datetime(2013, 1, 1)], None),
-        (RawColumn([None], "utc datetime"), "UTC"),
-        (RawColumn([None], "datetime"), None),
-        ([None], "UTC"),
-    ],
-)
+@pytest.mark.parametrize(("values", "zone"), [
+    ([None, NOON], "UTC"), ([None, datetime(2013, 1, 1)], None), (RawColumn([None], "utc datetime"), "UTC"),
+    (RawColumn([None], "datetime"), None), ([None], "UTC"),
+])  # fmt: skip
 def test_the_first_value_decides_if_datetimes_are_aware(values, zone):
     found = column("datetime", values)
     assert (found.type, len(found)) == (pa.timestamp("us", zone), len(values))
@@ -191,48 +168,35 @@ def test_an_aware_datetime_among_naive_ones_is_refused():
 # What does not fit
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "same"),
-    [
-        ("integer", True, 1),
-        ("integer", Decimal("3.00"), 3),
-        ("integer", Size.SMALL, 1),
-        ("float", Decimal("0.1"), 0.1),
-        ("float", Fraction(1, 4), 0.25),
-        ("boolean", 1, True),
-        ("decimal", 7, Decimal("7.00")),
-        ("decimal", Decimal("1.5" + "0" * 60), Decimal("1.50")),
-        ("decimal", Decimal("1E+30"), Decimal("1E+30")),
-        ("decimal", Decimal("0E-99"), Decimal("0.00")),
-    ],
-)
+@pytest.mark.parametrize(("kind", "value", "same"), [
+    ("integer", True, 1), ("integer", Decimal("3.00"), 3), ("integer", Size.SMALL, 1), ("float", Decimal("0.1"), 0.1),
+    ("float", Fraction(1, 4), 0.25), ("boolean", 1, True), ("decimal", 7, Decimal("7.00")),
+    ("decimal", Decimal("1.5" + "0" * 60), Decimal("1.50")),
+    ("decimal", Decimal("1E+30"), Decimal("1E+30")),
+    ("decimal", Decimal("0E-99"), Decimal("0.00")),
+])  # fmt: skip
 def test_an_equal_value_of_another_type_is_converted(kind, value, same):
     assert column(kind, [value, None], places=2).to_pylist() == [same, None]
 
 
-@pytest.mark.parametrize(
-    ("kind", "value", "what"),
-    [
-        ("integer", LAST + 1, "a number beyond 64 bits"),
-        ("integer", float("nan"), "a number beyond 64 bits"),
-        ("integer", 1.5, "a number that is not whole"),
-        ("integer", "5", "a value of type str"),
-        ("decimal", Decimal("1.005"), "a number of more than 2 decimal places, or 38 digits in all"),
-        ("decimal", Decimal("0." + "0" * 40 + "1"), "a number of more than 2 decimal places"),
-        ("decimal", Decimal(10) ** 36, "a number of more than 2 decimal places, or 38 digits in all"),
-        ("decimal", "1.00", "a value of type str"),
-        ("float", 2**53 + 1, "a number with more digits than a float"),
-        ("float", Decimal("0.12345678901234567890"), "a number with more digits than a float"),
-        ("float", "1.5", "a value of type str"),
-        ("boolean", 2, "a value of type int"),
-        ("date", datetime(2013, 1, 1, 5), "a value of type datetime"),
-        ("datetime", date(2013, 1, 1), "a value of type date"),
-        ("time", time(5, tzinfo=UTC), "a time of day with a time zone"),
-        ("time", timedelta(1), "a value of type timedelta"),
-        ("duration", timedelta.max, "a duration of more than 292,000 years"),
-        ("duration", 5, "a value of type int"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "value", "what"), [
+    ("integer", LAST + 1, "a number beyond 64 bits"),
+    ("integer", float("nan"), "a number beyond 64 bits"),
+    ("integer", 1.5, "a number that is not whole"), ("integer", "5", "a value of type str"),
+    ("decimal", Decimal("1.005"), "a number of more than 2 decimal places, or 38 digits in all"),
+    ("decimal", Decimal("0." + "0" * 40 + "1"), "a number of more than 2 decimal places"),
+    ("decimal", Decimal(10) ** 36, "a number of more than 2 decimal places, or 38 digits in all"),
+    ("decimal", "1.00", "a value of type str"),
+    ("float", 2**53 + 1, "a number with more digits than a float"),
+    ("float", Decimal("0.12345678901234567890"), "a number with more digits than a float"),
+    ("float", "1.5", "a value of type str"), ("boolean", 2, "a value of type int"),
+    ("date", datetime(2013, 1, 1, 5), "a value of type datetime"),
+    ("datetime", date(2013, 1, 1), "a value of type date"),
+    ("time", time(5, tzinfo=UTC), "a time of day with a time zone"),
+    ("time", timedelta(1), "a value of type timedelta"),
+    ("duration", timedelta.max, "a duration of more than 292,000 years"),
+    ("duration", 5, "a value of type int"),
+])  # fmt: skip
 def test_a_value_that_does_not_fit_is_refused_with_the_name_of_its_column(kind, value, what):
     declared = [Column("x", "Amount", kind=kind, places=2)]
     with pytest.raises(UnfitValue, match=f"^Column 'Amount' has {what}.*, which a column of type ") as caught:
@@ -240,20 +204,17 @@ def test_a_value_that_does_not_fit_is_refused_with_the_name_of_its_column(kind, 
     assert f" {value}" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("kind", "family", "text", "what"),
-    [
-        ("integer", "integer", str(LAST + 1), "a number beyond 64 bits"),
-        ("integer", "decimal", "1.5", "a number that is not whole"),
-        ("integer", "text", "\ud800", "a value of type str"),
-        ("decimal", "decimal", "1.005", "a number of more than 2 decimal places"),
-        ("decimal", "decimal", "9" * 39, "a number of more than 2 decimal places, or 38 digits"),
-        ("date", "date", "infinity", "a date that Python does not have"),
-        ("datetime", "utc datetime", "0044-03-15 05:00:00 BC", "a utc datetime that Python does not have"),
-        ("time", "time", "24:00:00", "a time that Python does not have"),
-        ("date", "utc datetime", "2013-01-01 05:00:00", "a value of type datetime"),
-    ],
-)
+@pytest.mark.parametrize(("kind", "family", "text", "what"), [
+    ("integer", "integer", str(LAST + 1), "a number beyond 64 bits"),
+    ("integer", "decimal", "1.5", "a number that is not whole"),
+    ("integer", "text", "\ud800", "a value of type str"),
+    ("decimal", "decimal", "1.005", "a number of more than 2 decimal places"),
+    ("decimal", "decimal", "9" * 39, "a number of more than 2 decimal places, or 38 digits"),
+    ("date", "date", "infinity", "a date that Python does not have"),
+    ("datetime", "utc datetime", "0044-03-15 05:00:00 BC", "a utc datetime that Python does not have"),
+    ("time", "time", "24:00:00", "a time that Python does not have"),
+    ("date", "utc datetime", "2013-01-01 05:00:00", "a value of type datetime"),
+])  # fmt: skip
 def test_a_raw_text_that_does_not_fit_is_refused_as_its_value_is(kind, family, text, what):
     with pytest.raises(UnfitValue, match=f"^Column 'x' has {what}"):
         column(kind, RawColumn([None, text], family), places=2)

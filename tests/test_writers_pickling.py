@@ -68,19 +68,8 @@ DERIVED = [
     {(1, 2): Size.LARGE}, ({"a": (1, Text("x"))},),
 ]  # fmt: skip
 PLAIN = [
-    None,
-    True,
-    1,
-    1.5,
-    Decimal("1.20"),
-    "=1",
-    date(2013, 1, 2),
-    time(3),
-    timedelta(1),
-    UUID(int=1),
-    b"x",
-    {"a": 1},
-]
+    None, True, 1, 1.5, Decimal("1.20"), "=1", date(2013, 1, 2), time(3), timedelta(1), UUID(int=1), b"x", {"a": 1},
+]  # fmt: skip
 
 
 def cells(column: Column, values: Sequence[Any]) -> list[Any]:
@@ -89,11 +78,9 @@ def cells(column: Column, values: Sequence[Any]) -> list[Any]:
     tokens = to_json_cells(column, values, **given)
     tokens = [f'"{token}"' for token in tokens] if isinstance(tokens, UnquotedStrings) else tokens
     return [
-        list(to_csv_cells(column, values, **given)),
-        list(to_excel_cells(column, values, **given)),
-        tokens,
+        list(to_csv_cells(column, values, **given)), list(to_excel_cells(column, values, **given)), tokens,
         dict(counted),
-    ]
+    ]  # fmt: skip
 
 
 def unpickled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:

@@ -18,8 +18,9 @@ from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import CsvWriter, JsonLinesWriter
 from exports.tabular.writers.csv import CsvSerializer
 from exports.tabular.writers.pickling import picklable_batch
+from tests.cell_values import NEW_YORK
 from tests.reference.cells import csv_cell, json_cell
-from tests.test_writers_xlsx_same import NEW_YORK, tables
+from tests.test_writers_xlsx_same import tables
 
 
 def reference_rows(

@@ -20,7 +20,6 @@ from exports.tabular.writers.serializer_pool import (
     BATCHES_PER_PROCESS,
     MAX_WAITING_BATCHES,
     MAX_WAITING_BYTES,
-    PIECE_BYTES,
     Block,
     SerializerPool,
 )
@@ -108,19 +107,6 @@ def test_only_a_few_batches_wait_for_each_process():
         for number in range(30):
             pool.add([["x"]], first=number)
             assert number + 1 - len(blocks) <= 2 * BATCHES_PER_PROCESS
-
-
-def test_the_compression_thread_takes_several_batches_at_a_time():
-    deflate, cell = Deflate("zlib", 1), "z" * (PIECE_BYTES // 4)
-    with pool_and_blocks(deflate) as (pool, blocks):
-        for number in range(2 * MAX_WAITING_BATCHES):
-            pool.add([[cell]], first=number)
-            assert number + 1 - len(blocks) <= MAX_WAITING_BATCHES
-        pool.add([["end"]], first=99)
-        pool.drain()
-    assert content(blocks, deflate) == "".join(f"{n}:{cell};" for n in range(2 * MAX_WAITING_BATCHES)) + "99:end;"
-    assert sum(1 for block in blocks if block.length) == 2 * MAX_WAITING_BATCHES // 4 + 1
-    assert sum(block.length for block in blocks) == len(content(blocks, deflate))
 
 
 def test_the_bytes_that_wait_for_the_compression_thread_are_bounded():

@@ -51,15 +51,10 @@ def test_the_crc_of_joined_pieces_comes_from_the_crcs_of_the_pieces(first, secon
     assert combine_crc(*pieces) == combine_crc_in_python(*pieces) == zlib.crc32(first + second)
 
 
-@pytest.mark.parametrize(
-    ("given", "processes", "chosen"),
-    [
-        ((), 1, Deflate("zlib-ng", 4)),
-        ((), 2, Deflate("isal", 1)),
-        (("zlib", 6), 1, Deflate("zlib", 6)),
-        (("isal",), 1, Deflate("isal", 1)),
-    ],
-)
+@pytest.mark.parametrize(("given", "processes", "chosen"), [
+    ((), 1, Deflate("zlib-ng", 4)), ((), 2, Deflate("isal", 1)), (("zlib", 6), 1, Deflate("zlib", 6)),
+    (("isal",), 1, Deflate("isal", 1)),
+])  # fmt: skip
 def test_one_process_gets_the_better_ratio_and_several_the_faster_engine(given, processes, chosen):
     assert Deflate.choose(*given, processes=processes) == chosen
 

@@ -142,6 +142,7 @@ def test_conditional_formats_and_validations_span_the_rows():
 
 def test_the_hook_may_change_the_sheet():
     def design(sheet: SheetDesign) -> None:
+        sheet.worksheet.set_default_row(24)
         sheet.worksheet.set_row(0, 30)
         sheet.worksheet.freeze_panes(1, 2)
         sheet.worksheet.set_column(2, 2, None, None, {"hidden": True})
@@ -152,7 +153,7 @@ def test_the_hook_may_change_the_sheet():
         sheet.worksheet.write_comment(0, 0, "The name")
 
     sheet = sheet_of(design=design)
-    assert sheet.row_dimensions[1].height == 30
+    assert (sheet.sheet_format.defaultRowHeight, sheet.row_dimensions[1].height) == (24, 30)
     assert sheet.freeze_panes == "C2"
     assert sheet.column_dimensions["C"].hidden
     assert sheet.sheet_properties.tabColor.rgb == "FF008000"
@@ -190,11 +191,6 @@ def test_a_merged_header_keeps_its_style():
     assert [str(merged) for merged in sheet.merged_cells.ranges] == ["A1:B1"]
     header = sheet["A1"]
     assert (header.value, header.font.i, header.alignment.horizontal) == ("Name and amount", True, "center")
-
-
-def test_the_hook_may_set_a_default_row_height():
-    sheet = sheet_of(design=lambda sheet: sheet.worksheet.set_default_row(24))
-    assert sheet.sheet_format.defaultRowHeight == 24
 
 
 def test_the_hook_may_set_the_properties_of_the_workbook():
@@ -239,32 +235,25 @@ def test_the_hook_may_show_a_later_sheet_first():
     assert [bool(sheet.sheet_view.tabSelected) for sheet in book] == [False, True]
 
 
-@pytest.mark.parametrize(
-    "misuse",
-    [
-        lambda sheet: sheet.worksheet.write(1, 0, "into a row"),
-        lambda sheet: sheet.worksheet.write(50, 0, "below the rows"),
-        lambda sheet: sheet.worksheet.write_blank(2, 9, None, sheet.workbook.add_format({"bold": True})),
-        lambda sheet: sheet.worksheet.set_row(1, 40),
-        lambda sheet: sheet.worksheet.set_row(30, 40),
-        lambda sheet: sheet.worksheet.add_table(0, 0, 3, 0, {"total_row": True, "columns": [{"total_string": "T"}]}),
-        lambda sheet: sheet.worksheet.add_table(0, 0, 9, 0, {"columns": [{"formula": "=1"}]}),
-    ],
-)
+@pytest.mark.parametrize("misuse", [
+    lambda sheet: sheet.worksheet.write(1, 0, "into a row"),
+    lambda sheet: sheet.worksheet.write(50, 0, "below the rows"),
+    lambda sheet: sheet.worksheet.write_blank(2, 9, None, sheet.workbook.add_format({"bold": True})),
+    lambda sheet: sheet.worksheet.set_row(1, 40), lambda sheet: sheet.worksheet.set_row(30, 40),
+    lambda sheet: sheet.worksheet.add_table(0, 0, 3, 0, {"total_row": True, "columns": [{"total_string": "T"}]}),
+    lambda sheet: sheet.worksheet.add_table(0, 0, 9, 0, {"columns": [{"formula": "=1"}]}),
+])  # fmt: skip
 def test_a_hook_that_writes_below_the_header_is_refused(misuse):
     file = io.BytesIO()
     with pytest.raises(ValueError, match="below the header"):
         XlsxWriter(file, COLUMNS, design=misuse)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda sheet: sheet.worksheet.set_column(0, 0, 9, sheet.workbook.add_format({"italic": True})),
-        lambda sheet: [sheet.worksheet.set_column(number, number, number) for number in range(50)],
-        lambda sheet: sheet.workbook.set_properties({"comments": "x" * 1000}),
-    ],
-)
+@pytest.mark.parametrize("change", [
+    lambda sheet: sheet.worksheet.set_column(0, 0, 9, sheet.workbook.add_format({"italic": True})),
+    lambda sheet: [sheet.worksheet.set_column(number, number, number) for number in range(50)],
+    lambda sheet: sheet.workbook.set_properties({"comments": "x" * 1000}),
+])  # fmt: skip
 def test_a_hook_that_differs_after_the_rows_is_refused(change):
     calls = []
 

@@ -17,22 +17,12 @@ from exports.tabular.writers.base import Batch, Writer
 from tests.reference.cells import sheet_cell
 
 KINDS_OF_TYPES: Final = {
-    str: "text",
-    bool: "boolean",
-    int: "integer",
-    float: "float",
-    Decimal: "decimal",
-    datetime: "datetime",
-    date: "date",
-    time: "time",
-    timedelta: "duration",
-}
+    str: "text", bool: "boolean", int: "integer", float: "float", Decimal: "decimal", datetime: "datetime",
+    date: "date", time: "time", timedelta: "duration",
+}  # fmt: skip
 PATTERNS: Final = {
-    "date": "yyyy-mm-dd",
-    "datetime": "yyyy-mm-dd hh:mm:ss",
-    "time": "hh:mm:ss",
-    "duration": "[h]:mm:ss",
-}
+    "date": "yyyy-mm-dd", "datetime": "yyyy-mm-dd hh:mm:ss", "time": "hh:mm:ss", "duration": "[h]:mm:ss",
+}  # fmt: skip
 LONG: Final = 10**11
 EPOCH: Final = datetime(1899, 12, 30)
 DAY: Final = timedelta(days=1)
@@ -43,11 +33,8 @@ SERIALS: Final[dict[type, Callable]] = {
     timedelta: lambda duration: duration / DAY,
 }
 OPTIONS: Final = {
-    "constant_memory": True,
-    "strings_to_formulas": False,
-    "strings_to_urls": False,
-    "strings_to_numbers": False,
-}
+    "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False,
+}  # fmt: skip
 
 _MISREAD = re.compile(r"_x[0-9a-fA-F]{4}_|\A<r>")
 _SPLIT = re.compile(r"(?<=_x)(?=[0-9a-fA-F]{4}_)|(?<=\A<)(?=r>)")
