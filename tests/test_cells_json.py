@@ -1,12 +1,8 @@
 """JSON cells: what JSON does not have, what reads back, and the same output with and without orjson."""
 
-import os
-import subprocess
-import sys
 from datetime import UTC, date
 from decimal import Decimal
 from json import loads
-from pathlib import Path
 
 import pytest
 from django.utils.functional import lazystr
@@ -17,8 +13,8 @@ from exports.tabular.cells.json import UnquotedStrings, to_json_cells
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from tests.cell_values import json_cells, quoted, read_back
+from tests.written import printed_by
 
-ROOT = Path(__file__).resolve().parent.parent
 INFINITY = float("inf")
 
 
@@ -118,10 +114,6 @@ print(counted)
 
 
 def test_the_output_is_the_same_without_orjson():
-    def output(*arguments: str) -> str:
-        command = [sys.executable, "-W", "error", "-c", PROGRAM, *arguments]
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environ).stdout
-
-    assert output() == output("without")
-    assert "surrogate_replaced" in output()
+    output = printed_by(PROGRAM)
+    assert output == printed_by(PROGRAM, "without")
+    assert "surrogate_replaced" in output

@@ -5,16 +5,12 @@ import gc
 import io
 import json
 import math
-import os
-import subprocess
-import sys
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -32,9 +28,8 @@ from exports.tabular.writers import ParquetWriter
 from exports.tabular.writers.arrow_columns import POOL, arrow_column
 from tests.cell_values import HOSTILE, JSON, clock_text, database_text
 from tests.cell_values import read_back as plain
-from tests.written import written
+from tests.written import printed_by, written
 
-ROOT = Path(__file__).resolve().parent.parent
 BERLIN = ZoneInfo("Europe/Berlin")
 NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 FIRST, LAST = -(2**63), 2**63 - 1
@@ -395,11 +390,6 @@ def test_a_full_disk_raises_oserror(room):
 # Without pyarrow
 
 
-def output(program: str) -> str:
-    command, environment = [sys.executable, "-W", "error", "-c", program], {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-
-
 def test_without_pyarrow_the_error_says_what_to_install():
     program = (
         "import sys; sys.modules['pyarrow'] = sys.modules['orjson'] = None\n"
@@ -407,7 +397,7 @@ def test_without_pyarrow_the_error_says_what_to_install():
         "print(*(writer.format for writer in writers.formats()))\n"
         "try:\n    writers.get('parquet')\nexcept UnknownFormat as error:\n    print(error)\n"
     )
-    assert output(program).splitlines() == [
+    assert printed_by(program).splitlines() == [
         "csv tsv xlsx jsonl",
         "The format 'parquet' needs pyarrow: pip install 'django-live-exports[parquet]'. "
         "Known formats: csv, jsonl, tsv, xlsx.",
@@ -420,4 +410,4 @@ def test_pyarrow_is_imported_only_when_a_file_is_begun():
         "writer = writers.get('parquet')\nprint('pyarrow' in sys.modules)\n"
         "writer(io.BytesIO(), [Column('x')]).close()\nprint('pyarrow' in sys.modules)\n"
     )
-    assert output(program).split() == ["False", "True"]
+    assert printed_by(program).split() == ["False", "True"]

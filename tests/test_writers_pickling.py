@@ -12,16 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from exports.tabular.cells.csv import to_csv_cells
-from exports.tabular.cells.excel import to_excel_cells
-from exports.tabular.cells.json import UnquotedStrings, to_json_cells
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.cells.raw_columns import RawColumn
-from exports.tabular.columns import Alterations, Column
+from exports.tabular.columns import Alterations
 from exports.tabular.writers.pickling import PLAIN_TYPES, picklable_batch
+from tests.cell_values import csv_cells, excel_cells, json_cells
 
 
 class Colour(Enum):
@@ -67,20 +63,11 @@ DERIVED = [
     OrderedDict(b=1, a=2), MappingProxyType({"a": Text("b")}), UserDict(a=1), {Word.EQUALS: 1, Size.LARGE: 2, None: 3},
     {(1, 2): Size.LARGE}, ({"a": (1, Text("x"))},),
 ]  # fmt: skip
-PLAIN = [
-    None, True, 1, 1.5, Decimal("1.20"), "=1", date(2013, 1, 2), time(3), timedelta(1), UUID(int=1), b"x", {"a": 1},
-]  # fmt: skip
 
 
-def cells(column: Column, values: Sequence[Any]) -> list[Any]:
+def cells(*values: object, kind: str = "") -> list[Any]:
     counted = Alterations()
-    given = {"zone": UTC, "alterations": counted}
-    tokens = to_json_cells(column, values, **given)
-    tokens = [f'"{token}"' for token in tokens] if isinstance(tokens, UnquotedStrings) else tokens
-    return [
-        list(to_csv_cells(column, values, **given)), list(to_excel_cells(column, values, **given)), tokens,
-        dict(counted),
-    ]  # fmt: skip
+    return [*(make(*values, kind=kind, counted=counted) for make in (csv_cells, excel_cells, json_cells)), counted]
 
 
 def unpickled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
@@ -96,16 +83,9 @@ def is_plain(value: object) -> bool:
 @pytest.mark.parametrize("value", DERIVED, ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize("kind", ["", "text"])
 def test_a_plain_value_makes_the_same_cells(value: object, kind: str):
-    column = Column("a", kind=kind)
     [values] = unpickled([[value, None]])
     assert all(map(is_plain, values))
-    assert cells(column, values) == cells(column, [value, None])
-
-
-@given(st.lists(st.sampled_from(DERIVED + PLAIN), min_size=1, max_size=6))
-def test_a_column_of_several_types_makes_the_same_cells(values: list[Any]):
-    column = Column("a")
-    assert cells(column, unpickled([values])[0]) == cells(column, values)
+    assert cells(*values, kind=kind) == cells(value, None, kind=kind)
 
 
 def test_a_value_that_contains_itself_becomes_its_text():

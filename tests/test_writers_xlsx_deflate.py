@@ -1,7 +1,5 @@
 """The deflate engines, their joined blocks, and the CRC-32 of joined pieces."""
 
-import subprocess
-import sys
 import zlib
 
 import pytest
@@ -17,6 +15,7 @@ from exports.tabular.writers.xlsx.deflate import (
     combine_crc_in_python,
     stored_block,
 )
+from tests.written import printed_by
 
 CONTENT = b"".join(b'<c r="A%d"><v>%d</v></c>' % (row, row * 7919 % 1000) for row in range(5_000))
 ENGINES_AND_LEVELS = [(engine, level) for engine, highest in HIGHEST_LEVELS.items() for level in (1, highest)]
@@ -74,8 +73,7 @@ def test_zlib_is_used_where_no_other_engine_is_installed():
         "print(Deflate.choose(), Deflate.choose(processes=2), combine_crc(zlib.crc32(b'a'), zlib.crc32(b'bc'), 2))\n"
         "try:\n    Deflate.choose('isal')\nexcept BadOption as error:\n    print(error)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert ran.stdout.splitlines() == [
+    assert printed_by(program).splitlines() == [
         f"Deflate(engine='zlib', level=1) Deflate(engine='zlib', level=1) {zlib.crc32(b'abc')}",
         "Option 'engine': There is no deflate engine 'isal' here. Installed: zlib.",
     ]

@@ -1,7 +1,10 @@
 """Files that writers make in memory, and the rows that readers find in them."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import openpyxl
@@ -9,6 +12,14 @@ import python_calamine
 
 from exports.tabular.columns import Column
 from exports.tabular.writers import Batch, Writer, XlsxWriter
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def printed_by(program: str, *arguments: str) -> str:
+    """Run a Python program in a new process, in which warnings are errors, and return what it prints."""
+    command = [sys.executable, "-W", "error", "-c", program, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
 class ShortSheets(XlsxWriter):
