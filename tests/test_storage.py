@@ -51,7 +51,6 @@ def test_the_exports_alias_is_used_by_default() -> None:
 
 def test_without_a_choice_djangos_default_is_used(settings: Any) -> None:
     settings.STORAGES = {name: chosen for name, chosen in settings.STORAGES.items() if name != "exports"}
-
     assert storage.configured_storage() is None
     assert storage.exports_storage() is default_storage
 
@@ -59,13 +58,11 @@ def test_without_a_choice_djangos_default_is_used(settings: Any) -> None:
 @pytest.mark.parametrize("given", ["tests.test_storage.Other", Other, Other(), "default"])
 def test_a_path_a_class_an_instance_or_an_alias_can_be_chosen(settings: Any, given: Any) -> None:
     configure(settings, STORAGE=given)
-
     assert isinstance(storage.exports_storage(), type(storages["default"]) if given == "default" else Other)
 
 
 def test_a_path_that_cannot_be_imported_raises(settings: Any) -> None:
     configure(settings, STORAGE="tests.nowhere.Storage")
-
     with pytest.raises(ImportError, match="nowhere"):
         storage.exports_storage()
 
@@ -73,7 +70,6 @@ def test_a_path_that_cannot_be_imported_raises(settings: Any) -> None:
 def test_the_field_follows_the_settings_but_not_in_migrations(settings: Any) -> None:
     configure(settings, UPLOAD_TO="exports-of-today")
     field = ConfigurableFileField(storage=Other())
-
     assert get_upload_to() == "exports-of-today"
     assert not {"storage", "upload_to"} & field.deconstruct()[3].keys()
 
@@ -83,7 +79,6 @@ def test_the_field_follows_the_settings_but_not_in_migrations(settings: Any) -> 
 
 def test_a_key_has_the_request_the_epoch_and_a_random_part() -> None:
     key = storage.new_key(REQUEST, 3, "csv")
-
     assert re.fullmatch(f"generated/{REQUEST}/3-[0-9a-f]{{16}}\\.csv", key)
     assert storage.new_key(REQUEST, 3, "csv") != key
 
@@ -94,7 +89,6 @@ def test_a_key_has_the_request_the_epoch_and_a_random_part() -> None:
 )
 def test_keys_begin_with_upload_to(settings: Any, given: str, start: str) -> None:
     configure(settings, UPLOAD_TO=given)
-
     assert storage.new_key(REQUEST, 1, "csv").startswith(f"{start}{REQUEST}/1-")
 
 
@@ -118,9 +112,7 @@ def test_put_stores_the_whole_file_and_reports_bytes(
 
 def test_a_work_file_on_the_same_disk_is_moved(work_file: Path, folder: Path) -> None:
     inode = work_file.stat().st_ino
-
     storage.put(work_file, KEY, on_bytes=ignore)
-
     assert (folder / KEY).stat().st_ino == inode
     assert not work_file.exists()
 
@@ -171,10 +163,8 @@ def test_a_full_device_raises_storage_full(settings: Any, work_file: Path) -> No
 def test_put_fails_if_the_storage_chooses_another_key(work_file: Path, folder: Path) -> None:
     (folder / KEY).parent.mkdir(parents=True)
     (folder / KEY).write_bytes(b"another file")
-
     with pytest.raises(StorageFailed):
         storage.put(work_file, KEY, on_bytes=ignore)
-
     assert (folder / KEY).read_bytes() == b"another file"
 
 
@@ -196,7 +186,6 @@ def test_put_contents_copies_the_callers_file(tmp_path: Path, folder: Path) -> N
         mine.seek(0)
         storage.put_contents(File(mine), KEY)
         assert Path(mine.name).read_bytes() == b"abc"
-
     assert (folder / KEY).read_bytes() == b"abc"
 
 
@@ -211,10 +200,8 @@ def test_a_missing_file_is_not_found(read: Callable[[str], object]) -> None:
 
 def test_deleting_twice_is_not_an_error() -> None:
     storage.put_contents(ContentFile(b"abc"), KEY)
-
     storage.delete(KEY)
     storage.delete(KEY)
-
     assert not storage.exports_storage().exists(KEY)
 
 

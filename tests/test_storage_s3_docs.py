@@ -163,7 +163,9 @@ CHOICES = [
 @pytest.mark.parametrize(("variables", "url"), CHOICES)
 def test_environment_variables_choose_the_bucket(tmp_path: Path, variables: dict[str, str], url: str):
     given = {"EXPORTS_S3_BUCKET": "example-exports", **CREDENTIALS, **variables}
-    assert shell(tmp_path, SIGN, **given).startswith(f"{url}1.csv?X-Amz-Algorithm=AWS4-HMAC-SHA256&")
+    printed = shell(tmp_path, SIGN, **given)
+    assert printed.startswith(f"{url}1.csv?")
+    assert "X-Amz-Algorithm=AWS4-HMAC-SHA256" in printed
 
 
 def test_the_demo_site_stores_in_the_chosen_bucket(s3: Moto, tmp_path: Path):

@@ -86,15 +86,6 @@ def test_an_invalid_key_writes_and_deletes_nothing_outside(root: Path, path_out:
     assert outside(root) == before
 
 
-def test_generated_keys_are_valid(root: Path):
-    key = storage.new_key(storage.NIL_ID, 3, "csv")
-    storage.put_contents(ContentFile(b"ours"), key)
-    with storage.open_file(key) as file:
-        assert file.read() == b"ours"
-    with storage.open_file("inner/file.csv") as file:
-        assert file.read() == b"inside"
-
-
 # Rows written outside the app
 
 

@@ -4,14 +4,13 @@ import os
 import random
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from django import forms
 
 from exports import storage
-from exports.exporters import QuerySetExport, registry
+from exports.exporters import QuerySetExport
 from exports.models.result import ExportResult
 from exports.worker.runner import Run
 
@@ -42,19 +41,18 @@ class BigExport(QuerySetExport):
         return ExportResult("größtes.csv", "text/csv; charset=utf-8", megabytes)
 
 
-def write(path: Path, megabytes: int) -> None:
-    """Write a file of this many mebibytes, all of them different."""
-    with path.open("wb") as file:
-        for number in range(megabytes):
-            file.write(mebibyte(number))
-
-
-def mebibyte(number: int) -> bytes:
-    return random.Random(number).randbytes(MEBIBYTE)
+def mebibytes(count: int) -> Iterator[bytes]:
+    """Yield random mebibytes, the same each time and all of them different."""
+    return (random.Random(number).randbytes(MEBIBYTE) for number in range(count))
 
 
 def content(megabytes: int) -> bytes:
-    return b"".join(map(mebibyte, range(megabytes)))
+    return b"".join(mebibytes(megabytes))
+
+
+def write(path: Path, megabytes: int) -> None:
+    with path.open("wb") as file:
+        file.writelines(mebibytes(megabytes))
 
 
 def at_each_part(react: Callable[..., Any]) -> None:
@@ -69,15 +67,3 @@ def client() -> Any:
 
 def die(**event: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-@contextmanager
-def registered() -> Iterator[None]:
-    """Register the big export inside."""
-    before = dict(registry.handlers)
-    registry.register(BigExport)
-    try:
-        yield
-    finally:
-        registry.handlers.clear()
-        registry.handlers.update(before)
