@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.json import UnquotedStrings, to_json_cells
-from exports.tabular.cells.raw_columns import NumberColumn, RawColumn, row_count, slice_column
+from exports.tabular.cells.raw_columns import NumberColumn, RawColumn, slice_column
 from exports.tabular.columns import ALTERATIONS, KINDS, Alterations, Column
 from tests.cell_values import NEW_YORK, ZONES, comparable, csv_cells, excel_cells, json_cells, quoted, raw_columns
 
@@ -193,11 +193,6 @@ def test_a_raw_column_without_values_has_empty_cells():
         assert to_excel_cells(Column("x"), column, zone=UTC, alterations=Alterations()) == cells
 
 
-def test_raw_uuids_are_not_copied_for_csv():
-    texts = RawColumn([str(UUID(int=5))], "uuid")
-    assert to_csv_cells(Column("x"), texts, zone=UTC, alterations=Alterations()) is texts
-
-
 @pytest.mark.parametrize("column", [RawColumn(["a", None, "b"], "text"), NumberColumn(["1", None, "2"], "integer")])
 def test_pickling_and_slicing_keep_the_family_of_a_column(column):
     same = pickle.loads(pickle.dumps(column))
@@ -205,14 +200,6 @@ def test_pickling_and_slicing_keep_the_family_of_a_column(column):
     last = slice_column(column, 1, 3)
     assert (type(last), last, last.family) == (type(column), column[1:], column.family)
     assert slice_column((1, 2, 3), 0, 2) == (1, 2)
-
-
-def test_a_batch_that_knows_its_row_count_is_not_decoded():
-    class Lazy(list):
-        row_count = 3
-
-    assert row_count(Lazy()) == 3
-    assert row_count([[1, 2], [3, 4]]) == 2
 
 
 # Declared columns

@@ -80,14 +80,6 @@ def test_lines_of_the_database_become_the_same_file_as_values(found, delimiter, 
         assert written(batch, delimiter, formulas)[0].startswith("Column")
 
 
-def test_only_lines_that_may_hold_a_formula_are_checked():
-    harmless = ("-1", "New York - Boston", "-5", "2013-01-01, late", '{"a": -5}', "-7")
-    batch = lines_of_postgresql([harmless] * 3, ",")
-    assert batch.suspect_slices() == []
-    batch = lines_of_postgresql([harmless, ("1", "=1", "", "", "", ""), harmless], ",")
-    assert [batch.content[place] for place in batch.suspect_slices()] == [b"\x001,=1,,,,\n"]
-
-
 @pytest.mark.parametrize("options", [{"delimiter": "\t"}, {"delimiter": "\t", "bom": False}])
 def test_tab_separated_lines_are_written_by_python(options):
     assert CsvWriter.dialect(options, UTC) is None

@@ -12,7 +12,6 @@ import pytest
 from django.db import connection, models
 from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, Max, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Cast, Coalesce, ExtractYear, Lower, Now, TruncDate, TruncMonth
-from django.db.models.query import ModelIterable
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -163,19 +162,6 @@ def test_groups_of_values_have_the_cells_of_their_values():
     assert cells(declared, batch, UTC) == cells(declared, list(zip(*expected, strict=True)), UTC)
 
 
-@pytest.mark.parametrize("choose", [
-    lambda queryset: queryset, lambda queryset: queryset[2:5], lambda queryset: queryset.distinct(),
-    lambda queryset: queryset.reverse(), lambda queryset: queryset.filter(small=9),
-])  # fmt: skip
-def test_slices_orders_and_distinct_rows_have_the_cells_of_their_values(choose):
-    save([{"small": n % 3, "moment": datetime(2013, 1, 9 - n, tzinfo=UTC)} for n in range(8)])
-    queryset, names = choose(EveryField.objects.order_by("moment")), ["moment", "small"]
-    declared = resolve.resolve(queryset, list(map(Column, names)))
-    expected = list(zip(*queryset.values_list(*names), strict=True))
-    found = [cells(declared, batch, UTC) for batch in querysets.batches(queryset, declared, size=9)]
-    assert found == ([cells(declared, expected, UTC)] if expected else [])
-
-
 def test_a_composite_primary_key_is_read_by_the_orm():
     Seat.objects.create(line="A", number=1)
     explained = explain.explain(Seat.objects.all(), [Column("pk"), Column("line")])
@@ -210,12 +196,6 @@ def test_with_an_unchecked_version_the_orm_gives_the_same_cells(module, monkeypa
     assert [reason.startswith("The ORM makes the rows: ") for reason in reasons] == [True] * is_used
     batches = list(querysets.batches(EveryField.objects.all(), [Column("name"), Column("moment")]))
     assert {type(batch) for batch in batches} == {list} if is_used else True
-
-
-def test_with_an_unchecked_django_the_orm_creates_the_instances(monkeypatch):
-    assert django_internals.with_plain_instances(Customer.objects.all())._iterable_class is not ModelIterable
-    monkeypatch.setattr(django_internals, "CHECKED_VERSIONS", ())
-    assert django_internals.with_plain_instances(Customer.objects.all())._iterable_class is ModelIterable
 
 
 # What only one database stores

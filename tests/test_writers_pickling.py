@@ -14,7 +14,6 @@ from uuid import UUID
 import pytest
 
 from exports.tabular.cells.raw_batches import CursorBatch
-from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations
 from exports.tabular.writers.pickling import PLAIN_TYPES, picklable_batch
 from tests.cell_values import csv_cells, excel_cells, json_cells
@@ -92,11 +91,6 @@ def test_a_value_that_contains_itself_becomes_its_text():
     endless: list[Any] = [1]
     endless.append(endless)
     assert unpickled([[endless]]) == [["[1, [...]]"]]
-
-
-def test_columns_of_plain_types_are_not_copied():
-    batch = [[1, 2], ["a", None], RawColumn(["b"], "text")]
-    assert all(ours is theirs for ours, theirs in zip(picklable_batch(batch), batch, strict=True))
 
 
 def test_texts_of_the_database_are_not_copied_but_its_values_become_plain():

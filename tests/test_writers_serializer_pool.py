@@ -32,15 +32,13 @@ POOLS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2),
 class Lines:
     """Serialize the first column, refuse "=", and end the process at "die"."""
 
-    mark: str = ""
-
     def __call__(self, batch, first: int, alterations: Alterations) -> bytes:
         alterations["text_cut"] += 1
         if "=" in batch[0]:
             raise FormulaRejected("No formulas.")
         if "die" in batch[0]:
             os._exit(9)
-        return "".join(f"{self.mark}{first + number}:{cell};" for number, cell in enumerate(batch[0])).encode()
+        return "".join(f"{first + number}:{cell};" for number, cell in enumerate(batch[0])).encode()
 
 
 @contextmanager
@@ -73,27 +71,6 @@ def test_blocks_come_in_the_order_of_the_batches(deflate, processes):
     expected = [f"{number * 10 + row}:x{number};" for number in range(20) for row in range(1 + number % 3)]
     assert content(blocks, deflate) == "".join(expected)
     assert sum((block.alterations for block in blocks), Alterations()) == {"text_cut": 20}
-
-
-@pytest.mark.parametrize(("deflate", "processes"), POOLS)
-def test_another_serializer_may_follow(deflate, processes):
-    with pool_and_blocks(deflate, processes) as (pool, blocks):
-        serialize(pool, "a")
-        first = content(blocks, deflate)
-        blocks.clear()
-        pool.begin(Lines("second "))
-        serialize(pool, "b")
-        assert (first, content(blocks, deflate)) == ("0:a;", "second 0:b;")
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_compressed_block_has_the_length_and_crc_of_its_content(processes):
-    with pool_and_blocks(Deflate("isal", 1), processes) as (pool, blocks):
-        pool.add([["a"]], first=0)
-        pool.drain(tail=b"tail")
-    assert content(blocks, Deflate("isal", 1)) == "0:a;tail"
-    assert sum(block.length for block in blocks) == 8
-    assert zlib.crc32(b"tail" if processes > 1 else b"0:a;tail") in {block.crc for block in blocks}
 
 
 @pytest.mark.parametrize(("deflate", "processes"), POOLS)

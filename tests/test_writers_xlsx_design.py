@@ -48,19 +48,14 @@ def test_a_column_has_its_style_on_cells_of_every_type():
     assert [sheet.cell(row, 2).number_format for row in range(2, 9)] == formats
 
 
-def test_a_column_may_have_a_style_and_a_number_format():
-    sheet = sheet_of(
-        [Column("a", kind="decimal", format="0.000", style={"italic": True})], [[[Decimal("1.5"), "text"]]]
-    )
-    assert [(cell.number_format, cell.font.i) for [cell] in sheet["A2:A3"]] == [("0.000", True), ("General", True)]
-
-
 def test_a_style_may_hold_the_number_format():
-    style = {"num_format": "dd.mm.yy"}
+    style, italic = {"num_format": "dd.mm.yy"}, {"italic": True}
     columns = [Column("a", kind="date", style=style), Column("b", format="0", style=style)]
-    sheet = sheet_of(columns, [[[date(2013, 1, 1), "text"], [1, 2]]])
-    assert [cell.number_format for cell in sheet["A"][1:]] == ["dd.mm.yy", "General"]
-    assert sheet["B2"].number_format == "0"
+    columns.append(Column("c", kind="decimal", format="0.000", style=italic))
+    sheet = sheet_of(columns, [[[date(2013, 1, 1), "text"], [1, 2], [Decimal("1.5"), "text"]]])
+    formats = [[cell.number_format for cell in row] for row in sheet["A2:C3"]]
+    assert formats == [["dd.mm.yy", "0", "0.000"], ["General", "0", "General"]]
+    assert [cell.font.i for cell in sheet[2]] == [False, False, True]
 
 
 def test_headers_have_their_own_style():
