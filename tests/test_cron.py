@@ -41,10 +41,12 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_request_process_mail_download_and_clean_with_cron_only(site: Site):
+    assert "no issues" in site.manage("check", "--tag=exports")
     asked = site.step("ask")
     assert "back to you on login-events.xlsx" in asked["page"]
     assert asked["status"] == 202
     assert site.step("count")["statuses"] == ["queued", "queued"]
+    assert site.manage("exports", "housekeep", "--once").startswith("swept: ")
     told = site.manage("exports", "process", "--sleep=0.1", "--timeout=600", "--items=20")
     assert f"orders {asked['id']}: ready" in told
     assert told.endswith("Handled 2 requests.\n")
@@ -55,11 +57,3 @@ def test_request_process_mail_download_and_clean_with_cron_only(site: Site):
     told = site.manage("exports", "clean", "--timeout=60", "--sleep=0.1")
     assert told == "Swept: expired 2, deleted 2.\nRemoved 2 of 2 expired requests: all of them.\n"
     assert site.step("count") == {"statuses": [], "files": 0, "work": 0, "mails": 2}
-
-
-def test_checks_and_housekeep_once_run_without_huey_and_redis(site: Site):
-    assert "no issues" in site.manage("check", "--tag=exports")
-    site.step("ask")
-    assert site.manage("exports", "housekeep", "--once").startswith("swept: ")
-    assert site.manage("exports", "process", "--items=1").endswith("Handled 1 requests.\n")
-    assert site.step("count")["statuses"] == ["queued", "ready"]

@@ -1,5 +1,6 @@
 """Mail about the end of an export: recipients, time, content, retries."""
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -134,6 +135,7 @@ def test_the_mail_about_a_failure_explains_it_and_escapes_the_title() -> None:
 def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
     settings: Any, caplog: pytest.LogCaptureFixture, is_repaired: bool
 ) -> None:
+    caplog.set_level(logging.DEBUG, "exports")
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, DOWN
     configure(settings, MAIL_MAX_ATTEMPTS=3)
     _, notification = ended()

@@ -137,9 +137,12 @@ def test_durations_waits_and_speeds_are_histograms(owner: User):
 # Mails, downloads, processes
 
 
-def test_mails_are_counted_by_state_and_outcome(owner: User):
-    for _ in range(3):
-        rows.ready(owner)
+def test_mails_are_counted_by_outcome_and_downloads_with_their_bytes(owner: User):
+    for size in (5, 7, None):
+        export = rows.ready(owner)
+        if size:
+            Download.objects.create(request=export, user=owner, file_type="report", byte_count=size)
+    Download.objects.filter(byte_count=5).update(at=ago(hours=2))
     late, sent, lost = Notification.objects.all()
     now = timezone.now()
     Notification.objects.filter(pk=late.pk).update(due_at=ago(minutes=7))
@@ -150,13 +153,6 @@ def test_mails_are_counted_by_state_and_outcome(owner: User):
     assert found["exports_mails_oldest_due_seconds",] == seconds(420)
     settled = {outcome: found["exports_mails_settled", outcome] for outcome in ("sent", "suppressed", "gave_up")}
     assert settled == {"sent": 1, "suppressed": 0, "gave_up": 1}
-
-
-def test_downloads_are_counted_with_their_bytes(owner: User):
-    for size in (5, 7):
-        Download.objects.create(request=rows.ready(owner), user=owner, file_type="report", byte_count=size)
-    Download.objects.filter(byte_count=5).update(at=ago(hours=2))
-    found = scrape()
     assert (found["exports_downloads",], found["exports_downloaded_bytes",]) == (1, 7)
 
 

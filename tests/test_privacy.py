@@ -32,7 +32,7 @@ ENDED = [Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 
 
 @pytest.fixture(autouse=True)
-def office() -> Iterator[None]:
+def office(folder: Path) -> Iterator[None]:
     with open_office():
         yield
 
@@ -52,15 +52,12 @@ def seconds_left(export: type[ReportExport]) -> float | None:
     return request.expires_at and (request.expires_at - request.finished_at).total_seconds()
 
 
-@pytest.mark.usefixtures("folder")
-def test_a_file_is_kept_for_two_days():
-    assert seconds_left(ReportExport) == pytest.approx(48 * HOUR, abs=1)
-
-
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize(("own", "left"), [(HOUR, pytest.approx(HOUR, abs=1)), (math.inf, None)])
-def test_an_export_can_set_the_retention_of_its_files(own: float, left: Any):
-    assert seconds_left(type("Own", (ReportExport,), {"retention_seconds": own})) == left
+@pytest.mark.parametrize(
+    ("own", "left"),
+    [({}, 48 * HOUR), ({"retention_seconds": HOUR}, HOUR), ({"retention_seconds": math.inf}, None)],
+)
+def test_a_file_is_kept_for_two_days_or_as_long_as_its_export_says(own: dict[str, float], left: float | None):
+    assert seconds_left(type("Own", (ReportExport,), own)) == (left and pytest.approx(left, abs=1))
 
 
 # Erasing criteria and error details
@@ -76,9 +73,8 @@ def over(request: FileRequest) -> FileRequest:
     return rows.fresh(request)
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", ENDED)
-def test_file_criteria_and_error_details_are_erased_together(folder: Path, status: str):
+def test_file_criteria_and_error_details_are_erased_together_and_retry_is_refused(folder: Path, status: str):
     request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria"))
     housekeeping.sweep()
     erased = rows.fresh(request)
@@ -87,9 +83,12 @@ def test_file_criteria_and_error_details_are_erased_together(folder: Path, statu
     assert (erased.status, erased.seq) == (status, request.seq + 1)
     assert stored_files(folder) == []
     assert housekeeping.erase() == 0
+    assert serialize(erased)["urls"]["retry"] is None
+    with pytest.raises(TransitionNotAllowed):
+        services.retry(erased)
+    assert FileRequest.objects.count() == 1
 
 
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", ENDED)
 def test_until_then_the_export_can_be_retried(folder: Path, status: str):
     request = rows.IN_STATUS[status](people.user("ada"))
@@ -99,19 +98,6 @@ def test_until_then_the_export_can_be_retried(folder: Path, status: str):
     assert services.retry(request)[0].criteria == "month=4"
 
 
-@pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("status", ENDED)
-def test_an_erased_export_cannot_be_retried(status: str):
-    request = over(rows.IN_STATUS[status](people.user("ada")))
-    housekeeping.sweep()
-    erased = rows.fresh(request)
-    assert serialize(erased)["urls"]["retry"] is None
-    with pytest.raises(TransitionNotAllowed):
-        services.retry(erased)
-    assert FileRequest.objects.count() == 1
-
-
-@pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])
 def test_queued_running_and_ready_exports_are_not_erased(status: str):
     request = rows.IN_STATUS[status](people.user("ada"), requested_at=ago(HOUR))
@@ -119,7 +105,6 @@ def test_queued_running_and_ready_exports_are_not_erased(status: str):
     assert (rows.fresh(request).criteria, rows.fresh(request).erased_at) == ("month=4", None)
 
 
-@pytest.mark.usefixtures("folder")
 def test_without_retention_error_details_are_kept(settings: LazySettings):
     settings.EXPORTS = {**settings.EXPORTS, "RETENTION_SECONDS": None}
     request = rows.failed(people.user("ada"))

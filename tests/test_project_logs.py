@@ -19,7 +19,7 @@ from exports.realtime import events
 from exports.worker import loop
 from project import environment, logs
 from tests.office import people, rows
-from tests.office.exports import ReportExport, open_office
+from tests.office.exports import open_office
 from tests.office.processes import Worker
 from tests.servers import Valkey, wait_until
 
@@ -84,24 +84,6 @@ def test_an_export_logs_each_status_with_its_figures(lines: Lines, owner: User):
 
 
 @with_rows
-def test_no_line_contains_criteria_cells_or_exception_messages(
-    lines: Lines, owner: User, monkeypatch: pytest.MonkeyPatch
-):
-    request_report(owner)
-    loop.WorkerLoop("small").run_due()
-
-    def broken(*_: Any) -> None:
-        raise ValueError(FAILURE)
-
-    monkeypatch.setattr(ReportExport, "get_queryset", broken)
-    request_report(owner)
-    loop.WorkerLoop("small").run_due()
-    assert [line["event"] for line in lines.events()][-1] == "export.failed"
-    assert len(lines.all()) > 6
-    assert not [secret for secret in (CRITERION, CELL, "a-secret", "month=4") if secret in lines.getvalue()]
-
-
-@with_rows
 def test_a_worker_process_logs_only_json(valkey: Valkey, owner: User, settings: LazySettings, tmp_path: Path):
     settings.EXPORTS = {**settings.EXPORTS, "WORK_DIR": str(tmp_path / "work")}
     with open_office(), Worker("small", LOGGING=logs.configuration("DEBUG", format="json")) as worker:
@@ -116,20 +98,15 @@ def test_a_worker_process_logs_only_json(valkey: Valkey, owner: User, settings: 
 
 
 @with_rows
-def test_revoked_links_are_logged_apart_from_the_end_of_the_run(lines: Lines, owner: User):
+def test_revoked_links_are_logged_apart_from_the_end_of_the_run_and_progress_is_not(lines: Lines, owner: User):
+    events.send_state(rows.running(owner))
+    assert lines.events() == []
     export = request_report(owner)
     loop.WorkerLoop("small").run_due()
     assert [line["event"] for line in lines.all() if "ready" in line["message"]] == ["export.ready"]
     services.revoke(rows.fresh(export))
     assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
     assert lines.events()[-1]["epoch"] == 2
-
-
-@with_rows
-def test_progress_is_not_logged(lines: Lines, owner: User):
-    export = rows.running(owner)
-    events.send_state(export)
-    assert lines.events() == []
 
 
 # The formatters
@@ -198,16 +175,13 @@ def test_signed_links_are_removed(formatter: logging.Formatter):
 @pytest.mark.parametrize("format", logs.FORMATS)
 def test_the_environment_selects_the_format(format: str, error: Exception):
     assert environment.choice(format, logs.FORMATS, variable="LOG_FORMAT") == format
+    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT must be one of text, json, not 'xml'"):
+        environment.choice("xml", logs.FORMATS, variable="LOG_FORMAT")
     configuration = logs.configuration("INFO", format=format)
     assert configuration["handlers"]["stderr"]["formatter"] == format
     configurator = logging.config.DictConfigurator({"version": 1})
     formatter = configurator.configure_formatter(configuration["formatters"][format])
     assert "ValueError" in formatter.format(record("It failed", error=error))
-
-
-def test_an_unknown_format_is_refused():
-    with pytest.raises(ImproperlyConfigured, match="LOG_FORMAT must be one of text, json, not 'xml'"):
-        environment.choice("xml", logs.FORMATS, variable="LOG_FORMAT")
 
 
 @pytest.mark.parametrize("name", ["django.db.backends", "boto3", "botocore", "s3transfer", "urllib3"])
