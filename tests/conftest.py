@@ -95,6 +95,16 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def woken(settings: Any) -> list[str]:
+    """The names of the queues that this process wakes, in order. No worker hears them."""
+    from tests.shop.exports import heard
+
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.shop.exports.RecordingQueue"}
+    heard.clear()
+    return heard
+
+
+@pytest.fixture
 def office() -> Iterator[None]:
     """The exports of tests/office/exports.py, registered in this process."""
     from tests.office.exports import open_office

@@ -20,7 +20,6 @@ from tests.office import people, rows
 from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
 from tests.servers import Valkey, wait_until
-from tests.shop.exports import heard
 from tests.shop.requests import after, in_status, made, queued, row, user
 from tests.shop.runs import configure
 
@@ -29,14 +28,6 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 QUEUE = "large"
 TYPES = ["orders"]
 SOON_SECONDS = 8.0
-
-
-@pytest.fixture
-def woken(settings: LazySettings) -> Iterator[list[str]]:
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
-    heard.clear()
-    yield heard
-    heard.clear()
 
 
 def limited(name: str, seconds: float = 0, **columns: Any) -> FileRequest:

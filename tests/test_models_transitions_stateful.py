@@ -25,6 +25,7 @@ WORKERS = (0, 1)
 MAX_REQUESTS = 6
 MAX_PAGES = 6
 
+DELETED = "deleted"
 ENDS = ("publish", "release", "retry_later", "fail")
 
 numbers = st.integers(min_value=0, max_value=MAX_PAGES - 1)
@@ -79,36 +80,36 @@ class Transitions(RuleBasedStateMachine):
         export, expected = self.seen(number, is_stale)
         getattr(self, action)(export, expected)
 
-    def cancel(self, export: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status in (Status.QUEUED, Status.RUNNING)
+    def cancel(self, export: FileRequest, expected: Expected) -> None:
+        wins = expected.status in (Status.QUEUED, Status.RUNNING)
         assert transitions.cancel(export, now=self.now) is wins
-        if expected is not None and wins:
+        if wins:
             expected.move(Status.CANCELLED, epoch=expected.epoch + 1, lease_ends=None)
 
-    def expire(self, export: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status == Status.READY and export.epoch == expected.epoch
+    def expire(self, export: FileRequest, expected: Expected) -> None:
+        wins = expected.status == Status.READY and export.epoch == expected.epoch
         assert transitions.expire(export, now=self.now) is wins
-        if expected is not None and wins:
+        if wins:
             ends = min(expected.expires_at or self.now, self.now)
             expected.move(Status.EXPIRED, epoch=expected.epoch + 1, expires_at=ends)
 
-    def revoke(self, export: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status == Status.READY
+    def revoke(self, export: FileRequest, expected: Expected) -> None:
+        wins = expected.status == Status.READY
         assert transitions.revoke_links(export) is wins
-        if expected is not None and wins:
+        if wins:
             expected.move(Status.READY, epoch=expected.epoch + 1)
 
-    def refuse(self, export: FileRequest, expected: Expected | None) -> None:
-        wins = expected is not None and expected.status == Status.QUEUED and export.epoch == expected.epoch
+    def refuse(self, export: FileRequest, expected: Expected) -> None:
+        wins = expected.status == Status.QUEUED and export.epoch == expected.epoch
         assert transitions.refuse(export, code="permission_lost", now=self.now) is wins
-        if expected is not None and wins:
+        if wins:
             expected.end_as_failed(epoch=expected.epoch + 1)
 
     @rule(number=numbers, words=st.sampled_from(["Ada's", "Bob's"]))
     def rename(self, number: int, words: str) -> None:
         """Call save() of an instance that may be older than any number of transitions."""
         export, expected = self.seen(number, is_stale=True)
-        if expected is not None and export.description != words:
+        if expected.status != DELETED and export.description != words:
             export.description = words
             export.save()
             expected.description = words
@@ -143,11 +144,11 @@ class Transitions(RuleBasedStateMachine):
         self.take(self.idle[0], self.seen(number, is_stale=True)[0])
 
     def take(self, worker: int, export: FileRequest) -> None:
-        expected = self.expected.get(export.pk)
-        wins = expected is not None and expected.is_due(self.now) and export.epoch == expected.epoch
+        expected = self.known(export.pk)
+        wins = expected.is_due(self.now) and export.epoch == expected.epoch
         claim = transitions.claim(export, owner=f"worker {worker}", extension="csv", now=self.now)
         assert (claim is not None) is wins
-        if claim is None or expected is None:
+        if claim is None:
             return
         assert claim.key not in self.keys
         lease_ends = self.now + timedelta(seconds=config.LEASE_SECONDS)
@@ -198,7 +199,7 @@ class Transitions(RuleBasedStateMachine):
         progress = Snapshot("writing", rows, 9)
         won = transitions.renew_lease(claim, progress, began_phase=False, progressed=True, now=self.now) is not None
         assert won is wins
-        if expected is not None and won:
+        if won:
             expected.move(Status.RUNNING, rows_done=rows, lease_ends=self.now + timedelta(seconds=config.LEASE_SECONDS))
         return won
 
@@ -211,12 +212,12 @@ class Transitions(RuleBasedStateMachine):
             "fail": lambda: transitions.fail(claim, code="no_file", detail="", now=self.now),
         }
         assert actions[end]() is wins
-        if expected is not None and wins:
+        if wins:
             getattr(expected, end)(claim, self.now)
 
-    def right_of(self, claim: Claim) -> tuple[Expected | None, bool]:
-        expected = self.expected.get(claim.request_id)
-        return expected, expected is not None and expected.is_held_by(claim)
+    def right_of(self, claim: Claim) -> tuple[Expected, bool]:
+        expected = self.known(claim.request_id)
+        return expected, expected.is_held_by(claim)
 
     # Housekeeping
 
@@ -237,11 +238,11 @@ class Transitions(RuleBasedStateMachine):
         """Rescue a row that was loaded earlier."""
         self.rescue(*self.seen(number, is_stale=True))
 
-    def rescue(self, export: FileRequest, expected: Expected | None) -> None:
-        is_abandoned = expected is not None and expected.lease_ends is not None and expected.lease_ends < self.now
-        wins = is_abandoned and expected is not None and export.epoch == expected.epoch
+    def rescue(self, export: FileRequest, expected: Expected) -> None:
+        is_abandoned = expected.lease_ends is not None and expected.lease_ends < self.now
+        wins = is_abandoned and export.epoch == expected.epoch
         assert transitions.rescue(export, now=self.now) is wins
-        if expected is not None and wins:
+        if wins:
             is_last = expected.crashes + 1 >= config.MAX_CRASHES
             fenced = {"epoch": expected.epoch + 1, "crashes": expected.crashes + 1}
             expected.end_as_failed(**fenced) if is_last else expected.wait(**fenced)
@@ -324,9 +325,7 @@ class Transitions(RuleBasedStateMachine):
 
     def is_file_needed(self, key: str) -> bool:
         pk, epoch = self.keys[key]
-        expected = self.expected.get(pk)
-        if expected is None:
-            return False
+        expected = self.known(pk)
         if key == expected.key:
             ends = (expected.expires_at or self.now) + timedelta(seconds=config.FILE_DELETE_DELAY_SECONDS)
             is_in_leeway = expected.status == Status.EXPIRED and ends >= self.now
@@ -338,10 +337,13 @@ class Transitions(RuleBasedStateMachine):
         newest_first = list(reversed(self.expected))
         return FileRequest.objects.get(pk=newest_first[number % len(newest_first)])
 
-    def seen(self, number: int, is_stale: bool) -> tuple[FileRequest, Expected | None]:
-        """Return a row as it was loaded, and what the table says of it now, None if it is deleted."""
+    def seen(self, number: int, is_stale: bool) -> tuple[FileRequest, Expected]:
+        """Return a row as it was loaded, and what the table says of it now."""
         export = self.pages[-1 - number % len(self.pages)] if is_stale else self.fresh(number)
-        return export, self.expected.get(export.pk)
+        return export, self.known(export.pk)
+
+    def known(self, pk: UUID) -> Expected:
+        return self.expected.get(pk, Expected(NOON, status=DELETED))
 
 
 @pytest.mark.both_databases

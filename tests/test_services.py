@@ -1,6 +1,5 @@
 """The verbs: request, retry, cancel, expire, revoke, see; who may have a file; when a worker is woken."""
 
-from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -18,7 +17,7 @@ from exports.exporters import registry
 from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest, Status, transitions
 from tests.servers import free_port
-from tests.shop.exports import OrderExport, heard, order_rule, registered
+from tests.shop.exports import OrderExport, order_rule, registered
 from tests.shop.models import Customer, Order
 from tests.shop.requests import NOON, at_once, claimed, end, in_status, made, row, user
 from tests.shop.runs import configure
@@ -31,15 +30,6 @@ ENDED = [Status.FAILED, Status.CANCELLED, Status.EXPIRED]
 @pytest.fixture
 def ada() -> User:
     return user("ada")
-
-
-@pytest.fixture
-def woken(settings: Any) -> Iterator[list[str]]:
-    """The names of the queues that were woken."""
-    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
-    heard.clear()
-    yield heard
-    heard.clear()
 
 
 def request_orders(by: Any, criteria: Any = (), **given: Any) -> FileRequest:
