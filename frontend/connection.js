@@ -1,6 +1,6 @@
 /**
  * Follow exports over one WebSocket, and by GET every second while it is not open. While it is open, a GET every 15 s
- * finds what a lost message would have told. The newest STATE of each is kept and passed to its listeners.
+ * finds the changes of lost messages. The newest STATE of each is kept and passed to its listeners.
  */
 
 import { Backoff } from "./backoff.js";

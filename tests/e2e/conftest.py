@@ -1,4 +1,4 @@
-"""The site and a browser. Every test below this folder is marked `e2e`."""
+"""Fixtures: the running site and a browser. Every test in this folder is marked `e2e`."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,42 +14,30 @@ from tests.e2e.visits import Visit, visiting
 from tests.servers import NotInstalled, Postgres, Smtp
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 
 OpenVisit = Callable[..., Visit]
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One database after the other, so that the site is started once for each. Other tests go first: Playwright keeps
-    an event loop running in this thread, which tests with a loop of their own do not survive."""
-    items.sort(key=place)
-    for item in items:
-        if is_here(item):
-            item.add_marker(pytest.mark.e2e)
+    """Sort the tests by database, so that the site starts once for each, and after all other tests.
 
-
-def place(item: pytest.Item) -> int:
-    if not is_here(item):
-        return 0
-    return 2 if item.callspec.params["stack"] == "postgres" else 1
-
-
-def is_here(item: pytest.Item) -> bool:
-    return Path(__file__).parent in item.path.parents
+    Playwright keeps an event loop running in this thread, and other async tests need the thread without one.
+    """
+    e2e_items = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in e2e_items:
+        item.add_marker(pytest.mark.e2e)
+    order = {item: 2 if item.callspec.params["stack"] == "postgres" else 1 for item in e2e_items}
+    items.sort(key=lambda item: order.get(item, 0))
 
 
 @pytest.fixture(scope="session", params=["sqlite"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: Any, smtp_server: Smtp) -> Iterator[Stack]:
-    """The site with all flights loaded, on SQLite or where a test asks for it on PostgreSQL."""
+    """The site with all flights loaded, on SQLite, or on PostgreSQL for tests that ask for it."""
     folder = prepared_folder(tmp_path_factory.mktemp("site") / "var")
     with ExitStack() as opened:
         database_url = ""
@@ -61,14 +49,14 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: Any, smtp_server: Sm
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
+        browser = playwright.chromium.launch(executable_path=chromium_program(), args=ARGUMENTS)
         yield browser
         browser.close()
 
 
 @pytest.fixture
 def open_visit(stack: Stack, browser: Browser) -> Iterator[OpenVisit]:
-    """Opens a tab in a browser of its own: open_visit("ada"), open_visit(None), and Playwright's context options."""
+    """Return a function that opens a tab in a new browser context: of a user, or of None for an anonymous user."""
     with ExitStack() as opened:
         yield lambda *user, **options: opened.enter_context(visiting(stack, browser, *user, **options))
     stack.cancel_all()
@@ -76,19 +64,19 @@ def open_visit(stack: Stack, browser: Browser) -> Iterator[OpenVisit]:
 
 @pytest.fixture
 def slowly(stack: Stack) -> Iterator[None]:
-    """Exports take long enough to do something in their middle."""
+    """Slow exports down, so that a test can interrupt them."""
     with stack.slowly():
         yield
 
 
 @pytest.fixture
 def visit(open_visit: OpenVisit) -> Visit:
-    """Ada at the start page."""
+    """A tab of ada with the start page."""
     return open_visit("ada").go()
 
 
-def chromium() -> str:
+def chromium_program() -> str:
     found = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if found is None:
-        raise NotInstalled("There is no Chromium here. Install the package chromium.")
+        raise NotInstalled("Chromium was not found. Install the package chromium.")
     return found

@@ -1,4 +1,4 @@
-"""What the file of all flights must hold, asked of the database in SQL of our own, and how each format shows it."""
+"""The rows that a file of all flights must have, read from the database by plain SQL, and readers of the files."""
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,16 +31,16 @@ Row = Sequence[Any]
 
 
 def flights(stack: Stack) -> Iterator[Row]:
-    """The rows of the database, the moment last, in the zone of whoever asked."""
+    """Yield the rows of the database; the time in the last column is in the time zone of the user."""
     zone = ZoneInfo(ZONE)
-    for *cells, moment in stack.rows(QUERY):
-        if isinstance(moment, str):
-            moment = datetime.fromisoformat(moment).replace(tzinfo=UTC)
-        yield [*cells, moment.astimezone(zone)]
+    for *cells, time in stack.rows(QUERY):
+        if isinstance(time, str):
+            time = datetime.fromisoformat(time).replace(tzinfo=UTC)
+        yield [*cells, time.astimezone(zone)]
 
 
 def as_sheet(row: Row) -> Row:
-    """As Excel has it: empty text is an empty cell, a moment is local time."""
+    """Return a row as Excel stores it: empty text is an empty cell, and times have no zone."""
     return [cell.replace(tzinfo=None) if isinstance(cell, datetime) else None if cell == "" else cell for cell in row]
 
 
@@ -69,7 +69,7 @@ def rows_by_csv(path: Path) -> Iterator[Row]:
 
 
 def assert_same_rows(actual: Iterable[Row], expected: Iterable[Row]) -> None:
-    """Every cell of every row is compared, and there are as many rows as there are flights."""
+    """Compare every cell of every row, and require one row for each flight."""
     count = 0
     for count, (given, wanted) in enumerate(zip(actual, expected, strict=True), start=1):
         assert list(given) == list(wanted), f"row {count}"

@@ -1,4 +1,4 @@
-"""How much memory a process takes while something happens."""
+"""Measure the memory of a process."""
 
 import threading
 from collections.abc import Iterator
@@ -6,31 +6,31 @@ from contextlib import contextmanager, suppress
 
 import psutil
 
-LOOK_SECONDS = 0.05
+INTERVAL_SECONDS = 0.05
 MIB = 1 << 20
 
 
 class Peak:
-    """The most that a process and its children had resident at once, in MiB."""
+    """The largest resident memory of a process and its children together, in MiB."""
 
     def __init__(self) -> None:
         self.mib = 0.0
 
-    def look(self, process: psutil.Process) -> None:
-        # A child may end between being listed and being asked.
+    def measure(self, process: psutil.Process) -> None:
+        # A child may end after it was listed.
         with suppress(psutil.NoSuchProcess):
-            family = [process, *process.children(recursive=True)]
-            self.mib = max(self.mib, sum(each.memory_info().rss for each in family) / MIB)
+            processes = [process, *process.children(recursive=True)]
+            self.mib = max(self.mib, sum(each.memory_info().rss for each in processes) / MIB)
 
 
 @contextmanager
 def peak_of(pid: int) -> Iterator[Peak]:
-    """Looks at the process in short intervals while the block runs."""
+    """Measure the memory of a process at short intervals while the block runs."""
     peak, ended, process = Peak(), threading.Event(), psutil.Process(pid)
 
     def watch() -> None:
-        while not ended.wait(LOOK_SECONDS):
-            peak.look(process)
+        while not ended.wait(INTERVAL_SECONDS):
+            peak.measure(process)
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -1,4 +1,4 @@
-"""The whole site on real servers: daphne, two workers, the housekeeper and Valkey, as the demo's launcher runs them."""
+"""The demo site as its launcher runs it: daphne, two workers, the housekeeper and Valkey."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ from tests.servers import Smtp, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Everything that keeps the promises happens within seconds, so that a test need not wait for it.
+# Recovery, housekeeping and mails take seconds instead of minutes.
 SHORT_TIMES = {
     "EXPORTS_LEASE_SECONDS": "2",
     "EXPORTS_HEARTBEAT_SECONDS": "0.5",
@@ -37,18 +37,18 @@ State = dict[str, Any]
 
 
 class Stack:
-    """A demo in `folder`, on SQLite there or on the PostgreSQL that `database_url` names. Mails go to `smtp`."""
+    """A demo in `folder`, with SQLite in that folder unless `database_url` is given. Mails go to `smtp`."""
 
     def __init__(self, folder: Path, smtp: Smtp, *, database_url: str = "") -> None:
         self.folder = folder
         self.smtp = smtp
         self.database_url = database_url
         own = {"VAR_DIR": str(folder), "PORT": str(free_port()), "EMAIL_URL": smtp.url, "DATABASE_URL": database_url}
-        # Exports take seconds; a test that needs them to take longer says so in this file.
+        # A test slows exports down by a rule in this file.
         self._faults = folder / "faults"
         own[faults.VARIABLE] = f"@{self._faults}"
         inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
-        # What the processes say is shown with a test that fails.
+        # pytest shows the output of the processes with a test that fails.
         self.demo = Demo(inherited | own | SHORT_TIMES, report=logging.getLogger("site").warning)
         self.processes: dict[str, Process] = {}
         self._open = ExitStack()
@@ -70,39 +70,39 @@ class Stack:
 
     @contextmanager
     def slowly(self) -> Iterator[None]:
-        """Inside, a worker waits after each batch of rows, so that there is time to interrupt it."""
+        """Let workers pause after each batch of rows while the block runs, so that a test can interrupt them."""
         self._faults.write_text(f"mid_rows=sleep:{BATCH_SECONDS}")
         yield
         self._faults.write_text("")
 
     def kill(self, name: str) -> None:
-        """SIGKILL; the launcher starts the process again."""
+        """Send SIGKILL to a process; the launcher starts it again."""
         self.processes[name].kill()
 
     def end(self, name: str, signum: int) -> None:
-        """Send a signal; the launcher starts the process again once it has ended."""
+        """Send a signal to a process; the launcher starts it again once it has ended."""
         os.kill(self.processes[name].pid, signum)
 
     def housekeep(self) -> None:
-        """One more sweep, from beginning to end, besides those of the housekeeper."""
+        """Run housekeeping once, in addition to the housekeeper."""
         command = [sys.executable, "manage.py", "exports", "housekeep", "--once"]
         subprocess.run(command, cwd=ROOT, env=self.demo.environment, check=True, capture_output=True)
 
     def client(self, username: str | None) -> "Client":
-        """Somebody's HTTP client, signed in, or nobody's."""
+        """Return an HTTP client that is signed in as this user, or anonymous for None."""
         client = self._open.enter_context(Client(self.url))
         if username:
             client.sign_in(username, self.demo.passwords[username])
         return client
 
     def cancel_all(self) -> None:
-        """End what a test has left under way, so that the next one finds the workers free."""
+        """Cancel the exports that a test has left active, so that the workers are free for the next test."""
         staff = self.client("staff")
         for (export_id,) in self.rows("SELECT id FROM exports_filerequest WHERE status IN ('queued', 'running')"):
             staff.send_form(f"/exports/{UUID(str(export_id))}/cancel/", json=True)
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> Iterator[tuple[Any, ...]]:
-        """Rows straight from the database, as a stream. The parameters stand as %s."""
+        """Yield rows of the database. Parameters are written as %s."""
         if self.database_url:
             yield from self._rows_of_postgres(query, parameters)
             return
@@ -115,17 +115,17 @@ class Stack:
             yield from cursor
 
     def id_in_database(self, export_id: str) -> object:
-        """A UUID as the database has it: SQLite keeps the digits."""
+        """Return a UUID as the database stores it: SQLite has only its digits."""
         return UUID(export_id) if self.database_url else UUID(export_id).hex
 
     def column(self, name: str, table: str, export_id: str, *, key: str = "request_id") -> list[Any]:
-        """The values of one column in the rows of one export."""
+        """Return the values of one column in the rows of one export."""
         query = f"SELECT {name} FROM exports_{table} WHERE {key} = %s"
         return [value for (value,) in self.rows(query, [self.id_in_database(export_id)])]
 
 
 class Client(httpx.Client):
-    """A program that speaks to the site as a browser would: cookies, CSRF token, no redirects followed."""
+    """An HTTP client with cookies and CSRF token, as in a browser. Redirects are not followed."""
 
     def __init__(self, url: str) -> None:
         super().__init__(base_url=url, timeout=30, headers={"Referer": f"{url}/"}, trust_env=False)
@@ -149,23 +149,21 @@ class Client(httpx.Client):
         return self.get(state["urls"]["self"]).json()
 
     def wait_for(self, state: State, *statuses: str) -> State:
-        """The state once it has one of these statuses."""
-        newest = [state]
-
-        def is_there() -> bool:
-            newest[0] = self.state(state)
-            return newest[0]["status"] in statuses
-
-        wait_until(is_there, seconds=FINISH_SECONDS, describe=lambda: f"Not {statuses}: {newest[0]}")
-        return newest[0]
+        """Return the state once it has one of these statuses."""
+        wait_until(
+            lambda: self.state(state)["status"] in statuses,
+            seconds=FINISH_SECONDS,
+            describe=lambda: f"Not {statuses}: {self.state(state)}",
+        )
+        return self.state(state)
 
     def make(self, file_type: str = "flights", **chosen: str) -> State:
-        """An export that is READY."""
+        """Request an export, wait until it is READY, and return its state."""
         return self.wait_for(self.request_export(file_type, **chosen), "ready")
 
 
 def prepared_folder(folder: Path) -> Path:
-    """A new folder for a demo, with the archive of flights in it, which is downloaded once into var/data."""
+    """Prepare the folder of a demo with the archive of flights, which is downloaded once into var/data."""
     (folder / "data").mkdir(parents=True)
     shutil.copy(source.fetch(ROOT / "var" / "data"), folder / "data")
     return folder

@@ -1,4 +1,4 @@
-"""How long a person waits: from the click to the first progress, and from READY to a link they can use."""
+"""How long a user waits: from the click to the first progress, and from READY to the link."""
 
 from datetime import datetime
 from statistics import median
@@ -8,13 +8,13 @@ import pytest
 from tests.e2e.visits import Visit
 
 TIMES = 20
-# Milliseconds, as promised for a machine that has nothing else to do. Here it may be five times as long.
+# Milliseconds on an idle machine; a busy one may take five times as long.
 FIRST_PROGRESS, LINK = 500, 200
 LENIENCE = 5
 
 
 @pytest.mark.slow
-def test_the_medians_of_twenty_exports(visit: Visit, capsys):
+def test_the_median_waits_of_twenty_exports(visit: Visit, capsys):
     waits = [waits_of(visit) for _ in range(TIMES)]
     first_progress, link = (median(each) for each in zip(*waits, strict=True))
     with capsys.disabled():
@@ -24,7 +24,7 @@ def test_the_medians_of_twenty_exports(visit: Visit, capsys):
 
 
 def waits_of(visit: Visit) -> tuple[float, float]:
-    """The two waits of one export of a month, in milliseconds."""
+    """Return both waits for the export of one month, in milliseconds."""
     export_id = visit.export("csv", month_from="2", month_to="2")
     visit.wait_for_status(export_id, "ready")
     [first, *_] = [entry for entry in visit.entries(export_id) if entry.status == "running"]

@@ -1,4 +1,4 @@
-"""A file that is offered again, and a limit that was reached, as a person at the form sees them."""
+"""The form when a recent file exists, and when a limit is reached."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from playwright.sync_api import Route, expect
 from tests.e2e.stack import Stack
 from tests.e2e.visits import Visit
 
-DOOR = re.compile(r"/exports/new/")
+REQUEST_URL = re.compile(r"/exports/new/")
 
 
 def answering(status: int, body: dict[str, Any], **headers: str) -> Callable[[Route], None]:
-    """The door answers like this, unless a new file is asked for."""
+    """Return a handler that answers requests for an export like this, unless a new file is requested."""
 
     def handle(route: Route) -> None:
         if 'name="fresh"' in (route.request.post_data or ""):
@@ -26,16 +26,16 @@ def answering(status: int, body: dict[str, Any], **headers: str) -> Callable[[Ro
     return handle
 
 
-def test_a_file_that_is_there_is_shown_with_its_age_and_made_again_on_request(stack: Stack, visit: Visit) -> None:
+def test_a_recent_file_is_shown_with_its_age_and_a_button_for_a_new_one(stack: Stack, visit: Visit) -> None:
     made = stack.client("ada").make()
-    visit.page.route(DOOR, answering(200, {**made, "reused": {"age_seconds": 180}}))
+    visit.page.route(REQUEST_URL, answering(200, {**made, "reused": {"age_seconds": 180}}))
 
     visit.page.get_by_role("button", name="Export CSV").first.click()
 
     offer = visit.page.locator(".export-offer")
     expect(offer).to_contain_text("Made 3 minutes ago, with the same choices.")
     expect(visit.part(made["id"], "status")).to_contain_text("Ready")
-    with visit.page.expect_response(DOOR) as answered:
+    with visit.page.expect_response(REQUEST_URL) as answered:
         offer.get_by_role("button", name="Make it again").click()
     assert answered.value.status == 202
     newer = answered.value.json()
@@ -44,10 +44,10 @@ def test_a_file_that_is_there_is_shown_with_its_age_and_made_again_on_request(st
     expect(visit.card(newer["id"])).to_have_count(1)
 
 
-def test_a_limit_is_told_and_nothing_that_was_chosen_is_lost(visit: Visit) -> None:
+def test_a_limit_is_shown_and_the_form_keeps_what_was_chosen(visit: Visit) -> None:
     message = "You have 20 exports waiting and may have no more."
     error = {"error": {"code": "too_many_queued", "message": message, "limit": 20}}
-    visit.page.route(DOOR, answering(429, error, **{"retry-after": "15"}))
+    visit.page.route(REQUEST_URL, answering(429, error, **{"retry-after": "15"}))
     chosen = visit.page.locator("export-form select").first
     chosen.select_option(index=1)
     value = chosen.input_value()

@@ -1,4 +1,4 @@
-"""The pages themselves: a strict policy that nothing breaks, the keyboard, and everything without JavaScript."""
+"""The pages: Content Security Policy, keyboard, screen readers, and use without JavaScript."""
 
 import csv
 
@@ -7,49 +7,48 @@ from playwright.sync_api import ConsoleMessage, Page
 
 from tests.e2e.conftest import OpenVisit
 from tests.e2e.stack import Stack
-from tests.e2e.visits import FINISH, Visit, assert_whole_life
+from tests.e2e.visits import FINISH, Visit, assert_ended_well
 
-OPEN_TO_ALL = ["/login/", "/nothing-here/"]
-ADAS = ["/", "/?month_from=2", "/exports/", "/exports/new/flights/", "/exports/new/weather/", "/nothing-here/"]
-STAFFS = ["/admin/", "/admin/exports/filerequest/"]
+PATHS = {
+    None: ["/login/", "/nothing-here/"],
+    "ada": ["/", "/?month_from=2", "/exports/", "/exports/new/flights/", "/exports/new/weather/", "/nothing-here/"],
+    "staff": ["/admin/", "/admin/exports/filerequest/"],
+}
 
 
-def complaints(page: Page) -> list[str]:
-    """Collects what the browser complains about from now on: errors of scripts and breaches of the policy."""
-    heard: list[str] = []
+def collect_errors(page: Page) -> list[str]:
+    """Return a list that fills with the errors of scripts and of the Content Security Policy from now on."""
+    errors: list[str] = []
 
-    def hear(message: ConsoleMessage) -> None:
-        # A missing page is told as an error too.
+    def add(message: ConsoleMessage) -> None:
+        # The browser logs a missing page as an error too.
         if message.type == "error" and "status of 404" not in message.text:
-            heard.append(message.text)
+            errors.append(message.text)
 
-    page.on("console", hear)
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    return heard
+    page.on("console", add)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    return errors
 
 
-@pytest.mark.parametrize(
-    ("who", "path"),
-    [*((None, path) for path in OPEN_TO_ALL), *(("ada", path) for path in ADAS), *(("staff", path) for path in STAFFS)],
-)
-def test_a_page_keeps_its_policy(open_visit: OpenVisit, who: str | None, path: str):
+@pytest.mark.parametrize(("who", "path"), [(who, path) for who, paths in PATHS.items() for path in paths])
+def test_a_page_breaks_no_rule_of_its_policy(open_visit: OpenVisit, who: str | None, path: str):
     visit = open_visit(who)
-    heard = complaints(visit.page)
+    errors = collect_errors(visit.page)
     answer = visit.page.goto(path, wait_until="load")
     assert "default-src 'self'" in answer.headers["content-security-policy"]
     assert "unsafe" not in answer.headers["content-security-policy"]
-    assert heard == visit.page.evaluate("recorder.violations") == []
+    assert errors == visit.page.evaluate("recorder.violations") == []
 
 
-def test_an_export_from_click_to_file_keeps_the_policy(visit: Visit):
-    heard = complaints(visit.page)
+def test_an_export_from_click_to_file_breaks_no_rule_of_the_policy(visit: Visit):
+    errors = collect_errors(visit.page)
     export_id = visit.export(month_from="4", month_to="4")
     visit.wait_for_ready(export_id)
     visit.go(f"/exports/{export_id}/page/").card(export_id).wait_for()
-    assert heard == visit.page.evaluate("recorder.violations") == []
+    assert errors == visit.page.evaluate("recorder.violations") == []
 
 
-def test_a_wrong_choice_is_told_beside_its_field_without_leaving_the_page(visit: Visit):
+def test_an_invalid_field_shows_its_error_without_leaving_the_page(visit: Visit):
     visit.page.locator("[name=month_from]").select_option("5")
     visit.page.locator("[name=month_to]").select_option("4")
     visit.page.get_by_role("button", name="Export CSV").click()
@@ -57,8 +56,8 @@ def test_a_wrong_choice_is_told_beside_its_field_without_leaving_the_page(visit:
     assert visit.page.locator("[name=month_to]").get_attribute("aria-invalid") == "true"
 
 
-def test_the_keyboard_is_enough(visit: Visit):
-    """Reach the button, ask for the file, walk on to the card's link, and download with Enter."""
+def test_an_export_can_be_requested_and_downloaded_by_keyboard(visit: Visit):
+    """Reach the button by Tab, request the file by Enter, and download it by Enter on the link of its card."""
     page = visit.page
     for name in ("month_from", "month_to"):
         tab_to(page, f"[name={name}]")
@@ -84,18 +83,18 @@ def tab_to(page: Page, selector: str) -> None:
 
 
 @pytest.mark.usefixtures("slowly")
-def test_progress_is_told_to_those_who_do_not_see_it(visit: Visit):
+def test_screen_readers_get_the_progress_and_the_end(visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id)
     bar = visit.page.get_by_role("progressbar", name="Export: Flights").first
     assert float(bar.get_attribute("value")) > 0
     visit.wait_for_ready(export_id)
-    spoken = visit.part(export_id, "announce")
-    assert spoken.get_attribute("role") == "status"
-    assert "Ready" in spoken.inner_text() or "ready" in spoken.inner_text()
+    announcement = visit.part(export_id, "announce")
+    assert announcement.get_attribute("role") == "status"
+    assert "ready" in announcement.inner_text().lower()
 
 
-def test_without_javascript_the_form_posts_the_page_reloads_itself_and_the_file_comes(open_visit: OpenVisit):
+def test_without_javascript_an_export_can_be_requested_and_downloaded(open_visit: OpenVisit):
     page = open_visit("ada", java_script_enabled=False).go().page
     page.locator("[name=month_from]").select_option("1")
     page.locator("[name=month_to]").select_option("3")
@@ -110,7 +109,7 @@ def test_without_javascript_the_form_posts_the_page_reloads_itself_and_the_file_
 
 
 @pytest.mark.usefixtures("slowly")
-def test_without_javascript_an_export_can_be_cancelled_and_tried_again(open_visit: OpenVisit):
+def test_without_javascript_an_export_can_be_cancelled_and_retried(open_visit: OpenVisit):
     page = open_visit("ada", java_script_enabled=False).go().page
     page.get_by_role("button", name="Export CSV").click()
     page.get_by_role("button", name="Cancel").click()
@@ -133,8 +132,8 @@ def test_a_page_whose_user_logs_out_elsewhere_says_so(visit: Visit):
     assert visit.entries(export_id)[-1].link is None
 
 
-def test_the_history_page_follows_what_is_under_way(stack: Stack, open_visit: OpenVisit):
+def test_the_history_page_follows_active_exports(stack: Stack, open_visit: OpenVisit):
     state = stack.client("ada").request_export()
     visit = open_visit("ada").go("/exports/")
     visit.wait_for_ready(state["id"])
-    assert_whole_life(visit, state["id"])
+    assert_ended_well(visit, state["id"])

@@ -1,4 +1,4 @@
-"""A person at the site in Chromium, and what the recorder wrote down of what they could see."""
+"""A user with the site in Chromium, and what recorder.js has recorded of the cards on the page."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +19,7 @@ ZONE = "America/New_York"
 
 @dataclass(frozen=True)
 class Entry:
-    """What one export's card showed from `at` (milliseconds since 1970) on. `value` is the bar's, None without one."""
+    """What the card of an export showed from `at` on (milliseconds since 1970). `value` is that of the bar, or None."""
 
     at: float
     id: str
@@ -33,7 +33,7 @@ class Entry:
 
 
 class Visit:
-    """One tab. Signed in unless the context is not."""
+    """One browser tab."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
@@ -43,7 +43,7 @@ class Visit:
         return self
 
     def export(self, format: str = "csv", **chosen: str) -> str:
-        """Choose, press the format's button, and give the id of the export that appears."""
+        """Fill in the form, press the button of a format, and return the id of the new export."""
         for name, value in chosen.items():
             self.page.locator(f"export-form [name={name}]").select_option(value)
         button = self.page.locator(f"export-form button[value={format}]")
@@ -62,35 +62,35 @@ class Visit:
         self.page.locator(f'export-progress[export-id="{export_id}"][status={status}]').wait_for(timeout=FINISH)
 
     def wait_for_bar(self, export_id: str, value: float = 0.2) -> None:
-        """Returns in the middle: the bar is at `value` or beyond. Raises when the end came first."""
+        """Wait until the bar of a running export has reached `value`, 0 to 1."""
         bar = self.part(export_id, "bar").element_handle()
         self.page.wait_for_function("([bar, value]) => bar.value >= value", arg=[bar, value], timeout=FINISH)
         assert self.card(export_id).get_attribute("status") == "running"
 
     def wait_for_ready(self, export_id: str) -> None:
-        """Returns when the page has its end and the link has been asked."""
+        """Wait until the page shows READY and the recorder has requested the link."""
         self.wait_for_status(export_id, "ready")
         self.page.wait_for_function("(id) => Number(window.recorder.answers[id]) > 0", arg=export_id, timeout=FINISH)
 
     def entries(self, export_id: str) -> list[Entry]:
-        """What this tab has shown of the export since it was loaded last."""
+        """Return what this tab has shown of the export since it was loaded."""
         return [Entry(**entry) for entry in self.page.evaluate("recorder.entries") if entry["id"] == export_id]
 
     def link_answer(self, export_id: str) -> Any:
-        """The status that a GET of the link had at the moment the bar said 100 %."""
+        """Return the status of a GET of the link, sent at the moment when the bar reached 100 %."""
         return self.page.evaluate("(id) => recorder.answers[id]", export_id)
 
     def state(self, export_id: str) -> dict[str, Any]:
         return self.card(export_id).evaluate("(card) => card.state")
 
     def link_status(self, export_id: str) -> int:
-        """What a GET of the link answers now, redirects followed."""
+        """Return the status of a GET of the link after redirects."""
         return self.page.request.get(self.part(export_id, "download").get_attribute("href")).status
 
 
 @contextmanager
 def visiting(stack: Stack, browser: Browser, username: str | None = "ada", **options: Any) -> Iterator[Visit]:
-    """A tab in a browser of its own, signed in where a user is named. The options are those of Playwright's context."""
+    """Open a tab in a new browser context with these options of Playwright, signed in if a user is named."""
     context = browser.new_context(base_url=stack.url, timezone_id=ZONE, locale="en-US", **options)
     context.set_default_timeout(60_000)
     context.add_init_script(path=RECORDER)
@@ -102,12 +102,12 @@ def visiting(stack: Stack, browser: Browser, username: str | None = "ada", **opt
 
 
 def moves(entries: list[Entry]) -> int:
-    """How often the bar moved."""
+    """Return how often the bar moved."""
     return sum(before.value != after.value for before, after in pairwise(entries))
 
 
 def falls(entries: list[Entry]) -> list[tuple[Entry, Entry]]:
-    """Where the bar went backwards within a run. Back in the queue it may: there the next run begins."""
+    """Return where the bar went backwards within a run. A new run after the queue may start lower."""
     shown = [entry for entry in entries if entry.value is not None]
     return [
         (before, after)
@@ -121,14 +121,14 @@ def is_same_run(before: Entry, after: Entry) -> bool:
 
 
 def seconds_running(entries: list[Entry]) -> float:
-    """From the first sight of a worker to the link."""
+    """Return the seconds from the first sign of a worker to the link."""
     [began, *_] = [entry.at for entry in entries if entry.status == "running"]
     [ended, *_] = [entry.at for entry in entries if entry.status == "ready"]
     return (ended - began) / 1000
 
 
-def assert_whole_life(visit: Visit, export_id: str) -> None:
-    """The end that every page must come to: the bar never fell, 100 % and link came together, and the link works."""
+def assert_ended_well(visit: Visit, export_id: str) -> None:
+    """Assert that the bar never fell, that 100 % and the link came together, and that the link works."""
     entries = visit.entries(export_id)
     assert falls(entries) == []
     assert entries[-1].status == "ready"

@@ -13,7 +13,7 @@ const spoken = (first, ...states) => {
   return states.map((state) => announcements.next(state));
 };
 
-test("a hundred messages are announced as three quarters", () => {
+test("a hundred messages give three announcements, one per quarter", () => {
   const states = Array.from({ length: 99 }, (_, index) => at((index + 1) / 100));
   assert.deepEqual(spoken(at(0), ...states).filter(Boolean), ["Flights: 25%", "Flights: 50%", "Flights: 75%"]);
 });
@@ -23,15 +23,15 @@ test("a change of status is announced", () => {
   assert.deepEqual(spoken(stateOf(), ...states), ["Flights: Counting rows", "Flights: Ready: flights.csv, 1.5 kB"]);
 });
 
-test("a quarter that was skipped is not made up for", () => {
+test("a quarter that was skipped is not announced later", () => {
   assert.deepEqual(spoken(at(0.1), at(0.8), at(0.9)), ["Flights: 80%", null]);
 });
 
-test("a page that opens in the middle does not repeat what was reached", () => {
+test("a page that opens in the middle does not announce earlier quarters", () => {
   assert.deepEqual(spoken(at(0.6), at(0.61), at(0.75)), [null, "Flights: 75%"]);
 });
 
-test("a new attempt is announced as resumed and counts its quarters again", () => {
+test("a new attempt is announced as resumed and starts with the first quarter", () => {
   const again = { attempt: 2, resumed: true };
   assert.deepEqual(spoken(at(0.8), at(0.01, again), at(0.26, again)),
     ["Flights: Resumed: a worker stopped and another one goes on", "Flights: 26%"]);

@@ -10,7 +10,7 @@ test("the ceiling doubles with each attempt and stops at 15 seconds", () => {
   assert.deepEqual(pausesOf(backoff, 6), [1_000, 2_000, 4_000, 8_000, 15_000, 15_000]);
 });
 
-test("the pause is spread evenly over zero to the ceiling", () => {
+test("the pause is random between zero and the ceiling", () => {
   assert.deepEqual(pausesOf(new Backoff({ random: () => 0.25 }), 3), [250, 500, 1_000]);
   assert.deepEqual(pausesOf(new Backoff({ random: () => 0 }), 3), [0, 0, 0]);
 });
@@ -27,7 +27,7 @@ test("thousands of attempts stay at the cap", () => {
   assert.equal(pauses.at(-1), 500);
 });
 
-test("real randomness stays within the ceiling", () => {
+test("random pauses stay below the ceiling", () => {
   const pauses = pausesOf(new Backoff(), 200);
   assert.ok(pauses.every((pause) => pause >= 0 && pause < 15_000));
 });

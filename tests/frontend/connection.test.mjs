@@ -9,63 +9,63 @@ const SEEN = `/exports/${ID}/seen/`;
 const ANSWERS = { [SELF]: { body: running() }, [SEEN]: { body: ready() } };
 const OTHER = "7d9f6c1e-0000-4000-8000-000000000002";
 
-/** A connection in a world of its own, and what its one watcher was told. */
+/** Return a connection with its own clock and server, and the calls of its one watcher. */
 function given({ shown = running(), answers = ANSWERS, random = () => 0.5 } = {}) {
   const clock = new Clock();
   const Socket = socketClass();
   const server = new Server(answers);
-  const told = { states: [], troubles: [], endings: [] };
+  const calls = { states: [], troubles: [], endings: [] };
   const listener = {
-    changed: (state) => told.states.push(state),
-    troubled: (isLost) => told.troubles.push(isLost),
-    ended: (reason) => told.endings.push(reason),
+    changed: (state) => calls.states.push(state),
+    troubled: (isLost) => calls.troubles.push(isLost),
+    ended: (reason) => calls.endings.push(reason),
   };
   const connection = new ExportsConnection({
     url: "ws://host/ws/exports/", WebSocket: Socket, fetch: server.fetch, token: () => "token", clock, random,
   });
   const stop = shown ? connection.watch(shown, listener) : null;
-  return { clock, Socket, server, told, listener, connection, stop };
+  return { clock, Socket, server, calls, listener, connection, stop };
 }
 
 const seenOf = (Socket) => Socket.sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "seen");
 
 test("watching opens the socket and passes newer states on", () => {
-  const { Socket, told } = given();
+  const { Socket, calls } = given();
   assert.equal(Socket.last.url, "ws://host/ws/exports/");
   Socket.last.open();
   Socket.last.change(running({ seq: 3 }));
-  assert.deepEqual(told.states.map(({ seq }) => seq), [3]);
+  assert.deepEqual(calls.states.map(({ seq }) => seq), [3]);
 });
 
 test("an older state is dropped, from wherever it comes", () => {
-  const { Socket, told, connection } = given();
+  const { Socket, calls, connection } = given();
   Socket.last.open();
   Socket.last.change(running({ seq: 8 }));
   Socket.last.change(running({ seq: 7 }));
   connection.learn(running({ seq: 2 }));
-  assert.deepEqual(told.states.map(({ seq }) => seq), [8]);
+  assert.deepEqual(calls.states.map(({ seq }) => seq), [8]);
 });
 
-test("a repeated state is not told twice", () => {
-  const { Socket, told } = given();
+test("a repeated state is passed on once", () => {
+  const { Socket, calls } = given();
   Socket.last.open();
   Socket.last.change(running({ seq: 3 }));
   Socket.last.change(running({ seq: 3 }));
-  assert.equal(told.states.length, 1);
+  assert.equal(calls.states.length, 1);
 });
 
-test("each watcher hears of its own export, a subscriber of all", () => {
-  const { Socket, told, connection } = given();
+test("a watcher gets the changes of its export, a subscriber those of all", () => {
+  const { Socket, calls, connection } = given();
   const all = [];
   connection.subscribe({ changed: (state) => all.push(state.id) });
   Socket.last.open();
   Socket.last.change(running({ id: OTHER }));
   Socket.last.change(running({ seq: 3 }));
-  assert.deepEqual(told.states.map(({ id }) => id), [ID]);
+  assert.deepEqual(calls.states.map(({ id }) => id), [ID]);
   assert.deepEqual(all, [OTHER, ID]);
 });
 
-test("a watcher that comes late is told what is known already", () => {
+test("a second watcher gets the newest state at once", () => {
   const { Socket, connection } = given();
   Socket.last.open();
   Socket.last.change(ready());
@@ -80,18 +80,18 @@ test("many watchers share one socket", () => {
   assert.equal(Socket.sockets.length, 1);
 });
 
-test("a frame that makes no sense changes nothing", () => {
-  const { Socket, told } = given();
+test("a malformed frame changes nothing", () => {
+  const { Socket, calls } = given();
   Socket.last.open();
   const incomplete = { type: "export.changed", export: { id: ID } };
   for (const frame of ["no json", { type: "export.changed" }, incomplete, { type: "new" }]) Socket.last.receive(frame);
-  assert.deepEqual(told.states, []);
+  assert.deepEqual(calls.states, []);
 });
 
-test("while the socket is open each active export is read every 15 seconds, cheaply", async () => {
+test("while the socket is open each active export is polled every 15 seconds with its ETag", async () => {
   const whole = { body: running({ seq: 3 }), headers: { ETag: '"3"' } };
   const answer = ({ headers }) => (headers["If-None-Match"] ? { status: 304 } : whole);
-  const { clock, Socket, server, told } = given({ answers: { [SELF]: answer } });
+  const { clock, Socket, server, calls } = given({ answers: { [SELF]: answer } });
   Socket.last.open();
   await clock.advance(14_999);
   assert.equal(server.count(SELF), 0);
@@ -101,17 +101,17 @@ test("while the socket is open each active export is read every 15 seconds, chea
   await clock.advance(30_000);
   assert.equal(server.count(SELF), 3);
   assert.equal(server.asked.at(-1).headers["If-None-Match"], '"3"');
-  assert.equal(told.states.length, 1);
+  assert.equal(calls.states.length, 1);
 });
 
-test("a state that the socket lost arrives with the next reading", async () => {
-  const { clock, Socket, told } = given({ answers: { [SELF]: { body: ready() }, [SEEN]: { body: ready() } } });
+test("a state that the socket lost arrives with the next poll", async () => {
+  const { clock, Socket, calls } = given({ answers: { [SELF]: { body: ready() }, [SEEN]: { body: ready() } } });
   Socket.last.open();
   await clock.advance(15_000);
-  assert.deepEqual(told.states.map(({ status }) => status), ["ready"]);
+  assert.deepEqual(calls.states.map(({ status }) => status), ["ready"]);
 });
 
-test("an export that has ended is not read any more", async () => {
+test("an export that has ended is not polled any more", async () => {
   const { clock, Socket, server } = given();
   Socket.last.open();
   Socket.last.change(ready());
@@ -120,11 +120,11 @@ test("an export that has ended is not read any more", async () => {
 });
 
 test("a first handshake that fails starts polling at once", async () => {
-  const { clock, Socket, server, told } = given({ answers: { [SELF]: { body: running({ seq: 3 }) } } });
+  const { clock, Socket, server, calls } = given({ answers: { [SELF]: { body: running({ seq: 3 }) } } });
   Socket.last.drop();
   await clock.advance(0);
   assert.equal(server.count(SELF), 1);
-  assert.deepEqual(told.states.map(({ seq }) => seq), [3]);
+  assert.deepEqual(calls.states.map(({ seq }) => seq), [3]);
 });
 
 test("a first handshake that takes longer than two seconds starts polling meanwhile", async () => {
@@ -148,7 +148,7 @@ test("polling goes on every second and stops when the socket opens", async () =>
   assert.equal(server.count(SELF), 3);
 });
 
-test("polling obeys Retry-After, also when a reconnect fails in between", async () => {
+test("polling obeys Retry-After even if a reconnect fails in between", async () => {
   const answers = { [SELF]: { body: running({ seq: 3 }), headers: { "Retry-After": "4" } } };
   const { clock, Socket, server } = given({ answers, random: () => 0.1 });
   Socket.last.drop();
@@ -168,7 +168,7 @@ test("polling that fails backs off", async () => {
   assert.ok(server.count(SELF) <= 9, `${server.count(SELF)} requests in a minute`);
 });
 
-test("a lost socket is opened again, later with every failure", async () => {
+test("a lost socket is opened again after a pause that grows with every failure", async () => {
   const { clock, Socket } = given({ random: () => 1 });
   Socket.last.drop();
   const waits = [];
@@ -182,7 +182,7 @@ test("a lost socket is opened again, later with every failure", async () => {
   assert.deepEqual(waits, [1_000, 2_000, 4_000, 8_000, 15_000]);
 });
 
-test("a connection that was stable starts the waiting anew, one that was not does not", async () => {
+test("only a stable connection resets the pause before a reconnect", async () => {
   const { clock, Socket } = given({ random: () => 1 });
   Socket.last.drop();
   await clock.advance(1_000);
@@ -208,7 +208,7 @@ test("a dead socket is replaced", async () => {
   assert.equal(Socket.sockets.length, 2);
 });
 
-test("a browser that refuses the address leaves polling", async () => {
+test("if the browser refuses the WebSocket URL the page polls", async () => {
   class Refusing {
     constructor() {
       throw new DOMException("mixed content", "SecurityError");
@@ -221,31 +221,31 @@ test("a browser that refuses the address leaves polling", async () => {
 });
 
 for (const [status, reason] of [[401, "logged_out"], [403, "forbidden"], [404, "not_found"]]) {
-  test(`a handshake refused for ${status} ends the reconnecting`, async () => {
+  test(`after a handshake refused with ${status} the page does not reconnect`, async () => {
     const answers = { [SELF]: { status, body: { error: { code: "x", message: "x" } } } };
-    const { clock, Socket, told, server } = given({ answers });
+    const { clock, Socket, calls, server } = given({ answers });
     Socket.last.drop();
     await clock.advance(120_000);
-    assert.deepEqual(told.endings, [reason]);
+    assert.deepEqual(calls.endings, [reason]);
     assert.equal(Socket.sockets.length, 1);
     assert.equal(server.count(SELF), 1);
-    assert.deepEqual(told.troubles.filter(Boolean), []);
+    assert.deepEqual(calls.troubles.filter(Boolean), []);
   });
 }
 
 test("one export that is gone does not end the others", async () => {
   const answers = { [SELF]: { status: 404 }, [`/exports/${OTHER}/`]: { body: running({ id: OTHER }) } };
-  const { clock, Socket, told, connection } = given({ answers });
+  const { clock, Socket, calls, connection } = given({ answers });
   const endings = [];
   connection.watch(running({ id: OTHER }), { ended: (reason) => endings.push(reason) });
   Socket.last.drop();
   await clock.advance(30_000);
-  assert.deepEqual(told.endings, ["not_found"]);
+  assert.deepEqual(calls.endings, ["not_found"]);
   assert.deepEqual(endings, []);
   assert.ok(Socket.sockets.length > 1);
 });
 
-test("a subscriber without an active export is told why the handshake failed", async () => {
+test("a subscriber without active exports gets the reason of a failed handshake", async () => {
   const { clock, Socket, connection } = given({ shown: null, answers: { [SELF]: { status: 401 } } });
   const endings = [];
   connection.watch(stateOf({ status: "cancelled" }), {});
@@ -256,31 +256,31 @@ test("a subscriber without an active export is told why the handshake failed", a
   assert.equal(Socket.sockets.length, 1);
 });
 
-test("close code 4401 ends it too", async () => {
-  const { clock, Socket, told, server } = given();
+test("after close code 4401 the page does not reconnect", async () => {
+  const { clock, Socket, calls, server } = given();
   Socket.last.open();
   Socket.last.drop(4401);
   await clock.advance(120_000);
-  assert.deepEqual(told.endings, ["logged_out"]);
+  assert.deepEqual(calls.endings, ["logged_out"]);
   assert.equal(Socket.sockets.length, 1);
   assert.equal(server.asked.length, 0);
   assert.equal(clock.waiting, 0);
 });
 
-test("a page that is one too many polls, says nothing wrong and looks for room once a minute", async () => {
-  const { clock, Socket, server, told } = given();
+test("after close code 4430 the page polls, shows no trouble and reconnects after a minute", async () => {
+  const { clock, Socket, server, calls } = given();
   Socket.last.open();
   Socket.last.drop(4430);
   await clock.advance(59_000);
   assert.equal(Socket.sockets.length, 1);
   assert.ok(server.count(SELF) > 50);
-  assert.deepEqual(told.troubles, []);
-  assert.deepEqual(told.endings, []);
+  assert.deepEqual(calls.troubles, []);
+  assert.deepEqual(calls.endings, []);
   await clock.advance(2_000);
   assert.equal(Socket.sockets.length, 2);
 });
 
-test("however long there is no room, a page never comes back faster", async () => {
+test("repeated close codes 4430 never shorten the minute", async () => {
   const { clock, Socket } = given({ random: () => 0 });
   for (let minute = 1; minute <= 10; minute += 1) {
     assert.equal(Socket.sockets.length, minute);
@@ -290,8 +290,8 @@ test("however long there is no room, a page never comes back faster", async () =
   }
 });
 
-test("a page that found room again hears by its socket", async () => {
-  const { clock, Socket, server, told } = given();
+test("a page that reconnects after close code 4430 uses its socket again", async () => {
+  const { clock, Socket, server, calls } = given();
   Socket.last.open();
   Socket.last.drop(4430);
   await clock.advance(61_000);
@@ -300,10 +300,10 @@ test("a page that found room again hears by its socket", async () => {
   const before = server.count(SELF);
   await clock.advance(14_000);
   assert.equal(server.count(SELF), before);
-  assert.deepEqual(told.states.map(({ seq }) => seq), [5]);
+  assert.deepEqual(calls.states.map(({ seq }) => seq), [5]);
 });
 
-test("a page that follows everything and is one too many is not told that the server is out of reach", async () => {
+test("close code 4430 is no trouble for a subscriber", async () => {
   const { clock, Socket, connection } = given({ shown: null });
   const troubles = [];
   connection.subscribe({ troubled: (isLost) => troubles.push(isLost) });
@@ -313,7 +313,7 @@ test("a page that follows everything and is one too many is not told that the se
   assert.deepEqual(troubles, []);
 });
 
-test("somebody who asks for a new export after an ending is followed again", async () => {
+test("a new export is followed even after the last one ended with 4401", async () => {
   const { Socket, connection } = given();
   Socket.last.open();
   Socket.last.drop(4401);
@@ -321,7 +321,7 @@ test("somebody who asks for a new export after an ending is followed again", asy
   assert.equal(Socket.sockets.length, 2);
 });
 
-test("ready is told as seen over the socket, once, however often it arrives", async () => {
+test("ready is reported as seen once over the socket", async () => {
   const { clock, Socket, server } = given();
   Socket.last.open();
   for (const seq of [9, 9, 10]) Socket.last.change(ready({ seq }));
@@ -330,7 +330,7 @@ test("ready is told as seen over the socket, once, however often it arrives", as
   assert.equal(server.count(SEEN, "POST"), 0);
 });
 
-test("failed is told as seen, cancelled and expired are not", async () => {
+test("failed is reported as seen, cancelled and expired are not", async () => {
   for (const [status, count] of [["failed", 1], ["cancelled", 0], ["expired", 0]]) {
     const { clock, Socket } = given();
     Socket.last.open();
@@ -348,7 +348,7 @@ test("seen is posted with the token while the socket is not open", async () => {
   assert.equal(server.asked.find(({ url }) => url === SEEN).headers["X-CSRFToken"], "token");
 });
 
-test("seen is tried again until the server has answered", async () => {
+test("seen is sent again until the server has answered", async () => {
   let tries = 0;
   const answers = { [SELF]: { body: ready() }, [SEEN]: () => ((tries += 1) < 3 ? { status: 503 } : { body: ready() }) };
   const { clock, Socket } = given({ answers });
@@ -357,7 +357,7 @@ test("seen is tried again until the server has answered", async () => {
   assert.equal(tries, 3);
 });
 
-test("an export of somebody's other page is not told as seen", async () => {
+test("an export that this page does not watch is not reported as seen", async () => {
   const { clock, Socket } = given();
   Socket.last.open();
   Socket.last.change(ready({ id: OTHER }));
@@ -365,7 +365,7 @@ test("an export of somebody's other page is not told as seen", async () => {
   assert.deepEqual(seenOf(Socket), []);
 });
 
-test("a page that opens on a finished export tells it only while its mail may be waiting", async () => {
+test("an export that had ended before is reported as seen only while its mail may wait", async () => {
   for (const [finished_at, count] of [["2026-11-22T06:00:30Z", 1], ["2026-11-22T05:00:00Z", 0]]) {
     const { clock, server } = given({ shown: ready({ finished_at }) });
     await clock.advance(5_000);
@@ -373,7 +373,7 @@ test("a page that opens on a finished export tells it only while its mail may be
   }
 });
 
-test("a long list of endings stays under the server's frame limit", async () => {
+test("many reports at once stay below the server's frame limit", async () => {
   const { clock, Socket, connection } = given();
   const ids = Array.from({ length: 20 }, (_, index) => `many-${index}`);
   for (const id of ids) connection.watch(running({ id }), {});
@@ -386,7 +386,7 @@ test("a long list of endings stays under the server's frame limit", async () => 
   assert.equal(seenOf(Socket).length, 20);
 });
 
-test("waking connects at once instead of waiting out the backoff", async () => {
+test("wake() connects at once instead of waiting for the backoff", async () => {
   const { clock, Socket, connection } = given({ random: () => 1 });
   for (let attempt = 0; attempt < 4; attempt += 1) {
     Socket.last.drop();
@@ -397,7 +397,7 @@ test("waking connects at once instead of waiting out the backoff", async () => {
   assert.equal(Socket.sockets.length, 5);
 });
 
-test("waking reads the state even while the socket looks open", async () => {
+test("wake() polls even while the socket seems open", async () => {
   const { clock, Socket, connection, server } = given();
   Socket.last.open();
   await clock.advance(3_000);
@@ -406,46 +406,46 @@ test("waking reads the state even while the socket looks open", async () => {
   assert.equal(server.count(SELF), 1);
 });
 
-test("trouble is told after five seconds, and when it is over", async () => {
-  const { clock, Socket, told, server } = given({ answers: {} });
+test("trouble is reported after five seconds and when it is over", async () => {
+  const { clock, Socket, calls, server } = given({ answers: {} });
   Socket.last.open();
   await clock.advance(1_000);
   Socket.last.drop();
   await clock.advance(4_999);
-  assert.deepEqual(told.troubles, []);
+  assert.deepEqual(calls.troubles, []);
   await clock.advance(1);
-  assert.deepEqual(told.troubles, [true]);
+  assert.deepEqual(calls.troubles, [true]);
   server.answers[SELF] = { body: running({ seq: 3 }) };
   await clock.advance(16_000);
-  assert.deepEqual(told.troubles, [true, false]);
+  assert.deepEqual(calls.troubles, [true, false]);
 });
 
 test("polling that works is no trouble", async () => {
-  const { clock, Socket, told } = given();
+  const { clock, Socket, calls } = given();
   for (let second = 0; second < 60; second += 1) {
     if (Socket.last.onclose) Socket.last.drop();
     await clock.advance(1_000);
   }
-  assert.deepEqual(told.troubles, []);
+  assert.deepEqual(calls.troubles, []);
 });
 
-test("a page with nothing under way opens no socket", async () => {
+test("a page without active exports opens no socket", async () => {
   const { clock, Socket } = given({ shown: ready({ finished_at: "2026-11-20T06:00:00Z" }) });
   await clock.advance(60_000);
   assert.equal(Socket.sockets.length, 0);
 });
 
-test("a socket that is lost when nothing is under way any more stays closed", async () => {
-  const { clock, Socket, told } = given();
+test("a socket that is lost without active exports stays closed", async () => {
+  const { clock, Socket, calls } = given();
   Socket.last.open();
   Socket.last.change(ready());
   Socket.last.drop();
   await clock.advance(60_000);
   assert.equal(Socket.sockets.length, 1);
-  assert.deepEqual(told.troubles, []);
+  assert.deepEqual(calls.troubles, []);
 });
 
-test("the last one to leave closes the socket, unless somebody comes back soon", async () => {
+test("the socket closes soon after the last watcher has left", async () => {
   const { clock, Socket, stop, connection } = given();
   Socket.last.open();
   stop();
@@ -459,12 +459,12 @@ test("the last one to leave closes the socket, unless somebody comes back soon",
   assert.equal(clock.waiting, 0);
 });
 
-test("a watcher that has left hears nothing", async () => {
-  const { Socket, stop, told } = given();
+test("a watcher that has left gets no calls", async () => {
+  const { Socket, stop, calls } = given();
   Socket.last.open();
   stop();
   Socket.last.change(ready());
   await settled();
-  assert.deepEqual(told.states, []);
+  assert.deepEqual(calls.states, []);
   assert.deepEqual(seenOf(Socket), []);
 });

@@ -18,7 +18,7 @@ test("a server that does not answer is status 0", async () => {
   assert.deepEqual(answer, { status: 0, body: null, etag: null, retryAfter: null });
 });
 
-test("a server that keeps us waiting is given up", async () => {
+test("a request without an answer is aborted", async () => {
   const clock = new Clock();
   const aborted = (signal) => new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
   const fetch = (url, { signal }) => aborted(signal);
@@ -27,7 +27,7 @@ test("a server that keeps us waiting is given up", async () => {
   assert.equal((await asking).status, 0);
 });
 
-test("a login page in place of an answer means logged out", async () => {
+test("a redirect to a login page means logged out", async () => {
   const page = new Response("<html>", { headers: { "Content-Type": "text/html" } });
   Object.defineProperty(page, "redirected", { value: true });
   const answer = await get("/exports/", { fetch: async () => page, clock: new Clock() });
@@ -42,7 +42,7 @@ test("an answer that is not JSON has no body", async () => {
   assert.equal(answer.body, null);
 });
 
-test("JSON that is cut off is no answer", async () => {
+test("truncated JSON is status 0", async () => {
   const fetch = async () => new Response('{"id": ', { headers: { "Content-Type": "application/json" } });
   assert.equal((await get("/exports/", { fetch, clock: new Clock() })).status, 0);
 });
@@ -55,7 +55,7 @@ test("a POST carries the token and asks for JSON", async () => {
   assert.deepEqual(headers, { Accept: "application/json", "X-CSRFToken": "abc" });
 });
 
-test("the token comes from the cookie, else from a field of the page", () => {
+test("the token comes from the cookie, or else from a field of the page", () => {
   const page = (cookie, value) => ({ cookie, querySelector: () => (value === null ? null : { value }) });
   assert.equal(csrfToken(page("a=1; csrftoken=abc; b=2", "old")), "abc");
   assert.equal(csrfToken(page("xcsrftoken=no", "field")), "field");

@@ -7,9 +7,9 @@ const modules = readdirSync(FOLDER).filter((name) => name.endsWith(".js"));
 const importsOf = (name) => [...read(name).matchAll(/ from "\.\/(.+?)";/g)].map(([, path]) => path);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
 
-// Django's ManifestStaticFilesStorage takes everything from the word to the next `from "./..."` for a re-export, and
-// writes the hash into that name a second time.
-test("no comment before the imports has the word that hashed file names stumble over", () => {
+// Django's ManifestStaticFilesStorage takes everything from that word to the next `from "./..."` for a re-export, and
+// writes the hash into the file name twice (checked with Django 5.2).
+test("no comment before the imports contains the word export", () => {
   for (const name of modules) {
     const text = read(name);
     const head = text.slice(0, Math.max(0, text.lastIndexOf(' from "./')));
@@ -17,7 +17,7 @@ test("no comment before the imports has the word that hashed file names stumble 
   }
 });
 
-test("every import names a file that is there", () => {
+test("every import names a file that exists", () => {
   for (const name of modules) {
     for (const path of importsOf(name)) assert.ok(modules.includes(path), `${name}: ${path}`);
   }

@@ -31,7 +31,7 @@ test("an open socket is pinged every 25 seconds", async () => {
   }
 });
 
-test("sixty seconds of silence are the end", async () => {
+test("sixty seconds of silence end the connection", async () => {
   const { clock, socket, heard } = given();
   socket.open();
   await clock.advance(59_999);
@@ -41,7 +41,7 @@ test("sixty seconds of silence are the end", async () => {
   assert.ok(socket.isClosed);
 });
 
-test("any frame is a sign of life", async () => {
+test("any frame ends the silence", async () => {
   const { clock, socket, heard } = given();
   socket.open();
   for (let minute = 0; minute < 5; minute += 1) {
@@ -51,7 +51,7 @@ test("any frame is a sign of life", async () => {
   assert.deepEqual(heard.ends, []);
 });
 
-test("a computer that slept asks before it judges", async () => {
+test("after sleep a computer pings before it gives up the socket", async () => {
   const { clock, socket, heard } = given();
   socket.open();
   clock.sleep(3_600_000);
@@ -64,7 +64,7 @@ test("a computer that slept asks before it judges", async () => {
   assert.equal(heard.ends.length, 1);
 });
 
-test("a message that comes when the timer is late sends the ping", () => {
+test("a message sends the ping if the timer is late", () => {
   const { clock, socket } = given();
   socket.open();
   clock.sleep(30_000);
@@ -74,7 +74,7 @@ test("a message that comes when the timer is late sends the ping", () => {
   assert.equal(pingsOf(socket), 1);
 });
 
-test("nobody can make it ping faster than every 20 seconds", async () => {
+test("pings are at least 20 seconds apart", async () => {
   const { clock, live, socket } = given();
   socket.open();
   for (let second = 0; second < 60; second += 1) {
@@ -92,7 +92,7 @@ test("a socket that does not open within ten seconds has failed", async () => {
   assert.ok(socket.isClosed);
 });
 
-test("the close code and how long it lasted are told once", async () => {
+test("the close code and the duration are reported once", async () => {
   const { clock, socket, heard } = given();
   socket.open();
   await clock.advance(5_000);
@@ -101,14 +101,14 @@ test("the close code and how long it lasted are told once", async () => {
   assert.equal(clock.waiting, 0);
 });
 
-test("a frame that is not a JSON object is passed over", () => {
+test("a frame that is not a JSON object is ignored", () => {
   const { socket, heard } = given();
   socket.open();
   for (const text of ["not json", "7", "null", '{"type":"pong"}']) socket.receive(text);
   assert.deepEqual(heard.messages, [{ type: "pong" }]);
 });
 
-test("a socket closed by its owner says nothing more and leaves no timer", () => {
+test("a socket that was closed makes no calls and leaves no timer", () => {
   const { clock, live, socket, heard } = given();
   socket.open();
   live.close();

@@ -1,11 +1,11 @@
-/** A clock that only moves when told, a WebSocket and a server that do what a test says. */
+/** A clock, a WebSocket class and a server that tests control. */
 
 export const ID = "7d9f6c1e-0000-4000-8000-000000000001";
 
 const ENDED = { finished_at: "2026-11-22T06:00:30Z", progress: { fraction: 1 } };
 const READY = { seq: 9, status: "ready", phase: "done", ...ENDED };
 
-/** A STATE as docs/protocol.md has it; `progress`, `file` and `urls` may be given in part. */
+/** Return a STATE (docs/protocol.md); `progress` and `urls` may be given in part. */
 export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   const id = rest.id ?? ID;
   const none = {
@@ -48,7 +48,7 @@ export class Clock {
     return this.#timers.size;
   }
 
-  /** Lets time pass, timer by timer, and after each lets everything that was promised happen. */
+  /** Move the time forward, timer by timer, and let pending promises settle after each. */
   async advance(milliseconds) {
     const end = this.#now + milliseconds;
     await settled();
@@ -62,7 +62,7 @@ export class Clock {
     this.#now = end;
   }
 
-  /** Time passes without any timer, as while a computer sleeps. */
+  /** Move the time forward without firing timers, as while a computer sleeps. */
   sleep(milliseconds) {
     this.#now += milliseconds;
   }
@@ -74,7 +74,7 @@ export class Clock {
 
 export const settled = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A class of sockets; `sockets` lists those that were opened. */
+/** Return a WebSocket class; its `sockets` lists those that were opened. */
 export function socketClass() {
   return class Socket {
     static sockets = [];
@@ -116,7 +116,7 @@ export function socketClass() {
   };
 }
 
-/** A server for `fetch`; `answers[url]` is `{status, body, headers}`, a function of the request, or nothing at all. */
+/** A server for `fetch`: `answers[url]` is `{status, body, headers}`, a function of the request, or nothing. */
 export class Server {
   asked = [];
 

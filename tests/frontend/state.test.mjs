@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { accept, barValue, isActive, isSame, isState, isTerminal, percentOf } from "../../frontend/state.js";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
-test("the first state of an export is taken", () => {
+test("the first state of an export is accepted", () => {
   const state = running();
   assert.equal(accept(null, state), state);
 });
@@ -13,7 +13,7 @@ test("a state with a smaller number is dropped", () => {
   assert.equal(accept(running({ seq: 7 }), running({ seq: 6 })), null);
 });
 
-test("a state with the same number is taken, for its ticket is newer", () => {
+test("a state with the same number is accepted, because its ticket is newer", () => {
   const newer = ready({ urls: { ticket: "/t/2" } });
   assert.equal(accept(ready({ urls: { ticket: "/t/1" } }), newer), newer);
 });
@@ -32,13 +32,13 @@ test("progress starts again with a new attempt", () => {
   assert.equal(next.progress.rows_done, 10);
 });
 
-test("an attempt that was given back starts again under the same number", () => {
+test("a released attempt starts again with the same number", () => {
   const given = accept(running({ seq: 5, progress: { rows_done: 500, fraction: 0.5 } }), stateOf({ seq: 6 }));
   const next = accept(given, running({ seq: 7, progress: { rows_done: 10, fraction: 0.01 } }));
   assert.equal(next.progress.rows_done, 10);
 });
 
-test("a total that becomes unknown is not papered over", () => {
+test("a total that becomes unknown makes the fraction unknown", () => {
   const next = accept(running({ progress: { fraction: 0.01 } }), running({ seq: 3, progress: { fraction: null } }));
   assert.equal(next.progress.fraction, null);
 });
@@ -62,18 +62,18 @@ test("an unknown total has neither percent nor value", () => {
   assert.equal(barValue(state), null);
 });
 
-test("queued and running are active, the other four are the end", () => {
+test("queued and running are active, the other four are terminal", () => {
   assert.deepEqual(["queued", "running"].map((status) => isActive({ status })), [true, true]);
   const ends = ["ready", "failed", "cancelled", "expired"];
   assert.ok(ends.every((status) => isTerminal({ status })));
 });
 
-test("a fresh ticket alone shows nothing new, a place in the queue does", () => {
+test("a new ticket is the same state, a new place in the queue is not", () => {
   assert.ok(isSame(ready({ urls: { ticket: "/t/1" } }), ready({ urls: { ticket: "/t/2" } })));
   assert.ok(!isSame(stateOf({ progress: { queue_position: 2 } }), stateOf({ progress: { queue_position: 1 } })));
 });
 
-test("what is not a state is recognised", () => {
+test("isState refuses values that are no state", () => {
   assert.ok(isState(running()));
   const textual = { ...running(), seq: "1" };
   for (const value of [null, undefined, "ready", 7, [], {}, textual]) assert.ok(!isState(value));

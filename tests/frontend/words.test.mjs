@@ -11,7 +11,7 @@ const FILE = { name: "flights.xlsx", size: 48_234_496, expires_at: "2026-11-24T0
 const NOW = Date.parse("2026-11-22T06:05:00Z");
 const reply = (given) => ({ status: 0, body: null, etag: null, retryAfter: null, ...given });
 
-test("each status has its sentence", () => {
+test("each status has its text", () => {
   const cases = [
     [stateOf(), "Waiting"],
     [stateOf({ progress: { queue_position: 1 } }), "Waiting, next in line"],
@@ -45,7 +45,7 @@ test("the server's first render and the script say the same", () => {
   assert.deepEqual(states.map((state) => words.status(state)), serverTexts(states));
 });
 
-test("an estimate is said to be one, wherever it shows", () => {
+test("an estimate is always marked as one", () => {
   const progress = { rows_done: 120_000, rows_total: 1_003_417, rows_total_is_estimate: true, fraction: 0.1236 };
   const state = running({ progress });
   assert.equal(words.status(state), "Writing rows: 120,000 of about 1,000,000");
@@ -53,7 +53,7 @@ test("an estimate is said to be one, wherever it shows", () => {
   assert.equal(viewOf(running({ progress: { ...progress, rows_total_is_estimate: false } }), words).percent, "12%");
 });
 
-test("rows that have passed their estimate are counted, and the bar has no length", () => {
+test("rows beyond the estimate are counted without a total or a bar value", () => {
   const state = running({ progress: { rows_done: 1_003_418, rows_total: null, fraction: null } });
   assert.equal(words.status(state), "Writing rows: 1,003,418 so far");
   assert.equal(viewOf(state, words).bar, null);
@@ -69,19 +69,19 @@ test("a resumed run says so and keeps its numbers in the second line", () => {
   assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46 MB");
 });
 
-test("how old a file is that is offered again", () => {
+test("the age of an offered file is shown", () => {
   assert.equal(words.madeBefore(0), "Made 1 second ago, with the same choices.");
   assert.equal(words.madeBefore(180), "Made 3 minutes ago, with the same choices.");
   assert.equal(words.madeBefore(7200), "Made 2 hours ago, with the same choices.");
 });
 
-test("a limit that was reached says which one and when to come again", () => {
+test("a reached limit says which one and when to try again", () => {
   const message = "You have 20 exports waiting and may have no more.";
   const answer = reply({ status: 429, body: { error: { code: "too_many_queued", message } }, retryAfter: 15_000 });
   assert.match(words.refusal(answer, NOW), /^You have 20 exports waiting and may have no more\. Try again in 15 seconds/);
 });
 
-test("a language with several plurals gets the form of each count", () => {
+test("languages with several plural forms get the correct one", () => {
   const rows = { 0: "{count} wierszy", 1: "{count} wiersz", 2: "{count} wiersze", 3: "{count} wiersze" };
   const polish = new Words("pl", { ...catalogue, rows });
   assert.deepEqual([1, 4, 5, 22].map((count) => polish.rows(count)), ["1 wiersz", "4 wiersze", "5 wierszy", "22 wiersze"]);
@@ -95,22 +95,22 @@ test("time left is coarse and rounded up", () => {
   ]);
 });
 
-test("the rate has three digits that count", () => {
+test("the rate has three significant digits", () => {
   const rates = [12_345.6, 987.65, 0.4].map((rate) => words.rate(rate));
   assert.deepEqual(rates, ["12,300 rows/s", "988 rows/s", "less than 1 row/s"]);
 });
 
-test("sizes go by 1,024 and keep one digit while they are small", () => {
+test("sizes have units of 1,024 bytes and one decimal below ten", () => {
   const sizes = [0, 1, 999, 1536, 48_234_496, 5 * 1024 ** 3].map((bytes) => words.size(bytes));
   assert.deepEqual(sizes, ["0 bytes", "1 byte", "999 bytes", "1.5 kB", "46 MB", "5 GB"]);
 });
 
-test("one row is not rows", () => {
+test("a single row is in the singular", () => {
   assert.equal(words.rows(1), "1 row");
   assert.equal(words.rows(336_776), "336,776 rows");
 });
 
-test("an empty file says that it has no rows, a file made by hand says nothing of rows", () => {
+test("an empty file has 0 rows, an attached file shows no number of rows", () => {
   assert.match(words.detail(ready({ receipt: { rows: 0 }, file: FILE })), /^0 rows · kept until Nov 24, 2026/);
   assert.match(words.detail(ready({ file: FILE })), /^Kept until/);
 });
@@ -121,12 +121,12 @@ test("columns that were left out are named", () => {
   assert.equal(words.detail(ready({ receipt: { rows: 10, columns_withheld: [] } })), "10 rows");
 });
 
-test("a file that its owner may not have any more is not offered but explained", () => {
+test("a file that its owner may not have any more is explained", () => {
   const error = { code: "permission_lost", message: "You may no longer export this." };
   assert.equal(words.status(ready({ error })), "You may no longer export this.");
 });
 
-test("cells that had to be altered are not kept quiet", () => {
+test("altered cells are counted", () => {
   const receipt = { rows: 10, alterations: { text_cut: 2, number_as_text: 1 } };
   assert.equal(words.detail(ready({ receipt })), "10 rows · 3 cells altered");
   assert.equal(words.detail(ready({ receipt: { rows: 10, alterations: {} } })), "10 rows");
@@ -139,7 +139,7 @@ test("numbers follow the language of the page", () => {
   assert.match(german.percent(36), /^36\s%$/);
 });
 
-test("a language that is none is no reason to fail", () => {
+test("an invalid language tag falls back to the browser's", () => {
   for (const language of ["", "en_GB", "no such language", undefined]) {
     assert.match(new Words(language, catalogue).rows(1000), /^1.?000 rows$/);
   }
@@ -152,7 +152,7 @@ test("a refusal says what to do", () => {
   assert.match(words.refusal(reply({ status: 502 }), NOW), /^The server has a problem\. Wait a minute/);
 });
 
-test("the server's own words come first, and Retry-After says when", () => {
+test("the server's message comes first, then Retry-After", () => {
   const body = { error: { code: "too_many", message: "You have five exports running." } };
   const refused = reply({ status: 429, body, retryAfter: 30_000 });
   const [first, then] = words.refusal(refused, NOW).split(" Try again in ");
@@ -160,7 +160,7 @@ test("the server's own words come first, and Retry-After says when", () => {
   assert.match(then, /^30 seconds, at .*:05:30/);
 });
 
-test("the card shows percent only while it means something", () => {
+test("the card shows percent only when running or ready", () => {
   assert.equal(viewOf(running({ progress: { fraction: 0.364 } }), words).percent, "36%");
   assert.equal(viewOf(running({ progress: { fraction: null } }), words).percent, "");
   assert.equal(viewOf(stateOf(), words).percent, "");
