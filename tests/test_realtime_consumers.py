@@ -87,23 +87,18 @@ async def test_every_transition_arrives_as_a_whole_state_with_a_greater_number(o
     assert {frozenset(state) for state in states} == {frozenset(await sync_to_async(serialize)(export))}
 
 
-async def test_the_socket_of_one_export_sends_no_other(owner: User):
-    first, second = await made(rows.queued, owner), await made(rows.queued, owner)
-    async with opened(owner, one(second)) as page:
-        assert (await page.next_state())["id"] == str(second.pk)
-        await moved(transitions.cancel, first)
-        await moved(transitions.cancel, second)
-        assert (await page.next_state())["id"] == str(second.pk)
-        assert await page.receive_nothing(QUIET)
-
-
-async def test_changes_of_other_users_exports_do_not_arrive(owner: User):
-    theirs, mine = await made(rows.queued, await made(people.user, "other")), await made(rows.queued, owner)
-    async with opened(owner) as page:
-        assert (await page.next_state())["id"] == str(mine.pk)
-        await moved(transitions.cancel, theirs)
-        await moved(transitions.cancel, mine)
-        assert (await page.next_state())["id"] == str(mine.pk)
+async def test_a_socket_sends_no_changes_of_exports_that_it_does_not_follow(owner: User):
+    other = await made(people.user, "other")
+    theirs, first, second = [await made(rows.queued, user) for user in (other, owner, owner)]
+    async with opened(owner, one(second)) as single, opened(owner) as all_exports:
+        assert (await single.next_state())["id"] == str(second.pk)
+        assert [(await all_exports.next_state())["id"] for _ in range(2)] == [str(first.pk), str(second.pk)]
+        for export in (theirs, first, second):
+            await moved(transitions.cancel, export)
+        assert (await single.next_state())["id"] == str(second.pk)
+        assert {(await all_exports.next_state())["id"] for _ in range(2)} == {str(first.pk), str(second.pk)}
+        assert await single.receive_nothing(QUIET)
+        assert await all_exports.receive_nothing(QUIET)
 
 
 async def test_only_the_newest_state_of_an_export_waits_to_be_sent(owner: User):

@@ -41,15 +41,12 @@ def delete_session(client: Client, user: User) -> None:
     SessionStore(client.cookies[django_settings.SESSION_COOKIE_NAME].value).delete()
 
 
-def deactivate(client: Client, user: User) -> None:
-    people.deactivate(user)
-
-
-def change_password(client: Client, user: User) -> None:
-    User.objects.filter(pk=user.pk).update(password="another hash")
-
-
-ENDING = pytest.mark.parametrize("end", [delete_session, deactivate, change_password])
+ENDINGS = {
+    "session deleted": delete_session,
+    "deactivated": lambda client, user: people.deactivate(user),
+    "password changed": lambda client, user: User.objects.filter(pk=user.pk).update(password="another hash"),
+}
+ENDING = pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
 
 
 @ENDING
@@ -147,10 +144,6 @@ async def stays_open(page: Page) -> bool:
     return await page.next() == {"type": "pong"}
 
 
-async def all_stay_open(pages: list[Page]) -> bool:
-    return all(await asyncio.gather(*map(stays_open, pages)))
-
-
 async def test_the_sixth_socket_of_a_user_is_closed_and_the_five_stay(owner: User, log_lines):
     export, other = await made(rows.queued, owner), await made(people.user, "other")
     async with AsyncExitStack() as stack:
@@ -159,7 +152,7 @@ async def test_the_sixth_socket_of_a_user_is_closed_and_the_five_stay(owner: Use
         async with opened(owner) as sixth, opened(other) as socket_of_another_user:
             assert await closed_as_one_too_many(sixth)
             assert await stays_open(socket_of_another_user)
-        assert await all_stay_open(pages)
+        assert all([await stays_open(page) for page in pages])
         await sync_to_async(events.send_state)(export)
         for page in pages:
             assert (await page.next_state())["id"] == str(export.pk)
@@ -184,7 +177,7 @@ async def test_of_many_sockets_opened_at_once_only_the_limit_stays(browser: Clie
             await asyncio.sleep(0.01)
     open_pages = [page for task, page in closing.items() if task.cancel()]
     assert all(task.result() for task in closing if task.done())
-    assert await all_stay_open(open_pages)
+    assert all([await stays_open(page) for page in open_pages])
     await asyncio.gather(*(page.disconnect(timeout=IN_TIME) for page in pages))
 
 
@@ -194,7 +187,8 @@ async def test_the_setting_limits_the_sockets_of_a_user(
 ):
     settings.EXPORTS = {**settings.EXPORTS, "MAX_SOCKETS_PER_USER": limit}
     async with AsyncExitStack() as stack:
-        assert await all_stay_open([await stack.enter_async_context(opened(owner)) for _ in range(count)])
+        pages = [await stack.enter_async_context(opened(owner)) for _ in range(count)]
+        assert all([await stays_open(page) for page in pages])
         if limit is not None:
             assert await closed_as_one_too_many(await stack.enter_async_context(opened(owner)))
 

@@ -147,13 +147,9 @@ async def test_a_client_that_leaves_during_a_download_leaves_no_file_open(
 # Users who sign out
 
 
-def log_out(user: User, client: Client) -> None:
-    client.logout()
-
-
+@transaction.atomic
 def log_out_inside_a_transaction(user: User, client: Client) -> None:
-    with transaction.atomic():
-        client.logout()
+    client.logout()
 
 
 def change_password_by_form(user: User, client: Client) -> None:
@@ -167,22 +163,22 @@ def deactivate(user: User, client: Client) -> None:
     user.save(update_fields=["is_active"])
 
 
-def delete(user: User, client: Client) -> None:
-    user.delete()
-
-
 def delete_session_and_ask_for_a_re_check(user: User, client: Client) -> None:
     SessionStore(client.cookies[django_settings.SESSION_COOKIE_NAME].value).delete()
     events.recheck_sockets(user.pk)
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        log_out, log_out_inside_a_transaction, change_password_by_form, deactivate, delete,
-        delete_session_and_ask_for_a_re_check,
-    ],
-)  # fmt: skip
+ENDINGS = {
+    "logout": lambda user, client: client.logout(),
+    "logout in a transaction": log_out_inside_a_transaction,
+    "new password": change_password_by_form,
+    "deactivation": deactivate,
+    "deletion": lambda user, client: user.delete(),
+    "re-check on request": delete_session_and_ask_for_a_re_check,
+}
+
+
+@pytest.mark.parametrize("end", ENDINGS.values(), ids=ENDINGS)
 async def test_the_sockets_of_a_user_who_signs_out_close_within_two_seconds(
     daphne: Daphne, owner: User, browser: Client, end: Callable[[User, Client], None]
 ) -> None:

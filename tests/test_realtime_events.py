@@ -60,19 +60,15 @@ async def listen(group: str) -> Callable[[], Any]:
 
 @pytest.mark.usefixtures("channel_layer")
 async def test_the_whole_state_reaches_the_followers_of_the_export_and_its_owner(export: FileRequest):
-    state = await sync_to_async(serialize)(export)
-    for group in (events.group_of_request(export.pk), events.group_of_user(export.requester_id)):
+    without_owner = await sync_to_async(rows.running)(None)
+    for each, group in (
+        (export, events.group_of_request(export.pk)),
+        (export, events.group_of_user(export.requester_id)),
+        (without_owner, events.group_of_request(without_owner.pk)),
+    ):
         receive = await listen(group)
-        await sync_to_async(events.send_state)(export)
-        assert await receive() == {"type": "export.changed", "export": state}
-
-
-@pytest.mark.usefixtures("channel_layer")
-async def test_an_export_without_an_owner_reaches_its_followers(transactional_db: None):
-    export = await sync_to_async(rows.running)(None)
-    receive = await listen(events.group_of_request(export.pk))
-    await sync_to_async(events.send_state)(export)
-    assert (await receive())["export"]["id"] == str(export.pk)
+        await sync_to_async(events.send_state)(each)
+        assert await receive() == {"type": "export.changed", "export": await sync_to_async(serialize)(each)}
 
 
 def test_publishing_takes_a_few_milliseconds_at_most(valkey: Valkey, export: FileRequest):
@@ -170,15 +166,12 @@ def test_one_thread_sends_for_the_whole_process(valkey: Valkey, export: FileRequ
 ENDS_AT_ONCE = """
 from exports.realtime import events
 from exports.models import FileRequest
-events.send_state(FileRequest.objects.get())
-"""
-
-FORKS = """
-import os
-from exports.realtime import events
-from exports.models import FileRequest
 export = FileRequest.objects.get()
 events.send_state(export)
+"""
+FORKS = f"""
+import os
+{ENDS_AT_ONCE}
 child = os.fork()
 events.send_state(export)
 if child:
