@@ -21,6 +21,7 @@ from exports.tabular.writers.pickling import picklable_batch
 from tests.cell_values import NEW_YORK
 from tests.reference.cells import csv_cell, json_cell
 from tests.test_writers_xlsx_same import tables
+from tests.written import written_and_counted
 
 
 def reference_rows(
@@ -41,14 +42,6 @@ def rows_of(content: bytes, delimiter: str) -> list[list[str]]:
     return list(csv.reader(text, delimiter=delimiter, strict=True))
 
 
-def written(writer_class, columns: Sequence[Column], batches: Sequence, **given) -> tuple[bytes, Alterations]:
-    file, counted = io.BytesIO(), Alterations()
-    with writer_class(file, columns, alterations=counted, **given) as writer:
-        for batch in batches:
-            writer.write(batch)
-    return file.getvalue(), counted
-
-
 @settings(max_examples=300, deadline=None)
 @given(tables(), st.sampled_from([UTC, NEW_YORK]), st.sampled_from(",;\t"), st.sampled_from(["escape", "raw"]))
 def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, delimiter, formulas):
@@ -61,7 +54,7 @@ def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, delimi
     header, changed = reference_rows([Column("a")] * len(columns), labels, cell)
     rows, counted = reference_rows(columns, values, cell)
     options = {"delimiter": delimiter, "formulas": formulas, "bom": False}
-    content, alterations = written(CsvWriter, columns, [values], options=options, zone=zone)
+    content, alterations = written_and_counted(CsvWriter, columns, [values], options=options, zone=zone)
     assert rows_of(content, delimiter) == header + rows
     assert alterations == counted + changed
     # What another process would get writes the same.
@@ -76,7 +69,7 @@ def test_cells_and_counts_of_json_lines_equal_the_reference(table, zone: tzinfo)
     columns, values = table
     columns = [replace(column, name=f"column {number}") for number, column in enumerate(columns)]
     rows, counted = reference_rows(columns, values, lambda value, kind: json_cell(value, kind, zone))
-    content, alterations = written(JsonLinesWriter, columns, [values], zone=zone)
+    content, alterations = written_and_counted(JsonLinesWriter, columns, [values], zone=zone)
     names = [column.name for column in columns]
     assert content.endswith(b"\n")
     for line, row in zip(content.decode()[:-1].split("\n"), rows, strict=True):

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,7 +11,7 @@ from typing import Any, BinaryIO
 import openpyxl
 import python_calamine
 
-from exports.tabular.columns import Column
+from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,11 +40,24 @@ def written(
     return file.getvalue() if isinstance(file, io.BytesIO) else b""
 
 
+def written_and_counted(
+    writer_class: type[Writer], columns: Sequence[Column], batches: Sequence[Batch], **given: Any
+) -> tuple[bytes, Alterations]:
+    """Return the content of the file, and how many cells were altered in each way."""
+    counted = Alterations()
+    return written(writer_class, columns, *batches, alterations=counted, **given), counted
+
+
 def workbook(content: bytes) -> openpyxl.Workbook:
     """Open an XLSX file with openpyxl, after python-calamine, which shares no code with it, found the same sheets."""
     book = openpyxl.load_workbook(io.BytesIO(content))
     assert python_calamine.load_workbook(io.BytesIO(content)).sheet_names == book.sheetnames
     return book
+
+
+def sheet_xml(content: bytes) -> str:
+    """Return the XML of the first sheet of an XLSX file."""
+    return zipfile.ZipFile(io.BytesIO(content)).read("xl/worksheets/sheet1.xml").decode()
 
 
 def rows_by_calamine(content: bytes) -> list[list[Any]]:
