@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import pytest
-from django.conf import LazySettings
 from django.core.files.base import ContentFile
 
 from exports import storage
@@ -68,25 +67,21 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "file.csv"
 
 
-def test_the_role_is_sufficient(s3: Moto, settings: LazySettings, path: Path):
-    with s3.allowing(document("role.json")) as user:
-        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+def test_the_role_is_sufficient(s3: Moto, path: Path):
+    with s3.allowing(document("role.json")):
         do_everything(path)
     assert (s3.stored(), s3.unfinished()) == ([], [])
 
 
 @pytest.mark.parametrize("action", allowed())
-def test_each_action_of_the_role_is_needed(s3: Moto, settings: LazySettings, path: Path, action: str):
-    with s3.allowing(role_without(action)) as user:
-        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
-        with pytest.raises(StorageDenied, match=r"AccessDenied|403"):
-            do_everything(path)
+def test_each_action_of_the_role_is_needed(s3: Moto, path: Path, action: str):
+    with s3.allowing(role_without(action)), pytest.raises(StorageDenied, match=r"AccessDenied|403"):
+        do_everything(path)
 
 
-def test_the_role_gives_no_access_to_other_folders(s3: Moto, settings: LazySettings, path: Path):
+def test_the_role_gives_no_access_to_other_folders(s3: Moto, path: Path):
     other = "elsewhere/1.csv"
-    with s3.allowing(document("role.json")) as user:
-        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+    with s3.allowing(document("role.json")):
         for ask in (partial(do_everything, path), storage.delete, storage.size_of):
             with pytest.raises(ExportError):
                 ask(other)

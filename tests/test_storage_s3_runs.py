@@ -216,19 +216,16 @@ def test_an_unreachable_server_is_tried_again_later(s3: Moto, owner: User, monke
     assert rows.fresh(export).status == Status.READY
 
 
-def test_a_role_that_may_not_write_fails_the_export_at_once(
-    s3: Moto, owner: User, settings: LazySettings, caplog: pytest.LogCaptureFixture
-):
+def test_a_role_that_may_not_write_fails_the_export_at_once(s3: Moto, owner: User, caplog: pytest.LogCaptureFixture):
     reading = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}
-    with s3.allowing({"Version": "2012-10-17", "Statement": [reading]}) as user, caplog.at_level(logging.INFO):
-        settings.STORAGES = {**settings.STORAGES, "exports": s3.storage(**user)}
+    with s3.allowing({"Version": "2012-10-17", "Statement": [reading]}) as secret, caplog.at_level(logging.INFO):
         export = asked(owner, 1)
         assert loop.dispatch(export.pk)
     failed = rows.fresh(export)
     assert (failed.status, failed.attempts) == (Status.FAILED, 1)
     assert failed.error_code == "storage_denied"
     assert "The storage answered PutObject with AccessDenied. Check" in failed.error_detail
-    assert user["secret"] not in caplog.text + failed.error_detail
+    assert secret not in caplog.text + failed.error_detail
     assert "Signature" not in caplog.text
 
 

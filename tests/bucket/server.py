@@ -9,6 +9,8 @@ from urllib.request import Request, urlopen
 
 import boto3
 from botocore.client import BaseClient
+from django.conf import settings
+from django.test import override_settings
 
 from tests.servers import Server, free_port
 
@@ -61,15 +63,17 @@ class Moto(Server):
         return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=self.BUCKET).get("Uploads", ())]
 
     @contextmanager
-    def allowing(self, policy: Mapping[str, object]) -> Iterator[dict[str, str]]:
-        """Inside, enforce policies, with one new user that has this one. Yield the user's key and secret."""
+    def allowing(self, policy: Mapping[str, object]) -> Iterator[str]:
+        """Inside, the server enforces policies, and the app is a new user with this one. Yield the user's secret."""
         users, name = self.client("iam"), f"user-{secrets.token_hex(4)}"
         users.create_user(UserName=name)
         users.put_user_policy(UserName=name, PolicyName="role", PolicyDocument=json.dumps(policy))
         made = users.create_access_key(UserName=name)["AccessKey"]
         self._tell("reset-auth", b"0")
+        files = self.storage(made["AccessKeyId"], made["SecretAccessKey"])
         try:
-            yield {"key": made["AccessKeyId"], "secret": made["SecretAccessKey"]}
+            with override_settings(STORAGES={**settings.STORAGES, "exports": files}):
+                yield made["SecretAccessKey"]
         finally:
             self._tell("reset-auth", b"inf")
 
