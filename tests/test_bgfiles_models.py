@@ -65,13 +65,10 @@ def test_attach_file_leaves_name_type_and_size_to_save():
     request.save()
     row = FileRequest.objects.get()
     assert (row.filename, row.content_type, row.size, row.finished_at) == ("x.csv", "text/csv", 1, NOON)
-
-
-def test_attach_file_to_an_unsaved_request():
-    request = FileRequest(file_type="unsaved", requested_at=NOON)
-    request.attach_file(ContentFile(b"x"), "x.csv")
-    request.save()
-    assert (FileRequest.objects.get().filename, FileRequest.objects.get().status) == ("x.csv", Status.READY)
+    unsaved = FileRequest(file_type="unsaved", requested_at=NOON)
+    unsaved.attach_file(ContentFile(b"x"), "y.csv")
+    unsaved.save()
+    assert FileRequest.objects.get(file_type="unsaved", filename="y.csv").status == Status.READY
 
 
 def test_expire_in_sets_the_expiry_without_saving():
@@ -148,20 +145,13 @@ def test_the_file_field_keeps_storage_and_folder_out_of_migrations():
         assert {"storage", "upload_to"}.isdisjoint(each.deconstruct()[3])
 
 
-def test_get_storage_is_none_unless_it_is_set(settings: Any):
-    settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != storage.ALIAS}
-    assert get_storage() is None
-    chosen = FileSystemStorage("/tmp/exports-of-this-test")
-    settings.BG_FILES_STORAGE = chosen
-    assert get_storage() is chosen
-    assert FileRequest._meta.get_field("filehandle").storage.location == chosen.location
-
-
-def test_get_upload_to_is_empty_unless_it_is_set(settings: Any):
+def test_storage_and_folder_are_empty_unless_they_are_set(settings: Any, tmp_path: Path):
     settings.EXPORTS = {}
-    assert get_upload_to() == ""
-    settings.BG_FILES_UPLOAD_TO = "reports/"
-    assert get_upload_to() == "reports/"
+    settings.STORAGES = {name: each for name, each in settings.STORAGES.items() if name != storage.ALIAS}
+    assert (get_storage(), get_upload_to()) == (None, "")
+    settings.BG_FILES_STORAGE, settings.BG_FILES_UPLOAD_TO = FileSystemStorage(tmp_path), "reports/"
+    assert (get_storage(), get_upload_to()) == (settings.BG_FILES_STORAGE, "reports/")
+    assert FileRequest._meta.get_field("filehandle").storage.location == str(tmp_path)
     (request,) = expired(1)
     assert request.filehandle.name.startswith("reports/")
 

@@ -219,10 +219,10 @@ def test_clean_deletes_files_without_rows_in_several_batches(folder: Path, monke
     assert stored_files(folder) == []
 
 
-@pytest.mark.parametrize("status", [Status.FAILED, Status.CANCELLED])
-def test_clean_deletes_rows_that_ended_without_a_file(status: str):
-    in_status(status)
-    assert run("clean").startswith("Swept: removed rows 1.\n")
+def test_clean_deletes_rows_that_ended_without_a_file():
+    in_status(Status.FAILED)
+    in_status(Status.CANCELLED)
+    assert run("clean").startswith("Swept: removed rows 2.\n")
     assert not FileRequest.objects.exists()
 
 
