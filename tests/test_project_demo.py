@@ -26,12 +26,9 @@ def test_a_table_is_read_from_the_archive_line_by_line(archive: Path):
     assert list(source.lines(archive, "airlines"))[1] == ["UA", "United Air Lines Inc."]
 
 
-def test_an_existing_archive_is_not_downloaded_again(archive: Path):
+def test_an_existing_archive_is_not_downloaded_again_and_another_refused_with_advice(archive: Path):
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert source.fetch(archive.parent, sha256=digest) == archive
-
-
-def test_another_archive_is_refused_with_advice(archive: Path):
     with pytest.raises(source.SourceUnusable, match=r"is not the expected file .*Delete it and load again"):
         source.fetch(archive.parent)
 
