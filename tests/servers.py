@@ -70,7 +70,7 @@ class Server:
                 start_new_session=True,
                 **self.options(),
             )
-        wait_until(self._answers_or_raises, describe=self._last_words)
+        wait_until(self._answers, describe=self._end_of_log)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
         """Returns when the process has ended; its data stays for the next start."""
@@ -104,12 +104,12 @@ class Server:
     def answers(self) -> bool:
         raise NotImplementedError
 
-    def _answers_or_raises(self) -> bool:
+    def _answers(self) -> bool:
         if not self.is_running:
-            raise NotReady(self._last_words())
+            raise NotReady(self._end_of_log())
         return self.answers()
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return f"{type(self).__name__} is not ready. Its log ends: {self.log.read_text(errors='replace')[-2000:]}"
 
 

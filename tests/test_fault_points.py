@@ -42,11 +42,11 @@ def kill_at_each_point(site: Site, format: str) -> set[str]:
     for role, points in ROLES.items():
         site.arm(role, ",".join(f"{point}=once:kill" for point in points))
     for number in range(EXPORTS):
-        site.ask(number % 4, format=format, first=number + 1, rows=ROWS)
-    site.until_ended()
-    site.until_mailed()
-    site.until_clean()
-    return {point for role, points in ROLES.items() for point in points if site.has_struck(role, point)}
+        site.request(number % 4, format=format, first=number + 1, rows=ROWS)
+    site.wait_until_ended()
+    site.wait_until_mailed()
+    site.wait_until_clean()
+    return {point for role, points in ROLES.items() for point in points if site.was_struck(role, point)}
 
 
 REST = [("xlsx", "local"), ("csv", "s3"), ("xlsx", "s3")]

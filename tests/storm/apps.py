@@ -11,5 +11,5 @@ class StormConfig(AppConfig):
 
         for exporter in EXPORTS:
             registry.register(exporter)
-        # A storm lasts minutes: a mailer that dies is followed after seconds, and so is a server that refuses.
+        # A storm lasts minutes, so mails are sent again after seconds.
         notifications.CLAIM_SECONDS, notifications.RETRY_SECONDS = 4, 1

@@ -1,6 +1,6 @@
-"""The auditor: after a storm, compares every row, file, object, part, work file and mail with what must be.
+"""The auditor compares every row, file, unfinished upload, work file and mail with what must be there after a storm.
 
-It reads the database by SQL, the storage by its own client and the mails as they arrived. It asks the app nothing.
+It reads the database with SQL, S3 with a separate client, and the mails as they arrived. It uses no code of the app.
 """
 
 from collections import Counter, defaultdict
@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs
 
-from tests.storm import journal
-from tests.storm.contents import fault_of, sha256_of
+from tests.storm import transition_log
+from tests.storm.contents import difference, sha256_of
 from tests.storm.mailbox import Mail
 from tests.storm.site import Site
 
@@ -40,36 +40,39 @@ class Row:
 
 @dataclass
 class Audit:
-    """What the auditor found wrong, a line each, and what there was."""
+    """One line for each finding, and the number of exports by status and of mails."""
 
     findings: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        said = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()))
-        return "\n".join([f"audited: {said}; findings {len(self.findings)}", *self.findings])
+        counts = ", ".join(f"{name} {count}" for name, count in sorted(self.counts.items()))
+        return "\n".join([f"audited: {counts}; findings {len(self.findings)}", *self.findings])
 
 
 def audit(site: Site, *, ends: Mapping[str, str] | None = None, mails: bool = True) -> Audit:
-    """Look at a site where nothing waits or runs any more. `ends` names the requests that must not be READY, and how
-    they must have ended; `mails` says whether their mails are to be counted too."""
+    """Audit a site where no export waits or runs any more.
+
+    `ends` has the expected status of each export (by id) that must not be READY. `mails` is False where no mail is
+    expected to be sent yet.
+    """
     rows = [Row(str(pk), *rest) for pk, *rest in site.sql(REQUESTS)]
-    done = Audit()
-    done.counts.update({row.status: 0 for row in rows})
-    done.counts.update(row.status for row in rows)
-    done.findings += _lost(site, rows, ends or {})
-    done.findings += _wrong_files(site, rows)
-    done.findings += _orphans(site, rows)
-    done.findings += journal.stale_writes(journal.steps_of(site.sql))
+    audited = Audit()
+    audited.counts.update({row.status: 0 for row in rows})
+    audited.counts.update(row.status for row in rows)
+    audited.findings += _lost(site, rows, ends or {})
+    audited.findings += _wrong_files(site, rows)
+    audited.findings += _orphans(site, rows)
+    audited.findings += transition_log.forbidden_steps(transition_log.logged_steps(site.sql))
     if mails:
-        done.findings += _wrong_mails(site, rows, done.counts)
-    return done
+        audited.findings += _wrong_mails(site, rows, audited.counts)
+    return audited
 
 
 def _lost(site: Site, rows: list[Row], ends: Mapping[str, str]) -> Iterator[str]:
-    """Whoever was promised a file has it, and so does whoever was not told."""
-    there = {row.id for row in rows}
-    yield from (f"lost: request {asked.id} is not there" for asked in site.asked if asked.id not in there)
+    """Yield the accepted requests without a row, and the rows in another status than expected."""
+    known = {row.id for row in rows}
+    yield from (f"lost: request {asked.id} is not there" for asked in site.requested if asked.id not in known)
     for row in rows:
         must_be = ends.get(row.id, READY)
         if row.status != must_be:
@@ -93,11 +96,11 @@ def _fault(site: Site, row: Row, content: bytes) -> str:
         return f"{len(content)} bytes, {sha256[:12]}; the row says {row.size}, {row.sha256[:12]}"
     criteria = parse_qs(row.criteria)
     first, rows = int(criteria["first"][0]), int(criteria["rows"][0])
-    return fault_of(content, row.format, site.sql(PARCELS, [first, first + rows]))
+    return difference(content, row.format, site.sql(PARCELS, [first, first + rows]))
 
 
 def _orphans(site: Site, rows: list[Row]) -> Iterator[str]:
-    """Bytes that no READY request refers to, wherever they lie."""
+    """Yield the bytes that belong to no READY export: objects, uploads, work files and temporary files."""
     wanted = {row.key for row in rows if row.status == READY}
     yield from (f"orphan: object {key}" for key in stored_keys(site) if key not in wanted)
     yield from (f"orphan: unfinished upload of {key}" for key in (site.moto.unfinished() if site.moto else ()))
@@ -124,7 +127,7 @@ MailStep = tuple[datetime, str | None, str]
 
 
 @dataclass(frozen=True)
-class Letter:
+class Notification:
     """A row of the outbox."""
 
     id: int
@@ -136,9 +139,12 @@ class Letter:
 
 
 def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[str]:
-    """Exactly one to whoever has not seen the end, none to whoever has; one more only where a mailer ended between the
-    server's 250 and its own commit, and then with the same Message-ID."""
-    letters = [Letter(pk, str(request), *rest) for pk, request, *rest in site.sql(MAILS)]
+    """Yield the mails that are missing, superfluous or wrong.
+
+    An owner who has not seen the end gets exactly one mail, one who has gets none. A second copy, with the same
+    Message-ID, is allowed only if the sender died between the server's 250 and its commit.
+    """
+    notifications = [Notification(pk, str(request), *rest) for pk, request, *rest in site.sql(MAILS)]
     arrived: dict[str, list[Mail]] = defaultdict(list)
     for mail in site.mailbox.mails():
         arrived[mail.message_id].append(mail)
@@ -146,31 +152,31 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
     for mail_id, at, old_state, state in site.sql(SENDINGS):
         steps[mail_id].append((at, old_state, state))
     unseen = {(row.id, row.status) for row in rows if row.seen_at is None}
-    yield from _unannounced(rows, letters)
-    for message_id in arrived.keys() - {letter.message_id for letter in letters}:
-        yield f"mail: nobody wrote {message_id}"
-    for letter in letters:
-        copies = arrived[letter.message_id]
+    yield from _unannounced(rows, notifications)
+    for message_id in arrived.keys() - {notification.message_id for notification in notifications}:
+        yield f"mail: no notification has the Message-ID {message_id}"
+    for notification in notifications:
+        copies = arrived[notification.message_id]
         counts["mails"] += len(copies)
-        counts["mails again, in the gap"] += max(len(copies) - 1, 0)
-        is_unseen = (letter.request_id, letter.kind) in unseen
-        if fault := _fault_of_mail(letter, is_unseen, copies, steps[letter.id]):
-            yield f"mail: {letter.kind} mail of request {letter.request_id}: {fault}"
+        counts["duplicate mails"] += max(len(copies) - 1, 0)
+        is_unseen = (notification.request_id, notification.kind) in unseen
+        if fault := _fault_of_mail(notification, is_unseen, copies, steps[notification.id]):
+            yield f"mail: {notification.kind} mail of request {notification.request_id}: {fault}"
 
 
-def _unannounced(rows: list[Row], letters: list[Letter]) -> Iterator[str]:
-    written = {(letter.request_id, letter.kind) for letter in letters}
+def _unannounced(rows: list[Row], notifications: list[Notification]) -> Iterator[str]:
+    written = {(notification.request_id, notification.kind) for notification in notifications}
     for row in rows:
         if row.status in (READY, "failed") and (row.id, row.status) not in written:
             yield f"mail: request {row.id} is {row.status}, and no mail says so"
 
 
-def _fault_of_mail(letter: Letter, unseen: bool, copies: list[Mail], steps: list[MailStep]) -> str:
-    if any(letter.address not in mail.to for mail in copies):
-        return "it went to somebody else"
-    if letter.state != "sent":
-        is_right = letter.state == "suppressed" and not unseen and not copies
-        return "" if is_right else f"it is {letter.state}, and {len(copies)} arrived"
+def _fault_of_mail(notification: Notification, unseen: bool, copies: list[Mail], steps: list[MailStep]) -> str:
+    if any(notification.address not in mail.to for mail in copies):
+        return "it went to another address"
+    if notification.state != "sent":
+        is_right = notification.state == "suppressed" and not unseen and not copies
+        return "" if is_right else f"it is {notification.state}, and {len(copies)} arrived"
     if not copies:
         return "it was never sent"
     attempts = _attempts(steps)
@@ -178,12 +184,12 @@ def _fault_of_mail(letter: Letter, unseen: bool, copies: list[Mail], steps: list
     if 0 in by_attempt or max(by_attempt.values()) > 1:
         return f"{len(copies)} arrived, more than one of one attempt"
     if any(attempts[number - 1][1] == "pending" for number in by_attempt):
-        return "it was put back although the server had taken it"
+        return "it was queued again although the server had accepted it"
     return ""
 
 
 def _attempts(steps: list[MailStep]) -> list[tuple[float, str]]:
-    """When each attempt to send it began, and what its mailer said of its end: nothing, where it ended in the gap."""
+    """Return when each attempt to send began, and the state that its sender wrote afterwards ('' if it died before)."""
     attempts: list[tuple[float, str]] = []
     for at, old_state, state in steps:
         if state == "sending":

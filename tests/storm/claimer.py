@@ -1,8 +1,8 @@
-"""Claims every waiting request, in the order in which all others do too, and prints how many it won.
+"""Claim every waiting export, in the same order as the other claimers, and print how many claims were won.
 
     python -m tests.storm.claimer GATE
 
-It begins once there is a file GATE, so that several begin at the same moment.
+It begins once the file GATE exists, so that several claimers begin at the same moment.
 """
 
 import sys
@@ -20,7 +20,7 @@ def main(gate: Path) -> int:
     print("ready", flush=True)
     while not gate.exists():
         time.sleep(0.001)
-    return sum(transitions.claim(request, owner="racer", extension="csv") is not None for request in waiting)
+    return sum(transitions.claim(export, owner="racer", extension="csv") is not None for export in waiting)
 
 
 if __name__ == "__main__":

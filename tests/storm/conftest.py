@@ -1,4 +1,4 @@
-"""What the tests of a storm's site share."""
+"""Shared fixtures of the tests of a storm's site."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.servers import NotInstalled, postgres_program
 
 @pytest.fixture(scope="session")
 def needs_postgres() -> None:
-    """Only `bin/test fast` runs where PostgreSQL may be missing."""
+    """Skip the test if PostgreSQL is not installed, as it may be for `bin/test fast`."""
     try:
         postgres_program("initdb")
     except NotInstalled as error:

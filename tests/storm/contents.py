@@ -1,4 +1,4 @@
-"""What a file of parcels must hold, from the table's rows alone: nothing of the app has a part in it."""
+"""The expected content of a file of parcels, from the rows of the table alone, without code of the app."""
 
 import csv
 import hashlib
@@ -15,9 +15,9 @@ HEADER = ("Number", "Name", "Price", "Day")
 ParcelRow = tuple[int, str, Decimal, date]
 
 
-def fault_of(content: bytes, format: str, rows: Sequence[ParcelRow]) -> str:
-    """How this file differs from these rows, or ''."""
-    return _fault_of_csv(content, rows) if format == "csv" else _fault_of_xlsx(content, rows)
+def difference(content: bytes, format: str, rows: Sequence[ParcelRow]) -> str:
+    """Return the first difference between the file and these rows, or ''."""
+    return _csv_difference(content, rows) if format == "csv" else _xlsx_difference(content, rows)
 
 
 def sha256_of(content: bytes) -> str:
@@ -25,7 +25,7 @@ def sha256_of(content: bytes) -> str:
 
 
 def csv_of(rows: Sequence[ParcelRow]) -> bytes:
-    """RFC 4180 with the mark by which Excel knows UTF-8."""
+    """Return the rows as CSV (RFC 4180) with a UTF-8 BOM."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(HEADER)
@@ -33,7 +33,7 @@ def csv_of(rows: Sequence[ParcelRow]) -> bytes:
     return b"\xef\xbb\xbf" + text.getvalue().encode()
 
 
-def _fault_of_csv(content: bytes, rows: Sequence[ParcelRow]) -> str:
+def _csv_difference(content: bytes, rows: Sequence[ParcelRow]) -> str:
     expected = csv_of(rows)
     if sha256_of(content) == sha256_of(expected):
         return ""
@@ -41,7 +41,7 @@ def _fault_of_csv(content: bytes, rows: Sequence[ParcelRow]) -> str:
     return f"{len(content)} bytes, not the {len(expected)} of the table; they differ at {at}"
 
 
-def _fault_of_xlsx(content: bytes, rows: Sequence[ParcelRow]) -> str:
+def _xlsx_difference(content: bytes, rows: Sequence[ParcelRow]) -> str:
     try:
         found = load_workbook(io.BytesIO(content)).get_sheet_by_index(0).to_python()
     except Exception as error:

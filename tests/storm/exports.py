@@ -1,4 +1,4 @@
-"""The exports of a storm: parcels by their numbers, and some that misbehave."""
+"""The exports of a storm: a table of parcels, and three exports that misbehave."""
 
 import os
 import signal
@@ -16,15 +16,14 @@ from exports.worker.runner import Run
 from tests.storm.models import Parcel
 
 SMALL = 200
-FOR_EVER = 10_000
+HANG_SECONDS = 10_000
 
 
 class RangeForm(forms.Form):
-    """Parcels `first` and on, so many `rows` of them. The note only makes two wishes differ."""
+    """Choose `rows` parcels, beginning with the number `first`."""
 
     first = forms.IntegerField(min_value=1)
     rows = forms.IntegerField(min_value=0)
-    note = forms.CharField(required=False)
 
 
 class ParcelExport(QuerySetExport):
@@ -43,7 +42,7 @@ class ParcelExport(QuerySetExport):
 
 
 class PoisonExport(ParcelExport):
-    """Kills every process that tries to make it."""
+    """Kill every process that runs it."""
 
     file_type = "poison"
 
@@ -53,26 +52,26 @@ class PoisonExport(ParcelExport):
 
 
 class SleepingExport(ParcelExport):
-    """Writes a row, then never comes back from a call that lets other threads run."""
+    """Write a row, then hang in a call that lets other threads run."""
 
     file_type = "sleeping"
 
     def produce(self, run: Run) -> ExportResult:
         run.begin(None)
         run.advance(1)
-        time.sleep(FOR_EVER)
+        time.sleep(HANG_SECONDS)
         raise AssertionError("unreachable")
 
 
 class SpinningExport(ParcelExport):
-    """Writes a row, then never comes back from a call that lets no other thread run."""
+    """Write a row, then hang in a call that lets no other thread run."""
 
     file_type = "spinning"
 
     def produce(self, run: Run) -> ExportResult:
         run.begin(None)
         run.advance(1)
-        # One call into C, which holds the interpreter's lock for as long as it lasts.
+        # A single call into C, which never releases the interpreter's lock.
         sum(range(10**15))
         raise AssertionError("unreachable")
 

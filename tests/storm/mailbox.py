@@ -1,4 +1,4 @@
-"""An SMTP server in a process of its own, which writes down every mail before it answers 250.
+"""An SMTP server in a separate process. It stores every mail in a file before it answers 250.
 
 python -m tests.storm.mailbox PORT FOLDER
 """
@@ -22,7 +22,7 @@ REFUSES = "refuses"
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail that was taken, and when (epoch seconds)."""
+    """A mail that was accepted at this time (epoch seconds)."""
 
     at: float
     to: str
@@ -30,13 +30,13 @@ class Mail:
 
 
 class Mailbox(Server):
-    """The server as a child process. While `refuse(True)` holds, every mail is answered with "try again later"."""
+    """The server as a child process. After `refuse(True)` it answers every mail with "try again later"."""
 
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
-        self.taken = self.folder / "taken"
-        self.taken.mkdir()
+        self.accepted = self.folder / "accepted"
+        self.accepted.mkdir()
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "tests.storm.mailbox", str(self.port), str(self.folder)]
@@ -49,15 +49,15 @@ class Mailbox(Server):
             self.log.unlink()
         super().start()
 
-    def refuse(self, does: bool) -> None:
+    def refuse(self, is_refusing: bool) -> None:
         refuses = self.folder / REFUSES
-        if does:
+        if is_refusing:
             refuses.touch()
         else:
             refuses.unlink(missing_ok=True)
 
     def mails(self) -> Iterator[Mail]:
-        for path in sorted(self.taken.glob("*.eml")):
+        for path in sorted(self.accepted.glob("*.eml")):
             mail = message_from_bytes(path.read_bytes(), policy=policy.default)
             yield Mail(float(path.name.split("-")[0]), str(mail["To"]), str(mail["Message-ID"]).strip())
 
@@ -66,12 +66,12 @@ class Handler:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    # aiosmtpd finds its handlers by these names.
+    # aiosmtpd finds the handler by this name.
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if (self._folder / REFUSES).exists():
             return "451 Try again later"
         name = f"{time.time():.6f}-{uuid.uuid4().hex}"
-        written = self._folder / "taken" / name
+        written = self._folder / "accepted" / name
         written.write_bytes(envelope.content)
         written.rename(written.with_name(f"{name}.eml"))
         return "250 OK"

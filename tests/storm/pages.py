@@ -1,7 +1,7 @@
-"""Pages without a browser, as docs/protocol.md wants its clients: they come back with jitter, ask while there is no
-socket and every 15 s even then, keep the newest state, and say that its end was seen.
+"""Pages without a browser that follow docs/protocol.md.
 
-All of them live in the event loop of one thread, so that a test may kill and wait beside them.
+They reconnect with jitter, poll while they have no socket and every 15 s otherwise, keep the newest state, and
+acknowledge the end with `seen`. All pages run in the event loop of one thread, so that a test can act meanwhile.
 """
 
 import asyncio
@@ -18,20 +18,20 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from tests.storm.journal import Step
 from tests.storm.site import ENDED, TOKEN, Site
+from tests.storm.transition_log import Step
 
 RESYNC_EVERY, POLL_EVERY, PING_EVERY = 15.0, 1.0, 25.0
 SILENCE, STABLE_AFTER, LONGEST_PAUSE, CONNECT_GRACE = 60.0, 10.0, 15.0, 2.0
-# People do not open their pages in the same moment.
-OPENED_EVERY = 0.1
-# A page asks every 15 s, and the answer takes its time.
-CONVERGED = RESYNC_EVERY + 1
+# Pages are not all opened at the same moment.
+OPEN_EVERY = 0.1
+# A page polls every 15 s; one second is for the response.
+MAX_LAG_SECONDS = RESYNC_EVERY + 1
 
 
 @dataclass(frozen=True)
 class Outage:
-    """When the web process was away: epoch seconds."""
+    """When the web process was down (epoch seconds)."""
 
     began: float
     ended: float
@@ -39,52 +39,54 @@ class Outage:
 
 @dataclass
 class Page:
-    """Follows these exports: one by its own socket, several by the socket of all that its person has asked for."""
+    """Follow these exports: one by its own socket, several by the socket of all exports of the user."""
 
     site: Site
-    person: int
+    user: int
     export_ids: Sequence[str]
     chance: Random
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    heard: list[tuple[float, str, int]] = field(default_factory=list)
+    received: list[tuple[float, str, int]] = field(default_factory=list)
     sockets: int = 0
     _socket: ClientConnection | None = None
-    _unsaid: set[str] = field(default_factory=set)
+    _unacknowledged: set[str] = field(default_factory=set)
 
     @property
     def is_open(self) -> bool:
         return self._socket is not None
 
-    async def live(self, client: httpx.AsyncClient, *, begin: float) -> None:
-        """Opens after so many seconds."""
+    async def run(self, client: httpx.AsyncClient, *, open_after: float) -> None:
+        """Open after `open_after` seconds and run until cancelled."""
         self._is_lost = asyncio.Event()
-        await asyncio.sleep(begin)
+        await asyncio.sleep(open_after)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow())
-            tasks.create_task(self._ask(client))
+            tasks.create_task(self._poll(client))
 
-    def learn(self, state: dict[str, Any]) -> None:
-        """Newest wins."""
+    def receive(self, state: dict[str, Any]) -> None:
+        """Keep a state unless it is older than the known one."""
         before = self.known.get(state["id"])
         if state["id"] not in self.export_ids or (before is not None and state["seq"] < before["seq"]):
             return
         self.known[state["id"]] = state
-        self.heard.append((time.time(), state["id"], state["seq"]))
+        self.received.append((time.time(), state["id"], state["seq"]))
         is_new = before is None or before["status"] != state["status"]
         if is_new and state["status"] in ("ready", "failed"):
-            self._unsaid.add(state["id"])
+            self._unacknowledged.add(state["id"])
 
     def lag(self, change: Step, outages: Iterable[Outage]) -> float:
-        """How many seconds this page was behind a change: since it happened, or since the web process was back that
-        went away before the page had to know."""
-        since = max(change.at.timestamp(), self.heard[0][0] if self.heard else 0.0)
+        """Return how many seconds after a change this page received it.
+
+        If the web process was down before the page had to know, the seconds count from the end of that outage.
+        """
+        since = max(change.at.timestamp(), self.received[0][0] if self.received else 0.0)
         for outage in outages:
             if since < outage.ended and since + RESYNC_EVERY > outage.began:
                 since = outage.ended
-        knew = (at for at, export_id, seq in self.heard if export_id == change.request_id and seq >= change.seq)
+        knew = (at for at, export_id, seq in self.received if export_id == change.request_id and seq >= change.seq)
         return max(next(knew, float("inf")) - since, 0.0)
 
-    # The socket
+    # WebSocket
 
     async def _follow(self) -> None:
         attempt = 0
@@ -102,7 +104,7 @@ class Page:
     async def _listen(self) -> None:
         origin = f"http://127.0.0.1:{self.site.port}"
         path = "/ws/exports/" if len(self.export_ids) > 1 else f"/ws/exports/{self.export_ids[0]}/"
-        headers = {"Cookie": f"sessionid={self.site.sessions[self.person]}"}
+        headers = {"Cookie": f"sessionid={self.site.sessions[self.user]}"}
         options = {"origin": origin, "additional_headers": headers, "open_timeout": 10, "ping_interval": None}
         async with connect(f"ws{origin[4:]}{path}", proxy=None, **options) as socket:
             self._socket = socket
@@ -112,29 +114,29 @@ class Page:
             try:
                 while message := json.loads(await asyncio.wait_for(socket.recv(), SILENCE)):
                     if message["type"] == "export.changed":
-                        self.learn(message["export"])
-                        await self._say_seen(socket)
+                        self.receive(message["export"])
+                        await self._acknowledge(socket)
             finally:
                 pinging.cancel()
 
-    async def _say_seen(self, socket: ClientConnection) -> None:
-        for export_id in list(self._unsaid):
+    async def _acknowledge(self, socket: ClientConnection) -> None:
+        for export_id in list(self._unacknowledged):
             await socket.send(json.dumps({"type": "seen", "id": export_id}))
-            self._unsaid.discard(export_id)
+            self._unacknowledged.discard(export_id)
 
-    # By GET
+    # Polling
 
-    async def _ask(self, client: httpx.AsyncClient) -> None:
-        # What it shows first came with the page itself; the socket has a moment to open.
+    async def _poll(self, client: httpx.AsyncClient) -> None:
+        # A page is rendered with the first state, and its socket needs a moment to open.
         await asyncio.sleep(CONNECT_GRACE)
         failures = 0
         while True:
             try:
-                pauses = [await self._read(client, export_id) for export_id in self._under_way()]
+                pauses = [await self._read(client, export_id) for export_id in self._active()]
                 pause, failures = max(pauses, default=0.0), 0
-                for export_id in list(self._unsaid):
+                for export_id in list(self._unacknowledged):
                     (await client.post(f"/exports/{export_id}/seen/")).raise_for_status()
-                    self._unsaid.discard(export_id)
+                    self._unacknowledged.discard(export_id)
             except httpx.HTTPError:
                 pause = self.chance.uniform(0, min(LONGEST_PAUSE, 2**failures))
                 failures += 1
@@ -145,14 +147,14 @@ class Page:
             else:
                 await asyncio.sleep(max(POLL_EVERY - pause, 0))
 
-    def _under_way(self) -> list[str]:
+    def _active(self) -> list[str]:
         return [each for each in self.export_ids if self.known.get(each, {}).get("status") not in ENDED]
 
     async def _read(self, client: httpx.AsyncClient, export_id: str) -> float:
-        """Returns after how many seconds the server wants to be asked again. Raises HTTPError."""
-        answer = (await client.get(f"/exports/{export_id}/")).raise_for_status()
-        self.learn(answer.json())
-        return float(answer.headers.get("Retry-After", 0))
+        """Get a state, and return the seconds of Retry-After. Raise HTTPError."""
+        response = (await client.get(f"/exports/{export_id}/")).raise_for_status()
+        self.receive(response.json())
+        return float(response.headers.get("Retry-After", 0))
 
 
 async def _ping(socket: ClientConnection) -> None:
@@ -162,8 +164,8 @@ async def _ping(socket: ClientConnection) -> None:
             await socket.send('{"type": "ping"}')
 
 
-class Crowd:
-    """Many pages, open inside the `with`."""
+class OpenPages:
+    """Many pages, open inside the `with` block."""
 
     def __init__(self, site: Site, pages: Sequence[Page]) -> None:
         self.site, self.pages = site, pages
@@ -177,30 +179,31 @@ class Crowd:
             self._thread.start()
             opened.callback(self._thread.join)
             opened.callback(self._leave.set)
-            self.site.until(lambda: self.open() == len(self.pages), "not all pages are open", pause=0.05)
+            self.site.wait_until(lambda: self.open_sockets() == len(self.pages), "not all pages are open", pause=0.05)
             self._open = opened.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         self._open.close()
         if kind is None:
-            self.open()
+            self.open_sockets()
 
-    def open(self) -> int:
-        """How many have a socket. Raises what ended the thread of the pages."""
+    def open_sockets(self) -> int:
+        """Return how many pages have a socket. Raise the exception that ended the thread of the pages, if any."""
         if self._error is not None:
             raise self._error
         return sum(page.is_open for page in self.pages)
 
-    def are_right(self) -> bool:
-        """Whether every page shows what the row says now, of all that it follows."""
+    def are_up_to_date(self) -> bool:
+        """Return True if every page shows the present seq and status of all exports that it follows."""
         query = "SELECT id::text, seq, status FROM exports_filerequest"
         rows = {export_id: (seq, status) for export_id, seq, status in self.site.sql(query)}
         shown = [(page.known.get(each), rows[each]) for page in self.pages for each in page.export_ids]
-        return self.open() >= 0 and all(state and (state["seq"], state["status"]) == row for state, row in shown)
+        self.open_sockets()  # raises the exception of the thread, if any
+        return all(state and (state["seq"], state["status"]) == row for state, row in shown)
 
     def longest_lag(self, steps: Iterable[Step], outages: Iterable[Outage] = ()) -> float:
-        """By how many seconds the slowest page was behind a change of status: see Page.lag."""
+        """Return the longest `Page.lag` in seconds of all changes of status."""
         changes = [step for step in steps if step.status != step.old_status]
         outages = list(outages)
         follow = [(page, step) for page in self.pages for step in changes if step.request_id in page.export_ids]
@@ -208,7 +211,7 @@ class Crowd:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._live())
+            asyncio.run(self._run_pages())
         except BaseException as error:
             self._error = error
 
@@ -227,17 +230,17 @@ class Crowd:
             for session in self.site.sessions
         ]
         pages = [
-            asyncio.create_task(page.live(clients[page.person], begin=number * OPENED_EVERY))
+            asyncio.create_task(page.run(clients[page.user], open_after=number * OPEN_EVERY))
             for number, page in enumerate(self.pages)
         ]
         while not self._leave.is_set() and not any(page.done() for page in pages):
             await asyncio.sleep(0.05)
         for page in pages:
             page.cancel()
-        # All of them: a page that is cancelled says goodbye first, and must not be cancelled again meanwhile.
+        # A cancelled page closes its socket first. Wait for all, so that none is cancelled a second time meanwhile.
         ends = await asyncio.gather(*pages, return_exceptions=True)
         for client in clients:
             await client.aclose()
         for error in ends:
             if not isinstance(error, asyncio.CancelledError):
-                raise error or RuntimeError("A page went away by itself.")
+                raise error or RuntimeError("A page ended although it was not cancelled.")

@@ -1,6 +1,8 @@
-"""Fills an empty database for a storm: tables, people with sessions, parcels, the journal. Prints the sessions as JSON.
+"""Fill an empty database: tables, users with sessions, parcels and the triggers of the transition log.
 
-python -m tests.storm.prepare ROWS PEOPLE
+Prints the session keys as JSON.
+
+python -m tests.storm.prepare ROWS USERS
 """
 
 import json
@@ -10,7 +12,7 @@ from importlib import import_module
 import django
 from django.conf import settings
 
-# So that files are no smaller for being zipped, and hold what has to be quoted.
+# Hashes, so that XLSX files stay large when compressed, and characters that CSV must quote.
 PARCELS = """
 INSERT INTO storm_parcel (number, name, price, day)
 SELECT n, 'Päckchen ' || n || ', "' || md5(n::text) || md5((n * 7)::text) || '"', (n * 137 %% 1000000) / 100.0,
@@ -19,23 +21,23 @@ FROM generate_series(1, %s) AS n
 """
 
 
-def main(rows: int, people: int) -> None:
+def main(rows: int, users: int) -> None:
     django.setup()
     from django.core.management import call_command
     from django.db import connection
 
-    from tests.storm.journal import INSTALL
+    from tests.storm.transition_log import INSTALL
 
     call_command("migrate", run_syncdb=True, verbosity=0)
     with connection.cursor() as cursor:
         cursor.execute(PARCELS, [rows])
         cursor.execute("ANALYZE storm_parcel")
         cursor.execute(INSTALL)
-    print(json.dumps([signed_in(number) for number in range(people)]))
+    print(json.dumps([create_session(number) for number in range(users)]))
 
 
-def signed_in(number: int) -> str:
-    """The key of the session of a new user."""
+def create_session(number: int) -> str:
+    """Create a user with a session, and return the session key."""
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.contrib.auth.models import User
 

@@ -1,4 +1,4 @@
-"""The programs of a storm's site: processes of the app, each in a folder of its own, that are killed and frozen."""
+"""The processes of the app (web, workers, housekeepers), which tests kill, freeze and start again."""
 
 import os
 import re
@@ -17,33 +17,33 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class SmallPartMoto(Moto):
-    """S3 that takes parts of any size."""
+    """An S3 server that accepts parts of any size."""
 
     def options(self) -> dict[str, object]:
         return {"env": {**os.environ, "S3_UPLOAD_PART_MIN_SIZE": "1"}}
 
 
 class Program(Server):
-    """One process of the app, in a folder of its own, where its temporary files are too."""
+    """One process of the app, with a separate folder for its log and its temporary files."""
 
     def __init__(self, role: str, command: Sequence[str], ready: str, environment: Mapping[str, str]) -> None:
         super().__init__()
         self.role, self._command, self._ready = role, command, ready
         (self.folder / "tmp").mkdir()
         self._environment = {**environment, "STORM_ROLE": role, "TMPDIR": str(self.folder / "tmp")}
-        self._heard_before = 0
+        self._log_offset = 0
         self.is_frozen = False
 
     def command(self) -> list[str]:
-        # It ends with the thread that has started it, however that ends.
+        # The tether ends the process when the thread that started it ends, even by SIGKILL.
         return [sys.executable, "-I", "-S", str(TETHER), str(os.getpid()), *self._command]
 
     def options(self) -> dict[str, object]:
         return {"cwd": ROOT, "env": self._environment}
 
     def launch(self) -> None:
-        """Start without waiting."""
-        self._heard_before = self.log.stat().st_size if self.log.exists() else 0
+        """Start without waiting until it is ready."""
+        self._log_offset = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
@@ -53,17 +53,17 @@ class Program(Server):
     def start(self) -> None:
         if not self.is_running:
             self.launch()
-        wait_until(self._answers_or_raises, describe=self._last_words)
+        wait_until(self._answers, describe=self._end_of_log)
 
     def answers(self) -> bool:
-        return re.search(self._ready, self.words()[self._heard_before :]) is not None
+        return re.search(self._ready, self.logged()[self._log_offset :]) is not None
 
-    def words(self) -> str:
-        """All that it has logged, of all its lives."""
+    def logged(self) -> str:
+        """Return everything it has logged, over all restarts."""
         return self.log.read_bytes().decode("latin1") if self.log.exists() else ""
 
     def kill(self) -> None:
-        """SIGKILL, and its body is taken away."""
+        """Send SIGKILL and wait for the end."""
         self._send(signal.SIGKILL)
         self.is_frozen = False
         if self.process is not None:
@@ -76,6 +76,11 @@ class Program(Server):
     def thaw(self) -> None:
         self._send(signal.SIGCONT)
         self.is_frozen = False
+
+    def tell_to_stop(self) -> None:
+        """Send SIGTERM without waiting."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
         if self.process is not None:

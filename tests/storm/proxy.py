@@ -1,6 +1,6 @@
-"""Stands before S3 and lets some of what is asked fail: an error, a reset, a delay.
+"""A proxy in front of S3 that makes a share of the requests fail: errors, connection resets, delays.
 
-python -m tests.storm.proxy PORT TARGET_PORT SEED ERRORS RESETS DELAYS      (shares, 0 to 1)
+python -m tests.storm.proxy PORT TARGET_PORT SEED ERRORS RESETS DELAYS      (shares from 0 to 1)
 """
 
 import http.client
@@ -16,11 +16,11 @@ from typing import ClassVar
 from tests.servers import Server, free_port
 
 DELAY_SECONDS = 2.0
-PASSED_ON_ANEW = {"connection", "transfer-encoding", "keep-alive"}
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 
 class Proxy(Server):
-    """The proxy as a child process, which begins once it knows where S3 is."""
+    """The proxy as a child process."""
 
     def __init__(self, target: int, *, seed: int, errors: float, resets: float, delays: float) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Proxy(Server):
         return "proxy ready" in self.log.read_text(errors="replace")
 
     def count(self, word: str) -> int:
-        """How often it did this: "error", "reset", "delay", "passed"."""
+        """Return the number of requests with this outcome: "error", "reset", "delay" or "passed"."""
         return self.log.read_text(errors="replace").splitlines().count(word)
 
 
@@ -56,25 +56,25 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         body = self._body()
-        fate = self._fate()
-        print(fate, flush=True)
-        if fate == "delay":
+        outcome = self._draw_outcome()
+        print(outcome, flush=True)
+        if outcome == "delay":
             time.sleep(DELAY_SECONDS)
-        if fate == "reset":
+        if outcome == "reset":
             self._reset()
-        elif fate == "error":
+        elif outcome == "error":
             self._answer(self.chance.choice((500, 503)), {}, b"<Error><Code>SlowDown</Code></Error>")
         else:
             self._pass_on(body)
 
     do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
-    def _fate(self) -> str:
+    def _outcome(self) -> str:
         number = self.chance.random()
-        for fate, share in self.shares.items():
+        for outcome, share in self.shares.items():
             number -= share
             if number < 0:
-                return fate
+                return outcome
         return "passed"
 
     def _body(self) -> bytes:
@@ -89,14 +89,14 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(chunks)
 
     def _reset(self) -> None:
-        """The connection ends with RST, in the middle of everything."""
+        """Close the connection with RST instead of an answer."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         raise ConnectionResetError
 
     def _pass_on(self, body: bytes) -> None:
         upstream = http.client.HTTPConnection("127.0.0.1", self.target, timeout=30)
-        headers = {name: value for name, value in self.headers.items() if name.lower() not in PASSED_ON_ANEW}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
         upstream.request(self.command, self.path, body, {**headers, "Content-Length": str(len(body))})
         answer = upstream.getresponse()
         self._answer(answer.status, dict(answer.getheaders()), answer.read())
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         self.send_response_only(status)
-        kept = {name: value for name, value in headers.items() if name.lower() not in PASSED_ON_ANEW}
+        kept = {name: value for name, value in headers.items() if name.lower() not in HOP_BY_HOP}
         for name, value in ({"Content-Length": str(len(body))} | kept).items():
             self.send_header(name, value)
         self.end_headers()
@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *arguments: object) -> None:
-        """What happened is printed by its name."""
+        """Print nothing: the outcome of each request is the log."""
 
 
 def serve(port: int, target: int, seed: int, errors: float, resets: float, delays: float) -> None:

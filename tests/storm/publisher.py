@@ -1,8 +1,8 @@
-"""Changes requests as a worker does, at a pace of its own, and prints when each change of the last one was made.
+"""Change exports at a fixed pace, as a worker does, and print when each change of the last one was made.
 
-python -m tests.storm.publisher CHANGES EVERY_SECONDS REQUEST_ID...
+python -m tests.storm.publisher CHANGES EVERY_SECONDS EXPORT_ID...
 
-All requests change CHANGES times; one that runs already goes on. Prints JSON: [[seq, epoch seconds], ...].
+Every export changes CHANGES times. Exports may be running already. Prints JSON: [[seq, epoch seconds], ...].
 """
 
 import json
@@ -19,19 +19,19 @@ def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
     from exports.models.progress import WRITING, Snapshot
     from exports.realtime import events
 
-    requests = [FileRequest.objects.get(pk=UUID(each)) for each in ids]
+    exports = [FileRequest.objects.get(pk=UUID(each)) for each in ids]
     claims = [
         transitions.claim(each, owner="publisher", extension="csv") or transitions.Claim(each.pk, each.epoch, "")
-        for each in requests
+        for each in exports
     ]
     made, began = [], time.monotonic()
     for number in range(1, changes + 1):
         for claim in claims:
             transitions.renew_lease(claim, Snapshot(WRITING, number, changes), began_phase=False, progressed=True)
-            request = FileRequest.objects.get(pk=claim.request_id)
+            export = FileRequest.objects.get(pk=claim.request_id)
             if claim is claims[-1]:
-                made.append((request.seq, time.time()))
-            events.send_state(request)
+                made.append((export.seq, time.time()))
+            events.send_state(export)
         time.sleep(max(began + number * every - time.monotonic(), 0))
     return made
 

@@ -1,4 +1,4 @@
-"""The settings of the processes of a storm's site. STORM_SETTINGS has what differs from site to site, as JSON."""
+"""Settings of the processes of a storm's site. STORM_SETTINGS is JSON with the values that differ between sites."""
 
 import json
 import os
@@ -23,9 +23,9 @@ INSTALLED_APPS = [
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DATABASES = {"default": environ.Env.db_url_config(GIVEN["database"])}
-# The journal tells by this name which process has written what.
+# The transition log records this name, to tell which process made a change.
 DATABASES["default"].setdefault("OPTIONS", {}).update(
-    application_name=f"{os.environ.get('STORM_ROLE', 'nobody')}:{os.getpid()}", connect_timeout=5
+    application_name=f"{os.environ.get('STORM_ROLE', 'test')}:{os.getpid()}", connect_timeout=5
 )
 MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -55,7 +55,7 @@ if bucket := GIVEN["bucket"]:
     from boto3.s3.transfer import TransferConfig
     from s3transfer.utils import ChunksizeAdjuster
 
-    # S3 takes no part under 5 MiB. The tests' server does, and boto3 must not know better.
+    # s3transfer (checked: 0.19) enlarges parts to S3's minimum of 5 MiB; the tests' server accepts smaller ones.
     PART = 64 * 1024
     ChunksizeAdjuster.__init__.__defaults__ = (*ChunksizeAdjuster.__init__.__defaults__[:1], PART, 10_000)
     bucket["OPTIONS"]["transfer_config"] = TransferConfig(

@@ -1,4 +1,4 @@
-"""The auditor finds nothing on a site where nothing is wrong, and each defect that is planted there."""
+"""The auditor finds each planted defect, and nothing on a site without defects."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,25 +9,25 @@ import pytest
 from tests.storm.auditor import READY, audit, content_of
 from tests.storm.site import PATIENT, Site
 
-pytestmark = pytest.mark.usefixtures("nothing_is_wrong_before_and_after")
+pytestmark = pytest.mark.usefixtures("no_findings_before_and_after")
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iterator[Site]:
-    """A site in S3 whose exports are ready and mailed, and where nobody works any more."""
+    """A site on S3 whose exports are ready and mailed, and whose processes have stopped."""
     folder = tmp_path_factory.mktemp("site")
     with Site(folder, bucket=True, workers=("large", "small"), exports=PATIENT, rows=1000) as site:
         for number, format in enumerate(("csv", "xlsx", "csv", "xlsx")):
-            site.ask(number % 2, format=format, first=number + 1, rows=100 + number * 200)
-        site.until_ended()
-        site.until_mailed()
+            site.request(number % 2, format=format, first=number + 1, rows=100 + number * 200)
+        site.wait_until_ended()
+        site.wait_until_mailed()
         for program in site.programs.values():
             program.stop()
         yield site
 
 
 @pytest.fixture
-def nothing_is_wrong_before_and_after(site: Site) -> Iterator[None]:
+def no_findings_before_and_after(site: Site) -> Iterator[None]:
     assert audit(site).findings == []
     yield
     assert audit(site).findings == []
@@ -35,10 +35,10 @@ def nothing_is_wrong_before_and_after(site: Site) -> Iterator[None]:
 
 @pytest.fixture
 def transaction(site: Site) -> Iterator[psycopg.Connection[Any]]:
-    """What is planted in the database is taken back."""
+    """A connection whose changes are undone after the test; triggers are off."""
     site.sql("CREATE TABLE kept_requests AS TABLE exports_filerequest")
     site.sql("CREATE TABLE kept_mails AS TABLE exports_notification")
-    for table in ("storm_journal", "storm_mails"):
+    for table in ("storm_transitions", "storm_mails"):
         site.sql(f"CREATE TABLE kept_{table} AS TABLE {table}")
     with psycopg.connect(site.postgres.url("storm"), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
@@ -48,7 +48,7 @@ def transaction(site: Site) -> Iterator[psycopg.Connection[Any]]:
         connection.execute("DELETE FROM exports_filerequest")
         connection.execute("INSERT INTO exports_filerequest SELECT * FROM kept_requests")
         connection.execute("INSERT INTO exports_notification SELECT * FROM kept_mails")
-        for table in ("storm_journal", "storm_mails"):
+        for table in ("storm_transitions", "storm_mails"):
             connection.execute(f"DELETE FROM {table}")
             connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
             connection.execute(f"DROP TABLE kept_{table}")
@@ -60,13 +60,13 @@ def findings(site: Site) -> str:
 
 
 def key_of(site: Site, number: int = 0) -> str:
-    [(key,)] = site.sql("SELECT filehandle FROM exports_filerequest WHERE id = %s", [site.asked[number].id])
+    [(key,)] = site.sql("SELECT filehandle FROM exports_filerequest WHERE id = %s", [site.requested[number].id])
     return key
 
 
 @pytest.fixture
 def stored(site: Site) -> Iterator[str]:
-    """The key of a file, which is put back."""
+    """The key of a file that is restored after the test."""
     key = key_of(site)
     content = content_of(site, key)
     yield key
@@ -81,46 +81,46 @@ def put(site: Site, key: str, content: bytes) -> None:
 def test_a_missing_object_is_found(site: Site, stored: str):
     site.moto.client().delete_object(Bucket=site.moto.BUCKET, Key=stored)
 
-    assert findings(site).startswith(f"missing: request {site.asked[0].id}")
+    assert findings(site).startswith(f"missing: request {site.requested[0].id}")
 
 
 def test_a_wrong_byte_is_found(site: Site, stored: str):
     content = content_of(site, stored)
     put(site, stored, content[:500] + bytes([content[500] ^ 1]) + content[501:])
 
-    assert findings(site).startswith(f"wrong bytes: request {site.asked[0].id}")
+    assert findings(site).startswith(f"wrong bytes: request {site.requested[0].id}")
 
 
 @pytest.mark.parametrize("number", [0, 1], ids=["csv", "xlsx"])
-def test_a_file_that_the_row_believes_in_is_still_compared_with_the_table(site: Site, number: int, transaction: Any):
-    """Its checksum is right, and it holds the rows of another export."""
+def test_a_file_that_matches_its_row_is_compared_with_the_table_too(site: Site, number: int, transaction: Any):
+    """Its checksum and size are right, but it has the rows of another export."""
     other = key_of(site, number + 2)
     transaction.execute(
         "UPDATE exports_filerequest r SET filehandle = o.filehandle, sha256 = o.sha256, size = o.size "
         "FROM exports_filerequest o WHERE o.filehandle = %s AND r.id = %s",
-        [other, site.asked[number].id],
+        [other, site.requested[number].id],
     )
 
-    assert f"wrong bytes: request {site.asked[number].id}" in findings(site)
+    assert f"wrong bytes: request {site.requested[number].id}" in findings(site)
 
 
 def test_an_orphan_object_is_found(site: Site):
-    put(site, "generated/nobody/1-aa.csv", b"left")
+    put(site, "generated/unknown/1-aa.csv", b"left")
     found = findings(site)
-    site.moto.client().delete_object(Bucket=site.moto.BUCKET, Key="generated/nobody/1-aa.csv")
+    site.moto.client().delete_object(Bucket=site.moto.BUCKET, Key="generated/unknown/1-aa.csv")
 
-    assert found == "orphan: object generated/nobody/1-aa.csv"
+    assert found == "orphan: object generated/unknown/1-aa.csv"
 
 
 def test_an_orphan_part_is_found(site: Site):
-    where = {"Bucket": site.moto.BUCKET, "Key": "generated/nobody/1-bb.csv"}
+    where = {"Bucket": site.moto.BUCKET, "Key": "generated/unknown/1-bb.csv"}
     begun = site.moto.client().create_multipart_upload(**where)
     part = {"UploadId": begun["UploadId"], "PartNumber": 1, "Body": b"part"}
     site.moto.client().upload_part(**where, **part)
     found = findings(site)
     site.moto.client().abort_multipart_upload(**where, UploadId=begun["UploadId"])
 
-    assert found == "orphan: unfinished upload of generated/nobody/1-bb.csv"
+    assert found == "orphan: unfinished upload of generated/unknown/1-bb.csv"
 
 
 @pytest.mark.parametrize("place", ["work", "tmp"])
@@ -136,8 +136,8 @@ def test_an_orphan_file_on_the_host_is_found(site: Site, place: str):
     assert str(left) in found
 
 
-def test_a_doubled_mail_is_found(site: Site):
-    mail = sorted(site.mailbox.taken.glob("*.eml"))[0]
+def test_a_duplicate_mail_is_found(site: Site):
+    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
     copy = mail.with_name(f"{float(mail.name.split('-')[0]) + 0.001:.6f}-copy.eml")
     copy.write_bytes(mail.read_bytes())
     found = findings(site)
@@ -146,18 +146,18 @@ def test_a_doubled_mail_is_found(site: Site):
     assert "2 arrived, more than one of one attempt" in found
 
 
-def test_a_mail_with_a_message_id_of_its_own_is_found(site: Site):
-    mail = sorted(site.mailbox.taken.glob("*.eml"))[0]
+def test_a_mail_with_an_unknown_message_id_is_found(site: Site):
+    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
     other = mail.with_name(f"{mail.stem}-other.eml")
     other.write_bytes(mail.read_bytes().replace(b"ready-", b"other-"))
     found = findings(site)
     other.unlink()
 
-    assert found.startswith("mail: nobody wrote ")
+    assert found.startswith("mail: no notification has the Message-ID ")
 
 
 def test_a_mail_that_did_not_arrive_is_found(site: Site):
-    mail = sorted(site.mailbox.taken.glob("*.eml"))[0]
+    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
     away = mail.rename(mail.with_suffix(".away"))
     found = findings(site)
     away.rename(mail)
@@ -165,8 +165,8 @@ def test_a_mail_that_did_not_arrive_is_found(site: Site):
     assert found.endswith("it was never sent")
 
 
-def test_a_second_mail_in_the_gap_is_none_but_counted(site: Site, transaction: Any):
-    """A mailer took it, the server did too, and the mailer said nothing more: another one sent it again."""
+def test_a_duplicate_after_a_crash_between_250_and_commit_is_only_counted(site: Site, transaction: Any):
+    """The server accepted the mail, its sender died before the commit, and another sender sent it again."""
     first = site.sql("SELECT id FROM storm_mails WHERE state = 'sending' ORDER BY id LIMIT 1")[0][0]
     transaction.execute(
         "INSERT INTO storm_mails (id, at, writer, mail_id, old_state, state, attempts) "
@@ -178,59 +178,59 @@ def test_a_second_mail_in_the_gap_is_none_but_counted(site: Site, transaction: A
         "JOIN exports_notification n ON n.id = s.mail_id WHERE s.id = %s",
         [first],
     )
-    [mail] = [path for path in site.mailbox.taken.glob("*.eml") if message_id.encode() in path.read_bytes()]
+    [mail] = [path for path in site.mailbox.accepted.glob("*.eml") if message_id.encode() in path.read_bytes()]
     copy = mail.with_name(f"{at:.6f}-copy.eml")
     copy.write_bytes(mail.read_bytes())
     audited = audit(site)
     copy.unlink()
 
     assert audited.findings == []
-    assert audited.counts["mails again, in the gap"] == 1
+    assert audited.counts["duplicate mails"] == 1
 
 
 def test_a_lost_row_is_found(site: Site, transaction: Any):
-    lost = site.asked[0].id
+    lost = site.requested[0].id
     transaction.execute("DELETE FROM exports_filerequest WHERE id = %s", [lost])
 
     assert findings(site).startswith(f"lost: request {lost} is not there\norphan: object ")
 
 
-def test_a_row_that_ended_otherwise_is_found_unless_it_had_to(site: Site, transaction: Any):
-    failed = site.asked[0].id
+def test_a_row_with_an_unexpected_status_is_found(site: Site, transaction: Any):
+    failed = site.requested[0].id
     transaction.execute("UPDATE exports_filerequest SET status = 'failed' WHERE id = %s", [failed])
 
     assert f"lost: request {failed} is failed, not {READY}" in findings(site)
     assert not any(line.startswith("lost") for line in audit(site, ends={failed: "failed"}).findings)
 
 
-NOTE = (
-    "INSERT INTO storm_journal (writer, request_id, old_status, status, old_epoch, epoch, old_seq, seq, old_owner) "
+INSERT_STEP = (
+    "INSERT INTO storm_transitions (writer, request_id, old_status, status, old_epoch, epoch, old_seq, seq, old_owner) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 )
 OWNER = "host:4711:1"
 
 
 @pytest.mark.parametrize(
-    ("said", "writer", "before", "after"),
+    ("fault", "writer", "before", "after"),
     [
-        ("written by another process than the lease's", "worker:4712", ("running", 2, 8), ("running", 2, 9)),
-        ("written by another process than the lease's", "worker:4712", ("running", 2, 8), ("ready", 2, 9)),
-        ("no move of the table", "worker:4711", ("cancelled", 2, 8), ("ready", 2, 9)),
-        ("no move of the table", "worker:4711", ("running", 2, 8), ("running", 1, 9)),
-        ("no move of the table", "worker:4711", ("ready", 2, 8), ("running", 3, 9)),
+        ("written by a process without the lease", "worker:4712", ("running", 2, 8), ("running", 2, 9)),
+        ("written by a process without the lease", "worker:4712", ("running", 2, 8), ("ready", 2, 9)),
+        ("no transition of the table", "worker:4711", ("cancelled", 2, 8), ("ready", 2, 9)),
+        ("no transition of the table", "worker:4711", ("running", 2, 8), ("running", 1, 9)),
+        ("no transition of the table", "worker:4711", ("ready", 2, 8), ("running", 3, 9)),
         ("seq did not grow by one", "worker:4711", ("running", 2, 8), ("running", 2, 8 - 1)),
-        ("moved without a new seq", "worker:4711", ("queued", 2, 8), ("running", 3, 8)),
+        ("changed without a new seq", "worker:4711", ("queued", 2, 8), ("running", 3, 8)),
     ],
 )
-def test_a_stale_write_is_found(site: Site, transaction: Any, said: str, writer: str, before: Any, after: Any):
+def test_a_stale_write_is_found(site: Site, transaction: Any, fault: str, writer: str, before: Any, after: Any):
     (old_status, old_epoch, old_seq), (status, epoch, seq) = before, after
-    values = [writer, site.asked[0].id, old_status, status, old_epoch, epoch, old_seq, seq, OWNER]
-    transaction.execute(NOTE, values)
+    values = [writer, site.requested[0].id, old_status, status, old_epoch, epoch, old_seq, seq, OWNER]
+    transaction.execute(INSERT_STEP, values)
 
-    assert f"stale write: request {site.asked[0].id}: {said}" in findings(site)
+    assert f"stale write: request {site.requested[0].id}: {fault}" in findings(site)
 
 
-def test_a_write_of_the_leases_own_process_is_right(site: Site, transaction: Any):
-    transaction.execute(NOTE, ["worker:4711", site.asked[0].id, "running", "running", 2, 2, 8, 9, OWNER])
+def test_a_write_of_the_lease_owner_is_allowed(site: Site, transaction: Any):
+    transaction.execute(INSERT_STEP, ["worker:4711", site.requested[0].id, "running", "running", 2, 2, 8, 9, OWNER])
 
     assert findings(site) == ""

@@ -1,4 +1,4 @@
-"""A cancel wins at once in every phase: the worker stops, nothing is left, nothing is mailed, READY never follows."""
+"""A cancel succeeds at once in every phase: the worker stops, no file, mail or READY follows."""
 
 import time
 from collections.abc import Iterator
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.storm.auditor import audit
-from tests.storm.site import Asked, Site
+from tests.storm.site import Requested, Site
 
 HOLD = 1.0
-# A batch, here of HOLD seconds, and the one in which its heart hears of it, on a busy machine. All ten would take 10 s.
+# The present batch and the one during which the lease keeper notices, on a busy machine. All ten batches take 10 s.
 ROWS = 5000
 STOPPED = 2 * HOLD + 2
-# Where a worker waits, so that a run is surely in this phase for a while.
+# Fault points that make a run stay in its phase.
 PHASES = {
     "queued": "",
     "counting": f"after_claim=sleep:{HOLD}",
@@ -37,46 +37,46 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
 @pytest.mark.parametrize(
     "phase", [phase if phase == "writing" else pytest.param(phase, marks=pytest.mark.slow) for phase in PHASES]
 )
-def test_a_cancel_wins_in_this_phase(site: Site, phase: str, count: int):
+def test_a_cancel_succeeds_in_each_phase(site: Site, phase: str, count: int):
     site.arm("worker", PHASES[phase])
-    before = len(site.asked)
+    before = len(site.requested)
     seconds: list[float] = []
     while len(seconds) < count:
         for worker in site.of("worker"):
             worker.freeze()
-        waiting = [site.ask(first=next_first(site), rows=ROWS) for _ in range(min(AT_ONCE, count - len(seconds)))]
-        fenced = told_fenced(site)
+        waiting = [site.request(first=next_first(site), rows=ROWS) for _ in range(min(AT_ONCE, count - len(seconds)))]
+        fenced = fenced_runs(site)
         if phase != "queued":
             site.thaw_all()
         seconds += cancel_in_phase(site, phase, waiting)
         if phase != "queued":
-            all_told = fenced + len(waiting)
-            site.until(lambda n=all_told: told_fenced(site) >= n, "a worker did not stop", seconds=STOPPED, pause=0.05)
+            all_fenced = fenced + len(waiting)
+            site.wait_until(lambda n=all_fenced: fenced_runs(site) >= n, "not all stopped", seconds=STOPPED, pause=0.05)
     site.thaw_all()
     site.disarm("worker")
-    site.until_ended()
-    site.until_clean()
+    site.wait_until_ended()
+    site.wait_until_clean()
 
     assert max(seconds) < 1, "it was cancelled within a second"
-    ends = {asked.id: "cancelled" for asked in site.asked}
+    ends = {asked.id: "cancelled" for asked in site.requested}
     audited = audit(site, ends=ends)
     assert audited.findings == [], str(audited)
-    assert len(site.asked) - before == count
+    assert len(site.requested) - before == count
     assert list(site.mailbox.mails()) == []
 
 
-def told_fenced(site: Site) -> int:
-    """How many runs the workers have ended because somebody else had moved the request."""
-    return sum(worker.words().count(FENCED) for worker in site.of("worker"))
+def fenced_runs(site: Site) -> int:
+    """Return how many runs have ended because the export was changed elsewhere, as the workers logged."""
+    return sum(worker.logged().count(FENCED) for worker in site.of("worker"))
 
 
 def next_first(site: Site) -> int:
-    """Another wish each time: the same one would be the same request."""
-    return len(site.asked) % 2400 + 1
+    """Return another first parcel each time: the same criteria would return the same export."""
+    return len(site.requested) % 2400 + 1
 
 
-def cancel_in_phase(site: Site, phase: str, waiting: list[Asked]) -> list[float]:
-    """Cancel each once it is in this phase. Returns the seconds that each cancel took."""
+def cancel_in_phase(site: Site, phase: str, waiting: list[Requested]) -> list[float]:
+    """Cancel each export once it is in this phase. Return the duration of each cancel in seconds."""
     left, seconds = {asked.id for asked in waiting}, []
     while left:
         for export_id in in_phase(site, phase, left):
@@ -85,7 +85,7 @@ def cancel_in_phase(site: Site, phase: str, waiting: list[Asked]) -> list[float]
             assert (answer.status_code, answer.json()["status"]) == (200, "cancelled")
             seconds.append(time.monotonic() - began)
             left.remove(export_id)
-        assert not ended_otherwise(site, left), "it was over before it was cancelled"
+        assert not ended_otherwise(site, left), "it ended before it was cancelled"
     return seconds
 
 

@@ -1,4 +1,4 @@
-"""A request that kills every process that tries it is dead after three crashes, and hardly delays its neighbours."""
+"""An export that kills every worker fails after three crashes and hardly delays other exports."""
 
 import time
 from collections.abc import Iterator
@@ -18,17 +18,17 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
         yield site
 
 
-def test_poison_dies_after_three_crashes_and_the_healthy_ones_are_made(site: Site):
+def test_an_export_that_kills_workers_fails_after_three_crashes(site: Site):
     alone = seconds_for_all(site, first=1)
-    poison = site.ask(type="poison", rows=1000).id
+    poison = site.request(type="poison", rows=1000).id
     beside = seconds_for_all(site, first=1 + HEALTHY)
-    site.until_ended()
-    site.until_mailed()
-    site.until_clean()
+    site.wait_until_ended()
+    site.wait_until_mailed()
+    site.wait_until_clean()
 
     columns = "status, error_code, crashes, attempts"
-    died = site.sql(f"SELECT {columns} FROM exports_filerequest WHERE id::text = %s", [poison])
-    assert died == [("failed", "worker_lost", CRASHES, CRASHES)]
+    failed = site.sql(f"SELECT {columns} FROM exports_filerequest WHERE id::text = %s", [poison])
+    assert failed == [("failed", "worker_lost", CRASHES, CRASHES)]
     healthy = f"SELECT DISTINCT {columns} FROM exports_filerequest WHERE id::text <> %s"
     assert site.sql(healthy, [poison]) == [("ready", "", 0, 1)]
     assert beside < alone + PROFILE["LEASE_SECONDS"] + restart_seconds(site)
@@ -37,21 +37,21 @@ def test_poison_dies_after_three_crashes_and_the_healthy_ones_are_made(site: Sit
 
 
 def seconds_for_all(site: Site, *, first: int) -> float:
-    """How long it takes until as many healthy exports are ready, asked for one after the other by several people."""
+    """Request HEALTHY exports, and return how many seconds it takes until all are ready."""
     began = time.monotonic()
-    asked = [site.ask(1 + n % 4, first=first + n, rows=1000).id for n in range(HEALTHY)]
+    asked = [site.request(1 + n % 4, first=first + n, rows=1000).id for n in range(HEALTHY)]
     ready = "SELECT count(*) FROM exports_filerequest WHERE status = 'ready' AND id::text = ANY(%s)"
 
-    def are_made() -> bool:
-        site.tend()
+    def are_ready() -> bool:
+        site.restart_ended()
         return site.sql(ready, [asked]) == [(HEALTHY,)]
 
-    site.until(are_made, "not all are made", pause=0.05)
+    site.wait_until(are_ready, "not all are ready", pause=0.05)
     return time.monotonic() - began
 
 
 def restart_seconds(site: Site) -> float:
-    """How long a worker takes to be there again: that is its launcher's, not the lease's."""
+    """Return how many seconds a worker takes to start after it was killed."""
     worker = site.programs["worker1"]
     worker.kill()
     began = time.monotonic()

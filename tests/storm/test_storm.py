@@ -1,4 +1,4 @@
-"""The storm of three minutes, as bin/storm has it."""
+"""The storm that bin/storm runs, for three minutes."""
 
 import re
 import subprocess
@@ -14,8 +14,8 @@ SECONDS = 10 * 60
 
 
 @pytest.mark.slow
-def test_after_a_storm_nothing_is_lost_doubled_stale_wrong_or_left(needs_postgres: None):
-    """A storm that fails prints its seed; `bin/storm --seed` repeats what that decides."""
+def test_the_audit_after_a_storm_of_three_minutes_finds_nothing(needs_postgres: None):
+    """A storm that fails prints its seed, which `bin/storm --seed` takes."""
     command = [sys.executable, "-m", "tests.storm", "--minutes", str(MINUTES)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS)
 

@@ -1,7 +1,4 @@
-"""The journal: PostgreSQL writes down every change of a request and of a mail, and which process made it.
-
-The triggers know nothing of the app: whatever its code believes, this is what happened.
-"""
+"""The transition log: PostgreSQL triggers record every change of an export or mail, and the process that made it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,35 +8,35 @@ from operator import attrgetter
 from typing import Any
 
 INSTALL = """
-CREATE TABLE storm_journal (
+CREATE TABLE storm_transitions (
     id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), writer text DEFAULT
     current_setting('application_name'), request_id uuid, old_status text, status text, old_epoch int, epoch int,
     old_seq int, seq int, old_owner text, filehandle text, attempts int, crashes int
 );
-CREATE FUNCTION storm_note() RETURNS trigger AS $$ BEGIN
-    INSERT INTO storm_journal
+CREATE FUNCTION storm_log_transition() RETURNS trigger AS $$ BEGIN
+    INSERT INTO storm_transitions
         (request_id, old_status, status, old_epoch, epoch, old_seq, seq, old_owner, filehandle, attempts, crashes)
     VALUES (NEW.id, OLD.status, NEW.status, OLD.epoch, NEW.epoch, OLD.seq, NEW.seq, OLD.lease_owner,
         NEW.filehandle, NEW.attempts, NEW.crashes);
     RETURN NEW;
 END $$ LANGUAGE plpgsql;
-CREATE TRIGGER storm_note AFTER INSERT OR UPDATE ON exports_filerequest
-    FOR EACH ROW EXECUTE FUNCTION storm_note();
+CREATE TRIGGER storm_log_transition AFTER INSERT OR UPDATE ON exports_filerequest
+    FOR EACH ROW EXECUTE FUNCTION storm_log_transition();
 CREATE TABLE storm_mails (
     id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp(), writer text DEFAULT
     current_setting('application_name'), mail_id bigint, old_state text, state text, attempts int
 );
-CREATE FUNCTION storm_note_mail() RETURNS trigger AS $$ BEGIN
+CREATE FUNCTION storm_log_mail() RETURNS trigger AS $$ BEGIN
     INSERT INTO storm_mails (mail_id, old_state, state, attempts) VALUES (NEW.id, OLD.state, NEW.state, NEW.attempts);
     RETURN NEW;
 END $$ LANGUAGE plpgsql;
-CREATE TRIGGER storm_note_mail AFTER INSERT OR UPDATE ON exports_notification
-    FOR EACH ROW EXECUTE FUNCTION storm_note_mail();
+CREATE TRIGGER storm_log_mail AFTER INSERT OR UPDATE ON exports_notification
+    FOR EACH ROW EXECUTE FUNCTION storm_log_mail();
 """
 
 STEPS = (
     "SELECT request_id, at, writer, old_status, status, old_epoch, epoch, old_seq, seq, old_owner "
-    "FROM storm_journal ORDER BY request_id, id"
+    "FROM storm_transitions ORDER BY request_id, id"
 )
 
 # (status before, status after, by how much the epoch grows), as in the table of docs/architecture.md.
@@ -62,7 +59,7 @@ ALLOWED = {
 
 @dataclass(frozen=True)
 class Step:
-    """One change of one request. What was before an INSERT is None."""
+    """One change of one export. The old values of an INSERT are None."""
 
     request_id: str
     at: datetime
@@ -76,22 +73,22 @@ class Step:
     old_owner: str | None
 
     @property
-    def is_by_its_worker(self) -> bool:
-        """Whether the process that wrote is the one that held the lease (lease_owner is host:pid:thread)."""
+    def is_by_lease_owner(self) -> bool:
+        """Return True if the writing process held the lease (lease_owner is host:pid:thread)."""
         return (self.old_owner or "").split(":")[1:2] == self.writer.split(":")[1:2]
 
     def __str__(self) -> str:
-        before = f"{self.old_status} epoch {self.old_epoch} seq {self.old_seq} held by {self.old_owner or 'nobody'}"
+        before = f"{self.old_status} epoch {self.old_epoch} seq {self.old_seq} lease of {self.old_owner or '-'}"
         return f"{before} → {self.status} epoch {self.epoch} seq {self.seq}, written by {self.writer}"
 
 
-def steps_of(sql: Callable[[str], Iterable[Sequence[Any]]]) -> list[Step]:
-    """All that was written down; `sql` gives the rows of a query."""
+def logged_steps(sql: Callable[[str], Iterable[Sequence[Any]]]) -> list[Step]:
+    """Return the whole log; `sql` returns the rows of a query."""
     return [Step(str(request_id), *rest) for request_id, *rest in sql(STEPS)]
 
 
-def stale_writes(steps: Iterable[Step]) -> Iterator[str]:
-    """What the table of the moves does not allow, and what somebody wrote who did not hold the lease any more."""
+def forbidden_steps(steps: Iterable[Step]) -> Iterator[str]:
+    """Yield the steps that the transition table does not allow or that were made without the lease."""
     for request_id, own in groupby(steps, key=attrgetter("request_id")):
         times_ready = 0
         for step in own:
@@ -104,13 +101,13 @@ def stale_writes(steps: Iterable[Step]) -> Iterator[str]:
 
 def _fault(step: Step) -> str:
     if step.old_seq is None or step.old_epoch is None:
-        return "" if (step.status, step.epoch) == ("queued", 0) else "it did not begin as queued"
+        return "" if (step.status, step.epoch) == ("queued", 0) else "it was not inserted as queued"
     grown = step.epoch - step.old_epoch
     if step.seq == step.old_seq:
-        return "" if (step.status, grown) == (step.old_status, 0) else "moved without a new seq"
+        return "" if (step.status, grown) == (step.old_status, 0) else "changed without a new seq"
     if step.seq != step.old_seq + 1:
         return "seq did not grow by one"
     if (step.old_status, step.status, grown) not in ALLOWED:
-        return "no move of the table"
+        return "no transition of the table"
     is_workers = step.old_status == "running" and grown == 0
-    return "written by another process than the lease's" if is_workers and not step.is_by_its_worker else ""
+    return "written by a process without the lease" if is_workers and not step.is_by_lease_owner else ""

@@ -1,4 +1,4 @@
-"""Fifty pages that never read: they cost little memory and nobody else's time."""
+"""Fifty sockets that never read cost little memory and do not delay other pages."""
 
 import json
 import socket
@@ -14,12 +14,12 @@ from threading import Event, Thread
 import psutil
 import pytest
 
-from tests.storm.pages import Crowd, Page
+from tests.storm.pages import OpenPages, Page
 from tests.storm.programs import ROOT
 from tests.storm.site import Site
 
-DEAF = 50
-# As many states as two exports tell in ten minutes, four times a second each; twelve exports tell them within 40 s.
+UNREAD = 50
+# As many states as two exports send in ten minutes, four a second each; twelve exports send them within 40 s.
 EXPORTS, CHANGES, EVERY = 12, 400, 0.1
 WARM_UP = 60
 MEBIBYTE = 1 << 20
@@ -27,29 +27,29 @@ TINY = 2048
 
 
 @pytest.mark.slow
-def test_fifty_pages_that_never_read_cost_less_than_20_mib_and_nobody_else_s_time(tmp_path: Path, needs_postgres: None):
+def test_fifty_unread_sockets_cost_less_than_20_mib_and_delay_no_other_page(tmp_path: Path, needs_postgres: None):
     with ExitStack() as opened:
         site = opened.enter_context(Site(tmp_path, workers=(), housekeepers=0, rows=10))
-        telling = [site.ask(0, first=number + 1, rows=1).id for number in range(EXPORTS)]
-        watched = site.ask(1, first=1, rows=1).id
+        publishing = [site.request(0, first=number + 1, rows=1).id for number in range(EXPORTS)]
+        watched = site.request(1, first=1, rows=1).id
         page = Page(site, 1, [watched], Random(1))
-        opened.enter_context(Crowd(site, [page]))
+        opened.enter_context(OpenPages(site, [page]))
         web = psutil.Process(site.programs["web"].process.pid)
 
-        without = median_latency(page, publish(site, WARM_UP, [*telling, watched]))
+        without = median_latency(page, publish(site, WARM_UP, [*publishing, watched]))
         before = web.memory_info().rss
-        with watching(web) as peak:
-            for _ in range(DEAF):
-                opened.enter_context(deaf_page(site, person=0))
-            beside = median_latency(page, publish(site, CHANGES, [*telling, watched]))
+        with peak_memory(web) as peak:
+            for _ in range(UNREAD):
+                opened.enter_context(unread_socket(site, user=0))
+            beside = median_latency(page, publish(site, CHANGES, [*publishing, watched]))
     grown = (peak[0] - before) / MEBIBYTE
-    print(f"{grown:.1f} MiB more; {without * 1000:.1f} ms without them, {beside * 1000:.1f} ms beside them")
+    print(f"{grown:.1f} MiB more; latency {without * 1000:.1f} ms without them, {beside * 1000:.1f} ms with them")
     assert grown < 20
     assert beside < max(2 * without, without + 0.05)
 
 
 def publish(site: Site, changes: int, ids: Sequence[str]) -> dict[int, float]:
-    """When each change of the last request was made, by its seq."""
+    """Change the exports, and return when each change of the last one was made, by seq."""
     command = [sys.executable, "-m", "tests.storm.publisher", str(changes), str(EVERY), *ids]
     done = subprocess.run(command, cwd=ROOT, env=site.environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -57,16 +57,16 @@ def publish(site: Site, changes: int, ids: Sequence[str]) -> dict[int, float]:
 
 
 def median_latency(page: Page, made: Mapping[int, float]) -> float:
-    """Seconds from the change to the page, of the changes that reached it one by one."""
-    heard = {seq: at for at, _, seq in reversed(page.heard)}
-    latencies = [heard[seq] - at for seq, at in made.items() if seq in heard]
+    """Return the median of the seconds from a change until the page received it."""
+    received = {seq: at for at, _, seq in reversed(page.received)}
+    latencies = [received[seq] - at for seq, at in made.items() if seq in received]
     assert len(latencies) >= 0.8 * len(made)
     return statistics.median(latencies)
 
 
 @contextmanager
-def deaf_page(site: Site, *, person: int) -> Iterator[socket.socket]:
-    """A socket of all that this person has asked for, accepted, and never read from."""
+def unread_socket(site: Site, *, user: int) -> Iterator[socket.socket]:
+    """Open a socket for all exports of this user and never read from it."""
     with socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, TINY)
         raw.connect(("127.0.0.1", site.port))
@@ -75,7 +75,7 @@ def deaf_page(site: Site, *, person: int) -> Iterator[socket.socket]:
         lines = [
             "GET /ws/exports/ HTTP/1.1", f"Host: {host}", f"Origin: http://{host}", "Connection: Upgrade",
             "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-            f"Cookie: sessionid={site.sessions[person]}", "", "",
+            f"Cookie: sessionid={site.sessions[user]}", "", "",
         ]  # fmt: skip
         raw.sendall("\r\n".join(lines).encode())
         assert raw.recv(12) == b"HTTP/1.1 101"
@@ -83,8 +83,8 @@ def deaf_page(site: Site, *, person: int) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def watching(process: psutil.Process) -> Iterator[list[int]]:
-    """The most memory it has had meanwhile, as the only element."""
+def peak_memory(process: psutil.Process) -> Iterator[list[int]]:
+    """Measure the peak of its memory in bytes, as the only element of the list."""
     peak, is_over = [0], Event()
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""A bucket that answers with errors, breaks connections and takes its time."""
+"""S3 that answers with errors, resets connections and is slow."""
 
 import random
 from contextlib import ExitStack
@@ -11,19 +11,19 @@ from tests.storm.proxy import Proxy
 from tests.storm.site import Site
 
 EXPORTS = 100
-# They wait for the bucket most of the time.
+# Most of the time they wait for S3.
 WORKERS = 6
 
 
 @pytest.mark.slow
-def test_of_a_hundred_exports_to_a_bad_bucket_99_are_ready_and_no_part_is_left(tmp_path: Path, needs_postgres: None):
+def test_99_of_100_exports_are_ready_although_s3_fails_and_no_part_is_left(tmp_path: Path, needs_postgres: None):
     seed = random.randrange(10**6)
     print(f"seed {seed}")
     with ExitStack() as opened:
         proxies: list[Proxy] = []
 
         def before(url: str) -> str:
-            """A proxy before this server, the same one for all."""
+            """Return the URL of a proxy in front of S3, started at the first call."""
             if not proxies:
                 target = int(url.rsplit(":", 1)[1])
                 proxies.append(opened.enter_context(Proxy(target, seed=seed, errors=0.2, resets=0.1, delays=0.05)))
@@ -31,10 +31,10 @@ def test_of_a_hundred_exports_to_a_bad_bucket_99_are_ready_and_no_part_is_left(t
 
         site = opened.enter_context(Site(tmp_path, bucket=True, workers=["large"] * WORKERS, endpoint=before))
         for number in range(EXPORTS):
-            site.ask(number % 4, format=("csv", "xlsx")[number % 2], first=number + 1, rows=1500)
-        site.until_ended(seconds=400)
-        site.until_mailed()
-        site.until_clean(seconds=200)
+            site.request(number % 4, format=("csv", "xlsx")[number % 2], first=number + 1, rows=1500)
+        site.wait_until_ended(seconds=400)
+        site.wait_until_mailed()
+        site.wait_until_clean(seconds=200)
 
         failed = site.sql("SELECT id::text, error_code FROM exports_filerequest WHERE status = 'failed'")
         assert len(failed) <= EXPORTS // 100
