@@ -1,4 +1,4 @@
-"""Real servers as fixtures. A test that names one gets it running and empty, and the app's settings lead to it."""
+"""Fixtures of all tests: real servers, running and empty, with settings that point to them; users; a fake clock."""
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -12,7 +12,7 @@ from tests.bucket.server import Moto
 from tests.seed.fake_time import FakeTime
 from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
 
-# The first draw in a new checkout builds tables of Unicode, and a busy machine is slow: neither is a failure.
+# Hypothesis builds tables of Unicode at first, and a busy machine is slow: neither is a failure.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
@@ -25,7 +25,7 @@ def valkey_server() -> Iterator[Valkey]:
 
 @pytest.fixture
 def valkey(valkey_server: Valkey, settings: Any) -> Iterator[Valkey]:
-    """Valkey as the channel layer and the queue, the doorbell on. A test may stop, start and flush it."""
+    """Use Valkey as the channel layer and the queue. A test may stop, start and flush it."""
     valkey_server.start()
     valkey_server.flush()
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey_server.url]}}
@@ -60,7 +60,7 @@ def smtp_server() -> Iterator[Smtp]:
 
 @pytest.fixture
 def smtp(smtp_server: Smtp, settings: Any) -> Smtp:
-    """SMTP as Django's mail server, its box empty."""
+    """Use a real SMTP server, with an empty mailbox, as Django's mail server."""
     smtp_server.start()
     smtp_server.clear()
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
@@ -69,25 +69,29 @@ def smtp(smtp_server: Smtp, settings: Any) -> Smtp:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """Only `bin/test fast` runs where PostgreSQL may be missing."""
+def needs_postgres() -> None:
+    """Skip the test if PostgreSQL is not installed, as it may be for `bin/test fast`."""
     try:
         postgres_program("initdb")
     except NotInstalled as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def postgres(needs_postgres: None) -> Iterator[Postgres]:
     with Postgres() as server:
         yield server
 
 
 @pytest.fixture
 def postgres_url(postgres: Postgres) -> str:
-    """An empty PostgreSQL database, whatever database the tests themselves run on."""
+    """Return the URL of an empty PostgreSQL database, also if the tests run on SQLite."""
     return postgres.create_database("scratch")
 
 
 @pytest.fixture
 def folder(settings: Any, tmp_path: Path) -> Path:
-    """The folder of the stored files, empty."""
+    """Return the empty folder of the stored files."""
     # Models can be imported only after pytest-django has set up Django.
     from tests.shop.runs import use_folders
 
@@ -106,7 +110,7 @@ def woken(settings: Any) -> list[str]:
 
 @pytest.fixture
 def office() -> Iterator[None]:
-    """The exports of tests/office/exports.py, registered in this process."""
+    """Register the exports of tests/office/exports.py in this process."""
     from tests.office.exports import open_office
 
     with open_office():
@@ -115,7 +119,7 @@ def office() -> Iterator[None]:
 
 @pytest.fixture
 def owner(db: None) -> Any:
-    """The user who requests the exports."""
+    """Return the user who requests the exports."""
     from tests.office import people
 
     return people.user("owner")
@@ -123,7 +127,7 @@ def owner(db: None) -> Any:
 
 @pytest.fixture
 def browser(owner: Any) -> Any:
-    """A test client in which the owner is signed in."""
+    """Return a test client in which the owner is signed in."""
     from tests.office.browsers import signed_in
 
     return signed_in(owner)
@@ -131,7 +135,7 @@ def browser(owner: Any) -> Any:
 
 @pytest.fixture
 def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
-    """The clock of `exports process`, `exports clean` and `remove_expired`."""
+    """Replace the clock of `exports process`, `exports clean` and `remove_expired`."""
     fake = FakeTime()
     for module in ("exports.housekeeping", "exports.management.commands.exports", "exports.models.request"):
         monkeypatch.setattr(f"{module}.time", fake)
@@ -146,14 +150,14 @@ def s3_server() -> Iterator[Moto]:
 
 @pytest.fixture
 def s3(s3_server: Moto, settings: Any) -> Moto:
-    """S3 as the storage of the exports, its bucket empty. A test may stop and start it, which empties it too."""
+    """Use S3, with an empty bucket, as the storage of the exports. Stopping and starting it empties it too."""
     s3_server.start()
     s3_server.reset()
     settings.STORAGES = {**settings.STORAGES, "exports": s3_server.storage()}
     return s3_server
 
 
-# Their tests start servers or processes, or compare thousands of cells: seconds each.
+# Modules whose tests start servers or processes, or compare thousands of cells, which takes seconds each.
 WITH_SERVERS = {
     "test_bench",
     "test_cron",

@@ -1,8 +1,8 @@
-"""Real servers for the tests: Valkey, PostgreSQL and SMTP, each in a process or thread and a folder of its own.
+"""Real servers for the tests: Valkey and PostgreSQL as child processes, SMTP in a thread.
 
-`start` and `stop` may be called twice. Nothing listens outside this machine, nothing is left behind.
+`start` and `stop` may be called twice. The servers listen on this machine only, and `close` removes their files.
 
-    python -m tests.servers COMMAND ...     runs a command with TEST_DATABASE_URL leading to a PostgreSQL of its own
+    python -m tests.servers COMMAND ...     runs a command with TEST_DATABASE_URL set to a new PostgreSQL
 """
 
 import os
@@ -27,22 +27,22 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
-LOOK_AGAIN_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 
 class NotInstalled(RuntimeError):
-    """A server's program is not on this machine; the message says what to install."""
+    """The program of a server is not installed. The message names the package to install."""
 
 
 class NotReady(RuntimeError):
-    """A server has ended, or did not answer in time; the message has the end of its log."""
+    """A server has exited or did not answer in time. The message has the end of its log."""
 
 
 class Server:
-    """A server process in a folder of its own. Subclasses name the command and say when it answers."""
+    """A server process with a temporary folder. Subclasses define `command` and `answers`."""
 
     def __init__(self) -> None:
-        # Not below TMPDIR: a Unix socket's path has 104 characters at most.
+        # Not below TMPDIR: the path of a Unix socket has at most 104 characters.
         self.folder = Path(tempfile.mkdtemp(prefix="live-exports-", dir="/tmp"))
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -58,7 +58,7 @@ class Server:
         return self.process is not None and self.process.poll() is None
 
     def start(self) -> None:
-        """Returns when the server answers. Raises NotInstalled or NotReady."""
+        """Start the server and wait until it answers. Raise NotInstalled or NotReady."""
         if self.is_running:
             return
         with self.log.open("ab") as log:
@@ -73,7 +73,7 @@ class Server:
         wait_until(self._answers, describe=self._end_of_log)
 
     def stop(self, signum: int = signal.SIGTERM) -> None:
-        """Returns when the process has ended; its data stays for the next start."""
+        """End the process and wait for it. Its data stays for the next start."""
         if self.process is None:
             return
         with suppress(ProcessLookupError):
@@ -86,7 +86,7 @@ class Server:
         self.start()
 
     def close(self) -> None:
-        """Stop for good and remove the folder."""
+        """Stop the server and remove its folder."""
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -98,7 +98,7 @@ class Server:
         raise NotImplementedError
 
     def options(self) -> dict[str, object]:
-        """What Popen needs besides the command."""
+        """Return additional arguments for Popen."""
         return {}
 
     def answers(self) -> bool:
@@ -114,7 +114,7 @@ class Server:
 
 
 class Valkey(Server):
-    """The queue's server on a Unix socket: the bundled Valkey, or the one on PATH."""
+    """The queue's server on a Unix socket: the packaged Valkey, or the one on PATH."""
 
     @property
     def socket(self) -> Path:
@@ -144,7 +144,7 @@ class Valkey(Server):
 
 
 class Postgres(Server):
-    """A PostgreSQL cluster for one test run, on a Unix socket, fast because it need not survive a power cut."""
+    """A PostgreSQL cluster on a Unix socket, fast because it need not survive a power cut."""
 
     USER = "exports"
     FAST = (
@@ -168,7 +168,7 @@ class Postgres(Server):
         return f"postgres://{self.USER}@/{database}?host={self.folder}"
 
     def create_database(self, name: str, *, template: str = "template1") -> str:
-        """Make an empty database, or a copy of `template`, in place of an older one. Returns its URL."""
+        """Create an empty database, or a copy of `template`, and return its URL. An existing one is replaced."""
         with psycopg.connect(self._conninfo(), autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
@@ -189,7 +189,7 @@ class Postgres(Server):
         return True
 
     def stop(self, signum: int = signal.SIGINT) -> None:
-        """SIGINT is PostgreSQL's fast shutdown: it does not wait for its clients."""
+        """Stop with SIGINT, PostgreSQL's fast shutdown, which does not wait for clients."""
         super().stop(signum)
 
     def _conninfo(self) -> str:
@@ -204,7 +204,7 @@ class Postgres(Server):
 
 
 class Smtp:
-    """An SMTP server in a thread. Collects what it is sent, and can refuse for a while."""
+    """An SMTP server in a thread that collects the mails, or refuses them."""
 
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
@@ -222,7 +222,7 @@ class Smtp:
 
     @property
     def url(self) -> str:
-        """As EMAIL_URL takes it."""
+        """Return the address as the environment variable EMAIL_URL takes it."""
         return f"smtp://127.0.0.1:{self.port}"
 
     def start(self) -> None:
@@ -241,7 +241,7 @@ class Smtp:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Inside, every mail is answered with "try again later" and counted in `refused`."""
+        """Answer every mail with "try again later" inside the block, and count it in `refused`."""
         self._is_refusing = True
         try:
             yield
@@ -251,7 +251,7 @@ class Smtp:
     def mails_to(self, address: str) -> list[EmailMessage]:
         return [mail for mail in list(self.mails) if address in mail["To"]]
 
-    # aiosmtpd finds its handlers by these names.
+    # aiosmtpd finds the handler by this name.
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self._is_refusing:
             self.refused += 1
@@ -263,16 +263,16 @@ class Smtp:
 def wait_until(
     condition: Callable[[], object], *, seconds: float = START_SECONDS, describe: Callable[[], str] = lambda: ""
 ) -> None:
-    """Returns once `condition()` is true. Raises NotReady, with a description, where it is not in time."""
+    """Wait until `condition()` is true. Raise NotReady, with `describe()`, after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
-            raise NotReady(describe() or f"It did not come true within {seconds:g} s.")
-        time.sleep(LOOK_AGAIN_SECONDS)
+            raise NotReady(describe() or f"The condition was not met within {seconds:g} s.")
+        time.sleep(POLL_SECONDS)
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now."""
+    """Return a free TCP port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -286,21 +286,21 @@ def valkey_executable() -> str:
     else:
         found = str(__valkey_executable__)
     if found is None:
-        raise NotInstalled("There is no Valkey here. Install the package valkey-server or redis-server.")
+        raise NotInstalled("Valkey is not installed. Install the package valkey-server or redis-server.")
     return found
 
 
 def postgres_program(name: str) -> str:
-    """The program of the newest PostgreSQL that is installed; Debian keeps them off the PATH."""
+    """Return the path of a program of the newest installed PostgreSQL. Debian keeps them off the PATH."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
     found = str(versions[-1]) if versions else shutil.which(name)
     if found is None:
-        raise NotInstalled("There is no PostgreSQL server here. Install the package postgresql.")
+        raise NotInstalled("The PostgreSQL server is not installed. Install the package postgresql.")
     return found
 
 
 def as_unprivileged_user() -> dict[str, object]:
-    """Arguments for subprocess: PostgreSQL refuses to run as root."""
+    """Return arguments for subprocess: PostgreSQL refuses to run as root."""
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 

@@ -1,4 +1,4 @@
-"""Settings of the tests: file-based SQLite by default, PostgreSQL when TEST_DATABASE_URL says so."""
+"""Settings of the tests: a SQLite file by default, or the PostgreSQL of TEST_DATABASE_URL."""
 
 import atexit
 import os
@@ -14,7 +14,7 @@ OWNER = os.getpid()
 
 @atexit.register
 def remove_scratch() -> None:
-    # A forked child has it too, and leaves it to us.
+    # A forked child runs this too, but must leave the folder to its parent.
     if os.getpid() == OWNER:
         shutil.rmtree(SCRATCH, ignore_errors=True)
 
@@ -45,7 +45,7 @@ if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
         "timeout": 20,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
     }
-    # Threads have connections of their own, so the test database must be a file.
+    # Each thread opens a separate connection, so the test database must be a file.
     DATABASES["default"]["TEST"] = {"NAME": str(SCRATCH / "test.sqlite3")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 MIDDLEWARE = [
@@ -87,6 +87,6 @@ EXPORTS = {
     "WORK_DIR": str(SCRATCH / "work"),
     "QUEUE_BACKEND": None,
     "BASE_URL": "https://exports.example",
-    # Whatever is free on the machine that runs the tests.
+    # The tests must pass on a machine with a nearly full disk.
     "MIN_FREE_DISK_BYTES": 0,
 }

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from exports.faults import POINTS
-from tests.servers import NotInstalled, postgres_program
 from tests.storm.auditor import Audit, audit
 from tests.storm.site import PATIENT, Site
 
@@ -25,13 +24,9 @@ ROWS = 2000
 
 @pytest.fixture(scope="module")
 def outcome(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, needs_postgres: None
 ) -> Iterator[tuple[set[str], Audit]]:
     """Return the points at which a process was killed, and the audit afterwards."""
-    try:
-        postgres_program("initdb")
-    except NotInstalled as error:
-        pytest.skip(str(error))
     format, storage = request.param
     folder: Path = tmp_path_factory.mktemp("site")
     with Site(folder, bucket=storage == "s3", workers=WORKERS, exports=PATIENT, rows=ROWS + EXPORTS) as site:

@@ -1,4 +1,4 @@
-"""Which functions of the app one export of three rows calls. Run by bin/trace; it is no test of the suite.
+"""Count the functions of the app that one export of three rows calls. bin/trace runs it; it is not in the test suite.
 
 The first export of a process is not counted: it also pays for what is set up once (imports, caches, lazy translations).
 """
@@ -30,16 +30,17 @@ class Trace:
     def __init__(self) -> None:
         self.called: set[tuple[str, int]] = set()
 
-    def of(self, step: Callable[[], Any]) -> Any:
-        threading.setprofile(self._see)
-        sys.setprofile(self._see)
+    def run(self, step: Callable[[], Any]) -> Any:
+        """Return what `step()` returns, and record the calls in all threads meanwhile."""
+        threading.setprofile(self._record)
+        sys.setprofile(self._record)
         try:
             return step()
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
 
-    def _see(self, frame: FrameType, event: str, argument: Any) -> None:
+    def _record(self, frame: FrameType, event: str, argument: Any) -> None:
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(APP) and code.co_name != "<module>":
             self.called.add((code.co_filename, code.co_firstlineno))
@@ -81,14 +82,14 @@ def test_trace(client: Client, capsys: pytest.CaptureFixture[str]) -> None:
 
 def export_once(client: Client) -> dict[str, Trace]:
     traces = {name: Trace() for name in ("POST", "worker", "poll", "download")}
-    made = traces["POST"].of(lambda: client.post(reverse("exports:form", args=["names"]), {"format": "csv"}))
-    assert made.status_code in (201, 303), made.content
+    response = traces["POST"].run(lambda: client.post(reverse("exports:form", args=["names"]), {"format": "csv"}))
+    assert response.status_code in (201, 303), response.content
     export = FileRequest.objects.latest("requested_at")
-    traces["worker"].of(lambda: loop.dispatch(export.pk))
+    traces["worker"].run(lambda: loop.dispatch(export.pk))
     export.refresh_from_db()
     assert (export.status, export.rows_done) == ("ready", 3)
     address = reverse("exports:detail", args=[export.pk])
-    state = traces["poll"].of(lambda: client.get(address, headers={"Accept": "application/json"})).json()
-    content = traces["download"].of(lambda: client.get(state["urls"]["ticket"]).getvalue())
+    state = traces["poll"].run(lambda: client.get(address, headers={"Accept": "application/json"})).json()
+    content = traces["download"].run(lambda: client.get(state["urls"]["ticket"]).getvalue())
     assert content.count(b"\n") == 4
     return traces

@@ -72,7 +72,7 @@ def audit(site: Site, *, ends: Mapping[str, str] | None = None, mails: bool = Tr
 def _lost(site: Site, rows: list[Row], ends: Mapping[str, str]) -> Iterator[str]:
     """Yield the accepted requests without a row, and the rows in another status than expected."""
     known = {row.id for row in rows}
-    yield from (f"lost: request {asked.id} is not there" for asked in site.requested if asked.id not in known)
+    yield from (f"lost: request {each.id} is not there" for each in site.requested if each.id not in known)
     for row in rows:
         must_be = ends.get(row.id, READY)
         if row.status != must_be:

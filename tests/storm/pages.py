@@ -18,7 +18,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from tests.storm.site import ENDED, TOKEN, Site
+from tests.storm.site import ENDED, Site
 from tests.storm.transition_log import Step
 
 RESYNC_EVERY, POLL_EVERY, PING_EVERY = 15.0, 1.0, 25.0
@@ -215,19 +215,11 @@ class OpenPages:
         except BaseException as error:
             self._error = error
 
-    async def _live(self) -> None:
+    async def _run_pages(self) -> None:
         limits = httpx.Limits(max_connections=40)
         clients = [
-            httpx.AsyncClient(
-                base_url=f"http://127.0.0.1:{self.site.port}",
-                cookies={"sessionid": session, "csrftoken": TOKEN},
-                headers={"Accept": "application/json", "X-CSRFToken": TOKEN},
-                timeout=10,
-                limits=limits,
-                trust_env=False,
-                verify=False,
-            )
-            for session in self.site.sessions
+            httpx.AsyncClient(**self.site.client_options(user), limits=limits)
+            for user in range(len(self.site.sessions))
         ]
         pages = [
             asyncio.create_task(page.run(clients[page.user], open_after=number * OPEN_EVERY))

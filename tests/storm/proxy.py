@@ -69,7 +69,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_PUT = do_POST = do_HEAD = do_DELETE = do_GET
 
-    def _outcome(self) -> str:
+    def _draw_outcome(self) -> str:
         number = self.chance.random()
         for outcome, share in self.shares.items():
             number -= share

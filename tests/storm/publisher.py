@@ -24,16 +24,16 @@ def main(changes: int, every: float, ids: list[str]) -> list[tuple[int, float]]:
         transitions.claim(each, owner="publisher", extension="csv") or transitions.Claim(each.pk, each.epoch, "")
         for each in exports
     ]
-    made, began = [], time.monotonic()
+    published, began = [], time.monotonic()
     for number in range(1, changes + 1):
         for claim in claims:
             transitions.renew_lease(claim, Snapshot(WRITING, number, changes), began_phase=False, progressed=True)
             export = FileRequest.objects.get(pk=claim.request_id)
             if claim is claims[-1]:
-                made.append((export.seq, time.time()))
+                published.append((export.seq, time.time()))
             events.send_state(export)
         time.sleep(max(began + number * every - time.monotonic(), 0))
-    return made
+    return published
 
 
 if __name__ == "__main__":

@@ -52,10 +52,12 @@ from django.contrib.auth.models import User
 from exports import services
 
 count, rows, users = map(int, sys.argv[1:])
-users = [User.objects.get(username=f"user{number}") for number in range(users)]
+owners = [User.objects.get(username=f"user{number}") for number in range(users)]
 criteria = ({"first": n + 1, "rows": rows} for n in range(count))
-asked = [services.request_export(users[n % users], "parcels", wish, format="csv") for n, wish in enumerate(wishes)]
-print(json.dumps([str(request.pk) for request, _ in asked]))
+exports = [
+    services.request_export(owners[n % users], "parcels", each, format="csv")[0] for n, each in enumerate(criteria)
+]
+print(json.dumps([str(export.pk) for export in exports]))
 """
 
 
@@ -207,17 +209,18 @@ class Site:
     # Requests of users
 
     def client(self, user: int) -> httpx.Client:
-        cookies = {"sessionid": self.sessions[user], "csrftoken": TOKEN}
-        headers = {"Accept": "application/json", "X-CSRFToken": TOKEN}
-        # Loading certificates takes longer than a response.
-        return httpx.Client(
-            base_url=f"http://127.0.0.1:{self.port}",
-            cookies=cookies,
-            headers=headers,
-            timeout=10,
-            trust_env=False,
-            verify=False,
-        )
+        return httpx.Client(**self.client_options(user))
+
+    def client_options(self, user: int) -> dict[str, Any]:
+        """Return arguments for a client of httpx in which this user is signed in."""
+        return {
+            "base_url": f"http://127.0.0.1:{self.port}",
+            "cookies": {"sessionid": self.sessions[user], "csrftoken": TOKEN},
+            "headers": {"Accept": "application/json", "X-CSRFToken": TOKEN},
+            "timeout": 10,
+            "trust_env": False,
+            "verify": False,  # loading certificates takes longer than a response
+        }
 
     def request(
         self, user: int = 0, *, format: str = "csv", first: int = 1, rows: int = 1000, type: str = "parcels"

@@ -58,7 +58,7 @@ def test_a_cancel_succeeds_in_each_phase(site: Site, phase: str, count: int):
     site.wait_until_clean()
 
     assert max(seconds) < 1, "it was cancelled within a second"
-    ends = {asked.id: "cancelled" for asked in site.requested}
+    ends = {requested.id: "cancelled" for requested in site.requested}
     audited = audit(site, ends=ends)
     assert audited.findings == [], str(audited)
     assert len(site.requested) - before == count
@@ -77,7 +77,7 @@ def next_first(site: Site) -> int:
 
 def cancel_in_phase(site: Site, phase: str, waiting: list[Requested]) -> list[float]:
     """Cancel each export once it is in this phase. Return the duration of each cancel in seconds."""
-    left, seconds = {asked.id for asked in waiting}, []
+    left, seconds = {requested.id for requested in waiting}, []
     while left:
         for export_id in in_phase(site, phase, left):
             began = time.monotonic()

@@ -56,12 +56,14 @@ def test_a_full_disk_fails_with_storage_full_and_the_next_export_passes(
         for number in range(FULL_DISKS):
             began = time.monotonic()
             too_big = site.request(first=number + 1, rows=19_000, type="parcels")
-            site.wait_until(lambda asked=too_big: site.status(asked.id) == "failed", "it did not fail", seconds=20)
+            site.wait_until(
+                lambda requested=too_big: site.status(requested.id) == "failed", "it did not fail", seconds=20
+            )
             seconds.append(time.monotonic() - began)
             ends[too_big.id] = "failed"
             assert list(small_disk.rglob("*")) == [], "0 bytes are left"
             fits = site.request(first=number + 1, rows=1000)
-            site.wait_until(lambda asked=fits: site.status(asked.id) == "ready", "the next failed", seconds=20)
+            site.wait_until(lambda requested=fits: site.status(requested.id) == "ready", "the next failed", seconds=20)
         site.wait_until_mailed()
         site.wait_until_clean()
 

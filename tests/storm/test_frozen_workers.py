@@ -55,13 +55,13 @@ def freeze_and_resume(site: Site, chance: random.Random, number: int) -> None:
     """
     points = chance.sample(HOLDING, AT_ONCE)
     site.arm("worker", ",".join(f"{point}=once:stop" for point in points))
-    asked = [
+    requested = [
         site.request(user, format=chance.choice(("csv", "xlsx")), first=number + 1, rows=2500)
         for user in range(AT_ONCE)
     ]
     site.wait_until(lambda: len(frozen_workers(site)) == AT_ONCE, f"not all froze at {points}")
     ready = "SELECT count(*) FROM exports_filerequest WHERE status = 'ready' AND id::text = ANY(%s)"
-    ids = [each.id for each in asked]
+    ids = [each.id for each in requested]
     site.wait_until(lambda: site.sql(ready, [ids]) == [(AT_ONCE,)], "the other workers did not finish them", pause=0.05)
     assert all(site.was_struck("worker", point) for point in points)
     site.disarm("worker")

@@ -46,9 +46,9 @@ def row(site: Site, export_id: str) -> dict[str, Any]:
 
 def running(site: Site, type: str, first: int) -> str:
     """Request an export of this type, and return its id when it runs."""
-    asked = site.request(type=type, first=first, rows=1000)
-    site.wait_until(lambda: row(site, asked.id)["status"] == "running", "it did not begin")
-    return asked.id
+    requested = site.request(type=type, first=first, rows=1000)
+    site.wait_until(lambda: row(site, requested.id)["status"] == "running", "it did not begin")
+    return requested.id
 
 
 def wait_until_ended(site: Site, worker: Program) -> float:
@@ -98,15 +98,15 @@ def test_a_worker_told_to_stop_requeues_a_hung_run_in_time(site: Site, worker: P
 
 def test_a_worker_told_to_stop_while_writing_uses_up_no_attempt(site: Site, worker: Program):
     site.arm("worker", "mid_rows=sleep:0.3")
-    asked = site.request(first=8, rows=3500)
-    site.wait_until(lambda: row(site, asked.id)["rows_done"] > 0, "no row was written")
+    requested = site.request(first=8, rows=3500)
+    site.wait_until(lambda: row(site, requested.id)["rows_done"] > 0, "no row was written")
     worker.tell_to_stop()
     assert wait_until_ended(site, worker) < GRACE + 2
-    requeued = row(site, asked.id)
+    requeued = row(site, requested.id)
     assert [requeued[name] for name in ("status", "attempts", "crashes")] == ["queued", 0, 0]
     worker.start()
-    site.wait_until(lambda: row(site, asked.id)["status"] == "ready", "it is not ready")
-    assert [row(site, asked.id)[name] for name in ("attempts", "crashes")] == [1, 0]
+    site.wait_until(lambda: row(site, requested.id)["status"] == "ready", "it is not ready")
+    assert [row(site, requested.id)[name] for name in ("attempts", "crashes")] == [1, 0]
 
 
 def test_the_audit_after_all_hung_runs_finds_nothing(site: Site):
@@ -119,6 +119,6 @@ def test_the_audit_after_all_hung_runs_finds_nothing(site: Site):
 
 
 def is_ready_in_time(site: Site, *, first: int) -> bool:
-    asked = site.request(first=first, rows=300)
-    site.wait_until(lambda: row(site, asked.id)["status"] == "ready", "it is not ready")
+    requested = site.request(first=first, rows=300)
+    site.wait_until(lambda: row(site, requested.id)["status"] == "ready", "it is not ready")
     return True

@@ -54,7 +54,7 @@ def test_users_who_have_seen_the_end_get_no_mail(tmp_path: Path, needs_postgres:
         site.wait_until_ended()
         for user in range(USERS):
             with site.client(user) as client:
-                own = [asked.id for asked in site.requested if asked.user == user]
+                own = [requested.id for requested in site.requested if requested.user == user]
                 assert {client.post(f"/exports/{each}/seen/").status_code for each in own} == {200}
         site.sql("UPDATE exports_notification SET due_at = clock_timestamp()")
         site.wait_until_mailed()

@@ -25,8 +25,8 @@ def test_200_pages_are_up_to_date_15_s_after_the_web_process_is_back(tmp_path: P
     with Site(tmp_path, workers=("large", "large", "large"), rows=2000) as site:
         site.arm("worker", f"first_row=sleep:{BATCH_SECONDS},mid_rows=sleep:{BATCH_SECONDS}")
         site.freeze("worker")
-        asked = [site.request(number % USERS, first=number + 1, rows=1500) for number in range(EXPORTS)]
-        with OpenPages(site, list(pages_of(site, asked, random.Random(seed)))) as pages:
+        requested = [site.request(number % USERS, first=number + 1, rows=1500) for number in range(EXPORTS)]
+        with OpenPages(site, list(pages_of(site, requested, random.Random(seed)))) as pages:
             site.thaw_all()
             wait_until_ended(site, EXPORTS // 4)
             in_the_middle = kill_web(site, lambda: wait_until_ended(site, EXPORTS // 2))
@@ -69,11 +69,11 @@ def test_the_lag_of_a_page_is_computed_from_what_it_received(
     assert page.lag(change, [Outage(*outage)] if outage else []) == lag
 
 
-def pages_of(site: Site, asked: Sequence[Requested], chance: random.Random) -> Iterator[Page]:
+def pages_of(site: Site, requested: Sequence[Requested], chance: random.Random) -> Iterator[Page]:
     """Yield 200 pages: every tenth follows all exports of its user, the others one export."""
-    own = {user: [each.id for each in asked if each.user == user] for user in range(USERS)}
+    own = {user: [each.id for each in requested if each.user == user] for user in range(USERS)}
     for number in range(PAGES):
-        one = asked[number % len(asked)]
+        one = requested[number % len(requested)]
         ids = own[one.user] if number % 10 == 0 else [one.id]
         yield Page(site, one.user, ids, random.Random(chance.random()))
 

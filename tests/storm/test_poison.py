@@ -39,12 +39,12 @@ def test_an_export_that_kills_workers_fails_after_three_crashes(site: Site):
 def seconds_for_all(site: Site, *, first: int) -> float:
     """Request HEALTHY exports, and return how many seconds it takes until all are ready."""
     began = time.monotonic()
-    asked = [site.request(1 + n % 4, first=first + n, rows=1000).id for n in range(HEALTHY)]
+    requested = [site.request(1 + n % 4, first=first + n, rows=1000).id for n in range(HEALTHY)]
     ready = "SELECT count(*) FROM exports_filerequest WHERE status = 'ready' AND id::text = ANY(%s)"
 
     def are_ready() -> bool:
         site.restart_ended()
-        return site.sql(ready, [asked]) == [(HEALTHY,)]
+        return site.sql(ready, [requested]) == [(HEALTHY,)]
 
     site.wait_until(are_ready, "not all are ready", pause=0.05)
     return time.monotonic() - began

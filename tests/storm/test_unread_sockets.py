@@ -56,11 +56,11 @@ def publish(site: Site, changes: int, ids: Sequence[str]) -> dict[int, float]:
     return dict(json.loads(done.stdout))
 
 
-def median_latency(page: Page, made: Mapping[int, float]) -> float:
+def median_latency(page: Page, published: Mapping[int, float]) -> float:
     """Return the median of the seconds from a change until the page received it."""
     received = {seq: at for at, _, seq in reversed(page.received)}
-    latencies = [received[seq] - at for seq, at in made.items() if seq in received]
-    assert len(latencies) >= 0.8 * len(made)
+    latencies = [received[seq] - at for seq, at in published.items() if seq in received]
+    assert len(latencies) >= 0.8 * len(published)
     return statistics.median(latencies)
 
 
