@@ -16,7 +16,7 @@ from tests.storm.mailbox import Mail
 from tests.storm.site import Site
 
 READY = "ready"
-REQUESTS = "SELECT id, status, format, file_type, criteria, filehandle, sha256, size, seen_at FROM exports_filerequest"
+REQUESTS = "SELECT id, status, format, criteria, filehandle, sha256, size, seen_at FROM exports_filerequest"
 MAILS = (
     "SELECT n.id, n.request_id, n.message_id, n.state, u.email, n.kind FROM exports_notification n "
     "JOIN exports_filerequest r ON r.id = n.request_id JOIN auth_user u ON u.id = r.requester_id"
@@ -30,7 +30,6 @@ class Row:
     id: str
     status: str
     format: str
-    file_type: str
     criteria: str
     key: str
     sha256: str
@@ -50,11 +49,10 @@ class Audit:
         return "\n".join([f"audited: {counts}; findings {len(self.findings)}", *self.findings])
 
 
-def audit(site: Site, *, ends: Mapping[str, str] | None = None, mails: bool = True) -> Audit:
+def audit(site: Site, *, ends: Mapping[str, str] | None = None) -> Audit:
     """Audit a site where no export waits or runs any more.
 
-    `ends` has the expected status of each export (by id) that must not be READY. `mails` is False where no mail is
-    expected to be sent yet.
+    `ends` has the expected status of each export (by id) that must not be READY.
     """
     rows = [Row(str(pk), *rest) for pk, *rest in site.sql(REQUESTS)]
     audited = Audit()
@@ -64,19 +62,18 @@ def audit(site: Site, *, ends: Mapping[str, str] | None = None, mails: bool = Tr
     audited.findings += _wrong_files(site, rows)
     audited.findings += _orphans(site, rows)
     audited.findings += transition_log.forbidden_steps(transition_log.logged_steps(site.sql))
-    if mails:
-        audited.findings += _wrong_mails(site, rows, audited.counts)
+    audited.findings += _wrong_mails(site, rows, audited.counts)
     return audited
 
 
 def _lost(site: Site, rows: list[Row], ends: Mapping[str, str]) -> Iterator[str]:
     """Yield the accepted requests without a row, and the rows in another status than expected."""
     known = {row.id for row in rows}
-    yield from (f"lost: request {each.id} is not there" for each in site.requested if each.id not in known)
+    yield from (f"lost: request {each.id} has no row" for each in site.requested if each.id not in known)
     for row in rows:
-        must_be = ends.get(row.id, READY)
-        if row.status != must_be:
-            yield f"lost: request {row.id} is {row.status}, not {must_be}"
+        expected = ends.get(row.id, READY)
+        if row.status != expected:
+            yield f"lost: request {row.id} is {row.status}, not {expected}"
 
 
 def _wrong_files(site: Site, rows: list[Row]) -> Iterator[str]:
@@ -86,11 +83,11 @@ def _wrong_files(site: Site, rows: list[Row]) -> Iterator[str]:
             continue
         if row.key not in stored:
             yield f"missing: request {row.id} has no file at {row.key}"
-        elif fault := _fault(site, row, content_of(site, row.key)):
+        elif fault := _fault_of_file(site, row, content_of(site, row.key)):
             yield f"wrong bytes: request {row.id}: {fault}"
 
 
-def _fault(site: Site, row: Row, content: bytes) -> str:
+def _fault_of_file(site: Site, row: Row, content: bytes) -> str:
     sha256 = sha256_of(content)
     if (len(content), sha256) != (row.size, row.sha256):
         return f"{len(content)} bytes, {sha256[:12]}; the row says {row.size}, {row.sha256[:12]}"
@@ -152,23 +149,18 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
     for mail_id, at, old_state, state in site.sql(SENDINGS):
         steps[mail_id].append((at, old_state, state))
     unseen = {(row.id, row.status) for row in rows if row.seen_at is None}
-    yield from _unannounced(rows, notifications)
-    for message_id in arrived.keys() - {notification.message_id for notification in notifications}:
+    notified = {(each.request_id, each.kind) for each in notifications}
+    for row in rows:
+        if row.status in (READY, "failed") and (row.id, row.status) not in notified:
+            yield f"mail: request {row.id} is {row.status}, but has no notification"
+    for message_id in arrived.keys() - {each.message_id for each in notifications}:
         yield f"mail: no notification has the Message-ID {message_id}"
-    for notification in notifications:
-        copies = arrived[notification.message_id]
+    for each in notifications:
+        copies = arrived[each.message_id]
         counts["mails"] += len(copies)
         counts["duplicate mails"] += max(len(copies) - 1, 0)
-        is_unseen = (notification.request_id, notification.kind) in unseen
-        if fault := _fault_of_mail(notification, is_unseen, copies, steps[notification.id]):
-            yield f"mail: {notification.kind} mail of request {notification.request_id}: {fault}"
-
-
-def _unannounced(rows: list[Row], notifications: list[Notification]) -> Iterator[str]:
-    written = {(notification.request_id, notification.kind) for notification in notifications}
-    for row in rows:
-        if row.status in (READY, "failed") and (row.id, row.status) not in written:
-            yield f"mail: request {row.id} is {row.status}, and no mail says so"
+        if fault := _fault_of_mail(each, (each.request_id, each.kind) in unseen, copies, steps[each.id]):
+            yield f"mail: {each.kind} mail of request {each.request_id}: {fault}"
 
 
 def _fault_of_mail(notification: Notification, unseen: bool, copies: list[Mail], steps: list[MailStep]) -> str:

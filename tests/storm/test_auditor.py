@@ -1,6 +1,7 @@
 """The auditor finds each planted defect, and nothing on a site without defects."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -35,24 +36,17 @@ def no_findings_before_and_after(site: Site) -> Iterator[None]:
 
 @pytest.fixture
 def transaction(site: Site) -> Iterator[psycopg.Connection[Any]]:
-    """A connection whose changes are undone after the test; triggers are off."""
-    site.sql("CREATE TABLE kept_requests AS TABLE exports_filerequest")
-    site.sql("CREATE TABLE kept_mails AS TABLE exports_notification")
-    for table in ("storm_transitions", "storm_mails"):
-        site.sql(f"CREATE TABLE kept_{table} AS TABLE {table}")
+    """A connection whose changes to these tables are undone after the test; triggers are off."""
+    tables = ("exports_filerequest", "exports_notification", "storm_transitions", "storm_mails")
     with psycopg.connect(site.postgres.url("storm"), autocommit=True) as connection:
         connection.execute("SET session_replication_role = replica")
+        for table in tables:
+            connection.execute(f"CREATE TABLE kept_{table} AS TABLE {table}")
         yield connection
-        connection.execute("DELETE FROM exports_notification")
-        connection.execute("DELETE FROM exports_artifact WHERE request_id NOT IN (SELECT id FROM kept_requests)")
-        connection.execute("DELETE FROM exports_filerequest")
-        connection.execute("INSERT INTO exports_filerequest SELECT * FROM kept_requests")
-        connection.execute("INSERT INTO exports_notification SELECT * FROM kept_mails")
-        for table in ("storm_transitions", "storm_mails"):
+        for table in tables:
             connection.execute(f"DELETE FROM {table}")
             connection.execute(f"INSERT INTO {table} SELECT * FROM kept_{table}")
             connection.execute(f"DROP TABLE kept_{table}")
-        connection.execute("DROP TABLE kept_requests, kept_mails")
 
 
 def findings(site: Site) -> str:
@@ -136,8 +130,13 @@ def test_an_orphan_file_on_the_host_is_found(site: Site, place: str):
     assert str(left) in found
 
 
-def test_a_duplicate_mail_is_found(site: Site):
-    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
+@pytest.fixture
+def mail(site: Site) -> Path:
+    """The file of a mail that has arrived."""
+    return min(site.mailbox.accepted.glob("*.eml"))
+
+
+def test_a_duplicate_mail_is_found(site: Site, mail: Path):
     copy = mail.with_name(f"{float(mail.name.split('-')[0]) + 0.001:.6f}-copy.eml")
     copy.write_bytes(mail.read_bytes())
     found = findings(site)
@@ -146,8 +145,7 @@ def test_a_duplicate_mail_is_found(site: Site):
     assert "2 arrived, more than one of one attempt" in found
 
 
-def test_a_mail_with_an_unknown_message_id_is_found(site: Site):
-    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
+def test_a_mail_with_an_unknown_message_id_is_found(site: Site, mail: Path):
     other = mail.with_name(f"{mail.stem}-other.eml")
     other.write_bytes(mail.read_bytes().replace(b"ready-", b"other-"))
     found = findings(site)
@@ -156,8 +154,7 @@ def test_a_mail_with_an_unknown_message_id_is_found(site: Site):
     assert found.startswith("mail: no notification has the Message-ID ")
 
 
-def test_a_mail_that_did_not_arrive_is_found(site: Site):
-    mail = sorted(site.mailbox.accepted.glob("*.eml"))[0]
+def test_a_mail_that_did_not_arrive_is_found(site: Site, mail: Path):
     away = mail.rename(mail.with_suffix(".away"))
     found = findings(site)
     away.rename(mail)
@@ -192,7 +189,7 @@ def test_a_lost_row_is_found(site: Site, transaction: Any):
     lost = site.requested[0].id
     transaction.execute("DELETE FROM exports_filerequest WHERE id = %s", [lost])
 
-    assert findings(site).startswith(f"lost: request {lost} is not there\norphan: object ")
+    assert findings(site).startswith(f"lost: request {lost} has no row\norphan: object ")
 
 
 def test_a_row_with_an_unexpected_status_is_found(site: Site, transaction: Any):
