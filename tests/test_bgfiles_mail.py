@@ -93,7 +93,7 @@ def test_every_part_of_the_mail_has_a_hook(mailoutbox: list[Any]):
     assert sent.alternatives[0][0] == "<b>https://hooked.example/True</b>"
 
 
-def test_the_mail_is_in_the_language_of_the_requester_and_links_to_the_page_by_default(mailoutbox: list[Any]):
+def test_the_mail_is_in_the_language_of_the_requester_and_links_to_the_page(mailoutbox: list[Any]):
     local = with_members(get_email_subject=lambda self: translation.get_language(), download_url=None)
     sent = mailed(mailoutbox, local, requester_language="nl")
     assert sent.subject == "nl"

@@ -92,7 +92,7 @@ def test_attach_file_takes_files_bytes_and_text(contents: Any):
     assert content_of(request) == b"id\r\n"
 
 
-def test_attach_file_makes_the_request_ready_without_a_mail_and_again_under_a_new_key():
+def test_attach_file_makes_the_request_ready_and_again_under_a_new_key():
     row = fresh(attached())
     first = row.filehandle.name
     assert (row.status, row.filename, row.content_type, row.size) == (Status.READY, "events.csv", "text/csv", None)

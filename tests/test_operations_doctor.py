@@ -236,7 +236,7 @@ def test_workers_are_unknown_while_the_queue_is_down(valkey: Valkey):
     assert level("queue") is level("channels") is Level.ERROR
 
 
-def test_without_a_queue_no_worker_is_expected_and_without_a_channel_layer_pages_poll(settings: LazySettings):
+def test_without_a_queue_or_channel_layer_no_worker_is_expected_and_pages_poll(settings: LazySettings):
     settings.CHANNEL_LAYERS = {}
     assert level("queue") is level("worker") is level("housekeeper") is Level.OK
     assert found("channels") == [Finding("channels", Level.OK, "There is no channel layer: pages poll.")]
