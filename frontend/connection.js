@@ -54,7 +54,7 @@ export class ExportsConnection {
     this.#random = random;
     this.#token = token;
     this.#backoff = new Backoff({ random });
-    this.#contact = new Contact({ clock, tell: (isLost) => this.#tellAll("troubled", isLost) });
+    this.#contact = new Contact({ clock, report: (isLost) => this.#notifyAll("troubled", isLost) });
     const deliver = (state) => this.#sendSeen(state);
     this.#outbox = new SeenOutbox({ deliver, clock, backoff: new Backoff({ random }) });
   }
@@ -230,7 +230,7 @@ export class ExportsConnection {
   #revive() {
     this.#ending = null;
     this.#clock.clearTimeout(this.#lingering);
-    if (this.#contact.isTold) this.#tellAll("troubled", true);
+    if (this.#contact.isReported) this.#notifyAll("troubled", true);
     if (this.#isNeeded() && !this.#socket && this.#reconnecting === null) this.#connect();
     if (this.#pollEvery === null) return;
     for (const watch of this.#watched.values())
@@ -246,7 +246,7 @@ export class ExportsConnection {
   #end(reason) {
     this.#shut();
     this.#ending = reason;
-    this.#tellAll("ended", reason);
+    this.#notifyAll("ended", reason);
   }
 
   #shut() {
@@ -267,7 +267,7 @@ export class ExportsConnection {
     return this.#subscribers.size > 0 || [...this.#watched.values()].some((watch) => this.#isFollowed(watch));
   }
 
-  #tellAll(method, argument) {
+  #notifyAll(method, argument) {
     const listeners = [...this.#watched.values()].flatMap((watch) => [...watch.listeners]);
     for (const listener of new Set([...this.#subscribers, ...listeners])) listener[method]?.(argument);
   }

@@ -1,34 +1,34 @@
-/** Tell when the server has been out of reach for some seconds, and when it is back. */
+/** Report when the server has been out of reach for some seconds, and when it is back. */
 export class Contact {
   #clock;
-  #tell;
+  #report;
   #patience;
   #timer = null;
-  #isTold = false;
+  #isReported = false;
 
-  /** Calls `tell(true)` after `patience` milliseconds without contact, and `tell(false)` when the server is back. */
-  constructor({ clock, tell, patience = 5_000 }) {
+  /** Calls `report(true)` after `patience` milliseconds without contact, and `report(false)` when the server is back. */
+  constructor({ clock, report, patience = 5_000 }) {
     this.#clock = clock;
-    this.#tell = tell;
+    this.#report = report;
     this.#patience = patience;
   }
 
-  get isTold() {
-    return this.#isTold;
+  get isReported() {
+    return this.#isReported;
   }
 
   lost() {
-    this.#timer ??= this.#clock.setTimeout(() => this.#say(true), this.#patience);
+    this.#timer ??= this.#clock.setTimeout(() => this.#setLost(true), this.#patience);
   }
 
   made() {
     this.#clock.clearTimeout(this.#timer);
     this.#timer = null;
-    if (this.#isTold) this.#say(false);
+    if (this.#isReported) this.#setLost(false);
   }
 
-  #say(isLost) {
-    this.#isTold = isLost;
-    this.#tell(isLost);
+  #setLost(isLost) {
+    this.#isReported = isLost;
+    this.#report(isLost);
   }
 }

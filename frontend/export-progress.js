@@ -91,10 +91,10 @@ export class ExportProgress extends HTMLElement {
     if (before.status !== "running" && state.status === "running") mark("first-progress");
     if (isReadyNow && state.urls.download && this.hasAttribute("autodownload")) this.#download(state);
     this.#say(this.#announcements.next(state));
-    this.#tell(before, state);
+    this.#fireEvents(before, state);
   }
 
-  #tell(before, state) {
+  #fireEvents(before, state) {
     this.#fire("changed", state);
     if (isTerminal(before) || !["ready", "failed"].includes(state.status)) return;
     this.#fire(state.status, state);

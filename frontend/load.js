@@ -9,7 +9,7 @@ const READ_EVERY = 1_000;
 
 /** `listener` is as for `ExportsConnection.watch`; `changed` is called once. Return a function that stops reading. */
 export function load(url, { fetch, clock, listener }) {
-  const contact = new Contact({ clock, tell: (isLost) => listener.troubled(isLost) });
+  const contact = new Contact({ clock, report: (isLost) => listener.troubled(isLost) });
   const poll = new Poll({ url, fetch, clock, backoff: new Backoff(), report });
   const stop = () => {
     poll.stop();

@@ -7,14 +7,14 @@ import { Clock, socketClass } from "./stand_ins.mjs";
 function given() {
   const clock = new Clock();
   const Socket = socketClass();
-  const heard = { opened: 0, messages: [], ends: [] };
+  const calls = { opened: 0, messages: [], ends: [] };
   const live = new LiveSocket({
     url: "ws://host/ws/exports/", WebSocket: Socket, clock,
-    opened: () => (heard.opened += 1),
-    received: (message) => heard.messages.push(message),
-    closed: (end) => heard.ends.push(end),
+    opened: () => (calls.opened += 1),
+    received: (message) => calls.messages.push(message),
+    closed: (end) => calls.ends.push(end),
   });
-  return { clock, live, heard, socket: Socket.last };
+  return { clock, live, calls, socket: Socket.last };
 }
 
 const pingsOf = (socket) => socket.sent.filter(({ type }) => type === "ping").length;
@@ -32,36 +32,36 @@ test("an open socket is pinged every 25 seconds", async () => {
 });
 
 test("sixty seconds of silence end the connection", async () => {
-  const { clock, socket, heard } = given();
+  const { clock, socket, calls } = given();
   socket.open();
   await clock.advance(59_999);
-  assert.deepEqual(heard.ends, []);
+  assert.deepEqual(calls.ends, []);
   await clock.advance(1);
-  assert.deepEqual(heard.ends, [{ code: 1006, lasted: 60_000 }]);
+  assert.deepEqual(calls.ends, [{ code: 1006, lasted: 60_000 }]);
   assert.ok(socket.isClosed);
 });
 
 test("any frame ends the silence", async () => {
-  const { clock, socket, heard } = given();
+  const { clock, socket, calls } = given();
   socket.open();
   for (let minute = 0; minute < 5; minute += 1) {
     await clock.advance(59_000);
     socket.receive({ type: "pong" });
   }
-  assert.deepEqual(heard.ends, []);
+  assert.deepEqual(calls.ends, []);
 });
 
 test("after sleep a computer pings before it gives up the socket", async () => {
-  const { clock, socket, heard } = given();
+  const { clock, socket, calls } = given();
   socket.open();
   clock.sleep(3_600_000);
   await clock.advance(0);
   assert.equal(pingsOf(socket), 1);
-  assert.deepEqual(heard.ends, []);
+  assert.deepEqual(calls.ends, []);
   await clock.advance(9_999);
-  assert.deepEqual(heard.ends, []);
+  assert.deepEqual(calls.ends, []);
   await clock.advance(1);
-  assert.equal(heard.ends.length, 1);
+  assert.equal(calls.ends.length, 1);
 });
 
 test("a message sends the ping if the timer is late", () => {
@@ -86,33 +86,33 @@ test("pings are at least 20 seconds apart", async () => {
 });
 
 test("a socket that does not open within ten seconds has failed", async () => {
-  const { clock, socket, heard } = given();
+  const { clock, socket, calls } = given();
   await clock.advance(10_000);
-  assert.deepEqual(heard.ends, [{ code: 1006, lasted: null }]);
+  assert.deepEqual(calls.ends, [{ code: 1006, lasted: null }]);
   assert.ok(socket.isClosed);
 });
 
 test("the close code and the duration are reported once", async () => {
-  const { clock, socket, heard } = given();
+  const { clock, socket, calls } = given();
   socket.open();
   await clock.advance(5_000);
   socket.drop(4401);
-  assert.deepEqual(heard.ends, [{ code: 4401, lasted: 5_000 }]);
+  assert.deepEqual(calls.ends, [{ code: 4401, lasted: 5_000 }]);
   assert.equal(clock.waiting, 0);
 });
 
 test("a frame that is not a JSON object is ignored", () => {
-  const { socket, heard } = given();
+  const { socket, calls } = given();
   socket.open();
   for (const text of ["not json", "7", "null", '{"type":"pong"}']) socket.receive(text);
-  assert.deepEqual(heard.messages, [{ type: "pong" }]);
+  assert.deepEqual(calls.messages, [{ type: "pong" }]);
 });
 
 test("a socket that was closed makes no calls and leaves no timer", () => {
-  const { clock, live, socket, heard } = given();
+  const { clock, live, socket, calls } = given();
   socket.open();
   live.close();
   assert.equal(live.send({ type: "ping" }), false);
-  assert.deepEqual(heard.ends, []);
+  assert.deepEqual(calls.ends, []);
   assert.equal(clock.waiting, 0);
 });
