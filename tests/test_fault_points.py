@@ -38,9 +38,7 @@ def kill_at_each_point(site: Site, format: str) -> set[str]:
         site.arm(role, ",".join(f"{point}=once:kill" for point in points))
     for number in range(EXPORTS):
         site.request(number % 4, format=format, first=number + 1, rows=ROWS)
-    site.wait_until_ended()
-    site.wait_until_mailed()
-    site.wait_until_clean()
+    site.wait_until_settled()
     return {point for role, points in ROLES.items() for point in points if site.was_struck(role, point)}
 
 

@@ -66,6 +66,12 @@ def audit(site: Site, *, ends: Mapping[str, str] | None = None) -> Audit:
     return audited
 
 
+def assert_no_findings(site: Site, *, ends: Mapping[str, str] | None = None) -> Audit:
+    audited = audit(site, ends=ends)
+    assert audited.findings == [], str(audited)
+    return audited
+
+
 def _lost(site: Site, rows: list[Row], ends: Mapping[str, str]) -> Iterator[str]:
     """Yield the accepted requests without a row, and the rows in another status than expected."""
     known = {row.id for row in rows}

@@ -286,6 +286,12 @@ class Site:
 
         wait_until(is_true, seconds=seconds, describe=lambda: f"{message}\n{self.log_tails()}")
 
+    def wait_until_settled(self) -> None:
+        """Wait until all exports have ended, are mailed and cleaned up."""
+        self.wait_until_ended()
+        self.wait_until_mailed()
+        self.wait_until_clean()
+
     def wait_until_ended(self, *, seconds: float = 90) -> None:
         """Wait until no export waits or runs."""
         self._wait_and_restart(lambda: set(self.statuses()) <= set(ENDED), "not all exports have ended", seconds)

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.storm.auditor import READY, audit, content_of
+from tests.storm.auditor import READY, assert_no_findings, audit, content_of
 from tests.storm.site import PATIENT, Site
 
 pytestmark = pytest.mark.usefixtures("no_findings_before_and_after")
@@ -29,9 +29,9 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
 
 @pytest.fixture
 def no_findings_before_and_after(site: Site) -> Iterator[None]:
-    assert audit(site).findings == []
+    assert_no_findings(site)
     yield
-    assert audit(site).findings == []
+    assert_no_findings(site)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.site import Requested, Site
 
 HOLD = 1.0
@@ -59,8 +59,7 @@ def test_a_cancel_succeeds_in_each_phase(site: Site, phase: str, count: int):
 
     assert max(seconds) < 1, "it was cancelled within a second"
     ends = {requested.id: "cancelled" for requested in site.requested}
-    audited = audit(site, ends=ends)
-    assert audited.findings == [], str(audited)
+    assert_no_findings(site, ends=ends)
     assert len(site.requested) - before == count
     assert list(site.mailbox.mails()) == []
 

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.pages import MAX_LAG_SECONDS, OpenPages, Page
 from tests.storm.site import PATIENT, Site
 from tests.storm.transition_log import logged_steps
@@ -26,12 +26,9 @@ def test_all_exports_are_ready_after_twenty_restarts_of_postgresql(tmp_path: Pat
             site.request(number % 4, format=("csv", "xlsx")[number % 2], first=number + 1, rows=5000)
             if number * RESTARTS // EXPORTS != (number + 1) * RESTARTS // EXPORTS:
                 site.postgres.restart()
-        site.wait_until_ended()
-        site.wait_until_mailed()
-        site.wait_until_clean()
+        site.wait_until_settled()
 
-        audited = audit(site)
-        assert audited.findings == [], str(audited)
+        audited = assert_no_findings(site)
         assert audited.counts["ready"] >= EXPORTS
 
 
@@ -70,8 +67,7 @@ def test_a_full_disk_fails_with_storage_full_and_the_next_export_passes(
         codes = site.sql("SELECT DISTINCT error_code FROM exports_filerequest WHERE status = 'failed'")
         assert codes == [("storage_full",)]
         assert max(seconds) < 5
-        audited = audit(site, ends=ends)
-        assert audited.findings == [], str(audited)
+        assert_no_findings(site, ends=ends)
         assert site.programs["worker1"].logged().count("worker large: ready") == 1, "the worker was not restarted"
 
 
@@ -100,6 +96,5 @@ def test_no_export_is_lost_when_the_queue_is_emptied_and_restarted(tmp_path: Pat
         site.wait_until_mailed()
         site.wait_until_clean()
 
-        audited = audit(site)
-        assert audited.findings == [], str(audited)
+        audited = assert_no_findings(site)
         assert audited.counts["ready"] == 103

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exports.faults import POINTS
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.programs import Program
 from tests.storm.site import PATIENT, Site
 
@@ -37,12 +37,9 @@ def test_workers_frozen_beyond_their_lease_change_nothing_when_resumed(site: Sit
     print(f"seed {seed}")
     for number in range(ROUNDS):
         freeze_and_resume(site, chance, number)
-    site.wait_until_ended()
-    site.wait_until_mailed()
-    site.wait_until_clean()
+    site.wait_until_settled()
 
-    audited = audit(site)
-    assert audited.findings == [], f"seed {seed}\n{audited}"
+    assert_no_findings(site)
     is_rescue = "(old_status, status) = ('running', 'queued') AND epoch > old_epoch"
     rescued = f"SELECT count(*) FROM storm_transitions WHERE {is_rescue}"
     assert site.sql(rescued) == [(ROUNDS * AT_ONCE,)], f"seed {seed}: each was frozen with a lease, and rescued once"

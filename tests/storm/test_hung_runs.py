@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.programs import Program
 from tests.storm.site import Site
 
@@ -110,12 +110,9 @@ def test_a_worker_told_to_stop_while_writing_uses_up_no_attempt(site: Site, work
 
 
 def test_the_audit_after_all_hung_runs_finds_nothing(site: Site):
-    site.wait_until_ended()
-    site.wait_until_mailed()
-    site.wait_until_clean()
+    site.wait_until_settled()
     others = site.sql("SELECT id::text, status FROM exports_filerequest WHERE file_type <> 'parcels'")
-    audited = audit(site, ends=dict(others))
-    assert audited.findings == [], str(audited)
+    assert_no_findings(site, ends=dict(others))
 
 
 def is_ready_in_time(site: Site, *, first: int) -> bool:

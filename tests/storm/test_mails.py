@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.site import PATIENT, USERS, Site
 
 EXPORTS, KILLS = 500, 30
@@ -38,8 +38,7 @@ def test_each_unseen_export_is_mailed_although_senders_die_and_the_server_stops(
         site.wait_until_mailed(seconds=120)
         site.wait_until_clean()
 
-        audited = audit(site)
-        assert audited.findings == [], str(audited)
+        audited = assert_no_findings(site)
         assert audited.counts["mails"] - audited.counts["duplicate mails"] == EXPORTS
 
 
@@ -60,4 +59,4 @@ def test_users_who_have_seen_the_end_get_no_mail(tmp_path: Path, needs_postgres:
         site.wait_until_mailed()
 
         assert list(site.mailbox.mails()) == []
-        assert audit(site).findings == []
+        assert_no_findings(site)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.site import PROFILE, Site
 
 HEALTHY = 20
@@ -22,9 +22,7 @@ def test_an_export_that_kills_workers_fails_after_three_crashes(site: Site):
     alone = seconds_for_all(site, first=1)
     poison = site.request(type="poison", rows=1000).id
     beside = seconds_for_all(site, first=1 + HEALTHY)
-    site.wait_until_ended()
-    site.wait_until_mailed()
-    site.wait_until_clean()
+    site.wait_until_settled()
 
     columns = "status, error_code, crashes, attempts"
     failed = site.sql(f"SELECT {columns} FROM exports_filerequest WHERE id::text = %s", [poison])
@@ -32,8 +30,7 @@ def test_an_export_that_kills_workers_fails_after_three_crashes(site: Site):
     healthy = f"SELECT DISTINCT {columns} FROM exports_filerequest WHERE id::text <> %s"
     assert site.sql(healthy, [poison]) == [("ready", "", 0, 1)]
     assert beside < alone + PROFILE["LEASE_SECONDS"] + restart_seconds(site)
-    audited = audit(site, ends={poison: "failed"})
-    assert audited.findings == [], str(audited)
+    assert_no_findings(site, ends={poison: "failed"})
 
 
 def seconds_for_all(site: Site, *, first: int) -> float:

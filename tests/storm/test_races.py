@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.storm.auditor import audit
+from tests.storm.auditor import assert_no_findings
 from tests.storm.programs import ROOT
 from tests.storm.site import Site
 
@@ -60,10 +60,8 @@ def test_exports_that_are_woken_five_times_run_once(tmp_path: Path, needs_postgr
         for number in range(20):
             site.request(number % 4, first=number + 1, rows=300)
         site.run_script(WAKE, *["large"] * 20 * WAKES)
-        site.wait_until_ended()
-        site.wait_until_mailed()
-        site.wait_until_clean()
+        site.wait_until_settled()
 
         assert [count for _, count in site.sql(CLAIMS)] == [1] * 20
         assert site.sql("SELECT DISTINCT epoch, attempts FROM exports_filerequest") == [(1, 1)]
-        assert audit(site).findings == []
+        assert_no_findings(site)
