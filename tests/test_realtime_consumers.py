@@ -21,7 +21,7 @@ from tests.office import people, rows
 from tests.office.browsers import signed_in, url_of
 from tests.office.pages import ALL, QUIET, made, moved, one, opened, page_of, written
 
-LOGGER = "exports.realtime.connections"
+LOGGER = "exports.realtime.consumers"
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("channel_layer")]
 

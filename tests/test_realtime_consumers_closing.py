@@ -24,7 +24,7 @@ from tests.office.wires import close_code, daphne_with
 from tests.office.wires import opened as opened_at
 from tests.servers import Valkey, wait_until
 
-LOGGER = "exports.realtime.connections"
+LOGGER = "exports.realtime.consumers"
 MAX_SOCKETS, TOO_MANY = 5, 4430
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("channel_layer")]

@@ -34,7 +34,7 @@ from exports.realtime import connections, events
 from exports.realtime.daphne_transport import unread_bytes
 from exports.state import State, serialize
 
-log = logging.getLogger("exports.realtime.connections")
+log = logging.getLogger("exports.realtime.consumers")
 
 Scope = dict[str, Any]
 Result = TypeVar("Result")
@@ -118,7 +118,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         match message:
             case {"type": "export.changed", "export": state}:
                 self._queue(state)
-            case {"type": "export.look"}:
+            case {"type": "export.recheck"}:
                 if self._recheck is not None:
                     self._recheck.cancel()
                 self._recheck = asyncio.create_task(self._recheck_user())

@@ -53,7 +53,7 @@ def recheck_sockets(user_id: object) -> None:
     try:
         layer = _channel_layer()
         if layer is not None:
-            _send(layer, [group_of_reader(user_id)], {"type": "export.look"})
+            _send(layer, [group_of_reader(user_id)], {"type": "export.recheck"})
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)
 
