@@ -1,7 +1,7 @@
-"""The sentences of an export's card, written once: for the templates here and, as JSON, for the page's script.
+"""The words of an export's card, written once: for the templates here and, as JSON, for the script of the page.
 
 Placeholders stand in braces. What has a plural is in COUNTED_WORDS, in one form for each of SAMPLE_COUNTS, from which
-the script chooses by the plural rules of the page's language.
+the script chooses by the plural rules of the page's language. The messages of errors are in `exports.state`.
 """
 
 from collections.abc import Mapping
