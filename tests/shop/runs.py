@@ -47,10 +47,10 @@ class Events(list[FileRequest]):
         self.states: list[dict[str, Any]] = []
         self.times: list[float] = []
 
-    def publish(self, request: FileRequest) -> None:
+    def send_state(self, export: FileRequest) -> None:
         self.times.append(time.monotonic())
-        self.states.append(serialize(request))
-        self.append(request)
+        self.states.append(serialize(export))
+        self.append(export)
 
     @property
     def statuses(self) -> list[str]:
