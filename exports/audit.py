@@ -6,9 +6,11 @@ The fields never contain the criteria or the contents of a file.
 import logging
 from typing import TypedDict
 
+from exports.exceptions import describe_error
 from exports.models import FileRequest, Status
 
 log = logging.getLogger("exports.audit")
+errors = logging.getLogger("exports.audit_errors")
 
 
 class AuditFields(TypedDict):
@@ -34,11 +36,15 @@ def note(export: FileRequest) -> None:
         return
     fields = fields_of(export)
     reason = f" ({export.error_code})" if export.error_code else ""
-    log.info(
-        "request %s epoch %d queue %s: %s%s after %.1f s",
-        export.pk, export.epoch, export.queue_name, export.status, reason, fields["seconds"],
-        extra={"fields": fields},
-    )  # fmt: skip
+    try:
+        log.info(
+            "request %s epoch %d queue %s: %s%s after %.1f s",
+            export.pk, export.epoch, export.queue_name, export.status, reason, fields["seconds"],
+            extra={"fields": fields},
+        )  # fmt: skip
+    except Exception as error:
+        # A filter or a record factory of the project may raise; the run or the request must go on.
+        errors.error("request %s: the audit log was not written: %s", export.pk, describe_error(error))
 
 
 def note_links(export: FileRequest) -> None:

@@ -10,9 +10,8 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -34,6 +33,9 @@ from exports.realtime import events
 from exports.signing import InvalidLink, PublicLink, Ticket
 from exports.state import State, error_state, rfc3339, serialize
 from exports.tabular import writers
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 Verb = Callable[[FileRequest], None]
 
@@ -88,7 +90,7 @@ def request_export(
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         zone = timezone.get_current_timezone_name()
     export = FileRequest(
-        requester=user if isinstance(user, get_user_model()) else None,
+        requester=cast("User", user) if user.is_authenticated else None,
         file_type=file_type,
         format=writer.format,
         options=cleaned_options,
@@ -138,7 +140,7 @@ def request_rows(
     the rows are stored, and again when the row is inserted.
     """
     export = FileRequest(
-        requester=user if isinstance(user, get_user_model()) else None,
+        requester=cast("User", user),
         file_type=(StoredQuerySet if isinstance(rows, QuerySet) else StoredRows).file_type,
         format=format,
         options=dict(options),

@@ -56,6 +56,36 @@ def test_a_handler_that_attaches_a_file_makes_the_request_ready(folder: Path):
     assert len(stored_files(folder)) == Artifact.objects.count() == 1
 
 
+class FailsAfterwards(Handler):
+    """Attaches its file and fails then, as in a mail that it sends itself."""
+
+    @staticmethod
+    def handle(request: FileRequest) -> None:
+        Handler.handle(request)
+        raise RuntimeError("after the file")
+
+
+def test_a_file_whose_handler_fails_afterwards_is_in_the_audit_log(caplog: pytest.LogCaptureFixture):
+    caplog.set_level(logging.INFO, "exports.audit")
+    assert make(FailsAfterwards).status == Status.READY
+    events = [record.fields["event"] for record in caplog.records if record.name == "exports.audit"]
+    assert events == ["export.running", "export.ready"]
+
+
+def test_a_logging_filter_that_raises_does_not_end_a_run(caplog: pytest.LogCaptureFixture):
+    def fail(record: logging.LogRecord) -> bool:
+        raise RuntimeError("a filter of the project")
+
+    caplog.set_level(logging.INFO, "exports.audit")
+    audit_log = logging.getLogger("exports.audit")
+    audit_log.addFilter(fail)
+    try:
+        assert make(Handler).status == Status.READY
+    finally:
+        audit_log.removeFilter(fail)
+    assert "the audit log was not written: RuntimeError" in caplog.text
+
+
 def test_a_file_that_is_too_large_is_not_stored_and_a_pattern_stops_early(settings: Any, folder: Path):
     configure(settings, MAIL_DELAY_SECONDS=0, MAX_BYTES=len(b"by a handler") - 1)
     attached = make(Handler)

@@ -19,12 +19,12 @@ def check_work_dir(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report a work folder that another user of this host could create first, write to, or look into."""
     folder = runner.work_root()
     hint = "Set EXPORTS['WORK_DIR'] to a folder that only the workers' user may enter (chmod 700)."
-    if not config.WORK_DIR and folder.is_relative_to(gettempdir()):
-        message = f"Other users of this host can predict the name {folder} and create it first."
-        yield checks.Warning(message, hint=hint, id="exports.W040")
-    elif belongs_to_others(folder):
+    if belongs_to_others(folder):
         message = f"{folder} is a symbolic link, belongs to another user, or can be written to by others."
         yield checks.Error(message, hint=hint, id="exports.E032")
+    elif not config.WORK_DIR and folder.is_relative_to(gettempdir()):
+        message = f"Other users of this host can predict the name {folder} and create it first."
+        yield checks.Warning(message, hint=hint, id="exports.W040")
     elif is_open_to_others(folder):
         yield checks.Warning(f"Other users of this host can look into {folder}.", hint=hint, id="exports.W041")
 

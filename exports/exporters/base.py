@@ -140,6 +140,8 @@ class TableExport:
         export, alterations = run.export, Alterations()
         writer_class = writers.get(export.format)
         title = str(self.title or export.description)
+        # Without a hook of the project, unexpected rows of a workbook are XlsxWriter's and not the hook's.
+        design = None if type(self).design is TableExport.design else self.design
 
         with run.path.open("xb") as file, ExitStack() as reading:
             tables = reading.enter_context(self.tables(export))
@@ -153,7 +155,7 @@ class TableExport:
                 work_dir=run.work_dir,
                 alterations=alterations,
                 on_bytes=run.finishing,
-                **_writer_options(writer_class, self.processes, design=self.design, document=title),
+                **_writer_options(writer_class, self.processes, design=design, document=title),
             ) as writer:
                 run.begin(total.rows, total.is_estimate)
                 rows = write_tables(writer, tables, run.advance)
@@ -199,13 +201,14 @@ def tables_of(
     """
     tables: list[Table] = []
     aliases: set[str] = set()
+    # All columns are checked before the first query: counting a large sheet may take minutes.
+    resolved = [resolve.resolve(sheet.queryset, sheet.columns) for sheet in sheets]
     with ExitStack() as reading:
         for sheet in sheets:
             if sheet.queryset.db not in aliases:
                 aliases.add(sheet.queryset.db)
                 reading.enter_context(querysets.snapshot(sheet.queryset.db, config.STATEMENT_TIMEOUT_SECONDS))
-        for sheet in sheets:
-            columns = resolve.resolve(sheet.queryset, sheet.columns)
+        for sheet, columns in zip(sheets, resolved, strict=True):
             total = total_of(sheet.queryset, count)
             batches = querysets.batches(
                 sheet.queryset, columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()

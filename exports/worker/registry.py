@@ -40,9 +40,14 @@ class Presence:
     """The signs of life of this process. If the queue's server is down, the process is only not seen."""
 
     def __init__(self, role: str, queue_name: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name = f"{role} {queue_name or '-'} {process_name()}"
+        self._role_and_queue = f"{role} {queue_name or '-'}"
         self._clock = clock
         self._shown_at: float | None = None
+
+    @property
+    def _name(self) -> str:
+        # Not kept: a forked child is another process.
+        return f"{self._role_and_queue} {process_name()}"
 
     def show(self) -> None:
         """Leave a sign, at most once in SHOW_SECONDS. Does nothing in cron mode, which has no queue."""

@@ -153,7 +153,9 @@ def run(
     attempt = Run(export, claim, exporter.extension(export), stop, RunLimits.of(exporter))
     try:
         with ExitStack() as stack:
-            attempt.work_dir.mkdir(parents=True, mode=0o700, exist_ok=True)
+            # `parents` ignores the mode: the root is made first, so that it is private too.
+            work_root().mkdir(parents=True, mode=0o700, exist_ok=True)
+            attempt.work_dir.mkdir(mode=0o700, exist_ok=True)
             stack.callback(shutil.rmtree, attempt.work_dir, ignore_errors=True)
             if not connection.in_atomic_block:
                 # In the caller's own transaction, no other connection sees the claim until it commits.
@@ -173,6 +175,9 @@ def run(
         won = _record_failure(export, claim, error)
     if not won:
         log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
+        # A handler may attach its file and fail afterwards.
+        for attached in FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=claim.epoch):
+            audit.note(attached)
         return
     export.refresh_from_db()
     audit.note(export)

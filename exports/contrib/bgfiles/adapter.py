@@ -1,7 +1,7 @@
 """Makes an exporter of a dj-bgfiles handler: any object with `handle(request)`, patterns included."""
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from exports.contrib.bgfiles.pattern_runner import Pattern, calling_handler, owner_refusal, send_mail, send_mail_now
 from exports.contrib.bgfiles.patterns import WriterPattern
@@ -41,8 +41,11 @@ class HandlerExporter:
 
     def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
         """Return a function that sends the mail of a pattern, or None for any other handler."""
-        pattern_class = self._pattern_class()
-        return None if pattern_class is None else lambda: send_mail(pattern_class.restore(export), export)
+        if self._pattern_class() is None:
+            return None
+        # A registered instance may have its own `restore`.
+        pattern = cast("type[WriterPattern]", self.handler)
+        return lambda: send_mail(pattern.restore(export), export)
 
     def finish(self, export: FileRequest) -> None:
         """Send the mail now if a pattern wrote the file but is not the handler: housekeeping could not find it."""

@@ -32,7 +32,10 @@ def format_floats(values: Sequence[float]) -> list[str]:
     floats = values if type(values[0]) is float else list(map(float, values))
     texts = format_numbers(floats)
     joined = "".join(texts)
-    # orjson writes exponents and numbers below 0.0001 differently, and null for what is not finite.
-    if "e" in joined or "n" in joined or "0.0000" in joined:
+    # orjson writes null for what is not finite, and exponents and numbers below 0.0001 differently.
+    if "n" in joined:
         return list(map(repr, floats))
+    if "e" in joined or "0.0000" in joined:
+        pairs = zip(floats, texts, strict=True)
+        return [repr(number) if "e" in text or "0.0000" in text else text for number, text in pairs]
     return texts

@@ -57,10 +57,13 @@ def copy_rows(
                     block += row
                 if not block:
                     return
+                content = bytes(block)
+                # While the consumer works, one copy of the block is enough.
+                del block, row
                 # psycopg holds this lock while it copies: another query would wait for ever instead of failing.
                 lock.release()
                 try:
-                    yield bytes(block)
+                    yield content
                 finally:
                     lock.acquire()
 

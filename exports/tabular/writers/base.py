@@ -160,7 +160,7 @@ class Writer(ABC):
             return
         with self.discard_on_error():
             self.finish()
-        self.resources.close()
+            self.resources.close()
         self.is_closed = True
 
     def discard(self) -> None:

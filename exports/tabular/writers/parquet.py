@@ -38,9 +38,9 @@ class ParquetWriter(Writer):
 
     def begin(self) -> None:
         """Begin the file. Raises DuplicateColumn if two columns have the same name."""
+        self._file = _DiscardableFile(self.file)
         from exports.tabular.writers.arrow_columns import arrow_column
 
-        self._file = _DiscardableFile(self.file)
         names = unique_field_names(self.columns, self.alterations)
         self._columns: list[ArrowColumn] = [
             arrow_column(replace(column.picklable, name=name), zone=self.zone, alterations=self.alterations)

@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from multiprocessing import resource_tracker
@@ -102,8 +102,9 @@ class SerializerPool:
 
     def close(self) -> None:
         """End the threads and processes, whatever they are doing."""
-        for member in self._members:
-            member.close()
+        with ExitStack() as closing:
+            for member in self._members:
+                closing.callback(member.close)
 
 
 class _CompressionThread:
