@@ -36,23 +36,26 @@ def note(export: FileRequest) -> None:
         return
     fields = fields_of(export)
     reason = f" ({export.error_code})" if export.error_code else ""
-    try:
-        log.info(
-            "request %s epoch %d queue %s: %s%s after %.1f s",
-            export.pk, export.epoch, export.queue_name, export.status, reason, fields["seconds"],
-            extra={"fields": fields},
-        )  # fmt: skip
-    except Exception as error:
-        # A filter or a record factory of the project may raise; the run or the request must go on.
-        errors.error("request %s: the audit log was not written: %s", export.pk, describe_error(error))
+    _write(f"{export.status}{reason} after {fields['seconds']:.1f} s", export, fields)
 
 
 def note_links(export: FileRequest) -> None:
     """Log that the links to a file were revoked or shared."""
     fields = fields_of(export)
     fields["event"] = "export.links_changed"
-    words = "request %s epoch %d queue %s: links changed"
-    log.info(words, export.pk, export.epoch, export.queue_name, extra={"fields": fields})
+    _write("links changed", export, fields)
+
+
+def _write(words: str, export: FileRequest, fields: AuditFields) -> None:
+    try:
+        log.info(
+            "request %s epoch %d queue %s: %s",
+            export.pk, export.epoch, export.queue_name, words,
+            extra={"fields": fields},
+        )  # fmt: skip
+    except Exception as error:
+        # A filter or a record factory of the project may raise; the run or the request must go on.
+        errors.error("request %s: the audit log was not written: %s", export.pk, describe_error(error))
 
 
 def fields_of(export: FileRequest) -> AuditFields:

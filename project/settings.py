@@ -97,7 +97,7 @@ AUTH_PASSWORD_VALIDATORS = [
 sqlite = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(VAR_DIR / "db.sqlite3")}
 DATABASES = {"default": env.db_url("DATABASE_URL") if env.str("DATABASE_URL", default="") else sqlite}
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-# Under ASGI a request has no thread of its own, so a persistent connection would stay open after the request.
+# Under ASGI requests share threads, so a persistent connection would stay open after the request.
 DATABASES["default"]["CONN_MAX_AGE"] = 0
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     database_options = {

@@ -38,6 +38,7 @@ class ParquetWriter(Writer):
 
     def begin(self) -> None:
         """Begin the file. Raises DuplicateColumn if two columns have the same name."""
+        # First of all, because `discard` needs it where the import of pyarrow fails.
         self._file = _DiscardableFile(self.file)
         from exports.tabular.writers.arrow_columns import arrow_column
 
