@@ -1,10 +1,13 @@
 """The admin: staff can look, cancel and expire; they cannot edit, and criteria and storage keys are hidden."""
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from exports.models import Artifact, Download, FileRequest, Notification
 from tests.office import people, rows
@@ -129,6 +132,39 @@ def test_permissions_of_other_apps_give_no_actions(owner: User):
     someone.user_permissions.add(*Permission.objects.filter(content_type__app_label="auth"))
     act(signed_in(someone), "cancel_requests", request)
     assert rows.fresh(request).status == "queued"
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_no_column_can_be_read_through_the_address_of_a_list(root: Client, model: type[Model]):
+    address = reverse(f"admin:exports_{model._meta.model_name}_changelist")
+    shown = admin.site.get_model_admin(model)
+    offered = {f"{name}__{lookup}" for name in shown.list_filter for lookup in ("exact", "isnull")}
+    offered |= {f"{shown.date_hierarchy}__{unit}" for unit in ("year", "month", "day")}
+    for field in model._meta.concrete_fields:
+        for lookup in {f"{field.name}__{name}" for name in field.get_lookups()} - offered:
+            assert root.get(address, {lookup: "1"}).status_code == 400, lookup
+        if field.is_relation:
+            related = field.remote_field.model._meta.concrete_fields
+            for lookup in [f"{field.name}__{other.name}__startswith" for other in related]:
+                assert root.get(address, {lookup: "1"}).status_code == 400, lookup
+
+
+def test_lists_can_be_filtered_as_their_pages_offer(root: Client, owner: User):
+    rows.queued(owner)
+    page = root.get(LIST)
+    links = [
+        choice["query_string"]
+        for each in page.context["cl"].filter_specs
+        for choice in each.choices(page.context["cl"])
+    ]
+    assert "?status__exact=queued" in links
+    for link in [*links, f"?requested_at__year={timezone.now().year}&requested_at__month=1&requested_at__day=1"]:
+        assert root.get(LIST + link).status_code == 200
+
+
+def test_the_search_does_not_look_into_what_is_hidden(root: Client, exports: list[FileRequest]):
+    for text in ("secret", "month=4", exports[-1].filehandle.name, exports[-1].sha256):
+        assert not root.get(LIST, {"q": text}).context["cl"].queryset.exists()
 
 
 def test_exports_are_found_by_id_file_name_and_owner(root: Client, owner: User):
