@@ -23,10 +23,16 @@ ZONES = [UTC, NEW_YORK, ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Kolkata"), tim
 
 
 def csv_cells(
-    *values: object, kind: str = "", zone: tzinfo = UTC, counted: Alterations | None = None, **options: str
+    *values: object,
+    kind: str = "",
+    formulas_of_column: str = "",
+    zone: tzinfo = UTC,
+    counted: Alterations | None = None,
+    **options: str,
 ) -> list[str]:
     alterations = Alterations() if counted is None else counted
-    return list(to_csv_cells(Column("x", kind=kind), values, zone=zone, alterations=alterations, **options))
+    column = Column("x", kind=kind, formulas=formulas_of_column)
+    return list(to_csv_cells(column, values, zone=zone, alterations=alterations, **options))
 
 
 def excel_cells(*values: object, kind: str = "", zone: tzinfo = UTC, counted: Alterations | None = None) -> list[Any]:

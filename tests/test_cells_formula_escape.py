@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exports.exceptions import FormulaRejected
-from exports.tabular.columns import Alterations
+from exports.tabular.columns import Alterations, Column
 from tests.cell_values import FORMULA_STARTS, HOSTILE, INVISIBLE, csv_cells
 
 
 @pytest.mark.parametrize("start", [*FORMULA_STARTS, "\t", "\r", "\n"])
 def test_text_that_starts_like_a_formula_gets_an_apostrophe(start):
-    assert csv_cells(f"{start}1", "safe", None) == [f"'{start}1", "safe", ""]
+    assert csv_cells(f"{start}A1", "safe", None) == [f"'{start}A1", "safe", ""]
 
 
 @pytest.mark.parametrize("hidden", [" ", "\u00a0", "\u3000", "\ufeff", "\u200b", "\u2060", '"', "'", '  "\u200b '])
@@ -25,7 +25,7 @@ def test_spaces_quotes_and_invisible_characters_do_not_hide_a_formula(hidden):
 @pytest.mark.parametrize("between", ["", " ", '"', ' "', "\ufeff", "x;"])
 @pytest.mark.parametrize("start", FORMULA_STARTS)
 def test_a_formula_after_a_separator_inside_a_text_gets_an_apostrophe(separator, between, start):
-    assert csv_cells(f"a{separator}{between}{start}1") == [f"a{separator}{between}'{start}1"]
+    assert csv_cells(f"a{separator}{between}{start}A1") == [f"a{separator}{between}'{start}A1"]
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -41,6 +41,38 @@ def test_harmless_text_is_not_changed(text):
     counted = Alterations()
     assert csv_cells(text, kind="text", counted=counted) == [text]
     assert counted == {}
+
+
+# Whole, and in lists.
+NUMBERS = ("-5", " - 5.25", "+1.234,5", "-1 000", "-2.5e-7", "-5 %", "-5 \u20ac", "52.5,-13.4", "52.5, -13.4", "a;-5;b")
+NUMBERS_IN_JSON = ("[1, -5, -6]", '{"a":[0,-1]}')
+PHONE_NUMBERS = ("+49 (30) 1234-56", "+1-202-555-0100", "tel;+49 30/123456;x")
+
+
+@pytest.mark.parametrize("text", [*NUMBERS, *NUMBERS_IN_JSON, *PHONE_NUMBERS, "-", "+", "a;-"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_text_that_is_a_number_a_sign_or_a_phone_number_is_not_changed(text, delimiter):
+    counted = Alterations()
+    assert csv_cells(text, kind="text", delimiter=delimiter, counted=counted) == [text]
+    assert csv_cells(text, kind="text", delimiter=delimiter, formulas="reject") == [text]
+    assert counted == {}
+
+
+@pytest.mark.parametrize("text", ["-5+A1", "+5-3", "--5", "-5x", "-5e", "+49 30 x", "+(1)", "=5", "-5\n", "-5;-A1"])
+def test_text_that_only_starts_like_a_number_gets_an_apostrophe(text):
+    assert csv_cells(text)[0].startswith("'" + text[:3])
+
+
+@pytest.mark.parametrize("text", ["a;-5,=1", "a;-5\t-A1", "a,-5;HYPERLINK(1)", 'a;"-5"', "a;-5&A1]", "a,-5e,"])
+def test_a_number_within_a_text_must_end_at_the_separator_before_it(text):
+    assert "'" in csv_cells(text, delimiter=";")[0]
+
+
+def test_a_column_may_have_its_own_mode():
+    assert csv_cells("=1", "a;-A1", formulas_of_column="raw") == ["=1", "a;-A1"]
+    assert csv_cells("=1", formulas="raw", formulas_of_column="escape") == ["'=1"]
+    with pytest.raises(ValueError, match="Column 'key': formulas='none' is none of escape, raw, reject"):
+        Column("key", formulas="none")
 
 
 def test_json_is_escaped_like_text():
@@ -84,9 +116,11 @@ def test_long_runs_of_hostile_characters_take_linear_time(run):
 
 @settings(max_examples=500)
 @given(st.lists(HOSTILE, min_size=1, max_size=5))
-def test_no_text_is_a_formula_whichever_separator_a_reader_splits_at(texts: list[str]):
+def test_no_text_is_a_formula_if_the_reader_splits_at_a_comma_semicolon_or_tab(texts: list[str]):
     for delimiter, commas in ((",", ""), (";", ","), ("\t", ",")):
         for cell in csv_cells(*texts, kind="text", delimiter=delimiter):
             for separators in ("\r\n", "\r\n;", "\r\n\t", "\r\n;\t"):
                 fields = re.split(f"[{separators + commas}]", cell)
-                assert not any(field.lstrip(INVISIBLE).startswith(tuple(FORMULA_STARTS)) for field in fields)
+                starts = [field for field in fields if field.lstrip(INVISIBLE).startswith(tuple(FORMULA_STARTS))]
+                # What is left has no letter, so no function and no reference.
+                assert not any(re.search(r"[^\d+., ()/\]}:-]", field) for field in starts)

@@ -17,7 +17,7 @@ from huey.serializer import SignedSerializer
 from exports.checks.folders import is_open_to_others
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.exceptions import UnknownFormat
-from exports.exporters import registry
+from exports.exporters import Column, registry
 from exports.queue.huey import SignedJSONSerializer
 from exports.tabular import writers
 from exports.worker import loop
@@ -181,6 +181,7 @@ def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings)
         ({"formats": ("csv",), "get_sheets": lambda self, user, criteria: []}, "E011"),
         ({"count": "guess"}, "E012"),
         ({"for_machines": True}, "W035"),
+        ({"columns": [Column("number", formulas="raw")]}, "W035"),
         ({"retention_seconds": math.inf}, "W032"),
     ],
 )

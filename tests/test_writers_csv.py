@@ -36,6 +36,19 @@ def test_the_byte_order_mark_can_be_left_out():
     assert written_csv([Column("a")], options=NO_BOM) == b"a\r\n"
 
 
+@pytest.mark.parametrize(("label", "delimiter"), [("ID", ","), ("IDs; all", ","), ("ID", ";"), ("ID", "\t")])
+def test_excel_does_not_take_a_file_that_begins_with_id_for_sylk(label, delimiter):
+    options = {"bom": False, "delimiter": delimiter}
+    content = written_csv([Column("a", label), Column("ID")], [["ID"], ["ID"]], options=options)
+    assert content.startswith(f'"{label}"{delimiter}ID\r\nID{delimiter}'.encode())
+    assert written_csv([Column("ID")], options=NO_BOM) == b'"ID"\r\n'
+
+
+@pytest.mark.parametrize(("label", "has_bom"), [("Id", False), ("id", False), ("I", False), ("ID", True)])
+def test_other_first_headers_need_no_quotes(label, has_bom):
+    assert b'"' not in written_csv([Column("a", label), Column("b")], options={"bom": has_bom})
+
+
 def test_an_export_of_no_rows_has_its_header():
     assert rows(written_csv([Column("a"), Column("b", "B")])) == [["a", "B"]]
 
@@ -77,7 +90,7 @@ def test_the_reject_mode_refuses_formulas_in_headers_and_cells(header, values):
 def test_a_value_of_another_type_than_its_column_is_written_by_its_own_type():
     values = [1, "two", None, "-3", date(2013, 1, 1)]
     found = rows(written_csv([Column("n", kind="integer"), Column("z")], [values, [0] * 5]))
-    assert [row[0] for row in found[1:]] == ["1", "two", "", "'-3", "2013-01-01"]
+    assert [row[0] for row in found[1:]] == ["1", "two", "", "-3", "2013-01-01"]
 
 
 def test_closing_reports_no_bytes_because_none_are_left_to_write():

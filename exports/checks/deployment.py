@@ -82,11 +82,15 @@ def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
 
 @checks.register("exports", deploy=True)
 def check_formula_escaping(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn about exports that may be downloaded without escaped formulas."""
+    """Warn about exports that may be downloaded without escaped formulas, and about such columns."""
     for export in registered_classes(QuerySetExport):
         if export.for_machines:
             message = f"{export.__name__} can be downloaded without escaped formulas."
             hint = "Remove `for_machines` unless only programs read these files, or silence this check."
+            yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
+        if raw := [column.name for column in export.columns if column.formulas == "raw"]:
+            message = f"{export.__name__} writes columns without escaped formulas: {', '.join(raw)}."
+            hint = "Remove formulas='raw' from columns whose text a user can choose, or silence this check."
             yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
 
 

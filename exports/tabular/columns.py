@@ -39,6 +39,7 @@ class Column:
     format: an Excel number format, such as "0.00" (XLSX only).
     source: an ORM path, a Django expression, or a callable that takes the model instance.
     places: number of decimal places that numbers are stored with (Parquet only).
+    formulas: one of FORMULA_MODES for the texts of this column, or "" for that of the file (CSV and TSV only).
     permission: permission a user needs to get this column; users without it get a file without the column.
     style, header_style: properties of XlsxWriter's formats, such as {"bold": True} (XLSX only).
     """
@@ -50,6 +51,7 @@ class Column:
     format: str = ""
     source: object = None
     places: int | None = None
+    formulas: str = ""
     permission: str = ""
     style: Mapping[str, object] = field(default_factory=dict)
     header_style: Mapping[str, object] = field(default_factory=dict)
@@ -57,6 +59,8 @@ class Column:
     def __post_init__(self) -> None:
         if self.kind and self.kind not in KINDS:
             raise ValueError(f"Column {self.name!r}: the kind {self.kind!r} is none of {', '.join(KINDS)}.")
+        if self.formulas and self.formulas not in FORMULA_MODES:
+            raise ValueError(f"Column {self.name!r}: formulas={self.formulas!r} is none of {', '.join(FORMULA_MODES)}.")
 
     @property
     def label(self) -> str:

@@ -5,6 +5,7 @@ It uses nothing of `exports`. Each function returns the cell and the kinds of al
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -13,6 +14,7 @@ from numbers import Integral, Real
 from uuid import UUID
 
 FORMULA_STARTS = "=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
+DIGITS = "0123456789"
 QUOTES = "\"'`\u00ab\u00bb" + "".join(map(chr, range(0x2018, 0x2020)))
 WITHOUT_WIDTH = "\u00ad\u061c\u180e\ufeff" + "".join(
     chr(code) for start, end in ((0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F)) for code in range(start, end + 1)
@@ -98,15 +100,38 @@ def is_control(character: str) -> bool:
 def with_apostrophes(text: str, separators: str) -> str:
     made, is_first, after_separator = "", True, False
     in_front = text[:1] in ("\t", "\r", "\n")
-    for character in text:
+    for position, character in enumerate(text):
         if character in FORMULA_STARTS:
-            in_front = in_front or is_first
-            made += "'" if after_separator else ""
+            in_front = in_front or (is_first and not is_number(text.lstrip(" ")))
+            made += "'" if after_separator and not is_number_field(text, position, separators) else ""
         made += character
         is_skipped = character.isspace() or character in QUOTES or character in WITHOUT_WIDTH
         is_first = is_first and is_skipped
         after_separator = character in separators or (after_separator and is_skipped)
     return "'" + made if in_front else made
+
+
+def is_number_field(text: str, start: int, separators: str) -> bool:
+    """Return True if the rest of the text, or what is before the next such separator or bracket, is a number."""
+    before = text[:start].rstrip(" ")[-1]
+    field = re.split(rf"[{re.escape(before)}\]}}]", text[start:])[0]
+    return before in separators and is_number(field)
+
+
+def is_number(text: str) -> bool:
+    """Return True for a sign, a number with a sign, and a phone number."""
+    sign, rest = text[:1], text[1:]
+    if sign not in ("+", "-"):
+        return False
+    phone_digits = re.sub(r"[ ()./-]", "", rest)
+    if sign == "+" and len(phone_digits) >= 6 and not (phone_digits + rest[0] + rest[-1]).strip(DIGITS):
+        return True
+    number = rest[:-1].removesuffix(" ") if rest[-1:] in ("%", "$", "£", "€", "¥") else rest
+    digits, mark, exponent = number.lower().partition("e")
+    is_exponent = exponent.lstrip("+-") != "" and not exponent[1:].strip(DIGITS) and exponent[0] in f"+-{DIGITS}"
+    if mark and not is_exponent:
+        return False
+    return not rest or (digits[-1:] in tuple(DIGITS) and not digits.strip(f"{DIGITS}., "))
 
 
 def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:

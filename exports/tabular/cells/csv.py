@@ -31,12 +31,14 @@ def to_csv_cells(
     """Return the cells of one column for a text file such as CSV; docs/formats.md lists the cell of each type.
 
     Aware datetimes are converted to `zone`. `delimiter` separates the cells of the file. `formulas` is one of
-    FORMULA_MODES: raises FormulaRejected if it is "reject" and a spreadsheet would run a text as a formula.
+    FORMULA_MODES: raises FormulaRejected if it is "reject" and a spreadsheet would run a text as a formula. The
+    column's `formulas`, if any, replace it.
 
     If no cell contains a quote, a line break or a delimiter the result is a plain list. A RawColumn may contain them.
     A RawColumn as `values` gives the cells that its values would give.
     """
-    return convert(values, ConversionContext(column, zone, alterations, formulas, delimiter), CSV_FORMAT)
+    context = ConversionContext(column, zone, alterations, column.formulas or formulas, delimiter)
+    return convert(values, context, CSV_FORMAT)
 
 
 def format_strings(values: Sequence[object]) -> list[str]:

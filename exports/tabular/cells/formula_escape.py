@@ -1,4 +1,4 @@
-"""Make text harmless for spreadsheets: none of it runs as a formula, whichever separator the reader splits at."""
+"""Make text harmless for spreadsheets: none of it runs as a formula, whether the file is split at `,`, `;` or TAB."""
 
 import re
 from bisect import bisect_right
@@ -27,13 +27,21 @@ _MAY_PRECEDE_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}{FORMULA_STARTS}]")
 _STARTS_WITH_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}]*[{FORMULA_STARTS}]|[\t\r\n]")
 _FORMULA_CHARACTERS: Final = tuple(FORMULA_STARTS.replace("\\", ""))
 
+# What starts like a formula and is none, because it names no cell and no function: a sign, a number with its grouping,
+# exponent, percent or currency sign, a phone number.
+_HARMLESS: Final = r"(?:[+-](?:[0-9., ]*[0-9](?:[eE][+-]?[0-9]+)?(?: ?[%$£€¥])?)?|\+[0-9](?:[ ()./-]*[0-9]){5,})"
+_HARMLESS_TEXT = re.compile(f" *{_HARMLESS}")
+# In a list or object of JSON, a bracket follows the last number. No formula has one that it did not open.
+_HARMLESS_FIELD = re.compile(rf"{_HARMLESS}(?:[]}}].*)?", re.DOTALL)
+
 
 def escape_formulas(texts: Sequence[str], context: ConversionContext) -> list[str]:
     """Return harmless texts, by the rules in docs/formats.md. Every change is counted.
 
     A formula may start a text, or follow a separator at which a reader may split it: CR, LF, semicolon, TAB, and comma
     if the delimiter is another. (Between commas such a text is in quotes, which a reader that splits at commas
-    understands. Quotes do not help against readers that split elsewhere.)
+    understands. Quotes do not help against readers that split elsewhere.) Signs, numbers and phone numbers are no
+    formulas.
 
     `context.formulas` is the mode: "escape", "raw" (replace surrogates only) or "reject" (raise FormulaRejected where
     "escape" would insert an apostrophe). The rules were found by opening hostile texts in LibreOffice.
@@ -102,6 +110,8 @@ def _separators(delimiter: str) -> str:
 
 def _escape(text: str, context: ConversionContext) -> str:
     """Return one text made harmless."""
+    if _HARMLESS_TEXT.fullmatch(text):
+        return text
     decodable = SURROGATE_PATTERN.sub("\ufffd", text)
     if decodable != text:
         context.count("surrogate_replaced")
@@ -122,4 +132,10 @@ def _escape(text: str, context: ConversionContext) -> str:
 
 
 def _insert_apostrophe(match: re.Match[str]) -> str:
-    return f"{match[0][:-1]}'{match[1]}" if match[1] else match[0]
+    if not match[1]:
+        return match[0]
+    run, text, start = match[0][:-1], match.string, match.start(1)
+    separator = run.rstrip(" ")[-1]
+    end = text.find(separator, start)
+    is_harmless = separator in ",;\t\r\n" and _HARMLESS_FIELD.fullmatch(text, start, len(text) if end < 0 else end)
+    return match[0] if is_harmless else f"{run}'{match[1]}"

@@ -1,6 +1,7 @@
 """CSV as in RFC 4180: UTF-8, CRLF, quotes where they are needed. TSV is the same with tabs."""
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -118,7 +119,10 @@ class CsvWriter(LineWriter):
         # A label is text, whatever its column holds.
         serializer = self._serializer(Column(column.label) for column in self.columns)
         line = serializer([[column.label] for column in self.columns], 0, self.alterations)
-        return codecs.BOM_UTF8 + line if self.options["bom"] else line
+        if self.options["bom"]:
+            return codecs.BOM_UTF8 + line
+        # Excel takes a file whose first two bytes are "ID" for SYLK, and refuses to open it.
+        return re.sub(f"\\AID[^{self.delimiter()}\r]*".encode(), rb'"\g<0>"', line)
 
     def delimiter(self) -> str:
         """Return the character between the fields."""
