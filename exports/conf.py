@@ -56,6 +56,10 @@ class Settings:
     QUEUE_TIMEOUT_SECONDS: float = DAY
     WAKE_AGAIN_SECONDS: float = 20.0
     HOUSEKEEPING_INTERVAL_SECONDS: float = 15.0
+    # Requests
+    MAX_BODY_BYTES: int = 1 << 18
+    MAX_CRITERIA_BYTES: int = 1 << 16
+    MAX_DOWNLOADS_PER_USER: int | None = 16
     # Files and links
     UPLOAD_TO: str = ""
     STORAGE: Storage | Callable[[], Storage] | str | None = None

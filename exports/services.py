@@ -24,6 +24,7 @@ from exports import audit, faults
 from exports.conf import config
 from exports.exceptions import InvalidForm, TransitionNotAllowed
 from exports.exporters import permissions, registry
+from exports.exporters.queryset import as_query_dict
 from exports.exporters.sheets import is_withheld
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
 from exports.models import FileRequest, Status, quotas, transitions
@@ -69,7 +70,7 @@ def request_export(
     exporter = registry.find_exporter(file_type)
     writer = exporter.writer_of(format)
     cleaned_options = exporter.clean_options(writer, options or {})
-    form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else _as_query_dict(criteria), user)
+    form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else as_query_dict(criteria), user)
     if not form.is_valid():
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
@@ -78,13 +79,7 @@ def request_export(
     column_permissions = exporter.held(user, columns)
     if columns and all(is_withheld(column, column_permissions) for column in columns):
         raise NotAllowed(_("You may not export any of its columns."))
-    stored = QueryDict(mutable=True)
-    field_names = tuple(map(form.add_prefix, form.fields))
-    # The name of a field with several inputs is followed by "_0" and the like. CSRF tokens are not fields.
-    data = form.data if isinstance(form.data, QueryDict) else _as_query_dict(form.data)
-    for name in sorted(data):
-        if any(name == field or name.startswith(f"{field}_") for field in field_names):
-            stored.setlist(name, data.getlist(name))
+    stored = exporter.stored(form)
     try:
         zone = zoneinfo.ZoneInfo(time_zone).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -94,7 +89,7 @@ def request_export(
         file_type=file_type,
         format=writer.format,
         options=cleaned_options,
-        criteria=stored.urlencode(),
+        criteria=stored,
         description=str(exporter.title),
         content_type=writer.content_type,
         queue_name=exporter.get_queue_name(user, form.cleaned_data),
@@ -378,12 +373,3 @@ def _find_ready(export: FileRequest, column_permissions: Mapping[str, bool], *, 
     if newest is None or newest.receipt.get("column_permissions", {}) != column_permissions or same.active().exists():
         return None
     return newest
-
-
-def _as_query_dict(criteria: Mapping[str, Any]) -> QueryDict:
-    """Return the criteria as text, as they are stored, so that the form sees the same values now and in the worker."""
-    given = QueryDict(mutable=True)
-    for name, value in criteria.items():
-        values = value if isinstance(value, list | tuple) else [value]
-        given.setlist(name, [str(each) for each in values if each is not None])
-    return given

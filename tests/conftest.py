@@ -159,6 +159,7 @@ def s3(s3_server: Moto, settings: Any) -> Moto:
 
 # Modules whose tests start servers or processes, or compare thousands of cells, which takes seconds each.
 WITH_SERVERS = {
+    "test_asgi_limits",
     "test_bench",
     "test_cron",
     "test_operations_doctor",

@@ -3,9 +3,11 @@
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django import forms
+from django.conf import LazySettings
 from django.contrib.auth.models import AnonymousUser, User
 from django.db import transaction
 from django.http import QueryDict
@@ -40,7 +42,7 @@ def request_orders(by: Any, criteria: Any = (), **given: Any) -> FileRequest:
 
 
 def test_the_row_stores_what_was_requested(ada: User) -> None:
-    posted = QueryDict("status=open&at_least=3&csrfmiddlewaretoken=secret&unknown=1&city=")
+    posted = QueryDict("status=open&at_least=3&csrfmiddlewaretoken=secret&unknown=1&city=&city_0=x&status_x=y")
 
     with translation.override("de"):
         export, is_new = services.request_export(
@@ -87,6 +89,38 @@ def test_lists_dates_and_decimals_are_restored_in_any_language(ada: User) -> Non
         restored = TaggedExport().restore(export)
 
     assert restored == criteria
+
+
+def test_widgets_of_several_inputs_are_stored_by_their_exact_names(ada: User) -> None:
+    class RangeForm(forms.Form):
+        prefix = "of"
+        since = forms.SplitDateTimeField(widget=forms.SplitDateTimeWidget)
+        day = forms.DateField(widget=forms.SelectDateWidget)
+        tags = forms.MultipleChoiceField(choices=[("a", "a"), ("b", "b")])
+
+    class RangeExport(OrderExport):
+        file_type = "range"
+        form_class = RangeForm
+        queue_name = "small"
+
+    inputs = {
+        "of-day_day": "1", "of-day_month": "6", "of-day_year": "2026",
+        "of-since_0": "2026-06-01", "of-since_1": "12:00", "of-tags": ["a", "b"],
+    }  # fmt: skip
+    unknown = {"of-since_2": "x", "of-day_hour": "3", "tags": "a"}
+    with registered(RangeExport):
+        export, _ = services.request_export(ada, "range", inputs | unknown)
+        restored = RangeExport().restore(export)
+    assert export.criteria == urlencode(inputs, doseq=True)
+    assert restored["day"] == date(2026, 6, 1)
+
+
+def test_criteria_that_are_too_long_to_be_stored_are_refused_by_the_form(ada: User, settings: LazySettings) -> None:
+    configure(settings, MAX_CRITERIA_BYTES=100)
+    with pytest.raises(InvalidForm) as refused:
+        request_orders(ada, {"at_least": "0" * 100 + "1"})
+    assert refused.value.form.errors == {"__all__": ["These choices are too long to be stored. Please choose less."]}
+    assert not FileRequest.objects.exists()
 
 
 def test_a_model_instance_is_refused_and_its_key_is_stored(ada: User) -> None:

@@ -10,10 +10,20 @@ from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone
+from django.utils.datastructures import MultiValueDict
 from django.utils.text import slugify
+from django.utils.translation import gettext as _
 
 from exports.conf import config
-from exports.exceptions import BadOption, ExportError, InvalidStoredCriteria, NoFile, PermissionLost, UnknownFormat
+from exports.exceptions import (
+    BadOption,
+    ExportError,
+    InvalidForm,
+    InvalidStoredCriteria,
+    NoFile,
+    PermissionLost,
+    UnknownFormat,
+)
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
 from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
 from exports.models import FileRequest
@@ -178,6 +188,24 @@ class QuerySetExport(TableExport):
             return error.code
         return None
 
+    def stored(self, form: Form) -> str:
+        """Return the criteria of a valid form as text for `restore`: what its widgets read, and nothing else.
+
+        Raise InvalidForm if they are longer than EXPORTS["MAX_CRITERIA_BYTES"].
+        """
+        data = form.data if isinstance(form.data, QueryDict) else as_query_dict(form.data)
+        given = _ReadNames(dict(data.lists()))
+        for name, field in form.fields.items():
+            field.widget.value_from_datadict(given, form.files, form.add_prefix(name))
+        kept = QueryDict(mutable=True)
+        for name in sorted(given.read & set(data)):
+            kept.setlist(name, data.getlist(name))
+        criteria = kept.urlencode()
+        if len(criteria) > config.MAX_CRITERIA_BYTES:
+            form.add_error(None, _("These choices are too long to be stored. Please choose less."))
+            raise InvalidForm("The criteria are too long.", form=form)
+        return criteria
+
     def restore(self, export: FileRequest) -> Mapping[str, Any]:
         """Return the stored criteria as cleaned_data. Raise InvalidStoredCriteria if the form refuses them."""
         form = self.get_form(QueryDict(export.criteria), _owner(export))
@@ -211,6 +239,35 @@ class QuerySetExport(TableExport):
         if not sheets:
             raise NoFile(f"{type(self).__name__}.get_sheets() gave no sheet, and a file has at least one.")
         return sheets
+
+
+def as_query_dict(criteria: Mapping[str, Any]) -> QueryDict:
+    """Return the criteria as text, as they are stored, so that the form sees the same values now and in the worker."""
+    given = QueryDict(mutable=True)
+    for name, value in criteria.items():
+        values = value if isinstance(value, list | tuple) else [value]
+        given.setlist(name, [str(each) for each in values if each is not None])
+    return given
+
+
+class _ReadNames(MultiValueDict[str, str]):
+    """Form data that notes which names a widget reads. Only the widget knows those of its inputs."""
+
+    def __init__(self, data: Mapping[str, list[str]]) -> None:
+        super().__init__(data)
+        self.read: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.read.add(str(name))
+        return super().__contains__(name)
+
+    def getlist(self, name: str, default: Any = None) -> Any:
+        self.read.add(name)
+        return super().getlist(name, default)
 
 
 def _owner(export: FileRequest) -> AnyUser:

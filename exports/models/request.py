@@ -54,6 +54,10 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
             return self.none()
         return self if user.has_perm("exports.view_filerequest") else self.filter(requester=user)
 
+    def without_details(self) -> Self:
+        """Leave out the long columns that STATE does not need; reading one of them costs a query."""
+        return self.defer("criteria", "options", "error_detail")
+
     def active(self) -> Self:
         return self.filter(status__in=ACTIVE)
 

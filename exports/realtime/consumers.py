@@ -27,11 +27,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from exports import services
+from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import config
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
 from exports.realtime import connections, events
-from exports.realtime.daphne_transport import unread_bytes
 from exports.state import State, serialize
 
 log = logging.getLogger("exports.realtime.consumers")
@@ -280,7 +280,7 @@ def snapshot_for(scope: Scope) -> list[State]:
     else:
         recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
         exports = FileRequest.objects.filter(recent, requester=user.pk)
-    newest = exports.order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
+    newest = exports.without_details().order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
     return [serialize(export) for export in reversed(newest)]
 
 

@@ -93,9 +93,18 @@ class Daphne(Process):
         return f"127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "project.asgi:application"]
+        address = ["-b", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-m", "exports.asgi.daphne", *address, "project.asgi:application"]
 
     def answers(self) -> bool:
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False
+
+
+class Uvicorn(Daphne):
+    """The web process under another ASGI server."""
+
+    def command(self) -> list[str]:
+        address = ["--host", "127.0.0.1", "--port", str(self.port)]
+        return [sys.executable, "-m", "uvicorn", *address, "--no-access-log", "project.asgi:application"]

@@ -102,7 +102,16 @@ class Site:
         self._endpoint = endpoint
         self._exports = {**PROFILE, "WORK_DIR": str(self.work), **(exports or {})}
         manage = [sys.executable, "manage.py", "exports"]
-        daphne = [sys.executable, "-m", "daphne", "-b", "127.0.0.1", "-p", str(self.port), "project.asgi:application"]
+        daphne = [
+            sys.executable,
+            "-m",
+            "exports.asgi.daphne",
+            "-b",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "project.asgi:application",
+        ]
         self._commands = {"web": (daphne, "Listening on TCP")}
         for number, queue_name in enumerate(workers, start=1):
             self._commands[f"worker{number}"] = ([*manage, "work", queue_name], "ready")

@@ -1,0 +1,5 @@
+"""What a web server needs around the application: limits on what one request or one slow client costs the process."""
+
+from exports.asgi.limits import RequestLimits
+
+__all__ = ["RequestLimits"]
