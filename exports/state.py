@@ -47,11 +47,14 @@ class ErrorState(TypedDict):
 
 
 class Urls(TypedDict):
-    """The URLs of the views that apply to the export in its present status; None if one does not."""
+    """The URLs of the views that apply to the export in its present status; None if one does not.
+
+    `seen` applies until the owner has seen how the export ended.
+    """
 
     self: str
     page: str
-    seen: str
+    seen: str | None
     cancel: str | None
     retry: str | None
     download: str | None
@@ -144,6 +147,7 @@ def serialize(export: FileRequest) -> State:
         seconds = (export.progressed_at - export.phase_started_at).total_seconds()
         rows_per_second = progress.rate(export.rows_done, seconds)
         eta_seconds = progress.eta(export.progress, rows_per_second)
+    is_unseen = status in (Status.READY, Status.FAILED) and export.seen_at is None
     can_retry = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED) and export.erased_at is None
     return {
         "id": str(export.pk),
@@ -172,7 +176,7 @@ def serialize(export: FileRequest) -> State:
         "urls": {
             "self": reverse("exports:detail", args=[export.pk]),
             "page": reverse("exports:page", args=[export.pk]),
-            "seen": reverse("exports:seen", args=[export.pk]),
+            "seen": reverse("exports:seen", args=[export.pk]) if is_unseen else None,
             "cancel": reverse("exports:cancel", args=[export.pk]) if status in ACTIVE else None,
             "retry": reverse("exports:retry", args=[export.pk]) if can_retry else None,
             "download": reverse("exports:download", args=[export.pk]) if has_file else None,

@@ -1,6 +1,6 @@
 /**
- * Follow exports over one WebSocket, and by GET every second while it is not open. While it is open, a GET every 15 s
- * finds the changes of lost messages. The newest STATE of each is kept and passed to its listeners.
+ * Follow exports over one WebSocket, and by GET every second until its first message arrives. From then on a GET every
+ * 15 s finds the changes of lost messages. The newest STATE of each is kept and passed to its listeners.
  */
 
 import { Backoff } from "./backoff.js";
@@ -11,10 +11,10 @@ import { Poll } from "./poll.js";
 import { SeenOutbox } from "./seen.js";
 import { LiveSocket } from "./socket.js";
 import {
-  ENDING_OF_STATUS, accept, isActive, isRecentlyFinished, isSame, isNotified, isState, isTerminal,
+  ENDING_OF_STATUS, accept, isActive, isSame, isState, isTerminal,
 } from "./state.js";
 
-const CONNECT_GRACE = 2_000;
+const FIRST_MESSAGE_WITHIN = 2_000;
 const POLL_EVERY = 1_000;
 const RESYNC_EVERY = 15_000;
 const STABLE_AFTER = 10_000;
@@ -30,7 +30,7 @@ export class ExportsConnection {
   #fetch;
   #clock;
   #random;
-  #token;
+  #tokens;
   #backoff;
   #contact;
   #outbox;
@@ -45,18 +45,21 @@ export class ExportsConnection {
   #grace = null;
   #lingering = null;
 
-  /** `token()` returns the CSRF token at the time of a POST. Tests replace the clock and the random numbers. */
-  constructor({ url, WebSocket, fetch, token = () => "", clock = systemClock, random = Math.random }) {
+  /**
+   * `tokens()` returns the CSRF tokens at the time of a POST, and `isVisible()` whether the user can see the page. Tests
+   * replace the clock and the random numbers.
+   */
+  constructor({ url, WebSocket, fetch, tokens, isVisible, clock = systemClock, random = Math.random }) {
     this.#url = url;
     this.#makeSocket = (callbacks) => new LiveSocket({ url, WebSocket, clock, ...callbacks });
     this.#fetch = fetch;
     this.#clock = clock;
     this.#random = random;
-    this.#token = token;
+    this.#tokens = tokens;
     this.#backoff = new Backoff({ random });
     this.#contact = new Contact({ clock, report: (isLost) => this.#notifyAll("troubled", isLost) });
     const deliver = (state) => this.#sendSeen(state);
-    this.#outbox = new SeenOutbox({ deliver, clock, backoff: new Backoff({ random }) });
+    this.#outbox = new SeenOutbox({ deliver, isVisible, clock, backoff: new Backoff({ random }) });
   }
 
   get url() {
@@ -81,7 +84,7 @@ export class ExportsConnection {
     watch.listeners.add(listener);
     const newest = this.#known.get(shown.id);
     if (!isSame(newest, shown)) listener.changed?.(newest);
-    this.#noteSeen(shown, newest);
+    this.#noteSeen(newest);
     this.#revive();
     return () => this.#stopWatch(shown.id, listener);
   }
@@ -110,11 +113,12 @@ export class ExportsConnection {
     const watch = this.#watched.get(after.id);
     for (const listener of [...this.#subscribers, ...(watch?.listeners ?? [])]) listener.changed?.(after);
     if (watch && isTerminal(after)) watch.poll.stop();
-    if (watch) this.#noteSeen(before, after);
+    if (watch) this.#noteSeen(after);
   }
 
   /** Connect and poll at once, because the network or the user may be back. */
   wake() {
+    this.#outbox.resume();
     if (!this.#isNeeded() || this.#clock.now() - this.#triedAt < WAKE_AT_MOST_EVERY) return;
     this.#triedAt = this.#clock.now();
     this.#socket?.ping();
@@ -122,14 +126,20 @@ export class ExportsConnection {
     if (this.#pollEvery !== null) this.#poll(this.#pollEvery, { soon: true });
   }
 
+  /** Tell the listeners at once that the server is out of reach, because the browser says so. */
+  goOffline() {
+    if (this.#isNeeded()) this.#contact.lost({ isCertain: true });
+  }
+
   // The socket
 
   #connect() {
     this.#stopReconnecting();
     this.#triedAt = this.#clock.now();
-    if (this.#pollEvery === null) this.#grace = this.#clock.setTimeout(() => this.#beginWithoutSocket(), CONNECT_GRACE);
+    if (this.#pollEvery === null) {
+      this.#grace = this.#clock.setTimeout(() => this.#beginWithoutSocket(), FIRST_MESSAGE_WITHIN);
+    }
     const callbacks = {
-      opened: () => this.#opened(),
       received: (message) => this.#received(message),
       closed: (end) => this.#closed(end),
     };
@@ -141,13 +151,10 @@ export class ExportsConnection {
     }
   }
 
-  #opened() {
-    this.#contact.made();
-    this.#poll(RESYNC_EVERY);
-  }
-
   #received(message) {
     this.#contact.made();
+    // A proxy may accept a socket and hold its frames back, so only a message shows that it works.
+    if (this.#pollEvery !== RESYNC_EVERY) this.#poll(RESYNC_EVERY);
     if (message.type === "export.changed" && isState(message.export)) this.learn(message.export);
   }
 
@@ -193,10 +200,16 @@ export class ExportsConnection {
   }
 
   #reported(watch, outcome) {
-    if (outcome.kind === "failed") return this.isOpen || this.#contact.lost();
+    if (outcome.kind === "failed") return this.#failed();
     this.#contact.made();
     if (outcome.kind === "state") this.learn(outcome.state);
     if (outcome.kind === "refused") this.#refused(watch, outcome.status);
+  }
+
+  /** Take the server for lost, even if the socket seems to be open, unless that answers to a ping. */
+  #failed() {
+    this.#contact.lost();
+    this.#socket?.ping();
   }
 
   #refused(watch, status) {
@@ -274,15 +287,14 @@ export class ExportsConnection {
 
   // What the user has seen
 
-  /** Report ready and failed once; if the export had ended before the page opened, only while its mail may wait. */
-  #noteSeen(before, after) {
-    if (!isNotified(after)) return;
-    if (before === null || isActive(before) || isRecentlyFinished(after, this.#clock.now())) this.#outbox.add(after);
+  /** Report once that the user has seen the end, if the server has not been told before. */
+  #noteSeen(state) {
+    if (state.urls.seen !== null) this.#outbox.add(state);
   }
 
   async #sendSeen(state) {
     if (this.#socket?.send({ type: "seen", id: state.id })) return true;
-    const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, token: this.#token() });
+    const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, tokens: this.#tokens() });
     // Try again after no answer or a server error; a refusal is final.
     return status !== 0 && status !== 429 && status < 500;
   }

@@ -17,17 +17,20 @@ export class Contact {
     return this.#isReported;
   }
 
-  lost() {
-    this.#timer ??= this.#clock.setTimeout(() => this.#setLost(true), this.#patience);
+  /** Note that the server did not answer; with `isCertain`, report it without waiting. */
+  lost({ isCertain = false } = {}) {
+    if (isCertain) this.#setLost(true);
+    else this.#timer ??= this.#clock.setTimeout(() => this.#setLost(true), this.#patience);
   }
 
   made() {
-    this.#clock.clearTimeout(this.#timer);
-    this.#timer = null;
-    if (this.#isReported) this.#setLost(false);
+    this.#setLost(false);
   }
 
   #setLost(isLost) {
+    this.#clock.clearTimeout(this.#timer);
+    this.#timer = null;
+    if (isLost === this.#isReported) return;
     this.#isReported = isLost;
     this.#report(isLost);
   }

@@ -1,6 +1,5 @@
 import { systemClock } from "./clock.js";
 import { clearErrors, showErrors } from "./field-errors.js";
-import { csrfToken } from "./http.js";
 import { clearOffer, showOffer } from "./offer.js";
 import { connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
 import { isActive, isState } from "./state.js";
@@ -16,6 +15,7 @@ export class ExportForm extends HTMLElement {
   #listening;
   #isPosting = false;
   #notBefore = -Infinity;
+  #last = { sent: "", at: -Infinity };
 
   connectedCallback() {
     this.#listening = new AbortController();
@@ -53,7 +53,7 @@ export class ExportForm extends HTMLElement {
   }
 
   async #post(form, entries) {
-    if (this.#isPosting) return;
+    if (this.#isPosting || this.#isSecondClick(entries)) return;
     const wait = this.#notBefore - systemClock.now();
     if (wait > 0) return this.#refuse(words().tryAgain(wait, systemClock.now()));
     mark("click");
@@ -66,9 +66,15 @@ export class ExportForm extends HTMLElement {
     release();
   }
 
+  /** Return whether the same fields led to an export less than a second ago. */
+  #isSecondClick(entries) {
+    return systemClock.now() - this.#last.at < 1_000 && textOf(entries) === this.#last.sent;
+  }
+
   #receive(form, entries, reply) {
     clearErrors(form);
     clearOffer(form);
+    if (isState(reply.body)) this.#last = { sent: textOf(entries), at: systemClock.now() };
     if (reply.status === 202 && isState(reply.body)) return this.#insert(reply.body);
     if (reply.status === 200 && isState(reply.body)) return this.#offer(form, entries, reply.body);
     const fields = reply.body?.error?.fields;
@@ -147,13 +153,15 @@ export class ExportForm extends HTMLElement {
   }
 }
 
-/** Return what the browser would post: the fields, the pressed button, and the newest CSRF token. */
+/** Return what the browser would post: the fields and the pressed button. */
 function entriesOf(form, submitter) {
   const entries = new FormData(form);
   if (submitter?.name) entries.append(submitter.name, submitter.value);
-  const token = csrfToken(document);
-  if (token) entries.set("csrfmiddlewaretoken", token);
   return entries;
+}
+
+function textOf(entries) {
+  return new URLSearchParams(entries).toString();
 }
 
 /** Scroll to the new export: on a phone it is below the form, and a tap without visible effect looks like a failure. */

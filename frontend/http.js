@@ -4,11 +4,22 @@ const NO_ANSWER = { status: 0, body: null, etag: null, retryAfter: null };
 const READ_WITHIN = 10_000;
 const POST_WITHIN = 30_000;
 
-/** Send a POST that accepts JSON. `token` is Django's CSRF token, `body` a FormData or null. */
-export function post(url, { fetch, clock, token, body = null }) {
-  const headers = { Accept: "application/json", "X-CSRFToken": token };
+/**
+ * Send a POST that accepts JSON. `tokens` are the CSRF tokens to try, one after the other, while the answer is a 403 that
+ * is not JSON: Django's refusal, before any view has run. `body` is a FormData or null.
+ */
+export async function post(url, { fetch, clock, tokens, body = null }) {
+  // The token is sent as a field: the name of its header is a setting of the site.
+  const fields = body ?? new URLSearchParams();
   // keepalive lets a report that the user has seen the end leave while the page closes; it does not allow large bodies.
-  return ask(url, { method: "POST", headers, body, keepalive: body === null }, { fetch, clock, within: POST_WITHIN });
+  const options = { method: "POST", headers: { Accept: "application/json" }, body: fields, keepalive: body === null };
+  let answer;
+  for (const token of tokens.length > 0 ? tokens : [""]) {
+    fields.set("csrfmiddlewaretoken", token);
+    answer = await ask(url, options, { fetch, clock, within: POST_WITHIN });
+    if (answer.status !== 403 || answer.body !== null) return answer;
+  }
+  return answer;
 }
 
 /** Send a GET; with the `etag` of the last answer, an unchanged state is answered with 304. */
@@ -17,11 +28,15 @@ export function get(url, { fetch, clock, etag = null }) {
   return ask(url, { method: "GET", headers, cache: "no-store" }, { fetch, clock, within: READ_WITHIN });
 }
 
-/** Return the CSRF token: that of the cookie, or that of a form field if scripts may not read the cookie. */
-export function csrfToken(document) {
-  const cookie = /(?:^|;\s*)csrftoken=([^;]+)/.exec(document.cookie);
-  if (cookie) return decodeURIComponent(cookie[1]);
-  return document.querySelector("input[name=csrfmiddlewaretoken]")?.value ?? "";
+/**
+ * Return the CSRF tokens of a page: that of its forms, and that of the cookie `cookieName`, which is newer if the user
+ * has signed in from another tab since. `cookieName` is null if the site keeps the token in the session.
+ */
+export function csrfTokens(document, cookieName) {
+  const fields = [...document.querySelectorAll("input[name=csrfmiddlewaretoken]")];
+  const cookies = document.cookie.split(/;\s*/).filter((cookie) => cookie.startsWith(`${cookieName}=`));
+  const found = [fields.find(({ value }) => value)?.value, cookies.at(-1)?.slice(cookieName.length + 1)];
+  return [...new Set(found.filter(Boolean))];
 }
 
 /** Return Retry-After (RFC 9110, 10.2.3: seconds or a date) as milliseconds from `now`, or null. */

@@ -2,7 +2,7 @@
 
 import { systemClock } from "./clock.js";
 import { ExportsConnection } from "./connection.js";
-import { csrfToken, post } from "./http.js";
+import { csrfTokens, post } from "./http.js";
 import { Words } from "./words.js";
 
 const connections = new Map();
@@ -26,7 +26,7 @@ export function words() {
   return new Words(document.documentElement.lang, config().words);
 }
 
-/** Return what `{% export_assets %}` has put into the head of the page: the path of the socket, and the words. */
+/** Return what `{% export_assets %}` has put into the head: the socket's path, the CSRF cookie's name, and the words. */
 function config() {
   const script = document.getElementById("exports-config");
   if (script === null) throw new Error("The page has no exports-config: put {% export_assets %} into its head.");
@@ -35,7 +35,11 @@ function config() {
 
 /** Send a POST with the CSRF token of this page; `http.js` describes the answer. */
 export function postFromPage(url, body = null) {
-  return post(url, { fetch: pageFetch, clock: systemClock, token: csrfToken(document), body });
+  return post(url, { fetch: pageFetch, clock: systemClock, tokens: tokens(), body });
+}
+
+function tokens() {
+  return csrfTokens(document, config().csrf_cookie);
 }
 
 /** Call `fetch` on the window, as browsers require. */
@@ -48,11 +52,16 @@ export function mark(name) {
 }
 
 function newConnection(url) {
-  return new ExportsConnection({ url, WebSocket, fetch: pageFetch, token: () => csrfToken(document) });
+  return new ExportsConnection({ url, WebSocket, fetch: pageFetch, tokens, isVisible });
+}
+
+function isVisible() {
+  return document.visibilityState === "visible";
 }
 
 function wakened(connection) {
-  const wake = () => document.visibilityState === "visible" && connection.wake();
+  const wake = () => isVisible() && connection.wake();
+  window.addEventListener("offline", () => connection.goOffline());
   window.addEventListener("online", wake);
   window.addEventListener("pageshow", wake);
   document.addEventListener("visibilitychange", wake);

@@ -14,21 +14,21 @@ export class LiveSocket {
   #closed;
   #openedAt = null;
   #lastMessageAt = null;
-  #pingedAt = null;
+  #pingedAt = -Infinity;
   #opening;
   #pinging = null;
   #watching = null;
 
   /**
-   * Calls `opened()`, then `received(message)` for each JSON object, then `closed({code, lasted})` once; `lasted` is
-   * how many milliseconds the socket was open, or null if it never opened. After `close()` nothing is called.
+   * Calls `received(message)` for each JSON object, then `closed({code, lasted})` once; `lasted` is how many
+   * milliseconds the socket was open, or null if it never opened. After `close()` nothing is called.
    */
-  constructor({ url, WebSocket, clock, opened, received, closed }) {
+  constructor({ url, WebSocket, clock, received, closed }) {
     this.#clock = clock;
     this.#received = received;
     this.#closed = closed;
     this.#socket = new WebSocket(url);
-    this.#socket.onopen = () => this.#open(opened);
+    this.#socket.onopen = () => this.#open();
     this.#socket.onmessage = (event) => this.#receive(event.data);
     this.#socket.onclose = (event) => this.#end(event.code);
     this.#opening = clock.setTimeout(() => this.#end(ABNORMAL), OPEN_WITHIN);
@@ -61,12 +61,12 @@ export class LiveSocket {
     this.#socket.close();
   }
 
-  #open(opened) {
+  /** Ask for a first message at once, because the server sends none by itself if nothing changes. */
+  #open() {
     this.#clock.clearTimeout(this.#opening);
-    this.#openedAt = this.#lastMessageAt = this.#pingedAt = this.#clock.now();
-    this.#pingLater();
+    this.#openedAt = this.#lastMessageAt = this.#clock.now();
+    this.ping();
     this.#checkSilenceIn(SILENCE);
-    opened();
   }
 
   #receive(text) {

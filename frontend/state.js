@@ -22,7 +22,7 @@
  * @typedef {object} Urls null if the action does not apply to the present status
  * @property {string} self
  * @property {string} page
- * @property {string} seen
+ * @property {string | null} seen null too once the owner has seen the end
  * @property {string | null} cancel
  * @property {string | null} retry
  * @property {string | null} download
@@ -49,9 +49,7 @@
  */
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "expired"]);
-const NOTIFIED = new Set(["ready", "failed"]);
 const HIGHEST_BEFORE_READY = 0.99;
-const RECENT_MILLISECONDS = 10 * 60_000;
 
 /** Why an export cannot be followed any more, by the HTTP status that says so. */
 export const ENDING_OF_STATUS = { 401: "logged_out", 403: "forbidden", 404: "not_found" };
@@ -62,13 +60,6 @@ export const isTerminal = (state) => TERMINAL.has(state.status);
 export const isActive = (state) => !isTerminal(state);
 /** @type {(state: State) => boolean} */
 export const isReady = (state) => state.status === "ready";
-
-/**
- * Return whether the server would send a mail about this status: ready and failed.
- *
- * @type {(state: State) => boolean}
- */
-export const isNotified = (state) => NOTIFIED.has(state.status);
 
 /**
  * Return whether a value from the server has the fields that the functions of this module use.
@@ -126,17 +117,6 @@ export function barValue(state) {
 export function percentOf(state) {
   const value = barValue(state);
   return value === null ? null : Math.floor(value * 100 + 1e-9);
-}
-
-/**
- * Return whether an export ended within the last ten minutes, so that its mail may not have been sent yet.
- *
- * @param {State} state
- * @param {number} now milliseconds since 1970
- * @returns {boolean}
- */
-export function isRecentlyFinished(state, now) {
-  return isTerminal(state) && Date.parse(state.finished_at) > now - RECENT_MILLISECONDS;
 }
 
 function isSameRun(known, next) {

@@ -63,7 +63,7 @@ def test_the_state_of_a_running_export() -> None:
         "urls": {
             "self": address(request),
             "page": address(request, "page/"),
-            "seen": address(request, "seen/"),
+            "seen": None,
             "cancel": address(request, "cancel/"),
             "retry": None,
             "download": None,

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import template
+from django.conf import settings
 from django.forms import Form
 from django.template.context import Context
 from django.utils.html import json_script
@@ -51,8 +52,10 @@ def export_assets() -> dict[str, Any]:
 
 @register.simple_tag
 def export_config() -> SafeString:
-    """Return what the script needs as JSON: the path of the socket, and its words in the active language."""
-    return json_script({"socket": SOCKET_PATH, "words": words.catalogue()}, "exports-config")
+    """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, and the words."""
+    csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
+    given = {"socket": SOCKET_PATH, "csrf_cookie": csrf_cookie, "words": words.catalogue()}
+    return json_script(given, "exports-config")
 
 
 @register.simple_tag

@@ -45,6 +45,23 @@ def test_a_user_who_saw_the_end_gets_no_mail(stack: Stack, visit: Visit):
     assert mails_about(stack.smtp, export_id) == []
 
 
+def test_a_user_whose_tab_is_hidden_at_the_end_gets_a_mail(stack: Stack, open_visit: OpenVisit):
+    visit = open_visit("ada")
+    visit.page.add_init_script(
+        "Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})"
+    )
+    # A download, as by the recorder, would count as seen.
+    visit.page.route("**/download/", lambda route: route.abort())
+    export_id = stack.client("ada").request_export(month_from="1", month_to="3")["id"]
+    visit.go("/exports/").wait_for_status(export_id, "ready")
+    wait_for_notification(stack, export_id)
+    stack.housekeep()
+    assert len(mails_about(stack.smtp, export_id)) == 1
+    assert stack.column("seen_at", "filerequest", export_id, key="id") == [None]
+    visit.page.evaluate("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
+    wait_until(lambda: stack.column("seen_at", "filerequest", export_id, key="id") != [None], seconds=10)
+
+
 def test_the_mail_links_to_the_page_behind_login_and_not_to_the_file(stack: Stack, open_visit: OpenVisit):
     state = stack.client("ada").make(month_from="2", month_to="2")
     wait_for_notification(stack, state["id"])

@@ -1,9 +1,9 @@
-"""The pages: Content Security Policy, keyboard, screen readers, and use without JavaScript."""
+"""The pages: Content Security Policy, keyboard, screen readers, double clicks, and use without JavaScript."""
 
 import csv
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.e2e.conftest import OpenVisit
 from tests.e2e.stack import Stack
@@ -118,6 +118,45 @@ def test_without_javascript_an_export_can_be_cancelled_and_retried(open_visit: O
     page.get_by_role("button", name="Try again").click()
     page.get_by_role("button", name="Cancel").wait_for()
     assert page.url != first
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_page_whose_script_was_not_loaded_offers_to_look_again(stack: Stack, open_visit: OpenVisit):
+    state = stack.client("ada").request_export()
+    page = open_visit("ada").page
+    page.route("**/exports.js", lambda route: route.abort())
+    page.goto("/exports/")
+    link = page.locator(f"export-progress[export-id='{state['id']}'] .export-reload")
+    expect(link).to_have_attribute("href", state["urls"]["page"])
+    expect(link).to_be_hidden()
+    expect(link).to_be_visible()
+
+
+def test_a_double_click_requests_one_export(visit: Visit):
+    posts = []
+    visit.page.on("request", lambda request: posts.append(request) if "/exports/new/" in request.url else None)
+    button = visit.page.locator("export-form button[value=csv]")
+    visit.page.locator("export-form [name=month_from]").select_option("1")
+    visit.page.locator("export-form [name=month_to]").select_option("1")
+    button.dblclick(delay=100)
+    visit.page.locator("export-progress[status=ready]").first.wait_for(timeout=FINISH)
+    button.click()
+    expect(visit.page.locator("export-progress").nth(1)).to_be_visible()
+    assert len(posts) == 2
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_page_works_after_the_user_signed_in_again_in_another_tab(stack: Stack, visit: Visit):
+    """Django changes the CSRF token then, so that the one in the page is refused."""
+    export_id = visit.export()
+    elsewhere = Visit(visit.page.context.new_page()).go()
+    elsewhere.page.get_by_role("button", name="Log out").click()
+    elsewhere.page.get_by_label("Username").fill("ada")
+    elsewhere.page.get_by_label("Password").fill(stack.demo.passwords["ada"])
+    elsewhere.page.get_by_role("button", name="Log in").click()
+    elsewhere.page.wait_for_url(stack.url + "/")
+    visit.part(export_id, "cancel").get_by_role("button").click()
+    visit.wait_for_status(export_id, "cancelled")
 
 
 @pytest.mark.usefixtures("slowly")

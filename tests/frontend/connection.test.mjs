@@ -20,11 +20,13 @@ function given({ shown = running(), answers = ANSWERS, random = () => 0.5 } = {}
     troubled: (isLost) => calls.troubles.push(isLost),
     ended: (reason) => calls.endings.push(reason),
   };
+  const page = { isVisible: true };
   const connection = new ExportsConnection({
-    url: "ws://host/ws/exports/", WebSocket: Socket, fetch: server.fetch, token: () => "token", clock, random,
+    url: "ws://host/ws/exports/", WebSocket: Socket, fetch: server.fetch, tokens: () => ["token"],
+    isVisible: () => page.isVisible, clock, random,
   });
   const stop = shown ? connection.watch(shown, listener) : null;
-  return { clock, Socket, server, calls, listener, connection, stop };
+  return { clock, Socket, server, calls, listener, connection, page, stop };
 }
 
 const seenOf = (Socket) => Socket.sockets.flatMap((socket) => socket.sent).filter(({ type }) => type === "seen");
@@ -134,6 +136,16 @@ test("a first handshake that takes longer than two seconds starts polling meanwh
   await clock.advance(1);
   assert.equal(server.count(SELF), 1);
   assert.equal(Socket.sockets.length, 1);
+});
+
+test("polling goes on every second while a proxy holds back the frames of an open socket", async () => {
+  const { clock, Socket, server } = given();
+  Socket.last.openSilently();
+  await clock.advance(10_000);
+  assert.equal(server.count(SELF), 9);
+  Socket.last.receive({ type: "pong" });
+  await clock.advance(14_000);
+  assert.equal(server.count(SELF), 9);
 });
 
 test("polling goes on every second and stops when the socket opens", async () => {
@@ -345,7 +357,7 @@ test("seen is posted with the token while the socket is not open", async () => {
   Socket.last.drop();
   await clock.advance(60_000);
   assert.equal(server.count(SEEN, "POST"), 1);
-  assert.equal(server.asked.find(({ url }) => url === SEEN).headers["X-CSRFToken"], "token");
+  assert.equal(server.asked.find(({ url }) => url === SEEN).body.get("csrfmiddlewaretoken"), "token");
 });
 
 test("seen is sent again until the server has answered", async () => {
@@ -365,12 +377,25 @@ test("an export that this page does not watch is not reported as seen", async ()
   assert.deepEqual(seenOf(Socket), []);
 });
 
-test("an export that had ended before is reported as seen only while its mail may wait", async () => {
-  for (const [finished_at, count] of [["2026-11-22T06:00:30Z", 1], ["2026-11-22T05:00:00Z", 0]]) {
-    const { clock, server } = given({ shown: ready({ finished_at }) });
+test("an export that had ended before is reported as seen unless the server knows it", async () => {
+  for (const [urls, count] of [[{}, 1], [{ seen: null }, 0]]) {
+    const { clock, server } = given({ shown: ready({ urls }) });
     await clock.advance(5_000);
     assert.equal(server.count(SEEN, "POST"), count);
   }
+});
+
+test("the end of an export is reported as seen when the hidden page is visible again", async () => {
+  const { clock, Socket, connection, page } = given();
+  Socket.last.open();
+  page.isVisible = false;
+  Socket.last.change(ready());
+  await clock.advance(30_000);
+  assert.deepEqual(seenOf(Socket), []);
+  page.isVisible = true;
+  connection.wake();
+  await clock.advance(0);
+  assert.deepEqual(seenOf(Socket), [{ type: "seen", id: ID }]);
 });
 
 test("many reports at once stay below the server's frame limit", async () => {
@@ -404,6 +429,26 @@ test("wake() polls even while the socket seems open", async () => {
   connection.wake();
   await clock.advance(0);
   assert.equal(server.count(SELF), 1);
+});
+
+test("trouble is reported at once when the browser goes offline", async () => {
+  const { Socket, calls, connection } = given();
+  Socket.last.open();
+  connection.goOffline();
+  assert.deepEqual(calls.troubles, [true]);
+  Socket.last.change(running({ seq: 3 }));
+  assert.deepEqual(calls.troubles, [true, false]);
+});
+
+test("polls that fail are trouble even while the socket seems open", async () => {
+  const { clock, Socket, calls } = given({ answers: {} });
+  Socket.last.open();
+  await clock.advance(15_000);
+  assert.deepEqual(calls.troubles, []);
+  await clock.advance(5_000);
+  assert.deepEqual(calls.troubles, [true]);
+  Socket.last.receive({ type: "pong" });
+  assert.deepEqual(calls.troubles, [true, false]);
 });
 
 test("trouble is reported after five seconds and when it is over", async () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { csrfToken, get, post, retryAfter } from "../../frontend/http.js";
+import { csrfTokens, get, post, retryAfter } from "../../frontend/http.js";
 import { Clock, Server } from "./stand_ins.mjs";
 
 const NOW = Date.parse("2026-11-22T06:00:00Z");
@@ -49,15 +49,32 @@ test("truncated JSON is status 0", async () => {
 
 test("a POST carries the token and asks for JSON", async () => {
   const server = new Server({ "/cancel/": { body: {} } });
-  await post("/cancel/", { fetch: server.fetch, clock: new Clock(), token: "abc" });
-  const [{ method, headers }] = server.asked;
+  await post("/cancel/", { fetch: server.fetch, clock: new Clock(), tokens: ["abc"] });
+  const [{ method, headers, body }] = server.asked;
   assert.equal(method, "POST");
-  assert.deepEqual(headers, { Accept: "application/json", "X-CSRFToken": "abc" });
+  assert.deepEqual(headers, { Accept: "application/json" });
+  assert.equal(body.toString(), "csrfmiddlewaretoken=abc");
 });
 
-test("the token comes from the cookie, or else from a field of the page", () => {
-  const page = (cookie, value) => ({ cookie, querySelector: () => (value === null ? null : { value }) });
-  assert.equal(csrfToken(page("a=1; csrftoken=abc; b=2", "old")), "abc");
-  assert.equal(csrfToken(page("xcsrftoken=no", "field")), "field");
-  assert.equal(csrfToken(page("", null)), "");
+test("a POST that Django refuses for its token is sent again with the next one", async () => {
+  const refusal = { status: 403, headers: { "Content-Type": "text/html" } };
+  const answer = ({ body }) => (body.get("csrfmiddlewaretoken") === "new" ? { body: { id: 1 } } : refusal);
+  const server = new Server({ "/cancel/": answer });
+  const asking = (tokens) => post("/cancel/", { fetch: server.fetch, clock: new Clock(), tokens });
+  assert.equal((await asking(["old", "new"])).status, 200);
+  assert.equal((await asking(["old", "older"])).status, 403);
+});
+
+test("a refusal by the view is not sent again", async () => {
+  const server = new Server({ "/cancel/": { status: 403, body: { error: {} } } });
+  await post("/cancel/", { fetch: server.fetch, clock: new Clock(), tokens: ["old", "new"] });
+  assert.equal(server.count("/cancel/", "POST"), 1);
+});
+
+test("the tokens are that of a field, then that of the cookie with the configured name", () => {
+  const page = (cookie, ...values) => ({ cookie, querySelectorAll: () => values.map((value) => ({ value })) });
+  assert.deepEqual(csrfTokens(page("csrftoken=other; own=abc", "", "field"), "own"), ["field", "abc"]);
+  assert.deepEqual(csrfTokens(page("own=first; own=second", "second"), "own"), ["second"]);
+  assert.deepEqual(csrfTokens(page("null=1; xown=no"), "own"), []);
+  assert.deepEqual(csrfTokens(page("csrftoken=other", "field"), null), ["field"]);
 });

@@ -7,10 +7,9 @@ import { Clock, socketClass } from "./stand_ins.mjs";
 function given() {
   const clock = new Clock();
   const Socket = socketClass();
-  const calls = { opened: 0, messages: [], ends: [] };
+  const calls = { messages: [], ends: [] };
   const live = new LiveSocket({
     url: "ws://host/ws/exports/", WebSocket: Socket, clock,
-    opened: () => (calls.opened += 1),
     received: (message) => calls.messages.push(message),
     closed: (end) => calls.ends.push(end),
   });
@@ -19,13 +18,13 @@ function given() {
 
 const pingsOf = (socket) => socket.sent.filter(({ type }) => type === "ping").length;
 
-test("an open socket is pinged every 25 seconds", async () => {
+test("a socket is pinged when it opens and every 25 seconds", async () => {
   const { clock, socket } = given();
   socket.open();
   await clock.advance(24_999);
-  assert.equal(pingsOf(socket), 0);
-  for (let ping = 1; ping <= 4; ping += 1) {
-    await clock.advance(ping === 1 ? 1 : 25_000);
+  assert.equal(pingsOf(socket), 1);
+  for (let ping = 2; ping <= 5; ping += 1) {
+    await clock.advance(ping === 2 ? 1 : 25_000);
     assert.equal(pingsOf(socket), ping);
     socket.receive({ type: "pong" });
   }
@@ -56,7 +55,7 @@ test("after sleep a computer pings before it gives up the socket", async () => {
   socket.open();
   clock.sleep(3_600_000);
   await clock.advance(0);
-  assert.equal(pingsOf(socket), 1);
+  assert.equal(pingsOf(socket), 2);
   assert.deepEqual(calls.ends, []);
   await clock.advance(9_999);
   assert.deepEqual(calls.ends, []);
@@ -69,9 +68,9 @@ test("a message sends the ping if the timer is late", () => {
   socket.open();
   clock.sleep(30_000);
   socket.receive({ type: "pong" });
-  assert.equal(pingsOf(socket), 1);
+  assert.equal(pingsOf(socket), 2);
   socket.receive({ type: "pong" });
-  assert.equal(pingsOf(socket), 1);
+  assert.equal(pingsOf(socket), 2);
 });
 
 test("pings are at least 20 seconds apart", async () => {
@@ -82,7 +81,7 @@ test("pings are at least 20 seconds apart", async () => {
     socket.receive({ type: "pong" });
     await clock.advance(1_000);
   }
-  assert.equal(pingsOf(socket), 2);
+  assert.equal(pingsOf(socket), 3);
 });
 
 test("a socket that does not open within ten seconds has failed", async () => {
@@ -103,7 +102,7 @@ test("the close code and the duration are reported once", async () => {
 
 test("a frame that is not a JSON object is ignored", () => {
   const { socket, calls } = given();
-  socket.open();
+  socket.openSilently();
   for (const text of ["not json", "7", "null", '{"type":"pong"}']) socket.receive(text);
   assert.deepEqual(calls.messages, [{ type: "pong" }]);
 });

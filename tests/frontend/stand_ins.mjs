@@ -13,7 +13,8 @@ export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
     queue_position: null,
   };
   const addresses = {
-    self: `/exports/${id}/`, page: `/exports/${id}/page/`, seen: `/exports/${id}/seen/`,
+    self: `/exports/${id}/`, page: `/exports/${id}/page/`,
+    seen: ["ready", "failed"].includes(rest.status) ? `/exports/${id}/seen/` : null,
     cancel: null, retry: null, download: null, ticket: null, ticket_expires_at: null,
   };
   return {
@@ -98,7 +99,13 @@ export function socketClass() {
       this.isClosed = true;
     }
 
+    /** Open as if the server were there: it answers the first ping. */
     open() {
+      this.openSilently();
+      this.receive({ type: "pong" });
+    }
+
+    openSilently() {
       this.onopen();
     }
 
