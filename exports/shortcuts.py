@@ -16,6 +16,7 @@ from exports import services
 from exports.conf import config
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.exporters.base import dialect_of, table_of, write_now
+from exports.exporters.options import with_language
 from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
 from exports.http.downloads import download_response
 from exports.http.responses import buffer_response
@@ -60,7 +61,7 @@ def export_response(
     """
     try:
         writer = writers.get(FORMAT_ALIASES.get(format, format))
-        cleaned_options = writer.clean_options(options or {})
+        cleaned_options = writer.clean_options(with_language(writer, options or {}))
     except (UnknownFormat, BadOption) as error:
         return refusal_response(request, error)
     limit = config.INLINE_MAX_ROWS if threshold is None else threshold

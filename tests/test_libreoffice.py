@@ -6,10 +6,11 @@ These tests fail if LibreOffice is not installed.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import openpyxl
 import pytest
@@ -19,7 +20,7 @@ from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx.workbook import SheetDesign
 from tests import hostile
-from tests.libreoffice import cell_count, convert, csv_filter, formulas
+from tests.libreoffice import ENGLISH, GERMAN, cell_count, convert, csv_filter, displayed, formulas
 from tests.reference.cells import sheet_text
 
 pytestmark = pytest.mark.slow
@@ -117,6 +118,28 @@ def texts_in(workbook: Path) -> list[list[Any]]:
     sheet = openpyxl.load_workbook(workbook).active
     assert "f" not in {cell.data_type for row in sheet.iter_rows() for cell in row}
     return [list(row) for row in sheet.iter_rows(values_only=True)]
+
+
+@pytest.mark.parametrize(
+    ("language", "options"),
+    [(ENGLISH, {"delimiter": ",", "decimal": "."}), (GERMAN, {"delimiter": ";", "decimal": ","})],
+    ids=["English", "German"],
+)
+def test_a_csv_for_a_spreadsheet_has_numbers_dates_and_times(tmp_path: Path, language: int, options: dict[str, str]):
+    values = [Decimal("-1234.50"), 0.25, datetime(2024, 3, 5, 12, 30, 0, 5, UTC), date(2024, 3, 5), time(13, 30, 0, 5)]
+    values += [timedelta(hours=26, milliseconds=500), 7]
+    types = ["float", "float", "date", "date", "time", "time", "float"]
+    path = tmp_path / "people.csv"
+    with path.open("wb") as file:
+        writer_class, columns = writers.get("csv"), [Column(f"c{number}") for number in range(len(values))]
+        berlin, options = ZoneInfo("Europe/Berlin"), {**options, "profile": "spreadsheet"}
+        with writer_class(file, columns, options=options, zone=berlin) as writer:
+            writer.write([[value] for value in values])
+    read_as = csv_filter(options["delimiter"], quote='"', is_quoted_text=False, language=language)
+    [document] = convert([path], tmp_path / "made", to="fods", read_as=read_as)
+    [_, cells] = displayed(document)
+    assert [kind for kind, _ in cells] == types
+    assert [text for _, text in cells[:3]] == ["-1234.5", "0.25", "2024-03-05 13:30:00"]
 
 
 LARGE = 100_500

@@ -53,7 +53,8 @@ def test_the_row_stores_what_was_requested(ada: User) -> None:
     stored = row(export.pk)
     assert (stored["status"], stored["requester_id"], stored["file_type"]) == ("queued", ada.pk, "orders")
     assert stored["criteria"] == "at_least=3&city=&status=open"
-    assert stored["options"] == {"delimiter": ";", "bom": True, "formulas": "escape"}
+    options = {"profile": "exchange", "delimiter": ";", "decimal": ".", "bom": True, "formulas": "escape"}
+    assert stored["options"] == options
     assert (stored["format"], stored["content_type"]) == ("csv", "text/csv; charset=utf-8")
     assert (stored["requester_language"], stored["requester_timezone"]) == ("de", "Asia/Tokyo")
     assert (stored["description"], stored["queue_name"]) == ("Orders", "small")

@@ -88,7 +88,9 @@ def test_a_format_of_one_table_refuses_a_second_one():
 
 
 def test_options_have_defaults():
-    assert writers.CsvWriter.clean_options({}) == {"delimiter": ",", "bom": True, "formulas": "escape"}
+    assert writers.JsonLinesWriter.clean_options({}) == {}
+    defaults = {"profile": "exchange", "delimiter": ",", "decimal": ".", "bom": True, "formulas": "escape"}
+    assert writers.CsvWriter.clean_options({}) == defaults
     assert writers.CsvWriter.clean_options({"delimiter": ";"})["delimiter"] == ";"
 
 

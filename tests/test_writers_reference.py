@@ -43,22 +43,31 @@ def rows_of(content: bytes, delimiter: str) -> list[list[str]]:
 
 
 @settings(max_examples=300, deadline=None)
-@given(tables(), st.sampled_from([UTC, NEW_YORK]), st.sampled_from(",;\t"), st.sampled_from(["escape", "raw"]))
-def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, delimiter, formulas):
+@given(
+    tables(),
+    st.sampled_from([UTC, NEW_YORK]),
+    st.sampled_from([(",", "exchange"), (";", "exchange"), ("\t", "exchange"), (";", "spreadsheet")]),
+    st.sampled_from(["escape", "raw"]),
+)
+def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, dialect, formulas):
+    delimiter, profile = dialect
+    decimal = "," if profile == "spreadsheet" else "."
     columns, values = table
 
     def cell(value: object, kind: str) -> tuple[str, set[str]]:
-        return csv_cell(value, kind, zone, formulas=formulas, delimiter=delimiter)
+        return csv_cell(value, kind, zone, formulas=formulas, delimiter=delimiter, profile=profile)
 
     labels = [[column.label] for column in columns]
     header, changed = reference_rows([Column("a")] * len(columns), labels, cell)
     rows, counted = reference_rows(columns, values, cell)
-    options = {"delimiter": delimiter, "formulas": formulas, "bom": False}
+    options = {"delimiter": delimiter, "formulas": formulas, "bom": False, "profile": profile, "decimal": decimal}
     content, alterations = written_and_counted(CsvWriter, columns, [values], options=options, zone=zone)
     assert rows_of(content, delimiter) == header + rows
     assert alterations == counted + changed
     # What another process would get writes the same.
-    serialize = CsvSerializer(tuple(column.picklable for column in columns), zone, formulas, delimiter)
+    serialize = CsvSerializer(
+        tuple(column.picklable for column in columns), zone, formulas, delimiter, decimal, profile
+    )
     unpickled, batch = pickle.loads(pickle.dumps((serialize, picklable_batch(values))))
     assert content.endswith(unpickled(batch, 0, Alterations()))
 

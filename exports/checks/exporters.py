@@ -10,6 +10,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.checks.numbers import NumberRule
+from exports.exceptions import BadOption
 from exports.exporters import QuerySetExport, registry
 from exports.exporters.base import TableExport
 from exports.exporters.sheets import COUNTS
@@ -63,6 +64,16 @@ def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
                 capable = ", ".join(each for each, holds_tables in known.items() if holds_tables)
                 hint = f"get_sheets() returns several tables; formats that hold them: {capable}."
                 yield checks.Error(f"{name}: {format!r} holds one table.", hint=hint, id="exports.E011")
+        for writer in export.offered():
+            hint = f"{writer.label} has the options: {', '.join(writer.choices) or 'none'}."
+            try:
+                export().clean_options(writer, {})
+            except BadOption as error:
+                yield checks.Error(f"{name}.default_options: {error}", hint=hint, obj=export, id="exports.E017")
+            for option in export.form_options.get(writer.format, ()):
+                if option not in writer.choices:
+                    message = f"{name}.form_options: {writer.label} has no option {option!r}."
+                    yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
         if export.count not in COUNTS:
             hint = f"Use one of {', '.join(map(repr, COUNTS))}."
             yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, id="exports.E012")

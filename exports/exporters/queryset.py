@@ -25,6 +25,7 @@ from exports.exceptions import (
     UnknownFormat,
 )
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
+from exports.exporters.options import PREFIX, option_field, with_language
 from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
 from exports.models import FileRequest
 from exports.models.request import AnyUser
@@ -55,6 +56,9 @@ class QuerySetExport(TableExport):
     says how the total for the progress bar is found: "exact" counts the rows before they are read, "estimate" asks the
     database for an estimate, "none" shows no total. `reuse_within_seconds` replaces EXPORTS["REUSE_WITHIN_SECONDS"].
     Only with `for_machines` may a user choose text without formula escaping. See docs/exports.md.
+
+    `default_options` replaces defaults of a format's options; `form_options` names the options that the form offers.
+    Both are by format: `default_options = {"csv": {"profile": "spreadsheet"}}`, `form_options = {"csv": ["profile"]}`.
     """
 
     file_type: ClassVar[str]
@@ -65,6 +69,8 @@ class QuerySetExport(TableExport):
     count: ClassVar[str] = "exact"
     reuse_within_seconds: ClassVar[float | None] = None
     for_machines: ClassVar[bool] = False
+    default_options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    form_options: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """Return the rows that `user` may have under these criteria."""
@@ -85,6 +91,18 @@ class QuerySetExport(TableExport):
     def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
         """Return the filter form, bound to `criteria`; unbound for None."""
         return self.form_class(criteria)
+
+    def get_options_form(self, posted: QueryDict | None = None) -> Form:
+        """Return a form of the options in `form_options`, for those formats that are offered."""
+        form = Form(posted)
+        for writer in self.offered():
+            defaults = {**writer.clean_options({}), "delimiter": "", "decimal": ""}
+            defaults |= self.default_options.get(writer.format, {})
+            for name in self.form_options.get(writer.format, ()):
+                values = [value for value in writer.choices[name] if value != "raw" or self.for_machines]
+                field = option_field(writer, name, values, defaults[name])
+                form.fields[f"{PREFIX}{writer.format}.{name}"] = field
+        return form
 
     def get_columns(self, user: AnyUser) -> Sequence[Column]:
         """Return the columns of the file, by default `columns`."""
@@ -164,8 +182,12 @@ class QuerySetExport(TableExport):
         raise UnknownFormat(format, [writer.format for writer in offered], why=reason)
 
     def clean_options(self, writer: type[Writer], options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all options of the format, with defaults. Raise BadOption."""
-        cleaned = writer.clean_options(options)
+        """Return all options of the format: the given ones, else those of the export, the language or the format.
+
+        Raise BadOption.
+        """
+        chosen = {**self.default_options.get(writer.format, {}), **options}
+        cleaned = writer.clean_options(with_language(writer, chosen))
         if cleaned.get("formulas") == "raw" and not self.for_machines:
             raise BadOption("formulas", "'raw' is for exports that declare `for_machines`.")
         return cleaned

@@ -37,6 +37,7 @@ from exports.exceptions import (
     UnknownFormat,
 )
 from exports.exporters import QuerySetExport, registry
+from exports.exporters.options import posted_options
 from exports.http.ranges import is_match
 from exports.models import FileRequest, Status
 from exports.state import limit_message
@@ -94,11 +95,8 @@ def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
     posted = request.POST
     if request.method != "POST":
         return _render_form(request, exporter, exporter.get_form(None, request.user))
-    options: dict[str, object] = {}
-    for name, value in posted.items():
-        if name.startswith("option_"):
-            options[name.removeprefix("option_")] = {"true": True, "false": False}.get(str(value), value)
     try:
+        options = posted_options(posted, exporter.writer_of(posted.get("format", "")))
         export, _is_new = services.request_export(
             request.user,
             file_type,
@@ -309,7 +307,14 @@ def _render_form(
     request: HttpRequest, exporter: QuerySetExport, form: Form, *, status: int = 200, refusal: str = ""
 ) -> HttpResponse:
     withheld = exporter.withheld_from(request.user)
-    context = {"exporter": exporter, "form": form, "refusal": refusal, "withheld": withheld}
+    options_form = exporter.get_options_form(request.POST or None)
+    context = {
+        "exporter": exporter,
+        "form": form,
+        "options_form": options_form,
+        "refusal": refusal,
+        "withheld": withheld,
+    }
     return render(request, "exports/form.html", context, status=status)
 
 

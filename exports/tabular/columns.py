@@ -11,10 +11,14 @@ KINDS: Final = ("text", *NUMERIC, "boolean", "date", "datetime", "time", "durati
 # What to do with text that a spreadsheet would run as a formula: escape it, leave it (for machines only) or refuse it.
 FORMULA_MODES: Final = ("escape", "raw", "reject")
 
+# For whom CSV is written: programs, which need ISO 8601, or people, whose spreadsheet must recognize dates.
+PROFILES: Final = ("exchange", "spreadsheet")
+
 # Every way in which a cell may differ from its value, with the sentence that the receipt shows for it.
 ALTERATIONS: Final = {
     "formula_escaped": "Text that a spreadsheet would run as a formula was made harmless by an apostrophe.",
     "control_removed": "Control characters were removed from text.",
+    "fraction_cut": "Fractions of a second were left out of dates and times of day.",
     "surrogate_replaced": "Halves of characters, which no file can hold, became replacement characters.",
     "line_break_changed": "Carriage returns in text became the line breaks that Excel uses.",
     "text_cut": "Text was cut at the 32,767 characters that an Excel cell can hold.",

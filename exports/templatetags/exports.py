@@ -30,6 +30,7 @@ def export_form(context: Context, file_type: str, form: Form | None = None) -> d
     return {
         "exporter": exporter,
         "form": form if form is not None else exporter.get_form(None, user),
+        "options_form": exporter.get_options_form(),
         "csrf_token": context.get("csrf_token"),
         "withheld": exporter.withheld_from(user),
     }

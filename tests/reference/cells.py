@@ -23,12 +23,21 @@ WITHOUT_WIDTH = "\u00ad\u061c\u180e\ufeff" + "".join(
 Changes = set[str]
 
 
-def csv_cell(value: object, kind: str, zone: tzinfo, *, formulas: str, delimiter: str) -> tuple[str, Changes]:
+def csv_cell(
+    value: object, kind: str, zone: tzinfo, *, formulas: str, delimiter: str, profile: str = "exchange"
+) -> tuple[str, Changes]:
+    """The profile "spreadsheet" has a decimal comma here."""
     if isinstance(value, Enum):
-        return csv_cell(value.value, kind, zone, formulas=formulas, delimiter=delimiter)
+        return csv_cell(value.value, kind, zone, formulas=formulas, delimiter=delimiter, profile=profile)
     if value is None:
         return "", set()
+    if profile == "spreadsheet" and isinstance(value, datetime | time):
+        cut = in_zone(value, zone).replace(tzinfo=None) if isinstance(value, datetime) else value
+        text = cut.replace(microsecond=0).isoformat().replace("T", " ")
+        return text, {"fraction_cut"} if cut.microsecond else set()
     text = plain_text(value, kind, zone)
+    if profile == "spreadsheet" and isinstance(value, Decimal | Real | timedelta):
+        return text.replace(".", ","), set()
     return escape_formulas(text, formulas, delimiter) if may_be_formula(value) else (text, set())
 
 

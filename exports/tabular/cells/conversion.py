@@ -42,6 +42,8 @@ class ConversionContext:
     alterations: Alterations
     formulas: str = "escape"
     delimiter: str = ","
+    decimal: str = "."
+    profile: str = "exchange"
 
     def count(self, kind: str, cells: int = 1) -> None:
         """Add to the number of cells with this kind of alteration (a key of ALTERATIONS)."""

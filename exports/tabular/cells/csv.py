@@ -1,6 +1,7 @@
 """Cells of text files such as CSV: one function per type, a column at a time."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -8,7 +9,13 @@ from enum import Enum
 from typing import Any, Final
 
 from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
-from exports.tabular.cells.datetimes import format_naive_datetimes, format_times, format_utc_datetimes, to_local
+from exports.tabular.cells.datetimes import (
+    SECONDS_END,
+    format_naive_datetimes,
+    format_times,
+    format_utc_datetimes,
+    to_local,
+)
 from exports.tabular.cells.formula_escape import escape_formulas
 from exports.tabular.cells.json_encoding import encode_each, json_default
 from exports.tabular.cells.numbers import format_floats, format_integers
@@ -17,6 +24,8 @@ from exports.tabular.columns import Alterations, Column
 
 # How many values are looked at to find out whether the values of a column repeat.
 SAMPLE_SIZE: Final = 64
+
+_FRACTION: Final = re.compile(r"\.\d+")
 
 
 def to_csv_cells(
@@ -27,17 +36,20 @@ def to_csv_cells(
     alterations: Alterations,
     formulas: str = "escape",
     delimiter: str = ",",
+    decimal: str = ".",
+    profile: str = "exchange",
 ) -> Sequence[str]:
     """Return the cells of one column for a text file such as CSV; docs/formats.md lists the cell of each type.
 
-    Aware datetimes are converted to `zone`. `delimiter` separates the cells of the file. `formulas` is one of
+    Aware datetimes are converted to `zone`. `delimiter` separates the cells of the file, `decimal` is the decimal
+    mark of numbers, `profile` is one of PROFILES and decides how datetimes are written. `formulas` is one of
     FORMULA_MODES: raises FormulaRejected if it is "reject" and a spreadsheet would run a text as a formula. The
     column's `formulas`, if any, replace it.
 
     If no cell contains a quote, a line break or a delimiter the result is a plain list. A RawColumn may contain them.
     A RawColumn as `values` gives the cells that its values would give.
     """
-    context = ConversionContext(column, zone, alterations, column.formulas or formulas, delimiter)
+    context = ConversionContext(column, zone, alterations, column.formulas or formulas, delimiter, decimal, profile)
     return convert(values, context, CSV_FORMAT)
 
 
@@ -88,6 +100,28 @@ def format_durations(values: Sequence[timedelta]) -> list[str]:
     return texts
 
 
+def with_decimal_mark(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
+    """Return numbers, or durations, with the decimal mark of the file."""
+    return texts if context.decimal == "." else "\n".join(texts).replace(".", context.decimal).split("\n")
+
+
+def for_profile(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
+    """Return ISO 8601 datetimes as the file's profile has them. Other texts, such as "infinity", stay."""
+    if context.profile == "exchange":
+        return texts
+    # After the seconds comes the fraction or the offset.
+    context.count("fraction_cut", sum(text[10:11] == "T" and text[SECONDS_END:][:1] == "." for text in texts))
+    return [f"{text[:10]} {text[11:SECONDS_END]}" if text[10:11] == "T" else text for text in texts]
+
+
+def times_for_profile(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
+    """Return ISO 8601 times of day as the file's profile has them."""
+    if context.profile == "exchange":
+        return texts
+    context.count("fraction_cut", sum("." in text for text in texts))
+    return [_FRACTION.sub("", text) for text in texts]
+
+
 def format_binary(values: Sequence[bytes | bytearray | memoryview]) -> list[str]:
     """Return hexadecimal digits."""
     return [bytes(value).hex() for value in values]
@@ -133,12 +167,12 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
     values={
         "boolean": _conversion(format_booleans),
         "integer": _conversion(format_integers),
-        "decimal": _conversion(format_decimals),
-        "float": _conversion(format_floats),
-        "datetime": lambda values, context: format_datetimes(values, context.zone),
+        "decimal": lambda values, context: with_decimal_mark(format_decimals(values), context),
+        "float": lambda values, context: with_decimal_mark(format_floats(values), context),
+        "datetime": lambda values, context: for_profile(format_datetimes(values, context.zone), context),
         "date": _conversion(format_iso),
-        "time": _conversion(format_iso),
-        "duration": _conversion(format_durations),
+        "time": lambda values, context: times_for_profile(format_iso(values), context),
+        "duration": lambda values, context: with_decimal_mark(format_durations(values), context),
         "uuid": _conversion(format_strings),
         "binary": _conversion(format_binary),
         "text": _escaping_conversion(format_strings),
@@ -147,10 +181,11 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "enum": lambda values, context: convert(enum_values(values), context, CSV_FORMAT),
     },
     raw={
-        **dict.fromkeys(("integer", "decimal", "float", "date", "uuid", CSV_READY), _unchanged),
-        "datetime": _conversion(format_naive_datetimes),
-        "utc datetime": lambda texts, context: format_utc_datetimes(texts, context.zone),
-        "time": _conversion(format_times),
+        **dict.fromkeys(("integer", "date", "uuid", CSV_READY), _unchanged),
+        **dict.fromkeys(("decimal", "float"), with_decimal_mark),
+        "datetime": lambda texts, context: for_profile(format_naive_datetimes(texts), context),
+        "utc datetime": lambda texts, context: for_profile(format_utc_datetimes(texts, context.zone), context),
+        "time": lambda texts, context: times_for_profile(format_times(texts), context),
         "text": _escape_column,
         "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape_column),
     },

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import ClassVar, Final
 
+from exports.exceptions import BadOption
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.cells.sql_csv import SQL_LINE_END, SQL_LINE_START, Dialect, SqlCsvBatch
-from exports.tabular.columns import FORMULA_MODES, Alterations, Column
+from exports.tabular.columns import FORMULA_MODES, PROFILES, Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.interleave import interleave
 from exports.tabular.writers.line_writer import LineWriter
@@ -28,6 +29,8 @@ class CsvSerializer:
     zone: tzinfo
     formulas: str
     delimiter: str
+    decimal: str = "."
+    profile: str = "exchange"
 
     def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
         if isinstance(batch, SqlCsvBatch):
@@ -60,6 +63,8 @@ class CsvSerializer:
                 alterations=alterations,
                 formulas=self.formulas,
                 delimiter=self.delimiter,
+                decimal=self.decimal,
+                profile=self.profile,
             )
             # No cell of another column needs quotes.
             may_need_quotes = isinstance(cells, RawColumn)
@@ -93,7 +98,8 @@ def _quoted(texts: Sequence[str], delimiter: str) -> Sequence[str]:
 class CsvWriter(LineWriter):
     """Write CSV.
 
-    The options are `delimiter`, `bom`, without which Excel does not read UTF-8, and `formulas`, see FORMULA_MODES.
+    The options are `profile` and `formulas`, see PROFILES and FORMULA_MODES; `delimiter` and `decimal`, the decimal
+    mark of numbers, which may not be the same; and `bom`, without which Excel does not read UTF-8.
     """
 
     format = "csv"
@@ -101,16 +107,26 @@ class CsvWriter(LineWriter):
     content_type = "text/csv; charset=utf-8"
     label = "CSV"
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        "profile": PROFILES,
         "delimiter": (",", ";", "\t"),
+        "decimal": (".", ","),
         "bom": (True, False),
         "formulas": FORMULA_MODES,
     }
 
     @classmethod
+    def clean_options(cls, options: Mapping[str, object]) -> dict[str, object]:
+        cleaned = super().clean_options(options)
+        if cleaned["decimal"] == cleaned.get("delimiter"):
+            raise BadOption("decimal", "The delimiter is a comma too.")
+        return cleaned
+
+    @classmethod
     def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> Dialect | None:
-        delimiter = str(cls.clean_options(options)["delimiter"])
+        cleaned = cls.clean_options(options)
+        delimiter, is_for_exchange = cleaned["delimiter"], (cleaned["profile"], cleaned["decimal"]) == ("exchange", ".")
         # PostgreSQL's quotes would hide which tab is within a text.
-        return None if delimiter == "\t" else Dialect(delimiter, zone)
+        return Dialect(str(delimiter), zone) if is_for_exchange and delimiter != "\t" else None
 
     def serializer(self) -> CsvSerializer:
         return self._serializer(column.picklable for column in self.columns)
@@ -129,17 +145,20 @@ class CsvWriter(LineWriter):
         return str(self.options["delimiter"])
 
     def _serializer(self, columns: Iterable[Column]) -> CsvSerializer:
-        return CsvSerializer(tuple(columns), self.zone, str(self.options["formulas"]), self.delimiter())
+        formulas, decimal, profile = (str(self.options[name]) for name in ("formulas", "decimal", "profile"))
+        return CsvSerializer(tuple(columns), self.zone, formulas, self.delimiter(), decimal, profile)
 
 
 class TsvWriter(CsvWriter):
-    """Write CSV with tabs. The options are `bom` and `formulas`, as those of CSV."""
+    """Write CSV with tabs. The options are those of CSV, without `delimiter`."""
 
     format = "tsv"
     extension = "tsv"
     content_type = "text/tab-separated-values; charset=utf-8"
     label = "TSV"
-    choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"bom": (True, False), "formulas": FORMULA_MODES}
+    choices: ClassVar[Mapping[str, tuple[object, ...]]] = {
+        name: values for name, values in CsvWriter.choices.items() if name != "delimiter"
+    }
 
     @classmethod
     def dialect(cls, options: Mapping[str, object], zone: tzinfo) -> None:

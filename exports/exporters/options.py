@@ -1,0 +1,71 @@
+"""The options of formats: what the user's language decides, and the fields of a form that offers them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from django.forms import ChoiceField
+from django.utils.formats import get_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from exports.tabular.writers import Writer
+
+# The field "option_csv.delimiter" is for one format, "option_delimiter" for whichever format is requested.
+PREFIX: Final = "option_"
+
+LABELS: Final[Mapping[str, str | Promise]] = {
+    "profile": _("Made for"),
+    "delimiter": _("Columns are separated by"),
+    "decimal": _("Decimal mark"),
+    "bom": _("Byte order mark"),
+    "formulas": _("Text that looks like a formula"),
+    "compression": _("Compression"),
+}
+VALUES: Final[Mapping[object, str | Promise]] = {
+    "exchange": _("other programs"),
+    "spreadsheet": _("a spreadsheet"),
+    ",": _("comma"),
+    ";": _("semicolon"),
+    "\t": _("tab"),
+    ".": _("point"),
+    True: _("yes"),
+    False: _("no"),
+    "escape": _("is made harmless"),
+    "raw": _("stays as it is"),
+    "reject": _("ends the export"),
+}
+
+
+def with_language(writer: type[Writer], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with the decimal mark and the delimiter that spreadsheets expect in the active language.
+
+    That concerns the profile "spreadsheet" alone, and only what the options do not say themselves.
+    """
+    usual: dict[str, Any] = {}
+    if options.get("profile") == "spreadsheet":
+        has_comma = get_format("DECIMAL_SEPARATOR") == ","
+        usual = {"decimal": ",", "delimiter": ";"} if has_comma else {"decimal": ".", "delimiter": ","}
+    return {name: value for name, value in usual.items() if name in writer.choices} | dict(options)
+
+
+def posted_options(posted: Mapping[str, str], writer: type[Writer]) -> dict[str, object]:
+    """Return the options among the fields of a posted form, for this format. An empty field is an option not chosen."""
+    options: dict[str, object] = {}
+    for field, value in posted.items():
+        format, _dot, name = field.removeprefix(PREFIX).rpartition(".")
+        if field.startswith(PREFIX) and format in ("", writer.format) and value:
+            options[name] = {"true": True, "false": False}.get(value, value)
+    return options
+
+
+def option_field(writer: type[Writer], name: str, values: Iterable[object], initial: object) -> ChoiceField:
+    """Return the form field of an option with these values."""
+    choices = [(_posted(value), VALUES.get(value, str(value))) for value in values]
+    if name in ("delimiter", "decimal"):
+        choices.insert(0, ("", _("as usual in this language")))
+    label = f"{writer.label}: {LABELS.get(name, name)}"
+    return ChoiceField(label=label, choices=choices, initial=_posted(initial), required=False)
+
+
+def _posted(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
