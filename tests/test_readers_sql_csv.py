@@ -96,6 +96,11 @@ def test_tab_separated_lines_are_written_by_python(options):
     assert CsvWriter.dialect({"delimiter": ";"}, UTC) == Dialect(";", UTC)
 
 
+@pytest.mark.parametrize("options", [{"profile": "spreadsheet"}, {"delimiter": ";", "decimal": ","}])
+def test_lines_for_a_spreadsheet_are_written_by_python(options):
+    assert CsvWriter.dialect(options, UTC) is None
+
+
 def file_of(names: Sequence[str], options: dict[str, Any], dialect: Dialect | None) -> tuple[bytes, Alterations, set]:
     queryset, file, counted, kinds = EveryField.objects.all(), io.BytesIO(), Alterations(), set()
     declared = resolve.resolve(queryset, [Column(name) for name in names])

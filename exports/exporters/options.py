@@ -62,7 +62,7 @@ def option_field(writer: type[Writer], name: str, values: Iterable[object], init
     """Return the form field of an option with these values."""
     choices = [(_posted(value), VALUES.get(value, str(value))) for value in values]
     if name in ("delimiter", "decimal"):
-        choices.insert(0, ("", _("as usual in this language")))
+        choices.insert(0, ("", _("the usual one")))
     label = f"{writer.label}: {LABELS.get(name, name)}"
     return ChoiceField(label=label, choices=choices, initial=_posted(initial), required=False)
 
