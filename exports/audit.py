@@ -6,7 +6,7 @@ The fields never contain the criteria or the contents of a file.
 import logging
 from typing import TypedDict
 
-from exports.exceptions import describe_error
+from exports import failures
 from exports.models import FileRequest, Status
 
 log = logging.getLogger("exports.audit")
@@ -55,7 +55,8 @@ def _write(words: str, export: FileRequest, fields: AuditFields) -> None:
         )  # fmt: skip
     except Exception as error:
         # A filter or a record factory of the project may raise; the run or the request must go on.
-        errors.error("request %s: the audit log was not written: %s", export.pk, describe_error(error))
+        message = "request %s: the audit log was not written: %s"
+        failures.report(errors, message, export.pk, error=error, level=logging.ERROR)
 
 
 def fields_of(export: FileRequest) -> AuditFields:

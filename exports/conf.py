@@ -93,6 +93,7 @@ class Settings:
     MAX_SOCKETS_PER_USER: int | None = 5
     SNAPSHOT_MAX_EXPORTS: int = 50
     # Operations
+    LOG_EXCEPTIONS: bool | None = None
     METRICS_TOKEN: str | None = None
     METRICS_WINDOW_SECONDS: float = HOUR
 

@@ -21,6 +21,9 @@
   x TookTooLong
   x Stalled
   x NoFile
+  x DeclarationError        A class or a hook of the project is wrong, or a library; a developer must act.
+    x MissingMethod
+  x UnsupportedLibrary
   x StorageFull             The file cannot be stored; an administrator must act.
   x StorageDenied
   + RetryableError          Another attempt may succeed.
@@ -35,9 +38,7 @@
   x InvalidForm
 """
 
-import traceback
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 
@@ -182,6 +183,20 @@ class Stalled(ExportError):
     code = "stalled"
 
 
+class DeclarationError(ExportError, ValueError):
+    """Raised for an exporter, a writer or a hook of the project that cannot work. The message says what to correct."""
+
+
+class MissingMethod(DeclarationError, NotImplementedError):
+    """Raised where a subclass must define a method. A NotImplementedError, as in dj-bgfiles."""
+
+
+class UnsupportedLibrary(ExportError):
+    """Raised when an installed library is another version than this app works with. The message names both."""
+
+    code = "unsupported_library"
+
+
 class NoFile(ExportError):
     """Raised when an exporter or a handler ended without a file."""
 
@@ -257,9 +272,5 @@ class InvalidForm(InvalidCriteria):
         self.form = form
 
 
-def describe_error(error: BaseException) -> str:
-    """Return the exception's type and place for staff. Only an ExportError's message is added: others may hold data."""
-    place = traceback.extract_tb(error.__traceback__)[-1:]
-    where = f" at {Path(place[0].filename).name}:{place[0].lineno} in {place[0].name}" if place else ""
-    message = f": {error}" if isinstance(error, ExportError) else ""
-    return f"{type(error).__name__}{message}{where}"
+class CellPlace(str):
+    """A note on an exception that names the column and the row which it was raised for, and holds no other data."""

@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import close_old_connections
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from exports import audit, faults, notifications, storage
+from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
-from exports.exceptions import RetryableError, describe_error
+from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
 from exports.models.locale import locale_of
@@ -289,7 +289,7 @@ def _run_steps(**steps: Callable[[], int]) -> Swept:
             setattr(swept, name, step())
         except Exception as error:
             swept.failed += 1
-            log.warning("%s: %s", name, describe_error(error))
+            failures.report(log, "%s: %s", name, error=error)
     return swept
 
 
@@ -303,10 +303,10 @@ def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
         try:
             done += handle(row)
             failures_in_a_row = 0
-        except (OperationalError, InterfaceError):
-            raise
         except Exception as error:
-            log.warning("%s %s: %s", type(row).__name__, row.pk, describe_error(error))
+            if failures.is_outage(error):
+                raise
+            failures.report(log, "%s %s: %s", type(row).__name__, row.pk, error=error)
             failures_in_a_row += isinstance(error, RetryableError)
         if failures_in_a_row == MAX_FAILURES_IN_A_ROW:
             break

@@ -104,6 +104,7 @@ ERROR_MESSAGES = {
     ),
     "input_gone": _("The rows of this export are not there any more. Please ask for it again where you did before."),
     "unstorable_queryset": _("What this export reads has changed. Please ask for it again where you did before."),
+    "unsupported_library": _("A library on the server does not fit. Please tell your administrator."),
     "no_file": _("The export ended without a file. Please tell your administrator."),
     "took_too_long": _("The export took longer than allowed. Please narrow the filter and try again."),
     "query_too_slow": _(

@@ -190,7 +190,7 @@ def test_exception_messages_are_in_no_row_log_or_event(
     everything = [caplog.text, str(list(FileRequest.objects.values())), json.dumps(events.states)]
     assert not any(SECRET in text for text in everything)
     details = FileRequest.objects.values_list("error_detail", flat=True)
-    assert any(detail.startswith("ValueError at test_worker_failures.py:") for detail in details)
+    assert any(detail.startswith("ValueError at tests/test_worker_failures.py:") for detail in details)
 
 
 def test_an_event_that_cannot_be_published_does_not_end_the_run(

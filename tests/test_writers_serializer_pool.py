@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from exports.exceptions import FormulaRejected, ProcessLost
-from exports.tabular.columns import Alterations
+from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.serializer_pool import (
     BATCHES_PER_PROCESS,
     MAX_WAITING_BATCHES,
@@ -31,6 +31,8 @@ POOLS = [(None, 1), (None, 2), (Deflate("isal", 1), 1), (Deflate("isal", 1), 2),
 @dataclass(frozen=True)
 class Lines:
     """Serialize the first column, refuse "=", and end the process at "die"."""
+
+    columns = (Column("cell"),)
 
     def __call__(self, batch, first: int, alterations: Alterations) -> bytes:
         alterations["text_cut"] += 1
@@ -52,8 +54,8 @@ def pool_and_blocks(deflate: Deflate | None = None, processes: int = 1) -> Itera
         pool.close()
 
 
-def serialize(pool: SerializerPool, cell: str) -> None:
-    pool.add([[cell]], first=0)
+def serialize(pool: SerializerPool, *cells: str) -> None:
+    pool.add([cells], first=0)
     pool.drain()
 
 
@@ -74,9 +76,11 @@ def test_blocks_come_in_the_order_of_the_batches(deflate, processes):
 
 
 @pytest.mark.parametrize(("deflate", "processes"), POOLS)
-def test_an_error_of_the_serializer_reaches_the_caller(deflate, processes):
-    with pool_and_blocks(deflate, processes) as (pool, _), pytest.raises(FormulaRejected, match="No formulas"):
-        serialize(pool, "=")
+def test_an_error_of_the_serializer_reaches_the_caller_with_its_column_and_row(deflate, processes):
+    expected = pytest.raises(FormulaRejected, match="No formulas")
+    with pool_and_blocks(deflate, processes) as (pool, _), expected as raised:
+        serialize(pool, "a", "b", "=")
+    assert raised.value.__notes__ == ["column 'cell', row 3"]
 
 
 def test_only_a_few_batches_wait_for_each_process():

@@ -14,6 +14,7 @@ from django.utils.functional import Promise
 
 from exports import faults
 from exports.conf import config
+from exports.exceptions import MissingMethod
 from exports.exporters.sheets import Sheet, Total, sum_of, total_of
 from exports.models import FileRequest
 from exports.models.result import ExportResult
@@ -114,10 +115,10 @@ class TableExport:
 
     def tables(self, export: FileRequest) -> AbstractContextManager[Sequence[Table]]:
         """Return a context manager that opens the tables of this export, at least one, for reading in their order."""
-        raise NotImplementedError(f"{type(self).__name__} must define tables(export).")
+        raise MissingMethod(f"{type(self).__name__} must define tables(export).")
 
     def refusal(self, export: FileRequest) -> str | None:
-        raise NotImplementedError(f"{type(self).__name__} must define refusal(export).")
+        raise MissingMethod(f"{type(self).__name__} must define refusal(export).")
 
     def design(self, sheet: SheetDesign) -> None:
         """Style a sheet of an XLSX file with XlsxWriter's own API: see docs/exports.md. Does nothing by default."""

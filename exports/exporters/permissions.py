@@ -8,10 +8,9 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.db import InterfaceError, OperationalError
-
+from exports import failures
 from exports.conf import config
-from exports.exceptions import ExportError, ExportRefused, LeaseLost, UnknownFileType, describe_error
+from exports.exceptions import ExportError, ExportRefused, LeaseLost, UnknownFileType
 from exports.exporters import registry
 from exports.exporters.base import FileMaker
 from exports.models import FileRequest
@@ -46,11 +45,12 @@ def refusal_of(export: FileRequest, exporter: FileMaker, *, to_run: bool = False
         if to_run:
             exporter.extension(export)
         return exporter.refusal(export), ""
-    except (OperationalError, InterfaceError):
-        raise
     except Exception as error:
-        log.warning("request %s: refused: %s", export.pk, describe_error(error))
-        return error.code if isinstance(error, ExportError) else ExportError.code, describe_error(error)
+        if failures.is_outage(error):
+            raise
+        failures.report(log, "request %s: refused: %s", export.pk, error=error)
+        code = error.code if isinstance(error, ExportError) else ExportError.code
+        return code, failures.describe_error(error)
 
 
 def check_before_publishing(export: FileRequest, exporter: FileMaker, receipt: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from exports.exceptions import (
     ExportError,
     InvalidForm,
     InvalidStoredCriteria,
+    MissingMethod,
     NoFile,
     PermissionLost,
     UnknownFormat,
@@ -74,7 +75,7 @@ class QuerySetExport(TableExport):
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """Return the rows that `user` may have under these criteria."""
-        raise NotImplementedError(f"{type(self).__name__} must define get_queryset(user, criteria).")
+        raise MissingMethod(f"{type(self).__name__} must define get_queryset(user, criteria).")
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
         """Return True if `user` may export this now.

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.forms import Form
@@ -151,15 +152,17 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Show the page of one export. Without JavaScript it reloads itself while the export is active."""
     export = get_visible(request, pk)
-    is_owner = export.requester_id == request.user.pk
+    user = request.user
+    is_owner = export.requester_id == user.pk
     sharing = None
     # The form is in the page before there is a file; the stylesheet shows it once the export is ready.
-    if (export.is_active or export.status == Status.READY) and services.may_share(request.user, export):
+    if (export.is_active or export.status == Status.READY) and services.may_share(user, export):
         sharing = {"address": _public_url(request, export), "until": export.public_until}
     context = {
         "export": services.state_for(request.user, export),
         "is_live": export.is_active,
         "sharing": sharing,
+        "error_detail": export.error_detail if settings.DEBUG or user.has_perm("exports.view_filerequest") else "",
         "made_at": export.finished_at if is_owner and services.can_regenerate(export) else None,
     }
     return render(request, "exports/page.html", context)

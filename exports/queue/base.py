@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 
+from exports import failures
 from exports.conf import config
-from exports.exceptions import describe_error
 
 log = logging.getLogger("exports.queue")
 
@@ -58,7 +58,7 @@ def wake(queue_name: str) -> None:
     try:
         backend().wake(queue_name)
     except Exception as error:
-        log.warning("queue %s not woken: %s", queue_name, describe_error(error))
+        failures.report(log, "queue %s not woken: %s", queue_name, error=error)
 
 
 def listen(queue_name: str, on_wake: Callable[[], object], **callbacks: Any) -> None:

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from exports import audit, faults
-from exports.exceptions import describe_error
+from exports import audit, failures, faults
 from exports.exporters import permissions, registry
 from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
@@ -74,7 +73,7 @@ class WorkerLoop:
         try:
             return dispatch(export.pk)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            log.warning("request %s: passed over: %s", export.pk, describe_error(error))
+            failures.report(log, "request %s: passed over: %s", export.pk, error=error)
             self._passed_over.add(export.pk)
             return False
 

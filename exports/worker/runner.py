@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
 
-from exports import audit, faults, storage
+from exports import audit, failures, faults, storage
 from exports.conf import config
 from exports.exceptions import (
     ExportError,
@@ -34,7 +34,6 @@ from exports.exceptions import (
     RunInterrupted,
     StorageFull,
     WorkerStopping,
-    describe_error,
 )
 from exports.exporters import permissions
 from exports.exporters.base import FileMaker
@@ -189,7 +188,7 @@ def notify(on_change: OnChange, export: FileRequest) -> None:
     try:
         on_change(export)
     except Exception as error:
-        log.warning("request %s: a change was not published: %s", export.pk, describe_error(error))
+        failures.report(log, "request %s: a change was not published: %s", export.pk, error=error)
 
 
 def work_root() -> Path:
@@ -258,15 +257,17 @@ def _check_attached(attempt: Run, exporter: FileMaker) -> None:
 
 def _record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
     """Return the export to the queue if another attempt may help and is left, else let it fail."""
-    is_retryable = isinstance(error, (RetryableError, OperationalError, InterfaceError, ConnectionError, TimeoutError))
+    is_retryable = failures.may_pass(error)
     if isinstance(error, ExportError):
         code = error.code
     elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         code = StorageFull.code
     else:
         code = RetryableError.code if is_retryable else ExportError.code
-    detail = describe_error(error)
-    log.warning("request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, detail)
+    detail = failures.describe_error(error)
+    # At the level ERROR, which services such as Sentry collect, stands what only a developer can correct.
+    level = logging.ERROR if code == ExportError.code else logging.WARNING
+    failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
     if is_retryable and export.attempts < config.MAX_ATTEMPTS:
         delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
         return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))

@@ -7,6 +7,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest, QueryDict
 
 from exports.conf import config
+from exports.exceptions import MissingMethod
 from exports.models import FileRequest
 
 NOT_CRITERIA = ("csrfmiddlewaretoken",)
@@ -21,17 +22,17 @@ class Criteria:
 
     def marshall(self) -> str:
         """Return the criteria as the text to store on the FileRequest."""
-        raise NotImplementedError(f"{type(self).__name__} must define marshall().")
+        raise MissingMethod(f"{type(self).__name__} must define marshall().")
 
     @classmethod
     def restore_from(cls, file_request: FileRequest) -> Self:
         """Return the criteria stored on `file_request`."""
-        raise NotImplementedError(f"{cls.__name__} must define restore_from(file_request).")
+        raise MissingMethod(f"{cls.__name__} must define restore_from(file_request).")
 
     @classmethod
     def build(cls, http_request: HttpRequest) -> Self:
         """Return the criteria that `http_request` carries."""
-        raise NotImplementedError(f"{cls.__name__} must define build(http_request).")
+        raise MissingMethod(f"{cls.__name__} must define build(http_request).")
 
 
 class QueryDictCriteria(Criteria):

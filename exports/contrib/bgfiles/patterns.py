@@ -25,6 +25,7 @@ from exports.contrib.bgfiles.criteria import Criteria, QueryDictCriteriaWithRequ
 from exports.contrib.bgfiles.dataset import Dataset
 from exports.contrib.bgfiles.pattern_runner import PatternExporter, current_handler_run, send_mail_now, write_file
 from exports.contrib.bgfiles.toolbox import TokenSigner
+from exports.exceptions import MissingMethod
 from exports.http import responses
 from exports.models import FileRequest, Status
 from exports.worker import loop
@@ -42,13 +43,13 @@ class SimplePattern:
         return False, self.respond_with_file(http_request, dataset)
 
     def build_dataset(self, http_request: HttpRequest) -> Dataset:
-        raise NotImplementedError(f"{type(self).__name__} must define build_dataset(http_request).")
+        raise MissingMethod(f"{type(self).__name__} must define build_dataset(http_request).")
 
     def respond_with_file(self, http_request: HttpRequest, dataset: Dataset) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define respond_with_file(http_request, dataset).")
+        raise MissingMethod(f"{type(self).__name__} must define respond_with_file(http_request, dataset).")
 
     def respond_with_delay(self, http_request: HttpRequest, dataset: Dataset) -> Any:
-        raise NotImplementedError(f"{type(self).__name__} must define respond_with_delay(http_request, dataset).")
+        raise MissingMethod(f"{type(self).__name__} must define respond_with_delay(http_request, dataset).")
 
 
 class WriterPattern(SimplePattern):
@@ -71,15 +72,15 @@ class WriterPattern(SimplePattern):
 
     def get_items(self, criteria: Any) -> Any:
         """Return what goes into the file, for example a queryset. Called in the HTTP request and in the worker."""
-        raise NotImplementedError(f"{type(self).__name__} must define get_items(criteria).")
+        raise MissingMethod(f"{type(self).__name__} must define get_items(criteria).")
 
     def evaluate_dataset(self, dataset: Dataset, http_request: HttpRequest) -> None:
         """Set `dataset.delay` to True to make the file later. Called in an HTTP request only."""
-        raise NotImplementedError(f"{type(self).__name__} must define evaluate_dataset(dataset, http_request).")
+        raise MissingMethod(f"{type(self).__name__} must define evaluate_dataset(dataset, http_request).")
 
     def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
         """Write the file into `buffer`, an instance of the buffer class."""
-        raise NotImplementedError(f"{type(self).__name__} must define write_bytes(dataset, buffer).")
+        raise MissingMethod(f"{type(self).__name__} must define write_bytes(dataset, buffer).")
 
     # In the HTTP request
 

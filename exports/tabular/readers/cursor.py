@@ -2,11 +2,13 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import closing
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from django.db import connections
 
+from exports.tabular.cells.error_places import note_cell
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.plan import Plan
 from exports.tabular.readers import psycopg_internals
@@ -23,21 +25,28 @@ def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
     connection = connections[plan.queryset.db]
     is_sqlite = connection.vendor == "sqlite"
     cursor = connection.cursor() if is_sqlite else psycopg_internals.text_cursor(connection, plan.text_oids)
-    chosen = list(zip(plan.selected_by_column, plan.decoders, plan.positions, strict=True))
+    chosen = list(zip(plan.columns, plan.selected_by_column, plan.decoders, plan.positions, strict=True))
+    rows_done = 0
     with closing(cursor):
         cursor.execute(plan.sql, plan.params)
         while rows := cursor.fetchmany(size):
             values = list(zip(*rows, strict=True))
             columns, decoders = [], []
-            for selected, decoder, place in chosen:
-                column: Sequence[Any] = values[place]
-                if is_sqlite:
-                    column, decoder = checked_column(selected, column, connection)
-                elif not decoder:
-                    column = apply_converters(selected.expression, selected.converters, column, connection)
-                columns.append(column)
+            for column, selected, decoder, place in chosen:
+                found: Sequence[Any] = values[place]
+                try:
+                    if is_sqlite:
+                        found, decoder = checked_column(selected, found, connection)
+                    elif not decoder:
+                        found = apply_converters(selected.expression, selected.converters, found, connection)
+                except Exception as error:
+                    convert = partial(apply_converters, selected.expression, selected.converters, connection=connection)
+                    note_cell(error, column, found, convert, rows_done)
+                    raise
+                columns.append(found)
                 decoders.append(decoder or "value")
             yield CursorBatch(columns, decoders)
+            rows_done += len(rows)
 
 
 def read_by_orm(plan: Plan, size: int) -> Generator[Batch, None, None]:

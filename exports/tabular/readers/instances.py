@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.db import connections
 
+from exports.exceptions import CellPlace
 from exports.tabular.plan import Plan
 from exports.tabular.readers.rows import Batch
 
@@ -29,7 +30,14 @@ def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
             batch = islice(rows, size)
             while chunk := list(islice(batch, CHUNK_ROWS)):
                 for place in order:
-                    columns[place] += map(getters[place], chunk)
+                    try:
+                        columns[place] += map(getters[place], chunk)
+                    except Exception as error:
+                        # The values before the failed one were added, and all chunks but the last one are full.
+                        row = chunk[len(columns[place]) % CHUNK_ROWS]
+                        name = plan.columns[place].name
+                        error.add_note(CellPlace(f"column {name!r}, row with primary key {row.pk}"))
+                        raise
             if not columns[0]:
                 return
             yield columns

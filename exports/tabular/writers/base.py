@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
-from exports.exceptions import BadOption, TooManyColumns
+from exports.exceptions import BadOption, DeclarationError, TooManyColumns
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
@@ -82,7 +82,7 @@ class Writer(ABC):
             on_bytes: called while the file is being closed; an exception that it raises ends the closing
             processes: 1 to serialize the rows in this process, more to start as many child processes for it
 
-        Raises BadOption, TooManyColumns, FormulaRejected (for a header), OSError, and ValueError without columns.
+        Raises BadOption, TooManyColumns, FormulaRejected (for a header), OSError, and DeclarationError without columns.
 
         """
         self.file = file
@@ -127,16 +127,17 @@ class Writer(ABC):
     def write(self, batch: Batch) -> None:
         """Add rows, given as one sequence of values for each column, all of the same length.
 
-        Raises ValueError for a batch of another shape, FormulaRejected, LostCells, OSError.
+        Raises ValueError if the file is closed, DeclarationError for a batch of another shape, FormulaRejected,
+        LostCells, OSError.
         """
         if self.is_closed:
             raise ValueError("This file is closed.")
         if len(batch) != len(self.columns):
-            raise ValueError(f"A batch of {len(batch)} columns for a file of {len(self.columns)}.")
+            raise DeclarationError(f"A batch of {len(batch)} columns for a file of {len(self.columns)}.")
         if isinstance(batch, list | tuple):
             lengths = set(map(len, batch))
             if len(lengths) != 1:
-                raise ValueError(f"The columns of a batch differ in length: {sorted(lengths)}.")
+                raise DeclarationError(f"The columns of a batch differ in length: {sorted(lengths)}.")
             rows = lengths.pop()
         else:
             rows = row_count(batch)
@@ -147,9 +148,9 @@ class Writer(ABC):
     def begin_table(self, title: str, columns: Sequence[Column]) -> None:
         """End the current table and begin another one (a sheet), in a format that `holds_tables`.
 
-        Raises what `__init__` raises, and ValueError where the format holds one table only.
+        Raises what `__init__` raises, and DeclarationError where the format holds one table only.
         """
-        raise ValueError(f"{self.label} holds one table.")
+        raise DeclarationError(f"{self.label} holds one table.")
 
     def close(self) -> None:
         """Write the end of the file, which itself stays open.
@@ -179,9 +180,9 @@ class Writer(ABC):
         """Write what comes after the rows."""
 
     def check_columns(self) -> None:
-        """Raise ValueError without columns, and TooManyColumns for more than the format holds."""
+        """Raise DeclarationError without columns, and TooManyColumns for more than the format holds."""
         if not self.columns:
-            raise ValueError("A file needs at least one column.")
+            raise DeclarationError("A file needs at least one column.")
         if self.max_columns is not None and len(self.columns) > self.max_columns:
             raise TooManyColumns(f"{self.label} holds {self.max_columns:,} columns, not {len(self.columns):,}.")
 

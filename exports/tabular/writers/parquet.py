@@ -5,6 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Final
 
+from exports.tabular.cells.error_places import note_cell
 from exports.tabular.writers.base import Batch, Writer
 from exports.tabular.writers.field_names import unique_field_names
 
@@ -53,7 +54,14 @@ class ParquetWriter(Writer):
         self._group_rows = self._group_bytes = 0
 
     def add(self, batch: Batch) -> None:
-        arrays = [column.array(batch[number]) for number, column in enumerate(self._columns)]
+        arrays = []
+        for number, column in enumerate(self._columns):
+            values = batch[number]
+            try:
+                arrays.append(column.array(values))
+            except Exception as error:
+                note_cell(error, self.columns[number], values, column.array, self.rows)
+                raise
         for waiting, array in zip(self._group, arrays, strict=True):
             waiting.append(array)
         self._group_rows += len(arrays[0])

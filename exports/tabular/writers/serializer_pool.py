@@ -19,18 +19,27 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
-from typing import Final
+from typing import Final, Protocol
 
 from exports.exceptions import ProcessLost
-from exports.tabular.columns import Alterations
+from exports.tabular.cells.error_places import convert_batch
+from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.pickling import picklable_batch
 from exports.tabular.writers.xlsx import switch_interval
 from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK, Deflate
 
-# Takes a batch, the number of its first row within the table (from 0) and the counter of altered cells; returns bytes.
-# For child processes it has to be picklable: a frozen dataclass at the top of a module.
-Serializer = Callable[[Batch, int, Alterations], bytes]
+
+class Serializer(Protocol):
+    """Turn batches into bytes. For child processes, it is a frozen dataclass at the top of a module: picklable."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of each batch."""
+
+    def __call__(self, batch: Batch, first: int, alterations: Alterations, /) -> bytes:
+        """Return the bytes of a batch whose first row has the number `first` within the table, from 0."""
+
 
 # Batches sent to each child process before its first answer is received: one in work and one waiting.
 BATCHES_PER_PROCESS: Final = 2
@@ -84,7 +93,7 @@ class SerializerPool:
         Raises ProcessLost, and what the serializer raised for this or an earlier batch.
         """
         if not self._members:
-            self._on_block(_serialize(self._serializer, None, batch, first))
+            self._on_block(_make_block(self._serializer, None, batch, first))
             return
         pending = self._pending
         while len(pending) == self._max_pending or (pending and pending[0].waiting_bytes > MAX_WAITING_BYTES):
@@ -127,7 +136,7 @@ class _CompressionThread:
 
     def send(self, batch: Batch, first: int) -> None:
         alterations = Alterations()
-        content = self._serializer(batch, first, alterations)
+        content = _serialize(self._serializer, batch, first, alterations)
         self._uncompressed.append(content)
         block: Future[Block] | Block = Block(b"", 0, 0, alterations)
         if self._thread and sum(map(len, self._uncompressed)) >= PIECE_BYTES:
@@ -173,10 +182,11 @@ class _ChildProcess:
         theirs.close()
 
     def begin(self, serializer: Serializer) -> None:
+        self._serializer = serializer
         self._send(serializer)
 
     def send(self, batch: Batch, first: int) -> None:
-        self._send((picklable_batch(batch), first))
+        self._send((convert_batch(picklable_batch, batch, self._serializer.columns, first), first))
 
     def receive(self) -> Block:
         try:
@@ -237,7 +247,7 @@ def run_child(connection: Connection, deflate: Deflate | None) -> None:
             continue
         answer: Block | Exception
         try:
-            answer = _serialize(serializer, deflate, *message)
+            answer = _make_block(serializer, deflate, *message)
         except Exception as error:
             answer = error if _is_picklable(error) else RuntimeError(type(error).__name__)
         connection.send(answer)
@@ -255,9 +265,13 @@ def _read_messages(connection: Connection, inbox: SimpleQueue[Serializer | tuple
         os._exit(1)
 
 
-def _serialize(serializer: Serializer, deflate: Deflate | None, batch: Batch, first: int) -> Block:
+def _serialize(serializer: Serializer, batch: Batch, first: int, alterations: Alterations) -> bytes:
+    return convert_batch(lambda some: serializer(some, first, alterations), batch, serializer.columns, first)
+
+
+def _make_block(serializer: Serializer, deflate: Deflate | None, batch: Batch, first: int) -> Block:
     alterations = Alterations()
-    content = serializer(batch, first, alterations)
+    content = _serialize(serializer, batch, first, alterations)
     if deflate is None:
         return Block(content, len(content), 0, alterations)
     return Block(deflate.block(content), len(content), deflate.crc(content), alterations)

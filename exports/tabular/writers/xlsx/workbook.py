@@ -13,7 +13,7 @@ from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_range
 from xlsxwriter.worksheet import Worksheet
 
-from exports.exceptions import LostCells
+from exports.exceptions import DeclarationError, LostCells
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx import xlsxwriter_internals as internals
 from exports.tabular.writers.xlsx.styles import Properties, header_properties, properties_key
@@ -88,8 +88,8 @@ class WorkbookParts:
 def build_parts(title: str, sheets: Sequence[XlsxSheet], design: Design | None) -> WorkbookParts:
     """Return the parts of a workbook that has these sheets with their current numbers of rows.
 
-    Raises LostCells for a header outside Excel's limits; ValueError for a style that XlsxWriter does not know, and if
-    the hook wrote below the header; UnknownXlsxWriter.
+    Raises LostCells for a header outside Excel's limits; DeclarationError for a style that XlsxWriter does not know,
+    and if the hook wrote below the header; UnknownXlsxWriter.
     """
     content = io.BytesIO()
     book = Workbook(content, OPTIONS)
@@ -108,7 +108,7 @@ def build_parts(title: str, sheets: Sequence[XlsxSheet], design: Design | None) 
     except internals.RowsBelowHeader:
         if design is None:
             raise internals.UnknownXlsxWriter from None
-        raise ValueError(
+        raise DeclarationError(
             "A `design` hook wrote or formatted rows below the header. Only the export writes these: give a column a "
             "`style` or a `format`, or add conditional formats."
         ) from None
@@ -123,14 +123,14 @@ class _Formats:
         self._formats: dict[str, Format] = {}
 
     def get(self, column: Column, properties: Properties) -> Format:
-        """Return the format. Raises ValueError for a property that XlsxWriter does not know."""
+        """Return the format. Raises DeclarationError for a property that XlsxWriter does not know."""
         key = properties_key(properties)
         if key not in self._formats:
             try:
                 self._formats[key] = self._book.add_format(dict(properties))
             except AttributeError as error:
                 message = f"Column {column.label!r} has a style that XlsxWriter does not know: {error}."
-                raise ValueError(message) from None
+                raise DeclarationError(message) from None
         return self._formats[key]
 
 

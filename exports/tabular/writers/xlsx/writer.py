@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Final
 
+from exports.exceptions import DeclarationError
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import row_count, slice_column
 from exports.tabular.columns import Column
@@ -81,8 +82,8 @@ class XlsxWriter(Writer):
         `engine` and `level` are those of `Deflate.choose`; `design` is a hook that styles the sheets, see SheetDesign;
         `document` is the title in the workbook's properties, that of the first table if it is empty.
 
-        Raises what `Writer.__init__` raises, and ValueError where the hook, now, at a later sheet or at the end, writes
-        rows or differs from its first call.
+        Raises what `Writer.__init__` raises, and DeclarationError where the hook, now, at a later sheet or at the end,
+        writes rows or differs from its first call.
         """
         self._engine, self._level, self._design, self._document = engine, level, design, document
         super().__init__(file, columns, **arguments)
@@ -188,5 +189,7 @@ class XlsxWriter(Writer):
         return str(cell or "")
 
 
-def _hook_differs() -> ValueError:
-    return ValueError("A `design` hook did something else after the rows than before. It must do the same each time.")
+def _hook_differs() -> DeclarationError:
+    return DeclarationError(
+        "A `design` hook did something else after the rows than before. It must do the same each time."
+    )

@@ -17,6 +17,7 @@ import xlsxwriter
 from xlsxwriter.utility import xl_range
 from xlsxwriter.worksheet import Worksheet, convert_range_args
 
+from exports.exceptions import UnsupportedLibrary
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx.sheet_rows import StyleAttributes
 from exports.tabular.writers.xlsx.styles import Properties, cell_properties, properties_key
@@ -37,7 +38,7 @@ _SHARED_CELL = re.compile(r'(<c [^>]*)t="s"><v>(\d+)</v></c>')
 _TAG = re.compile("<[^>]*>")
 
 
-class UnknownXlsxWriter(RuntimeError):
+class UnknownXlsxWriter(UnsupportedLibrary):
     """XlsxWriter writes other XML than this module expects."""
 
     def __init__(self) -> None:

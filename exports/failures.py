@@ -1,0 +1,94 @@
+"""What staff and logs learn of an exception, and whether another attempt may help."""
+
+import logging
+import sysconfig
+import traceback
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from exports.conf import config
+from exports.exceptions import CellPlace, ExportError, RetryableError
+
+# Code that is not the project's: of this app, of Django and of Python.
+LIBRARIES = (Path(__file__).parent, Path(django.__file__).parent, Path(sysconfig.get_path("stdlib")))
+# Where other packages are installed, and perhaps the project itself.
+PACKAGES = ("site-packages", "dist-packages")
+
+# The errors of SQLite's connection, files and locks. Everything else is due to the statement or the database.
+PASSING_SQLITE_CODES = {
+    *("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM", "SQLITE_INTERRUPT", "SQLITE_IOERR", "SQLITE_FULL"),
+    *("SQLITE_CANTOPEN", "SQLITE_PROTOCOL", "SQLITE_SCHEMA"),
+}
+# Of PostgreSQL: connections, serialization, resources, locks, shutdown and system errors.
+PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "55", "57", "58")
+QUERY_CANCELED = "57014"
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the exception's type, its place in the project's code, and the column and row, for staff.
+
+    Only an ExportError's message is added: others may hold row data, and are shown in development only.
+    """
+    code = _database_code(error)
+    shows_message = isinstance(error, ExportError) or (settings.DEBUG and logs_exceptions())
+    message = f": {error}" if shows_message else ""
+    places = [f"; {note}" for note in getattr(error, "__notes__", ()) if isinstance(note, CellPlace)]
+    return f"{type(error).__name__}{f' [{code}]' if code else ''}{message}{_place(error)}{''.join(places)}"
+
+
+def report(
+    log: logging.Logger, message: str, *args: object, error: BaseException, level: int = logging.WARNING
+) -> None:
+    """Log `message` with `args` and the description of `error`, and the traceback if EXPORTS["LOG_EXCEPTIONS"]."""
+    exc_info = error if logs_exceptions() else None
+    log.log(level, message, *args, describe_error(error), exc_info=exc_info, stacklevel=2)
+
+
+def logs_exceptions() -> bool:
+    """Return EXPORTS["LOG_EXCEPTIONS"], or DEBUG if it is None."""
+    return bool(settings.DEBUG if config.LOG_EXCEPTIONS is None else config.LOG_EXCEPTIONS)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return True if another attempt may succeed: a network, a database or a storage may soon be back."""
+    return is_outage(error) or isinstance(error, RetryableError | ConnectionError | TimeoutError)
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return True if a database refused or lost a statement that it may accept later.
+
+    SQLite raises OperationalError for wrong statements too, PostgreSQL for too many columns.
+    """
+    if not isinstance(error, OperationalError | InterfaceError):
+        return False
+    code = _database_code(error)
+    if code.startswith("SQLITE_"):
+        return "_".join(code.split("_")[:2]) in PASSING_SQLITE_CODES
+    return not code or (code[:2] in PASSING_SQLSTATE_CLASSES and code != QUERY_CANCELED)
+
+
+def _database_code(error: BaseException) -> str:
+    """Return SQLite's or PostgreSQL's code of an error that Django has wrapped, or ""."""
+    names = ("sqlite_errorname", "sqlstate", "pgcode")
+    return next((code for name in names if (code := getattr(error.__cause__, name, None))), "")
+
+
+def _place(error: BaseException) -> str:
+    """Return where the error or its cause was raised, in the innermost of the project's functions if there is any."""
+    chain = [error]
+    while (cause := chain[-1].__cause__) is not None and cause not in chain:
+        chain.append(cause)
+    frames = [frame for each in chain for frame in reversed(traceback.extract_tb(each.__traceback__))]
+    if not frames:
+        return ""
+    not_ours = [frame for frame in frames if not _is_library(frame.filename)]
+    projects = [frame for frame in not_ours if not any(name in frame.filename for name in PACKAGES)]
+    frame = [*projects, *not_ours, *frames][0]
+    return f" at {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}"
+
+
+def _is_library(filename: str) -> bool:
+    return filename.startswith("<") or any(Path(filename).is_relative_to(folder) for folder in LIBRARIES)
