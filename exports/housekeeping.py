@@ -14,7 +14,6 @@ from typing import TypeVar
 from django.db import close_old_connections
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from exports import audit, failures, faults, notifications, storage
@@ -22,6 +21,7 @@ from exports.conf import config
 from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.models.clock import Now
 from exports.models.locale import locale_of
 from exports.models.request import FileRequestQuerySet
 from exports.queue import base as queue

@@ -12,13 +12,13 @@ from urllib.parse import urljoin
 from django.conf import settings
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db.models import F
-from django.db.models.functions import Now
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
 
 from exports import faults
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status
+from exports.models.clock import Now
 from exports.state import error_of, title_of
 
 log = logging.getLogger("exports.mail")

@@ -12,6 +12,7 @@ from django.utils.translation import ngettext
 
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.models import ACTIVE, FileRequest, Status, progress
+from exports.models.locale import local_time
 from exports.models.scheduling import queue_position
 from exports.tabular import writers
 
@@ -213,7 +214,7 @@ def limit_message(error: LimitReached) -> str:
             "You have %(limit)d exports waiting and may have no more. Ask again once one has begun, or cancel one.",
             error.limit,
         ) % {"limit": error.limit}
-    ends = timezone.localtime(timezone.now() + timedelta(seconds=error.seconds))
+    ends = local_time(timezone.now() + timedelta(seconds=error.seconds))
     return ngettext(
         "You may ask for %(limit)d export within 24 hours, and have. You may ask again from %(moment)s on.",
         "You may ask for %(limit)d exports within 24 hours, and have. You may ask again from %(moment)s on.",

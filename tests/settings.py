@@ -22,8 +22,9 @@ def remove_scratch() -> None:
 SECRET_KEY = "only-for-tests"
 DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
-USE_TZ = True
-TIME_ZONE = "UTC"
+# TEST_USE_TZ=0 runs the tests with naive local times, in a zone that differs from UTC all year.
+USE_TZ = os.environ.get("TEST_USE_TZ", "1") == "1"
+TIME_ZONE = "UTC" if USE_TZ else "America/New_York"
 LANGUAGE_CODE = "en"
 INSTALLED_APPS = [
     "django.contrib.auth",

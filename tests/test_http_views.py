@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
 from django.http import HttpResponse
 from django.test import Client
@@ -163,7 +163,8 @@ def test_options_are_stored_and_an_empty_format_is_the_first_one(browser: Client
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "", "Nowhere/Land", "../../etc/passwd", "\0", "x" * 5000, "America"])
 def test_an_unknown_time_zone_is_replaced_by_the_active_one(browser: Client, zone: str):
     assert post(browser, JSON, time_zone=zone).status_code == 202
-    assert FileRequest.objects.get().requester_timezone == ("Europe/Berlin" if zone == "Europe/Berlin" else "UTC")
+    known = "Europe/Berlin" if zone == "Europe/Berlin" else settings.TIME_ZONE
+    assert FileRequest.objects.get().requester_timezone == known
 
 
 @BOTH

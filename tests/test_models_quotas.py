@@ -169,6 +169,7 @@ def test_a_retry_counts_toward_the_quota(client: Client, ada: User) -> None:
     assert "You have 1 export waiting" in response.content.decode()
 
 
+@pytest.mark.aware_times
 def test_the_end_of_a_daily_quota_is_told_in_the_active_time_zone() -> None:
     error = LimitReached("too_many_today", 3, seconds=HOUR)
     with timezone.override("Asia/Tokyo"), translation.override("de"):

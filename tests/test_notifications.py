@@ -105,6 +105,7 @@ def test_the_mail_links_to_the_base_url_if_the_project_has_no_export_pages(setti
     assert "/page/" not in mail.outbox[0].body
 
 
+@pytest.mark.aware_times
 def test_the_mail_is_in_the_language_and_time_zone_of_the_requester() -> None:
     request, _ = ended(requester_language="de", requester_timezone="Asia/Tokyo")
     FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")

@@ -68,6 +68,7 @@ def many(count: int) -> None:
     Order.objects.bulk_create(Order(number=f"A{i}", quantity=i) for i in range(count))
 
 
+@pytest.mark.aware_times
 def test_a_small_list_of_dicts_is_a_file_in_the_response(ask):
     response = ask(ROWS, "people", "csv")
     assert response.headers["Content-Disposition"] == 'attachment; filename="people.csv"'

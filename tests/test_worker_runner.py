@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from exports.models import Artifact, FileRequest, Status, transitions
 from exports.worker import runner
 from exports.worker.lease import Clock
 from exports.worker.runner import Run
-from tests.shop.requests import NOON, row
+from tests.shop.requests import NOON, row, stored
 from tests.shop.runs import (
     Events,
     Scripted,
@@ -404,7 +405,7 @@ def test_no_batch_is_written_after_the_lease_keeper_sees_a_cancel(events: Events
 
 def test_a_run_that_lost_its_lease_stops_and_publishes_nothing(events: Events) -> None:
     def make(run: Run) -> None:
-        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at="2026-01-01T00:00Z")
+        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at=stored(datetime(2026, 1, 1, tzinfo=UTC)))
         assert transitions.rescue(FileRequest.objects.get(pk=run.export.pk))
         events.clear()
         until_ended(run)
@@ -422,7 +423,7 @@ def test_a_fenced_run_that_finishes_changes_nothing_and_its_file_is_deleted(even
 
     def make(run: Run) -> None:
         write(b"of a zombie")(run)
-        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at="2026-01-01T00:00Z")
+        FileRequest.objects.filter(pk=run.export.pk).update(lease_expires_at=stored(datetime(2026, 1, 1, tzinfo=UTC)))
         assert transitions.rescue(FileRequest.objects.get(pk=run.export.pk))
         before.append(row(run.export.pk))
 

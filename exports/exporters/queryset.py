@@ -9,7 +9,6 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
-from django.utils import timezone
 from django.utils.datastructures import MultiValueDict
 from django.utils.text import slugify
 from django.utils.translation import gettext as _
@@ -29,6 +28,7 @@ from exports.exporters.base import Table, TableExport, dialect_of, tables_of
 from exports.exporters.options import PREFIX, option_field, with_language
 from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
 from exports.models import FileRequest
+from exports.models.locale import local_time
 from exports.models.request import AnyUser
 from exports.tabular import writers
 from exports.tabular.columns import Column
@@ -115,7 +115,7 @@ class QuerySetExport(TableExport):
 
     def get_filename(self, export: FileRequest) -> str:
         """Return "<file type>-<local date>.<extension>"."""
-        day = timezone.localtime(export.requested_at).date().isoformat()
+        day = local_time(export.requested_at).date().isoformat()
         return f"{slugify(self.file_type) or 'export'}-{day}.{self.extension(export)}"
 
     def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:

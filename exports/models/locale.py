@@ -3,7 +3,9 @@
 import zoneinfo
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
+from django.conf import settings
 from django.utils import timezone, translation
 
 from exports.models.request import FileRequest
@@ -11,9 +13,10 @@ from exports.models.request import FileRequest
 
 @contextmanager
 def locale_of(export: FileRequest) -> Iterator[None]:
-    """Activate the language and the time zone of `export` within the block."""
+    """Activate the language and the time zone of `export` within the block; with USE_TZ = False, the site's zone."""
     language = export.requester_language or translation.get_language()
-    with translation.override(language), timezone.override(zone_named(export.requester_timezone)):
+    zone = zone_named(export.requester_timezone if settings.USE_TZ else "")
+    with translation.override(language), timezone.override(zone):
         yield
 
 
@@ -23,3 +26,8 @@ def zone_named(name: str) -> zoneinfo.ZoneInfo:
         return zoneinfo.ZoneInfo(name)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         return timezone.get_default_timezone()
+
+
+def local_time(moment: datetime) -> datetime:
+    """Return a time of the database in the active time zone; with USE_TZ = False it is local already."""
+    return timezone.localtime(moment) if timezone.is_aware(moment) else moment

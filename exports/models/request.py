@@ -14,13 +14,14 @@ from django.core.files.base import ContentFile
 from django.db import models, transaction
 from django.db.models import F, OuterRef, Q, Subquery
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Greatest, Now
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports import storage
 from exports.conf import config
 from exports.exceptions import TransitionNotAllowed
+from exports.models.clock import Now
 from exports.models.progress import QUEUED as QUEUED_PHASE
 from exports.models.progress import Snapshot
 from exports.storage.field import ConfigurableFileField

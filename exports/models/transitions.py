@@ -22,13 +22,14 @@ from uuid import UUID
 from django.core.files import File
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Coalesce, Least, Now
+from django.db.models.functions import Coalesce, Least
 
 from exports import storage
 from exports.conf import config
 from exports.filenames import extension_of
 from exports.models import quotas
 from exports.models.artifact import Artifact
+from exports.models.clock import Now
 from exports.models.notification import Notification
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
 from exports.models.request import DatabaseTime, FileRequest, FileRequestQuerySet, Status

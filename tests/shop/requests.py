@@ -6,16 +6,25 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils.timezone import make_naive
 
 from exports.models import FileRequest, Status, transitions
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
 from tests.shop.exports import OrderExport
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WAIT_SECONDS = 30.0
+
+
+def stored(moment: datetime) -> datetime:
+    """Return an aware datetime as the database gives it back: without USE_TZ, naive in TIME_ZONE."""
+    return moment if settings.USE_TZ else make_naive(moment)
+
+
+NOON = stored(datetime(2026, 6, 1, 12, tzinfo=UTC))
 
 
 def after(seconds: float) -> datetime:

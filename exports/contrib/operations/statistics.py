@@ -13,11 +13,12 @@ from typing import Any
 
 from django.db.models import Case, Count, DurationField, ExpressionWrapper, F, Min, Q, QuerySet, Sum, Value, When
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from exports.conf import config
 from exports.exporters import registry
 from exports.models import ACTIVE, Download, FileRequest, Notification, Status
+from exports.models.clock import Now
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
 

@@ -8,13 +8,13 @@ from django.conf import settings
 from django.core.mail import get_connection
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from exports import checks
 from exports.conf import config
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import FileRequest
+from exports.models.clock import Now
 from exports.queue import huey as huey_queue
 from exports.queue import redis
 from exports.realtime import events
