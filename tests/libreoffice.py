@@ -15,6 +15,11 @@ UTF_8, FROM_LINE = 76, 1
 ENGLISH, GERMAN = 1033, 1031
 OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
 TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
+# The settings of a new user whose system has another language.
+LOCALE = """<?xml version="1.0" encoding="UTF-8"?>
+<oor:items xmlns:oor="http://openoffice.org/2001/registry"><item oor:path="/org.openoffice.Setup/L10N">
+<prop oor:name="ooSetupSystemLocale" oor:op="fuse"><value>{locale}</value></prop></item></oor:items>"""
 
 
 class NotConverted(RuntimeError):
@@ -39,9 +44,18 @@ def csv_filter(separator: str, *, quote: str, is_quoted_text: bool, language: in
     return f"CSV:{ord(separator)},{quotes},{UTF_8},{FROM_LINE},,{language},{as_text},true,false,false,false"
 
 
-def convert(files: Sequence[Path], folder: Path, *, to: str, read_as: str | None = None) -> list[Path]:
-    """Convert the files to the type `to` in `folder`, in the same order. Raises NotInstalled or NotConverted."""
-    profile = folder.parent / "profile"
+def convert(
+    files: Sequence[Path], folder: Path, *, to: str, read_as: str | None = None, locale: str = "en-US"
+) -> list[Path]:
+    """Convert the files to the type `to` in `folder`, in the same order. Raises NotInstalled or NotConverted.
+
+    `locale` is that of the user's system; it decides how numbers are shown.
+    """
+    profile = folder.parent / f"profile-{locale}"
+    registry = profile / "user" / "registrymodifications.xcu"
+    if not registry.exists():
+        registry.parent.mkdir(parents=True)
+        registry.write_text(LOCALE.format(locale=locale))
     command = [soffice(), f"-env:UserInstallation={profile.as_uri()}", "--headless", "--norestore"]
     command += [f"--infilter={read_as}"] if read_as else []
     command += ["--convert-to", to, "--outdir", str(folder), *map(str, files)]
@@ -53,19 +67,21 @@ def convert(files: Sequence[Path], folder: Path, *, to: str, read_as: str | None
 
 
 def displayed(document: Path) -> list[list[tuple[str, str]]]:
-    """Return the rows of a flat OpenDocument file of one sheet: the type and the text of each cell that is not empty.
+    """Return the rows of a flat OpenDocument file of one sheet: the type of each cell, and the text that it shows.
 
-    The types are those of OpenDocument: string, float, percentage, currency, date, time, boolean.
+    The types are those of OpenDocument: string, float, percentage, currency, date, time, boolean; "" if it is empty.
     """
     rows = []
     for row in ElementTree.parse(document).iter(f"{TABLE}table-row"):
-        cells = [cell for cell in row.iter(f"{TABLE}table-cell") if f"{OFFICE}value-type" in cell.attrib]
-        rows.append([(cell.attrib[f"{OFFICE}value-type"], "\n".join(map(text_of, cell))) for cell in cells])
+        cells: list[tuple[str, str]] = []
+        for cell in row.iter(f"{TABLE}table-cell"):
+            text = "\n".join("".join(paragraph.itertext()) for paragraph in cell.iter(f"{TEXT}p"))
+            repeated = int(cell.get(f"{TABLE}number-columns-repeated", 1))
+            cells += [(cell.get(f"{OFFICE}value-type", ""), text)] * repeated
+        while cells and not cells[-1][0]:
+            cells.pop()
+        rows.append(cells)
     return [row for row in rows if row]
-
-
-def text_of(paragraph: ElementTree.Element) -> str:
-    return "".join(paragraph.itertext())
 
 
 def formulas(document: Path) -> list[bytes]:
