@@ -15,6 +15,7 @@
   x FormulaRejected
   x UnfitValue
   x LostCells
+  x RowsDiffer
   x TooManyRows
   x TooManyBytes
   x QueryTooSlow            It took too long, or produced nothing.
@@ -151,6 +152,12 @@ class LostCells(ExportError):
     """Raised when the writer refuses a cell that the cell rules allowed. This is a bug; the file is not published."""
 
     code = "lost_cells"
+
+
+class RowsDiffer(ExportError):
+    """Raised when other rows were read than were counted in the same snapshot; the file is not published."""
+
+    code = "rows_differ"
 
 
 class TooManyRows(ExportError):

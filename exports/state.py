@@ -97,6 +97,7 @@ ERROR_MESSAGES = {
     "too_many_columns": _("This export has more columns than the format can hold. Please choose another format."),
     "duplicate_column": _("Two columns of this export have the same name. Please choose another format."),
     "unfit_value": _("A value does not fit into its column in this format. Please choose another format."),
+    "rows_differ": _("Not all rows could be read as they were counted. Please tell your administrator."),
     "too_many_rows": _(
         "This is more rows than one file may have. Please narrow the filter, and ask for the rest in another file."
     ),

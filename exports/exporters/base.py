@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Protocol
 
@@ -201,16 +201,20 @@ def tables_of(
 
     """
     tables: list[Table] = []
-    aliases: set[str] = set()
+    # Whether all rows of a database are read from one state, by alias.
+    snapshots: dict[str, bool] = {}
     # All columns are checked before the first query: counting a large sheet may take minutes.
     resolved = [resolve.resolve(sheet.queryset, sheet.columns) for sheet in sheets]
     with ExitStack() as reading:
         for sheet in sheets:
-            if sheet.queryset.db not in aliases:
-                aliases.add(sheet.queryset.db)
-                reading.enter_context(querysets.snapshot(sheet.queryset.db, config.STATEMENT_TIMEOUT_SECONDS))
+            alias = sheet.queryset.db
+            if alias not in snapshots:
+                snapshot = querysets.snapshot(alias, config.STATEMENT_TIMEOUT_SECONDS)
+                snapshots[alias] = reading.enter_context(snapshot)
         for sheet, columns in zip(sheets, resolved, strict=True):
             total = total_of(sheet.queryset, count)
+            if not snapshots[sheet.queryset.db]:
+                total = replace(total, is_estimate=True)
             batches = querysets.batches(
                 sheet.queryset, columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
             )
@@ -236,14 +240,16 @@ def dialect_of(format: str, options: Mapping[str, Any]) -> Dialect | None:
 def write_tables(writer: Writer, tables: Sequence[Table], advance: Callable[[int], None]) -> int:
     """Write the tables one after the other and return the number of rows; the writer has begun the first table.
 
-    `advance` is called after each batch with the number of rows so far, over all tables.
+    `advance` is called after each batch with the number of rows so far, over all tables. Raise RowsDiffer.
     """
     for number, table in enumerate(tables):
         if number:
             writer.begin_table(table.title, table.columns)
+        rows_before = writer.rows
         for batch in table.batches:
             writer.write(batch)
             advance(writer.rows)
+        table.total.check(writer.rows - rows_before, table.title)
     return writer.rows
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from django.db.models import QuerySet
 from django.utils.text import capfirst
 
+from exports.exceptions import RowsDiffer
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets, resolve
 
@@ -53,11 +54,21 @@ def spoken(column: Column) -> str:
     return str(column.header) or capfirst(" ".join(column.name.replace("_", " ").split()))
 
 
-class Total(NamedTuple):
+@dataclass(frozen=True)
+class Total:
     """The number of rows as it is known before they are read; None if it is not known."""
 
     rows: int | None = None
     is_estimate: bool = False
+
+    def check(self, rows: int, title: str) -> None:
+        """Raise RowsDiffer if the rows were counted and this is another number of rows. `title` is their sheet's."""
+        if self.rows not in (None, rows) and not self.is_estimate:
+            raise RowsDiffer(
+                f"{self.rows:,} rows were counted{f' for {title!r}' if title else ''}, and {rows:,} were read. "
+                "An ordering by a relation to several rows, or a column that aggregates or follows one, "
+                "adds or merges rows: select such a value by a Subquery."
+            )
 
 
 def total_of(queryset: QuerySet[Any], count: str) -> Total:

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, Final, cast
 
 import django
-from django.core.exceptions import EmptyResultSet, FieldDoesNotExist
+from django.core.exceptions import EmptyResultSet, FieldDoesNotExist, ObjectDoesNotExist
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, Model, QuerySet
@@ -88,13 +88,14 @@ def make_plan(queryset: QuerySet[Any], columns: Sequence[Column], limits: TimeLi
 
     Asks PostgreSQL for the types of the values. Raises UnknownColumn.
     """
-    queryset = _ordered(queryset)
+    queryset = _ordered(django_internals.with_outer_joins(queryset))
     columns = resolve(queryset, columns)
     if has_values(queryset):
         # All values of a values() queryset are read: fewer would change its groups, or which rows are distinct.
         names = value_names(queryset)
         positions = [names.index(path_of(column)) for column in columns]
-        return _plan_tuples(queryset.values_list(*names).prefetch_related(None), columns, positions, limits)
+        rows = django_internals.without_prefetch(queryset.values_list(*names))
+        return _plan_tuples(rows, columns, positions, limits)
     if reasons := _reasons_for_instances(queryset, columns):
         return _plan_instances(queryset, columns, reasons)
     every_position = range(len(columns))
@@ -126,8 +127,9 @@ def _reasons_for_instances(queryset: QuerySet[Any], columns: Sequence[Column]) -
     ]
     if query.combinator:
         reasons.append("Tuples of a union would merge rows that are equal in the chosen columns.")
-    elif query.is_sliced and query.distinct:
-        reasons.append("Tuples of a distinct slice would merge rows that are equal in the chosen columns.")
+    elif query.distinct and (query.is_sliced or query.extra_order_by):
+        # Neither is ordered by the primary key.
+        reasons.append("Tuples of this distinct queryset would merge rows that are equal in the chosen columns.")
     return reasons
 
 
@@ -143,8 +145,7 @@ def _select(queryset: QuerySet[Any], columns: Sequence[Column], undeclared: Sequ
         elif is_expression(column) or is_alias:
             expressions[alias] = _expression(column)
         names.append(alias if alias in expressions else path)
-    selected: QuerySet[Any] = queryset.annotate(**expressions).values_list(*names)
-    return selected.prefetch_related(None)
+    return django_internals.without_prefetch(queryset.annotate(**expressions).values_list(*names))
 
 
 def _plan_tuples(rows: QuerySet[Any], columns: Sequence[Column], positions: Sequence[int], limits: TimeLimits) -> Plan:
@@ -250,7 +251,10 @@ def _path_getter(path: str) -> Getter:
 
     def get(row: Model | None) -> object:
         for relation in relations:
-            row = getattr(row, relation, None)
+            try:
+                row = getattr(row, relation, None)
+            except ObjectDoesNotExist:
+                return None
         if row is None:
             return None
         try:

@@ -94,6 +94,26 @@ class Remark(models.Model):
         return self.text
 
 
+class Tag(models.Model):
+    name = models.CharField(max_length=100)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Book(models.Model):
+    """A book whose author and whose first part may be missing, as no constraint of the database holds them."""
+
+    title = ShoutedField(max_length=100)
+    pages = models.IntegerField()
+    author = models.ForeignKey(Customer, models.DO_NOTHING, db_constraint=False, related_name="+")
+    first_part = models.ForeignKey("self", models.DO_NOTHING, null=True, db_constraint=False)
+    tags = models.ManyToManyField(Tag)
+
+    def __str__(self) -> str:
+        return self.title
+
+
 class Seat(models.Model):
     pk = models.CompositePrimaryKey("line", "number")
     line = models.CharField(max_length=5)

@@ -17,9 +17,11 @@ from django.db.models.base import ModelState
 from django.db.models.expressions import Col, ColPairs
 from django.db.models.fields.json import KeyTransform
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
+from django.db.models.fields.reverse_related import ForeignObjectRel
 from django.db.models.query import ModelIterable
 from django.db.models.query_utils import DeferredAttribute
 from django.db.models.signals import post_init, pre_init
+from django.db.models.sql.query import Query
 
 from exports.tabular.cells.raw_batches import decode_column
 
@@ -54,6 +56,39 @@ def compile_query(queryset: QuerySet[Any]) -> tuple[str, Sequence[Any], list[Exp
     compiler = queryset.query.get_compiler(queryset.db)
     sql, params = compiler.as_sql()
     return sql, params, [expression for expression, _, _ in compiler.select]
+
+
+def with_outer_joins(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the same rows; relations that are selected or ordered by from now on remove none of them.
+
+    Django joins a ForeignKey that is not null by INNER JOIN, which removes the rows whose target does not exist.
+    """
+    if is_checked() and type(queryset.query) is Query:
+        queryset = queryset._chain()  # type: ignore[attr-defined]  # Private.
+        queryset.query.__class__ = _OuterJoinQuery
+    return queryset
+
+
+class _OuterJoinQuery(Query):
+    # Any: Django's stubs do not describe joins.
+    def join(self, join: Any, reuse: Any = None) -> str:
+        join.nullable = True
+        alias: str = super().join(join, reuse)
+        return alias
+
+
+def adds_rows(before: Query, after: Query) -> bool:
+    """Return True if `after`, made from `before`, joins another relation that may have several rows for each row."""
+    joins = [join for alias, join in after.alias_map.items() if alias not in before.alias_map]
+    fields = [getattr(join, "join_field", None) for join in joins]
+    return any(isinstance(field, ForeignObjectRel) and field.multiple for field in fields)
+
+
+def without_prefetch(queryset: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the queryset without prefetch_related(), which Django refuses to change after a union."""
+    queryset = queryset._chain()  # type: ignore[attr-defined]  # Private.
+    queryset._prefetch_related_lookups = ()  # type: ignore[attr-defined]  # Private.
+    return queryset
 
 
 def converters_of(expression: Expression, connection: BaseDatabaseWrapper) -> list[Converter]:

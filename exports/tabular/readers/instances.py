@@ -30,8 +30,10 @@ def read(plan: Plan, size: int) -> Generator[Batch, None, None]:
             batch = islice(rows, size)
             while chunk := list(islice(batch, CHUNK_ROWS)):
                 for place in order:
+                    get, is_field = getters[place], isinstance(getters[place], attrgetter)
                     try:
-                        columns[place] += map(getters[place], chunk)
+                        # A StopIteration of a callable would end a map() as the end of the rows does.
+                        columns[place] += map(get, chunk) if is_field else (get(row) for row in chunk)
                     except Exception as error:
                         # The values before the failed one were added, and all chunks but the last one are full.
                         row = chunk[len(columns[place]) % CHUNK_ROWS]

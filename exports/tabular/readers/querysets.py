@@ -67,21 +67,23 @@ def batches(
 
 
 @contextmanager
-def snapshot(alias: str, statement_seconds: float | None = None) -> Iterator[None]:
-    """Let everything inside read one state of the database; inside a transaction of the caller's, do nothing.
+def snapshot(alias: str, statement_seconds: float | None = None) -> Iterator[bool]:
+    """Let everything inside read one state of the database, and return True; False if that is not certain.
+
+    Inside a transaction of the caller's, do nothing: on PostgreSQL its statements may each read another state.
 
     On PostgreSQL this is a transaction that is REPEATABLE READ and READ ONLY, in which no statement takes longer than
     `statement_seconds`: raises QueryTooSlow. Other databases than PostgreSQL and SQLite have no snapshot.
     """
     connection = connections[alias]
     if connection.in_atomic_block or connection.vendor not in ("postgresql", "sqlite"):
-        yield
+        yield connection.vendor == "sqlite"
     elif connection.vendor == "sqlite":
         with connection.cursor() as open_cursor:
             # A transaction might hold SQLite's only lock for writing. A SELECT of which only one of two rows was read
             # stays open, and keeps the state for all others of its connection.
             open_cursor.execute("SELECT 1 FROM sqlite_master LIMIT 2")
-            yield
+            yield True
     else:
         try:
             with transaction.atomic(using=alias):
@@ -89,7 +91,7 @@ def snapshot(alias: str, statement_seconds: float | None = None) -> Iterator[Non
                     settings_cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 if statement_seconds:
                     postgresql.limit_statements(connection, statement_seconds)
-                yield
+                yield True
         except OperationalError as error:
             if not postgresql.is_query_canceled(error):
                 raise

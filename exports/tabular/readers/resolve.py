@@ -13,6 +13,7 @@ from django.utils.text import capfirst
 
 from exports.exceptions import UnknownColumn
 from exports.tabular.columns import Column
+from exports.tabular.readers import django_internals
 
 # Any: the Python type of a field's values does not matter here.
 AnyField: TypeAlias = "models.Field[Any, Any] | ForeignObjectRel"
@@ -97,7 +98,7 @@ def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
         if queryset.query.combinator:
             raise UnknownColumn(f"Column {column.name!r}: expressions cannot be computed over a union.")
         try:
-            return _complete(column, kind=_kind(_output_field(queryset, column.source)))
+            return _complete(column, kind=_kind(_output_field(queryset, column, column.source)))
         except FieldError as error:
             raise UnknownColumn(f"Column {column.name!r}: {error}") from error
     fields = _fields(queryset.model, column)
@@ -154,7 +155,7 @@ def _computed_field(queryset: QuerySet[Any], column: Column, fields: Sequence[An
     if query.combinator:
         raise _unknown(column, unknown, queryset.model.__name__, _field_names(queryset.model))
     try:
-        return _output_field(queryset, F(path))
+        return _output_field(queryset, column, F(path))
     except FieldError as error:
         if not fields:
             names = [*_field_names(queryset.model), *query.annotations]
@@ -164,10 +165,16 @@ def _computed_field(queryset: QuerySet[Any], column: Column, fields: Sequence[An
         raise _unknown(column, unknown, owner_name, _field_names(owner) if owner else []) from error
 
 
-def _output_field(queryset: QuerySet[Any], expression: Any) -> AnyField:
+def _output_field(queryset: QuerySet[Any], column: Column, expression: Any) -> AnyField:
     # Any: expressions have no common type in Django.
     alias = free_alias(queryset)
-    field: AnyField = queryset.annotate(**{alias: expression}).query.annotations[alias].output_field
+    query = queryset.annotate(**{alias: expression}).query
+    annotation = query.annotations[alias]
+    if not annotation.contains_aggregate and django_internals.adds_rows(queryset.query, query):
+        raise UnknownColumn(
+            f"Column {column.name!r}: its source has many values for each row. Use an aggregate or a Subquery."
+        )
+    field: AnyField = annotation.output_field
     return field
 
 
