@@ -197,6 +197,8 @@ def test_the_end_of_an_iterator_in_a_column_fails_the_export(made):
 
     export = made(FirstTagExport)
     assert (export.status, export.error_code) == (Status.FAILED, "export_failed")
+    assert "column 'tag', row with primary key 2" in export.error_detail
+    assert "test_readers_row_counts.py" in export.error_detail
 
 
 @pytest.mark.django_db(transaction=True)
