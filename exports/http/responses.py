@@ -21,8 +21,10 @@ from exports.models import FileRequest
 BLOCK = 1 << 18
 UNKNOWN_TYPE = "application/octet-stream"
 
-# Browsers run nothing in the file, caches do not store it, and other sites cannot embed it.
+# Browsers run nothing in the file, caches do not store it, and other sites cannot embed it. A declared encoding keeps
+# Django's GZipMiddleware and nginx from compressing the bytes, whose length and ranges would then be wrong.
 SAFE_HEADERS = {
+    "Content-Encoding": "identity",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "private, no-store",
     "Content-Security-Policy": "sandbox; default-src 'none'",

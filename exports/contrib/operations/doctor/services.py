@@ -55,7 +55,7 @@ def clocks(name: str) -> Iterator[Finding]:
     of_database = _database_now()
     ahead = ((before + (timezone.now() - before) / 2) - of_database).total_seconds()
     text = f"This host is {abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} the database."
-    advice = "Synchronize both by NTP. Leases use the database's clock, signed links the hosts' clocks."
+    advice = "Synchronize both by NTP. Leases use the database's clock, public links the hosts' clocks."
     if abs(ahead) > CLOCK_ERROR_SECONDS:
         yield error(name, text, advice)
     elif abs(ahead) > CLOCK_WARNING_SECONDS:
