@@ -129,6 +129,9 @@ def test_the_command_says_whether_postgresql_writes_the_lines_of_csv(ann, settin
     ) in output("own", "--user", ann)
     monkeypatch.setattr(OwnExport, "columns", (Column("number"), Column("quantity"), Column("placed_at")))
     assert "The lines of CSV are written by PostgreSQL." in output("own", "--user", ann)
+    monkeypatch.setattr(OwnExport, "default_options", {"csv": {"profile": "spreadsheet"}})
+    assert "The lines of CSV" not in output("own", "--user", ann)
+    monkeypatch.setattr(OwnExport, "default_options", {})
     settings.TIME_ZONE = "Europe/Berlin"
     assert "Column 'placed_at': its times are shown in Europe/Berlin." in output("own", "--user", ann)
 

@@ -15,6 +15,7 @@ from exports.exporters import QuerySetExport, registry
 from exports.exporters.base import dialect_of, time_limits
 from exports.exporters.sheets import Sheet
 from exports.models.request import AnyUser
+from exports.tabular import writers
 from exports.tabular.readers import explain
 from exports.tabular.readers.explain import Explanation
 
@@ -25,10 +26,12 @@ def lines(
     """Yield the lines to print. Raises CommandError with what to do."""
     if database and database not in connections:
         raise CommandError(f"There is no database {database!r}. Databases: {', '.join(connections)}.")
-    for sheet in _sheets(file_type, criteria, user):
+    sheets = _sheets(file_type, criteria, user)
+    csv_options = registry.find_exporter(file_type).clean_options(writers.get("csv"), {})
+    for sheet in sheets:
         queryset = sheet.queryset.using(database) if database else sheet.queryset
         try:
-            explained = explain.explain(queryset, sheet.columns, dialect_of("csv", {}), time_limits())
+            explained = explain.explain(queryset, sheet.columns, dialect_of("csv", csv_options), time_limits())
         except UnknownColumn as error:
             raise CommandError(str(error)) from error
         yield from _describe(sheet.title or file_type, explained, has_sql=verbosity > 1)
