@@ -107,11 +107,13 @@ def test_reject_mode_names_the_column_but_does_not_quote_the_text():
     assert "SECRET" not in str(caught.value)
 
 
-@pytest.mark.parametrize("run", ["\n", ";", " ", "\r\n", "\t", ' "', "\u200b", "=", "-;"])
+@pytest.mark.parametrize("run", ["\n", ";", " ", "\r\n", "\t", ' "', "\u200b", "=", "-;", "-,", "+1", ",-5", ";-5\t"])
 def test_long_runs_of_hostile_characters_take_linear_time(run):
     # Quadratic time would be minutes.
-    csv_cells(run * 200_000, "x")
-    csv_cells("x" + run * 200_000 + "=1", "x")
+    for delimiter in ",;":
+        csv_cells(run * 200_000, "x", delimiter=delimiter)
+        csv_cells("x" + run * 200_000 + "=1", "x", delimiter=delimiter)
+        csv_cells(f"+1{run * 200_000};-1{run * 200_000}x", delimiter=delimiter)
 
 
 @settings(max_examples=500)

@@ -13,8 +13,10 @@ from django.utils import timezone, translation
 from exports import services, storage
 from exports.exceptions import BadOption
 from exports.exporters import Column
+from exports.exporters.options import with_language
 from exports.models import FileRequest
 from exports.shortcuts import export_response
+from exports.tabular import writers
 from exports.worker import loop
 from tests.office.browsers import HTML, JSON
 from tests.office.exports import ReportExport
@@ -57,10 +59,17 @@ def test_the_language_decides_the_decimal_mark_and_the_delimiter(language: str, 
 
 def test_options_of_the_request_go_before_those_of_the_export_and_the_language():
     assert options_in("de", delimiter="\t")["delimiter"] == "\t"
+    assert options_in("de", decimal=".")["decimal"] == "."
     exchange = options_in("de", profile="exchange")
     assert (exchange["decimal"], exchange["delimiter"]) == (".", ",")
     with pytest.raises(BadOption, match="The delimiter is a comma too"):
         options_in("de", delimiter=",")
+
+
+def test_the_language_decides_the_decimal_mark_of_tsv_too():
+    with translation.override("de"):
+        tsv = with_language(writers.get("tsv"), {"profile": "spreadsheet", "bom": False})
+    assert tsv == {"profile": "spreadsheet", "decimal": ",", "bom": False}
 
 
 @pytest.mark.both_databases

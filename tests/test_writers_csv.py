@@ -81,6 +81,10 @@ def test_formulas_are_escaped_in_headers_and_text_but_numbers_stay():
     assert counted == {"formula_escaped": 2}
 
 
+def test_the_header_of_a_column_of_raw_text_is_escaped():
+    assert rows(written_csv([Column("a", "=A", formulas="raw")], [["=1"]])) == [["'=A"], ["=1"]]
+
+
 @pytest.mark.parametrize(("header", "values"), [("=A", []), ("Name", ["=1"])])
 def test_the_reject_mode_refuses_formulas_in_headers_and_cells(header, values):
     with pytest.raises(FormulaRejected, match=f"Column '{header}'"):
