@@ -11,7 +11,8 @@ from django.utils.translation import ngettext
 
 from exports import services
 from exports.exceptions import TransitionNotAllowed
-from exports.models import Download, FileRequest, Notification
+from exports.http.actors import actor_of
+from exports.models import AuditEntry, FileRequest, Notification
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Model]
@@ -83,7 +84,7 @@ class FileRequestAdmin(ReadOnlyAdmin):
         late = 0
         for export in queryset:
             try:
-                verb(export)
+                verb(export, actor_of(request))
             except TransitionNotAllowed:
                 late += 1
         changed = len(queryset) - late
@@ -101,12 +102,15 @@ class NotificationAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind")
 
 
-@admin.register(Download)
-class DownloadAdmin(ReadOnlyAdmin):
-    """The audit log of downloads."""
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """The audit log."""
 
     list_display = (
-        "at", "user", "is_public", "file_type", "outcome", "byte_count", "bytes_sent", "address", "request",
+        "at", "actor_kind", "user", "actor_name", "verb", "outcome", "reason", "file_type", "export_id", "byte_count",
+        "bytes_sent", "count", "address",
     )  # fmt: skip
-    list_filter = ("outcome", "file_type", "is_public")
+    list_filter = ("verb", "outcome", "actor_kind", "file_type")
+    search_fields = ("export__id", f"user__{get_user_model().USERNAME_FIELD}")
     date_hierarchy = "at"
+    list_select_related = ("user",)

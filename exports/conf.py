@@ -92,6 +92,10 @@ class Settings:
     SOCKET_RECHECK_SECONDS: float = 60.0
     MAX_SOCKETS_PER_USER: int | None = 5
     SNAPSHOT_MAX_EXPORTS: int = 50
+    # The audit log
+    AUDIT_RETENTION_SECONDS: float | None = 365 * DAY
+    AUDIT_KEYS: str | Sequence[str] | None = None
+    TRUSTED_PROXIES: Sequence[str] = ()
     # Operations
     LOG_EXCEPTIONS: bool | None = None
     METRICS_TOKEN: str | None = None

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from django.db import close_old_connections
+from django.db import close_old_connections, transaction
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.utils import timezone
@@ -20,7 +20,8 @@ from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
 from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
-from exports.models import Artifact, FileRequest, Notification, Status, transitions
+from exports.models import Artifact, AuditEntry, FileRequest, Notification, Status, transitions
+from exports.models.audit import HOUSEKEEPING, record
 from exports.models.clock import Now
 from exports.models.locale import locale_of
 from exports.models.request import FileRequestQuerySet
@@ -52,6 +53,8 @@ class Swept:
     removed_rows: int = 0
     mailed: int = 0
     work_dirs: int = 0
+    sealed: int = 0
+    pruned: int = 0
     failed: int = 0
 
     def __str__(self) -> str:
@@ -86,6 +89,8 @@ def sweep() -> Swept:
         removed_rows=remove_old_rows,
         mailed=send_mails,
         work_dirs=runner.sweep_work_dirs,
+        sealed=audit.seal,
+        pruned=audit.prune,
     )
     _presence.show()
     return swept
@@ -162,6 +167,8 @@ def clean(
             deleted=repeat(lambda: delete_files(delete_delay)),
             removed_rows=repeat(lambda: _remove(_failed_long_ago())),
             work_dirs=runner.sweep_work_dirs,
+            sealed=repeat(audit.seal),
+            pruned=repeat(audit.prune),
         )
     )
     threshold = timezone.now() - timedelta(seconds=delete_delay + config.HISTORY_SECONDS)
@@ -212,7 +219,7 @@ def wake_again() -> int:
 def expire() -> int:
     """Expire files that are past their retention: their links stop working, the bytes are deleted later."""
     due = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
-    return _for_each(due, lambda export: transitions.expire(export) and _publish(export))
+    return _for_each(due, lambda export: transitions.expire(export, HOUSEKEEPING) and _publish(export))
 
 
 def delete_files(delay: float | None = None) -> int:
@@ -226,8 +233,12 @@ def delete_files(delay: float | None = None) -> int:
 
     def delete_file(artifact: Artifact) -> bool:
         # The row first: after a crash between the two statements the second deletion finds the file.
-        if not deletable.filter(pk=artifact.pk).update(state=Artifact.State.DELETED, deleted_at=Now()):
-            return False
+        with transaction.atomic():
+            if not deletable.filter(pk=artifact.pk).update(state=Artifact.State.DELETED, deleted_at=Now()):
+                return False
+            if artifact.state == Artifact.State.PUBLISHED:
+                file_type = artifact.request.file_type if artifact.request else ""
+                record(AuditEntry.Verb.DELETE, artifact.request_id, HOUSEKEEPING, file_type=file_type)
         faults.point("mid_clean")
         storage.delete(artifact.key)
         return True
@@ -314,9 +325,8 @@ def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
 
 
 def _publish(export: FileRequest) -> bool:
-    """Record a transition in the audit log and send it to open pages. Return True."""
+    """Send a transition to open pages. Return True."""
     export.refresh_from_db()
-    audit.note(export)
     events.send_state(export)
     return True
 

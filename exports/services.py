@@ -1,7 +1,8 @@
 """What users do with exports: request, retry, cancel, expire, share, revoke. Views, sockets and the admin call these.
 
-Each verb makes one transition and publishes it when the transaction commits. A verb that comes too late for the status
-of the export raises TransitionNotAllowed and changes nothing.
+Each verb makes one transition, with an entry in the audit log that names its actor, and publishes it when the
+transaction commits. A verb that comes too late for the status of the export raises TransitionNotAllowed and changes
+nothing. A verb that the user may not do is recorded as denied.
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -20,14 +22,15 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from exports import audit, faults
+from exports import faults
 from exports.conf import config
 from exports.exceptions import InvalidForm, TransitionNotAllowed
 from exports.exporters import permissions, registry
 from exports.exporters.queryset import as_query_dict
 from exports.exporters.sheets import is_withheld
 from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
-from exports.models import FileRequest, Status, quotas, transitions
+from exports.models import Actor, AuditEntry, FileRequest, Status, quotas, transitions
+from exports.models.audit import record
 from exports.models.request import AnyUser
 from exports.queue import base as queue
 from exports.realtime import events
@@ -38,7 +41,7 @@ from exports.tabular import writers
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Verb = Callable[[FileRequest], None]
+Verb = Callable[[FileRequest, Actor], None]
 
 MIN_REMAINING_SECONDS = 300
 """A file that expires sooner is not offered again."""
@@ -57,16 +60,18 @@ def request_export(
     options: Mapping[str, Any] | None = None,
     time_zone: str = "",
     fresh: bool = False,
+    actor: Actor | None = None,
 ) -> tuple[FileRequest, bool]:
     """Queue an export for `user` and wake a worker when the transaction commits.
 
     Returns the export and whether it is new. A second request for the same, while the first is queued or running,
     returns the first. Unless `fresh`, it also returns a READY file that is at most EXPORTS["REUSE_WITHIN_SECONDS"] old
     (or `reuse_within_seconds` of the export class). The language is the active one; `time_zone` is an IANA name, the
-    active zone if it is empty or unknown.
+    active zone if it is empty or unknown. `actor` asks for it: by default the user.
 
     Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed or LimitReached.
     """
+    actor = actor or Actor.of(user)
     exporter = registry.find_exporter(file_type)
     writer = exporter.writer_of(format)
     cleaned_options = exporter.clean_options(writer, options or {})
@@ -74,11 +79,12 @@ def request_export(
     if not form.is_valid():
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
-        raise NotAllowed(_("You may not export this."))
+        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
     columns = exporter.columns_for(user, form.cleaned_data)
     column_permissions = exporter.held(user, columns)
     if columns and all(is_withheld(column, column_permissions) for column in columns):
-        raise NotAllowed(_("You may not export any of its columns."))
+        message = _("You may not export any of its columns.")
+        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
     stored = exporter.stored(form)
     try:
         zone = zoneinfo.ZoneInfo(time_zone).key
@@ -116,7 +122,7 @@ def request_export(
         )
         if max_age and not fresh and (ready := _find_ready(export, column_permissions, max_age=max_age)) is not None:
             return ready, False
-    return _enqueue(export)
+    return _enqueue(export, actor)
 
 
 def request_rows(
@@ -128,6 +134,7 @@ def request_rows(
     options: Mapping[str, Any],
     filename: str,
     is_small: bool,
+    actor: Actor | None = None,
 ) -> FileRequest:
     """Queue a queryset, stored as JSON, or rows, stored as JSON Lines, for a signed-in user.
 
@@ -152,15 +159,15 @@ def request_rows(
         quotas.check_quota(export)
     if isinstance(rows, QuerySet):
         export.criteria = StoredQuerySet.criteria_for(rows, columns)
-        return _enqueue(export)[0]
+        return _enqueue(export, actor)[0]
     store_rows(export, rows, columns)
     with transaction.atomic():
-        export, _is_new = _enqueue(export)
+        export, _is_new = _enqueue(export, actor)
         keep_rows(export)
     return export
 
 
-def retry(export: FileRequest) -> tuple[FileRequest, bool]:
+def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     """Request the same as a FAILED, CANCELLED or EXPIRED export, as a new row.
 
     Returns like `request_export`. Raises TransitionNotAllowed for any other status or if the criteria have been
@@ -171,7 +178,7 @@ def retry(export: FileRequest) -> tuple[FileRequest, bool]:
     if export.erased_at is not None:
         raise TransitionNotAllowed(_("The choices of this export have been deleted. Please request it again."))
     if registry.has_form(export.file_type):
-        return _request_again(export)
+        return _request_again(export, actor)
     # Exports without a form: stored rows, whose input now belongs to the new row, stored querysets, and handlers.
     new = FileRequest(
         requester=export.requester,
@@ -189,13 +196,13 @@ def retry(export: FileRequest) -> tuple[FileRequest, bool]:
         counts_toward_quota=_counts_toward_quota(export.requester or AnonymousUser()),
     )
     with transaction.atomic():
-        new, is_new = _enqueue(new)
+        new, is_new = _enqueue(new, actor)
         if new.file_type == StoredRows.file_type:
             keep_rows(new)
     return new, is_new
 
 
-def regenerate(export: FileRequest) -> tuple[FileRequest, bool]:
+def regenerate(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     """Request a newer file in place of a READY one, as a new row.
 
     Returns like `request_export`. Raises TransitionNotAllowed if the export is not READY or has no form, and everything
@@ -203,7 +210,7 @@ def regenerate(export: FileRequest) -> tuple[FileRequest, bool]:
     """
     if not can_regenerate(export):
         raise TransitionNotAllowed(_("Only a file that is there can be made again."))
-    return _request_again(export)
+    return _request_again(export, actor)
 
 
 def can_regenerate(export: FileRequest) -> bool:
@@ -212,38 +219,39 @@ def can_regenerate(export: FileRequest) -> bool:
     return export.status == Status.READY and is_registered and registry.has_form(export.file_type)
 
 
-def cancel(export: FileRequest) -> None:
+def cancel(export: FileRequest, actor: Actor) -> None:
     """End a QUEUED or RUNNING export now. Raises TransitionNotAllowed if it has ended."""
-    _transition(transitions.cancel, export)
+    _transition(transitions.cancel, export, actor)
     # The owner's next export may have room now, and the worker that ran this one may notice late.
     transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
 
 
-def expire(export: FileRequest) -> None:
+def expire(export: FileRequest, actor: Actor) -> None:
     """End the links to a READY file now; housekeeping deletes the bytes later.
 
     Raises TransitionNotAllowed if the export is not READY.
     """
-    _transition(transitions.expire, export)
+    _transition(transitions.expire, export, actor)
 
 
-def revoke(export: FileRequest) -> None:
+def revoke(export: FileRequest, actor: Actor) -> None:
     """End every ticket and the public link of a READY file, which stays.
 
     Raises TransitionNotAllowed if the export is not READY.
     """
-    _transition(transitions.revoke_links, export)
+    _transition(transitions.revoke_links, export, actor)
 
 
-def share(export: FileRequest) -> None:
+def share(export: FileRequest, actor: Actor) -> None:
     """Create a public link to a READY file; an older one stops working.
 
     Raises NotAllowed if the export class offers no public links, and TransitionNotAllowed if the export is not READY.
     """
     seconds = permissions.public_link_seconds(export)
     if seconds is None:
-        raise NotAllowed(_("This export has no links for anyone."))
-    _transition(partial(transitions.share, seconds=seconds), export)
+        message = _("This export has no links for anyone.")
+        raise _refused(AuditEntry.Verb.SHARE, actor, message, file_type=export.file_type, export_id=export.pk)
+    _transition(partial(transitions.share, seconds=seconds), export, actor)
 
 
 def mark_seen(export: FileRequest) -> None:
@@ -272,7 +280,7 @@ def public_link_of(export: FileRequest) -> str | None:
     return PublicLink(export.pk, export.epoch, int(until.timestamp())).sign()
 
 
-def find_public(text: str) -> FileRequest:
+def find_public(text: str, actor: Actor) -> FileRequest:
     """Return the READY export of a public link. Raises FileRequest.DoesNotExist for a link that is not valid.
 
     The export class must still offer public links, and its owner must still be allowed to have the file.
@@ -282,11 +290,13 @@ def find_public(text: str) -> FileRequest:
     except InvalidLink:
         raise FileRequest.DoesNotExist from None
     shared = FileRequest.objects.filter(status=Status.READY, epoch=link.epoch, public_until__gt=timezone.now())
-    export = shared.select_related("requester").get(pk=link.request_id)
-    is_newest = export.public_until is not None and int(export.public_until.timestamp()) == link.until
-    if not is_newest or permissions.public_link_seconds(export) is None or not permissions.is_still_granted(export):
-        raise FileRequest.DoesNotExist
-    return export
+    export = shared.select_related("requester").filter(pk=link.request_id).first()
+    if export is not None and export.public_until is not None:
+        is_newest = int(export.public_until.timestamp()) == link.until
+        if is_newest and permissions.public_link_seconds(export) is not None and permissions.is_still_granted(export):
+            return export
+    record(AuditEntry.Verb.DOWNLOAD, link.request_id, actor, outcome=AuditEntry.Outcome.DENIED)
+    raise FileRequest.DoesNotExist
 
 
 def sign_ticket(user: AnyUser, export: FileRequest) -> tuple[str, datetime]:
@@ -316,35 +326,35 @@ def state_for(user: AnyUser, export: FileRequest) -> State:
     return state
 
 
-def _transition(transition: Callable[[FileRequest], bool], export: FileRequest) -> None:
-    before, won = export.status, transition(export)
+def _refused(verb: str, actor: Actor, message: str, *, file_type: str, export_id: UUID | None = None) -> NotAllowed:
+    """Record that the actor may not do this, and return the exception to raise."""
+    record(verb, export_id, actor, file_type=file_type, outcome=AuditEntry.Outcome.DENIED)
+    return NotAllowed(message)
+
+
+def _transition(transition: Callable[[FileRequest, Actor], bool], export: FileRequest, actor: Actor) -> None:
+    won = transition(export, actor)
     export.refresh_from_db()
     if not won:
         raise TransitionNotAllowed(_("It is too late for that: the export has changed since."))
-    _publish_on_commit(export, audit.note if export.status != before else audit.note_links)
+    _publish_on_commit(export)
 
 
-def _enqueue(export: FileRequest) -> tuple[FileRequest, bool]:
-    export, is_new = transitions.enqueue(export)
+def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, bool]:
+    export, is_new = transitions.enqueue(export, actor)
     if is_new:
         faults.point("after_insert")
         # Not a partial: Django reads __qualname__ of a callback that raises.
         transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
-        _publish_on_commit(export, audit.note)
+        _publish_on_commit(export)
     return export, is_new
 
 
-def _publish_on_commit(export: FileRequest, note: Callable[[FileRequest], None]) -> None:
-    """Write the audit log by `note` and publish the export, once the transaction commits."""
-
-    def note_and_publish() -> None:
-        note(export)
-        events.send_state(export)
-
-    transaction.on_commit(note_and_publish, robust=True)
+def _publish_on_commit(export: FileRequest) -> None:
+    transaction.on_commit(lambda: events.send_state(export), robust=True)
 
 
-def _request_again(export: FileRequest) -> tuple[FileRequest, bool]:
+def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     return request_export(
         export.requester or AnonymousUser(),
         export.file_type,
@@ -353,6 +363,7 @@ def _request_again(export: FileRequest) -> tuple[FileRequest, bool]:
         options=export.options,
         time_zone=export.requester_timezone,
         fresh=True,
+        actor=actor,
     )
 
 

@@ -18,6 +18,7 @@ from exports.exceptions import BadOption, LimitReached, UnknownFormat
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.options import with_language
 from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
+from exports.http.actors import actor_of
 from exports.http.downloads import download_response
 from exports.http.responses import buffer_response
 from exports.http.views import refusal_response, state_response
@@ -88,6 +89,7 @@ def export_response(
             options=cleaned_options,
             filename=full_name,
             is_small=count <= limit,
+            actor=actor_of(request),
         )
     except LimitReached as error:
         return refusal_response(request, error)
@@ -97,7 +99,7 @@ def export_response(
             time.sleep(WAIT_INTERVAL_SECONDS)
             export.refresh_from_db()
         if export.status == Status.READY:
-            return download_response(request, export)
+            return download_response(request, export, actor_of(request))
     return state_response(request, export, status=202)
 
 

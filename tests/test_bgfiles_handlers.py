@@ -69,7 +69,7 @@ def test_a_file_whose_handler_fails_afterwards_is_in_the_audit_log(caplog: pytes
     caplog.set_level(logging.INFO, "exports.audit")
     assert make(FailsAfterwards).status == Status.READY
     events = [record.fields["event"] for record in caplog.records if record.name == "exports.audit"]
-    assert events == ["export.running", "export.ready"]
+    assert events == ["export.request", "export.start", "export.publish"]
 
 
 def test_a_logging_filter_that_raises_does_not_end_a_run(caplog: pytest.LogCaptureFixture):

@@ -12,9 +12,10 @@ from django.test import RequestFactory
 
 from exports import toolbox
 from exports.http import create_content_disposition
-from exports.models import Download, FileRequest, transitions
+from exports.models import FileRequest, transitions
 from exports.toolbox import Signer
 from exports.views import SignatureHasExpired, SuspiciousToken, UserIsNotRequester, evaluate_request, serve_file
+from tests.office import rows
 from tests.seed.files import CONTENT, attached, body_of
 from tests.shop.requests import queued, user
 from tests.shop.runs import configure
@@ -125,7 +126,7 @@ def test_a_download_is_recorded_and_marks_the_request_seen_by_its_owner(ready: F
     for someone in (user("eve"), None):
         body_of(serve_file(asked_by(someone), token, require_requester=False, verify_requester=False))
     ready.refresh_from_db()
-    assert (Download.objects.count(), ready.seen_at) == (2, None)
+    assert (rows.downloads().count(), ready.seen_at) == (2, None)
     body_of(serve_file(asked_by(user()), token))
     ready.refresh_from_db()
     assert ready.seen_at is not None

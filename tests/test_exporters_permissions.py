@@ -19,7 +19,7 @@ from exports import housekeeping, services, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles import views as bgfiles_views
 from exports.exceptions import InvalidStoredCriteria
-from exports.models import Artifact, Download, FileRequest, Notification, Status
+from exports.models import Artifact, FileRequest, Notification, Status
 from exports.realtime import events
 from exports.worker import loop
 from tests.office import people, rows
@@ -244,12 +244,12 @@ def test_every_download_asks_for_the_permission_again(owner: User) -> None:
     export, client = rows.ready(owner), signed_in(owner)
     addresses = [ticket_for(export, owner), url_of("download", export)]
     assert [status_of(client, address) for address in addresses] == [200, 302]
-    downloads = Download.objects.count()
+    downloads = rows.downloads().count()
     people.refuse(owner)
     assert [status_of(client, address) for address in addresses] == [404, 404]
     owner.groups.clear()
     assert [status_of(client, address) for address in addresses] == [200, 302]
-    assert Download.objects.count() == downloads + 1
+    assert rows.downloads().count() == downloads + 1
 
 
 def test_tokens_of_dj_bgfiles_open_no_file_after_the_permission_was_lost(owner: User, rf: RequestFactory) -> None:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 
 from exports import urls
-from exports.models import Download, FileRequest, Notification
+from exports.models import FileRequest, Notification
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 from tests.office.malformed import BODIES, HEADERS, JUNK, METHODS, TYPES
@@ -71,7 +71,7 @@ def send(client: Client, address: str, chance: random.Random) -> tuple[Any, str]
 
 def written() -> tuple[int, int, int, list[Any]]:
     states = list(FileRequest.objects.order_by("pk").values_list("pk", "status", "epoch", "seen_at"))
-    return FileRequest.objects.count(), Download.objects.count(), Notification.objects.count(), states
+    return FileRequest.objects.count(), rows.downloads().count(), Notification.objects.count(), states
 
 
 def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from exports import checks, services, signing
 from exports.http import responses
-from exports.models import Download, FileRequest, transitions
+from exports.models import FileRequest, transitions
+from exports.models.audit import SYSTEM
 from exports.signing import PublicLink, Ticket
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, status_of, ticket_for, url_of
@@ -170,7 +171,7 @@ def test_an_export_offers_no_public_links_by_default(owner: User) -> None:
         response = signed_in(owner).post(url_of("share", request), headers=JSON)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "not_shareable")
         with pytest.raises(services.NotAllowed):
-            services.share(request)
+            services.share(request, SYSTEM)
     assert rows.fresh(request).public_until is None
 
 
@@ -244,14 +245,14 @@ def test_a_signed_value_that_is_not_a_link_is_404(payload: object, settings: Laz
 def test_public_downloads_are_recorded_without_a_user_and_are_not_seen(owner: User, export: FileRequest) -> None:
     address = share(export)
     Client().head(address)
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
     status_of(signed_in(owner), address)
     assert opens(address)
     assert rows.fresh(export).seen_at is None
-    for download in Download.objects.all():
-        assert (download.user, download.is_public, download.request) == (None, True, export)
+    for download in rows.downloads():
+        assert (download.user, download.actor_kind, download.export) == (None, "public_link", export)
         assert (download.byte_count, download.address) == (len(rows.CONTENT), "127.0.0.0")
-    assert Download.objects.count() == 2
+    assert rows.downloads().count() == 2
 
 
 # The page

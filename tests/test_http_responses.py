@@ -20,7 +20,7 @@ from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
 from exports import storage
 from exports.http import responses
-from exports.models import Download, FileRequest
+from exports.models import FileRequest
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 from tests.office.exports import open_office
@@ -265,7 +265,7 @@ def test_the_site_streams_a_file_over_wsgi(ready: tuple[Client, FileRequest, Pat
     assert response["Content-Length"] == str(BIG)
     assert sum(map(len, response)) == BIG
     assert not is_open(path)
-    assert Download.objects.get().outcome == "completed"
+    assert rows.downloads().get().outcome == "sent"
 
 
 @pytest.mark.usefixtures("by_asgi")
@@ -290,7 +290,7 @@ async def test_a_client_that_disconnects_leaves_no_file_open(ready: tuple[Client
     await asyncio.wait_for(application, 10)
     assert visitor.received < 4 * responses.BLOCK
     assert not is_open(path)
-    download = await sync_to_async(Download.objects.get)()
+    download = await sync_to_async(lambda: rows.downloads().get())()
     assert (download.outcome, download.bytes_sent < visitor.received + responses.BLOCK) == ("aborted", True)
 
 

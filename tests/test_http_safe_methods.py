@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from exports import services
-from exports.models import Artifact, Download, FileRequest, Notification, Status
+from exports.models import Artifact, FileRequest, Notification, Status
+from exports.models.audit import SYSTEM
 from exports.urls import urlpatterns
 from tests.office import rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
@@ -48,7 +49,7 @@ def url_for(name: str, export: FileRequest) -> str:
 def exports(office: None, owner: User) -> list[FileRequest]:
     """An export in every status, and one with a public link."""
     shared = rows.ready(owner)
-    services.share(shared)
+    services.share(shared, SYSTEM)
     return [*(make(owner) for make in rows.IN_STATUS.values()), rows.fresh(shared)]
 
 
@@ -59,10 +60,10 @@ def test_other_methods_than_post_change_nothing(browser: Client, exports: list[F
         response = getattr(browser, method)(url_for(name, export), headers=headers)
         response.getvalue()
         assert response.status_code < 500
-        if name in FILES and method == "get" and Download.objects.exists():
-            Download.objects.all().delete()
+        if name in FILES and method == "get" and rows.downloads().exists():
+            rows.downloads().delete()
             FileRequest.objects.filter(seen_at__isnull=False).update(seen_at=None)
-        assert not Download.objects.exists()
+        assert not rows.downloads().exists()
     assert stored() == before
 
 
@@ -73,7 +74,7 @@ def test_a_post_without_the_csrf_token_is_refused(owner: User, exports: list[Fil
     for export, headers in product(exports, (JSON, HTML)):
         assert client.post(url_for(name, export), POSTED, headers=headers).status_code in (403, 405)
     assert stored() == before
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
 
 
 def test_an_admin_action_without_the_csrf_token_is_refused(owner: User):

@@ -10,8 +10,9 @@ from django.core.files.base import ContentFile
 from django.db import transaction
 
 from exports import storage
-from exports.models import Artifact, Download, FileRequest, Status, transitions
+from exports.models import Artifact, FileRequest, Status, transitions
 from exports.models.request import AnyUser
+from tests.office import rows
 from tests.shop.requests import NOON, after, changes, claimed, in_status, made, queued, row, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -184,13 +185,14 @@ def test_a_committed_deletion_deletes_the_file(is_committed: bool) -> None:
     storage.delete(key)
 
 
-def test_artifacts_and_downloads_outlive_the_request_and_its_user() -> None:
+def test_artifacts_and_audit_entries_outlive_the_request_and_its_user() -> None:
     export = in_status(Status.READY)
-    Download.objects.create(request=export, user=export.requester, file_type="orders", byte_count=3)
+    owner, download = export.requester_id, rows.downloaded(export)
     User.objects.all().delete()
     assert not FileRequest.objects.exists()
     assert list(Artifact.objects.values_list("key", "request")) == [(export.filehandle.name, None)]
-    assert str(Download.objects.get()).startswith("3 bytes of orders at ")
+    download.refresh_from_db()
+    assert (download.export_id, download.user_id) == (export.pk, owner)
 
 
 # The queue

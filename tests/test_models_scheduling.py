@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from exports import housekeeping, services
 from exports.models import FileRequest, Status, scheduling, transitions
+from exports.models.audit import SYSTEM
 from exports.models.scheduling import queue_position
 from exports.models.transitions import Claim
 from tests.office import people, rows
@@ -112,7 +113,7 @@ def test_a_cancel_wakes_a_worker_for_the_owners_next_request(
     running = limited("ada", file_type="orders")
     take(running)
     with django_capture_on_commit_callbacks(execute=True):
-        services.cancel(running)
+        services.cancel(running, SYSTEM)
     assert woken == [QUEUE]
 
 
@@ -245,7 +246,7 @@ def test_two_workers_keep_the_running_quota_and_continue_after_an_end(
         assert first.status == Status.READY
 
         third = office(ada, "third")
-        services.cancel(second.request)
+        services.cancel(second.request, SYSTEM)
         third.wait_for(Status.RUNNING)
         for each in (second, third, other):
             each.let_go()

@@ -26,7 +26,7 @@ LEASE = config.LEASE_SECONDS
 
 def held(export: FileRequest) -> Claim:
     """The claim of a worker with the epoch that `export` was loaded with."""
-    return Claim(export.pk, export.epoch, "generated/some-key.csv")
+    return Claim(export.pk, export.epoch, "generated/some-key.csv", export.file_type)
 
 
 def renew(claim: Claim, progress: Snapshot, *, now: Any = None, **options: Any) -> FileRequest | None:

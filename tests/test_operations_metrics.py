@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exports.contrib.operations import metrics
-from exports.models import Download, FileRequest, Notification
+from exports.models import FileRequest, Notification
 from exports.queue import huey as huey_queue
 from exports.realtime import connections
 from exports.worker import registry as worker_registry
@@ -139,8 +139,8 @@ def test_mails_are_counted_by_outcome_and_downloads_with_their_bytes(owner: User
     for size in (5, 7, None):
         export = rows.ready(owner)
         if size:
-            Download.objects.create(request=export, user=owner, file_type="report", byte_count=size)
-    Download.objects.filter(byte_count=5).update(at=ago(hours=2))
+            rows.downloaded(export, size)
+    rows.downloads().filter(byte_count=5).update(at=ago(hours=2))
     late, sent, lost = Notification.objects.all()
     now = timezone.now()
     Notification.objects.filter(pk=late.pk).update(due_at=ago(minutes=7))

@@ -16,6 +16,7 @@ from exports import housekeeping, services, storage
 from exports.conf import config
 from exports.exceptions import TransitionNotAllowed
 from exports.models import Artifact, FileRequest, Status
+from exports.models.audit import SYSTEM
 from exports.models.request import FileRequestQuerySet
 from exports.state import serialize
 from exports.worker import loop
@@ -85,7 +86,7 @@ def test_file_criteria_and_error_details_are_erased_together_and_retry_is_refuse
     assert housekeeping.erase() == 0
     assert serialize(erased)["urls"]["retry"] is None
     with pytest.raises(TransitionNotAllowed):
-        services.retry(erased)
+        services.retry(erased, SYSTEM)
     assert FileRequest.objects.count() == 1
 
 
@@ -95,7 +96,7 @@ def test_until_then_the_export_can_be_retried(folder: Path, status: str):
     housekeeping.sweep()
     assert rows.fresh(request).criteria == "month=4"
     assert len(stored_files(folder)) == (status == Status.EXPIRED)
-    assert services.retry(request)[0].criteria == "month=4"
+    assert services.retry(request, SYSTEM)[0].criteria == "month=4"
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])

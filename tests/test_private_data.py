@@ -25,6 +25,7 @@ from exports import housekeeping, services
 from exports.contrib.operations import metrics
 from exports.exporters import Column, QuerySetExport
 from exports.models import FileRequest, Notification
+from exports.models.audit import SYSTEM
 from exports.models.request import AnyUser
 from exports.worker import loop
 from project import logs
@@ -97,7 +98,7 @@ def raising(error: Exception) -> Callable[[Order], object]:
 
 
 def cancelling(order: Order) -> str:
-    services.cancel(FileRequest.objects.get())
+    services.cancel(FileRequest.objects.get(), SYSTEM)
     return order.number
 
 

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from exports import services, signing
 from exports.models import FileRequest
+from exports.models.audit import SYSTEM
 from exports.realtime import events
 from exports.worker import loop
 from project import environment, logs
@@ -73,7 +74,8 @@ def test_an_export_logs_each_status_with_its_figures(lines: Lines, owner: User):
     export = request_report(owner)
     loop.WorkerLoop("small").run_due()
     queued, running, ready = lines.events()
-    assert [line["event"] for line in (queued, running, ready)] == ["export.queued", "export.running", "export.ready"]
+    assert [line["event"] for line in (queued, running, ready)] == ["export.request", "export.start", "export.publish"]
+    assert [line["actor"] for line in (queued, running)] == [f"user {owner.pk}", "system worker"]
     assert {line["request"] for line in (queued, running, ready)} == {str(export.pk)}
     assert [line["epoch"] for line in (queued, running, ready)] == [0, 1, 1]
     assert {line["queue_name"] for line in (queued, running, ready)} == {"small"}
@@ -93,19 +95,20 @@ def test_a_worker_process_logs_only_json(valkey: Valkey, owner: User, settings: 
         output = worker.words()
     records = [json.loads(line) for line in output.splitlines() if line != "worker small: ready"]
     events = [line["event"] for line in records if line.get("request") == str(export.pk) and "event" in line]
-    assert events == ["export.running", "export.ready"]
+    assert events == ["export.start", "export.publish"]
     assert not [secret for secret in (CRITERION, CELL) if secret in output]
 
 
 @with_rows
-def test_revoked_links_are_logged_apart_from_the_end_of_the_run_and_progress_is_not(lines: Lines, owner: User):
-    events.send_state(rows.running(owner))
-    assert lines.events() == []
+def test_revoked_links_are_logged_and_progress_is_not(lines: Lines, owner: User):
+    running = rows.running(owner)
+    before = lines.events()
+    events.send_state(running)
+    assert lines.events() == before
     export = request_report(owner)
     loop.WorkerLoop("small").run_due()
-    assert [line["event"] for line in lines.all() if "ready" in line["message"]] == ["export.ready"]
-    services.revoke(rows.fresh(export))
-    assert [line["event"] for line in lines.events()][3:] == ["export.links_changed"]
+    services.revoke(rows.fresh(export), SYSTEM)
+    assert [line["event"] for line in lines.events()][-1] == "export.revoke"
     assert lines.events()[-1]["epoch"] == 2
 
 

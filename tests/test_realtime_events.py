@@ -132,8 +132,9 @@ WITHOUT_CHANNELS = """
 from exports import services
 from exports.realtime import events
 from exports.models import FileRequest
+from exports.models.audit import SYSTEM
 events.send_state(FileRequest.objects.get())
-services.cancel(FileRequest.objects.get())
+services.cancel(FileRequest.objects.get(), SYSTEM)
 print(FileRequest.objects.get().status)
 """
 

@@ -18,6 +18,7 @@ from exports.exceptions import BadOption, InvalidForm, TransitionNotAllowed, Unk
 from exports.exporters import registry
 from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest, Status, transitions
+from exports.models.audit import SYSTEM
 from tests.servers import free_port
 from tests.shop.exports import OrderExport, order_rule, registered
 from tests.shop.models import Customer, Order
@@ -281,33 +282,33 @@ def test_retry_makes_a_new_row_and_keeps_the_old_one(ada: User, status: str) -> 
     end(export, status)
     before = row(export.pk)
 
-    again, is_new = services.retry(export)
+    again, is_new = services.retry(export, SYSTEM)
 
     assert is_new
     assert again.pk != export.pk
     assert row(export.pk) == before
     same = ("criteria", "options", "format", "file_type", "requester_id", "requester_timezone", "dedupe_key")
     assert {name: row(again.pk)[name] for name in same} == {name: before[name] for name in same}
-    assert services.retry(export) == (again, False)
+    assert services.retry(export, SYSTEM) == (again, False)
 
 
 def test_retry_checks_the_present_permission(ada: User) -> None:
     export = request_orders(ada)
     end(export, Status.FAILED)
     with order_rule(lambda user: False), pytest.raises(services.NotAllowed):
-        services.retry(export)
+        services.retry(export, SYSTEM)
 
 
 def test_an_anonymous_request_can_be_retried() -> None:
     export = request_orders(AnonymousUser())
     end(export, Status.FAILED)
-    assert services.retry(export)[1]
+    assert services.retry(export, SYSTEM)[1]
 
 
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.RUNNING, Status.READY])
 def test_retry_before_such_an_end_raises(status: str) -> None:
     with pytest.raises(TransitionNotAllowed):
-        services.retry(in_status(status))
+        services.retry(in_status(status), SYSTEM)
 
 
 @pytest.mark.parametrize(
@@ -323,11 +324,11 @@ def test_a_verb_changes_the_row_or_raises(verb: Any, possible: Any, status: str)
     export = in_status(status)
     before = row(export.pk)
     if status in possible:
-        verb(export)
+        verb(export, SYSTEM)
         assert row(export.pk)["seq"] == export.seq == before["seq"] + 1
     else:
         with pytest.raises(TransitionNotAllowed):
-            verb(export)
+            verb(export, SYSTEM)
         assert row(export.pk) == before
 
 
@@ -335,7 +336,7 @@ def test_a_verb_that_raises_refreshes_the_instance() -> None:
     stale, claim = claimed()
     assert transitions.publish(claim, made(), now=NOON)
     with pytest.raises(TransitionNotAllowed):
-        services.cancel(stale)
+        services.cancel(stale, SYSTEM)
     assert stale.status == Status.READY
 
 

@@ -17,9 +17,11 @@ from openpyxl import load_workbook
 
 from exports import housekeeping, services, storage
 from exports.exceptions import UnstorableQuerySet
-from exports.models import Artifact, Download, FileRequest
+from exports.models import Artifact, FileRequest
+from exports.models.audit import SYSTEM
 from exports.shortcuts import export_response
 from exports.worker import loop
+from tests.office import rows
 from tests.shop.models import Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -163,8 +165,8 @@ def test_stored_rows_are_deleted_once_the_file_is_ready(ask):
 def test_an_export_of_stored_rows_can_be_retried(ask):
     ask(ROWS, "people", "csv", threshold=1)
     request = FileRequest.objects.get()
-    services.cancel(request)
-    again, is_new = services.retry(request)
+    services.cancel(request, SYSTEM)
+    again, is_new = services.retry(request, SYSTEM)
     housekeeping.delete_files()
     assert is_new
     assert loop.dispatch(again.pk)
@@ -194,7 +196,7 @@ def test_wait_returns_the_file_if_it_is_ready_in_time(ask):
     response = ask(Order.objects.values("number"), format="csv", wait=20)
     worker.join()
     assert table(response)[1:] == [["A0"], ["A1"], ["A2"]]
-    assert Download.objects.count() == 1
+    assert rows.downloads().count() == 1
 
 
 def test_wait_redirects_to_the_live_page_if_it_is_not_ready(ask):

@@ -19,7 +19,7 @@ from django.core import signing
 from django.test import Client
 
 from exports.contrib.bgfiles import toolbox
-from exports.models import Download, FileRequest
+from exports.models import FileRequest
 from exports.signing import PUBLIC_SALT, TICKET_SALT, InvalidLink, PublicLink, Ticket
 from tests.office import rows
 from tests.office.browsers import mutated, signed_in
@@ -236,7 +236,7 @@ def test_each_variation_gets_the_same_404_and_leaves_no_trace(owner: User, kind:
     # A text with a slash would be another URL.
     answers = {answer(client, f"/exports/{kind}/", text) for text in candidates if text and "/" not in text}
     assert [status for status, _body in answers] == [404]
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
     assert FileRequest.objects.get(pk=export.pk).seen_at is None
 
 

@@ -21,8 +21,9 @@ from exports import housekeeping, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.views import serve_file
 from exports.exceptions import RunInterrupted
+from exports.http.actors import actor_of
 from exports.http.downloads import download_response
-from exports.models import Artifact, Download, FileRequest, Status, transitions
+from exports.models import Artifact, FileRequest, Status, transitions
 from exports.models.result import ExportResult
 from exports.state import serialize
 from exports.worker import loop, runner
@@ -251,9 +252,9 @@ def test_the_redirect_of_a_get_is_recorded_as_the_download_but_not_of_a_head(bro
     export = made(owner)
     answer = httpx.head(browser.head(ticket_for(export, owner))["Location"])
     assert (answer.status_code, answer.headers["content-length"]) == (200, str(export.size))
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
     browser.get(ticket_for(export, owner))
-    [record] = Download.objects.values_list("user", "byte_count", "outcome", "bytes_sent")
+    [record] = rows.downloads().values_list("user", "byte_count", "outcome", "bytes_sent")
     assert record == (owner.pk, export.size, "redirected", None)
     assert rows.fresh(export).seen_at is not None
 
@@ -273,7 +274,7 @@ def test_no_other_user_is_redirected_to_the_bucket(browser: Client, owner: User)
         assert status_of(signed_in(other), ticket) == 404
     assert transitions.expire(export)
     assert status_of(browser, ticket_for(export, owner)) == 404
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
 
 
 def test_a_token_redirects_to_a_signed_url(owner: User):
@@ -281,15 +282,15 @@ def test_a_token_redirects_to_a_signed_url(owner: User):
     request.user = owner
     response = serve_file(request, toolbox.create_token(export))
     assert httpx.get(response["Location"]).content == big.content(1)
-    assert Download.objects.get().request == export
+    assert rows.downloads().get().export == export
 
 
 def test_a_form_redirects_to_the_page_and_not_to_the_bucket(owner: User):
     export, request = made(owner), RequestFactory().post("/form/", headers=HTML)
     request.user = owner
-    response = download_response(request, export)
+    response = download_response(request, export, actor_of(request))
     assert (response.status_code, response["Location"]) == (303, url_of("page", export))
-    assert not Download.objects.exists()
+    assert not rows.downloads().exists()
 
 
 def test_accel_redirect_takes_precedence_over_the_bucket(browser: Client, owner: User, settings: LazySettings):

@@ -133,8 +133,9 @@ def test_each_transition_is_logged_once_even_if_the_handler_attaches_the_file(
         loop.dispatch(queued(file_type="handled").pk)
 
     assert [record.fields["event"] for record in caplog.records if record.name == "exports.audit"] == [
-        "export.running",
-        "export.ready",
+        "export.request",
+        "export.start",
+        "export.publish",
     ]
 
 

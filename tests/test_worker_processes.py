@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 
 from exports import services, storage
 from exports.models import Artifact, FileRequest
+from exports.models.audit import SYSTEM
 from exports.queue import huey as huey_queue
 from tests.office import people, rows
 from tests.office.exports import open_office
@@ -180,7 +181,7 @@ def test_a_cancelled_export_stops_in_the_middle_of_its_run(owner: User, start: C
     start()
     long, after = Long(owner, tmp_path), Long(owner, tmp_path, name="after", is_let_go=True)
     long.wait_until_it_writes()
-    services.cancel(long.row)
+    services.cancel(long.row, SYSTEM)
     after.wait_for("ready")
     assert long.row.status == "cancelled"
     assert long.lines() == ["begin 1"]

@@ -18,6 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from exports import housekeeping, services, storage
 from exports.exceptions import LeaseLost
 from exports.models import Artifact, FileRequest, Status, transitions
+from exports.models.audit import SYSTEM
 from exports.worker import runner
 from exports.worker.lease import Clock
 from exports.worker.runner import Run
@@ -372,7 +373,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_no_file(events: Events,
         run.begin(None)
         run.path.write_bytes(b"half a file")
         until(lambda: events)
-        services.cancel(FileRequest.objects.get(pk=run.export.pk))
+        services.cancel(FileRequest.objects.get(pk=run.export.pk), SYSTEM)
         said.append(len(events))
         try:
             until_ended(run)
@@ -516,6 +517,5 @@ def test_a_run_that_hangs_is_abandoned_and_fenced(
     assert (export.status, export.error_code, export.attempts) == (status, code, 0 if stops else 1)
     assert not export.filehandle
     until(lambda: events.statuses[-1:] == [status])
-    assert [record.fields["event"] for record in caplog.records if record.name == "exports.audit"] == [
-        f"export.{status}"
-    ]
+    *_, ended = [record.fields for record in caplog.records if record.name == "exports.audit"]
+    assert (ended["event"], ended["code"]) == ("export.requeue" if stops else "export.fail", code)

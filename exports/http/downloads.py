@@ -1,8 +1,9 @@
 """Views that deliver the bytes of a file: by export, by ticket, by public link. Each download is recorded."""
 
-import ipaddress
+from functools import partial
 from uuid import UUID
 
+from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.urls import reverse
@@ -10,9 +11,11 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from exports import services
+from exports.http.actors import actor_of, public_actor, record_refusal
 from exports.http.responses import DELIVERING, FileStream, file_response
 from exports.http.views import get_visible, not_found, signed_in, state_response
-from exports.models import Download, FileRequest, Status
+from exports.models import Actor, AuditEntry, FileRequest, Status
+from exports.models.audit import record
 from exports.signing import InvalidLink, Ticket
 
 
@@ -20,10 +23,11 @@ from exports.signing import InvalidLink, Ticket
 @signed_in
 def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Redirect to a fresh ticket. This URL works for as long as the file is kept."""
-    export = get_visible(request, pk)
+    export = get_visible(request, pk, AuditEntry.Verb.DOWNLOAD)
     if export.status != Status.READY:
         return HttpResponseRedirect(reverse("exports:page", args=[pk]))
     if not services.may_download(request.user, export):
+        record_refusal(request, AuditEntry.Verb.DOWNLOAD, pk)
         raise Http404
     return redirect_to_ticket(request, export)
 
@@ -48,10 +52,11 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
         and services.may_download(request.user, export)
     )
     if not is_good:
+        record_refusal(request, AuditEntry.Verb.DOWNLOAD, export.pk)
         raise Http404
     if signed.expires <= timezone.now().timestamp():
         return redirect_to_ticket(request, export)
-    return download_response(request, export)
+    return download_response(request, export, actor_of(request))
 
 
 def redirect_to_ticket(request: HttpRequest, export: FileRequest) -> HttpResponseRedirect:
@@ -63,13 +68,14 @@ def redirect_to_ticket(request: HttpRequest, export: FileRequest) -> HttpRespons
 @require_safe
 def public_view(request: HttpRequest, link: str) -> HttpResponseBase:
     """Return the bytes for a public link, which works for anyone and any number of times until it expires."""
+    actor = public_actor(request)
     try:
-        return download_response(request, services.find_public(link), is_public=True)
+        return download_response(request, services.find_public(link, actor), actor)
     except (FileRequest.DoesNotExist, Http404):
         return not_found(request)
 
 
-def download_response(request: HttpRequest, export: FileRequest, *, is_public: bool = False) -> HttpResponseBase:
+def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -> HttpResponseBase:
     """Return the file of a READY export and record the download. The caller has checked the permission.
 
     Raises Http404 if the file is missing.
@@ -82,45 +88,33 @@ def download_response(request: HttpRequest, export: FileRequest, *, is_public: b
         # Browsers apply the CSP directive form-action to redirects too, so a form must not lead to another site.
         return state_response(request, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
-        record_download(request, export, response, is_public=is_public)
+        record_download(export, response, actor)
     return response
 
 
-def record_download(
-    request: HttpRequest, export: FileRequest, response: HttpResponseBase, *, is_public: bool = False
-) -> None:
-    """Add a Download for a response of `file_response`, and mark the export as seen if its owner downloads it.
-
-    A download by a public link (`is_public`) has no user, even if one is signed in.
-    """
-    user = None if is_public else getattr(request, "user", None)
-    if user is not None and not user.is_authenticated:
-        user = None
-    outcome = Download.Outcome.BEGUN
+def record_download(export: FileRequest, response: HttpResponseBase, actor: Actor) -> None:
+    """Record the download of a response of `file_response`, and mark the export as seen if its owner downloads it."""
+    outcome = AuditEntry.Outcome.BEGUN
     if response.status_code == 302:
-        outcome = Download.Outcome.REDIRECTED
+        outcome = AuditEntry.Outcome.REDIRECTED
     elif "X-Accel-Redirect" in response.headers:
-        outcome = Download.Outcome.HANDED_OVER
-    download = Download.objects.create(
-        outcome=outcome,
-        request=export,
-        user=user,
-        file_type=export.file_type,
-        address=network_of(request.META.get("REMOTE_ADDR", "")),
-        first_byte=int(response.headers.get("Content-Range", "bytes 0-").split()[1].split("-")[0]),
-        byte_count=int(response.headers.get("Content-Length") or export.size or 0),
-        is_public=is_public,
-    )
-    if isinstance(response, FileStream):
-        response.part.on_close = download.end
-    if user is not None and export.requester_id == user.pk:
-        services.mark_seen(export)
-
-
-def network_of(address: str) -> str:
-    """Return an IP address without its host part: the /24 network of IPv4, the /48 of IPv6; "" for anything else."""
+        outcome = AuditEntry.Outcome.HANDED_OVER
+    byte_count = int(response.headers.get("Content-Length") or export.size or 0)
     try:
-        given = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return ""
-    return str(ipaddress.ip_network(f"{given}/{24 if given.version == 4 else 48}", strict=False).network_address)
+        entry = record(
+            AuditEntry.Verb.DOWNLOAD,
+            export.pk,
+            actor,
+            file_type=export.file_type,
+            outcome=outcome,
+            byte_count=byte_count,
+            is_part=response.status_code == 206,
+        )
+    except DatabaseError:
+        # Without an entry there is no download; the file is open already.
+        response.close()
+        raise
+    if isinstance(response, FileStream):
+        response.part.on_close = partial(entry.end, of=byte_count)
+    if actor.user_id is not None and export.requester_id == actor.user_id:
+        services.mark_seen(export)

@@ -39,8 +39,9 @@ from exports.exceptions import (
 )
 from exports.exporters import QuerySetExport, registry
 from exports.exporters.options import posted_options
+from exports.http.actors import actor_of, record_refusal
 from exports.http.ranges import is_match
-from exports.models import FileRequest, Status
+from exports.models import AuditEntry, FileRequest, Status
 from exports.state import limit_message
 
 POLL_SECONDS = 2
@@ -106,6 +107,7 @@ def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
             options=options,
             time_zone=posted.get("time_zone", ""),
             fresh=posted.get("fresh") == "1",
+            actor=actor_of(request),
         )
     except REFUSALS as error:
         if wants_json(request) or not isinstance(error, InvalidForm | LimitReached):
@@ -172,32 +174,33 @@ def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @signed_in
 def cancel_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Cancel a queued or running export."""
-    return _change(request, pk, services.cancel)
+    return _change(request, pk, AuditEntry.Verb.CANCEL, services.cancel)
 
 
 @require_POST
 @signed_in
 def expire_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Expire a ready file: its links end now and its bytes are deleted later."""
-    return _change(request, pk, services.expire)
+    return _change(request, pk, AuditEntry.Verb.EXPIRE, services.expire)
 
 
 @require_POST
 @signed_in
 def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """End every ticket and the public link of a ready file."""
-    return _change(request, pk, services.revoke)
+    return _change(request, pk, AuditEntry.Verb.REVOKE, services.revoke)
 
 
 @require_POST
 @signed_in
 def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Create a public link; the one before it stops working."""
-    export = _get_changeable(request, pk)
+    export = _get_changeable(request, pk, AuditEntry.Verb.SHARE)
     if not services.may_share(request.user, export):
+        record_refusal(request, AuditEntry.Verb.SHARE, pk)
         return _refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
     try:
-        services.share(export)
+        services.share(export, actor_of(request))
     except TransitionNotAllowed:
         return state_response(request, export, status=409)
     return state_response(request, export, public_link=_public_url(request, export))
@@ -217,20 +220,26 @@ def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @signed_in
 def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Request the same again as a new export; with `fresh=1` a newer file in place of one that is ready."""
-    export = get_visible(request, pk)
+    export = get_visible(request, pk, AuditEntry.Verb.REQUEST)
     if export.requester_id != request.user.pk:
+        record_refusal(request, AuditEntry.Verb.REQUEST, pk)
         return _refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
     verb = services.regenerate if request.POST.get("fresh") == "1" else services.retry
     try:
-        again, _is_new = verb(export)
+        again, _is_new = verb(export, actor_of(request))
     except REFUSALS as error:
         return refusal_response(request, error)
     return state_response(request, again, status=201)
 
 
-def get_visible(request: HttpRequest, pk: UUID) -> FileRequest:
-    """Return an export that the user may see. Raises FileRequest.DoesNotExist."""
-    return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
+def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
+    """Return an export that the user may see. Raises FileRequest.DoesNotExist, and records the refusal of a `verb`."""
+    try:
+        return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
+    except FileRequest.DoesNotExist:
+        if verb:
+            record_refusal(request, verb, pk)
+        raise
 
 
 def wants_json(request: HttpRequest) -> bool:
@@ -284,17 +293,18 @@ def not_found(request: HttpRequest) -> HttpResponse:
     raise Http404("There is no such export.")
 
 
-def _get_changeable(request: HttpRequest, pk: UUID) -> FileRequest:
-    export = get_visible(request, pk)
+def _get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
+    export = get_visible(request, pk, verb)
     if not export.is_changeable_by(request.user):
+        record_refusal(request, verb, pk)
         raise Http404
     return export
 
 
-def _change(request: HttpRequest, pk: UUID, verb: services.Verb) -> HttpResponse:
-    export = _get_changeable(request, pk)
+def _change(request: HttpRequest, pk: UUID, name: str, verb: services.Verb) -> HttpResponse:
+    export = _get_changeable(request, pk, name)
     try:
-        verb(export)
+        verb(export, actor_of(request))
     except TransitionNotAllowed:
         return state_response(request, export, status=409)
     return state_response(request, export)

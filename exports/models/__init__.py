@@ -1,15 +1,16 @@
 """The tables of the app. Only `transitions` changes the columns of FileRequest.TRANSITION_COLUMNS."""
 
 from exports.models.artifact import Artifact
-from exports.models.download import Download
+from exports.models.audit import Actor, AuditEntry
 from exports.models.notification import Notification
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
 
 __all__ = [
     "ACTIVE",
     "TERMINAL",
+    "Actor",
     "Artifact",
-    "Download",
+    "AuditEntry",
     "FileRequest",
     "FileRequestQuerySet",
     "Notification",

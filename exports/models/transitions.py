@@ -2,7 +2,8 @@
 
 The UPDATE of a worker, and of everything that must not act on a newer attempt, is guarded by the epoch as well. Most
 functions return True if they won; `claim` returns a Claim and `renew_lease` the row, or None. A transition that lost
-has changed nothing. `now` defaults to the database's clock; tests pass a datetime.
+has changed nothing. `now` defaults to the database's clock; tests pass a datetime. Each transition adds an entry to the
+audit log in the same transaction, except the renewal of a lease.
 docs/architecture.md has the table of transitions.
 """
 
@@ -26,9 +27,11 @@ from django.db.models.functions import Coalesce, Least
 
 from exports import storage
 from exports.conf import config
+from exports.exceptions import PermissionLost
 from exports.filenames import extension_of
 from exports.models import quotas
 from exports.models.artifact import Artifact
+from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry, record
 from exports.models.clock import Now
 from exports.models.notification import Notification
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
@@ -57,6 +60,7 @@ class Claim:
     request_id: UUID
     epoch: int
     key: str
+    file_type: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,20 @@ class CurrentClaim:
 _current_claim: ContextVar[CurrentClaim | None] = ContextVar("exports_claim", default=None)
 
 
-def enqueue(export: FileRequest) -> tuple[FileRequest, bool]:
+def enqueue(export: FileRequest, actor: Actor | None = None) -> tuple[FileRequest, bool]:
     """Insert the row, or return the active row with the same dedupe_key. The bool tells if it was inserted.
 
-    Raise LimitReached if it counts toward a quota that its owner has reached.
+    `actor` is the owner by default. Raise LimitReached if the row counts toward a quota that its owner has reached.
     """
+    actor = actor or Actor.of(export.requester)
     if not export.counts_toward_quota:
-        return _insert_or_join(export)
+        return _insert_or_join(export, actor)
     with _short_transaction():
         quotas.lock_owner(export)
         if (twin := _active_twin(export)) is not None:
             return twin, False
         quotas.check_quota(export)
-        return _insert_or_join(export)
+        return _insert_or_join(export, actor)
 
 
 def claim(
@@ -98,8 +103,11 @@ def claim(
     with _short_transaction():
         if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
             quotas.lock_owner(export)
-        won = _update(
+        won = _change(
             FileRequest.objects.due(now).within_running_quota().filter(pk=export.pk, epoch=export.epoch),
+            AuditEntry.Verb.START,
+            export,
+            WORKER,
             status=Status.RUNNING,
             epoch=epoch,
             attempts=F("attempts") + 1,
@@ -114,7 +122,7 @@ def claim(
         )
         if won:
             Artifact.objects.create(request=export, epoch=epoch, key=key)
-    return Claim(export.pk, epoch, key) if won else None
+    return Claim(export.pk, epoch, key, export.file_type) if won else None
 
 
 def renew_lease(
@@ -162,8 +170,12 @@ def publish(claim: Claim, result: ExportResult, *, now: DatabaseTime | None = No
     if result.retention_seconds is not None:
         expiry["expires_at"] = now + timedelta(seconds=result.retention_seconds)
     with _short_transaction():
-        won = _update(
+        won = _change(
             _held(claim),
+            AuditEntry.Verb.PUBLISH,
+            claim,
+            WORKER,
+            byte_count=result.size,
             status=Status.READY,
             filehandle=claim.key,
             size=result.size,
@@ -197,8 +209,9 @@ def attach(
     current = _current_claim.get()
     if current is not None and current.claim.request_id == export.pk and export.status == Status.RUNNING:
         current.check_bytes(getattr(contents, "size", None) or 0)
-        guarded, key, epoch = _held(current.claim), current.claim.key, current.claim.epoch
+        guarded, key, epoch, actor = _held(current.claim), current.claim.key, current.claim.epoch, WORKER
     else:
+        actor = SYSTEM
         waiting_or_ready = Q(status=Status.QUEUED) | Q(status=Status.READY)
         guarded = FileRequest.objects.filter(waiting_or_ready, pk=export.pk, epoch=export.epoch)
         epoch = export.epoch + 1
@@ -206,8 +219,11 @@ def attach(
         Artifact.objects.create(request=export, epoch=epoch, key=key)
     storage.put_contents(contents, key)
     with _short_transaction():
-        won = _update(
+        won = _change(
             guarded,
+            AuditEntry.Verb.PUBLISH,
+            export,
+            actor,
             status=Status.READY,
             epoch=epoch,
             phase=DONE,
@@ -242,19 +258,21 @@ def attach_under(claim: Claim, *, check_bytes: Callable[[int], None] = lambda si
 
 def release(claim: Claim, *, now: DatabaseTime | None = None) -> bool:
     """Put the request of a stopping worker back into the queue. The attempt does not count."""
-    return _update(_held(claim), **_queued(now or Now()), attempts=F("attempts") - 1)
+    queued = _queued(now or Now())
+    return _change(_held(claim), AuditEntry.Verb.REQUEUE, claim, WORKER, **queued, attempts=F("attempts") - 1)
 
 
 def retry_later(claim: Claim, *, delay: float, code: str, detail: str, now: DatabaseTime | None = None) -> bool:
     """Put the request back into the queue after a retryable error, due in `delay` seconds."""
     now = now or Now()
     columns = _queued(now) | {"not_before": now + timedelta(seconds=delay)}
-    return _update(_held(claim), **columns, error_code=code, error_detail=detail)
+    columns |= {"error_code": code, "error_detail": detail}
+    return _change(_held(claim), AuditEntry.Verb.REQUEUE, claim, WORKER, reason=code, **columns)
 
 
 def fail(claim: Claim, *, code: str, detail: str, now: DatabaseTime | None = None) -> bool:
     """End a running export as FAILED."""
-    return _fail(_held(claim), claim.request_id, code=code, detail=detail, now=now)
+    return _fail(_held(claim), claim, WORKER, code=code, detail=detail, now=now)
 
 
 def rescue(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -263,47 +281,52 @@ def rescue(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     guarded = FileRequest.objects.abandoned(now).filter(pk=export.pk, epoch=export.epoch)
     fenced: Columns = {"epoch": F("epoch") + 1, "crashes": F("crashes") + 1}
     if export.crashes + 1 >= config.MAX_CRASHES:
-        return _fail(guarded, export.pk, code="worker_lost", detail=f"owner {export.lease_owner}", now=now, **fenced)
-    return _update(guarded, **_queued(now), **fenced)
+        detail = f"owner {export.lease_owner}"
+        return _fail(guarded, export, HOUSEKEEPING, code="worker_lost", detail=detail, now=now, **fenced)
+    columns = _queued(now) | fenced
+    return _change(guarded, AuditEntry.Verb.REQUEUE, export, HOUSEKEEPING, reason="worker_lost", **columns)
 
 
-def cancel(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
+def cancel(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
     """Cancel a waiting or running export at once. Its worker loses the lease and stops at its next write."""
     waiting = Q(status=Status.QUEUED, finished_at=None)
     guarded = FileRequest.objects.filter(waiting | Q(status=Status.RUNNING), pk=export.pk)
-    return _update(guarded, status=Status.CANCELLED, finished_at=now or Now(), epoch=F("epoch") + 1, **NO_LEASE)
+    end: Columns = {"status": Status.CANCELLED, "finished_at": now or Now(), "epoch": F("epoch") + 1}
+    return _change(guarded, AuditEntry.Verb.CANCEL, export, actor, **end, **NO_LEASE)
 
 
 def time_out(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     """End a request as FAILED that no worker has begun in time."""
-    return _fail(_unclaimed(export), export.pk, code="expired_in_queue", detail="", now=now)
+    return _fail(_unclaimed(export), export, HOUSEKEEPING, code="expired_in_queue", detail="", now=now)
 
 
 def refuse(export: FileRequest, *, code: str, detail: str = "", now: DatabaseTime | None = None) -> bool:
     """End a request as FAILED before a claim: its owner lost the permission, or its criteria are no longer valid."""
-    return _fail(_unclaimed(export), export.pk, code=code, detail=detail, now=now, epoch=F("epoch") + 1)
+    return _fail(_unclaimed(export), export, WORKER, code=code, detail=detail, now=now, epoch=F("epoch") + 1)
 
 
-def expire(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
+def expire(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
     """End the links of a READY export now. Its bytes are deleted EXPORTS["FILE_DELETE_DELAY_SECONDS"] later."""
     now = now or Now()
     guarded = FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=export.epoch)
     # An expiry in the past remains, since the delay counts from it.
     expired_at = Least(Coalesce(F("expires_at"), now), now)
-    return _update(guarded, status=Status.EXPIRED, expires_at=expired_at, epoch=F("epoch") + 1, public_until=None)
+    end: Columns = {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
+    return _change(guarded, AuditEntry.Verb.EXPIRE, export, actor, **end)
 
 
-def revoke_links(export: FileRequest) -> bool:
+def revoke_links(export: FileRequest, actor: Actor = SYSTEM) -> bool:
     """End all tickets and the public link. The file stays."""
     ready = FileRequest.objects.filter(pk=export.pk, status=Status.READY)
-    return _update(ready, epoch=F("epoch") + 1, public_until=None)
+    return _change(ready, AuditEntry.Verb.REVOKE, export, actor, epoch=F("epoch") + 1, public_until=None)
 
 
-def share(export: FileRequest, *, seconds: float, now: DatabaseTime | None = None) -> bool:
+def share(export: FileRequest, actor: Actor = SYSTEM, *, seconds: float, now: DatabaseTime | None = None) -> bool:
     """Open a public link for `seconds`, or until the file expires if that is earlier."""
     until = (now or Now()) + timedelta(seconds=seconds)
     guarded = FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=export.epoch)
-    return _update(guarded, public_until=Least(Coalesce(F("expires_at"), until), until))
+    end = Least(Coalesce(F("expires_at"), until), until)
+    return _change(guarded, AuditEntry.Verb.SHARE, export, actor, public_until=end)
 
 
 def mark_woken(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -345,14 +368,14 @@ def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     return ended.update(seen_at=now or Now()) == 1
 
 
-def _insert_or_join(export: FileRequest) -> tuple[FileRequest, bool]:
+def _insert_or_join(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     try:
-        _insert(export)
+        _insert(export, actor)
     except IntegrityError:
         if (twin := _active_twin(export)) is not None:
             return twin, False
         # The other row has ended since, so this one fits now; after any other violation it raises again.
-        _insert(export)
+        _insert(export, actor)
     return export, True
 
 
@@ -360,10 +383,11 @@ def _active_twin(export: FileRequest) -> FileRequest | None:
     return FileRequest.objects.active().filter(dedupe_key=export.dedupe_key).exclude(dedupe_key="").first()
 
 
-def _insert(export: FileRequest) -> None:
+def _insert(export: FileRequest, actor: Actor) -> None:
     # In a savepoint: PostgreSQL refuses all further statements of a transaction in which one has failed.
     with transaction.atomic():
         export.save(force_insert=True)
+        record(AuditEntry.Verb.REQUEST, export.pk, actor, file_type=export.file_type)
 
 
 @contextmanager
@@ -389,20 +413,53 @@ def _unclaimed(export: FileRequest) -> FileRequestQuerySet:
 
 
 # Any: the values of columns.
+def _change(
+    guarded: FileRequestQuerySet,
+    verb: str,
+    about: FileRequest | Claim,
+    actor: Actor,
+    *,
+    outcome: str = AuditEntry.Outcome.DONE,
+    reason: str = "",
+    byte_count: int | None = None,
+    **columns: Any,
+) -> bool:
+    """Update the row and add an entry to the audit log, both or neither. Return True if the row was updated."""
+    with _short_transaction():
+        won = _update(guarded, **columns)
+        if won:
+            given: Columns = {"file_type": about.file_type, "outcome": outcome, "reason": reason}
+            record(verb, _id_of(about), actor, byte_count=byte_count, **given)
+    return won
+
+
 def _update(guarded: FileRequestQuerySet, **columns: Any) -> bool:
     return guarded.update(seq=F("seq") + 1, **columns) == 1
 
 
 def _fail(
-    guarded: FileRequestQuerySet, request_id: UUID, *, code: str, detail: str, now: DatabaseTime | None, **columns: Any
+    guarded: FileRequestQuerySet,
+    about: FileRequest | Claim,
+    actor: Actor,
+    *,
+    code: str,
+    detail: str,
+    now: DatabaseTime | None,
+    **columns: Any,
 ) -> bool:
     now = now or Now()
+    outcome = AuditEntry.Outcome.DENIED if code == PermissionLost.code else AuditEntry.Outcome.FAILED
     with _short_transaction():
         end: Columns = {"status": Status.FAILED, "finished_at": now, "error_code": code, "error_detail": detail}
-        won = _update(guarded, **end, **NO_LEASE, **columns)
+        columns |= end | NO_LEASE
+        won = _change(guarded, AuditEntry.Verb.FAIL, about, actor, outcome=outcome, reason=code, **columns)
         if won:
-            _notify(request_id, Notification.Kind.FAILED, now)
+            _notify(_id_of(about), Notification.Kind.FAILED, now)
     return won
+
+
+def _id_of(about: FileRequest | Claim) -> UUID:
+    return about.request_id if isinstance(about, Claim) else about.pk
 
 
 def _queued(now: DatabaseTime) -> Columns:

@@ -16,7 +16,6 @@ from typing import Final, Protocol, Self
 
 from django.db import DatabaseError, InterfaceError, connection
 
-from exports import audit
 from exports.conf import config
 from exports.exceptions import ExportError, LeaseLost, RunInterrupted, Stalled, TookTooLong, WorkerStopping
 from exports.models import FileRequest, transitions
@@ -182,7 +181,6 @@ class LeaseKeeper(threading.Thread):
                 moved = transitions.fail(claim, code=reason.code, detail=str(reason))
             if moved:
                 row = FileRequest.objects.get(pk=claim.request_id)
-                audit.note(row)
                 self._notify(row)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             # The lease expires, and housekeeping moves the row on.

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
-from exports import audit, failures, faults
+from exports import failures, faults
 from exports.exporters import permissions, registry
 from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
@@ -99,7 +99,6 @@ def dispatch(file_request_id: UUID) -> bool:
         if code is not None:
             if transitions.refuse(export, code=code, detail=detail):
                 export.refresh_from_db()
-                audit.note(export)
                 events.send_state(export)
             return True
         if not claim_and_run(export, exporter):
@@ -130,7 +129,6 @@ def claim_and_run(
         return False
     faults.point("after_claim")
     export.refresh_from_db()
-    audit.note(export)
     runner.notify(on_change, export)
     runner.run(export, claim, exporter, on_change=on_change, stop=stop, clock=clock)
     return True

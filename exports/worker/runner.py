@@ -24,7 +24,7 @@ from typing import TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
 
-from exports import audit, failures, faults, storage
+from exports import failures, faults, storage
 from exports.conf import config
 from exports.exceptions import (
     ExportError,
@@ -38,6 +38,7 @@ from exports.exceptions import (
 from exports.exporters import permissions
 from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
+from exports.models.audit import WORKER
 from exports.models.progress import FINISHING, STORING
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
@@ -174,12 +175,8 @@ def run(
         won = _record_failure(export, claim, error)
     if not won:
         log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
-        # A handler may attach its file and fail afterwards.
-        for attached in FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=claim.epoch):
-            audit.note(attached)
         return
     export.refresh_from_db()
-    audit.note(export)
     notify(on_change, export)
 
 
@@ -252,7 +249,7 @@ def _check_attached(attempt: Run, exporter: FileMaker) -> None:
         attempt.check()
         raise NoFile("The handler attached no file.")
     if exporter.refusal(export) is not None:
-        transitions.expire(export)
+        transitions.expire(export, WORKER)
 
 
 def _record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:

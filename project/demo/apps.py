@@ -8,6 +8,7 @@ class DemoConfig(AppConfig):
 
     def ready(self) -> None:
         from exports.contrib.operations.downloads import DownloadExport
+
         from exports.exporters import registry
         from project.demo.exports import FlightExport, ReferenceExport, WeatherExport
 

@@ -5,9 +5,11 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
+from django.db.models import QuerySet
 
 from exports import storage
-from exports.models import FileRequest, Status, transitions
+from exports.models import AuditEntry, FileRequest, Status, transitions
+from exports.models.audit import Actor, record
 from exports.models.progress import WRITING, Snapshot
 from exports.models.result import ExportResult
 
@@ -81,6 +83,16 @@ IN_STATUS = {
     Status.CANCELLED: cancelled,
     Status.EXPIRED: expired,
 }
+
+
+def downloads() -> QuerySet[AuditEntry]:
+    """Return the entries of downloads that were not denied, oldest first."""
+    return AuditEntry.objects.filter(verb="download").exclude(outcome="denied").order_by("pk")
+
+
+def downloaded(request: FileRequest, byte_count: int = 3) -> AuditEntry:
+    """Record a download by the owner."""
+    return record("download", request.pk, Actor.of(request.requester), file_type="report", byte_count=byte_count)
 
 
 def fresh(request: FileRequest) -> FileRequest:

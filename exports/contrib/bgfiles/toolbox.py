@@ -23,12 +23,10 @@ from django.utils import timezone, translation
 from django.utils.encoding import force_str
 from django.utils.module_loading import import_string
 
-from exports import audit
 from exports.conf import config
 from exports.http import responses
 from exports.models import FileRequest, Status, transitions
 from exports.realtime import events
-from exports.worker import runner
 
 
 class TokenSigner(Protocol):
@@ -249,13 +247,6 @@ def _import_if_path(value: Any) -> Any:
 
 
 def _publish_on_commit(request: FileRequest) -> None:
-    # The runner writes the audit log for a file that is attached inside a run.
-    is_in_run = runner.current(request) is not None
-
-    def note_and_publish() -> None:
-        if not is_in_run:
-            audit.note(request)
-        events.send_state(request)
-
     # robust: open pages read the row again by themselves, so a lost event does no harm.
-    transaction.on_commit(note_and_publish, robust=True)
+    # Not a partial: Django reads __qualname__ of a callback that raises.
+    transaction.on_commit(lambda: events.send_state(request), robust=True)

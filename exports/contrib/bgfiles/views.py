@@ -11,8 +11,9 @@ from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.toolbox import TokenSigner
 from exports.exporters import permissions
 from exports.http import responses
+from exports.http.actors import actor_of, record_refusal
 from exports.http.downloads import record_download
-from exports.models import FileRequest, Status
+from exports.models import AuditEntry, FileRequest, Status
 
 
 class SuspiciousToken(SuspiciousOperation):
@@ -55,9 +56,13 @@ def evaluate_request(
     except FileRequest.DoesNotExist as error:
         raise Http404("There is no such file.") from error
     if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
+        record_refusal(request, AuditEntry.Verb.DOWNLOAD, file_request.pk)
         raise UserIsNotRequester("This file belongs to another user.")
     is_gone = not file_request.filehandle or file_request.status == Status.EXPIRED
-    if is_gone or permissions.is_withdrawn(file_request):
+    if not is_gone and permissions.is_withdrawn(file_request):
+        record_refusal(request, AuditEntry.Verb.DOWNLOAD, file_request.pk)
+        is_gone = True
+    if is_gone:
         raise Http404("There is no such file.")
     return file_request, data
 
@@ -73,5 +78,5 @@ def serve_file(
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
     if request.method == "GET" and response.status_code in responses.DELIVERING:
-        record_download(request, file_request, response)
+        record_download(file_request, response, actor_of(request))
     return response

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce
 
 from exports.conf import config
 from exports.exporters import registry
-from exports.models import ACTIVE, Download, FileRequest, Notification, Status
+from exports.models import ACTIVE, AuditEntry, FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
@@ -185,7 +185,8 @@ def settled_mails(window: float) -> dict[str, int]:
 
 def downloads(window: float) -> tuple[int, int]:
     """Count the downloads begun within the last `window` seconds, and their bytes: those sent, where known."""
-    begun = Download.objects.filter(at__gte=_ago(window)).order_by()
+    downloads = AuditEntry.objects.filter(verb=AuditEntry.Verb.DOWNLOAD, at__gte=_ago(window))
+    begun = downloads.exclude(outcome=AuditEntry.Outcome.DENIED).order_by()
     found = begun.aggregate(count=Count("pk"), size=Sum(Coalesce("bytes_sent", "byte_count")))
     return found["count"], found["size"] or 0
 

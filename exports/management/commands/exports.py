@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
-from exports import housekeeping
+from exports import audit, housekeeping
 from exports.conf import config
 from exports.contrib.operations import doctor
 from exports.management import explain
@@ -41,6 +41,10 @@ class Command(BaseCommand):
         explain.add_argument("--criteria", action="append", default=[], metavar="NAME=VALUE", help="As in its form.")
         explain.add_argument("--user", help="The name of the user who asks for the export; anonymous by default.")
         explain.add_argument("--database", help="The alias of the database to read from.")
+        check_audit = verbs.add_parser("audit", help="Check that no entry of the audit log was changed or removed.")
+        check_audit.add_argument(
+            "--head", metavar="NUMBER:SEAL", help="What this command printed before, kept elsewhere."
+        )
 
         process = verbs.add_parser("process", help="Make the files that are due and send the mails, for cron.")
         clean = verbs.add_parser("clean", help="Expire and delete files and remove old rows, for cron.")
@@ -97,6 +101,20 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ("criteria", "user", "database")}
         for line in explain.lines(file_type, verbosity=verbosity, **given):
             self._print(line)
+
+    def audit(self, *, head: str | None, **options: Any) -> None:
+        """Print where the chain of the audit log is broken. Exit with 1 if it is."""
+        if not config.AUDIT_KEYS:
+            raise CommandError("EXPORTS['AUDIT_KEYS'] is not set, so the audit log is not sealed.")
+        number, _, seal = (head or "").partition(":")
+        if head and not (number.isdecimal() and seal):
+            raise CommandError("--head is a number and a seal, such as 1200:5fd2...")
+        findings = list(audit.verify((int(number), seal) if head else None))
+        for finding in findings:
+            self._print(finding)
+        if findings:
+            raise CommandError(f"The audit log is not complete: {len(findings)} findings.")
+        self._print(f"The audit log is complete. Keep this for --head: {audit.head()}")
 
     def process(
         self, *, sleep: float | None, timeout: int | None, items: int | None, leeway: int | None, **options: Any

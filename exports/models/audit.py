@@ -1,0 +1,276 @@
+"""AuditEntry: the audit log. Who did what to which export, when, from where, and how it ended.
+
+A change of an export and its entry are written in one transaction, so there is none without the other. The entry of a
+download or a direct answer is written before the first byte is sent. If an entry cannot be written, the change or the
+download fails. Each entry is also a line of the log `exports.audit`.
+"""
+
+import hmac
+import json
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, models, transaction
+from django.db.models import F, Q
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from exports.exceptions import describe_error
+from exports.models.request import AnyUser, FileRequest
+
+log = logging.getLogger("exports.audit")
+errors = logging.getLogger("exports.audit_errors")
+
+JOINED_SECONDS = 600
+"""For how long ranges of one download, and refusals of one user, are counted in one entry."""
+
+MAX_REFUSALS = 100
+"""How many entries of refusals one user gets within JOINED_SECONDS; further ones are counted in the newest."""
+
+
+class ActorKind(models.TextChoices):
+    """What may act."""
+
+    USER = "user", _("User")
+    TOKEN = "token", _("API token")
+    SCHEDULE = "schedule", _("Schedule")
+    PUBLIC_LINK = "public_link", _("Public link")
+    ANONYMOUS = "anonymous", _("Anonymous")
+    SYSTEM = "system", _("System")
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who does something, and the network of the client. `user_id` is also that of a token or a schedule."""
+
+    kind: str
+    user_id: Any = None
+    name: str = ""
+    address: str = ""
+
+    @classmethod
+    def of(cls, user: AnyUser | None, address: str = "") -> Self:
+        if user is None or not user.is_authenticated:
+            return cls(ActorKind.ANONYMOUS, address=address)
+        return cls(ActorKind.USER, user.pk, address=address)
+
+
+SYSTEM = Actor(ActorKind.SYSTEM)
+WORKER = Actor(ActorKind.SYSTEM, name="worker")
+HOUSEKEEPING = Actor(ActorKind.SYSTEM, name="housekeeping")
+
+
+class AuditEntry(models.Model):
+    """One change, download or refusal. `user` and `export` keep their ids when the user or the export is deleted.
+
+    `count` is the number of requests in this entry: the ranges of a download, or refusals of the same kind.
+    `byte_count` is the length of their responses, `bytes_sent` how much of it the web server took; NULL if another
+    server sends the file. With EXPORTS["AUDIT_KEYS"] housekeeping seals the entries (see `exports.audit`): `position`,
+    `previous` and `seal` are then set, and the entry does not change any more.
+    """
+
+    class Verb(models.TextChoices):
+        REQUEST = "request", _("Requested")
+        START = "start", _("Started")
+        REQUEUE = "requeue", _("Put back into the queue")
+        PUBLISH = "publish", _("File finished")
+        FAIL = "fail", _("Failed")
+        CANCEL = "cancel", _("Cancelled")
+        EXPIRE = "expire", _("Expired")
+        DELETE = "delete", _("File deleted")
+        SHARE = "share", _("Public link created")
+        REVOKE = "revoke", _("Links revoked")
+        DOWNLOAD = "download", _("Downloaded")
+        ANSWER = "answer", _("Sent at once")
+
+    class Outcome(models.TextChoices):
+        DONE = "done", _("Done")
+        DENIED = "denied", _("Denied")
+        FAILED = "failed", _("Failed")
+        # Also the outcome of a download whose process died.
+        BEGUN = "begun", _("Begun")
+        SENT = "sent", _("Sent to the server")
+        ABORTED = "aborted", _("Aborted")
+        REDIRECTED = "redirected", _("Redirected to the storage")
+        HANDED_OVER = "handed_over", _("Handed over to the web server")
+
+    at = models.DateTimeField(default=timezone.now)
+    actor_kind = models.CharField(max_length=12, choices=ActorKind)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    actor_name = models.CharField(max_length=100, blank=True)
+    address = models.CharField(max_length=45, blank=True)
+    verb = models.CharField(max_length=10, choices=Verb)
+    outcome = models.CharField(max_length=12, choices=Outcome, default=Outcome.DONE)
+    reason = models.CharField(max_length=100, blank=True)
+    export = models.ForeignKey(
+        FileRequest, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="audit_entries"
+    )
+    file_type = models.CharField(max_length=100, blank=True)
+    filename = models.CharField(max_length=200, blank=True)
+    count = models.PositiveIntegerField(default=1)
+    byte_count = models.BigIntegerField(null=True)
+    bytes_sent = models.BigIntegerField(null=True)
+    position = models.BigIntegerField(null=True)
+    previous = models.CharField(max_length=64, blank=True)
+    seal = models.CharField(max_length=64, blank=True)
+
+    class Meta:
+        ordering = ("-at", "-pk")
+        verbose_name = _("audit entry")
+        verbose_name_plural = _("audit entries")
+        indexes = (
+            models.Index(fields=["at"], name="exports_audit_at"),
+            models.Index(fields=["at"], name="exports_audit_open", condition=Q(position=None)),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=["position"], condition=Q(position__isnull=False), name="exports_audit_position"
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.verb} of {self.file_type} at {self.at}: {self.outcome}"
+
+    @property
+    def actor(self) -> str:
+        """The actor in one text for lists and logs, without the name of a user."""
+        return " ".join(
+            str(part) for part in (self.actor_kind, self.user_id, self.actor_name) if part not in (None, "")
+        )
+
+    def end(self, sent: int, *, of: int) -> None:
+        """Record that a response of `of` bytes ended after `sent`. The response is over, so an error is only logged."""
+        self.outcome = self.Outcome.SENT if sent == of else self.Outcome.ABORTED
+        unsealed = AuditEntry.objects.filter(pk=self.pk, position=None)
+        try:
+            total = Coalesce(F("bytes_sent"), 0) + sent
+            if not unsealed.update(outcome=self.outcome, bytes_sent=total):
+                self.reason, self.byte_count, self.bytes_sent = f"end of entry {self.pk}", of, sent
+                self.pk, self.at, self.count = None, timezone.now(), 1
+                self.save(force_insert=True)
+        except DatabaseError as error:
+            errors.error("request %s: the end of a download is not recorded: %s", self.export_id, type(error).__name__)
+
+    def digest(self, key: str) -> str:
+        """Return the HMAC-SHA256 of this entry and the seal of the one before, as the seal has it."""
+        sealed = {
+            field.attname: str(value) if isinstance(value := getattr(self, field.attname), UUID) else value
+            for field in self._meta.concrete_fields
+            if field.attname not in ("at", "seal")
+        }
+        sealed["at"], sealed["user_id"] = self.at.isoformat(), str(self.user_id)
+        return hmac.digest(key.encode(), json.dumps(sealed, sort_keys=True).encode(), "sha256").hex()
+
+
+def record(
+    verb: str,
+    export_id: UUID | None,
+    actor: Actor,
+    *,
+    file_type: str = "",
+    outcome: str = AuditEntry.Outcome.DONE,
+    reason: str = "",
+    filename: str = "",
+    byte_count: int | None = None,
+    is_part: bool = False,
+) -> AuditEntry:
+    """Add an entry. A part of a download, and a refusal, is counted in a recent entry of the same if there is one."""
+    entry = AuditEntry(
+        actor_kind=actor.kind,
+        user_id=actor.user_id,
+        actor_name=actor.name,
+        address=actor.address,
+        verb=verb,
+        outcome=outcome,
+        reason=reason,
+        export_id=export_id,
+        file_type=file_type,
+        filename=filename[:200],
+        byte_count=byte_count,
+    )
+    if is_part or outcome == AuditEntry.Outcome.DENIED:
+        for same in _to_join(entry):
+            unsealed = AuditEntry.objects.filter(pk=same.pk, position=None)
+            total = None if byte_count is None else Coalesce(F("byte_count"), 0) + byte_count
+            if unsealed.update(count=F("count") + 1, outcome=outcome, byte_count=total):
+                return same
+    entry.save(force_insert=True)
+    if outcome == AuditEntry.Outcome.DENIED:
+        # Under ATOMIC_REQUESTS a response of 404 rolls back the entry: the line remains.
+        _log(entry)
+    else:
+        transaction.on_commit(lambda: _log(entry), robust=True)
+    return entry
+
+
+def _to_join(entry: AuditEntry) -> Iterator[AuditEntry]:
+    """Yield the recent entry in which this one may be counted."""
+    is_denied = Q(outcome=AuditEntry.Outcome.DENIED)
+    recent = AuditEntry.objects.filter(
+        is_denied if entry.outcome == AuditEntry.Outcome.DENIED else ~is_denied,
+        user=entry.user_id,
+        actor_kind=entry.actor_kind,
+        address=entry.address,
+        at__gte=timezone.now() - timedelta(seconds=JOINED_SECONDS),
+        position=None,
+    )
+    yield from recent.filter(verb=entry.verb, export=entry.export_id, reason=entry.reason)[:1]
+    if entry.outcome == AuditEntry.Outcome.DENIED and recent.count() >= MAX_REFUSALS:
+        yield from recent[:1]
+
+
+def _log(entry: AuditEntry) -> None:
+    if not log.isEnabledFor(logging.INFO):
+        return
+    try:
+        export = FileRequest.objects.filter(pk=entry.export_id).first() if entry.export_id else None
+        fields: dict[str, object] = {
+            "event": f"export.{entry.verb}",
+            "actor": entry.actor,
+            "address": entry.address,
+            "outcome": entry.outcome,
+            "code": entry.reason,
+            "request": str(entry.export_id or ""),
+            "file_type": entry.file_type,
+            "bytes": entry.byte_count,
+        }
+        after = ""
+        if export is not None:
+            fields |= figures_of(export, entry.verb)
+            after = f" after {fields['seconds']:.1f} s"
+        reason = f" ({entry.reason})" if entry.reason else ""
+        log.info(
+            "request %s: %s by %s: %s%s%s",
+            entry.export_id, entry.verb, entry.actor, entry.outcome, reason, after,
+            extra={"fields": fields},
+        )  # fmt: skip
+    except Exception as error:
+        # A filter or a record factory of the project may raise; the run or the request must go on.
+        errors.error("request %s: the audit log was not written: %s", entry.export_id, describe_error(error))
+
+
+def figures_of(export: FileRequest, verb: str) -> dict[str, object]:
+    """Return numbers about the export; `seconds` is the time in the queue for START, else since the run started."""
+    if verb == AuditEntry.Verb.START:
+        began, ended = export.requested_at, export.started_at
+    else:
+        began, ended = export.started_at or export.requested_at, export.finished_at
+    seconds = max((ended - began).total_seconds(), 0.0) if began and ended else 0.0
+    return {
+        "epoch": export.epoch,
+        "queue_name": export.queue_name,
+        "seconds": round(seconds, 3),
+        "format": export.format,
+        "attempt": export.attempts,
+        "crashes": export.crashes,
+        "rows": export.rows_done,
+        "bytes": export.size,
+    }
