@@ -180,6 +180,8 @@ EXPORTS = {
     "UPLOAD_TO": "generated",
     "QUEUE_KEYS": env.list("QUEUE_KEYS", default=[]) or None,
     "TICKET_KEYS": env.list("TICKET_KEYS", default=[]) or None,
+    "AUDIT_KEYS": env.list("AUDIT_KEYS", default=[]) or None,
+    "TRUSTED_PROXIES": env.list("TRUSTED_PROXIES", default=[]),
     "WORK_DIR": env.str("WORK_DIR", default=str(VAR_DIR / "work")),
     "FROM_EMAIL": DEFAULT_FROM_EMAIL,
     "ACCEL_REDIRECT": env.str("ACCEL_REDIRECT", default="") or None,

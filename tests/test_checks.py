@@ -88,7 +88,11 @@ def test_safe_settings_pass_all_checks():
             for each in ({"MAX_ROWS": 0}, {"PUBLIC_LINK_MAX_AGE_SECONDS": None}, {"MIN_FREE_DISK_BYTES": -1})
         ),
         *((each, "E016") for each in ({"LEASE_SECONDS": "60"}, {"HISTORY_SECONDS": None}, {"BATCH_ROWS": 2.5})),
-        *(({name: "https://one.example"}, "E033") for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS")),
+        *(
+            ({name: "https://one.example"}, "E033")
+            for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "TRUSTED_PROXIES")
+        ),
+        ({"TRUSTED_PROXIES": ["10.0.0.1/8"]}, "E036"),
         *(({"SOCKET_ALLOWED_ORIGINS": ("https://one.example", origin)}, "E034") for origin in ("", "null", "*")),
     ],
 )

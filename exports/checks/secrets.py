@@ -12,6 +12,7 @@ from django.utils.encoding import force_str
 from exports.conf import config
 
 MIN_LENGTH = 20
+KEYS = ("TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "METRICS_TOKEN")
 GENERATE_ONE = "Generate one: python -c 'import secrets; print(secrets.token_hex(32))'."
 
 
@@ -28,7 +29,7 @@ def check_secrets(**kwargs: Any) -> Iterator[CheckMessage]:
         if not getattr(config, name):
             hint = f"Set EXPORTS[{name!r}] to a list of long random secrets, the newest first. {GENERATE_ONE}"
             yield checks.Warning(f"SECRET_KEY also signs {purpose}.", hint=hint, id="exports.W039")
-    secrets = {f"EXPORTS[{name!r}]": _secrets_of(name) for name in ("TICKET_KEYS", "QUEUE_KEYS", "METRICS_TOKEN")}
+    secrets = {f"EXPORTS[{name!r}]": _secrets_of(name) for name in KEYS}
     hint = f"Each must be random and at least {MIN_LENGTH} characters long. {GENERATE_ONE}"
     for name, given in secrets.items():
         if not all(secret.strip() for secret in given):

@@ -1,6 +1,7 @@
 """Check the settings that cannot work on any site."""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 from django.core import checks
@@ -81,10 +82,17 @@ def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
 @checks.register("exports")
 def check_lists(**kwargs: Any) -> Iterator[CheckMessage]:
     """Report text where a list is expected: each letter would count as an item, and keys could not be rotated."""
-    for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS"):
+    for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "TRUSTED_PROXIES"):
         if isinstance(getattr(config, name), str):
             hint = f"Use a list, even for one value: EXPORTS[{name!r}] = [...]."
             yield checks.Error(f"EXPORTS[{name!r}] is text, not a list.", hint=hint, id="exports.E033")
+    proxies = () if isinstance(config.TRUSTED_PROXIES, str) else config.TRUSTED_PROXIES
+    for proxy in proxies:
+        try:
+            ip_network(proxy)
+        except ValueError as error:
+            hint = "Write an address or a network, such as '10.0.0.0/8'."
+            yield checks.Error(f"EXPORTS['TRUSTED_PROXIES']: {error}.", hint=hint, id="exports.E036")
     origins = () if isinstance(config.SOCKET_ALLOWED_ORIGINS, str) else config.SOCKET_ALLOWED_ORIGINS
     for origin in {"", "null", "*"}.intersection(origins):
         message = f"EXPORTS['SOCKET_ALLOWED_ORIGINS'] contains {origin!r}, which is not an origin."
