@@ -21,7 +21,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from exports.exceptions import describe_error
+from exports import failures
 from exports.models.request import AnyUser, FileRequest
 
 log = logging.getLogger("exports.audit")
@@ -157,7 +157,8 @@ class AuditEntry(models.Model):
                 self.pk, self.at, self.count = None, timezone.now(), 1
                 self.save(force_insert=True)
         except DatabaseError as error:
-            errors.error("request %s: the end of a download is not recorded: %s", self.export_id, type(error).__name__)
+            message = "request %s: the end of a download is not recorded: %s"
+            failures.report(errors, message, self.export_id, error=error, level=logging.ERROR)
 
     def digest(self, key: str) -> str:
         """Return the HMAC-SHA256 of this entry and the seal of the one before, as the seal has it."""
@@ -254,7 +255,8 @@ def _log(entry: AuditEntry) -> None:
         )  # fmt: skip
     except Exception as error:
         # A filter or a record factory of the project may raise; the run or the request must go on.
-        errors.error("request %s: the audit log was not written: %s", entry.export_id, describe_error(error))
+        message = "request %s: the audit log was not written: %s"
+        failures.report(errors, message, entry.export_id, error=error, level=logging.ERROR)
 
 
 def figures_of(export: FileRequest, verb: str) -> dict[str, object]:

@@ -7,8 +7,7 @@ class DemoConfig(AppConfig):
     verbose_name = _("Flights of New York, 2013")
 
     def ready(self) -> None:
-        from exports.contrib.operations.downloads import DownloadExport
-
+        from exports.contrib.operations.audit import AuditExport
         from exports.exporters import registry
         from project.demo.exports import FlightExport, ReferenceExport, WeatherExport
 
@@ -16,4 +15,4 @@ class DemoConfig(AppConfig):
         registry.register(WeatherExport)
         registry.register(ReferenceExport)
         # For staff alone.
-        registry.register(DownloadExport)
+        registry.register(AuditExport)
