@@ -13,6 +13,7 @@ from django.test import Client
 from exports import services, storage
 from exports.http import actors, responses
 from exports.models import FileRequest
+from exports.models.audit import SYSTEM
 from tests.office import people, rows
 from tests.office.browsers import JSON, mutated, signed_in, status_of, ticket_for, url_of
 
@@ -104,7 +105,7 @@ def test_an_expired_ticket_is_404_for_others_and_once_it_is_revoked(browser: Cli
     export = rows.ready(owner)
     ticket = ticket_for(export, owner, seconds=-1)
     assert status_of(signed_in(people.user("other")), ticket) == 404
-    services.revoke(export)
+    services.revoke(export, SYSTEM)
     assert status_of(browser, ticket) == 404
 
 
