@@ -1,9 +1,12 @@
-"""Signed download links: tickets for one user, and public links for anyone who has them.
+"""Signed download links, and signed messages in Redis.
 
-A signature alone grants nothing. The row decides, when the link is used, whether it still counts. The keys are
-EXPORTS["TICKET_KEYS"], newest first, or SECRET_KEY; the first one signs, all of them verify.
+A link's signature alone grants nothing: the row decides, when the link is used, whether it still counts. Links are
+signed with EXPORTS["TICKET_KEYS"], messages with EXPORTS["QUEUE_KEYS"]: lists with the newest key first, or SECRET_KEY.
+The first key signs, all of them verify.
 """
 
+import hashlib
+import hmac
 from dataclasses import dataclass
 from typing import Self
 from uuid import UUID
@@ -20,6 +23,23 @@ MALFORMED = (signing.BadSignature, ValueError, TypeError, AttributeError, Unicod
 
 class InvalidLink(Exception):
     """Raised for text that is not a link signed by this site."""
+
+
+class BadMessage(ValueError):
+    """A message that this site did not sign, or not for this purpose."""
+
+
+def seal(body: bytes, purpose: str) -> bytes:
+    """Return a message with its signature, which is only valid for this purpose."""
+    return _mac(secret_keys("QUEUE_KEYS")[0], body, purpose) + b"." + body
+
+
+def unseal(data: bytes, purpose: str) -> bytes:
+    """Return the body of a message that is signed with any of the keys. Raise BadMessage for anything else."""
+    signature, _, body = data.partition(b".")
+    if not any(hmac.compare_digest(signature, _mac(key, body, purpose)) for key in secret_keys("QUEUE_KEYS")):
+        raise BadMessage("A message is not signed with EXPORTS['QUEUE_KEYS']; it was dropped.")
+    return body
 
 
 @dataclass(frozen=True)
@@ -78,3 +98,8 @@ class PublicLink:
 def _signer(signer_class: type[signing.Signer], salt: str) -> signing.Signer:
     key, *others = secret_keys("TICKET_KEYS")
     return signer_class(key=key, salt=salt, fallback_keys=[*others])
+
+
+def _mac(key: str, body: bytes, purpose: str) -> bytes:
+    derived = hashlib.sha256(purpose.encode() + b"\0" + key.encode()).digest()
+    return hmac.new(derived, body, hashlib.sha256).hexdigest().encode()

@@ -50,6 +50,8 @@
 
 const TERMINAL = new Set(["ready", "failed", "cancelled", "expired"]);
 const HIGHEST_BEFORE_READY = 0.99;
+// A path: not "//host", nor what browsers take for it ("/\\host", and tabs or line breaks between the slashes).
+const OWN_ADDRESS = /^\/(?![/\\])[!-~]*$/;
 
 /** Why an export cannot be followed any more, by the HTTP status that says so. */
 export const ENDING_OF_STATUS = { 401: "logged_out", 403: "forbidden", 404: "not_found" };
@@ -62,13 +64,16 @@ export const isActive = (state) => !isTerminal(state);
 export const isReady = (state) => state.status === "ready";
 
 /**
- * Return whether a value from the server has the fields that the functions of this module use.
+ * Return whether a value from the server has the fields that the functions of this module use, and addresses of this
+ * site alone.
  *
  * @param {any} value
  * @returns {boolean}
  */
 export function isState(value) {
   if (!value?.progress || !value.urls) return false;
+  const { ticket_expires_at: _, ...addresses } = value.urls;
+  if (!Object.values(addresses).every((address) => address === null || OWN_ADDRESS.test(address))) return false;
   return typeof value.id === "string" && Number.isFinite(value.seq) && typeof value.status === "string";
 }
 

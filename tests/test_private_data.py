@@ -27,6 +27,7 @@ from exports.exporters import Column, QuerySetExport
 from exports.models import FileRequest, Notification
 from exports.models.audit import SYSTEM
 from exports.models.request import AnyUser
+from exports.realtime import events
 from exports.worker import loop
 from project import logs
 from tests.office import people
@@ -51,7 +52,7 @@ class RecordingLayer:
     extensions: ClassVar[list[str]] = ["groups"]
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        self.sent.append({"group": group, **message})
+        self.sent.append({"group": group, **events.unseal(message, [group])})
 
 
 class BrokenStorage(FileSystemStorage):

@@ -13,14 +13,17 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from huey import RedisHuey
 from huey.consumer import Consumer
 from huey.registry import Message
+from redis import Redis
 
-from exports import services
+from exports import services, signing
 from exports.conf import config
 from exports.models import Artifact, FileRequest
 from exports.queue import huey as huey_queue
-from exports.queue.huey import BadMessage, SignedJSONSerializer
+from exports.queue.huey import SignedJSONSerializer
+from exports.signing import BadMessage
 from exports.worker import loop, runner
 from tests.office import people, rows
 from tests.office.exports import open_office
@@ -251,7 +254,7 @@ def signed(*, key: str = KEYS[0], task: str = "wake") -> bytes:
     huey, new_message = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
     body = huey.serializer.serialize(huey._registry.create_message(new_message())).partition(b".")[2]
     body = body.replace(b"exports.queue.huey.wake", f"exports.queue.huey.{task}".encode())
-    return huey_queue._signature(key, body) + b"." + body
+    return signing._mac(key, body, huey_queue.PURPOSE) + b"." + body
 
 
 @pytest.fixture
@@ -303,6 +306,35 @@ def test_a_signed_message_for_an_unknown_task_runs_nothing(site: Valkey, owner: 
         push(site, signed(task="wipe"), signed(task="__class__"))
         wait_until_ready(requested(owner), worker)
         assert worker.is_running
+
+
+def revoke_the_task(client: Redis, queue: RedisHuey) -> None:
+    """Write into huey's result store what revokes every task of this name, as huey itself would."""
+    for_ever = SignedJSONSerializer().serialize([None, False])
+    client.hset(queue.storage.result_key, f"rt:{huey_queue.__name__}.wake", for_ever)
+
+
+def break_the_result_store(client: Redis, queue: RedisHuey) -> None:
+    client.set(queue.storage.result_key, "x")
+
+
+def break_the_queue(client: Redis, queue: RedisHuey) -> None:
+    client.delete(queue.storage.queue_key)
+    client.set(queue.storage.queue_key, "x")
+
+
+@pytest.mark.servers
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("attack", [revoke_the_task, break_the_result_store, break_the_queue])
+def test_nothing_that_is_written_into_the_server_stops_a_queue(
+    site: Valkey, owner: User, settings: LazySettings, attack: Callable[[Redis, RedisHuey], None]
+):
+    settings.EXPORTS = {**settings.EXPORTS, "WAKE_AGAIN_SECONDS": 1.0}
+    with Worker() as worker:
+        with site.client() as client:
+            attack(client, huey_queue.open_queue("small"))
+        export = requested(owner)
+        wait_until(lambda: rows.fresh(export).status == "ready", seconds=IN_TIME, describe=worker.words)
 
 
 @pytest.mark.servers

@@ -7,7 +7,6 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
-from channels.layers import get_channel_layer
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import override_settings
@@ -19,7 +18,7 @@ from exports.realtime.consumers import SEND_INTERVAL_SECONDS
 from exports.state import serialize
 from tests.office import people, rows
 from tests.office.browsers import signed_in, url_of
-from tests.office.pages import ALL, QUIET, made, moved, one, opened, page_of, written
+from tests.office.pages import ALL, QUIET, made, moved, one, opened, page_of, sent, written
 
 LOGGER = "exports.realtime.consumers"
 
@@ -109,8 +108,7 @@ async def test_only_the_newest_state_of_an_export_waits_to_be_sent(owner: User):
 
     async def send(*numbers: int) -> None:
         for number in numbers:
-            message = events.message(state | {"seq": export.seq + number})
-            await get_channel_layer().group_send(events.group_of_user(owner.pk), message)
+            await sent(events.message(state | {"seq": export.seq + number}), events.group_of_user(owner.pk))
 
     async with opened(owner) as page:
         await page.next_state()
@@ -150,7 +148,7 @@ async def test_a_ready_export_that_was_deleted_meanwhile_is_not_sent(owner: User
         await page.next_state()
         state = await sync_to_async(serialize)(deleted)
         await sync_to_async(deleted.delete)()
-        await get_channel_layer().group_send(events.group_of_user(owner.pk), events.message(state))
+        await sent(events.message(state), events.group_of_user(owner.pk))
         await moved(transitions.cancel, other)
         assert (await page.next_state())["id"] == str(other.pk)
 

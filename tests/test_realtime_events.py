@@ -51,11 +51,16 @@ def median_of_publishing(export: FileRequest, times: int) -> float:
 
 
 async def listen(group: str) -> Callable[[], Any]:
-    """Join a group of the channel layer, and return a function that awaits its next message."""
+    """Join a group of the channel layer, and return a function that awaits its next event."""
     layer = get_channel_layer()
     channel = await layer.new_channel()
     await layer.group_add(group, channel)
-    return lambda: asyncio.wait_for(get_channel_layer().receive(channel), RECEIVE_SECONDS)
+
+    async def receive() -> Any:
+        message = await asyncio.wait_for(get_channel_layer().receive(channel), RECEIVE_SECONDS)
+        return events.unseal(message, [group])
+
+    return receive
 
 
 @pytest.mark.usefixtures("channel_layer")

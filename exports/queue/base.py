@@ -37,7 +37,7 @@ class QueueBackend(Protocol):
         on_exit: Callable[[], object],
         on_ready: Callable[[], object],
     ) -> None:
-        """Call `on_wake` for each message, and once at the start, until the process is told to stop.
+        """Call `on_wake` for each message, at the start, and every WAKE_AGAIN_SECONDS, until told to stop.
 
         Args:
             queue_name: The queue.

@@ -6,12 +6,11 @@ not install it. The internals of huey that `consumer` overrides were checked aga
 no 3.6.
 """
 
-import hashlib
-import hmac
 import json
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import cache
@@ -20,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections
 
-from exports import faults
-from exports.conf import config, secret_keys
+from exports import faults, signing
+from exports.conf import config
 from exports.queue import redis
 
 if TYPE_CHECKING:
@@ -32,31 +31,24 @@ if TYPE_CHECKING:
 log = logging.getLogger("exports.queue.huey")
 
 TASK_NAME = "wake"
+PURPOSE = "exports.queue"
 WAIT_SECONDS = 2.0  # longer than the second for which huey lets the server hold an empty answer back
 STOP_SECONDS = 25.0
 
 Callback = Callable[[], object]
 
 
-class BadMessage(ValueError):
-    """A message that this site did not sign: it is dropped, and nothing of it runs."""
-
-
 class SignedJSONSerializer:
     """huey messages as JSON, signed with the first of EXPORTS["QUEUE_KEYS"], verified with any of them."""
 
     def serialize(self, message: "Message") -> bytes:
-        body = json.dumps(list(message), separators=(",", ":")).encode()
-        return _signature(secret_keys("QUEUE_KEYS")[0], body) + b"." + body
+        return signing.seal(json.dumps(list(message), separators=(",", ":")).encode(), PURPOSE)
 
     def deserialize(self, data: bytes) -> "Message":
         """Return the message. Raise BadMessage for a pickle, and for one that is not signed with a current key."""
         from huey.registry import Message
 
-        signature, _, body = data.partition(b".")
-        if not any(hmac.compare_digest(signature, _signature(key, body)) for key in secret_keys("QUEUE_KEYS")):
-            raise BadMessage("A message in the queue is not signed with EXPORTS['QUEUE_KEYS']; it was dropped.")
-        return Message(*json.loads(body))
+        return Message(*json.loads(signing.unseal(data, PURPOSE)))
 
 
 def wake(queue_name: str) -> bool:
@@ -94,6 +86,8 @@ def consumer(
     from huey.consumer import Consumer, Worker
 
     class WakeWorker(Worker):  # type: ignore[misc] # huey has no type hints
+        looks_at = 0.0
+
         def loop(self, now: datetime | None = None) -> None:
             # A process that was told to stop takes no more messages: they are for another worker.
             if stop.is_set():
@@ -101,9 +95,19 @@ def consumer(
             else:
                 # Called from the loop itself: a worker that hangs must not look like one that waits.
                 on_poll()
+                if time.monotonic() >= self.looks_at:
+                    # Messages may be lost, or the server may refuse to give them.
+                    self.looks_at = time.monotonic() + config.WAKE_AGAIN_SECONDS
+                    self.look()
                 super().loop(now)
                 if self.huey.is_down:
                     self.sleep()  # huey's own backoff, up to max_delay
+
+        def look(self) -> None:
+            try:
+                look_for_exports.func()
+            except Exception:
+                log.exception("queue %s: the look for exports failed", queue_name)
 
     class WakeConsumer(Consumer):  # type: ignore[misc] # huey has no type hints
         worker_class = WakeWorker
@@ -132,7 +136,6 @@ def consumer(
             wake(queue_name)
 
     huey.on_startup(name="start")(on_start)
-    huey.on_startup(name="first look")(look_for_exports.func)
     huey.on_shutdown(name="exit")(on_exit)
     return WakeConsumer(
         huey,
@@ -161,7 +164,7 @@ def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "Red
             """
             try:
                 task = super().dequeue()
-            except BadMessage as error:
+            except signing.BadMessage as error:
                 log.warning("%s", error)
                 return None
             except RedisError as error:
@@ -173,6 +176,14 @@ def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "Red
                 log.info("queue %s: its server is back", queue_name)
             self.is_down = False
             return task
+
+        def execute(self, task: Any, timestamp: datetime | None = None) -> Any:
+            """Run a task.
+
+            huey would ask its result store first whether the task was revoked, where anyone who can write to Redis
+            could stop the queue.
+            """
+            return task.execute()
 
         def read_schedule(self, timestamp: datetime | None = None) -> list[Any]:
             """Return no tasks: none is ever scheduled, so huey's scheduler need not ask the server every second."""
@@ -199,7 +210,7 @@ def is_signed_here(queue_name: str) -> bool:
     newest = redis.client().lindex(huey.storage.queue_key, 0)
     try:
         return newest is None or bool(huey.serializer.deserialize(newest))
-    except (BadMessage, ValueError, TypeError):
+    except (ValueError, TypeError):
         return False
 
 
@@ -209,7 +220,3 @@ def _sender(queue_name: str, url: str, prefix: str) -> tuple["RedisHuey", Callab
     huey = open_queue(queue_name, answer_seconds=redis.SEND_SECONDS)
     # The registered name is this module's and TASK_NAME, as that of the worker's task.
     return huey, huey.task(name=TASK_NAME)(_nothing).s
-
-
-def _signature(key: str, body: bytes) -> bytes:
-    return hmac.new(hashlib.sha256(b"exports.queue" + key.encode()).digest(), body, hashlib.sha256).hexdigest().encode()

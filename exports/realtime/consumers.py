@@ -10,6 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from enum import IntEnum
 from importlib import import_module
@@ -17,7 +18,10 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from channels.db import database_sync_to_async
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import get_channel_layer
+from channels.utils import await_many_dispatch
 from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -69,6 +73,29 @@ class SocketRefused(Exception):
 class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no annotations
     """A socket that follows all exports of a user, or the one whose id is in its path."""
 
+    # Any: ASGI's callables, which channels does not annotate.
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Run the socket until it is closed, as channels does (checked against 4.3.2), with two differences.
+
+        Messages of the channel layer are only handled as events: one with a type such as "websocket.disconnect" is
+        none of the server's. And the layer forgets the socket however it ends.
+        """
+        self.scope, self.base_send = scope, send
+        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self._groups: list[str] = []
+        self._has_dropped = False
+        sources = [receive]
+        if self.channel_layer is not None:
+            self.channel_name = await self.channel_layer.new_channel()
+            sources.append(self._next_event)
+        try:
+            await await_many_dispatch(sources, self.dispatch)
+        except StopConsumer:
+            pass
+        finally:
+            connections.closed(self)
+            await self._leave_channel_layer()
+
     async def connect(self) -> None:
         self._waiting: dict[str, State] = {}
         self._has_waiting = asyncio.Event()
@@ -76,9 +103,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._frame_times: deque[float] = deque(maxlen=config.SOCKET_MAX_FRAMES_PER_SECOND + 1)
         self._tasks: list[asyncio.Task[None]] = []
         self._recheck: asyncio.Task[None] | None = None
-        self._groups: list[str] = []
+        self._wants_recheck = False
         self._opened: list[Any] = []
-        self._older_sockets = 0
+        self._older_sockets: set[str] = set()
         self._is_closed = False
         if self.channel_layer is None:
             await self.close()
@@ -91,7 +118,8 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await self.channel_layer.group_add(group, self.channel_name)
                 self._groups.append(group)
             if config.MAX_SOCKETS_PER_USER is not None:
-                await self.channel_layer.group_send(reader, {"type": "export.opened", "since": self._opened})
+                opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
+                await self.channel_layer.group_send(reader, opened)
             snapshot = await in_thread(snapshot_for)(self.scope)
         except SocketRefused:
             await self.close()
@@ -103,33 +131,33 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._tasks = [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
 
     async def disconnect(self, code: int) -> None:
-        connections.closed(self)
         for task in [*self._tasks, *filter(None, [self._recheck])]:
             task.cancel()
-        for group in self._groups:
-            await self.channel_layer.group_discard(group, self.channel_name)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Handle events of the channel layer here and leave the rest to channels.
+        """Handle events of the channel layer here and leave the messages of the server to channels.
 
-        channels (checked against 4.3.2) closes old database connections in its one shared thread before each event,
-        so that one slow query would delay every socket.
+        channels closes old database connections in its one shared thread before each event, so that one slow query
+        would delay every socket.
         """
         match message:
-            case {"type": "export.changed", "export": state}:
+            case {"type": "exports.event", "event": {"type": "export.changed", "export": state}}:
                 self._queue(state)
-            case {"type": "export.recheck"}:
-                if self._recheck is not None:
-                    self._recheck.cancel()
-                self._recheck = asyncio.create_task(self._recheck_user())
-            case {"type": "export.opened", "since": [*opened]}:
+            case {"type": "exports.event", "event": {"type": "export.recheck"}}:
+                self._wants_recheck = True
+                if self._recheck is None or self._recheck.done():
+                    self._recheck = asyncio.create_task(self._recheck_user())
+            case {"type": "exports.event", "event": {"type": "export.opened", "since": [*opened]}}:
                 # Tell a newer socket of the same user, in whichever process it is, that this one is older.
                 if self._opened < opened and not self._is_closed:
-                    await self.channel_layer.send(opened[1], {"type": "export.older"})
-            case {"type": "export.older"}:
-                self._older_sockets += 1
-                if self._older_sockets >= (config.MAX_SOCKETS_PER_USER or math.inf):
+                    older = events.seal({"type": "export.older", "socket": self.channel_name}, opened[1])
+                    await self.channel_layer.send(opened[1], older)
+            case {"type": "exports.event", "event": {"type": "export.older", "socket": socket}}:
+                self._older_sockets.add(socket)
+                if len(self._older_sockets) >= (config.MAX_SOCKETS_PER_USER or math.inf):
                     await self._end(CloseCode.TOO_MANY, "too many sockets")
+            case {"type": "exports.event"}:
+                log.info("an event of another version of this site was ignored")
             case _:
                 await super().dispatch(message)
 
@@ -148,6 +176,33 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self.send(text_data='{"type": "pong"}')
         else:
             await self._end_if_refused(in_thread(mark_seen)(self.scope, frame["id"]))
+
+    async def _next_event(self) -> dict[str, Any]:
+        """Return the next event that this site sent to this socket. Drop other messages, and log the first of them."""
+        while True:
+            try:
+                message = await self.channel_layer.receive(self.channel_name)
+                return {"type": "exports.event", "event": events.unseal(message, [*self._groups, self.channel_name])}
+            except (ValueError, TypeError, RecursionError) as error:
+                # Also what the layer raises for bytes that it cannot read.
+                if not self._has_dropped:
+                    log.warning("a message on the channel layer was dropped: %s", type(error).__name__)
+                self._has_dropped = True
+
+    async def _leave_channel_layer(self) -> None:
+        """Leave the groups, and let the layer forget the channel.
+
+        channels_redis (checked against 4.3.0) forgets it only when it interrupts a `receive` that waits, and not if a
+        message has just arrived.
+        """
+        if self.channel_layer is None:
+            return
+        for group in self._groups:
+            await self.channel_layer.group_discard(group, self.channel_name)
+        while self.channel_name in getattr(self.channel_layer, "channels", ()):
+            with suppress(TimeoutError, ValueError, TypeError, RecursionError):
+                async with asyncio.timeout(0):
+                    await self.channel_layer.receive(self.channel_name)
 
     def _queue(self, state: State) -> None:
         """Let this state wait to be sent, in place of an older one of the same export."""
@@ -196,9 +251,12 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await self._end_if_refused(in_thread(groups_for)(self.scope))
 
     async def _recheck_user(self) -> None:
-        for seconds in RECHECK_DELAYS_SECONDS:
-            await asyncio.sleep(seconds)
-            await self._end_if_refused(in_thread(groups_for)(self.scope))
+        """Check the user at once and twice more; then again, if that was asked for meanwhile."""
+        while self._wants_recheck:
+            self._wants_recheck = False
+            for seconds in RECHECK_DELAYS_SECONDS:
+                await asyncio.sleep(seconds)
+                await self._end_if_refused(in_thread(groups_for)(self.scope))
 
     async def _end_if_refused(self, step: Awaitable[object]) -> None:
         """Await a step that checks the user, and close the socket if it raises SocketRefused."""

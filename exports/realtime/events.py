@@ -7,16 +7,17 @@ Without channels, or without a channel layer, nothing is sent.
 import asyncio
 import atexit
 import hashlib
+import json
 import logging
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
 from uuid import UUID
 
-from exports import faults
+from exports import faults, signing
 from exports.models import FileRequest
 from exports.state import State, serialize
 
@@ -25,6 +26,7 @@ log = logging.getLogger("exports.realtime.events")
 SEND_TIMEOUT_SECONDS = 2.0
 BACKLOG = 200
 UNUSED_GROUP = "exports.unused"
+SEALED = "exports.sealed"
 
 _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
@@ -64,13 +66,30 @@ def ping_channel_layer(seconds: float) -> None:
     if layer is not None:
         with _starting:
             loop = _event_loop(os.getpid())
-        sending = layer.group_send(UNUSED_GROUP, {"type": "export.changed"})
+        sending = layer.group_send(UNUSED_GROUP, {"type": SEALED})
         asyncio.run_coroutine_threadsafe(asyncio.wait_for(sending, seconds), loop).result(2 * seconds)
 
 
 def message(state: State) -> dict[str, Any]:
-    """Return the message that carries a state, on the channel layer and on the socket."""
+    """Return the message that carries a state to a page."""
     return {"type": "export.changed", "export": state}
+
+
+def seal(event: Mapping[str, Any], address: str) -> dict[str, str]:
+    """Return the message that carries an event over the channel layer, signed for this group or channel."""
+    body = json.dumps(event, separators=(",", ":")).encode()
+    return {"type": SEALED, "to": address, "event": signing.seal(body, f"{SEALED} {address}").decode()}
+
+
+def unseal(sealed: Any, addresses: Collection[str]) -> Any:
+    """Return the event of a message to one of these groups and channels. Raise BadMessage for anything else.
+
+    Another program that can write to Redis may send anything, and may repeat what was sent to the same address.
+    """
+    match sealed:
+        case {"type": "exports.sealed", "to": str(address), "event": str(text)} if address in addresses:
+            return json.loads(signing.unseal(text.encode(), f"{SEALED} {address}"))
+    raise signing.BadMessage("A message on the channel layer is none of this site's.")
 
 
 def group_of_user(user_id: object) -> str:
@@ -110,7 +129,7 @@ def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:
     async def send_to_all() -> None:
         async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
             for group in groups:
-                await layer.group_send(group, event)
+                await layer.group_send(group, seal(event, group))
 
     with _starting:
         loop = _event_loop(os.getpid())

@@ -78,3 +78,16 @@ test("isState refuses values that are no state", () => {
   const textual = { ...running(), seq: "1" };
   for (const value of [null, undefined, "ready", 7, [], {}, textual]) assert.ok(!isState(value));
 });
+
+test("isState refuses addresses of other sites", () => {
+  assert.ok(isState(ready({ urls: { download: "/exports/1/download/?a=b", ticket: "/exports/file/a:b_c/" } })));
+  const foreign = [
+    "https://evil.example/", "//evil.example/", "/\\evil.example/", "\\\\evil.example/", "/\t/evil.example/",
+    "/\n/evil.example/", "javascript:alert(1)", "data:text/html,x", " /exports/", "", "exports/", 7, {}, undefined,
+  ];
+  for (const address of foreign) {
+    for (const name of ["self", "page", "seen", "cancel", "retry", "download", "ticket"]) {
+      assert.ok(!isState(ready({ urls: { [name]: address } })), `${name}: ${address}`);
+    }
+  }
+});

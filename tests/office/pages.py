@@ -105,6 +105,11 @@ async def written(claim: Claim, rows_done: int, *, began_phase: bool = False) ->
     return await moved(transitions.renew_lease, claim, **options)
 
 
+async def sent(event: dict[str, Any], group: str) -> None:
+    """Send an event to the sockets of a group, as the site does."""
+    await get_channel_layer().group_send(group, events.seal(event, group))
+
+
 async def leave() -> None:
     """Close what an async test has opened: the channel layer and the database connections of its threads."""
     await get_channel_layer().flush()

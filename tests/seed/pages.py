@@ -14,7 +14,7 @@ class HeardLayer(InMemoryChannelLayer):
     sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
 
     async def group_send(self, group: str, message: dict[str, Any]) -> None:
-        self.sent.append((group, message))
+        self.sent.append((group, events.unseal(message, [group])))
 
 
 class Pages:
