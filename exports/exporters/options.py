@@ -14,22 +14,22 @@ from exports.tabular.writers import Writer
 PREFIX: Final = "option_"
 
 LABELS: Final[Mapping[str, str | Promise]] = {
-    "profile": _("Made for"),
-    "delimiter": _("Columns are separated by"),
-    "decimal": _("Decimal mark"),
-    "bom": _("Byte order mark"),
-    "formulas": _("Text that looks like a formula"),
-    "compression": _("Compression"),
+    "profile": _("{format} for"),
+    "delimiter": _("{format}: separator"),
+    "decimal": _("{format}: decimal mark"),
+    "bom": _("{format}: byte order mark"),
+    "formulas": _("{format}: text that looks like a formula"),
+    "compression": _("{format}: compression"),
 }
-VALUES: Final[Mapping[object, str | Promise]] = {
+VALUES: Final[Mapping[str, str | Promise]] = {
     "exchange": _("other programs"),
     "spreadsheet": _("a spreadsheet"),
     ",": _("comma"),
     ";": _("semicolon"),
     "\t": _("tab"),
     ".": _("point"),
-    True: _("yes"),
-    False: _("no"),
+    "true": _("yes"),
+    "false": _("no"),
     "escape": _("is made harmless"),
     "raw": _("stays as it is"),
     "reject": _("ends the export"),
@@ -54,16 +54,16 @@ def posted_options(posted: Mapping[str, str], writer: type[Writer]) -> dict[str,
     for field, value in posted.items():
         format, _dot, name = field.removeprefix(PREFIX).rpartition(".")
         if field.startswith(PREFIX) and format in ("", writer.format) and value:
-            options[name] = {"true": True, "false": False}.get(value, value)
+            options[name] = {_posted(each): each for each in writer.choices.get(name, ())}.get(value, value)
     return options
 
 
 def option_field(writer: type[Writer], name: str, values: Iterable[object], initial: object) -> ChoiceField:
     """Return the form field of an option with these values."""
-    choices = [(_posted(value), VALUES.get(value, str(value))) for value in values]
+    choices = [(posted, VALUES.get(posted, posted)) for posted in map(_posted, values)]
     if name in ("delimiter", "decimal"):
         choices.insert(0, ("", _("the usual one")))
-    label = f"{writer.label}: {LABELS.get(name, name)}"
+    label = str(LABELS.get(name, f"{{format}}: {name}")).format(format=writer.label)
     return ChoiceField(label=label, choices=choices, initial=_posted(initial), required=False)
 
 

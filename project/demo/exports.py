@@ -60,6 +60,7 @@ class WeatherExport(QuerySetExport):
     title = _("Weather")
     form_class = WeatherFilter
     formats = FORMATS
+    form_options = {"csv": ("profile",)}  # noqa: RUF012
     columns = (
         Column("time_hour", _("Hour"), width=18),
         Column("origin_id", _("Airport"), width=8),

@@ -108,6 +108,23 @@ def test_without_javascript_an_export_can_be_requested_and_downloaded(open_visit
         assert sum(1 for _ in csv.reader(file)) == 1 + 80_789
 
 
+# Only JavaScript knows the time zone of the browser.
+@pytest.mark.parametrize(("has_script", "hour"), [(True, "01"), (False, "06")])
+def test_csv_for_a_spreadsheet_can_be_chosen_with_and_without_javascript(
+    open_visit: OpenVisit, has_script: bool, hour: str
+):
+    page = open_visit("ada", java_script_enabled=has_script).go("/exports/new/weather/").page
+    page.get_by_label("CSV for").select_option("a spreadsheet")
+    page.get_by_label("Airport").select_option("JFK")
+    page.get_by_role("button", name="Export CSV").click()
+    with page.expect_download() as download:
+        if not has_script:
+            page.get_by_role("link", name="Download").click(timeout=FINISH)
+    with download.value.path().open(encoding="utf-8-sig", newline="") as file:
+        [_header, first, *_] = csv.reader(file)
+    assert first[:3] == [f"2013-01-01 {hour}:00:00", "JFK", "39.02"]
+
+
 @pytest.mark.usefixtures("slowly")
 def test_without_javascript_an_export_can_be_cancelled_and_retried(open_visit: OpenVisit):
     page = open_visit("ada", java_script_enabled=False).go().page
