@@ -80,7 +80,7 @@ def test_a_queryset_without_rows_yields_no_batch():
 
 
 def test_dictionaries_come_in_batches_of_columns():
-    batches = row_reader.batches([{"a": 1, "b": 2}, {"a": 3}, {"b": 4}], ["a", "b"], size=2)
+    batches = row_reader.batches([{"a": 1, "b": 2}, {"a": 3}, {"b": 4}], [Column("a"), Column("b")], ["a", "b"], size=2)
     assert list(batches) == [[[1, 3], [2, None]], [[None], [4]]]
 
 

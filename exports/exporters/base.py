@@ -22,7 +22,8 @@ from exports.tabular import writers
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.plan import TimeLimits
-from exports.tabular.readers import querysets, resolve
+from exports.tabular.readers import querysets
+from exports.tabular.readers import rows as row_reader
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
 
@@ -197,27 +198,29 @@ def tables_of(
         dialect: The `dialect_of` the file, where the database may write lines of CSV itself.
 
     Raises:
-        UnknownColumn: A sheet names a column that its queryset does not have.
+        UnknownColumn: A sheet names a column that its rows do not have.
 
     """
     tables: list[Table] = []
     # Whether all rows of a database are read from one state, by alias.
     snapshots: dict[str, bool] = {}
     # All columns are checked before the first query: counting a large sheet may take minutes.
-    resolved = [resolve.resolve(sheet.queryset, sheet.columns) for sheet in sheets]
+    resolved = [sheet.resolve(sheet.columns) for sheet in sheets]
+    size = config.BATCH_ROWS
     with ExitStack() as reading:
         for sheet in sheets:
-            alias = sheet.queryset.db
-            if alias not in snapshots:
-                snapshot = querysets.snapshot(alias, config.STATEMENT_TIMEOUT_SECONDS)
-                snapshots[alias] = reading.enter_context(snapshot)
+            if isinstance(sheet.rows, QuerySet) and sheet.rows.db not in snapshots:
+                snapshot = querysets.snapshot(sheet.rows.db, config.STATEMENT_TIMEOUT_SECONDS)
+                snapshots[sheet.rows.db] = reading.enter_context(snapshot)
         for sheet, columns in zip(sheets, resolved, strict=True):
-            total = total_of(sheet.queryset, count)
-            if not snapshots[sheet.queryset.db]:
-                total = replace(total, is_estimate=True)
-            batches = querysets.batches(
-                sheet.queryset, columns, size=config.BATCH_ROWS, dialect=dialect, limits=time_limits()
-            )
+            if isinstance(sheet.rows, QuerySet):
+                total = total_of(sheet.rows, count)
+                if not snapshots[sheet.rows.db]:
+                    total = replace(total, is_estimate=True)
+                batches = querysets.batches(sheet.rows, columns, size=size, dialect=dialect, limits=time_limits())
+            else:
+                total = Total(row_reader.length(sheet.rows))
+                batches = row_reader.batches(sheet.rows, columns, sheet.names, size=size)
             tables.append(Table(columns, total, reading.enter_context(closing(batches)), sheet.title))
         yield tables
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 from django.forms import Form
 from django.http import QueryDict
 from django.utils.datastructures import MultiValueDict
@@ -16,6 +17,7 @@ from django.utils.translation import gettext as _
 from exports.conf import config
 from exports.exceptions import (
     BadOption,
+    DeclarationError,
     ExportError,
     InvalidForm,
     InvalidStoredCriteria,
@@ -32,6 +34,7 @@ from exports.models.locale import local_time
 from exports.models.request import AnyUser
 from exports.tabular import writers
 from exports.tabular.columns import Column
+from exports.tabular.readers.rows import Rows
 from exports.tabular.writers import Writer
 
 
@@ -75,7 +78,23 @@ class QuerySetExport(TableExport):
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """Return the rows that `user` may have under these criteria."""
-        raise MissingMethod(f"{type(self).__name__} must define get_queryset(user, criteria).")
+        raise MissingMethod(
+            f"{type(self).__name__} must define get_queryset(user, criteria), or get_rows(user, criteria)."
+        )
+
+    def get_rows(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any] | Rows:
+        """Return the rows that `user` may have under these criteria, by default those of `get_queryset`.
+
+        Override it for rows that are no queryset: an iterable of dicts, tuples or objects, or a DataFrame of pandas. It
+        is called in the worker, which reads the rows in batches. See docs/exports.md.
+        """
+        queryset = self.get_queryset(user, criteria)
+        if not isinstance(queryset, QuerySet | BaseManager):
+            raise DeclarationError(
+                f"{type(self).__name__}.get_queryset() returned a {type(queryset).__name__}, which is no queryset. "
+                "For rows of other kinds define get_rows(user, criteria) in its place."
+            )
+        return queryset
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
         """Return True if `user` may export this now.
@@ -111,7 +130,7 @@ class QuerySetExport(TableExport):
 
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
-        return [Sheet(str(self.title), self.get_queryset(user, criteria), self.get_columns(user))]
+        return [Sheet(str(self.title), self.get_rows(user, criteria), self.get_columns(user))]
 
     def get_filename(self, export: FileRequest) -> str:
         """Return "<file type>-<local date>.<extension>"."""
@@ -119,9 +138,14 @@ class QuerySetExport(TableExport):
         return f"{slugify(self.file_type) or 'export'}-{day}.{self.extension(export)}"
 
     def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
-        """Return `queue_name`, or else "small" for up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows and "large" for more."""
+        """Return `queue_name`, or else "small" for up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows and "large" for more.
+
+        It is "large" for an export that defines `get_rows`, which is left to the worker.
+        """
         if self.queue_name:
             return self.queue_name
+        if not self.has_sheets() and type(self).get_rows is not QuerySetExport.get_rows:
+            return "large"
         sheets = self._checked_sheets(user, criteria)
         return "small" if has_at_most(sheets, config.SMALL_QUEUE_MAX_ROWS) else "large"
 

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 from django.utils.text import capfirst
 
 from exports.exceptions import RowsDiffer
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets, resolve
+from exports.tabular.readers.rows import Rows, length
 
 COUNTS: Final = ("exact", "estimate", "none")
 """How the rows can be counted before they are read: counted, estimated by the database, or not at all."""
@@ -17,11 +19,27 @@ COUNTS: Final = ("exact", "estimate", "none")
 
 @dataclass(frozen=True)
 class Sheet:
-    """One sheet of a file: its title, its rows, and its columns."""
+    """One sheet of a file: its title, its rows (a queryset, or what `get_rows` may return), and its columns.
+
+    `names` are those of the values of rows that are tuples: all columns that were declared, also if some are withheld.
+    """
 
     title: str
-    queryset: QuerySet[Any]
+    rows: QuerySet[Any] | Rows
     columns: Sequence[Column]
+    names: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.rows, BaseManager):
+            object.__setattr__(self, "rows", self.rows.all())
+        if not self.names:
+            object.__setattr__(self, "names", [column.name for column in self.columns])
+
+    def resolve(self, columns: Sequence[Column]) -> list[Column]:
+        """Return columns of this sheet, completed. Raise UnknownColumn."""
+        if isinstance(self.rows, QuerySet):
+            return resolve.resolve(self.rows, columns)
+        return resolve.resolve_for_rows(columns)
 
 
 Held = Mapping[str, bool]
@@ -45,7 +63,7 @@ def headers_withheld(sheets: Sequence[Sheet], held: Held) -> list[str]:
     for sheet in sheets:
         lost = [column for column in sheet.columns if is_withheld(column, held)]
         title = f"{sheet.title}: " if len(sheets) > 1 else ""
-        headers += [f"{title}{column.label}" for column in resolve.resolve(sheet.queryset, lost)]
+        headers += [f"{title}{column.label}" for column in sheet.resolve(lost)]
     return headers
 
 
@@ -91,10 +109,17 @@ def sum_of(totals: Iterable[Total]) -> Total:
 
 
 def has_at_most(sheets: Iterable[Sheet], rows: int) -> bool:
-    """Return True if the sheets have at most `rows` rows in total. Count one row further at most."""
+    """Return True if the sheets have at most `rows` rows in total. Count one row further at most.
+
+    Rows whose number only reading them shows are taken for too many.
+    """
     for sheet in sheets:
-        unordered = sheet.queryset if sheet.queryset.query.is_sliced else sheet.queryset.order_by()
-        rows -= querysets.count(unordered[: rows + 1])
+        if isinstance(sheet.rows, QuerySet):
+            unordered = sheet.rows if sheet.rows.query.is_sliced else sheet.rows.order_by()
+            rows -= querysets.count(unordered[: rows + 1])
+        else:
+            found = length(sheet.rows)
+            rows -= rows + 1 if found is None else found
         if rows < 0:
             return False
     return True

@@ -107,5 +107,5 @@ def columns_of_queryset(queryset: QuerySet[Any], names: Sequence[str] | None) ->
 
 def table_of_rows(rows: Iterable[Mapping[str, Any]], names: Sequence[str], count: int) -> Table:
     """Return a table of dictionaries with these keys."""
-    batches = row_reader.batches(rows, names, size=config.BATCH_ROWS)
-    return Table([Column(name) for name in names], Total(count), batches)
+    columns = [Column(name) for name in names]
+    return Table(columns, Total(count), row_reader.batches(rows, columns, names, size=config.BATCH_ROWS))

@@ -8,6 +8,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import ObjectDoesNotExist
 from django.core.management.base import CommandError
 from django.db import connections
+from django.db.models import QuerySet
 from django.http import QueryDict
 
 from exports.exceptions import UnknownColumn, UnknownFileType
@@ -29,7 +30,10 @@ def lines(
     sheets = _sheets(file_type, criteria, user)
     csv_options = registry.find_exporter(file_type).clean_options(writers.get("csv"), {})
     for sheet in sheets:
-        queryset = sheet.queryset.using(database) if database else sheet.queryset
+        if not isinstance(sheet.rows, QuerySet):
+            yield f"{sheet.title or file_type}: rows from Python ({type(sheet.rows).__name__}), read in batches."
+            continue
+        queryset = sheet.rows.using(database) if database else sheet.rows
         try:
             explained = explain.explain(queryset, sheet.columns, dialect_of("csv", csv_options), time_limits())
         except UnknownColumn as error:

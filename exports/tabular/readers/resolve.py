@@ -47,6 +47,17 @@ def resolve(queryset: QuerySet[Any], columns: Sequence[Column]) -> list[Column]:
     return [_resolve(queryset, column) for column in columns]
 
 
+def resolve_for_rows(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns of rows that are no queryset, with their headers. Raises UnknownColumn for expressions."""
+    for column in columns:
+        if is_expression(column):
+            raise UnknownColumn(
+                f"Column {column.name!r}: its source is an expression, which a database computes, and these rows come "
+                "from Python. Use a callable, which takes the row."
+            )
+    return [_complete(column) for column in columns]
+
+
 def path_of(column: Column) -> str:
     """Return the ORM path of a column."""
     return column.name if column.source is None else str(column.source)
@@ -91,7 +102,7 @@ def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
             )
         names = value_names(queryset)
         if is_expression(column) or path not in names:
-            raise _unknown(column, path, "values of this queryset", names)
+            raise unknown_column(column, path, "values of this queryset", names)
     if is_callable(column) or path in queryset.query.extra_select:
         return _complete(column)
     if is_expression(column):
@@ -153,16 +164,16 @@ def _computed_field(queryset: QuerySet[Any], column: Column, fields: Sequence[An
         return query.annotations[path].output_field
     unknown = path.split("__")[len(fields)]
     if query.combinator:
-        raise _unknown(column, unknown, queryset.model.__name__, _field_names(queryset.model))
+        raise unknown_column(column, unknown, queryset.model.__name__, _field_names(queryset.model))
     try:
         return _output_field(queryset, column, F(path))
     except FieldError as error:
         if not fields:
             names = [*_field_names(queryset.model), *query.annotations]
-            raise _unknown(column, unknown, queryset.model.__name__, names) from error
+            raise unknown_column(column, unknown, queryset.model.__name__, names) from error
         owner: Any = fields[-1].related_model
         owner_name = owner.__name__ if owner else path.rpartition(f"__{unknown}")[0]
-        raise _unknown(column, unknown, owner_name, _field_names(owner) if owner else []) from error
+        raise unknown_column(column, unknown, owner_name, _field_names(owner) if owner else []) from error
 
 
 def _output_field(queryset: QuerySet[Any], column: Column, expression: Any) -> AnyField:
@@ -178,7 +189,8 @@ def _output_field(queryset: QuerySet[Any], column: Column, expression: Any) -> A
     return field
 
 
-def _unknown(column: Column, name: str, owner: str, known: Collection[str]) -> UnknownColumn:
+def unknown_column(column: Column, name: str, owner: str, known: Collection[str]) -> UnknownColumn:
+    """Return the error for a column whose source asks `owner` for a `name` that is not among the `known` ones."""
     close = get_close_matches(name, known, n=3)
     hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else f"Known: {', '.join(known) or 'nothing'}."
     return UnknownColumn(f"Column {column.name!r}: there is no {name!r} in {owner}. {hint}")
