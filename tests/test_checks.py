@@ -187,6 +187,7 @@ def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings)
         ({"default_options": {"csv": {"profile": "people"}}}, "E017"),
         ({"default_options": {"csv": {"decimal": ",", "delimiter": ","}}}, "E017"),
         ({"form_options": {"csv": ["colour"]}}, "E017"),
+        ({"form_options": {"cvs": ["profile"]}}, "E017"),
         ({"for_machines": True}, "W035"),
         ({"columns": [Column("number", formulas="raw")]}, "W035"),
         ({"retention_seconds": math.inf}, "W032"),

@@ -64,19 +64,31 @@ def check_exports(**kwargs: Any) -> Iterator[CheckMessage]:
                 capable = ", ".join(each for each, holds_tables in known.items() if holds_tables)
                 hint = f"get_sheets() returns several tables; formats that hold them: {capable}."
                 yield checks.Error(f"{name}: {format!r} holds one table.", hint=hint, id="exports.E011")
+        if export.count not in COUNTS:
+            hint = f"Use one of {', '.join(map(repr, COUNTS))}."
+            yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, id="exports.E012")
+
+
+@checks.register("exports")
+def check_options(**kwargs: Any) -> Iterator[CheckMessage]:
+    """Report options that an exporter sets or offers and a format does not have."""
+    for export in registered_classes(QuerySetExport):
+        for format in {**export.default_options, **export.form_options}:
+            if format not in {writer.format for writer in writers.formats()} and not writers.why_missing(format):
+                message = f"{export.__name__} has options for {format!r}, which is no format."
+                hint = "Name formats in `default_options` and `form_options`."
+                yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
         for writer in export.offered():
             hint = f"{writer.label} has the options: {', '.join(writer.choices) or 'none'}."
             try:
                 export().clean_options(writer, {})
             except BadOption as error:
-                yield checks.Error(f"{name}.default_options: {error}", hint=hint, obj=export, id="exports.E017")
+                message = f"{export.__name__}.default_options: {error}"
+                yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
             for option in export.form_options.get(writer.format, ()):
                 if option not in writer.choices:
-                    message = f"{name}.form_options: {writer.label} has no option {option!r}."
+                    message = f"{export.__name__}.form_options: {writer.label} has no option {option!r}."
                     yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
-        if export.count not in COUNTS:
-            hint = f"Use one of {', '.join(map(repr, COUNTS))}."
-            yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, id="exports.E012")
 
 
 @checks.register("exports")
