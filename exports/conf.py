@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 
@@ -83,7 +84,9 @@ class Settings:
     BASE_URL: str = ""
     FROM_EMAIL: str | None = None
     MAIL_DELAY_SECONDS: float = 10.0
-    MAIL_MAX_ATTEMPTS: int = 8
+    MAIL_RETRY_SECONDS: float = 3 * DAY
+    MAIL_UNSUBSCRIBE_URL: str | None = None
+    SEND_MAILS: bool | str = True
     # WebSockets
     SOCKET_ALLOWED_ORIGINS: Sequence[str] = ()
     SOCKET_IDLE_TIMEOUT_SECONDS: float = 75.0
@@ -138,6 +141,13 @@ class _LiveSettings(Settings):
 
 config: Settings = _LiveSettings()
 """`config.LEASE_SECONDS` is the project's value, else the default. An unknown name raises AttributeError."""
+
+
+def absolute_url(path: str) -> str:
+    """Return the URL of a path of this site under EXPORTS["BASE_URL"], which may have a path of its own."""
+    base = config.BASE_URL.rstrip("/")
+    # Under FORCE_SCRIPT_NAME, `reverse` puts the same path in front.
+    return base + path.removeprefix(urlsplit(base).path)
 
 
 def secret_keys(name: str) -> list[str]:

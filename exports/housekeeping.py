@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.db.models import Count, Model, Q, QuerySet
 from django.db.models.expressions import Combinable
 from django.utils import timezone
@@ -77,8 +77,9 @@ class Budget:
         return self.until is not None and time.time() > self.until
 
 
-def sweep() -> Swept:
+def sweep(*, mails: bool = True) -> Swept:
     """Run every step once. A step that fails is logged and counted and does not stop the others."""
+    mailing = {"mailed": send_mails} if mails else {}
     swept = _run_steps(
         rescued=rescue,
         timed_out=time_out,
@@ -87,8 +88,8 @@ def sweep() -> Swept:
         deleted=delete_files,
         erased=erase,
         removed_rows=remove_old_rows,
-        mailed=send_mails,
         work_dirs=runner.sweep_work_dirs,
+        **mailing,
         sealed=audit.seal,
         pruned=audit.prune,
     )
@@ -97,16 +98,34 @@ def sweep() -> Swept:
 
 
 def run_forever(stop: threading.Event) -> None:
-    """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until `stop` is set."""
-    while True:
-        close_old_connections()
+    """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until `stop` is set.
+
+    Mails are sent in a thread beside: a mail server that does not answer delays no rescue.
+    """
+
+    def repeat(sweep: Callable[[], Swept]) -> None:
+        while True:
+            close_old_connections()
+            swept = sweep()
+            if str(swept) != "nothing":
+                log.info("swept: %s", swept)
+            if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
+                return
+
+    def sweep_all_but_mails() -> Swept:
         # Logs a warning while the disk is too full for workers to claim exports.
         runner.has_room()
-        swept = sweep()
-        if str(swept) != "nothing":
-            log.info("swept: %s", swept)
-        if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
-            return
+        return sweep(mails=False)
+
+    def send() -> None:
+        repeat(lambda: _run_steps(mailed=send_mails))
+        connections.close_all()
+
+    mailing = threading.Thread(target=send, daemon=True)
+    mailing.start()
+    repeat(sweep_all_but_mails)
+    # Let the mail server answer, or the mail would be sent once more.
+    mailing.join(config.SHUTDOWN_GRACE_SECONDS)
 
 
 def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:

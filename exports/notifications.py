@@ -7,18 +7,25 @@ mail server's 250 and our commit it is sent again with the same Message-ID.
 import logging
 from collections.abc import Callable
 from datetime import timedelta
-from urllib.parse import urljoin
+from smtplib import SMTPDataError, SMTPRecipientsRefused
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.contrib.auth.models import AnonymousUser
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db.models import F
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.module_loading import import_string
 
 from exports import faults
-from exports.conf import config
+from exports.conf import absolute_url, config
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
+from exports.models.locale import local_time
+from exports.models.request import AnyUser
 from exports.state import error_of, title_of
 
 log = logging.getLogger("exports.mail")
@@ -26,11 +33,18 @@ log = logging.getLogger("exports.mail")
 CLAIM_SECONDS = 120
 SEND_SECONDS = 30
 RETRY_SECONDS = 30
+MAX_RETRY_SECONDS = 3600
 
 EXPECTED_STATUS: dict[str, Status] = {
     Notification.Kind.READY: Status.READY,
     Notification.Kind.FAILED: Status.FAILED,
 }
+
+
+def are_wanted_by(user: AnyUser) -> bool:
+    """Return True if this user has an address and EXPORTS["SEND_MAILS"], a value or a function of the user, is true."""
+    given = import_string(config.SEND_MAILS) if isinstance(config.SEND_MAILS, str) else config.SEND_MAILS
+    return user.is_authenticated and bool(address_of(user)) and bool(given(user) if callable(given) else given)
 
 
 class NoRecipient(Exception):
@@ -40,14 +54,14 @@ class NoRecipient(Exception):
 def claim(notification: Notification, *, early: bool = False) -> bool:
     """Claim a due mail for this process; return False if another process has it.
 
-    A mail whose mailer dies is due again after CLAIM_SECONDS. With `early` it is claimed before it is due, if it was
-    never claimed.
+    A mail whose mailer dies is due again after CLAIM_SECONDS, later after each further time. With `early` it is claimed
+    before it is due, if it was never claimed.
     """
     if early:
         claimable = Notification.objects.filter(state=Notification.State.PENDING)
     else:
         claimable = Notification.objects.due(Now())
-    due_again = Now() + timedelta(seconds=CLAIM_SECONDS)
+    due_again = Now() + timedelta(seconds=max(CLAIM_SECONDS, _pause(notification.attempts)))
     unchanged = claimable.filter(pk=notification.pk, attempts=notification.attempts)
     return unchanged.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
 
@@ -56,7 +70,8 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     """Send a claimed mail and return True, or return False if it was suppressed or could not be sent.
 
     `send` sends the exporter's own mail in place of the default one; it may raise NoRecipient. A mail that cannot be
-    sent is retried with a growing delay, up to EXPORTS["MAIL_MAX_ATTEMPTS"] attempts.
+    sent is retried with a growing delay for EXPORTS["MAIL_RETRY_SECONDS"] after the export ended; one that the mail
+    server refuses for good is not (RFC 5321, 4.2.1: replies from 500 on).
     """
     export = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
     if reason := _reason_not_to_send(export, notification, is_own_mail=send is not None):
@@ -70,7 +85,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     except NoRecipient as error:
         return suppress(notification, str(error))
     except Exception as error:
-        _retry_later(notification, type(error).__name__)
+        _note_failure(notification, error)
         return False
     faults.point("after_250")
     _settle(notification, Notification.State.SENT, "")
@@ -85,12 +100,14 @@ def suppress(notification: Notification, reason: str) -> bool:
 
 def compose(export: FileRequest, notification: Notification) -> EmailMultiAlternatives:
     """Return the default mail. Call this with the recipient's language and time zone active."""
-    error = error_of(export)
+    error, zone = error_of(export), timezone.get_current_timezone_name()
     context = {
         "title": title_of(export),
         "request": export,
         "reason": error["message"] if error else "",
         "url": page_url(export),
+        # With the name of the zone, so that a mail read elsewhere is not misunderstood.
+        "until": export.expires_at and f"{date_format(local_time(export.expires_at), 'DATETIME_FORMAT')} ({zone})",
     }
     subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
     mail = EmailMultiAlternatives(
@@ -98,7 +115,7 @@ def compose(export: FileRequest, notification: Notification) -> EmailMultiAltern
         body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
         from_email=config.FROM_EMAIL,
         to=[email_of(export)],
-        headers={"Message-ID": notification.message_id, "Auto-Submitted": "auto-generated"},
+        headers={"Message-ID": notification.message_id} | common_headers(),
         # Without a timeout a mail server that does not answer would block housekeeping for ever.
         connection=get_connection(timeout=settings.EMAIL_TIMEOUT or SEND_SECONDS),
     )
@@ -106,9 +123,15 @@ def compose(export: FileRequest, notification: Notification) -> EmailMultiAltern
     return mail
 
 
+def common_headers() -> dict[str, str]:
+    """Return the headers of every mail: that it was sent automatically, and where to ask for no more (RFC 2369)."""
+    unsubscribe = config.MAIL_UNSUBSCRIBE_URL
+    return {"Auto-Submitted": "auto-generated"} | ({"List-Unsubscribe": f"<{unsubscribe}>"} if unsubscribe else {})
+
+
 def ready_headers(export: FileRequest) -> dict[str, str]:
-    """Return the headers for a mail about a finished file: its fixed Message-ID, and that it was sent automatically."""
-    headers = {"Auto-Submitted": "auto-generated"}
+    """Return the headers for a mail about a finished file: the common ones and its fixed Message-ID."""
+    headers = common_headers()
     notification = Notification.objects.filter(request=export, kind=Notification.Kind.READY).first()
     if notification is not None and notification.message_id:
         headers["Message-ID"] = notification.message_id
@@ -121,16 +144,19 @@ def page_url(export: FileRequest) -> str:
     The host comes from EXPORTS["BASE_URL"], never from a Host header, which an attacker can set.
     """
     try:
-        return urljoin(config.BASE_URL, reverse("exports:page", args=[export.pk]))
+        return absolute_url(reverse("exports:page", args=[export.pk]))
     except NoReverseMatch:
         return str(config.BASE_URL)
 
 
 def email_of(export: FileRequest) -> str:
     """Return the e-mail address of the requester, or '' if there is none."""
-    owner = export.requester
-    address: str | None = None if owner is None else getattr(owner, owner.get_email_field_name(), None)
-    return address or ""
+    return "" if export.requester is None else address_of(export.requester)
+
+
+def address_of(user: AbstractBaseUser) -> str:
+    """Return the e-mail address of a user, or '' if there is none."""
+    return getattr(user, user.get_email_field_name(), None) or ""
 
 
 def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_own_mail: bool) -> str:
@@ -143,8 +169,10 @@ def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_o
         return "no requester"
     if not is_own_mail and not email_of(export):
         return "no address"
-    # The claim counts the attempts, so mailers that die each time come to an end as well.
-    if notification.attempts >= config.MAIL_MAX_ATTEMPTS:
+    if not is_own_mail and not (export.sends_mail and are_wanted_by(export.requester or AnonymousUser())):
+        return "not wanted"
+    # Mailers that die each time come to an end as well.
+    if notification.state == Notification.State.SENDING and _is_time_up(notification):
         return "gave up: the mailer was lost"
     return ""
 
@@ -154,13 +182,38 @@ def _settle(notification: Notification, state: str, reason: str) -> None:
     claimed.update(state=state, reason=reason, settled_at=Now())
 
 
-def _retry_later(notification: Notification, reason: str) -> None:
-    attempt = notification.attempts + 1
+def _note_failure(notification: Notification, error: Exception) -> None:
+    attempt, reason = notification.attempts + 1, type(error).__name__
     log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
     # Nothing changes if another mailer has claimed it since.
     claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
-    if attempt >= config.MAIL_MAX_ATTEMPTS:
+    if is_permanent(error):
+        claimed.update(state=Notification.State.SUPPRESSED, reason=f"gave up: refused ({reason})", settled_at=Now())
+    elif _is_time_up(notification):
         claimed.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
-        return
-    due_at = Now() + timedelta(seconds=RETRY_SECONDS * 2 ** (attempt - 1))
-    claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
+    else:
+        due_at = Now() + timedelta(seconds=_pause(attempt - 1))
+        claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
+
+
+def is_permanent(error: Exception) -> bool:
+    """Return True if the mail server refused this recipient or this content for good.
+
+    A refused login or sender is the site's own mistake, which may be corrected.
+    """
+    match error:
+        case SMTPRecipientsRefused(recipients=replies):
+            return all(code >= 500 for code, _text in replies.values())
+        case SMTPDataError(smtp_code=code):
+            return code >= 500
+    return False
+
+
+def _is_time_up(notification: Notification) -> bool:
+    ended_before = Now() - timedelta(seconds=config.MAIL_RETRY_SECONDS)
+    return FileRequest.objects.filter(pk=notification.request_id, finished_at__lt=ended_before).exists()
+
+
+def _pause(attempts: int) -> float:
+    """Return the seconds to wait after this number of earlier attempts: 30, doubled each time, at most an hour."""
+    return min(RETRY_SECONDS * 2.0 ** min(attempts, 16), MAX_RETRY_SECONDS)

@@ -22,7 +22,7 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from exports import faults
+from exports import faults, notifications
 from exports.conf import config
 from exports.exceptions import InvalidForm, TransitionNotAllowed
 from exports.exporters import permissions, registry
@@ -103,6 +103,7 @@ def request_export(
         requester_timezone=zone,
         woken_at=timezone.now(),
         counts_toward_quota=_counts_toward_quota(user),
+        sends_mail=notifications.are_wanted_by(user) and exporter.wants_mail(user),
     )
     export.filename = exporter.get_filename(export)
     if export.requester_id is not None:
@@ -194,6 +195,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         requester_timezone=export.requester_timezone,
         woken_at=timezone.now(),
         counts_toward_quota=_counts_toward_quota(export.requester or AnonymousUser()),
+        sends_mail=export.sends_mail,
     )
     with transaction.atomic():
         new, is_new = _enqueue(new, actor)

@@ -80,6 +80,7 @@ class State(TypedDict):
     progress: ProgressState
     file: FileState | None
     error: ErrorState | None
+    sends_mail: bool
     receipt: dict[str, Any]
     urls: Urls
 
@@ -175,6 +176,7 @@ def serialize(export: FileRequest) -> State:
         },
         "file": file,
         "error": error_of(export),
+        "sends_mail": export.sends_mail,
         "receipt": export.receipt,
         "urls": {
             "self": reverse("exports:detail", args=[export.pk]),

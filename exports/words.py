@@ -39,6 +39,7 @@ WORDS: Mapping[str, Promise] = {
     "about": _("about {number}"),
     # The details
     "asked_for": _("asked for {time}"),
+    "mail_comes": _("you may close this page, a mail will come"),
     "rate": _("{rows} rows/s"),
     "slow_rate": _("less than 1 row/s"),
     "time_left": _("about {duration} left"),

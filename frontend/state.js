@@ -44,6 +44,7 @@
  * @property {Progress} progress
  * @property {ExportFile | null} file
  * @property {{code: string, message: string} | null} error
+ * @property {boolean} sends_mail whether the owner gets a mail if they do not see the end
  * @property {Record<string, any>} receipt what the run recorded about the file; empty before it is ready
  * @property {Urls} urls
  */

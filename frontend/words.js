@@ -19,8 +19,8 @@ const PHASE = {
 };
 
 const DETAIL = {
-  queued: (words, state) => [words.text("asked_for", { time: words.moment(state.requested_at) })],
-  running: (words, state) => words.pace(state),
+  queued: (words, state) => [words.text("asked_for", { time: words.moment(state.requested_at) }), words.mail(state)],
+  running: (words, state) => [...words.pace(state), words.mail(state)],
   ready: (words, state) => words.inFile(state),
   failed: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
   cancelled: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
@@ -115,6 +115,10 @@ export class Words {
   pace(state) {
     const { rows_per_second: rate, eta_seconds: left } = state.progress;
     return [state.resumed && this.phase(state), rate !== null && this.rate(rate), left !== null && this.timeLeft(left)];
+  }
+
+  mail(state) {
+    return state.sends_mail && this.text("mail_comes");
   }
 
   rows(count) {

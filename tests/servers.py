@@ -209,7 +209,7 @@ class Smtp:
     def __init__(self) -> None:
         self.mails: list[EmailMessage] = []
         self.refused = 0
-        self._is_refusing = False
+        self._refusal = ""
         self._controller: Controller | None = None
         self.port = free_port()
 
@@ -240,22 +240,22 @@ class Smtp:
         self.refused = 0
 
     @contextmanager
-    def refusing(self) -> Iterator[None]:
-        """Answer every mail with "try again later" inside the block, and count it in `refused`."""
-        self._is_refusing = True
+    def refusing(self, reply: str = "451 Try again later") -> Iterator[None]:
+        """Answer every mail like this inside the block, and count it in `refused`."""
+        self._refusal = reply
         try:
             yield
         finally:
-            self._is_refusing = False
+            self._refusal = ""
 
     def mails_to(self, address: str) -> list[EmailMessage]:
         return [mail for mail in list(self.mails) if address in mail["To"]]
 
     # aiosmtpd finds the handler by this name.
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if self._is_refusing:
+        if self._refusal:
             self.refused += 1
-            return "451 Try again later"
+            return self._refusal
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 OK"
 

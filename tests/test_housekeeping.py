@@ -1,6 +1,7 @@
 """Housekeeping: every step, run twice, and with a failing row or service."""
 
 import logging
+import socket
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -11,6 +12,7 @@ import pytest
 from django.core import mail
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage
+from django.db import connections
 from django.utils import timezone
 
 from exports import housekeeping, storage
@@ -320,6 +322,31 @@ def test_due_mails_are_sent_once_and_for_at_most_the_housekeeping_interval(setti
         configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=interval)
         assert sweep().mailed == count
     assert sorted(recipients()) == ["ada@shop.example", "bob@shop.example"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_mail_server_that_does_not_answer_delays_no_rescue(settings: Any) -> None:
+    with_due_mail("ada", is_ready=False)
+    export, _ = claimed_now(waiting())
+    stop = threading.Event()
+
+    def housekeep() -> None:
+        housekeeping.run_forever(stop)
+        connections.close_all()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0.1)
+        housekeeper = threading.Thread(target=housekeep)
+        housekeeper.start()
+        client, _address = silent.accept()
+        change(export, lease_expires_at=ago(1))
+        wait_until(lambda: FileRequest.objects.get(pk=export.pk).status == Status.QUEUED, seconds=10)
+        assert Notification.objects.filter(state="sending").exists()
+        client.close()
+        stop.set()
+    housekeeper.join()
 
 
 # The whole sweep

@@ -3,19 +3,22 @@
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from smtplib import SMTPAuthenticationError, SMTPRecipientsRefused
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.core import mail
 from django.core.mail.backends.base import BaseEmailBackend
+from django.urls import clear_script_prefix, set_script_prefix
 from django.utils import timezone
 
 from exports import housekeeping, notifications
 from exports.conf import config
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.state import ERROR_MESSAGES
-from tests.shop.requests import claimed, in_status, made, queued
+from tests.servers import Smtp
+from tests.shop.requests import claimed, in_status, made, queued, user
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -34,6 +37,7 @@ DOWN = "tests.test_notifications.Down"
 def ended(status: str = Status.READY, **columns: Any) -> tuple[FileRequest, Notification]:
     """Return an export that ended this way, and its mail, which is due."""
     request = in_status(status, **columns)
+    FileRequest.objects.filter(pk=request.pk).update(finished_at=timezone.now())
     Notification.objects.filter(request=request).update(due_at=just_now())
     return request, Notification.objects.get(request=request)
 
@@ -59,11 +63,16 @@ def test_a_mail_is_due_after_the_mail_delay() -> None:
     assert abs(due_at - timezone.now() - timedelta(seconds=config.MAIL_DELAY_SECONDS)) < timedelta(seconds=2)
 
 
+def only_eve(someone: User) -> bool:
+    return someone.username == "eve"
+
+
 CHANGES: dict[str, tuple[Status, Callable[[FileRequest], object]]] = {
     "seen": (Status.READY, transitions.mark_seen),
     "request is expired": (Status.READY, transitions.expire),
     "no requester": (Status.FAILED, lambda request: User.objects.update(is_active=False)),
     "no address": (Status.FAILED, lambda request: User.objects.update(email="")),
+    "not wanted": (Status.READY, lambda request: FileRequest.objects.filter(pk=request.pk).update(sends_mail=False)),
 }
 
 
@@ -77,6 +86,16 @@ def test_no_mail_if_it_is_not_needed_or_has_no_recipient(reason: str) -> None:
     assert mail.outbox == []
     assert settled(notification) == ("suppressed", reason)
     assert settled(anonymous) == ("suppressed", "no requester")
+
+
+@pytest.mark.parametrize(("setting", "count"), [(False, 0), ("tests.test_notifications.only_eve", 1)])
+def test_the_site_decides_who_gets_mails(settings: Any, setting: bool | str, count: int) -> None:
+    configure(settings, SEND_MAILS=setting)
+    _, notification = ended()
+    ended(requester=user("eve"))
+    assert housekeeping.send_mails() == count
+    assert [message.to for message in mail.outbox] == [["eve@shop.example"]] * count
+    assert settled(notification) == ("suppressed", "not wanted")
 
 
 # Content
@@ -105,12 +124,36 @@ def test_the_mail_links_to_the_base_url_if_the_project_has_no_export_pages(setti
     assert "/page/" not in mail.outbox[0].body
 
 
+def test_links_keep_the_path_of_the_base_url_once(settings: Any) -> None:
+    configure(settings, BASE_URL="https://exports.example/app/")
+    request, _ = ended()
+    assert notifications.page_url(request) == f"https://exports.example/app/exports/{request.pk}/page/"
+    set_script_prefix("/app/")
+    assert notifications.page_url(request) == f"https://exports.example/app/exports/{request.pk}/page/"
+    clear_script_prefix()
+
+
+def test_the_mail_says_where_to_ask_for_no_more(settings: Any) -> None:
+    configure(settings, MAIL_UNSUBSCRIBE_URL="https://exports.example/settings/")
+    ended()
+    housekeeping.send_mails()
+    assert mail.outbox[0].message()["List-Unsubscribe"] == "<https://exports.example/settings/>"
+
+
+def test_the_mail_about_a_file_that_is_kept_for_ever_names_no_end() -> None:
+    request, _ = ended()
+    FileRequest.objects.filter(pk=request.pk).update(expires_at=None)
+    housekeeping.send_mails()
+    [message] = mail.outbox
+    assert "until" not in message.body + str(message.alternatives[0].content)
+
+
 @pytest.mark.aware_times
 def test_the_mail_is_in_the_language_and_time_zone_of_the_requester() -> None:
     request, _ = ended(requester_language="de", requester_timezone="Asia/Tokyo")
     FileRequest.objects.filter(pk=request.pk).update(expires_at="2026-06-03T20:00:00Z")
     housekeeping.send_mails()
-    assert "4. Juni 2026 05:00" in mail.outbox[0].body
+    assert "4. Juni 2026 05:00 (Asia/Tokyo)" in mail.outbox[0].body
 
 
 def test_the_mail_about_a_failure_explains_it_and_escapes_the_title() -> None:
@@ -138,8 +181,8 @@ def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
 ) -> None:
     caplog.set_level(logging.DEBUG, "exports")
     working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, DOWN
-    configure(settings, MAIL_MAX_ATTEMPTS=3)
-    _, notification = ended()
+    configure(settings, MAIL_RETRY_SECONDS=3600)
+    request, notification = ended()
     delays = []
     for _ in range(2):
         assert housekeeping.send_mails() == 0
@@ -152,6 +195,8 @@ def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
     assert "sesame" not in caplog.text
     if is_repaired:
         settings.EMAIL_BACKEND = working
+    else:
+        FileRequest.objects.filter(pk=request.pk).update(finished_at=timezone.now() - timedelta(hours=1))
     assert housekeeping.send_mails() == is_repaired
     expected = ("sent", "") if is_repaired else ("suppressed", "gave up: ConnectionRefusedError")
     assert settled(notification) == expected
@@ -159,14 +204,48 @@ def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
     assert delays == pytest.approx([30, 60], abs=2)
 
 
-def test_a_mail_whose_mailer_dies_each_time_is_given_up(settings: Any) -> None:
-    configure(settings, MAIL_MAX_ATTEMPTS=3)
+def test_pauses_grow_to_an_hour_at_most() -> None:
     _, notification = ended()
+    Notification.objects.update(attempts=500)
+    notification.refresh_from_db()
+    assert notifications.claim(notification)
+    notification.refresh_from_db()
+    assert (notification.due_at - timezone.now()).total_seconds() == pytest.approx(3600, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("550 No such user", ("suppressed", "gave up: refused (SMTPDataError)")),
+        ("451 Try again later", ("pending", "SMTPDataError")),
+    ],
+)
+def test_a_mail_that_the_server_refuses_for_good_is_not_tried_again(
+    smtp: Smtp, reply: str, expected: tuple[str, str]
+) -> None:
+    _, notification = ended()
+    with smtp.refusing(reply):
+        assert housekeeping.send_mails() == 0
+    assert settled(notification) == expected
+
+
+def test_a_refused_recipient_is_final_only_if_all_are_refused_for_good() -> None:
+    no_user, later = (550, b"no such user"), (450, b"busy")
+    assert notifications.is_permanent(SMTPRecipientsRefused({"a@x": no_user}))
+    assert not notifications.is_permanent(SMTPRecipientsRefused({"a@x": no_user, "b@x": later}))
+    assert not notifications.is_permanent(SMTPAuthenticationError(535, b"bad password"))
+
+
+def test_a_mail_whose_mailer_dies_each_time_is_given_up() -> None:
+    request, notification = ended()
     for _ in range(3):
         notification.refresh_from_db()
         assert notifications.claim(notification)
         # The mailer dies here.
         Notification.objects.update(due_at=just_now())
+    FileRequest.objects.filter(pk=request.pk).update(
+        finished_at=timezone.now() - timedelta(seconds=config.MAIL_RETRY_SECONDS)
+    )
     assert housekeeping.send_mails() == 0
     assert settled(notification) == ("suppressed", "gave up: the mailer was lost")
     assert mail.outbox == []

@@ -58,6 +58,7 @@ def test_the_state_of_a_running_export() -> None:
         },
         "file": None,
         "error": None,
+        "sends_mail": True,
         "receipt": {},
         "urls": {
             "self": address(request),

@@ -17,6 +17,7 @@ from exports.conf import config
 from exports.exceptions import MissingMethod
 from exports.exporters.sheets import Sheet, Total, sum_of, total_of
 from exports.models import FileRequest
+from exports.models.request import AnyUser
 from exports.models.result import ExportResult
 from exports.tabular import writers
 from exports.tabular.cells.sql_csv import Dialect
@@ -126,6 +127,10 @@ class TableExport:
 
     def own_mail(self, export: FileRequest) -> Callable[[], object] | None:
         return None
+
+    def wants_mail(self, user: AnyUser) -> bool:
+        """Return True, by default, if this user gets a mail about an end that they did not see on a page."""
+        return True
 
     def finish(self, export: FileRequest) -> None:
         """Run after a run of this export has ended, whatever its outcome. Does nothing by default."""

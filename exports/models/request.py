@@ -192,6 +192,7 @@ class FileRequest(models.Model):
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
     counts_toward_quota = models.BooleanField(default=False, editable=False)
+    sends_mail = models.BooleanField(default=True, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)
     public_until = models.DateTimeField(null=True, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)

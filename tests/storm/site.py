@@ -44,7 +44,7 @@ PROFILE: Mapping[str, Any] = {
     "MIN_FREE_DISK_BYTES": 0,
 }
 # Exports whose workers are killed on purpose must not fail after a few crashes.
-PATIENT: Mapping[str, Any] = {"MAX_CRASHES": 1000, "MAX_ATTEMPTS": 1000, "MAIL_MAX_ATTEMPTS": 1000}
+PATIENT: Mapping[str, Any] = {"MAX_CRASHES": 1000, "MAX_ATTEMPTS": 1000}
 
 REQUEST_MANY = """
 import json, sys
