@@ -1,9 +1,12 @@
 """The Django app `exports`."""
 
+import logging
 from importlib import import_module
 
 from django.apps import AppConfig
 from django.utils.translation import gettext_lazy as _
+
+LOGGERS_OF_PATHS = ("django.request", "django.server", "django.security.csrf", "uvicorn.access")
 
 
 class ExportsConfig(AppConfig):
@@ -14,9 +17,12 @@ class ExportsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from exports import signals
+        from exports import signals, signing
 
         # Importing these registers the checks and the adapter.
         import_module("exports.checks")
         import_module("exports.contrib.bgfiles.adapter")
         signals.connect_all()
+        # Django logs the path of a request that it refuses, and that of a link opens the file.
+        for name in LOGGERS_OF_PATHS:
+            logging.getLogger(name).addFilter(signing.WithoutLinks())

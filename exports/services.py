@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -272,6 +273,30 @@ def may_download(user: AnyUser, export: FileRequest) -> bool:
     if not export.is_downloadable_by(user):
         return False
     return export.requester_id != user.pk or permissions.is_still_granted(export)
+
+
+def may_go_on(user: AnyUser | None, export: FileRequest) -> bool:
+    """Return True if a download that has begun may go on: by this user, or by a public link if `user` is None.
+
+    The user, the export and its permission are read again. A download may outlast its link and, until the bytes are
+    deleted, the time for which the file is kept.
+    """
+    current = FileRequest.objects.select_related("requester").filter(pk=export.pk).first()
+    if current is None:
+        return False
+    has_expired = export.expires_at is not None and export.expires_at <= timezone.now()
+    in_its_time = (Status.EXPIRED, export.epoch + 1) if has_expired else (Status.READY, export.epoch)
+    if (current.status, current.epoch) not in (in_its_time, (Status.READY, export.epoch)):
+        return False
+    if user is None:
+        is_same_link = current.public_until == export.public_until
+        return (
+            is_same_link
+            and permissions.public_link_seconds(current) is not None
+            and permissions.is_still_granted(current)
+        )
+    present = get_user_model()._default_manager.filter(pk=user.pk).first() if user.is_authenticated else None
+    return present is not None and may_download(present, current)
 
 
 def public_link_of(export: FileRequest) -> str | None:

@@ -217,6 +217,12 @@ def limit_message(error: LimitReached) -> str:
             "You have %(limit)d exports waiting and may have no more. Ask again once one has begun, or cancel one.",
             error.limit,
         ) % {"limit": error.limit}
+    if error.code == "too_many_downloads":
+        return ngettext(
+            "You are downloading %(limit)d file and may have no more. Try again once it has arrived.",
+            "You are downloading %(limit)d files and may have no more. Try again once one has arrived.",
+            error.limit,
+        ) % {"limit": error.limit}
     ends = local_time(timezone.now() + timedelta(seconds=error.seconds))
     return ngettext(
         "You may ask for %(limit)d export within 24 hours, and have. You may ask again from %(moment)s on.",

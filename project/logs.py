@@ -2,17 +2,16 @@
 
 import json
 import logging
-import re
 import traceback
 from copy import copy
 from datetime import UTC, datetime
 from typing import Any
 
+from exports.signing import SIGNED
+
 FORMATS = ("text", "json")
 EXCEPTIONS = PLACES, FULL = ("places", "full")
 
-# A value signed by Django's TimestampSigner: download links and tokens, which open a file for anyone who has one.
-SIGNED = re.compile(r"[\w.=-]+:[0-9A-Za-z]{6}:[\w-]{43}")
 # The beginning of the app's messages about one request.
 REQUEST, EPOCH = "request %s", "request %s epoch %d"
 

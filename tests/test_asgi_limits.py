@@ -10,6 +10,10 @@ import psutil
 import pytest
 from django.contrib.auth.models import User
 
+from exports.http.responses import RECHECK_SECONDS
+from exports.models import transitions
+from exports.models.audit import SYSTEM
+from exports.signing import PublicLink, Ticket
 from tests.office import rows
 from tests.office.browsers import signed_in, ticket_for
 from tests.office.processes import Daphne, Uvicorn
@@ -144,3 +148,31 @@ def test_a_client_that_pauses_gets_the_whole_file(server: Daphne, owner: User):
         while not received.endswith(content[-16:]):
             received += connection.recv(MEBIBYTE)
     assert received.partition(b"\r\n\r\n")[2] == content
+
+
+def test_a_download_ends_short_when_its_links_are_revoked(server: Daphne, owner: User):
+    export = rows.ready(owner, b"\0" * 32 * MEBIBYTE)
+    request, began = get(ticket_for(export, owner), owner), time.monotonic()
+    with closing(socket.create_connection(("127.0.0.1", server.port), timeout=30)) as connection:
+        connection.sendall(request)
+        head = connection.recv(1024)
+        wait_until(lambda: time.monotonic() - began > RECHECK_SECONDS + 0.5)
+        assert transitions.revoke_links(export, SYSTEM)
+        received = len(head.partition(b"\r\n\r\n")[2])
+        # Until the server ends the connection, which otherwise stays open for the next request.
+        with suppress(ConnectionResetError):
+            while block := connection.recv(MEBIBYTE):
+                received += len(block)
+    assert received < export.size
+    wait_until(lambda: rows.downloads().get().outcome == "aborted")
+
+
+def test_no_log_of_the_server_has_a_link(server: Daphne, owner: User):
+    export = rows.ready(owner)
+    links = [PublicLink(export.pk, export.epoch, 2_000_000_000).sign(), Ticket(export.pk, 1, "1", 2_000_000_000).sign()]
+    for link in links:
+        for method in ("GET", "OPTIONS", "POST"):
+            for path in (f"/exports/public/{link}/", f"/exports/file/{link.replace(':', '%3A')}/"):
+                answer(server, f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+    wait_until(lambda: server.words().count("/exports/file/(signed)/") >= 6)
+    assert not any(link.rpartition(":")[2] in server.words() for link in links)

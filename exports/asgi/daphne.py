@@ -13,6 +13,7 @@ from daphne.cli import CommandLineInterface
 from daphne.http_protocol import HTTPFactory, WebRequest
 
 from exports.conf import config
+from exports.signing import SIGNED
 
 REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 2.0
@@ -60,7 +61,15 @@ class LimitedFactory(HTTPFactory):  # type: ignore[misc]  # daphne has no annota
         return protocol
 
 
+class LimitedServer(server.Server):  # type: ignore[misc]  # daphne has no annotations
+    """A server whose access log has no links to files."""
+
+    def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
+        super().log_action(protocol, action, details | {"path": SIGNED.sub("(signed)", details["path"])})
+
+
 if __name__ == "__main__":
     # Server.run looks the factory up here; it has no other place for it.
     server.HTTPFactory = LimitedFactory
+    CommandLineInterface.server_class = LimitedServer
     CommandLineInterface.entrypoint()

@@ -1,5 +1,8 @@
 """Views that deliver the bytes of a file: by export, by ticket, by public link. Each download is recorded."""
 
+import threading
+from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
@@ -11,12 +14,19 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from exports import services
+from exports.conf import config
+from exports.exceptions import LimitReached
 from exports.http.actors import actor_of, public_actor, record_refusal
 from exports.http.responses import DELIVERING, FileStream, file_response
-from exports.http.views import get_visible, not_found, signed_in, state_response
+from exports.http.views import get_visible, not_found, refusal_response, signed_in, state_response
 from exports.models import Actor, AuditEntry, FileRequest, Status
-from exports.models.audit import record
+from exports.models.audit import ActorKind, record
 from exports.signing import InvalidLink, Ticket
+
+RETRY_SECONDS = 10
+# How many files each user, and the users of each public link, are reading from this process.
+_reading: Counter[str] = Counter()
+_counting = threading.Lock()
 
 
 @require_safe
@@ -80,6 +90,12 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
 
     Raises Http404 if the file is missing.
     """
+    # A public link has no user, even if one is signed in.
+    user = None if actor.kind == ActorKind.PUBLIC_LINK else request.user
+    reader = str(export.pk) if user is None else f"user {user.pk}"
+    limit = config.MAX_DOWNLOADS_PER_USER
+    if limit is not None and request.method != "HEAD" and _reading[reader] >= limit:
+        return refusal_response(request, LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS))
     try:
         response = file_response(request, export)
     except FileNotFoundError:
@@ -88,12 +104,26 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
         # Browsers apply the CSP directive form-action to redirects too, so a form must not lead to another site.
         return state_response(request, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
-        record_download(export, response, actor)
+        end = record_download(export, response, actor)
+        if isinstance(response, FileStream):
+            with _counting:
+                _reading[reader] += 1
+
+            def close(sent: int) -> None:
+                with _counting:
+                    _reading[reader] -= 1
+                end(sent)
+
+            response.part.on_close = close
+            response.part.may_go_on = partial(services.may_go_on, user, export)
     return response
 
 
-def record_download(export: FileRequest, response: HttpResponseBase, actor: Actor) -> None:
-    """Record the download of a response of `file_response`, and mark the export as seen if its owner downloads it."""
+def record_download(export: FileRequest, response: HttpResponseBase, actor: Actor) -> Callable[[int], None]:
+    """Record the download of a response of `file_response`, and mark the export as seen if its owner downloads it.
+
+    Return what records how many bytes were sent in the end.
+    """
     outcome = AuditEntry.Outcome.BEGUN
     if response.status_code == 302:
         outcome = AuditEntry.Outcome.REDIRECTED
@@ -114,7 +144,6 @@ def record_download(export: FileRequest, response: HttpResponseBase, actor: Acto
         # Without an entry there is no download; the file is open already.
         response.close()
         raise
-    if isinstance(response, FileStream):
-        response.part.on_close = partial(entry.end, of=byte_count)
     if actor.user_id is not None and export.requester_id == actor.user_id:
         services.mark_seen(export)
+    return partial(entry.end, of=byte_count)

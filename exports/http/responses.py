@@ -5,11 +5,14 @@ Django's FileResponse reads a whole file into memory under ASGI; FileStream send
 
 import hashlib
 import io
+import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
 from asgiref.sync import sync_to_async
+from django.db import DatabaseError, close_old_connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
 from exports import storage
@@ -18,7 +21,10 @@ from exports.filenames import create_content_disposition
 from exports.http.ranges import ByteRange, RangeNotSatisfiable, is_match, parse_range
 from exports.models import FileRequest
 
+log = logging.getLogger("exports.http.responses")
+
 BLOCK = 1 << 18
+RECHECK_SECONDS = 1.0
 UNKNOWN_TYPE = "application/octet-stream"
 
 # Browsers run nothing in the file, caches do not store it, and other sites cannot embed it. A declared encoding keeps
@@ -101,32 +107,53 @@ def etag_of(export: FileRequest) -> str:
     return f'"{export.sha256 or hashlib.sha256(str(export.filehandle).encode()).hexdigest()}"'
 
 
+class DownloadStopped(Exception):
+    """The user may not have the rest of the file."""
+
+
 class FilePart:
     """A part of an open file in blocks. The response closes it, whether or not it was read to the end.
 
     `file` is anything with seek, read and close. `on_close` is called once with the number of bytes sent; a block
-    counts as sent when the server asks for the next one.
+    counts as sent when the server asks for the next one. `may_go_on` is asked between blocks, every RECHECK_SECONDS at
+    most.
     """
 
     def __init__(self, file: Any, part: ByteRange) -> None:
         self.on_close: Callable[[int], None] | None = None
+        self.may_go_on: Callable[[], bool] = lambda: True
         self._file = file
         self._count = part.count
         self._sent = 0
         file.seek(part.first)
 
     def __iter__(self) -> Iterator[bytes]:
-        left = self._count
+        """Yield the blocks. Raise DownloadStopped, at which a server ends the connection, so that the file is short."""
+        left, asked_at = self._count, time.monotonic()
         while block := self._file.read(min(BLOCK, left)):
             left -= len(block)
             yield block
             self._sent += len(block)
+            if time.monotonic() - asked_at > RECHECK_SECONDS:
+                if not self._may_go_on_now():
+                    raise DownloadStopped("The user may not have the rest of the file.")
+                asked_at = time.monotonic()
 
     def close(self) -> None:
         self._file.close()
         on_close, self.on_close = self.on_close, None
         if on_close is not None:
             on_close(self._sent)
+
+    def _may_go_on_now(self) -> bool:
+        try:
+            return self.may_go_on()
+        except DatabaseError as error:
+            log.warning("a download goes on unchecked: %s", type(error).__name__)
+            return True
+        finally:
+            # A stream runs outside of a request, and under ASGI in any thread.
+            close_old_connections()
 
 
 class FileStream(StreamingHttpResponse):
@@ -140,5 +167,13 @@ class FileStream(StreamingHttpResponse):
         # Django 5.2 reads a sync iterator to its end before it sends anything under ASGI; this reads block by block.
         blocks = iter(self)
         next_block = sync_to_async(lambda: next(blocks, b""), thread_sensitive=False)
-        while block := await next_block():
-            yield block
+        try:
+            while block := await next_block():
+                yield block
+        except DownloadStopped:
+            # The response is shorter than its Content-Length says, so the server ends the connection.
+            return
+        except Exception:
+            # Django 5.2 does not close a response that raises.
+            await sync_to_async(self.part.close)()
+            raise

@@ -107,4 +107,4 @@ class Uvicorn(Daphne):
 
     def command(self) -> list[str]:
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
-        return [sys.executable, "-m", "uvicorn", *address, "--no-access-log", "project.asgi:application"]
+        return [sys.executable, "-m", "uvicorn", *address, "project.asgi:application"]
