@@ -1,17 +1,16 @@
 """Builders and Hypothesis strategies for tests of cells."""
 
-import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
-from json import dumps
+from json import dumps, loads
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import strategies as st
 
-from exports.tabular.cells.csv import format_json, to_csv_cells
+from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.datetimes import EXCEL_EPOCH, ONE_DAY, since_midnight
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.json import UnquotedStrings, to_json_cells
@@ -69,9 +68,11 @@ JSON = st.recursive(
 
 def read_back(value: object) -> object:
     """Return what a reader of JSON finds where this value was written."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"n": "NaN", "i": "Infinity", "-": "-Infinity"}[str(value)[0]]
-    if isinstance(value, str | date | Decimal):
+    if isinstance(value, float | Decimal) and not Decimal(value).is_finite():
+        return "NaN" if Decimal(value).is_nan() else "Infinity" if value > 0 else "-Infinity"
+    if isinstance(value, Decimal):
+        return loads(format(value, "f"))
+    if isinstance(value, str | date):
         return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in str(value))
     if isinstance(value, dict):
         keys = [key if isinstance(key, str) else dumps(key) for key in map(read_back, value)]
@@ -107,7 +108,7 @@ RAW_VALUES = {
     "time": (st.times(), clock_text),
     "uuid": (st.uuids(), str),
     "text": (st.text(), str),
-    "json": (JSON_FAMILY.filter(lambda value: value is not None), lambda value: format_json([value])[0]),
+    "json": (JSON_FAMILY.filter(lambda value: value is not None), lambda value: dumps(value, ensure_ascii=False)),
 }
 
 

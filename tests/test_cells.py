@@ -18,6 +18,7 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.types.range import Range
 
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.excel import to_excel_cells
@@ -75,9 +76,9 @@ class LoudInt(int):
     (UUID(int=10), str(UUID(int=10)), f'"{UUID(int=10)}"', str(UUID(int=10))),
     (b"\x00\xff", "00ff", '"00ff"', "00ff"), (memoryview(b"=1"), "3d31", '"3d31"', "3d31"),
     ({"a": [1, None, "é"]}, '{"a": [1, null, "é"]}', '{"a": [1, null, "é"]}', '{"a": [1, null, "é"]}'),
-    (("x", Decimal("1.5")), '["x", "1.5"]', '["x", "1.5"]', '["x", "1.5"]'),
+    (("x", Decimal("1.50")), '["x", 1.50]', '["x", 1.50]', '["x", 1.50]'),
     ({1: {2.5: True}}, '{"1": {"2.5": true}}', '{"1": {"2.5": true}}', '{"1": {"2.5": true}}'),
-    ({("a", "b"): 1}, "{('a', 'b'): 1}", "\"{('a', 'b'): 1}\"", "{('a', 'b'): 1}"),
+    ({(1, "b"): 1}, '{"[1, \\"b\\"]": 1}', '{"[1, \\"b\\"]": 1}', '{"[1, \\"b\\"]": 1}'),
     (MappingProxyType({}), "{}", "{}", "{}"), (Color.RED, "red", '"red"', "red"), (Color.FORMULA, "'=1", '"=1"', "=1"),
     (Size.SMALL, "s", '"s"', "s"), (Rank.FIRST, "-1", "-1", -1),
     (lazystr('la"ter'), 'la"ter', '"la\\"ter"', 'la"ter'),
@@ -118,6 +119,39 @@ def test_a_value_that_contains_itself_becomes_its_text():
     endless.append(endless)
     assert csv_cells(endless) == ["[1, [...]]"]
     assert json_cells(endless, [2]) == ['"[1, [...]]"', "[2]"]
+
+
+NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
+
+
+def test_values_within_lists_and_dicts_follow_the_same_rules_at_every_depth():
+    values = [NOON, timedelta(hours=26), b"\xff", Color.RED, Decimal("1.50"), Decimal("1E+3"), date(2013, 1, 2), {5}]
+    text = '["2013-07-01T08:00:00-04:00", "26:00:00", "ff", "red", 1.50, 1000, "2013-01-02", [5]]'
+    nested, nested_text = (
+        {"a": [values], NOON: {date(2013, 1, 2): Decimal(2)}},
+        (f'{{"a": [{text}], "2013-07-01T08:00:00-04:00": {{"2013-01-02": 2}}}}'),
+    )
+    for cells in (csv_cells, json_cells, excel_cells):
+        assert cells(values, nested, zone=NEW_YORK) == [text, nested_text]
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (Range(1, 5), "[1,5)"), (Range(None, Decimal("1.50"), "(]"), "(,1.50]"), (Range(empty=True), "empty"),
+    (Range(NOON, None), "[2013-07-01T08:00:00-04:00,)"), (Range(date.min, date.max), "[0001-01-01,9999-12-31)"),
+])  # fmt: skip
+def test_a_range_is_written_as_postgresql_writes_it_with_the_texts_of_its_bounds(value, text):
+    for cells in (csv_cells, excel_cells):
+        assert cells(value, [value], zone=NEW_YORK) == [text, f'["{text}"]']
+    assert json_cells(value, [value], zone=NEW_YORK) == [f'"{text}"', f'["{text}"]']
+
+
+def test_nan_within_json_is_a_string_and_counted_in_every_format():
+    raw = RawColumn(['{"a": NaN, "b": "NaN"}'], "json")
+    for convert in (to_csv_cells, to_excel_cells, to_json_cells):
+        for values in (raw, [{"a": math.nan, "b": "NaN"}], [{"a": Decimal("sNaN"), "b": "NaN"}]):
+            counted = Alterations()
+            assert convert(Column("x"), values, zone=UTC, alterations=counted) == ['{"a": "NaN", "b": "NaN"}']
+            assert counted == {"not_a_number": 1}
 
 
 # Datetimes

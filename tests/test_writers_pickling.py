@@ -76,7 +76,7 @@ def unpickled(batch: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
 def is_plain(value: object) -> bool:
     if type(value) is dict:
         return all(map(is_plain, [*value, *value.values()]))
-    return all(map(is_plain, value)) if type(value) is list else type(value) in PLAIN_TYPES
+    return all(map(is_plain, value)) if type(value) in (list, tuple) else type(value) in PLAIN_TYPES
 
 
 @pytest.mark.parametrize("value", DERIVED, ids=lambda value: type(value).__name__)

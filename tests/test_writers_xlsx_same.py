@@ -44,6 +44,12 @@ VALUES = {
     "json": st.dictionaries(HOSTILE, st.lists(st.integers()), max_size=3) | st.lists(HOSTILE, max_size=2),
 }
 OTHERS = st.sampled_from(Colour) | st.binary(max_size=5)
+# Values of all types within lists and dictionaries.
+LEAVES = st.one_of(*VALUES.values(), OTHERS, st.none())
+VALUES["json"] |= st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=4).map(
+    lambda value: [value]
+)
+VALUES["json"] |= st.dictionaries(st.one_of(HOSTILE, st.dates(), st.decimals()), LEAVES, max_size=2)
 
 
 # Values of classes derived from Python's types, as libraries have them.

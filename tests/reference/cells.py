@@ -35,6 +35,10 @@ def csv_cell(
         cut = in_zone(value, zone).replace(tzinfo=None) if isinstance(value, datetime) else value
         text = cut.replace(microsecond=0).isoformat().replace("T", " ")
         return text, {"fraction_cut"} if cut.microsecond else set()
+    if isinstance(value, Mapping | list | tuple):
+        text, named = json_text(value, zone)
+        escaped, changes = escape_formulas(text, formulas, delimiter)
+        return escaped, changes | named
     text = plain_text(value, kind, zone)
     if profile == "spreadsheet" and isinstance(value, Decimal | Real | timedelta):
         return text.replace(".", ","), set()
@@ -65,10 +69,31 @@ def plain_text(value: object, kind: str, zone: tzinfo) -> str:
             return value.hex()
         case str():
             return json.dumps(value, ensure_ascii=False) if kind == "json" else value
-        case Mapping() | list() | tuple():
-            return json.dumps(value, ensure_ascii=False, default=str)
         case _:
             return str(value)
+
+
+def json_text(value: object, zone: tzinfo) -> tuple[str, Changes]:
+    if isinstance(value, Enum):
+        return json_text(value.value, zone)
+    if isinstance(value, Decimal | Real) and not math.isfinite(value):
+        return f'"{non_finite_name(Decimal(value))}"', {"not_a_number"}
+    if value is None:
+        return "null", set()
+    if isinstance(value, bool | Decimal | Real):
+        return plain_text(value, "", zone), set()
+    if not isinstance(value, Mapping | list | tuple):
+        return json.dumps(plain_text(value, "", zone), ensure_ascii=False), set()
+    items = value.items() if isinstance(value, Mapping) else ((None, item) for item in value)
+    texts, changes = [], set()
+    for key, item in items:
+        key_text, key_changes = json_text(key, zone)
+        text, item_changes = json_text(item, zone)
+        name = key_text if key_text.startswith('"') else json.dumps(key_text, ensure_ascii=False)
+        texts.append(f"{name}: {text}" if isinstance(value, Mapping) else text)
+        changes |= key_changes | item_changes
+    inner = ", ".join(texts)
+    return f"{{{inner}}}" if isinstance(value, Mapping) else f"[{inner}]", changes
 
 
 def in_zone(value: datetime, zone: tzinfo) -> datetime:
@@ -155,9 +180,9 @@ def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:
         number = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
         return (number, set()) if number.is_finite() else (non_finite_name(number), {"not_a_number"})
     if isinstance(value, Mapping | list | tuple):
-        text = json.dumps(value, ensure_ascii=False, default=str)
-        whole, changes = without_surrogates(text)
-        return json.loads(whole, parse_float=Decimal), changes
+        text, changes = json_text(value, zone)
+        whole, replaced = without_surrogates(text)
+        return json.loads(whole, parse_float=Decimal), changes | replaced
     if isinstance(value, str) and kind == "json":
         return without_surrogates(value)
     return without_surrogates(plain_text(value, "", zone))
@@ -195,6 +220,10 @@ def sheet_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]
         case timedelta():
             is_shown = timedelta() <= value < timedelta(days=2_958_466)
             return (value, set()) if is_shown else (clock(value), {"duration_as_text"})
+        case Mapping() | list() | tuple():
+            text, named = json_text(value, zone)
+            cell, changes = sheet_text(text)
+            return cell, changes | named
         case _:
             return sheet_text(plain_text(value, kind, zone))
 

@@ -2,7 +2,7 @@
 
 import json
 import numbers
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -29,8 +29,10 @@ TYPE_FAMILIES: Final[Sequence[tuple[type | tuple[type, ...], str]]] = (
     (UUID, "uuid"),
     (str, "text"),
     ((bytes, bytearray, memoryview), "binary"),
-    ((Mapping, list, tuple), "json"),
+    ((Mapping, Sequence, Set), "json"),
 )
+# What a range of PostgreSQL has, whichever driver makes it.
+RANGE_ATTRIBUTES: Final = ("isempty", "lower", "upper", "lower_inc", "upper_inc")
 
 
 @dataclass(frozen=True)
@@ -107,8 +109,17 @@ def value_family(type_: type, column: Column) -> str:
 
 @lru_cache(maxsize=256)
 def type_family(type_: type) -> str:
-    """Return the family of a type in TYPE_FAMILIES, or "object"."""
-    return next((family for base, family in TYPE_FAMILIES if issubclass(type_, base)), "object")
+    """Return the family of a type in TYPE_FAMILIES, "range", or "object"."""
+    for base, family in TYPE_FAMILIES:
+        if issubclass(type_, base):
+            return family
+    return "range" if all(hasattr(type_, name) for name in RANGE_ATTRIBUTES) else "object"
+
+
+def family_of(value: object) -> str:
+    """Return the family of the type of a value."""
+    type_: type = type(value)
+    return type_family(type_)
 
 
 def _convert_mixed(

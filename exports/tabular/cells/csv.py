@@ -1,29 +1,28 @@
 """Cells of text files such as CSV: one function per type, a column at a time."""
 
-import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from decimal import Decimal
-from enum import Enum
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from typing import Final
 
 from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
-from exports.tabular.cells.datetimes import (
-    SECONDS_END,
-    format_naive_datetimes,
-    format_times,
-    format_utc_datetimes,
-    to_local,
-)
+from exports.tabular.cells.datetimes import SECONDS_END, format_naive_datetimes, format_times, format_utc_datetimes
 from exports.tabular.cells.formula_escape import escape_formulas
-from exports.tabular.cells.json_encoding import encode_each, json_default
+from exports.tabular.cells.json_encoding import format_json, name_non_finite
 from exports.tabular.cells.numbers import format_floats, format_integers
 from exports.tabular.cells.raw_columns import CSV_READY, RawColumn, Values
+from exports.tabular.cells.texts import (
+    enum_values,
+    format_binary,
+    format_booleans,
+    format_datetimes,
+    format_decimals,
+    format_durations,
+    format_iso,
+    format_ranges,
+    format_strings,
+)
 from exports.tabular.columns import Alterations, Column
-
-# How many values are looked at to find out whether the values of a column repeat.
-SAMPLE_SIZE: Final = 64
 
 _FRACTION: Final = re.compile(r"\.\d+")
 
@@ -53,53 +52,6 @@ def to_csv_cells(
     return convert(values, context, CSV_FORMAT)
 
 
-def format_strings(values: Sequence[object]) -> list[str]:
-    """Return the `str()` of values of one type as plain strings, even if that gives a subclass of str."""
-    if type(values[0]) is str:
-        return list(values)  # type: ignore[arg-type]  # all are of the type of the first
-    return [str.__str__(text) for text in map(str, values)]
-
-
-def format_booleans(values: Sequence[bool]) -> list[str]:
-    """Return "true" and "false"."""
-    return ["true" if value else "false" for value in values]
-
-
-def format_decimals(values: Sequence[Decimal]) -> list[str]:
-    """Return all digits, never an exponent."""
-    texts = list(map(str, values))
-    return [format(value, "f") for value in values] if "E" in "".join(texts) else texts
-
-
-def format_datetimes(values: Sequence[datetime], zone: tzinfo) -> list[str]:
-    """Return ISO 8601 texts: aware datetimes in `zone` with their offset, naive ones unchanged."""
-    # Values that mostly repeat are formatted once each. Only in UTC do equal datetimes have equal texts: elsewhere two
-    # may be equal and differ in their offset, in the hour that the clock repeats.
-    are_utc = {value.tzinfo for value in values} == {UTC}
-    if are_utc and len(values) > SAMPLE_SIZE and len(set(values[:SAMPLE_SIZE])) <= SAMPLE_SIZE // 2:
-        distinct = list(set(values))
-        texts = dict(zip(distinct, format_iso(to_local(distinct, zone)), strict=True))
-        return [texts[value] for value in values]
-    return format_iso(to_local(values, zone))
-
-
-def format_iso(values: Sequence[date | time]) -> list[str]:
-    """Return dates, datetimes or times as ISO 8601."""
-    return [value.isoformat() for value in values]
-
-
-def format_durations(values: Sequence[timedelta]) -> list[str]:
-    """Return [-]HH:MM:SS[.ffffff], which spreadsheets read as a duration. The hours have as many digits as needed."""
-    texts = []
-    for duration in values:
-        sign, size = ("-", -duration) if duration < timedelta() else ("", duration)
-        minutes, seconds = divmod(size.seconds, 60)
-        hours, minutes = divmod(minutes, 60)
-        fraction = f".{size.microseconds:06}" if size.microseconds else ""
-        texts.append(f"{sign}{size.days * 24 + hours:02}:{minutes:02}:{seconds:02}{fraction}")
-    return texts
-
-
 def with_decimal_mark(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
     """Return numbers, or durations, with the decimal mark of the file."""
     return texts if context.decimal == "." else "\n".join(texts).replace(".", context.decimal).split("\n")
@@ -122,31 +74,6 @@ def times_for_profile(texts: Sequence[str], context: ConversionContext) -> Seque
     return [_FRACTION.sub("", text) for text in texts]
 
 
-def format_binary(values: Sequence[bytes | bytearray | memoryview]) -> list[str]:
-    """Return hexadecimal digits."""
-    return [bytes(value).hex() for value in values]
-
-
-_encode_json = json.JSONEncoder(ensure_ascii=False, default=json_default).encode
-
-
-def format_json(values: Sequence[Mapping[Any, Any] | Sequence[Any] | str]) -> list[str]:
-    """Return JSON, or the `str()` of a value that JSON cannot represent."""
-    return encode_each(values, _encode_json) or list(map(_encode_or_str, values))
-
-
-def _encode_or_str(value: object) -> str:
-    try:
-        return _encode_json(value)
-    except (TypeError, ValueError, RecursionError):  # a key that is not a string, or a value that contains itself
-        return str(value)
-
-
-def enum_values(values: Sequence[Enum]) -> list[object]:
-    """Return the values of enum members."""
-    return [value.value for value in values]
-
-
 def _conversion(format_column: Callable[[Values], list[str]]) -> Conversion:
     return lambda values, context: format_column(values)
 
@@ -157,6 +84,10 @@ def _escaping_conversion(format_column: Callable[[Values], list[str]]) -> Conver
 
 def _escape_column(texts: Sequence[str], context: ConversionContext) -> RawColumn:
     return RawColumn(escape_formulas(texts, context), "text")
+
+
+def _escape_json(texts: Sequence[str], context: ConversionContext) -> RawColumn:
+    return _escape_column(name_non_finite(texts, context), context)
 
 
 def _unchanged(texts: Values, context: ConversionContext) -> Values:
@@ -176,7 +107,8 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "uuid": _conversion(format_strings),
         "binary": _conversion(format_binary),
         "text": _escaping_conversion(format_strings),
-        "json": _escaping_conversion(format_json),
+        "json": lambda values, context: _escape_column(format_json(values, context), context),
+        "range": lambda values, context: _escape_column(format_ranges(values, context.zone), context),
         "object": _escaping_conversion(format_strings),
         "enum": lambda values, context: convert(enum_values(values), context, CSV_FORMAT),
     },
@@ -187,7 +119,7 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "utc datetime": lambda texts, context: for_profile(format_utc_datetimes(texts, context.zone), context),
         "time": lambda texts, context: times_for_profile(format_times(texts), context),
         "text": _escape_column,
-        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape_column),
+        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape_json),
     },
     empty="",
     combine=lambda cells: RawColumn(cells, "text"),

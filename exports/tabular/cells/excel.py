@@ -9,7 +9,6 @@ from operator import attrgetter
 from typing import Any, Final
 
 from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
-from exports.tabular.cells.csv import enum_values, format_binary, format_durations, format_json, format_strings
 from exports.tabular.cells.datetimes import (
     FIRST_EXCEL_DATE,
     FIRST_EXCEL_DATETIME,
@@ -20,7 +19,9 @@ from exports.tabular.cells.datetimes import (
     utc_datetime_serials,
 )
 from exports.tabular.cells.formula_escape import CONTROL_CHARACTERS, SURROGATES
+from exports.tabular.cells.json_encoding import format_json, name_non_finite
 from exports.tabular.cells.raw_columns import NumberColumn, Values
+from exports.tabular.cells.texts import enum_values, format_binary, format_durations, format_ranges, format_strings
 from exports.tabular.columns import Alterations, Column
 
 # Excel's specifications and limits. It counts the characters of a text in UTF-16 units.
@@ -173,6 +174,10 @@ def raw_float_cells(texts: Sequence[str], context: ConversionContext) -> Values:
     return NumberColumn(texts, "float")
 
 
+def _fit_json(texts: Sequence[str], context: ConversionContext) -> Sequence[str | None]:
+    return fit_texts(name_non_finite(texts, context), context)
+
+
 def _fit_text(text: str, context: ConversionContext) -> str:
     for pattern, replacement, alteration in _REPLACEMENTS:
         text, changes = pattern.subn(replacement, text)
@@ -235,7 +240,8 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "uuid": _text_conversion(format_strings),
         "binary": _text_conversion(format_binary),
         "text": _text_conversion(format_strings),
-        "json": _text_conversion(format_json),
+        "json": lambda values, context: fit_texts(format_json(values, context), context),
+        "range": lambda values, context: fit_texts(format_ranges(values, context.zone), context),
         "object": _text_conversion(format_strings),
         "enum": lambda values, context: convert(enum_values(values), context, EXCEL_FORMAT),
     },
@@ -253,7 +259,7 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "time": lambda texts, context: _serial_cells(time_serials(texts), "time", texts, time.fromisoformat, context),
         "uuid": fit_texts,
         "text": fit_texts,
-        "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, fit_texts),
+        "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, _fit_json),
     },
     empty=None,
     combine=list,

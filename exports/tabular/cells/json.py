@@ -5,18 +5,18 @@ write differently goes through the standard library.
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from typing import Final
 
 from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, value_family
-from exports.tabular.cells.csv import CSV_FORMAT, enum_values, format_booleans, format_decimals, format_strings
+from exports.tabular.cells.csv import CSV_FORMAT
 from exports.tabular.cells.formula_escape import SURROGATE_PATTERN, SURROGATES
-from exports.tabular.cells.json_encoding import encode_each, json_default
+from exports.tabular.cells.json_encoding import format_json, name_non_finite, non_finite_name
 from exports.tabular.cells.numbers import format_floats, format_integers
 from exports.tabular.cells.raw_columns import RawColumn, Values
+from exports.tabular.cells.texts import enum_values, format_booleans, format_decimals, format_ranges, format_strings
 from exports.tabular.columns import Alterations, Column
 
 try:
@@ -25,12 +25,8 @@ except ImportError:  # no wheel for this platform
     orjson = None  # type: ignore[assignment]  # stands for the missing module
 
 _NEEDS_ESCAPE = re.compile(f'["\\\\\x00-\x1f{SURROGATES}]')
-# A JSON string (group 1), or a name that Python writes for a number that JSON does not have.
-_STRING_OR_NON_FINITE = re.compile(r'("(?:[^"\\]|\\.)*")|NaN|-?Infinity')
 
-_encode_strict = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, check_circular=False, default=json_default
-).encode
+_encode_string = json.JSONEncoder(ensure_ascii=False).encode
 # A JSON string contains no line feed, so line feeds can separate strings.
 _encode_lines = json.JSONEncoder(ensure_ascii=False, separators=("\n", ":")).encode
 
@@ -52,14 +48,14 @@ def to_json_cells(column: Column, values: Values, *, zone: tzinfo, alterations: 
 
 
 def encode_json_values(values: Values, context: ConversionContext) -> Sequence[str]:
-    """Return valid JSON, with spaces after commas and colons. What JSON cannot represent is a string: its `str()`."""
-    texts = encode_each(values, _encode_strict) or [_encode_value(value, context) for value in values]
+    """Return what `format_json` returns, with U+FFFD in place of lone surrogates."""
+    texts = format_json(values, context, otherwise=lambda value: encode_string(str(value)))
     return replace_surrogates(texts, context)
 
 
 def encode_string(text: str) -> str:
     """Return one string as JSON."""
-    return _encode_strict(text)
+    return _encode_string(text)
 
 
 def replace_surrogates(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
@@ -86,35 +82,6 @@ def _string_conversion(column: Column, values: Values) -> Conversion | None:
     return conversion if conversion and len(set(map(type, values))) == 1 else None
 
 
-def _encode_value(value: object, context: ConversionContext) -> str:
-    try:
-        return _encode_strict(value)
-    except (TypeError, ValueError, RecursionError):
-        # The value has a key that JSON does not have, contains itself, or contains NaN or an infinite number.
-        try:
-            text = _encode_strict(_name_non_finite(value))
-        except (TypeError, ValueError, RecursionError):
-            return _encode_strict(str(value))
-        context.count("not_a_number")
-        return text
-
-
-def _name_non_finite(value: object) -> object:
-    """Return the value with strings in place of NaN and infinite numbers."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _non_finite_name(repr(value))
-    if isinstance(value, dict):
-        return {_name_non_finite(key): _name_non_finite(item) for key, item in value.items()}
-    return list(map(_name_non_finite, value)) if isinstance(value, list | tuple) else value
-
-
-def _non_finite_name(text: str) -> str:
-    """Return the name of NaN or of an infinite number, given the text that Python writes for it."""
-    if "nan" in text.lower():
-        return "NaN"
-    return "-Infinity" if text.startswith("-") else "Infinity"
-
-
 def _quote_non_finite(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
     """Return texts of numbers, with strings in place of NaN and infinite numbers."""
     joined = "".join(texts)
@@ -123,18 +90,13 @@ def _quote_non_finite(texts: Sequence[str], context: ConversionContext) -> Seque
     are_non_finite = ["n" in text.lower() for text in texts]
     context.count("not_a_number", sum(are_non_finite))
     return [
-        f'"{_non_finite_name(text)}"' if is_non_finite else text
+        f'"{non_finite_name(text)}"' if is_non_finite else text
         for text, is_non_finite in zip(texts, are_non_finite, strict=True)
     ]
 
 
 def _quote_non_finite_in_json(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
-    joined = "".join(texts)
-    if "NaN" in joined or "Infinity" in joined:
-        quoted = [_STRING_OR_NON_FINITE.sub(lambda match: match[1] or f'"{match[0]}"', text) for text in texts]
-        context.count("not_a_number", sum(map(str.__ne__, quoted, texts)))
-        texts = quoted
-    return list(replace_surrogates(texts, context))
+    return list(replace_surrogates(name_non_finite(texts, context), context))
 
 
 def _escape_strings(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
@@ -159,6 +121,7 @@ UNQUOTED_VALUES: Final[Mapping[str, Conversion]] = {
     **{family: CSV_FORMAT.values[family] for family in ("datetime", "date", "time", "duration", "uuid", "binary")},
     "text": lambda values, context: _escape_strings(format_strings(values), context),
     "object": lambda values, context: _escape_strings(format_strings(values), context),
+    "range": lambda values, context: _escape_strings(format_ranges(values, context.zone), context),
 }
 UNQUOTED_RAW: Final[Mapping[str, Conversion]] = {
     **{family: CSV_FORMAT.raw[family] for family in ("date", "datetime", "utc datetime", "time", "uuid")},

@@ -10,9 +10,10 @@ from decimal import Decimal
 from enum import Enum
 from numbers import Integral, Real
 from types import NoneType
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
+from exports.tabular.cells.conversion import family_of
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.writers.base import Batch
@@ -50,37 +51,38 @@ def _plain_column(values: Sequence[object]) -> Sequence[object]:
 
 
 def _plain_value(value: object) -> object:
-    if isinstance(value, Enum):
-        return _plain_column([value.value])[0]
-    if isinstance(value, Mapping | list | tuple):
-        try:
-            return _plain_json(value)
-        except (TypeError, ValueError, RecursionError):
-            # JSON cannot hold it: a cell has its text.
-            return str(value)
+    match family_of(value):
+        case "enum":
+            return _plain_column([cast(Enum, value).value])[0]
+        case "json":
+            try:
+                return _plain_json(value)
+            except (TypeError, RecursionError):
+                # JSON cannot hold it: a cell has its text.
+                return str(value)
+        case "range":
+            # Of a driver of PostgreSQL, not of the project.
+            return value
     for base, to_plain in TO_PLAIN:
         if isinstance(value, base):
             return to_plain(value)
     return str(value)
 
 
-def _plain_json(value: object) -> object:
-    """Return a value that JSON is written from as from this one.
-
-    Raises RecursionError for a value that contains itself, and TypeError for a key that JSON does not have.
-    """
+def _plain_json(value: Any) -> object:
+    """Return a value that makes the same JSON as this one. Raise RecursionError for a value that contains itself."""
     if type(value) in PLAIN_TYPES:
         return value
-    if isinstance(value, Mapping):
-        wrong_keys = [type(key).__name__ for key in value if not isinstance(key, str | int | float | None)]
-        if wrong_keys:
-            raise TypeError(f"{wrong_keys[0]} is no key in JSON.")
-        return {_plain_json(key): _plain_json(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain_json(each) for each in value]
-    # Members of an enum that are strings or numbers too.
     if isinstance(value, str):
+        # Within JSON a string is its characters, whatever its __str__ returns.
         return str.__str__(value)
-    if isinstance(value, int):
-        return int(value)
-    return float(value) if isinstance(value, float) else str(value)
+    if family_of(value) != "json":
+        return _plain_value(value)
+    if isinstance(value, Mapping):
+        return {_plain_key(key): _plain_json(each) for key, each in value.items()}
+    return list(map(_plain_json, value))
+
+
+def _plain_key(key: Any) -> object:
+    """Return a plain key. Raise TypeError if it cannot be one."""
+    return tuple(map(_plain_key, key)) if family_of(key) == "json" else _plain_json(key)

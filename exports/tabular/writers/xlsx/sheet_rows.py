@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple, cast
 from xlsxwriter.utility import xl_col_to_name
 
 from exports.tabular.cells.conversion import type_family
-from exports.tabular.cells.csv import format_decimals
 from exports.tabular.cells.datetimes import EXCEL_EPOCH, duration_serials, since_midnight
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.numbers import format_numbers
 from exports.tabular.cells.raw_columns import NumberColumn, row_count
+from exports.tabular.cells.texts import format_decimals
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.interleave import SEPARATOR, interleave
