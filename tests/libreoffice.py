@@ -33,15 +33,16 @@ def soffice() -> str:
     return found
 
 
-def csv_filter(separator: str, *, quote: str, is_quoted_text: bool, language: int = ENGLISH) -> str:
-    """Return LibreOffice's import filter for text: split at `separator`, with `quote` around fields ("" for none).
+def csv_filter(separators: str, *, quote: str, is_quoted_text: bool, language: int = ENGLISH) -> str:
+    """Return LibreOffice's import filter for text: split at these characters, with `quote` around fields ("" for none).
 
     Numbers and dates are those of the language, which is a number of Windows.
     LibreOffice detects numbers and formulas in every cell, or only outside of quotes if `is_quoted_text`.
     """
     quotes = ord(quote) if quote else ""
     as_text = str(is_quoted_text).lower()
-    return f"CSV:{ord(separator)},{quotes},{UTF_8},{FROM_LINE},,{language},{as_text},true,false,false,false"
+    split_at = "/".join(str(ord(separator)) for separator in separators)
+    return f"CSV:{split_at},{quotes},{UTF_8},{FROM_LINE},,{language},{as_text},true,false,false,false"
 
 
 def convert(
