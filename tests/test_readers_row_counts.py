@@ -19,7 +19,7 @@ from exports.tabular.readers import explain, querysets
 from exports.tabular.readers.resolve import is_expression
 from exports.worker import loop
 from tests.shop.exports import registered
-from tests.shop.models import Book, Customer, Tag
+from tests.shop.models import Book, Customer, EveryField, Remark, Tag
 from tests.shop.requests import queued
 from tests.shop.runs import use_folders
 
@@ -112,7 +112,7 @@ def test_as_many_rows_are_read_as_counted(rows, names, has_aggregate):
 def test_a_missing_row_leaves_cells_empty_by_every_strategy(added, strategy):
     save([{"title": "a", "pages": 1, "author": None, "first_part": MISSING, "tags": []}])
     columns = [Column("author__name"), Column("first_part__author__name"), *added]
-    queryset = Book.objects.select_related("author").order_by("author__name")
+    queryset = Book.objects.filter(author__isnull=False).select_related("author").order_by("author__name")
     assert explain.explain(queryset, columns).strategy == strategy
     [batch] = querysets.batches(queryset, columns)
     assert [list(batch[0]), list(batch[1])] == [[None], [None]]
@@ -122,8 +122,17 @@ def test_a_missing_row_leaves_cells_empty_by_every_strategy(added, strategy):
 def test_a_missing_row_leaves_cells_of_a_union_empty():
     save([{"title": "a", "pages": 1, "author": None, "first_part": MISSING, "tags": []}])
     union = Book.objects.filter(pages=1).union(Book.objects.filter(pages=2))
-    [batch] = querysets.batches(union, [Column("author__name"), Column("first_part__author")])
-    assert [list(column) for column in batch] == [[None], [None]]
+    [batch] = querysets.batches(union, [Column("author__name"), Column("first_part__author"), Column("author__id")])
+    assert [list(column) for column in batch] == [[None], [None], [MISSING]]
+
+
+@pytest.mark.django_db
+def test_the_other_side_of_a_relation_is_its_key_in_a_union():
+    rows = [EveryField.objects.create(name=name) for name in "ab"]
+    remark = Remark.objects.create(row=rows[0], text="x")
+    union = EveryField.objects.filter(name="a").union(EveryField.objects.filter(name="b")).order_by("name")
+    [batch] = querysets.batches(union, [Column("remark"), Column("remark__text"), Column("remark__row__name")])
+    assert [list(column) for column in batch] == [[remark.pk, None], ["x", None], ["a", None]]
 
 
 @pytest.mark.django_db

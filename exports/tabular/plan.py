@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import attrgetter
 from typing import Any, Final, cast
 
@@ -220,7 +221,7 @@ def _plan_instances(queryset: QuerySet[Any], columns: Sequence[Column], reasons:
         elif _is_loaded(queryset, path):
             getters.append(attrgetter(queryset.model._meta.get_field(path).attname))
         elif query.combinator or path in query.extra_select:
-            getters.append(_path_getter(path))
+            getters.append(partial(_value_at, path=path))
         else:
             # As an annotation, neither a relation nor a deferred field costs a query for each row.
             expressions[alias] = _expression(column)
@@ -246,21 +247,19 @@ def _is_loaded(queryset: QuerySet[Any], path: str) -> bool:
     return not is_deferred and is_plain and django_internals.is_built_by_django(model)
 
 
-def _path_getter(path: str) -> Getter:
-    *relations, name = path.split("__")
-
-    def get(row: Model | None) -> object:
-        for relation in relations:
-            try:
-                row = getattr(row, relation, None)
-            except ObjectDoesNotExist:
-                return None
-        if row is None:
-            return None
-        try:
-            # The key that a relation holds, so that the related object is not read.
-            return getattr(row, getattr(row._meta.get_field(name), "attname", name))
-        except FieldDoesNotExist:
-            return getattr(row, name)
-
-    return get
+def _value_at(row: Model, path: str) -> object:
+    """Follow a path from an instance as the ORM does: None where a relation is empty or its target is missing."""
+    name, _, rest = path.partition("__")
+    try:
+        # Any: a field, or the other side of a relation.
+        field: Any = row._meta.pk if name == "pk" else row._meta.get_field(name)
+    except FieldDoesNotExist:
+        return getattr(row, path)
+    if field.concrete and (not rest or (field.is_relation and rest in ("pk", field.target_field.name))):
+        # The key that a relation holds, so that the related object is not read.
+        return getattr(row, field.attname)
+    try:
+        related = getattr(row, name if field.concrete else field.get_accessor_name())
+    except ObjectDoesNotExist:
+        return None
+    return None if related is None else _value_at(related, rest or "pk")

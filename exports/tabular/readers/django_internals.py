@@ -74,6 +74,10 @@ class _OuterJoinQuery(Query):
     def join(self, join: Any, reuse: Any = None) -> str:
         join.nullable = True
         alias: str = super().join(join, reuse)
+        found: Any = self.alias_map[alias]
+        if found.join_type and self.alias_refcount[alias] == 1:
+            # Only now is this join used: a filter such as `author__isnull=False` leaves joins that it does not need.
+            self.alias_map[alias] = found.promote()
         return alias
 
 
