@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.excel import to_excel_cells
+from exports.tabular.cells.plain_values import python_values
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import django_internals, explain, psycopg_internals, querysets, resolve
@@ -33,10 +34,12 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 
 def cells(declared: Sequence[Column], batch: Sequence[Sequence[Any]], zone: tzinfo) -> list[Any]:
-    """All cells of a batch as text and for sheets, with the alterations of each."""
+    """The values of a batch for custom writers, and its cells as text and for sheets, with the alterations of each."""
     text, sheet = Alterations(), Alterations()
     columns = [(column, batch[place]) for place, column in enumerate(declared)]
     return [
+        # repr() tells 1 from True and from 1.0.
+        [repr(python_values(values, zone)) for _, values in columns],
         [list(to_csv_cells(column, values, zone=zone, alterations=text)) for column, values in columns],
         [shown(to_excel_cells(column, values, zone=zone, alterations=sheet)) for column, values in columns],
         dict(text),

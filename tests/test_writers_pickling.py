@@ -13,9 +13,10 @@ from uuid import UUID
 
 import pytest
 
+from exports.tabular.cells.plain_values import PLAIN_TYPES
 from exports.tabular.cells.raw_batches import CursorBatch
 from exports.tabular.columns import Alterations
-from exports.tabular.writers.pickling import PLAIN_TYPES, picklable_batch
+from exports.tabular.writers.pickling import picklable_batch
 from tests.cell_values import csv_cells, excel_cells, json_cells
 
 

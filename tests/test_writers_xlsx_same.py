@@ -49,7 +49,7 @@ LEAVES = st.one_of(*VALUES.values(), OTHERS, st.none())
 VALUES["json"] |= st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3), max_leaves=4).map(
     lambda value: [value]
 )
-VALUES["json"] |= st.dictionaries(st.one_of(HOSTILE, st.dates(), st.decimals()), LEAVES, max_size=2)
+VALUES["json"] |= st.dictionaries(st.one_of(HOSTILE, st.dates(), st.decimals(allow_nan=False)), LEAVES, max_size=2)
 
 
 # Values of classes derived from Python's types, as libraries have them.

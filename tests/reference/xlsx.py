@@ -54,6 +54,7 @@ class ReferenceWriter(Writer):
     extension = "xlsx"
     content_type = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
     label = "Excel"
+    takes_raw_columns = True
 
     def begin(self) -> None:
         self._folder = tempfile.TemporaryDirectory()

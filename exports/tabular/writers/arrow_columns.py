@@ -5,7 +5,7 @@ converted one by one: to the same value of the column's type, or UnfitValue is r
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Context, Decimal, Inexact, InvalidOperation
@@ -21,6 +21,7 @@ from exports.exceptions import UnfitValue
 from exports.tabular.cells.conversion import CellFormat, ConversionContext, convert
 from exports.tabular.cells.csv import CSV_FORMAT
 from exports.tabular.cells.json import JSON_FORMAT, encode_json_values, without_surrogates
+from exports.tabular.cells.plain_values import PARSERS
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 
@@ -31,17 +32,6 @@ DECIMAL128_DIGITS: Final = 38
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 EPOCH_DAY: Final = "1970-01-01 "
-
-# How to read the texts of a family that pyarrow cannot cast to the type of the column.
-PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
-    "integer": int,
-    "decimal": Decimal,
-    "float": float,
-    "date": date.fromisoformat,
-    "datetime": datetime.fromisoformat,
-    "utc datetime": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
-    "time": time.fromisoformat,
-}
 
 
 def arrow_column(column: Column, *, zone: tzinfo, alterations: Alterations) -> "ArrowColumn":

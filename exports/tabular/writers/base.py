@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
 from exports.exceptions import BadOption, DeclarationError, TooManyColumns
+from exports.tabular.cells.plain_values import python_values
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
@@ -45,6 +46,8 @@ class Writer(ABC):
         choices: the options with their allowed values, the default first
         max_columns: the largest number of columns, None for any
         holds_tables: True if one file can hold several tables: see `begin_table`
+        takes_raw_columns: True if `add` also takes columns as a database returned them, see `cells.raw_columns`; else
+            it gets what `python_values` returns
     """
 
     format: ClassVar[str]
@@ -55,6 +58,7 @@ class Writer(ABC):
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {}
     max_columns: ClassVar[int | None] = None
     holds_tables: ClassVar[bool] = False
+    takes_raw_columns: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -142,6 +146,8 @@ class Writer(ABC):
         else:
             rows = row_count(batch)
         if rows:
+            if not self.takes_raw_columns:
+                batch = [python_values(batch[number], self.zone) for number in range(len(batch))]
             self.add(batch)
             self.rows += rows
 

@@ -10,6 +10,7 @@ from exports.tabular.writers.serializer_pool import Block, Serializer, Serialize
 class LineWriter(Writer):
     """Write lines. A subclass implements `serializer`, and `header` where it has one."""
 
+    takes_raw_columns = True
     _pool: SerializerPool
 
     @abstractmethod

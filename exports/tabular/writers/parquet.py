@@ -32,6 +32,7 @@ class ParquetWriter(Writer):
     extension = "parquet"
     content_type = "application/vnd.apache.parquet"
     label = "Parquet"
+    takes_raw_columns = True
     choices: ClassVar[Mapping[str, tuple[object, ...]]] = {"compression": ("zstd", "snappy", "none")}
 
     # Any, because pyarrow has no types. It is None until the first row group, whose values decide on the types.

@@ -62,6 +62,7 @@ class XlsxWriter(Writer):
     finishing_share = 0.01
     max_columns = MAX_COLUMNS
     holds_tables = True
+    takes_raw_columns = True
     # Rows of a sheet, its header included.
     max_rows: ClassVar[int] = MAX_ROWS
 
