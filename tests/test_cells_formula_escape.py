@@ -49,7 +49,7 @@ NUMBERS_IN_JSON = ("[1, -5, -6]", '{"a":[0,-1]}')
 PHONE_NUMBERS = ("+49 (30) 1234-56", "+1-202-555-0100", "tel;+49 30/123456;x")
 
 
-@pytest.mark.parametrize("text", [*NUMBERS, *NUMBERS_IN_JSON, *PHONE_NUMBERS, "-", "+", "a;-"])
+@pytest.mark.parametrize("text", [*NUMBERS, *NUMBERS_IN_JSON, *PHONE_NUMBERS, "-", "+", "--", "a;-"])
 @pytest.mark.parametrize("delimiter", [",", ";"])
 def test_text_that_is_a_number_a_sign_or_a_phone_number_is_not_changed(text, delimiter):
     counted = Alterations()

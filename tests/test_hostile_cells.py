@@ -42,7 +42,7 @@ CELLS = [cell for cell in hostile.cells(1000) if not any(each == "\0" or "\ud800
 # What a spreadsheet would run, written independently of the app: at the start of a text, or after a separator in it. A
 # sign and digits alone are a number.
 HIDDEN = r"[\s\"'`\u00ab\u00ad\u00bb\u061c\u180e\u200b-\u200f\u2018-\u201f\u202a-\u202e\u2060-\u206f\ufeff]*"
-TRIGGER = rf"(?![+-]\d*(?:[\r\n;\t,]|\Z))[{re.escape(hostile.TRIGGERS)}]"
+TRIGGER = rf"(?![+-]+\d*(?:[\r\n;\t,]|\Z))[{re.escape(hostile.TRIGGERS)}]"
 RUN = re.compile(rf"\A(?!'){HIDDEN}{TRIGGER}|[\r\n;\t]{HIDDEN}(?<!'){TRIGGER}")
 HEADERS = ("=1+1", "\uff1dA1", " @SUM(1)", 'a;"\t=1')
 

@@ -153,10 +153,10 @@ def is_number_field(text: str, start: int, separators: str) -> bool:
 
 
 def is_number(text: str) -> bool:
-    """Return True for a sign, a number with a sign, and a phone number."""
+    """Return True for signs alone, a number with a sign, and a phone number."""
     sign, rest = text[:1], text[1:]
-    if sign not in ("+", "-"):
-        return False
+    if sign not in ("+", "-") or not text.strip("+-"):
+        return sign in ("+", "-")
     phone_digits = re.sub(r"[ ()./-]", "", rest)
     if sign == "+" and len(phone_digits) >= 6 and not (phone_digits + rest[0] + rest[-1]).strip(DIGITS):
         return True
@@ -165,7 +165,7 @@ def is_number(text: str) -> bool:
     is_exponent = exponent.lstrip("+-") != "" and not exponent[1:].strip(DIGITS) and exponent[0] in f"+-{DIGITS}"
     if mark and not is_exponent:
         return False
-    return not rest or (digits[-1:] in tuple(DIGITS) and not digits.strip(f"{DIGITS}., "))
+    return digits[-1:] in tuple(DIGITS) and not digits.strip(f"{DIGITS}., ")
 
 
 def json_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]:

@@ -27,9 +27,9 @@ _MAY_PRECEDE_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}{FORMULA_STARTS}]")
 _STARTS_WITH_FORMULA = re.compile(f"[{IGNORED_BEFORE_FORMULA}]*[{FORMULA_STARTS}]|[\t\r\n]")
 _FORMULA_CHARACTERS: Final = tuple(FORMULA_STARTS.replace("\\", ""))
 
-# What starts like a formula and is none, because it names no cell and no function: a sign, a number with its grouping,
-# exponent, percent or currency sign, a phone number.
-_HARMLESS: Final = r"(?:[+-](?:[0-9., ]*[0-9](?:[eE][+-]?[0-9]+)?(?: ?[%$£€¥])?)?|\+[0-9](?:[ ()./-]*[0-9]){5,})"
+# What starts like a formula and is none, because it names no cell and no function: signs alone, a number with its
+# grouping, exponent, percent or currency sign, a phone number.
+_HARMLESS: Final = r"(?:[+-]+|[+-][0-9., ]*[0-9](?:[eE][+-]?[0-9]+)?(?: ?[%$£€¥])?|\+[0-9](?:[ ()./-]*[0-9]){5,})"
 _HARMLESS_TEXT = re.compile(f" *{_HARMLESS}")
 # In a list or object of JSON, a bracket follows the last number. No formula has one that it did not open.
 _HARMLESS_FIELD = re.compile(rf"{_HARMLESS}(?:[]}}].*)?", re.DOTALL)
@@ -40,8 +40,8 @@ def escape_formulas(texts: Sequence[str], context: ConversionContext) -> list[st
 
     A formula may start a text, or follow a separator at which a reader may split it: CR, LF, semicolon, TAB, and comma
     if the delimiter is another. (Between commas such a text is in quotes, which a reader that splits at commas
-    understands. Quotes do not help against readers that split elsewhere.) Signs, numbers and phone numbers are no
-    formulas.
+    understands. Quotes do not help against readers that split elsewhere.) Signs alone, numbers and phone numbers
+    are no formulas.
 
     `context.formulas` is the mode: "escape", "raw" (replace surrogates only) or "reject" (raise FormulaRejected where
     "escape" would insert an apostrophe). The rules were found by opening hostile texts in LibreOffice.
