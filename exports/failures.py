@@ -27,13 +27,13 @@ PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "55", "57", "58")
 QUERY_CANCELED = "57014"
 
 
-def describe_error(error: BaseException) -> str:
+def describe_error(error: BaseException, *, with_message: bool = False) -> str:
     """Return the exception's type, its place in the project's code, and the column and row, for staff.
 
-    Only an ExportError's message is added: others may hold row data, and are shown in development only.
+    An ExportError's message is added. Others may hold row data: they are added in development and `with_message`.
     """
     code = _database_code(error)
-    shows_message = isinstance(error, ExportError) or (settings.DEBUG and logs_exceptions())
+    shows_message = with_message or isinstance(error, ExportError) or (settings.DEBUG and logs_exceptions())
     message = f": {error}" if shows_message else ""
     places = [f"; {note}" for note in getattr(error, "__notes__", ()) if isinstance(note, CellPlace)]
     return f"{type(error).__name__}{f' [{code}]' if code else ''}{message}{_place(error)}{''.join(places)}"

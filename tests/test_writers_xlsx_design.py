@@ -67,7 +67,7 @@ def test_headers_have_their_own_style():
 
 
 def test_an_unknown_style_is_refused_with_the_name_of_its_column():
-    with pytest.raises(ValueError, match=r"Column 'Name' has a style .*set_colour"):
+    with pytest.raises(ValueError, match=r"Column 'Name' has a style .* no 'colour'"):
         xlsx([Column("a", "Name", style={"colour": "red"})])
 
 

@@ -1,10 +1,10 @@
-"""System checks: settings that cannot work, a public storage, exporters that are declared wrongly.
+"""System checks of the settings, the storage, the registered exporters and the site around the app.
 
 `manage.py check` reports what cannot work; `manage.py check --deploy` also reports what is unsafe in production.
 `manage.py exports doctor` runs the same checks beside its own probes. Importing this package registers them all.
 """
 
-from exports.checks import queue  # noqa: F401
+from exports.checks import columns, queue, site  # noqa: F401
 from exports.checks.deployment import channel_layer_backend, check_base_url, check_channel_layer, check_mail_backend
 from exports.checks.exporters import check_column_permissions, check_exports
 from exports.checks.folders import check_work_dir

@@ -5,7 +5,6 @@ What Django checks itself (DEBUG, SECRET_KEY, cookies, HTTPS) is left to Django.
 
 import math
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -13,7 +12,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
 
-from exports.checks.exporters import registered_classes
+from exports.checks.registration import check_each, register, registered_classes
 from exports.conf import DAY, config
 from exports.exporters import QuerySetExport
 from exports.exporters.base import TableExport
@@ -32,8 +31,8 @@ LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 DEVELOPMENT_MAIL_BACKENDS = ("console", "locmem", "dummy", "filebased")
 
 
-@checks.register("exports", deploy=True)
-def check_base_url(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_base_url() -> Iterator[CheckMessage]:
     """Report a BASE_URL with which links in mails do not work, or work without HTTPS."""
     hint = "Set EXPORTS['BASE_URL'] to the address that users open, such as 'https://example.com'."
     parts = urlsplit(config.BASE_URL)
@@ -47,8 +46,8 @@ def check_base_url(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(f"Links in mails lead to {config.BASE_URL}, without HTTPS.", hint=hint, id="exports.W002")
 
 
-@checks.register("exports", deploy=True)
-def check_limits(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_limits() -> Iterator[CheckMessage]:
     """Warn about limits that are off, so that one user or one query can take everything."""
     for name, consequence in LIMITS.items():
         if getattr(config, name) in (None, math.inf):
@@ -60,8 +59,8 @@ def check_limits(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("A query may outlive the run that started it.", hint=hint, id="exports.W031")
 
 
-@checks.register("exports", deploy=True)
-def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_retention() -> Iterator[CheckMessage]:
     """Warn about files that are never deleted, and about links that are valid for long."""
     hint = "Set the seconds after which files, criteria and errors are deleted; two days are the default."
     if config.RETENTION_SECONDS in (None, math.inf):
@@ -80,22 +79,21 @@ def check_retention(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("Tokens are valid for more than a month.", hint=hint, id="exports.W034")
 
 
-@checks.register("exports", deploy=True)
-def check_formula_escaping(**kwargs: Any) -> Iterator[CheckMessage]:
+@check_each(QuerySetExport, deploy=True)
+def check_formula_escaping(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
     """Warn about exports that may be downloaded without escaped formulas, and about such columns."""
-    for export in registered_classes(QuerySetExport):
-        if export.for_machines:
-            message = f"{export.__name__} can be downloaded without escaped formulas."
-            hint = "Remove `for_machines` unless only programs read these files, or silence this check."
-            yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
-        if raw := [column.name for column in export.columns if column.formulas == "raw"]:
-            message = f"{export.__name__} writes columns without escaped formulas: {', '.join(raw)}."
-            hint = "Remove formulas='raw' from columns whose text a user can choose, or silence this check."
-            yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
+    if export.for_machines:
+        message = f"{export.__name__} can be downloaded without escaped formulas."
+        hint = "Remove `for_machines` unless only programs read these files, or silence this check."
+        yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
+    if raw := [column.name for column in export.columns if column.formulas == "raw"]:
+        message = f"{export.__name__} writes columns without escaped formulas: {', '.join(raw)}."
+        hint = "Remove formulas='raw' from columns whose text a user can choose, or silence this check."
+        yield checks.Warning(message, hint=hint, obj=export, id="exports.W035")
 
 
-@checks.register("exports", deploy=True)
-def check_mail_backend(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_mail_backend() -> Iterator[CheckMessage]:
     """Warn about a mail backend that delivers nothing."""
     if any(f".{name}." in settings.EMAIL_BACKEND for name in DEVELOPMENT_MAIL_BACKENDS):
         hint = "Set EMAIL_BACKEND and EMAIL_HOST to a mail server."
@@ -108,8 +106,8 @@ def channel_layer_backend() -> str:
     return backend
 
 
-@checks.register("exports", deploy=True)
-def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_channel_layer() -> Iterator[CheckMessage]:
     """Warn about a channel layer that connects nothing. Without any layer pages poll, which is fine."""
     if channel_layer_backend().endswith("InMemoryChannelLayer"):
         message = "The channel layer lives in the memory of one process: the others do not receive its events."
@@ -117,8 +115,8 @@ def check_channel_layer(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message, hint=hint, id="exports.W037")
 
 
-@checks.register("exports", deploy=True)
-def check_socket_origins(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_socket_origins() -> Iterator[CheckMessage]:
     """Warn about origins without HTTPS whose pages may open a socket."""
     for origin in config.SOCKET_ALLOWED_ORIGINS:
         if not origin.startswith("https://"):

@@ -5,17 +5,17 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import gettempdir
-from typing import Any
 
 from django.core import checks
 from django.core.checks import CheckMessage
 
+from exports.checks.registration import register
 from exports.conf import config
 from exports.worker import runner
 
 
-@checks.register("exports", deploy=True)
-def check_work_dir(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_work_dir() -> Iterator[CheckMessage]:
     """Report a work folder that another user of this host could create first, write to, or look into."""
     folder = runner.work_root()
     hint = "Set EXPORTS['WORK_DIR'] to a folder that only the workers' user may enter (chmod 700)."

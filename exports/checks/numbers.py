@@ -1,6 +1,9 @@
 """The numbers that a setting or a class attribute may have."""
 
 from dataclasses import dataclass
+from datetime import timedelta
+
+UNITS = ("seconds", "bytes", "rows")
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,10 @@ class NumberRule:
         kind = int if self.whole else (int, float)
         return isinstance(value, kind) and not isinstance(value, bool) and value >= self.minimum
 
-    @property
-    def hint(self) -> str:
-        """What to set instead, as a sentence."""
-        number = "a whole number" if self.whole else "a number"
-        return f"Set {number} from {self.minimum} on{f', or None for {self.none_means}' if self.none_means else ''}."
+    def hint(self, name: str, value: object) -> str:
+        """Return what to set in place of `value`, in the unit that the name ends with."""
+        unit = next((f" of {unit}" for unit in UNITS if name.lower().endswith(unit)), "")
+        number = f"a whole number{unit}" if self.whole else f"a number{unit}"
+        none = f", or None for {self.none_means}" if self.none_means else ""
+        example = f" {value!r} is {value.total_seconds():g}." if isinstance(value, timedelta) else ""
+        return f"Set {number} from {self.minimum} on{none}.{example}"

@@ -2,19 +2,19 @@
 
 import ipaddress
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 
+from exports.checks.registration import register
 from exports.conf import config
 from exports.exporters import registry
 
 
-@checks.register("exports", deploy=True)
-def check_serializers(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_serializers() -> Iterator[CheckMessage]:
     """Warn about a huey of the host that unpickles messages, if a task of it makes the files of an export.
 
     The queues of this app carry signed JSON.
@@ -32,8 +32,8 @@ def check_serializers(**kwargs: Any) -> Iterator[CheckMessage]:
             yield checks.Warning(message, hint=hint, obj=handler, id="exports.W050")
 
 
-@checks.register("exports", deploy=True)
-def check_queue_servers(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_queue_servers() -> Iterator[CheckMessage]:
     """Warn about a remote server of the queue or the channel layer without TLS or a password."""
     for name, address in server_urls().items():
         url = urlsplit(address)

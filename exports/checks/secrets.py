@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.utils.encoding import force_str
 
+from exports.checks.registration import register
 from exports.conf import config
 
 MIN_LENGTH = 20
@@ -16,8 +16,8 @@ KEYS = ("TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "METRICS_TOKEN")
 GENERATE_ONE = "Generate one: python -c 'import secrets; print(secrets.token_hex(32))'."
 
 
-@checks.register("exports", deploy=True)
-def check_secrets(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_secrets() -> Iterator[CheckMessage]:
     """Report secrets that are missing, weak or used for two purposes.
 
     With a secret for each purpose, one that leaks or is rotated affects nothing else.

@@ -1,15 +1,20 @@
 """Check the settings that cannot work on any site."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib.util import find_spec
 from ipaddress import ip_network
-from typing import Any
+from os import PathLike
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.checks.numbers import NumberRule
+from exports.checks.registration import register
 from exports.conf import DEFAULTS, Settings, config
 from exports.exceptions import BadOption
+from exports.failures import describe_error
 from exports.queue import base as queue
 from exports.tabular.writers.xlsx.deflate import Deflate
 
@@ -39,38 +44,75 @@ OTHER_NUMBERS = tuple(
 )
 
 
-@checks.register("exports")
-def check_settings(**kwargs: Any) -> Iterator[CheckMessage]:
+# What a value must be, by the parts of a setting's type: how it is told, and how a hint says it.
+KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "str": (lambda value: isinstance(value, str), "text"),
+    "Path": (lambda value: isinstance(value, PathLike), "a path"),
+    "bool": (lambda value: isinstance(value, bool), "True or False"),
+    "Sequence[str]": (
+        lambda value: isinstance(value, list | tuple) and all(isinstance(each, str) for each in value),
+        "a list of texts",
+    ),
+    "None": (lambda value: value is None, "None"),
+}
+
+
+@register()
+def check_settings() -> Iterator[CheckMessage]:
     """Report unknown settings, wrong types and values that contradict each other."""
+    given = getattr(settings, "EXPORTS", {})
+    if not isinstance(given, Mapping):
+        yield checks.Error("EXPORTS is no dictionary.", hint="Set EXPORTS = {...}.", id="exports.E001")
+        return
     for name in config.unknown():
-        known = ", ".join(sorted(DEFAULTS))
-        yield checks.Error(f"EXPORTS has no setting {name!r}.", hint=f"Known settings: {known}.", id="exports.E001")
+        close = [each for each in sorted(DEFAULTS) if each.startswith(f"{name}_")] or get_close_matches(name, DEFAULTS)
+        known = f"Known settings: {', '.join(sorted(DEFAULTS))}."
+        hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else known
+        yield checks.Error(f"EXPORTS has no setting {name!r}.", hint=hint, id="exports.E001")
     wrong = set()
     for rule in (*NUMBERS, *OTHER_NUMBERS):
         for name in rule.names:
             if not rule.accepts(value := getattr(config, name)):
                 wrong.add(name)
-                yield checks.Error(f"EXPORTS[{name!r}] is {value!r}.", hint=rule.hint, id=rule.id)
+                yield checks.Error(f"EXPORTS[{name!r}] is {value!r}.", hint=rule.hint(name, value), id=rule.id)
+    for name, annotation in Settings.__annotations__.items():
+        parts, value = annotation.split(" | "), getattr(config, name)
+        if isinstance(value, str) and "Sequence[str]" in parts:
+            # Each letter would count as an item, and keys could not be rotated.
+            hint = f"Use a list, even for one value: EXPORTS[{name!r}] = [...]."
+            yield checks.Error(f"EXPORTS[{name!r}] is text, not a list.", hint=hint, id="exports.E033")
+        elif KINDS.keys() >= set(parts) and not any(KINDS[part][0](value) for part in parts):
+            # Not the value: it may be a secret.
+            message = f"EXPORTS[{name!r}] is of the type {type(value).__name__}."
+            hint = f"Set {' or '.join(KINDS[part][1] for part in parts)}."
+            yield checks.Error(message, hint=hint, id="exports.E023")
     if wrong.isdisjoint(("HEARTBEAT_SECONDS", "LEASE_SECONDS")) and config.HEARTBEAT_SECONDS * 2 > config.LEASE_SECONDS:
         hint = "Set EXPORTS['HEARTBEAT_SECONDS'] to a quarter of EXPORTS['LEASE_SECONDS'], or less."
         yield checks.Error("A lease must outlive at least two heartbeats.", hint=hint, id="exports.E002")
 
 
-@checks.register("exports")
-def check_queue_backend(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report a QUEUE_BACKEND that cannot be imported."""
+@register()
+def check_queue_backend() -> Iterator[CheckMessage]:
+    """Report a QUEUE_BACKEND that cannot be imported, and libraries that it needs."""
     if config.QUEUE_BACKEND is None:
         return
     try:
         queue.backend().wake  # noqa: B018 - only that it exists
-    except (ImportError, AttributeError, ValueError):
-        message = f"EXPORTS['QUEUE_BACKEND'] {config.QUEUE_BACKEND!r} cannot be imported."
+    except Exception as error:
+        why = describe_error(error, with_message=True)
+        message = f"EXPORTS['QUEUE_BACKEND'] {config.QUEUE_BACKEND!r} cannot be imported: {why}"
         hint = "Set the dotted path of a module or class with wake() and listen(), or None to run from cron alone."
         yield checks.Error(message, hint=hint, id="exports.E003")
+    # Its module imports them when it is used, so that sites in cron mode need not install them.
+    needed = ("huey", "redis") if DEFAULTS["QUEUE_BACKEND"] == config.QUEUE_BACKEND else ()
+    if missing := [name for name in needed if find_spec(name) is None]:
+        message = f"EXPORTS['QUEUE_BACKEND'] needs {' and '.join(missing)}, which cannot be imported."
+        hint = "pip install 'django-live-exports[live]', or set EXPORTS['QUEUE_BACKEND'] = None to run from cron alone."
+        yield checks.Error(message, hint=hint, id="exports.E026")
 
 
-@checks.register("exports")
-def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
+@register()
+def check_compression() -> Iterator[CheckMessage]:
     """Report a compression of XLSX files that does not exist."""
     try:
         Deflate.choose(config.DEFLATE_ENGINE, config.DEFLATE_LEVEL)
@@ -79,13 +121,9 @@ def check_compression(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Error(f"XLSX files cannot be compressed as configured. {error}", hint=hint, id="exports.E008")
 
 
-@checks.register("exports")
-def check_lists(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report text where a list is expected: each letter would count as an item, and keys could not be rotated."""
-    for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "TRUSTED_PROXIES"):
-        if isinstance(getattr(config, name), str):
-            hint = f"Use a list, even for one value: EXPORTS[{name!r}] = [...]."
-            yield checks.Error(f"EXPORTS[{name!r}] is text, not a list.", hint=hint, id="exports.E033")
+@register()
+def check_addresses() -> Iterator[CheckMessage]:
+    """Report networks that do not exist, and origins that no browser sends."""
     proxies = () if isinstance(config.TRUSTED_PROXIES, str) else config.TRUSTED_PROXIES
     for proxy in proxies:
         try:

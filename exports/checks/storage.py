@@ -11,6 +11,8 @@ from django.core.files.storage import FileSystemStorage
 
 from exports import storage
 from exports.checks.folders import is_open_to_others
+from exports.checks.registration import register
+from exports.failures import describe_error
 
 IN_DEFAULT_STORAGE = "Exports are stored in Django's default storage."
 CHOOSE_A_STORAGE = "Add STORAGES['exports'] with a private location; Django's default storage is often public."
@@ -18,22 +20,33 @@ PUBLIC = "exports.E005"
 PUBLIC_ACLS = {"authenticated-read", "public-read", "public-read-write"}
 
 
-@checks.register("exports")
-def check_storage(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Warn if no storage is configured for exports."""
-    if storage.configured_storage() is None:
+@register()
+def check_storage() -> Iterator[CheckMessage]:
+    """Report a storage that cannot be used, that a web server serves, or that anyone can read; warn about none."""
+    try:
+        configured = storage.configured_storage()
+    except Exception as error:
+        message = f"The storage of the exports cannot be used: {describe_error(error, with_message=True)}"
+        hint = "Correct EXPORTS['STORAGE'] or STORAGES['exports']."
+        yield checks.Error(message, hint=hint, id="exports.E037")
+        return
+    if configured is None:
         yield checks.Warning(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.W001")
+    elif isinstance(configured, FileSystemStorage):
+        yield from _check_folder(configured)
+    elif storage.is_s3(configured):
+        yield from _check_bucket(configured)
 
 
-@checks.register("exports", deploy=True)
-def check_default_storage(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_default_storage() -> Iterator[CheckMessage]:
     """Refuse Django's default storage in a deployment."""
     if storage.configured_storage() is None:
         yield checks.Error(IN_DEFAULT_STORAGE, hint=CHOOSE_A_STORAGE, id="exports.E004")
 
 
-@checks.register("exports", deploy=True)
-def check_storage_folder(**kwargs: Any) -> Iterator[CheckMessage]:
+@register(deploy=True)
+def check_storage_folder() -> Iterator[CheckMessage]:
     """Warn if other users of this host can read the finished files."""
     used = storage.exports_storage()
     if isinstance(used, FileSystemStorage) and is_open_to_others(Path(used.location)):
@@ -42,12 +55,7 @@ def check_storage_folder(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning(message, hint=hint, id="exports.W042")
 
 
-@checks.register("exports")
-def check_served_folder(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report a folder that a web server serves."""
-    configured = storage.configured_storage()
-    if not isinstance(configured, FileSystemStorage):
-        return
+def _check_folder(configured: FileSystemStorage) -> Iterator[CheckMessage]:
     folder = Path(configured.location).resolve()
     for name in ("MEDIA_ROOT", "STATIC_ROOT"):
         if root := getattr(settings, name):
@@ -61,13 +69,8 @@ def check_served_folder(**kwargs: Any) -> Iterator[CheckMessage]:
         yield checks.Warning("The storage of the exports has a base_url.", hint=hint, id="exports.W003")
 
 
-@checks.register("exports")
-def check_public_bucket(**kwargs: Any) -> Iterator[CheckMessage]:
-    """Report a bucket whose files anyone can download."""
-    # Any: django-storages' S3Storage is not imported, because it is an optional dependency.
-    bucket: Any = storage.configured_storage()
-    if bucket is None or not storage.is_s3(bucket):
-        return
+# Any: django-storages' S3Storage is not imported, because it is an optional dependency.
+def _check_bucket(bucket: Any) -> Iterator[CheckMessage]:
     if not bucket.bucket_name:
         hint = "Set its bucket_name to a private bucket; docs/s3.md explains how to create one."
         yield checks.Error("The S3 storage of the exports names no bucket.", hint=hint, id="exports.E006")

@@ -16,6 +16,9 @@ HandlerT = TypeVar("HandlerT")
 handlers: dict[str, Handler] = {StoredQuerySet.file_type: StoredQuerySet, StoredRows.file_type: StoredRows}
 """The registered exporters and handlers, by file type."""
 
+replaced: list[tuple[str, Handler]] = []
+"""What another registration of the same file type has replaced, for the system check."""
+
 adapters: list[Callable[[Handler], Exporter]] = []
 """Functions that make an exporter of a handler with nothing but `handle(request)`; `contrib.bgfiles` adds its own."""
 
@@ -33,6 +36,8 @@ def register(handler_class: HandlerT, file_types: Iterable[str] | None = None) -
     """
     own_type: Any = handler_class
     for file_type in file_types or [own_type.file_type]:
+        if handlers.get(file_type, handler_class) is not handler_class:
+            replaced.append((file_type, handlers[file_type]))
         handlers[file_type] = handler_class
     return handler_class
 

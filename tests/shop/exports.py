@@ -102,10 +102,11 @@ def order_rule(rule: Callable[[AnyUser], bool]) -> Iterator[None]:
 @contextmanager
 def registered(exporter: type) -> Iterator[None]:
     """Inside, this exporter is registered for its file type, in place of any other."""
-    before = dict(registry.handlers)
+    before, replaced = dict(registry.handlers), list(registry.replaced)
     registry.register(exporter)
     try:
         yield
     finally:
         registry.handlers.clear()
         registry.handlers.update(before)
+        registry.replaced[:] = replaced

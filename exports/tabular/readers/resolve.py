@@ -147,6 +147,10 @@ def _fields(model: Model | None, column: Column) -> list[AnyField]:
             field: Any = model._meta.pk if name == "pk" else model._meta.get_field(name)
         except FieldDoesNotExist:
             break
+        if field.is_relation and field.related_model is None:
+            raise UnknownColumn(
+                f"Column {column.name!r}: {field.name!r} leads to objects of any model. Use a callable as the source."
+            )
         if field.one_to_many or field.many_to_many:
             raise UnknownColumn(
                 f"Column {column.name!r}: {field.name!r} has many values for each row. "

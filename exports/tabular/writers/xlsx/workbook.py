@@ -123,14 +123,12 @@ class _Formats:
         self._formats: dict[str, Format] = {}
 
     def get(self, column: Column, properties: Properties) -> Format:
-        """Return the format. Raises DeclarationError for a property that XlsxWriter does not know."""
+        """Return the format. Raises DeclarationError for a property or a value that XlsxWriter refuses."""
         key = properties_key(properties)
         if key not in self._formats:
-            try:
-                self._formats[key] = self._book.add_format(dict(properties))
-            except AttributeError as error:
-                message = f"Column {column.label!r} has a style that XlsxWriter does not know: {error}."
-                raise DeclarationError(message) from None
+            if why := internals.why_no_format(properties):
+                raise DeclarationError(f"Column {column.label!r} has a style that cannot be used. {why}")
+            self._formats[key] = self._book.add_format(dict(properties))
         return self._formats[key]
 
 

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Any, Final
 
 import xlsxwriter
+from xlsxwriter.format import Format
 from xlsxwriter.utility import xl_range
 from xlsxwriter.worksheet import Worksheet, convert_range_args
 
@@ -63,6 +64,22 @@ class SheetTemplate:
     def padded_head(self, size: int) -> bytes:
         """Return the head with blanks up to this size, at a place where XML allows them."""
         return self.head.replace(SHEET_DATA, b" " * (size - len(self.head)) + SHEET_DATA, 1)
+
+
+def format_properties() -> list[str]:
+    """Return the names of the properties that a format may have."""
+    return [name.removeprefix("set_") for name in vars(Format) if name.startswith("set_")]
+
+
+def why_no_format(properties: Mapping[str, object]) -> str:
+    """Return why a format cannot have these properties, as a sentence, or ""."""
+    if unknown := sorted(map(repr, properties.keys() - format_properties())):
+        return f"XlsxWriter's formats have no {' and no '.join(unknown)}."
+    try:
+        Format(dict(properties))
+    except Exception as error:
+        return f"{type(error).__name__}: {error}."
+    return ""
 
 
 def probe_styles(column: Column) -> list[Properties]:

@@ -1,0 +1,51 @@
+"""Check what the app expects of the site around it: the database, the URLs, the time zone."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from django.conf import settings
+from django.core import checks
+from django.core.checks import CheckMessage
+from django.db import connections, router
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+
+from exports.checks.registration import register
+from exports.models import FileRequest
+
+DATABASES = ("postgresql", "sqlite")
+
+
+@register()
+def check_database() -> Iterator[CheckMessage]:
+    """Refuse a database in which transitions and unique requests are not safe. Rows of exports may be in any other."""
+    connection = connections[router.db_for_write(FileRequest)]
+    if connection.vendor not in DATABASES:
+        message = f"The tables of the app are in {connection.display_name}, where equal requests are not joined safely."
+        hint = "Keep them in PostgreSQL or SQLite, by a database router; exports may read the rows of any database."
+        yield checks.Error(message, hint=hint, id="exports.E024")
+
+
+@register()
+def check_urls() -> Iterator[CheckMessage]:
+    """Report URLs of the app that are not included, or under another namespace. Every state of an export has URLs."""
+    # Without it, Django's own check and each request fail.
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return
+    try:
+        reverse("exports:list")
+    except NoReverseMatch:
+        message = "There is no URL 'exports:list': the URLs of the app are missing, or have another namespace."
+        hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF itself, without a namespace of its own.'
+        yield checks.Error(message, hint=hint, id="exports.E025")
+
+
+@register()
+def check_time_zone() -> Iterator[CheckMessage]:
+    """Warn about times without a zone: in the hour that the clock repeats, leases and expiries go wrong."""
+    zone = timezone.get_default_timezone()
+    offsets = {datetime(timezone.now().year, month, 1, tzinfo=zone).utcoffset() for month in (1, 7)}
+    if not settings.USE_TZ and len(offsets) > 1:
+        message = f"USE_TZ is False, and the clock of {settings.TIME_ZONE} repeats an hour each year."
+        hint = "Set USE_TZ = True, or a TIME_ZONE without daylight saving time, such as 'UTC'."
+        yield checks.Warning(message, hint=hint, id="exports.W021")
