@@ -2,7 +2,9 @@
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ from django.conf import LazySettings
 from django.core.checks import CheckMessage, Error, Info, Warning, run_checks
 from django.core.files.storage import FileSystemStorage
 from django.db import connection
+from django.urls import include, path
 from huey import MemoryHuey
 from huey.serializer import SignedSerializer
 
 from exports.checks.folders import is_open_to_others
+from exports.conf import DEFAULTS
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.exceptions import UnknownFormat
 from exports.exporters import Column, registry
@@ -27,6 +31,7 @@ FOLDER = "django.core.files.storage.FileSystemStorage"
 S3 = "storages.backends.s3.S3Storage"
 WAKE = "exports.queue.huey"
 REDIS = "rediss://exports:secret@queue.example:6380/0"
+ID = re.compile(r"exports\.[EWI][0-9]{3}")
 KEY, OTHER_KEY = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 
 
@@ -88,6 +93,8 @@ def test_safe_settings_pass_all_checks():
             for each in ({"MAX_ROWS": 0}, {"PUBLIC_LINK_MAX_AGE_SECONDS": None}, {"MIN_FREE_DISK_BYTES": -1})
         ),
         *((each, "E016") for each in ({"LEASE_SECONDS": "60"}, {"HISTORY_SECONDS": None}, {"BATCH_ROWS": 2.5})),
+        *(({name: 5}, "E023") for name in ("QUEUE_PREFIX", "ACCEL_REDIRECT", "LOG_EXCEPTIONS")),
+        *(({"QUEUES": queues}, id) for queues, id in (("large", "E033"), ([1], "E023"), (None, "E023"))),
         *(
             ({name: "https://one.example"}, "E033")
             for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "TRUSTED_PROXIES")
@@ -102,6 +109,42 @@ def test_settings_that_cannot_work_are_errors(settings: LazySettings, given: Map
     assert ids([message]) == [id]
     assert isinstance(message, Error)
     assert message.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ({"RETENTION": "7d"}, "Did you mean 'RETENTION_SECONDS'?"),
+        ({"SIZE": 1}, "Known settings: "),
+        ({"RETENTION_SECONDS": "7d"}, "Set a number of seconds from 0 on, or None for no limit."),
+        ({"RETENTION_SECONDS": timedelta(days=7)}, "datetime.timedelta(days=7) is 604800."),
+        ({"MAX_BYTES": "1G"}, "Set a number of bytes from 1 on, or None for no limit."),
+        ({"QUEUES": (1,)}, "Set a list of texts."),
+        ({"WORK_DIR": 1}, "Set text or a path."),
+    ],
+)
+def test_a_hint_shows_the_right_form(settings: LazySettings, given: Mapping[str, Any], hint: str):
+    change(settings, **given)
+    assert any(hint in message.hint for message in basic_checks())
+
+
+@pytest.mark.parametrize("name", sorted(DEFAULTS))
+def test_no_value_of_any_setting_breaks_the_checks(settings: LazySettings, name: str):
+    for value in (5, "x", object(), ["x", 5], timedelta(1), None, {}):
+        change(settings, **{name: value})
+        assert all(isinstance(message, CheckMessage) for message in deploy_checks())
+
+
+def test_settings_that_are_no_dictionary_are_an_error(settings: LazySettings):
+    settings.EXPORTS = ["LEASE_SECONDS"]
+    assert "E001" in ids(basic_checks())
+
+
+def test_a_queue_without_its_libraries_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("exports.checks.settings.find_spec", {"redis": True}.get)
+    [message] = basic_checks()
+    assert ids([message]) == ["E026"]
+    assert "needs huey, which" in message.msg
 
 
 @pytest.mark.parametrize(
@@ -222,7 +265,57 @@ def test_exporters_with_sheets_and_handlers_without_attributes_pass():
         assert ids() == []
 
 
+# The site
+
+
+def test_the_tables_of_the_app_must_be_in_a_database_that_is_supported(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(connection, "vendor", "mysql")
+    [message] = basic_checks()
+    assert ids([message]) == ["E024"]
+
+
+OWN = path("files/", include("exports.urls", namespace="files"))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [(path("x/", basic_checks), ["E025"]), (path("x/", include(([OWN], "site"))), ["E025"]), (OWN, [])],
+)
+def test_urls_that_are_missing_or_within_another_namespace_are_an_error(
+    settings: LazySettings, pattern: Any, expected: list[str]
+):
+    settings.ROOT_URLCONF = (pattern,)
+    assert ids(basic_checks()) == expected
+
+
+@pytest.mark.parametrize(("zone", "expected"), [("Europe/Berlin", ["W021"]), ("UTC", []), ("Asia/Tokyo", [])])
+def test_times_without_a_zone_are_a_warning_where_the_clock_repeats_an_hour(
+    settings: LazySettings, zone: str, expected: list[str]
+):
+    settings.TIME_ZONE = zone
+    assert ids(basic_checks()) == []
+    settings.USE_TZ = False
+    assert ids(basic_checks()) == expected
+
+
+# The list of checks
+
+
+def test_every_check_is_in_the_documentation():
+    folder = Path(__file__).parent.parent
+    used = {each for source in (folder / "exports" / "checks").glob("*.py") for each in ID.findall(source.read_text())}
+    documented = ID.findall((folder / "docs" / "checks.md").read_text())
+    assert sorted(documented) == sorted(used)
+
+
 # The storage
+
+
+def test_a_storage_that_cannot_be_made_is_an_error(settings: LazySettings):
+    change(settings, STORAGE="storages.nowhere.Storage")
+    [message] = basic_checks()
+    assert ids([message]) == ["E037"]
+    assert "ModuleNotFoundError" in message.msg
 
 
 @pytest.mark.parametrize(

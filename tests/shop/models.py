@@ -3,6 +3,8 @@
 import uuid
 from typing import Any
 
+from django.contrib.contenttypes.fields import GenericForeignKey
+from django.contrib.contenttypes.models import ContentType
 from django.db import models
 
 
@@ -112,6 +114,18 @@ class Book(models.Model):
 
     def __str__(self) -> str:
         return self.title
+
+
+class Label(models.Model):
+    """A text about an object of any model."""
+
+    text = models.CharField(max_length=100)
+    content_type = models.ForeignKey(ContentType, models.CASCADE)
+    object_id = models.PositiveIntegerField()
+    target = GenericForeignKey()
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Seat(models.Model):
