@@ -27,7 +27,8 @@ BUGS = (FieldError, FieldDoesNotExist, NameError, ImportError, DeclarationError)
 @check_each(QuerySetExport)
 def check_columns(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
     """Report columns that the rows of their queryset do not have, and styles that XlsxWriter does not have."""
-    if export.tables is not QuerySetExport.tables:
+    if (export.tables, export.produce) != (QuerySetExport.tables, QuerySetExport.produce):
+        # It may have no queryset.
         return
     try:
         sheets = sample_sheets(export())
