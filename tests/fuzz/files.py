@@ -1,0 +1,159 @@
+"""What files should contain by tests/reference, and what readers find in them, column by column."""
+
+import csv
+import io
+import json
+import math
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from decimal import Decimal
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import pytest
+from pyarrow import parquet
+
+from exports.tabular.columns import Column
+from tests.reference.cells import Changes, csv_cell, json_cell, sheet_cell, without_surrogates
+from tests.reference.parquet import parquet_column
+from tests.reference.xlsx import kind_of, numbered, pattern
+
+FORMATS: Final = ("csv", "tsv", "jsonl", "xlsx", "parquet")
+
+# What readers see as the same is equal. A column begins with its header.
+Cells = list[Any]
+
+
+class Rejected(ValueError):
+    """A formula in a file that should have none."""
+
+
+def expected_column(
+    format: str, column: Column, values: Sequence[Any], zone: tzinfo, formulas: str, delimiter: str
+) -> tuple[Cells, Counter[str]]:
+    """Return the cells of a column and the number of alterations. Raises Rejected, or Unfit for Parquet."""
+    if format == "parquet":
+        name, changed = without_surrogates(column.name)
+        type_name, cells, changes = parquet_column(values, column.kind, column.places, zone)
+        return [f"{name}: {type_name}", *cells], counted([changed, *changes])
+    if format == "jsonl":
+        made = [without_surrogates(column.name)] + [json_cell(value, column.kind, zone) for value in values]
+        return [typed(cell) for cell, _ in made], counted(changes for _, changes in made)
+    if format == "xlsx":
+        made = [sheet_cell(value, column.kind, zone) for value in values]
+        header, changed = sheet_cell(column.label, "", zone)
+        cells = [excel_cell(cell, column) for cell, _ in made]
+        return [excel_cell(header, Column("a")), *cells], counted([changed, *(changes for _, changes in made)])
+    mode = "escape" if formulas == "reject" else formulas
+    pairs = [(column.label, ""), *((value, column.kind) for value in values)]
+    made = [csv_cell(value, kind, zone, formulas=mode, delimiter=delimiter) for value, kind in pairs]
+    alterations = counted(changes for _, changes in made)
+    if formulas == "reject" and "formula_escaped" in alterations:
+        raise Rejected
+    return [cell for cell, _ in made], alterations
+
+
+def counted(changes: Any) -> Counter[str]:
+    return Counter(change for each in changes for change in each)
+
+
+def typed(value: object) -> tuple[bool, object]:
+    # Otherwise True would equal 1.
+    return isinstance(value, bool), value
+
+
+class ExcelCell:
+    """A cell as its type, its value and its number format. Times are equal to the millisecond."""
+
+    def __init__(self, type: str, value: object, pattern: str) -> None:
+        self.type, self.value, self.pattern = type, value, pattern
+
+    def __repr__(self) -> str:
+        return f"<{self.type} {self.value!r} {self.pattern!r}>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, ExcelCell) or (self.type, self.pattern) != (other.type, other.pattern):
+            return False
+        if self.type != "n":
+            return self.value == other.value
+        is_time = "y" in self.pattern or ":" in self.pattern
+        return math.isclose(self.value, other.value, rel_tol=1e-15, abs_tol=1.2e-8 if is_time else 0)
+
+
+def excel_cell(cell: object, column: Column) -> ExcelCell | None:
+    if cell is None:
+        return None
+    number_format = pattern(column, kind_of(cell, [cell]))
+    # In a batch of integers all have the format of the longest.
+    if isinstance(cell, str | bool):
+        return ExcelCell("s" if isinstance(cell, str) else "b", cell, number_format)
+    return ExcelCell("n", float(numbered(cell)), "" if number_format == "0" else number_format)
+
+
+def found_columns(format: str, content: bytes, delimiter: str, width: int) -> list[Cells]:
+    return READERS[format](content, delimiter, width)
+
+
+def _of_csv(content: bytes, delimiter: str, width: int) -> list[Cells]:
+    text = io.StringIO(content.decode("utf-8-sig"), newline="")
+    return list(map(list, zip(*csv.reader(text, delimiter=delimiter, strict=True), strict=True)))
+
+
+def _of_json_lines(content: bytes, delimiter: str, width: int) -> list[Cells]:
+    lines = content.decode().split("\n")
+    assert lines.pop() == ""
+    rows = [json.loads(line, parse_float=Decimal, parse_constant=pytest.fail) for line in lines]
+    return [[typed(name), *(typed(row[name]) for row in rows)] for name in (rows[0] if rows else ())]
+
+
+def _of_parquet(content: bytes, delimiter: str, width: int) -> list[Cells]:
+    table = parquet.read_table(io.BytesIO(content))
+    columns = []
+    for field, column in zip(table.schema, table.columns, strict=True):
+        stored = "int32" if str(field.type).startswith("date") else "int64"
+        is_time = any(part in str(field.type) for part in ("time", "date", "duration"))
+        columns.append([f"{field.name}: {field.type}", *(column.cast(stored) if is_time else column).to_pylist()])
+    return columns
+
+
+def _of_xlsx(content: bytes, delimiter: str, width: int) -> list[Cells]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        sheet, styles, shared = (
+            ElementTree.fromstring(archive.read(f"xl/{part}.xml"))
+            for part in ("worksheets/sheet1", "styles", "sharedStrings")
+        )
+    codes = {each.get("numFmtId"): each.get("formatCode") for each in styles.iterfind(".//{*}numFmt")}
+    patterns = [(BUILT_IN | codes)[each.get("numFmtId")] for each in styles.iterfind("{*}cellXfs/{*}xf")]
+    shared_texts = list(map(_text, shared))
+
+    def read(cell: ElementTree.Element) -> ExcelCell | None:
+        kind, value = cell.get("t", "n"), cell.findtext("{*}v")
+        style = patterns[int(cell.get("s", "0"))]
+        if kind == "inlineStr":
+            return ExcelCell("s", _text(cell), style)
+        if value is None:
+            return None
+        return ExcelCell(kind, shared_texts[int(value)] if kind == "s" else float(value), style)
+
+    rows = []
+    for row in sheet.iterfind(".//{*}row"):
+        cells = {cell.get("r").rstrip("0123456789"): read(cell) for cell in row}
+        rows.append([cells.get(name) for name in "ABCDEFGHIJ"[:width]])
+    return list(map(list, zip(*rows, strict=True)))
+
+
+def _text(element: ElementTree.Element) -> str:
+    return "".join(each.text or "" for each in element.iterfind(".//{*}t"))
+
+
+# Number formats of Excel that need no code in the file; a "0" is for integers of many digits.
+BUILT_IN: Final = {"0": "", "1": "", "2": "0.00"}
+READERS: Final[dict[str, Callable[[bytes, str, int], list[Cells]]]] = {
+    "csv": _of_csv,
+    "tsv": _of_csv,
+    "jsonl": _of_json_lines,
+    "xlsx": _of_xlsx,
+    "parquet": _of_parquet,
+}
