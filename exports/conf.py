@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -158,6 +160,20 @@ def secret_keys(name: str) -> list[str]:
     given: str | Sequence[str] = getattr(config, name) or django_settings.SECRET_KEY
     # A single key given as a string must not be taken for a list of one-letter keys.
     return [given] if isinstance(given, str) else list(given)
+
+
+def key_prefix() -> str:
+    """Return the beginning of this site's names in Redis: EXPORTS["QUEUE_PREFIX"] and a digest of its oldest queue key.
+
+    Thus two sites on one server never take each other's messages, even with the same prefix, and a new key that is
+    added in front changes no name.
+    """
+    return f"{config.QUEUE_PREFIX}.{_digest(secret_keys('QUEUE_KEYS')[-1])}"
+
+
+@cache
+def _digest(key: str) -> str:
+    return hashlib.sha256(f"exports.names:{key}".encode()).hexdigest()[:12]
 
 
 def _given() -> dict[str, Any]:

@@ -7,6 +7,7 @@ import environ
 from csp.constants import NONE, SELF
 
 from exports.conf import DEFAULTS
+from exports.queue.redis import sentinel_host
 from project import environment, logs
 
 env = environ.Env()
@@ -165,12 +166,11 @@ else:
 
 # The queue, the channel layer and the exports
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
-# Publish and subscribe ignore database numbers: two sites on one server need different prefixes.
 QUEUE_PREFIX = env.str("QUEUE_PREFIX", default="exports")
 CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": QUEUE_PREFIX},
+        "CONFIG": {"hosts": [sentinel_host(REDIS_URL) or REDIS_URL], "prefix": QUEUE_PREFIX},
     }
 }
 EXPORTS = {

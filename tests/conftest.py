@@ -173,6 +173,7 @@ WITH_SERVERS = {
     "test_realtime_daphne_transport",
     "test_realtime_events",
     "test_realtime_fuzz",
+    "test_queue_failover",
     "test_writers_xlsx_same",
 }
 

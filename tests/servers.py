@@ -143,6 +143,31 @@ class Valkey(Server):
             client.flushall()
 
 
+class TcpValkey(Valkey):
+    """A Valkey on a TCP port: a replica of `primary`, or, with `watched`, the Sentinel that looks after that server."""
+
+    SERVICE = "mymaster"
+
+    def __init__(self, primary: "TcpValkey | None" = None, *, watched: "TcpValkey | None" = None) -> None:
+        super().__init__()
+        self.port = free_port()
+        self.primary, self.watched = primary, watched
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        network = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        if self.watched is not None:
+            # Sentinel writes into its configuration.
+            configuration = self.folder / "sentinel.conf"
+            configuration.write_text(f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.watched.port} 1\n")
+            return [valkey_executable(), str(configuration), "--sentinel", *network]
+        replication = ["--replicaof", "127.0.0.1", str(self.primary.port)] if self.primary else []
+        return [valkey_executable(), *network, "--save", "", *replication]
+
+
 class Postgres(Server):
     """A PostgreSQL cluster on a Unix socket, fast because it need not survive a power cut."""
 

@@ -81,18 +81,18 @@ def text(name: str) -> str:
 
 def age_all_signs(server: Valkey, *, seconds: float) -> None:
     with server.client() as client:
-        for sign in client.zrange("exports.present", 0, -1):
-            client.zincrby("exports.present", -seconds, sign)
+        for sign in client.zrange(worker_registry._key(), 0, -1):
+            client.zincrby(worker_registry._key(), -seconds, sign)
 
 
 # The report
 
 
 def test_everything_is_ok_beside_running_servers_and_processes(valkey: Valkey, smtp: Smtp, settings: LazySettings):
+    change(settings, TICKET_KEYS=[KEY], QUEUE_KEYS=[OTHER_KEY])
     for queue_name in ("large", "small"):
         worker_registry.Presence(worker_registry.WORKER, queue_name).show()
     worker_registry.Presence(worker_registry.HOUSEKEEPER).show()
-    change(settings, TICKET_KEYS=[KEY], QUEUE_KEYS=[OTHER_KEY])
     report = list(doctor.examine(seconds=TIMEOUT_SECONDS))
     assert [str(finding) for finding in report if finding.level is not Level.OK] == []
     assert {finding.name for finding in report} == {
@@ -232,6 +232,16 @@ def test_a_process_leaves_a_sign_every_few_seconds(valkey: Valkey):
     assert [sign.owner for sign in worker_registry.signs()] == [f"{socket.gethostname()}:{os.getpid()}"]
 
 
+def test_a_full_queue_server_is_an_error_of_its_own(valkey: Valkey):
+    with valkey.client() as client:
+        client.config_set("maxmemory", 1)
+        try:
+            assert level("queue") is Level.ERROR
+            assert "refuses to store a message" in text("queue")
+        finally:
+            client.config_set("maxmemory", 0)
+
+
 def test_workers_are_unknown_while_the_queue_is_down(valkey: Valkey):
     valkey.stop()
     assert level("worker small") is Level.WARNING
@@ -283,7 +293,9 @@ def test_unread_messages_are_counted_and_one_signed_with_another_key_is_an_error
         huey_queue.wake("small")
     assert "Unread messages pile up: large 0, small 1001." in text("queue")
     valkey.flush()
-    with override_settings(EXPORTS={**settings.EXPORTS, "QUEUE_KEYS": ["another key, of another process"]}):
+    with override_settings(
+        EXPORTS={**settings.EXPORTS, "QUEUE_KEYS": ["a newer key, of another process", settings.SECRET_KEY]}
+    ):
         huey_queue.wake("small")
     assert "not signed with a key of this process" in text("queue")
     assert level("queue") is Level.ERROR

@@ -19,7 +19,7 @@ from huey.registry import Message
 from redis import Redis
 
 from exports import services, signing
-from exports.conf import config
+from exports.conf import config, key_prefix
 from exports.models import Artifact, FileRequest
 from exports.queue import huey as huey_queue
 from exports.queue.huey import SignedJSONSerializer
@@ -47,7 +47,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Logged:
 @pytest.fixture
 def message() -> Message:
     """A message as huey passes it to its serializer."""
-    huey, new_message = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
+    huey, new_message = huey_queue._sender("small", config.REDIS_URL, key_prefix())
     return huey._registry.create_message(new_message())
 
 
@@ -142,9 +142,10 @@ def test_waking_leaves_one_signed_message_in_that_queue(valkey: Valkey):
     assert SignedJSONSerializer().deserialize(data).name == "exports.queue.huey.wake"
 
 
-def test_two_sites_on_one_server_are_kept_apart_by_their_prefix(valkey: Valkey, settings: LazySettings):
+@pytest.mark.parametrize("difference", [{"QUEUE_PREFIX": "another"}, {"QUEUE_KEYS": "the secret of another site"}])
+def test_two_sites_on_one_server_are_kept_apart(valkey: Valkey, settings: LazySettings, difference: dict[str, str]):
     assert huey_queue.wake("small")
-    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_PREFIX": "another"}
+    settings.EXPORTS = {**settings.EXPORTS, **difference}
     assert huey_queue.pending("small") == 0
     assert huey_queue.wake("small")
     assert huey_queue.pending("small") == 1
@@ -251,7 +252,7 @@ def test_a_worker_that_stops_runs_nothing_and_wakes_another_worker(consumer: Con
 
 def signed(*, key: str = KEYS[0], task: str = "wake") -> bytes:
     """A message as huey would queue it, signed with this key, for the task of this name."""
-    huey, new_message = huey_queue._sender("small", config.REDIS_URL, config.QUEUE_PREFIX)
+    huey, new_message = huey_queue._sender("small", config.REDIS_URL, key_prefix())
     body = huey.serializer.serialize(huey._registry.create_message(new_message())).partition(b".")[2]
     body = body.replace(b"exports.queue.huey.wake", f"exports.queue.huey.{task}".encode())
     return signing._mac(key, body, huey_queue.PURPOSE) + b"." + body

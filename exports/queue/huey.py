@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import close_old_connections
 
 from exports import faults, signing
-from exports.conf import config
+from exports.conf import config, key_prefix
 from exports.queue import redis
 
 if TYPE_CHECKING:
@@ -54,9 +54,15 @@ class SignedJSONSerializer:
 def wake(queue_name: str) -> bool:
     """Send a message to the workers of this queue. Return False, and log why, if the queue's server is down."""
     try:
-        huey, new_message = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
+        from redis.exceptions import ConnectionError, ReadOnlyError
+
+        huey, new_message = _sender(queue_name, config.REDIS_URL, key_prefix())
         faults.point("before_wake")
-        huey.enqueue(new_message())
+        try:
+            huey.enqueue(new_message())
+        except (ConnectionError, ReadOnlyError):
+            # After a failover the first answer ends the connection to the old server; a new one leads to the other.
+            huey.enqueue(new_message())
     except Exception as error:
         log.warning("queue %s not woken: %s", queue_name, type(error).__name__)
         return False
@@ -190,7 +196,7 @@ def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "Red
             return []
 
     return WakeQueue(
-        f"{config.QUEUE_PREFIX}.{queue_name}",
+        f"{key_prefix()}.{queue_name}",
         clean_name=False,
         connection_pool=redis.connection_pool(config.REDIS_URL, answer_seconds),
         immediate=False,
@@ -201,12 +207,12 @@ def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "Red
 
 def pending(queue_name: str) -> int:
     """Return how many messages no worker has taken yet. Raise redis' errors."""
-    return int(_sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)[0].pending_count())
+    return int(_sender(queue_name, config.REDIS_URL, key_prefix())[0].pending_count())
 
 
 def is_signed_here(queue_name: str) -> bool:
     """Return True if the newest waiting message, if any, is signed with a key of this process. Raise redis' errors."""
-    huey, _ = _sender(queue_name, config.REDIS_URL, config.QUEUE_PREFIX)
+    huey, _ = _sender(queue_name, config.REDIS_URL, key_prefix())
     newest = redis.client().lindex(huey.storage.queue_key, 0)
     try:
         return newest is None or bool(huey.serializer.deserialize(newest))

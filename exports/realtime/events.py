@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from exports import faults, signing
+from exports.conf import key_prefix
 from exports.models import FileRequest
 from exports.state import State, serialize
 
@@ -108,8 +109,11 @@ def group_of_request(export_id: UUID) -> str:
 
 
 def _group_suffix(user_id: object) -> str:
-    """Return a hash of a primary key, since a channel layer allows few characters in a group name."""
-    return hashlib.sha256(str(user_id).encode()).hexdigest()[:32]
+    """Return a hash of a primary key, since a channel layer allows few characters in a group name.
+
+    The prefix of the site keeps users of another site on the same server apart, who may have the same keys.
+    """
+    return hashlib.sha256(f"{key_prefix()} {user_id}".encode()).hexdigest()[:32]
 
 
 def _channel_layer() -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from exports.conf import DAY, config
+from exports.conf import DAY, config, key_prefix
 from exports.queue import redis
 
 log = logging.getLogger("exports.worker.registry")
@@ -96,4 +96,4 @@ def _now(client: Any) -> float:
 
 
 def _key() -> str:
-    return f"{config.QUEUE_PREFIX}.present"
+    return f"{key_prefix()}.present"

@@ -9,9 +9,10 @@ from django.core.mail import get_connection
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
+from redis.exceptions import ResponseError
 
 from exports import checks
-from exports.conf import config
+from exports.conf import config, key_prefix
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import FileRequest
 from exports.models.clock import Now
@@ -73,6 +74,13 @@ def queue(name: str) -> Iterator[Finding]:
     began = time.monotonic()
     server.ping()
     milliseconds = (time.monotonic() - began) * 1000
+    # A server that is full, or a replica, answers and takes no message.
+    try:
+        server.set(f"{key_prefix()}.doctor", "", ex=1)
+    except ResponseError as refusal:
+        advice = "Give the server more memory, or set REDIS_URL to the one that takes writes (docs/deploying.md)."
+        yield error(name, f"The server answers, but refuses to store a message: {refusal}", advice)
+        return
     info = server.info()
     policy = info.get("maxmemory_policy", "noeviction")
     if info.get("maxmemory") and policy != "noeviction":

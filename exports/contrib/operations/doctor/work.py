@@ -28,7 +28,7 @@ def workers(name: str) -> Iterator[Finding]:
             text = "Unknown while the queue does not answer; none makes a file."
             yield warning(line, text, "Fix the queue first.")
         else:
-            advice = f"Start one: manage.py exports work {queue_name}"
+            advice = f"Start one, with the same QUEUE_KEYS or SECRET_KEY: manage.py exports work {queue_name}"
             yield error(line, "None is running: requests of this queue wait.", advice)
 
 
