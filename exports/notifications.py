@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.module_loading import import_string
 
-from exports import faults
+from exports import failures, faults
 from exports.conf import absolute_url, config
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
@@ -184,7 +184,8 @@ def _settle(notification: Notification, state: str, reason: str) -> None:
 
 def _note_failure(notification: Notification, error: Exception) -> None:
     attempt, reason = notification.attempts + 1, type(error).__name__
-    log.warning("mail of request %s not sent, attempt %d: %s", notification.request_id, attempt, reason)
+    message = "mail of request %s not sent, attempt %d: %s"
+    failures.report(log, message, notification.request_id, attempt, error=error)
     # Nothing changes if another mailer has claimed it since.
     claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
     if is_permanent(error):

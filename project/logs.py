@@ -19,7 +19,7 @@ REQUEST, EPOCH = "request %s", "request %s epoch %d"
 class OneLine(logging.Formatter):
     """Format a record as one line. Of an exception it shows the type and places, not the message with its row data.
 
-    With `exceptions` "full" it shows the whole traceback, its lines joined by " | ": for development.
+    With `exceptions` "full" the message and the whole traceback follow on indented lines: for development.
     """
 
     def __init__(self, fmt: str | None = None, *, exceptions: str = PLACES) -> None:
@@ -28,19 +28,26 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         if self._exceptions == FULL:
-            lines = super().format(record).splitlines()
-        else:
-            # A copy without a traceback, which another handler may have cached on the record.
-            bare = copy(record)
-            bare.exc_info = bare.exc_text = bare.stack_info = None
-            lines = super().format(bare).splitlines()
-            if record.exc_info and record.exc_info[0] is not None:
-                lines += [record.exc_info[0].__name__, *places(record.exc_info)]
+            # Indented, so that no line of a message looks like another record.
+            return SIGNED.sub("(signed)", "\n    ".join(super().format(record).splitlines()))
+        # A copy without a traceback, which another handler may have cached on the record.
+        bare = copy(record)
+        bare.exc_info = bare.exc_text = bare.stack_info = None
+        lines = super().format(bare).splitlines()
+        if record.exc_info and record.exc_info[0] is not None:
+            lines += [record.exc_info[0].__name__, *places(record.exc_info)]
         return SIGNED.sub("(signed)", " | ".join(line for line in lines if line.strip()))
 
 
 class JSONLines(logging.Formatter):
-    """Format a record as a JSON object on one line, with the type and places of an exception, not its message."""
+    """Format a record as a JSON object on one line, with the type and places of an exception, not its message.
+
+    With `exceptions` "full" it has the message and the whole traceback too.
+    """
+
+    def __init__(self, *, exceptions: str = PLACES) -> None:
+        super().__init__()
+        self._exceptions = exceptions
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -57,6 +64,8 @@ class JSONLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[0] is not None:
             line |= {"exception": record.exc_info[0].__name__, "trace": places(record.exc_info)}
+            if self._exceptions == FULL:
+                line["traceback"] = self.formatException(record.exc_info)
         return SIGNED.sub("(signed)", json.dumps(line, default=str, ensure_ascii=False))
 
 
@@ -83,7 +92,7 @@ def configuration(level: str, *, format: str = "text", exceptions: str = PLACES)
                 "fmt": "%(asctime)s %(levelname)s %(name)s: %(message)s",
                 "exceptions": exceptions,
             },
-            "json": {"()": "project.logs.JSONLines"},
+            "json": {"()": "project.logs.JSONLines", "exceptions": exceptions},
         },
         "filters": {"not probes": {"()": "project.logs.NotProbes"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": format, "filters": ["not probes"]}},

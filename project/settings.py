@@ -191,6 +191,7 @@ EXPORTS = {
 
 LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text"), logs.FORMATS, variable="LOG_FORMAT")
 LOG_EXCEPTIONS = environment.choice(
-    env.str("LOG_EXCEPTIONS", default=logs.PLACES), logs.EXCEPTIONS, variable="LOG_EXCEPTIONS"
+    env.str("LOG_EXCEPTIONS", default=logs.FULL if DEBUG else logs.PLACES), logs.EXCEPTIONS, variable="LOG_EXCEPTIONS"
 )
+EXPORTS["LOG_EXCEPTIONS"] = LOG_EXCEPTIONS == logs.FULL
 LOGGING = logs.configuration(env.str("LOG_LEVEL", default="INFO").upper(), format=LOG_FORMAT, exceptions=LOG_EXCEPTIONS)

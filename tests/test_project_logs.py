@@ -157,11 +157,16 @@ def test_text_has_the_type_and_places_of_an_exception(error: Exception):
     assert "a-secret" not in line
 
 
-def test_in_development_the_whole_traceback_is_on_one_line(error: Exception):
-    line = logs.OneLine("%(levelname)s %(message)s", exceptions="full").format(record("It failed", error=error))
-    assert line.startswith("ERROR It failed | Traceback")
-    assert line.endswith("ValueError: a-secret | in two lines")
-    assert "\n" not in line
+def test_in_development_the_whole_traceback_follows_indented(error: Exception):
+    text = logs.OneLine("%(levelname)s %(message)s", exceptions="full").format(record("It failed", error=error))
+    assert text.startswith("ERROR It failed\n    Traceback (most recent call last):\n")
+    assert text.endswith("\n    ValueError: a-secret\n    in two lines")
+    assert all(line.startswith("    ") for line in text.splitlines()[1:])
+
+
+def test_json_has_the_whole_traceback_if_it_is_wanted(error: Exception):
+    line = json.loads(logs.JSONLines(exceptions="full").format(record("It failed", error=error)))
+    assert line["traceback"].endswith("ValueError: a-secret\nin two lines")
 
 
 @pytest.mark.parametrize("formatter", [logs.JSONLines(), logs.OneLine("%(message)s")])
