@@ -76,7 +76,7 @@ def plain_text(value: object, kind: str, zone: tzinfo) -> str:
 def json_text(value: object, zone: tzinfo) -> tuple[str, Changes]:
     if isinstance(value, Enum):
         return json_text(value.value, zone)
-    if isinstance(value, Decimal | Real) and not math.isfinite(value):
+    if isinstance(value, float | Decimal) and not Decimal(value).is_finite():
         return f'"{non_finite_name(Decimal(value))}"', {"not_a_number"}
     if value is None:
         return "null", set()
