@@ -120,7 +120,8 @@ class Label(models.Model):
     """A text about an object of any model."""
 
     text = models.CharField(max_length=100)
-    content_type = models.ForeignKey(ContentType, models.CASCADE)
+    # PostgreSQL has no table of content types yet when those of this app, which has no migrations, are created.
+    content_type = models.ForeignKey(ContentType, models.CASCADE, db_constraint=False)
     object_id = models.PositiveIntegerField()
     target = GenericForeignKey()
 
