@@ -1,7 +1,8 @@
 """Publish changes of exports to the sockets, over the channel layer. A lost event does no harm: pages also poll.
 
 One event loop in a thread per process sends all events: an event loop per call would open a new connection each time.
-Without channels, or without a channel layer, nothing is sent.
+Without channels, or without a channel layer, nothing is sent. Nor under gevent, where that thread would be a greenlet
+among those that serve the pages, and Django would take them all for asynchronous code.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
@@ -122,7 +124,17 @@ def _channel_layer() -> Any:
         from channels.layers import get_channel_layer
     except ImportError:
         return None
-    return get_channel_layer()
+    return None if _has_greenlets() else get_channel_layer()
+
+
+@cache
+def _has_greenlets() -> bool:
+    """Return True, and log it, if threads are greenlets in this process. Checked against gevent 26.9."""
+    gevent = sys.modules.get("gevent.monkey")
+    if gevent and gevent.is_module_patched("threading"):
+        log.warning("events are not sent: threads of this process are greenlets; pages find its changes by polling")
+        return True
+    return False
 
 
 def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:

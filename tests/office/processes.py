@@ -108,3 +108,13 @@ class Uvicorn(Daphne):
     def command(self) -> list[str]:
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
         return [sys.executable, "-m", "uvicorn", *address, "project.asgi:application"]
+
+
+class GunicornWithGevent(Daphne):
+    """A WSGI server whose threads are greenlets."""
+
+    def command(self) -> list[str]:
+        return [
+            sys.executable, "-m", "gunicorn", "-k", "gevent", "-b", self.host,
+            "django.core.wsgi:get_wsgi_application()",
+        ]  # fmt: skip
