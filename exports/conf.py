@@ -97,6 +97,11 @@ class Settings:
     SOCKET_RECHECK_SECONDS: float = 60.0
     MAX_SOCKETS_PER_USER: int | None = 5
     SNAPSHOT_MAX_EXPORTS: int = 50
+    # Permissions
+    SENSITIVE_FIELDS: Sequence[str] = (
+        *("*password*", "*secret*", "token", "*_token", "api_key", "*_api_key", "private_key", "*_private_key"),
+        *("session_key", "session_data"),
+    )
     # The audit log
     AUDIT_RETENTION_SECONDS: float | None = 365 * DAY
     AUDIT_KEYS: str | Sequence[str] | None = None

@@ -8,6 +8,7 @@
   x InvalidStoredCriteria
   x UnstorableQuerySet
   x InputGone
+  x SensitiveColumn
   x PermissionLost          Its owner may not have it any more.
   x ExportRefused
   x TooManyColumns          The data does not fit the format or the limits.
@@ -108,6 +109,12 @@ class InputGone(ExportError):
     """Raised when the rows that were stored with a request have been deleted. The user has to ask again."""
 
     code = "input_gone"
+
+
+class SensitiveColumn(ExportError):
+    """Raised for a column that may hold secrets and that the export does not name. Name it, or leave it out."""
+
+    code = "sensitive_column"
 
 
 class PermissionLost(ExportError):

@@ -74,6 +74,8 @@ def request_export(
     """
     actor = actor or Actor.of(user)
     exporter = registry.find_exporter(file_type)
+    if not permissions.may_open_form(user, exporter):
+        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
     writer = exporter.writer_of(format)
     cleaned_options = exporter.clean_options(writer, options or {})
     form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else as_query_dict(criteria), user)
@@ -136,12 +138,15 @@ def request_rows(
     options: Mapping[str, Any],
     filename: str,
     is_small: bool,
+    permission: str = "",
     actor: Actor | None = None,
 ) -> FileRequest:
     """Queue a queryset, stored as JSON, or rows, stored as JSON Lines, for a signed-in user.
 
-    Raises UnstorableQuerySet for a queryset that JSON cannot represent, and LimitReached. The quota is checked before
-    the rows are stored, and again when the row is inserted.
+    `permission` is a stored rule (`permissions.stored_rule`): the user must hold it whenever the file is made or handed
+    out. The quota is checked before the rows are stored, and again when the row is inserted.
+
+    Raises UnstorableQuerySet for a queryset that JSON cannot represent, and LimitReached.
     """
     export = FileRequest(
         requester=cast("User", user),
@@ -155,6 +160,7 @@ def request_rows(
         requester_language=translation.get_language() or "",
         requester_timezone=timezone.get_current_timezone_name(),
         woken_at=timezone.now(),
+        permission=permission,
         counts_toward_quota=_counts_toward_quota(user),
     )
     if export.counts_toward_quota:
@@ -172,8 +178,8 @@ def request_rows(
 def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     """Request the same as a FAILED, CANCELLED or EXPIRED export, as a new row.
 
-    Returns like `request_export`. Raises TransitionNotAllowed for any other status or if the criteria have been
-    deleted, and everything that `request_export` raises.
+    Returns like `request_export`. Raises TransitionNotAllowed for any other status, if the criteria have been deleted,
+    or if only a view of the project knows who may have it; and everything that `request_export` raises.
     """
     if export.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TransitionNotAllowed(_("Only a request that failed, was cancelled or has expired can be tried again."))
@@ -181,6 +187,11 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         raise TransitionNotAllowed(_("The choices of this export have been deleted. Please request it again."))
     if registry.has_form(export.file_type):
         return _request_again(export, actor)
+    if not registry.is_repeatable(export):
+        raise TransitionNotAllowed(_("This cannot be tried again here. Please ask for it where you did before."))
+    if not permissions.is_still_granted(export):
+        message = _("You may not export this.")
+        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=export.file_type, export_id=export.pk)
     # Exports without a form: stored rows, whose input now belongs to the new row, stored querysets, and handlers.
     new = FileRequest(
         requester=export.requester,
@@ -195,6 +206,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         requester_language=export.requester_language,
         requester_timezone=export.requester_timezone,
         woken_at=timezone.now(),
+        permission=export.permission,
         counts_toward_quota=_counts_toward_quota(export.requester or AnonymousUser()),
         sends_mail=export.sends_mail,
     )

@@ -1,5 +1,6 @@
 """Answer a view with a queryset or a list of dicts as a file: now if it is small, in the background if it is not."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from tempfile import SpooledTemporaryFile
@@ -15,15 +16,19 @@ from django.utils.translation import gettext as _
 from exports import services
 from exports.conf import config
 from exports.exceptions import BadOption, LimitReached, UnknownFormat
+from exports.exporters import permissions
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.options import with_language
-from exports.exporters.stored_rows import columns_of_queryset, table_of_rows
-from exports.http.actors import actor_of
+from exports.exporters.sensitive import refuse_sensitive
+from exports.exporters.stored_rows import HOW_TO_NAME, columns_of_queryset, table_of_rows
+from exports.http.actors import actor_of, record_refusal
 from exports.http.downloads import download_response
 from exports.http.responses import buffer_response
 from exports.http.views import refusal_response, state_response
-from exports.models import Status
+from exports.models import Actor, AuditEntry, Status
+from exports.models.audit import record
 from exports.tabular import writers
+from exports.tabular.columns import Column
 from exports.tabular.readers import querysets
 
 WAIT_INTERVAL_SECONDS = 0.05
@@ -44,6 +49,7 @@ def export_response(
     options: Mapping[str, Any] | None = None,
     wait: float | None = None,
     empty: HttpResponseBase | None = None,
+    permission: permissions.Rule | None = None,
 ) -> HttpResponseBase:
     """Return these rows as a file, or queue an export of them for the signed-in user.
 
@@ -57,9 +63,18 @@ def export_response(
     response if there are no rows, by default a file with headers only. An unknown format or option is answered with
     400, a reached quota with 429.
 
-    Raises UnstorableQuerySet for a queryset that must be queued but cannot be stored, and PermissionDenied if the user
-    is not signed in and the rows must be queued.
+    `permission` is a permission, such as "shop.view_order", or a function of a module that takes the user. It is asked
+    now, and stored with a queued export: whenever the file is made or handed out, its owner must hold it. Without one
+    the view alone decides, so the export cannot be tried again once it has ended.
+
+    Raises UnstorableQuerySet for a queryset that must be queued but cannot be stored, SensitiveColumn for columns that
+    may hold secrets and are not named, and PermissionDenied if the user may not have the rows, or is not signed in and
+    they must be queued.
     """
+    rule, actor = permissions.stored_rule(permission), actor_of(request)
+    if rule and not permissions.holds(request.user, rule):
+        record_refusal(request, AuditEntry.Verb.ANSWER, filename=filename)
+        raise PermissionDenied(_("You may not export this."))
     try:
         writer = writers.get(FORMAT_ALIASES.get(format, format))
         cleaned_options = writer.clean_options(with_language(writer, options or {}))
@@ -72,12 +87,14 @@ def export_response(
         count = querysets.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
     else:
         names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
+        if not columns:
+            refuse_sensitive(map(Column, names), how=HOW_TO_NAME)
         count = len(rows)
     if count == 0 and (empty is not None or not names):
         return empty or HttpResponse(_("There is nothing to export."), content_type="text/plain; charset=utf-8")
     full_name = f"{filename.removesuffix('.' + writer.extension)}.{writer.extension}"
     if wait is None and count <= limit:
-        return _write_response(rows, names, writer, cleaned_options, full_name)
+        return _write_response(rows, names, writer, cleaned_options, full_name, actor)
     if not request.user.is_authenticated:
         raise PermissionDenied(_("Please sign in: this export is too big to be made at once."))
     try:
@@ -89,7 +106,8 @@ def export_response(
             options=cleaned_options,
             filename=full_name,
             is_small=count <= limit,
-            actor=actor_of(request),
+            permission=rule,
+            actor=actor,
         )
     except LimitReached as error:
         return refusal_response(request, error)
@@ -99,7 +117,7 @@ def export_response(
             time.sleep(WAIT_INTERVAL_SECONDS)
             export.refresh_from_db()
         if export.status == Status.READY:
-            return download_response(request, export, actor_of(request))
+            return download_response(request, export, actor)
     return state_response(request, export, status=202)
 
 
@@ -109,6 +127,7 @@ def _write_response(
     writer: type[writers.Writer],
     options: Mapping[str, Any],
     filename: str,
+    actor: Actor,
 ) -> HttpResponseBase:
     # SpooledTemporaryFile has the methods of BinaryIO, but its annotations do not say so.
     spool = cast(BinaryIO, SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY))  # noqa: SIM115  # The response closes it.
@@ -118,4 +137,5 @@ def _write_response(
             write_now(table, spool, format=writer.format, options=options, title=filename)
     else:
         write_now(table_of_rows(rows, names, len(rows)), spool, format=writer.format, options=options, title=filename)
+    record(AuditEntry.Verb.ANSWER, None, actor, filename=filename, byte_count=spool.seek(0, os.SEEK_END))
     return buffer_response(spool, filename=filename, content_type=writer.content_type)

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from exports.exceptions import LimitReached, UnknownFormat
+from exports.exporters import registry
 from exports.models import ACTIVE, FileRequest, Status, progress
 from exports.models.locale import local_time
 from exports.models.scheduling import queue_position
@@ -93,6 +94,7 @@ ERROR_MESSAGES = {
     "unknown_file_type": _("This export does not exist any more."),
     "unknown_format": _("This file format is not available any more."),
     "unknown_column": _("This export asks for a column that does not exist. Please tell your administrator."),
+    "sensitive_column": _("This export contains a column that may hold secrets. Please tell your administrator."),
     "bad_option": _("An option of this export is not valid. Please choose again."),
     "formula_rejected": _("A cell looks like a formula, and this export refuses formulas."),
     "too_many_columns": _("This export has more columns than the format can hold. Please choose another format."),
@@ -152,7 +154,8 @@ def serialize(export: FileRequest) -> State:
         rows_per_second = progress.rate(export.rows_done, seconds)
         eta_seconds = progress.eta(export.progress, rows_per_second)
     is_unseen = status in (Status.READY, Status.FAILED) and export.seen_at is None
-    can_retry = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED) and export.erased_at is None
+    has_ended = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+    can_retry = has_ended and export.erased_at is None and registry.is_repeatable(export)
     return {
         "id": str(export.pk),
         "seq": export.seq,

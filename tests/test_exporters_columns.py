@@ -146,7 +146,7 @@ def test_has_column_permission_can_be_overridden():
     with registered(TenantExport):
         assert "Price" in text_of(made(user("ada"), "tenants", format="csv"))
         assert "Price" not in text_of(made(user("bob"), "tenants", format="csv"))
-        assert list(checks.check_column_permissions()) == []
+        assert list(checks.check_permissions()) == []
 
 
 def test_a_sheet_without_permitted_columns_is_left_out():
@@ -285,7 +285,7 @@ def found(*columns: Column) -> list[CheckMessage]:
 
     CheckedExport.columns = columns
     with registered(CheckedExport):
-        return list(checks.check_column_permissions())
+        return list(checks.check_permissions())
 
 
 def test_a_misspelled_column_permission_is_reported_with_a_suggestion():

@@ -6,7 +6,7 @@
 
 from exports.checks import columns, queue, site  # noqa: F401
 from exports.checks.deployment import channel_layer_backend, check_base_url, check_channel_layer, check_mail_backend
-from exports.checks.exporters import check_column_permissions, check_exports
+from exports.checks.exporters import check_exports, check_permissions
 from exports.checks.folders import check_work_dir
 from exports.checks.secrets import check_secrets
 from exports.checks.settings import check_settings
@@ -16,9 +16,9 @@ __all__ = (
     "channel_layer_backend",
     "check_base_url",
     "check_channel_layer",
-    "check_column_permissions",
     "check_exports",
     "check_mail_backend",
+    "check_permissions",
     "check_secrets",
     "check_settings",
     "check_storage",

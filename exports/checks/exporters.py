@@ -89,10 +89,24 @@ def check_options(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
 
 
 @check_each(QuerySetExport)
-def check_column_permissions(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
-    """Warn about column permissions that no model has, unless the export decides about its columns itself."""
-    required = {column.permission: column.name for column in export.columns if column.permission}
-    if not required or export.has_column_permission is not QuerySetExport.has_column_permission:
+def check_permissions(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
+    """Warn about an export without a permission rule, and about permissions that no model has.
+
+    An export that overrides `has_column_permission` decides about its columns itself.
+    """
+    # What each permission is for, and who else has it.
+    required: dict[str, tuple[str, str]] = {}
+    if export.has_column_permission is QuerySetExport.has_column_permission:
+        for column in export.columns:
+            required[column.permission] = (f" of the column {column.name!r}", "get the column")
+    if export.has_permission is QuerySetExport.has_permission:
+        required[export.permission] = ("", "may export it")
+        if not export.permission:
+            hint = "Set `permission`, or define has_permission(user, criteria), which may return True."
+            message = f"{export.__name__} has no permission rule: every user who can sign in may export it."
+            yield checks.Warning(message, hint=hint, obj=export, id="exports.W022")
+    required.pop("", None)
+    if not required:
         return
     known = set()
     for model in apps.get_models():
@@ -100,14 +114,11 @@ def check_column_permissions(export: type[QuerySetExport]) -> Iterator[CheckMess
         codenames = [get_permission_codename(action, meta) for action in meta.default_permissions]
         codenames += [codename for codename, _ in meta.permissions]
         known |= {f"{meta.app_label}.{codename}" for codename in codenames}
-    for permission, column in required.items():
+    for permission, (place, gain) in required.items():
         if permission not in known:
             close = get_close_matches(permission, known, n=3)
             hint = f"Did you mean {' or '.join(map(repr, close))}?" if close else 'Write "app.codename".'
-            message = (
-                f"{export.__name__}: no model has the permission {permission!r} of the column {column!r}. "
-                "Only superusers get the column."
-            )
+            message = f"{export.__name__}: no model has the permission {permission!r}{place}. Only superusers {gain}."
             yield checks.Warning(message, hint=hint, obj=export, id="exports.W020")
 
 

@@ -1,21 +1,93 @@
-"""The permission policy: whether the exporter of an export still lets its owner have the file.
+"""The permission policy: whether a user may make an export, and whether the owner of a file may still have it.
 
-Every way by which a file is made or handed out asks here, always about the present: claim, publish, mail, page,
-download and public link.
+Every way by which a file is made or handed out asks here, always about the present: form, request, retry, claim,
+publish, mail, page, download and public link. There are two rules: that of the exporter, and the one that a view gave
+to a request without a form (`FileRequest.permission`).
 """
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, NoReturn
+
+from django.contrib.auth.models import AnonymousUser
 
 from exports import failures
 from exports.conf import config
 from exports.exceptions import ExportError, ExportRefused, LeaseLost, UnknownFileType
 from exports.exporters import registry
 from exports.exporters.base import FileMaker
+from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest
+from exports.models.request import AnyUser
 
 log = logging.getLogger("exports.permissions")
+
+Rule = str | Callable[[AnyUser], bool]
+"""A permission such as "shop.view_order", or a function of a module that takes a user."""
+
+
+class UndecidedYet(Exception):
+    """Raised by a permission rule that asks for criteria when there are none yet."""
+
+
+class NoCriteriaYet(Mapping[str, Any]):
+    """The criteria of a form that is not filled in: a rule that looks at them is undecided."""
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise UndecidedYet
+
+    def __iter__(self) -> Iterator[str]:
+        raise UndecidedYet
+
+    def __len__(self) -> NoReturn:
+        raise UndecidedYet
+
+
+def may_open_form(user: AnyUser, exporter: QuerySetExport) -> bool:
+    """Return False if the export refuses this user whatever they choose in its form."""
+    try:
+        return exporter.has_permission(user, NoCriteriaYet())
+    except UndecidedYet:
+        return True
+
+
+def stored_rule(rule: Rule | None) -> str:
+    """Return a rule as `FileRequest.permission` stores it: "app.codename", "module:function", or "" for None.
+
+    Raises ValueError for a text that is no permission, and for a function that a worker could not find again.
+    """
+    if rule is None:
+        return ""
+    if isinstance(rule, str):
+        if "." not in rule or ":" in rule:
+            raise ValueError(f"{rule!r} is no permission: write 'app.codename'.")
+        return rule
+    text = f"{rule.__module__}:{rule.__qualname__}"
+    try:
+        found = _function_of(text)
+    except (ImportError, AttributeError):
+        found = None
+    if found is not rule:
+        raise ValueError(f"{rule!r} is no function of a module, so a worker cannot find it again.")
+    return text
+
+
+def holds(user: AnyUser, rule: str) -> bool:
+    """Return True if the user is active and this stored rule allows it. "" allows every active user."""
+    if not user.is_active:
+        return False
+    if ":" in rule:
+        return bool(_function_of(rule)(user))
+    return not rule or user.has_perm(rule)
+
+
+def refusal(export: FileRequest, exporter: FileMaker) -> str | None:
+    """Return the error code of why its owner may not have this export now, or None. A rule may raise anything."""
+    if export.permission and not holds(export.requester or AnonymousUser(), export.permission):
+        return "permission_lost"
+    return exporter.refusal(export)
 
 
 def is_still_granted(export: FileRequest) -> bool:
@@ -28,8 +100,9 @@ def is_still_granted(export: FileRequest) -> bool:
 
 
 def is_withdrawn(export: FileRequest) -> bool:
-    """Return True if an exporter with a permission rule refuses the owner now. Handlers of dj-bgfiles have no rule."""
-    return registry.is_exporter(registry.handlers.get(export.file_type)) and not is_still_granted(export)
+    """Return True if there is a permission rule that refuses the owner now. Handlers of dj-bgfiles have none."""
+    has_rule = bool(export.permission) or registry.is_exporter(registry.handlers.get(export.file_type))
+    return has_rule and not is_still_granted(export)
 
 
 def refusal_of(export: FileRequest, exporter: FileMaker, *, to_run: bool = False) -> tuple[str | None, str]:
@@ -44,7 +117,7 @@ def refusal_of(export: FileRequest, exporter: FileMaker, *, to_run: bool = False
     try:
         if to_run:
             exporter.extension(export)
-        return exporter.refusal(export), ""
+        return refusal(export, exporter), ""
     except Exception as error:
         if failures.is_outage(error):
             raise
@@ -65,7 +138,7 @@ def check_before_publishing(export: FileRequest, exporter: FileMaker, receipt: M
     if current is None:
         raise LeaseLost("The request is gone.")
     current.receipt = dict(receipt)
-    if (code := exporter.refusal(current)) is not None:
+    if (code := refusal(current, exporter)) is not None:
         raise ExportRefused(code)
 
 
@@ -76,3 +149,9 @@ def public_link_seconds(export: FileRequest) -> float | None:
         return None
     chosen = exporter.public_link_max_age_seconds
     return config.PUBLIC_LINK_MAX_AGE_SECONDS if chosen is None else chosen
+
+
+def _function_of(rule: str) -> Callable[[AnyUser], bool]:
+    module, _, name = rule.partition(":")
+    function: Callable[[AnyUser], bool] = attrgetter(name)(import_module(module))
+    return function

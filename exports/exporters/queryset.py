@@ -28,6 +28,7 @@ from exports.exceptions import (
 )
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
 from exports.exporters.options import PREFIX, option_field, with_language
+from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
 from exports.models import FileRequest
 from exports.models.locale import local_time
@@ -61,11 +62,16 @@ class QuerySetExport(TableExport):
     database for an estimate, "none" shows no total. `reuse_within_seconds` replaces EXPORTS["REUSE_WITHIN_SECONDS"].
     Only with `for_machines` may a user choose text without formula escaping. See docs/exports.md.
 
+    Users need `permission`, such as "shop.view_order". Columns that are not in `columns`, and that
+    EXPORTS["SENSITIVE_FIELDS"] protects, must be named in `sensitive_columns`.
+
     `default_options` replaces defaults of a format's options; `form_options` names the options that the form offers.
     Both are by format: `default_options = {"csv": {"profile": "spreadsheet"}}`, `form_options = {"csv": ["profile"]}`.
     """
 
     file_type: ClassVar[str]
+    permission: ClassVar[str] = ""
+    sensitive_columns: ClassVar[Sequence[str]] = ()
     form_class: ClassVar[type[Form]] = EmptyForm
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
     columns: ClassVar[Sequence[Column]] = ()
@@ -100,9 +106,10 @@ class QuerySetExport(TableExport):
         """Return True if `user` may export this now.
 
         It is called at the request, at the claim, before the file is published, before the mail is sent, whenever the
-        export is shown, and at every download.
+        export is shown, and at every download; and before the form is shown, when looking at `criteria` means that the
+        answer depends on them. By default the user must hold `permission`, if there is one.
         """
-        return True
+        return not self.permission or user.has_perm(self.permission)
 
     def has_column_permission(self, user: AbstractUser, permission: str) -> bool:
         """Return True if `user`, who is signed in, holds the permission of a column. Called like has_permission."""
@@ -267,6 +274,9 @@ class QuerySetExport(TableExport):
         columns: list[Column] = []
         for sheet in sheets:
             columns += sheet.columns
+        named = [*self.sensitive_columns, *(column.name for column in self.columns)]
+        how = f"Leave it out, or name it in {type(self).__name__}.sensitive_columns."
+        refuse_sensitive(columns, named=named, how=how)
         receipt: dict[str, Any] = {}
         held = self.held(owner, columns)
         if held:

@@ -64,6 +64,16 @@ def has_form(file_type: str) -> bool:
     return is_exporter(handler) and issubclass(handler, QuerySetExport)
 
 
+def is_repeatable(export: FileRequest) -> bool:
+    """Return True if the export can be requested again: by its form, or under the permission that it was stored with.
+
+    Any other was allowed by a view of the project, which would not be asked.
+    """
+    handler = handlers.get(export.file_type)
+    has_form = is_exporter(handler) and issubclass(handler, QuerySetExport)
+    return has_form or (bool(export.permission) and handler is not None)
+
+
 def exporter_of(export: FileRequest) -> Exporter:
     """Return what makes the file of `export`. Raise UnknownFileType."""
     handler = find(export.file_type)

@@ -14,6 +14,7 @@ from exports.conf import config
 from exports.exceptions import InputGone, UnstorableQuerySet
 from exports.exporters import stored_querysets
 from exports.exporters.base import Table, TableExport, dialect_of, table_of
+from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.sheets import Total
 from exports.exporters.tagged_json import from_json, to_json
 from exports.models import Artifact, FileRequest
@@ -21,6 +22,7 @@ from exports.tabular.columns import Column
 from exports.tabular.readers import rows as row_reader
 
 MEMORY_BYTES = 1 << 20
+HOW_TO_NAME = "Name the columns, with or without it: export_response(..., columns=[...])."
 
 
 class StoredExport(TableExport):
@@ -100,9 +102,18 @@ def keep_rows(export: FileRequest) -> None:
 
 
 def columns_of_queryset(queryset: QuerySet[Any], names: Sequence[str] | None) -> list[Column]:
-    """Return columns for these names; without names, for those of values() or all fields of the model."""
-    chosen = names or queryset.query.values_select or [field.name for field in queryset.model._meta.concrete_fields]
-    return [Column(name) for name in chosen]
+    """Return columns for these names; without names, for those of values() or all fields of the model.
+
+    Raises SensitiveColumn for fields that hold secrets, unless they are named here or in values().
+    """
+    fields = queryset.model._meta.concrete_fields
+    selected = list(queryset.query.values_select)
+    chosen = names or selected or [field.name for field in fields]
+    columns = [Column(name) for name in chosen]
+    # values() without names selects every field, as if it was not called.
+    if not names and (not selected or selected == [field.attname for field in fields]):
+        refuse_sensitive(columns, how=HOW_TO_NAME)
+    return columns
 
 
 def table_of_rows(rows: Iterable[Mapping[str, Any]], names: Sequence[str], count: int) -> Table:

@@ -1,6 +1,7 @@
 """Who sends a request, for the audit log: the user, and the network of the client, also behind trusted proxies."""
 
 import ipaddress
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest
@@ -19,9 +20,9 @@ def public_actor(request: HttpRequest) -> Actor:
     return Actor(ActorKind.PUBLIC_LINK, address=network_of(client_address(request)))
 
 
-def record_refusal(request: HttpRequest, verb: str, export_id: UUID, *, reason: str = "") -> None:
+def record_refusal(request: HttpRequest, verb: str, export_id: UUID | None = None, **about: Any) -> None:
     """Record that the user may not do this, or that there is no such export: the response does not tell which."""
-    record(verb, export_id, actor_of(request), outcome=AuditEntry.Outcome.DENIED, reason=reason)
+    record(verb, export_id, actor_of(request), outcome=AuditEntry.Outcome.DENIED, **about)
 
 
 def client_address(request: HttpRequest) -> str:

@@ -37,7 +37,7 @@ from exports.exceptions import (
     UnknownFileType,
     UnknownFormat,
 )
-from exports.exporters import QuerySetExport, registry
+from exports.exporters import QuerySetExport, permissions, registry
 from exports.exporters.options import posted_options
 from exports.http.actors import actor_of, record_refusal
 from exports.http.ranges import is_match
@@ -95,6 +95,9 @@ def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Show the form of an export (GET), or request a file with it (POST)."""
     exporter = registry.find_exporter(file_type)
     posted = request.POST
+    if not permissions.may_open_form(request.user, exporter):
+        record_refusal(request, AuditEntry.Verb.REQUEST, file_type=file_type)
+        return _refuse(request, 403, "not_allowed", _("You may not export this."))
     if request.method != "POST":
         return _render_form(request, exporter, exporter.get_form(None, request.user))
     try:

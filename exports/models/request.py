@@ -143,7 +143,7 @@ class FileRequest(models.Model):
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
             "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256",
-            "receipt", "dedupe_key", "seen_at", "public_until", "erased_at",
+            "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
         }
     )  # fmt: skip
 
@@ -191,6 +191,7 @@ class FileRequest(models.Model):
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
+    permission = models.CharField(max_length=200, blank=True, editable=False)
     counts_toward_quota = models.BooleanField(default=False, editable=False)
     sends_mail = models.BooleanField(default=True, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)

@@ -10,7 +10,7 @@ from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
 from exports import services, words
-from exports.exporters import registry
+from exports.exporters import permissions, registry
 from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
@@ -24,9 +24,14 @@ RECENT = 5
 
 @register.inclusion_tag("exports/_form.html", takes_context=True)
 def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
-    """Show the form of this export with a button for each format; `form` is one that the view has filled already."""
+    """Show the form of this export with a button for each format; `form` is one that the view has filled already.
+
+    Show nothing to a user whom the export refuses.
+    """
     exporter = registry.find_exporter(file_type)
     user = context["request"].user
+    if not permissions.may_open_form(user, exporter):
+        return {}
     return {
         "exporter": exporter,
         "form": form if form is not None else exporter.get_form(None, user),

@@ -248,7 +248,7 @@ def _check_attached(attempt: Run, exporter: FileMaker) -> None:
     if export is None:
         attempt.check()
         raise NoFile("The handler attached no file.")
-    if exporter.refusal(export) is not None:
+    if permissions.refusal(export, exporter) is not None:
         transitions.expire(export, WORKER)
 
 

@@ -19,7 +19,14 @@ CONDITIONAL_FORMATS: Final = {
 }
 
 
-class FlightExport(QuerySetExport):
+class DemoExport(QuerySetExport):
+    """An export for every user of the demo."""
+
+    def has_permission(self, user: Any, criteria: Mapping[str, Any]) -> bool:
+        return user.is_authenticated
+
+
+class FlightExport(DemoExport):
     """Every column of the source, the names behind its codes, and the minutes gained in the air."""
 
     file_type = "flights"
@@ -55,7 +62,7 @@ class FlightExport(QuerySetExport):
         return Flight.objects.matching(criteria)
 
 
-class WeatherExport(QuerySetExport):
+class WeatherExport(DemoExport):
     file_type = "weather"
     title = _("Weather")
     form_class = WeatherFilter
@@ -80,7 +87,7 @@ class WeatherExport(QuerySetExport):
         return weather.filter(origin=criteria["origin"]) if criteria.get("origin") else weather
 
 
-class ReferenceExport(QuerySetExport):
+class ReferenceExport(DemoExport):
     """A workbook of four sheets: figures for each airline, and the names behind the codes of the flights."""
 
     file_type = "reference"

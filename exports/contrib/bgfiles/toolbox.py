@@ -24,6 +24,7 @@ from django.utils.encoding import force_str
 from django.utils.module_loading import import_string
 
 from exports.conf import config
+from exports.exporters import permissions
 from exports.http import responses
 from exports.models import FileRequest, Status, transitions
 from exports.realtime import events
@@ -122,11 +123,13 @@ def add_request(
     language: str | None = None,
     tz: str | None = None,
     filename: str | None = "",
+    permission: permissions.Rule | None = None,
 ) -> FileRequest:
     """Add and return a request for a file.
 
     `requester` is a user, an AnonymousUser or None; the latter two mean that there is no requester. `language` and `tz`
-    default to the active ones.
+    default to the active ones. `permission` is asked whenever the file is made or handed out; without one, the request
+    cannot be tried again once it has ended: see `export_response`.
     """
     request = FileRequest(
         criteria=criteria,
@@ -136,6 +139,7 @@ def add_request(
         # May be a lazy translation.
         description=force_str(description or ""),
         filename=filename or "",
+        permission=permissions.stored_rule(permission),
         requester_language=(language if language is not None else translation.get_language()) or "",
         requester_timezone=tz if tz is not None else timezone.get_current_timezone_name(),
     )

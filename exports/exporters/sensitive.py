@@ -1,0 +1,23 @@
+"""Columns that hold secrets, such as password hashes: they are exported only if the code of the project names them."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from exports.conf import config
+from exports.exceptions import SensitiveColumn
+from exports.tabular.columns import Column
+
+
+def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), how: str) -> None:
+    """Raise SensitiveColumn for columns whose field matches EXPORTS["SENSITIVE_FIELDS"] and that are not `named`.
+
+    `how` tells the developer how to name them.
+    """
+    found = []
+    for column in columns:
+        path = column.source if isinstance(column.source, str) else column.name
+        field = path.rpartition("__")[2].lower()
+        if column.name not in named and any(fnmatchcase(field, pattern) for pattern in config.SENSITIVE_FIELDS):
+            found.append(column.name)
+    if found:
+        raise SensitiveColumn(f"Not exported, since EXPORTS['SENSITIVE_FIELDS'] protects it: {', '.join(found)}. {how}")
