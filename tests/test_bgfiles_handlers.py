@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission
 from django.core.files.base import ContentFile
 from django.core.management import call_command
 
@@ -262,20 +262,27 @@ def test_a_pattern_mail_that_raises_is_retried_and_stops_no_other(mailoutbox: li
     assert len(mailoutbox) == 1
 
 
-def test_a_failed_pattern_can_be_retried_from_its_page(client: Any):
+@pytest.mark.parametrize("permission", ["", "auth.view_user"])
+def test_a_failed_pattern_can_be_retried_if_it_was_requested_with_a_permission(client: Any, permission: str):
     class Failing(Lasting):
         file_type = "failing"
 
         def write_bytes(self, dataset: Dataset, buffer: Any) -> None:
             raise ValueError
 
+    owner = user()
+    owner.user_permissions.add(Permission.objects.get(codename="view_user"))
     with registered(Failing):
-        request = queued(file_type="failing", filename="f.txt", criteria="a=1", requester_language="nl")
+        columns = {"filename": "f.txt", "criteria": "a=1", "requester_language": "nl", "permission": permission}
+        request = queued(file_type="failing", **columns)
         loop.dispatch(request.pk)
-        client.force_login(User.objects.get())
+        client.force_login(owner)
         response = client.post(f"/exports/{request.pk}/retry/", headers={"accept": "application/json"})
+    if not permission:
+        assert (response.status_code, FileRequest.objects.count()) == (409, 1)
+        return
     assert response.status_code == 201
     again = FileRequest.objects.get(pk=response.json()["id"])
     assert again.pk != request.pk
     assert (again.status, again.criteria, again.filename) == (Status.QUEUED, "a=1", "f.txt")
-    assert (again.requester_language, again.requester) == ("nl", user())
+    assert (again.requester_language, again.requester, again.permission) == ("nl", owner, permission)

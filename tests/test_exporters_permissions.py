@@ -1,30 +1,36 @@
 """A permission that is lost at any moment: no file, no mail, no link, and a reason that says so."""
 
 import ast
+import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import LazySettings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
+from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
 from django.db import OperationalError
-from django.http import Http404
+from django.http import Http404, HttpRequest
+from django.template import Context, Template
 from django.test import RequestFactory
 
 import exports
 from exports import housekeeping, services, storage
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles import views as bgfiles_views
-from exports.exceptions import InvalidStoredCriteria
-from exports.models import Artifact, FileRequest, Notification, Status
+from exports.exceptions import InvalidStoredCriteria, SensitiveColumn
+from exports.exporters import Column, QuerySetExport
+from exports.models import Artifact, AuditEntry, FileRequest, Notification, Status
 from exports.realtime import events
+from exports.shortcuts import export_response
 from exports.worker import loop
 from tests.office import people, rows
-from tests.office.browsers import HTML, signed_in, status_of, ticket_for, url_of
-from tests.office.exports import ReportExport, open_office
+from tests.office.browsers import HTML, JSON, signed_in, status_of, ticket_for, url_of
+from tests.office.exports import REFUSED, ReportExport, open_office
 from tests.office.pages import leave, one, opened
 from tests.shop.exports import registered
 from tests.shop.runs import configure, stored_files, use_folders
@@ -270,22 +276,210 @@ def test_staff_can_download_the_file_of_a_refused_owner(owner: User) -> None:
     assert status_of(signed_in(staff), ticket_for(export, staff)) == 200
 
 
+# Exports without a form
+
+
+def may_have_report(user: Any) -> bool:
+    """Return False for members of the group `refused`."""
+    return not user.groups.filter(name=REFUSED).exists()
+
+
+CODENAME, FUNCTION = "auth.view_user", f"{__name__}:may_have_report"
+STORED_RULES = {"": None, CODENAME: CODENAME, FUNCTION: may_have_report}
+
+
+def asked(rf: RequestFactory, user: User) -> HttpRequest:
+    request = rf.post("/report/", headers=JSON)
+    request.user = user
+    return request
+
+
+def grant(user: User) -> None:
+    user.user_permissions.add(Permission.objects.get(codename="view_user"))
+
+
+def withdraw(user: User) -> None:
+    """Take away what both rules ask for."""
+    people.refuse(user)
+    user.user_permissions.clear()
+
+
+@pytest.fixture
+def holder(owner: User) -> User:
+    grant(owner)
+    return owner
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("status", Status.values)
+@pytest.mark.parametrize("rule", STORED_RULES)
+def test_every_way_to_a_stored_export_asks_for_its_rule(
+    holder: User, rf: RequestFactory, rule: str, status: str, lost: bool
+) -> None:
+    people_rows = [{"name": "Ada"}]
+    response = export_response(asked(rf, holder), people_rows, format="csv", wait=0, permission=STORED_RULES[rule])
+    asked_for = FileRequest.objects.get(pk=json.loads(response.content)["id"])
+    assert asked_for.permission == rule
+    columns = {"file_type": "exports.rows", "criteria": asked_for.criteria, "permission": rule}
+    export, client = rows.IN_STATUS[status](holder, **columns), signed_in(holder)
+    if lost:
+        withdraw(holder)
+    is_refused = lost and rule != ""
+    ended = status in ("failed", "cancelled", "expired")
+    state = client.get(url_of("detail", export)).json()
+    assert (state["urls"]["retry"] is not None) is (ended and rule != "")
+    retried = client.post(url_of("retry", export), headers=JSON).status_code
+    assert retried == (409 if not ended or rule == "" else 403 if is_refused else 201)
+    has_file = status == "ready" and not is_refused
+    assert (state["urls"]["download"] is not None) is has_file
+    assert status_of(client, ticket_for(export, holder)) == (200 if has_file else 404)
+    if status == "queued":
+        assert loop.dispatch(export.pk)
+        assert rows.fresh(export).status == ("failed" if is_refused else "ready")
+
+
+def test_expiring_and_retrying_gives_no_rows_to_who_lost_the_permission(holder: User, rf: RequestFactory) -> None:
+    response = export_response(asked(rf, holder), User.objects.values("username"), format="csv", wait=0)
+    export = FileRequest.objects.get(pk=json.loads(response.content)["id"])
+    assert loop.dispatch(export.pk)
+    client = signed_in(holder)
+    assert client.post(url_of("expire", export), headers=JSON).status_code == 200
+    assert client.post(url_of("retry", export), headers=JSON).status_code == 409
+    assert FileRequest.objects.count() == 1
+
+
+def test_the_rule_is_asked_before_a_file_is_answered_at_once(owner: User, rf: RequestFactory) -> None:
+    request = asked(rf, owner)
+    with pytest.raises(PermissionDenied):
+        export_response(request, [{"a": 1}], "secret", "csv", permission=CODENAME)
+    response = export_response(request, [{"a": 1}], "people", "csv", permission=may_have_report)
+    with closing(response):
+        assert response.getvalue()
+    entries = AuditEntry.objects.order_by("pk").values_list("user", "verb", "outcome", "filename")
+    assert list(entries) == [(owner.pk, "answer", "denied", "secret"), (owner.pk, "answer", "done", "people.csv")]
+
+
+@pytest.mark.parametrize("rule", [lambda user: True, "nonsense", "module:function"])
+def test_a_rule_that_no_worker_could_ask_is_an_error(owner: User, rf: RequestFactory, rule: Any) -> None:
+    with pytest.raises(ValueError, match=r"permission|function"):
+        export_response(asked(rf, owner), [{"a": 1}], format="csv", permission=rule)
+
+
+# Forms
+
+
+class ByMonth(ReportExport):
+    """The report; its rule depends on the criteria."""
+
+    def has_permission(self, user: Any, criteria: Mapping[str, Any]) -> bool:
+        return super().has_permission(user, criteria) and criteria.get("month") == 4
+
+
+def test_a_form_is_shown_unless_its_export_refuses_the_user_whatever_they_choose(owner: User) -> None:
+    client = signed_in(owner)
+    with registered(ByMonth):
+        page = client.get("/exports/new/report/")
+        assert page.status_code == 200
+        assert client.post("/exports/new/report/", {"month": 5}, headers=JSON).status_code == 403
+        assert client.post("/exports/new/report/", {"month": 4}, headers=JSON).status_code == 202
+        people.refuse(owner)
+        for answer in (client.get("/exports/new/report/"), client.post("/exports/new/report/", {"month": "no"})):
+            assert (answer.status_code, "month" in answer.content.decode()) == (403, False)
+
+
+def test_the_form_on_a_page_of_the_project_is_left_out_for_a_refused_user(owner: User, rf: RequestFactory) -> None:
+    page = Template("{% load exports %}{% export_form 'report' %}")
+    for number in (1, 0):
+        assert page.render(Context({"request": asked(rf, owner)})).count("<form") == number
+        people.refuse(owner)
+
+
+def test_an_export_may_name_the_permission_that_its_users_need(owner: User) -> None:
+    class Declared(ReportExport):
+        permission = CODENAME
+        has_permission = QuerySetExport.has_permission
+
+    with registered(Declared):
+        assert signed_in(owner).get("/exports/new/report/").status_code == 403
+        grant(owner)
+        assert signed_in(User.objects.get()).get("/exports/new/report/").status_code == 200
+
+
+# Fields that hold secrets
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        lambda: User.objects.all(),
+        lambda: User.objects.values(),
+        lambda: list(User.objects.values()),
+        lambda: [{"name": "Ada", "api_token": "s3cret"}],
+    ],
+)
+@pytest.mark.parametrize("threshold", [0, 100])
+def test_fields_that_hold_secrets_are_not_exported_unless_named(
+    owner: User, rf: RequestFactory, table: Callable[[], Any], threshold: int
+) -> None:
+    with pytest.raises(SensitiveColumn, match=r"password|api_token"):
+        export_response(asked(rf, owner), table(), format="csv", threshold=threshold)
+    assert not FileRequest.objects.exists()
+
+
+def test_named_fields_are_exported_and_a_setting_says_which_are_secret(
+    owner: User, rf: RequestFactory, settings: LazySettings
+) -> None:
+    request = asked(rf, owner)
+    for given in ({"columns": ["password"], "rows": User.objects.all()}, {"rows": User.objects.values("password")}):
+        with closing(export_response(request, format="csv", **given)) as response:
+            assert owner.password.encode() in response.getvalue()
+    configure(settings, SENSITIVE_FIELDS=["email"])
+    with pytest.raises(SensitiveColumn, match="email"):
+        export_response(request, User.objects.all(), format="csv")
+
+
+@pytest.mark.parametrize(
+    ("declared", "status"),
+    [
+        ({"columns": (Column("password"),)}, "ready"),
+        ({"get_columns": lambda self, user: [Column(field.name) for field in User._meta.concrete_fields]}, "failed"),
+        ({"get_columns": lambda self, user: [Column("hash", source="password")]}, "failed"),
+        ({"get_columns": lambda self, user: [Column("password")], "sensitive_columns": ("password",)}, "ready"),
+    ],
+)
+def test_an_exporter_names_the_secrets_that_it_exports(owner: User, declared: dict[str, Any], status: str) -> None:
+    export, _ = services.request_export(owner, "report", CHOSEN, format="csv")
+    with registered(type("Export", (ReportExport,), declared)):
+        assert loop.dispatch(export.pk)
+    export.refresh_from_db()
+    assert (export.status, export.error_code) == (status, "" if status == "ready" else "sensitive_column")
+
+
 # Every way to a file
 
 HANDING_OUT = {
     "open_file", "file_response", "buffer_response", "Ticket", "PublicLink", "sign_ticket", "publish_file",
-    "download_response", "deliver",
+    "download_response", "deliver", "enqueue_export", "_enqueue", "write_now", "_render_form",
 }  # fmt: skip
-"""The functions by which a file, or a link to it, leaves the app; `transitions.publish` is called `publish_file`."""
+"""The functions by which a file is requested, or by which it or a link to it leaves the app.
+
+`transitions.publish` is called `publish_file`, and `transitions.enqueue` `enqueue_export`.
+"""
 
 WAYS = {
+    "services.request_export": "permissions.may_open_form, exporter.has_permission",
+    "services.request_rows": "the view, which may give a rule",
+    "services.retry": "permissions.is_still_granted",
+    "services._enqueue": "its callers in this module",
+    "contrib.bgfiles.toolbox.add_request": "the project's own view, which may give a rule",
+    "http.views.form_view": "permissions.may_open_form",
     "worker.runner.run": "_make_file: permissions.check_before_publishing",
     "housekeeping.send_mails": "permissions.is_still_granted",
     "services.public_link_of": "share: permissions.public_link_seconds",
     "services.find_public": "permissions.is_still_granted",
     "services.state_for": "may_download: permissions.is_still_granted",
     "services.sign_ticket": "its callers: services.may_download",
-    "http.downloads.download_view": "services.may_download",
+    "http.downloads.redirect_to_ticket": "its callers: services.may_download",
     "http.downloads.file_view": "services.may_download",
     "http.downloads.public_view": "services.find_public",
     "http.downloads.download_response": "its callers in this module",
@@ -293,8 +487,8 @@ WAYS = {
     "contrib.bgfiles.toolbox.serve": "views.evaluate_request: permissions.is_withdrawn",
     "contrib.bgfiles.patterns.respond_with_file": "the project's own view",
     "contrib.bgfiles.pattern_runner.send_mail_now": "the run that has just published the file",
-    "shortcuts.export_response": "the project's own view",
-    "shortcuts._write_response": "the project's own view",
+    "shortcuts.export_response": "permissions.holds, if the project's own view gives a rule",
+    "shortcuts._write_response": "its caller",
     "exporters.stored_rows.tables": "the input of a run, not a file of a user",
     "contrib.operations.doctor.configuration.secrets": "not a file of a user",
     "contrib.operations.doctor.files.finished_files": "not a file of a user",
@@ -315,7 +509,8 @@ def ways_to_a_file() -> set[str]:
                 continue
             for node in ast.walk(function):
                 name = ast.unparse(node) if isinstance(node, ast.Attribute | ast.Name) else ""
-                called = "publish_file" if name == "transitions.publish" else name.rpartition(".")[2]
+                renamed = {"transitions.publish": "publish_file", "transitions.enqueue": "enqueue_export"}
+                called = renamed.get(name, name.rpartition(".")[2])
                 if called in HANDING_OUT:
                     found.add(f"{module}.{function.name}")
     return found

@@ -70,6 +70,8 @@ CANCELS = in_these(ACTIVE, CHANGED, TOO_LATE)
 ENDS_LINKS = in_these(("ready",), CHANGED, TOO_LATE)
 RETRIES = in_these(WITHOUT_FILE, CREATED, (409, 409))
 RETRIES_REFUSED = in_these(WITHOUT_FILE, FORBIDDEN, (409, 409))
+RENEWS = in_these(("ready",), CREATED, (409, 409))
+RENEWS_REFUSED = in_these(("ready",), FORBIDDEN, (409, 409))
 GETS_TICKET = in_every_status((302, 302))
 SEES_NO_FILE = in_every_status((302, 302), ready=NOT_FOUND)
 GETS_FILE = in_these(("ready",), OK, NOT_FOUND)
@@ -77,7 +79,7 @@ SHARES = in_these(("ready",), CHANGED, TOO_LATE)
 
 VIEWS: dict[str, View] = {
     "list": View("get", for_all(SIGNED_IN, in_every_status(OK))),
-    "form": View("get", for_all(SIGNED_IN, in_every_status(OK))),
+    "form": View("get", for_all(SIGNED_IN, in_every_status(OK), refused_owner=in_every_status(FORBIDDEN))),
     "ask": View(
         "post",
         for_all(SIGNED_IN, in_every_status((303, 202)), refused_owner=in_every_status(FORBIDDEN)),
@@ -91,6 +93,11 @@ VIEWS: dict[str, View] = {
     "seen": View("post", for_all(SEEING, in_every_status(CHANGED))),
     "retry": View(
         "post", for_all(SEEING, in_every_status(FORBIDDEN), owner=RETRIES, refused_owner=RETRIES_REFUSED), posted=POSTED
+    ),
+    "retry fresh": View(
+        "post",
+        for_all(SEEING, in_every_status(FORBIDDEN), owner=RENEWS, refused_owner=RENEWS_REFUSED),
+        posted={**POSTED, "fresh": "1"},
     ),
     "share": View("post", for_all(CHANGING, in_every_status(FORBIDDEN), owner=SHARES, steward=SHARES)),
     "ticket": View("get", for_all(SEEING, SEES_NO_FILE) | for_all(HAVING, GETS_TICKET)),
@@ -148,7 +155,7 @@ def missing_url(view: str) -> tuple[str, str]:
     if view.startswith(("file", "public")):
         return reverse(f"exports:{view.split()[0]}", args=["nonsense"]), "nonsense"
     missing = uuid4()
-    name = "download" if view == "ticket" else view
+    name = "download" if view == "ticket" else view.split()[0]
     return reverse(f"exports:{name}", args=[missing]), str(missing)
 
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('exports', '0002_audit_log'),
+        ('exports', '0003_mail_wishes'),
     ]
 
     operations = [
