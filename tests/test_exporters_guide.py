@@ -8,6 +8,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.checks import run_checks
 
 from exports import services, storage
@@ -46,7 +47,9 @@ def shop(settings: Any, tmp_path: Path) -> Iterator[None]:
 
 
 def made(file_type: str, criteria: dict[str, Any] | None = None, *, format: str = "") -> FileRequest:
-    request, _ = services.request_export(user(), file_type, criteria or {}, format=format)
+    ada = user()
+    ada.user_permissions.set(Permission.objects.filter(codename="view_order"))
+    request, _ = services.request_export(ada, file_type, criteria or {}, format=format)
     assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert request.status == Status.READY, request.error_detail
