@@ -118,7 +118,7 @@ class CsvWriter(LineWriter):
     def clean_options(cls, options: Mapping[str, object]) -> dict[str, object]:
         cleaned = super().clean_options(options)
         if cleaned["decimal"] == cleaned.get("delimiter"):
-            raise BadOption("decimal", "The delimiter is a comma too.")
+            raise BadOption("decimal", "The delimiter is a comma too: choose another one, or a decimal point.")
         return cleaned
 
     @classmethod
