@@ -82,9 +82,9 @@ def test_json_is_escaped_like_text():
 
 def test_control_characters_are_deleted_before_formulas_are_escaped():
     counted = Alterations()
-    texts = ["\x00=1", "a\x1bb", "\x7f\ufffe\uffff", "tab\tstays"]
-    assert csv_cells(*texts, counted=counted) == ["'=1", "ab", "", "tab\tstays"]
-    assert counted == {"control_removed": 3, "formula_escaped": 1}
+    texts = ["\x00=1", "\x00-5", "a\x1bb", "\x7f\ufffe\uffff", "tab\tstays"]
+    assert csv_cells(*texts, counted=counted) == ["'=1", "-5", "ab", "", "tab\tstays"]
+    assert counted == {"control_removed": 4, "formula_escaped": 1}
 
 
 def test_lone_surrogates_become_replacement_characters():

@@ -110,14 +110,14 @@ def _separators(delimiter: str) -> str:
 
 def _escape(text: str, context: ConversionContext) -> str:
     """Return one text made harmless."""
-    if _HARMLESS_TEXT.fullmatch(text):
-        return text
     decodable = SURROGATE_PATTERN.sub("\ufffd", text)
     if decodable != text:
         context.count("surrogate_replaced")
     printable = _CONTROL.sub("", decodable)
     if printable != decodable:
         context.count("control_removed")
+    if _HARMLESS_TEXT.fullmatch(printable):
+        return printable
     escaped = _inner_formula(context.delimiter).sub(_insert_apostrophe, printable)
     if _STARTS_WITH_FORMULA.match(printable):
         escaped = "'" + escaped
