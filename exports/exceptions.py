@@ -30,6 +30,7 @@
   x StorageDenied
   + RetryableError          Another attempt may succeed.
     x StorageFailed
+  x UnsafeWorkDir
     x ProcessLost
 * RunInterrupted            The worker must stop this run. Says nothing about the export itself.
   x LeaseLost
@@ -233,6 +234,10 @@ class RetryableError(ExportError):
     """Base of errors that another attempt may avoid: a network, a database or a storage that may soon be back."""
 
     code = "unavailable"
+
+
+class UnsafeWorkDir(RetryableError):
+    """Raised when other users of the host could read or replace the files in the work folder. Nothing runs there."""
 
 
 class StorageFailed(RetryableError):

@@ -27,7 +27,7 @@ from exports.models.locale import locale_of
 from exports.models.request import FileRequestQuerySet
 from exports.queue import base as queue
 from exports.realtime import events
-from exports.worker import loop, runner
+from exports.worker import loop, runner, work_dir
 from exports.worker import registry as worker_registry
 
 log = logging.getLogger("exports.housekeeping")
@@ -132,8 +132,9 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     """Make the files that are due, one after the other, then send the mails that are due. For a cron job.
 
     `on_handled` gets each export in its final state. Exports of unregistered types stay in the queue. Returns the
-    number of exports handled.
+    number of exports handled. Raises UnsafeWorkDir.
     """
+    work_dir.ensure_private()
     rescue()
     worker, handled = loop.WorkerLoop(None), 0
     while not budget.is_spent(handled) and (export := worker.next_due()) is not None:

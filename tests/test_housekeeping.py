@@ -21,7 +21,7 @@ from exports.exceptions import StorageFailed
 from exports.exporters import registry
 from exports.housekeeping import sweep
 from exports.models import Artifact, FileRequest, Notification, Status, transitions
-from exports.worker import runner
+from exports.worker import work_dir
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.requests import at_once, claimed, in_status, made, queued, row, user
@@ -367,8 +367,8 @@ def test_a_step_that_fails_stops_no_other_step(settings: Any, tmp_path: Path) ->
 
 def test_only_work_folders_of_ended_attempts_are_deleted() -> None:
     running, _ = claimed_now(waiting())
-    kept = runner.work_root() / f"{running.pk}-{running.epoch}"
-    left = runner.work_root() / f"{running.pk}-{running.epoch - 1}"
+    kept = work_dir.root() / f"{running.pk}-{running.epoch}"
+    left = work_dir.root() / f"{running.pk}-{running.epoch - 1}"
     for folder in (kept, left):
         folder.mkdir(parents=True)
     assert sweep().work_dirs == 1

@@ -20,7 +20,7 @@ from django.db import connection, connections
 from exports import storage
 from exports.exceptions import LeaseLost, RetryableError, WorkerStopping
 from exports.models import FileRequest, Notification, Status, transitions
-from exports.worker import loop, runner
+from exports.worker import loop, runner, work_dir
 from exports.worker.runner import Run
 from tests.shop.requests import claimed, in_status, made, queued, row
 from tests.shop.runs import (
@@ -306,8 +306,8 @@ def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
         "0b6f1f6e-0000-4000-8000-000000000000-1x",
     ]
     for name in names:
-        (runner.work_root() / name).mkdir(parents=True)
-        (runner.work_root() / name / "file.csv").write_bytes(b"abc")
+        (work_dir.ensure_private() / name).mkdir()
+        (work_dir.root() / name / "file.csv").write_bytes(b"abc")
 
     assert runner.sweep_work_dirs() == 3
     assert sorted(folder.name for folder in work_folders()) == sorted([names[0], names[4], names[5]])
@@ -351,7 +351,7 @@ def test_the_reason_that_ends_a_run_is_raised_in_its_exporter() -> None:
 def test_the_default_work_folder_is_in_the_temporary_folder(settings: Any) -> None:
     configure(settings, WORK_DIR="")
 
-    assert runner.work_root().name == "exports-work"
+    assert work_dir.root().name == f"exports-work-{os.geteuid()}"
 
 
 def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, files: Path) -> None:

@@ -4,29 +4,28 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import gettempdir
 
 from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.checks.registration import register
 from exports.conf import config
-from exports.worker import runner
+from exports.worker import work_dir
 
 
 @register(deploy=True)
 def check_work_dir() -> Iterator[CheckMessage]:
-    """Report a work folder that another user of this host could create first, write to, or look into."""
-    folder = runner.work_root()
+    """Report a work folder in which no worker runs, and one that another user of this host could create first."""
+    folder = work_dir.root()
     hint = "Set EXPORTS['WORK_DIR'] to a folder that only the workers' user may enter (chmod 700)."
-    if belongs_to_others(folder):
-        message = f"{folder} is a symbolic link, belongs to another user, or can be written to by others."
-        yield checks.Error(message, hint=hint, id="exports.E032")
-    elif not config.WORK_DIR and folder.is_relative_to(gettempdir()):
-        message = f"Other users of this host can predict the name {folder} and create it first."
+    # Root may run this check for a worker that is another user.
+    owner = os.geteuid() or None
+    flaw = work_dir.flaw_of(folder, owner=owner) if os.path.lexists(folder) else None
+    if flaw is not None:
+        yield checks.Error(f"{folder} {flaw}: no worker runs there.", hint=hint, id="exports.E032")
+    elif not config.WORK_DIR:
+        message = f"Other users of this host can predict the name {folder} and keep workers from running there."
         yield checks.Warning(message, hint=hint, id="exports.W040")
-    elif is_open_to_others(folder):
-        yield checks.Warning(f"Other users of this host can look into {folder}.", hint=hint, id="exports.W041")
 
 
 def is_open_to_others(folder: Path) -> bool:
@@ -36,13 +35,3 @@ def is_open_to_others(folder: Path) -> bool:
     """
     above = [each for each in (folder, *folder.absolute().parents) if each.is_dir()]
     return all(each.stat().st_mode & stat.S_IXOTH for each in above)
-
-
-def belongs_to_others(folder: Path) -> bool:
-    """Return True for a symbolic link, and for a folder of another user or one that others can write to."""
-    if folder.is_symlink() or not folder.exists():
-        return folder.is_symlink()
-    found = folder.stat()
-    # Root may run this check for a worker that is another user.
-    is_foreign = os.getuid() != 0 and found.st_uid not in (0, os.getuid())
-    return is_foreign or bool(found.st_mode & (stat.S_IWGRP | stat.S_IWOTH))

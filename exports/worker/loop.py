@@ -14,7 +14,7 @@ from exports.models import FileRequest, Status, transitions
 from exports.models.locale import locale_of
 from exports.queue import base as queue
 from exports.realtime import events
-from exports.worker import lease, runner
+from exports.worker import lease, runner, work_dir
 from exports.worker import registry as worker_registry
 from exports.worker.limits import RunLimits
 
@@ -24,8 +24,9 @@ log = logging.getLogger("exports.worker")
 def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> None:
     """Run the due exports of a queue whenever it is woken, until this process is told to stop.
 
-    `on_ready` is called once the worker listens, to messages and to signals.
+    `on_ready` is called once the worker listens, to messages and to signals. Raise UnsafeWorkDir.
     """
+    work_dir.ensure_private()
     lease.may_exit_process.set()
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
     queue.listen(

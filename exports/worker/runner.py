@@ -11,7 +11,6 @@ import os
 import random
 import re
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,6 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
@@ -32,6 +30,7 @@ from exports.exceptions import (
     NoFile,
     RetryableError,
     RunInterrupted,
+    StorageFailed,
     StorageFull,
     WorkerStopping,
 )
@@ -42,6 +41,7 @@ from exports.models.audit import WORKER
 from exports.models.progress import FINISHING, STORING
 from exports.models.result import ExportResult
 from exports.models.transitions import Claim
+from exports.worker import work_dir
 from exports.worker.lease import CLOCK, Clock, LeaseKeeper
 from exports.worker.limits import DiskWatch, RunLimits
 from exports.worker.progress import Progress
@@ -75,7 +75,7 @@ class Run:
         self.limits = limits or RunLimits()
         self.export = export
         self.claim = claim
-        self.work_dir = work_root() / f"{export.pk}-{claim.epoch}"
+        self.work_dir = work_dir.root() / f"{export.pk}-{claim.epoch}"
         self.path = self.work_dir / f"file.{extension}"
         self.progress = Progress()
         self._stop = stop
@@ -153,8 +153,7 @@ def run(
     attempt = Run(export, claim, exporter.extension(export), stop, RunLimits.of(exporter))
     try:
         with ExitStack() as stack:
-            # `parents` ignores the mode: the root is made first, so that it is private too.
-            work_root().mkdir(parents=True, mode=0o700, exist_ok=True)
+            work_dir.ensure_private()
             attempt.work_dir.mkdir(mode=0o700, exist_ok=True)
             stack.callback(shutil.rmtree, attempt.work_dir, ignore_errors=True)
             if not connection.in_atomic_block:
@@ -188,20 +187,15 @@ def notify(on_change: OnChange, export: FileRequest) -> None:
         failures.report(log, "request %s: a change was not published: %s", export.pk, error=error)
 
 
-def work_root() -> Path:
-    """Return the folder of this host for unfinished files."""
-    return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / "exports-work")
-
-
 def has_room() -> bool:
     """Return True if this host has the free disk space that a run needs to begin; log it if it has not."""
-    return disk.has_room(work_root())
+    return disk.has_room(work_dir.root())
 
 
 def sweep_work_dirs() -> int:
     """Delete the work files of all attempts on this host that do not run any more. Return the number of attempts."""
     deleted = 0
-    for folder in work_root().glob("*-*"):
+    for folder in work_dir.root().glob("*-*"):
         name = WORK_DIR_NAME.fullmatch(folder.name)
         if name is None:
             continue
@@ -221,19 +215,20 @@ def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:
         _check_attached(attempt, exporter)
         return None
     attempt.check()
-    if not attempt.path.is_file():
-        raise NoFile("The exporter wrote no file.")
-    with attempt.path.open("rb") as file:
+    with work_dir.open_finished(attempt.path) as file:
         os.fsync(file.fileno())
+        hashed = work_dir.state_of(file)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()
 
-    def report_stored(sent: int) -> None:
-        attempt.check()
-        attempt.progress.report_bytes(STORING, sent, size)
+        def report_stored(sent: int) -> None:
+            attempt.check()
+            attempt.progress.report_bytes(STORING, sent, size)
 
-    attempt.progress.report_bytes(STORING, 0, size)
-    storage.put(attempt.path, attempt.claim.key, on_bytes=report_stored, content_type=result.content_type)
+        attempt.progress.report_bytes(STORING, 0, size)
+        storage.put(attempt.path, attempt.claim.key, on_bytes=report_stored, content_type=result.content_type)
+        if work_dir.state_of(file) != hashed:
+            raise StorageFailed("The file was written to while it was stored.")
     attempt.check()
     receipt = {**result.receipt, "rows": result.rows, "sha256": sha256}
     _retry_database(partial(permissions.check_before_publishing, attempt.export, exporter, receipt))

@@ -13,7 +13,7 @@ from exports.models.result import ExportResult
 from exports.models.transitions import Claim
 from exports.state import serialize
 from exports.worker import registry as worker_registry
-from exports.worker import runner
+from exports.worker import runner, work_dir
 from exports.worker.runner import Run
 from tests.servers import wait_until
 from tests.shop.requests import queued
@@ -117,7 +117,7 @@ def has_ended(run: Run) -> bool:
 
 
 def work_folders() -> list[Path]:
-    return list(runner.work_root().iterdir()) if runner.work_root().exists() else []
+    return list(work_dir.root().iterdir()) if work_dir.root().exists() else []
 
 
 def stored_files(location: Path) -> list[Path]:

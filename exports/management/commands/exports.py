@@ -14,6 +14,7 @@ from tqdm import tqdm
 from exports import audit, housekeeping
 from exports.conf import config
 from exports.contrib.operations import doctor
+from exports.exceptions import UnsafeWorkDir
 from exports.management import explain
 from exports.models import FileRequest
 from exports.worker import loop, runner
@@ -68,7 +69,10 @@ class Command(BaseCommand):
         return super().execute(*args, **options | {"skip_checks": skips})
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
-        getattr(self, verb)(**options)
+        try:
+            getattr(self, verb)(**options)
+        except UnsafeWorkDir as error:
+            raise CommandError(str(error)) from error
 
     def work(self, queue_name: str, **options: Any) -> None:
         if queue_name not in config.QUEUES:

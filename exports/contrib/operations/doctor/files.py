@@ -17,7 +17,7 @@ from exports import checks, storage
 from exports.conf import GIB, config
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import Artifact
-from exports.worker import runner
+from exports.worker.work_dir import ensure_private
 
 DOWNLOAD_SECONDS = 2.0
 
@@ -48,8 +48,7 @@ def finished_files(name: str) -> Iterator[Finding]:
 
 def work_dir(name: str) -> Iterator[Finding]:
     """Report whether the folder of unfinished files is writable, has room and is private."""
-    folder = runner.work_root()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = ensure_private()
     with TemporaryFile(dir=folder) as file:
         file.write(b"probe")
     free = shutil.disk_usage(folder).free
