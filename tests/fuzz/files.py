@@ -6,7 +6,7 @@ import json
 import math
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import tzinfo
 from decimal import Decimal
 from typing import Any, Final
@@ -30,32 +30,61 @@ class Rejected(ValueError):
     """A formula in a file that should have none."""
 
 
-def expected_column(
-    format: str, column: Column, values: Sequence[Any], zone: tzinfo, formulas: str, delimiter: str
-) -> tuple[Cells, Counter[str]]:
-    """Return the cells of a column and the number of alterations. Raises Rejected, or Unfit for Parquet."""
-    if format == "parquet":
-        name, changed = without_surrogates(column.name)
-        type_name, cells, changes = parquet_column(values, column.kind, column.places, zone)
-        return [f"{name}: {type_name}", *cells], counted([changed, *changes])
-    if format == "jsonl":
-        made = [without_surrogates(column.name)] + [json_cell(value, column.kind, zone) for value in values]
+class Expected:
+    """What the reference makes of columns. Raises Rejected where a formula is refused, and Unfit for Parquet."""
+
+    def __init__(self, zone: tzinfo, csv_options: Mapping[str, Any]) -> None:
+        self.zone, self.csv_options = zone, csv_options
+        self._made: dict[Any, tuple[Cells, Counter[str]]] = {}
+
+    def options(self, format: str) -> dict[str, Any]:
+        """Return the options of a format."""
+        if format == "tsv":
+            return {name: value for name, value in self.csv_options.items() if name != "delimiter"}
+        return dict(self.csv_options) if format == "csv" else {}
+
+    def column(self, format: str, column: Column, values: Sequence[Any]) -> tuple[Cells, Counter[str]]:
+        """Return the header and the cells of a column, and the number of alterations."""
+        key = (format, column.name, column.kind, column.label, column.places, column.format)
+        if key not in self._made:
+            self._made[key] = getattr(self, f"_{format}")(column, values)
+        return self._made[key]
+
+    def _csv(self, column: Column, values: Sequence[Any], delimiter: str = "") -> tuple[Cells, Counter[str]]:
+        header = self._csv_cell(column.label, Column("a"), delimiter)
+        made = [header, *(self._csv_cell(value, column, delimiter) for value in values)]
+        return [cell for cell, _ in made], counted(changes for _, changes in made)
+
+    def _csv_cell(self, value: object, column: Column, delimiter: str) -> tuple[str, Changes]:
+        delimiter = delimiter or self.csv_options["delimiter"]
+        mode = column.formulas or self.csv_options["formulas"]
+        formulas = "escape" if mode == "reject" else mode
+        profile = self.csv_options["profile"]
+        cell, changes = csv_cell(value, column.kind, self.zone, formulas=formulas, delimiter=delimiter, profile=profile)
+        if mode == "reject" and "formula_escaped" in changes:
+            raise Rejected
+        return cell, changes
+
+    def _tsv(self, column: Column, values: Sequence[Any]) -> tuple[Cells, Counter[str]]:
+        return self._csv(column, values, "\t")
+
+    def _jsonl(self, column: Column, values: Sequence[Any]) -> tuple[Cells, Counter[str]]:
+        made = [without_surrogates(column.name), *(json_cell(value, column.kind, self.zone) for value in values)]
         return [typed(cell) for cell, _ in made], counted(changes for _, changes in made)
-    if format == "xlsx":
-        made = [sheet_cell(value, column.kind, zone) for value in values]
-        header, changed = sheet_cell(column.label, "", zone)
-        cells = [excel_cell(cell, column) for cell, _ in made]
-        return [excel_cell(header, Column("a")), *cells], counted([changed, *(changes for _, changes in made)])
-    mode = "escape" if formulas == "reject" else formulas
-    pairs = [(column.label, ""), *((value, column.kind) for value in values)]
-    made = [csv_cell(value, kind, zone, formulas=mode, delimiter=delimiter) for value, kind in pairs]
-    alterations = counted(changes for _, changes in made)
-    if formulas == "reject" and "formula_escaped" in alterations:
-        raise Rejected
-    return [cell for cell, _ in made], alterations
+
+    def _xlsx(self, column: Column, values: Sequence[Any]) -> tuple[Cells, Counter[str]]:
+        header, changed = sheet_cell(column.label, "", self.zone)
+        made = [sheet_cell(value, column.kind, self.zone) for value in values]
+        cells = [excel_cell(header, Column("a")), *(excel_cell(cell, column) for cell, _ in made)]
+        return cells, counted([changed, *(changes for _, changes in made)])
+
+    def _parquet(self, column: Column, values: Sequence[Any]) -> tuple[Cells, Counter[str]]:
+        name, changed = without_surrogates(column.name)
+        type_name, cells, changes = parquet_column(values, column.kind, column.places, self.zone)
+        return [f"{name}: {type_name}", *cells], counted([changed, *changes])
 
 
-def counted(changes: Any) -> Counter[str]:
+def counted(changes: Iterable[Changes]) -> Counter[str]:
     return Counter(change for each in changes for change in each)
 
 
@@ -92,8 +121,8 @@ def excel_cell(cell: object, column: Column) -> ExcelCell | None:
     return ExcelCell("n", float(numbered(cell)), "" if number_format == "0" else number_format)
 
 
-def found_columns(format: str, content: bytes, delimiter: str, width: int) -> list[Cells]:
-    return READERS[format](content, delimiter, width)
+def found_columns(format: str, content: bytes, options: Mapping[str, Any], width: int) -> list[Cells]:
+    return READERS[format](content, options.get("delimiter", "\t"), width)
 
 
 def _of_csv(content: bytes, delimiter: str, width: int) -> list[Cells]:

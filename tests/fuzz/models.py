@@ -14,9 +14,9 @@ from django.apps.registry import Apps
 from django.contrib.postgres import fields as postgres
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import connection, models
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange, NumericRange
 from django.db.models import Value
 from django.db.models.expressions import RawSQL
-from django.db.backends.postgresql.psycopg_any import DateTimeTZRange, NumericRange
 from hypothesis import strategies as st
 
 from tests.shop.every_field import decimals, json_values, texts, values_of
@@ -122,6 +122,10 @@ class World:
     others: Sequence[tuple[Any, str, Decimal | None]]
     rows: Sequence[Mapping[str, Any]]
     repeated: int = 1
+
+    @property
+    def keys(self) -> list[Any]:
+        return [row["pk"] for row in self.rows]
 
     @property
     def misses_rows(self) -> bool:

@@ -1,9 +1,8 @@
 """Random querysets and columns, as the code that a project would write, and columns of any Python values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta, timezone
-from datetime import UTC
+from datetime import UTC, date, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from exports.tabular.columns import Column
 from tests.cell_values import HOSTILE as HOSTILE_CELLS
+from tests.cell_values import ZONES
 from tests.fuzz.models import Colour, World, worlds
 
 FILTERS = (
@@ -40,6 +40,8 @@ RELATED = (
     "pk", "parent", "parent_id", "parent__name", "parent__amount", "parent__pk", "other", "other__name", "other__code",
     "other__amount", "note", "note__words", "note__main__parent__name",
 )  # fmt: skip
+AGGREGATES = ('Count("tags")', 'Max("tags__name")', 'Sum("tags__level")')
+OPTIONS = ("", "", "", ', kind="text"', ', kind="json"', ', format="0.0"', ", places=4", ', formulas="raw"')
 NUMBERS = ("small", "big", "positive", "price", "share", "whole", "weight", "huge", "size")
 # By kind of field, expressions of one of this kind.
 OF_FIELD = {
@@ -47,9 +49,8 @@ OF_FIELD = {
     "moment": ('TruncMonth("{name}")', 'TruncDate("{name}")', 'ExtractYear("{name}")', 'F("{name}__hour")'),
     "day": ('TruncMonth("{name}")', 'ExtractWeek("{name}")'),
     **dict.fromkeys(("details", "decoded"), ('F("{name}__a")', 'F("{name}__0")', 'F("{name}__a__b")')),
-    "text": ('Upper("{name}")', 'NullIf("{name}", Value(""))', 'Cast("{name}", JSONField())'),
+    "text": ('Upper("{name}")', 'NullIf("{name}", Value(""))'),
 }
-OF_FIELD["text"] = OF_FIELD["text"][:2]
 
 # Values of any Python type
 
@@ -76,18 +77,28 @@ OTHERS = st.binary(max_size=5) | st.sampled_from(
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Calculated:
+    """A column that a callable calculates: its values in the order of the rows."""
+
+    kind: str
+    format: str
+    values: Sequence[Any]
+
+    def column(self, number: int, keys: Sequence[Any]) -> Column:
+        by_key = dict(zip(keys, self.values * (len(keys) // len(self.values) if self.values else 1), strict=True))
+        source = lambda row: by_key[row.pk]  # noqa: E731
+        return Column(f"calculated {number}", kind=self.kind, format=self.format, source=source)
+
+
 @st.composite
-def calculated_columns(draw: st.DrawFn, rows: int) -> tuple[str, str, Sequence[Any]]:
-    """Draw a kind, a number format, and the values of a column of one kind or of any values."""
+def calculated_columns(draw: st.DrawFn, rows: int) -> Calculated:
+    """Draw a column of values of one kind, or of any values."""
     kind = draw(st.sampled_from(list(VALUES)))
     values = VALUES[kind] if draw(st.integers(0, 3)) else st.one_of(*VALUES.values(), OTHERS)
     values = values | st.none() if draw(st.booleans()) else values
-    number_format = draw(st.sampled_from(["", "", "0.00"]))
-    return (
-        draw(st.sampled_from(["", kind, "text"])),
-        number_format,
-        draw(st.lists(values, min_size=rows, max_size=rows)),
-    )
+    declared, number_format = draw(st.sampled_from(["", kind, "text"])), draw(st.sampled_from(["", "", "0.00"]))
+    return Calculated(declared, number_format, draw(st.lists(values, min_size=rows, max_size=rows)))
 
 
 # Querysets
@@ -95,78 +106,124 @@ def calculated_columns(draw: st.DrawFn, rows: int) -> tuple[str, str, Sequence[A
 
 @dataclass(frozen=True)
 class Case:
-    """A model with rows, the code of a queryset and of its columns, and columns that callables calculate."""
+    """A model with rows, the code of a queryset and of its columns, columns that callables calculate, and options."""
 
     world: World
     queryset: str
     columns: Sequence[str]
-    calculated: Sequence[tuple[str, str, Sequence[Any]]]
+    calculated: Sequence[Calculated]
+    zone: tzinfo
+    csv_options: Mapping[str, Any]
+    size: int
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     world = draw(worlds())
-    shape = draw(st.sampled_from(["rows"] * 6 + ["slice", "values", "groups", "union", "union of values"]))
-    names = [*world.fields, *RELATED]
-    filters = draw(st.lists(st.sampled_from(FILTERS), max_size=2, unique=True))
-    rows = ".".join(["Main.objects", *filters, "all()"])
-    annotations: list[str] = []
-    if "union" not in shape:
-        annotations = draw(st.lists(st.sampled_from(sorted(ANNOTATIONS)), max_size=2, unique=True))
-        rows += "".join(f".annotate({name}={ANNOTATIONS[name]})" for name in annotations)
-    if shape in ("rows", "slice"):
-        rows += "".join(f".{each}" for each in draw(st.lists(st.sampled_from(LOADING), max_size=1)))
-        # Django drops rows with a missing row when it orders by it, the app does not.
-        some = draw(st.sampled_from([*world.fields, "pk", "parent", "parent__name", "other", "note"]))
-        orders = [f'"-{some}"', f'F("{some}").desc(nulls_last=True)', 'Lower("parent__name"), "-pk"', ""]
-        order = draw(st.sampled_from(orders))
-        if shape == "slice" or "each_tag" in annotations:
-            order = ", ".join([*filter(None, [order]), '"pk"', *['"each_tag"'] * ("each_tag" in annotations)])
-        rows += f".order_by({order})" if order or draw(st.booleans()) else ""
-        if shape == "slice":
-            rows += f"[{draw(st.integers(0, 2))}:{draw(st.integers(0, 9))}]"
-        return Case(world, rows, draw(_columns(world, [*names, *annotations])), draw(_calculated(world)))
-    if shape == "union":
-        other = draw(st.sampled_from(FILTERS))
-        every = draw(st.booleans())
-        rows = f'{rows}.union(Main.objects.{other}, all={every}).order_by("pk")'
-        return Case(world, rows, draw(_columns(world, names, are_plain=True)), draw(_calculated(world)))
-    stored = [name for name in names if name not in ("note",)]
-    chosen = draw(st.lists(st.sampled_from([*stored, *annotations]), min_size=1, max_size=4, unique=True))
-    values = f".values({', '.join(map(repr, chosen))})"
-    rows += values
-    if shape == "groups":
-        rows += '.annotate(total=Count("pk"), top=Max("parent__amount"))'
-        chosen += ["total", "top"]
-    elif shape == "union of values":
-        rows += f".union(Main.objects.{draw(st.sampled_from(FILTERS))}{values}, all={draw(st.booleans())})"
-    elif draw(st.booleans()):
-        rows += ".distinct()"
-    signs = [draw(st.sampled_from(["", "-"])) for _ in chosen]
-    orders = [repr(sign + name) for sign, name in zip(signs, chosen, strict=True)]
-    rows += f".order_by({', '.join(orders) if shape == 'union of values' or draw(st.booleans()) else ''})"
-    columns = [f"Column({name!r})" for name in draw(st.permutations(chosen))]
-    return Case(world, rows, columns[: draw(st.integers(1, len(columns)))], ())
+    shapes = {
+        "rows": rows,
+        "slice": rows,
+        "union": unions,
+        "values": values,
+        "groups": values,
+        "union of values": values,
+    }
+    shape = draw(st.sampled_from(["rows"] * 5 + list(shapes)))
+    queryset, columns = draw(shapes[shape](world, shape))
+    are_instances = shapes[shape] is not values
+    calculated = (
+        st.lists(calculated_columns(world.base_count), min_size=1, max_size=2) if are_instances else st.just([])
+    )
+    csv_options = {
+        "delimiter": draw(st.sampled_from(",;\t")),
+        "formulas": draw(st.sampled_from(["escape", "escape", "escape", "raw", "reject"])),
+        "bom": draw(st.booleans()),
+        "profile": draw(st.sampled_from(["exchange", "exchange", "spreadsheet"])),
+    }
+    if csv_options["profile"] == "spreadsheet":
+        csv_options |= {"decimal": ",", "delimiter": ";"}
+    size = draw(st.integers(1, 7) | st.just(500))
+    return Case(world, queryset, columns, draw(calculated), draw(st.sampled_from(ZONES)), csv_options, size)
 
 
 @st.composite
-def _columns(draw: st.DrawFn, world: World, names: Sequence[str], are_plain: bool = False) -> list[str]:
-    sources = list(EXPRESSIONS)
+def rows(draw: st.DrawFn, world: World, shape: str) -> tuple[str, list[str]]:
+    """Draw a queryset of instances, perhaps a slice, and columns."""
+    code = filtered(draw)
+    code, annotations = annotated(draw, code)
+    code += "".join(f".{each}" for each in draw(st.lists(st.sampled_from(LOADING), max_size=1)))
+    # Django drops rows whose relation leads nowhere when it orders by what is there, the app does not.
+    field = draw(st.sampled_from([*world.fields, "pk", "parent", "parent__name", "other", "note"]))
+    orders = ["", f'"-{field}"', f'F("{field}").desc(nulls_last=True)', 'Lower("parent__name"), "-pk"']
+    order = draw(st.sampled_from(orders))
+    if shape == "slice" or "each_tag" in annotations:
+        # Rows that are equal in the order could come in any.
+        order = ", ".join([*filter(None, [order]), '"pk"', *['"each_tag"'] * ("each_tag" in annotations)])
+    code += f".order_by({order})" if order or draw(st.booleans()) else ""
+    if shape == "slice":
+        code += f"[{draw(st.integers(0, 2))}:{draw(st.integers(2, 9))}]"
+    aggregates = () if shape == "slice" or "tags" in code else AGGREGATES
+    return code, draw(columns(world, [*world.fields, *RELATED, *annotations], [*expressions(world), *aggregates]))
+
+
+@st.composite
+def unions(draw: st.DrawFn, world: World, shape: str) -> tuple[str, list[str]]:
+    other, every = draw(st.sampled_from(FILTERS)), draw(st.booleans())
+    code = f'{filtered(draw)}.union(Main.objects.{other}, all={every}).order_by("pk")'
+    return code, draw(columns(world, [*world.fields, *RELATED], ()))
+
+
+@st.composite
+def values(draw: st.DrawFn, world: World, shape: str) -> tuple[str, list[str]]:
+    """Draw a queryset of values, perhaps grouped or a union, and columns."""
+    code, annotations = filtered(draw), []
+    if shape != "union of values":
+        code, annotations = annotated(draw, code)
+    names = [*world.fields, *(name for name in RELATED if name != "note"), *annotations]
+    chosen = draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True))
+    of_names = f".values({', '.join(map(repr, chosen))})"
+    code += of_names
+    if shape == "groups":
+        code += '.annotate(total=Count("pk"), top=Max("parent__amount"))'
+        chosen += ["total", "top"]
+    elif shape == "union of values":
+        code += f".union(Main.objects.{draw(st.sampled_from(FILTERS))}{of_names}, all={draw(st.booleans())})"
+    elif draw(st.booleans()):
+        code += ".distinct()"
+    if shape == "union of values" or draw(st.booleans()):
+        code += f".order_by({', '.join(repr(draw(st.sampled_from(['', '-'])) + name) for name in chosen)})"
+    else:
+        code += ".order_by()"
+    found = [f"Column({name!r})" for name in draw(st.permutations(chosen))]
+    return code, found[: draw(st.integers(1, len(found)))]
+
+
+def filtered(draw: st.DrawFn) -> str:
+    return ".".join(["Main.objects", *draw(st.lists(st.sampled_from(FILTERS), max_size=2, unique=True)), "all()"])
+
+
+def annotated(draw: st.DrawFn, code: str) -> tuple[str, list[str]]:
+    names = draw(st.lists(st.sampled_from(sorted(ANNOTATIONS)), max_size=2, unique=True))
+    return code + "".join(f".annotate({name}={ANNOTATIONS[name]})" for name in names), names
+
+
+def expressions(world: World) -> list[str]:
+    found = list(EXPRESSIONS)
     for name, kind in world.fields.items():
-        sources += [source.format(name=name, F=f'F("{name}")') for source in OF_FIELD.get(kind, ())]
-    found = []
-    for number in range(draw(st.integers(1, 5))):
-        name = draw(st.sampled_from(names))
-        options = draw(st.sampled_from(["", "", "", ', kind="text"', ', kind="json"', ', format="0.0"', ", places=4"]))
-        if draw(st.booleans()):
-            header = draw(HOSTILE)
-            options += f", header={header!r}"
-        if not are_plain and draw(st.integers(0, 2)) == 0:
-            found.append(f"Column('c{number}', source={draw(st.sampled_from(sources))}{options})")
-        else:
-            found.append(f"Column('{name} {number}', source={name!r}{options})")
+        found += [source.format(name=name, F=f'F("{name}")') for source in OF_FIELD.get(kind, ())]
     return found
 
 
-def _calculated(world: World) -> st.SearchStrategy[list[tuple[str, str, Sequence[Any]]]]:
-    return st.lists(calculated_columns(world.base_count), min_size=1, max_size=2)
+@st.composite
+def columns(draw: st.DrawFn, world: World, paths: Sequence[str], sources: Sequence[str]) -> list[str]:
+    found = []
+    for number in range(draw(st.integers(1, 5))):
+        options = draw(st.sampled_from(OPTIONS))
+        if draw(st.booleans()):
+            options += f", header={draw(HOSTILE)!r}"
+        if sources and draw(st.integers(0, 2)) == 0:
+            found.append(f"Column('c{number}', source={draw(st.sampled_from(sources))}{options})")
+        else:
+            path = draw(st.sampled_from(paths))
+            found.append(f"Column('{path} {number}', source={path!r}{options})")
+    return found

@@ -11,6 +11,7 @@ from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
 from enum import Enum
 from numbers import Integral, Real
+from typing import Any
 from uuid import UUID
 
 FORMULA_STARTS = "=+-@\ufe62\ufe63\ufe66\ufe6b\uff0b\uff0d\uff1d\uff20"
@@ -69,8 +70,17 @@ def plain_text(value: object, kind: str, zone: tzinfo) -> str:
             return value.hex()
         case str():
             return json.dumps(value, ensure_ascii=False) if kind == "json" else value
+        case _ if hasattr(value, "upper_inc"):
+            return range_text(value, zone)
         case _:
             return str(value)
+
+
+def range_text(value: Any, zone: tzinfo) -> str:
+    if value.isempty:
+        return "empty"
+    lower, upper = ("" if bound is None else plain_text(bound, "", zone) for bound in (value.lower, value.upper))
+    return f"{'[' if value.lower_inc else '('}{lower},{upper}{']' if value.upper_inc else ')'}"
 
 
 def json_text(value: object, zone: tzinfo) -> tuple[str, Changes]:

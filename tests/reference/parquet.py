@@ -45,8 +45,8 @@ def parquet_column(
     are_aware = not isinstance(first, datetime) or first.tzinfo is not None
     type_name = {
         "integer": "int64", "float": "double", "boolean": "bool", "date": "date32[day]", "time": "time64[us]",
-        "duration": "duration[us]", "datetime": f"timestamp[us, tz={zone_name(zone)}]" if are_aware else "timestamp[us]",
-        "decimal": "string" if places is None else f"decimal128(38, {places})",
+        "duration": "duration[us]", "decimal": "string" if places is None else f"decimal128(38, {places})",
+        "datetime": f"timestamp[us, tz={zone_name(zone)}]" if are_aware else "timestamp[us]",
     }.get(kind, "string")  # fmt: skip
     stored = [(None, set()) if value is None else store(value, kind, places, zone, are_aware) for value in plain]
     return type_name, [each for each, _ in stored], [changes for _, changes in stored]

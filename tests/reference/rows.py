@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.core.exceptions import FieldDoesNotExist, ObjectDoesNotExist
-from django.db.models import F, Model, QuerySet
+from django.db.models import Model, QuerySet
 from django.db.models.fields.files import FieldFile
 from django.db.models.query import ValuesIterable
 
@@ -33,10 +33,10 @@ def ordered(queryset: QuerySet) -> QuerySet:
 
 
 def ordered_values(queryset: QuerySet) -> list[Mapping[str, Any]]:
-    """Order unordered values by all of them."""
-    if queryset.ordered or queryset.query.combinator or not (first := next(iter(queryset), None)):
-        return list(queryset)
-    return list(queryset.order_by(*first))
+    """Order unordered values by all of them: fields, then annotations."""
+    query = queryset.query
+    is_unordered = not queryset.ordered and not query.combinator
+    return list(queryset.order_by(*query.values_select, *query.annotation_select) if is_unordered else queryset)
 
 
 def by_key(queryset: QuerySet, expression: Any) -> dict[Any, Any]:
@@ -50,7 +50,7 @@ def value_of(row: Model | None, source: Any) -> Any:
         return source(row)
     *relations, last = source.split("__")
     for place, relation in enumerate(relations):
-        key = key_of(row, "__".join(relations[place:] + [last]))
+        key = key_of(row, "__".join([*relations[place:], last]))
         if key is not None:
             return getattr(row, key)
         row = related(row, relation)
