@@ -252,3 +252,13 @@ def test_a_receipt_has_a_sentence_for_each_alteration_that_occurred():
     counted = Alterations()
     csv_cells("=1", "=2", counted=counted)
     assert counted.sentences() == [f"{ALTERATIONS['formula_escaped']} Cells: 2."]
+
+
+def test_of_several_types_the_first_value_decides_which_error_ends_the_column():
+    def refuse(self: object) -> str:
+        raise TypeError(type(self).__name__)
+
+    values = [type(f"Type{number}", (), {"__str__": refuse})() for number in range(8)]
+    for ordered in (values, values[::-1], values[3:]):
+        with pytest.raises(TypeError, match=type(ordered[0]).__name__):
+            csv_cells(*ordered)

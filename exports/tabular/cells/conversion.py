@@ -2,7 +2,7 @@
 
 import json
 import numbers
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
@@ -85,7 +85,7 @@ def convert(values: Values, context: ConversionContext, cell_format: CellFormat)
         return cell_format.raw[values.family](values, context)
     if len(types) == 1:
         return cell_format.values[value_family(types.pop(), context.column)](values, context)
-    return _convert_mixed(values, context, cell_format, types)
+    return _convert_mixed(values, context, cell_format)
 
 
 def convert_raw_json(
@@ -122,11 +122,10 @@ def family_of(value: object) -> str:
     return type_family(type_)
 
 
-def _convert_mixed(
-    values: Values, context: ConversionContext, cell_format: CellFormat, types: Collection[type]
-) -> list[Any]:
+def _convert_mixed(values: Values, context: ConversionContext, cell_format: CellFormat) -> list[Any]:
     cells = list(values)
-    for type_ in types:
+    # In the order of the values, so that it is always the same error that ends an export.
+    for type_ in dict.fromkeys(map(type, values)):
         positions = [position for position, value in enumerate(values) if type(value) is type_]
         same = [values[position] for position in positions]
         converted = cell_format.values[value_family(type_, context.column)](same, context)

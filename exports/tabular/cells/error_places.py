@@ -30,14 +30,16 @@ def convert_batch(
 def note_cell(
     error: Exception, column: Column, values: Values, convert: Callable[[Values], Any], first_row: int
 ) -> bool:
-    """Note on `error` the column and the first row whose value `convert` refuses. Return False if it refuses none.
+    """Note on `error` the column and the first row whose value `convert` refuses so. Return False if it refuses none.
 
     `first_row` is the number of the first value's row within its table, from 0; the note counts from 1.
     """
     for position in range(len(values)):
         try:
             convert(slice_column(values, position, position + 1))
-        except Exception:
-            error.add_note(CellPlace(f"column {column.name!r}, row {first_row + position + 1}"))
-            return True
+        except Exception as again:
+            # Among values of several types, another row may be refused for another reason.
+            if type(again) is type(error):
+                error.add_note(CellPlace(f"column {column.name!r}, row {first_row + position + 1:,}"))
+                return True
     return False
