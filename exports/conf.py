@@ -55,7 +55,7 @@ class Settings:
     MAX_QUEUED_PER_USER: int | None = 20
     MAX_RUNNING_PER_USER: int | None = 2
     MAX_PER_USER_PER_DAY: int | None = 500
-    REUSE_WITHIN_SECONDS: float = 0
+    REUSE_WITHIN_SECONDS: float = 3.0
     QUEUE_TIMEOUT_SECONDS: float = DAY
     WAKE_AGAIN_SECONDS: float = 20.0
     HOUSEKEEPING_INTERVAL_SECONDS: float = 15.0

@@ -88,6 +88,8 @@ EXPORTS = {
     "WORK_DIR": str(SCRATCH / "work"),
     "QUEUE_BACKEND": None,
     "BASE_URL": "https://exports.example",
+    # Tests repeat requests at once.
+    "REUSE_WITHIN_SECONDS": 0,
     # The tests must pass on a machine with a nearly full disk.
     "MIN_FREE_DISK_BYTES": 0,
 }

@@ -61,6 +61,14 @@ async def test_a_site_without_a_channel_layer_refuses_the_socket(owner: User):
     assert not is_open
 
 
+async def test_a_layer_that_hears_no_worker_refuses_the_socket(owner: User, settings: LazySettings):
+    client = await sync_to_async(signed_in)(owner)
+    settings.EXPORTS = {**settings.EXPORTS, "QUEUE_BACKEND": "tests.shop.exports.RecordingQueue"}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    is_open, _ = await page_of(client, ALL).connect()
+    assert not is_open
+
+
 async def test_the_page_of_an_export_names_its_socket_to_owner_and_staff(owner: User):
     export, staff = await made(rows.running, owner), await made(people.staff, "staff", people.VIEW)
     for reader in (owner, staff):

@@ -73,6 +73,12 @@ def test_any_other_origin_is_refused(origin: str | None):
     assert not is_allowed(origin)
 
 
+def test_origins_that_the_site_trusts_with_forms_may_connect(site: LazySettings):
+    site.CSRF_TRUSTED_ORIGINS = ["https://other.example"]
+    assert is_allowed("https://other.example")
+    assert not is_allowed("https://sub.other.example")
+
+
 def test_an_international_host_is_compared_in_its_ascii_form():
     assert not is_allowed("https://bücher.example", host="xn--bcher-kva.example")
 
@@ -139,6 +145,15 @@ HOST_HEADER, HTTP, HTTPS = ("host", HOST), ("origin", f"http://{HOST}"), ("origi
 async def test_a_repeated_header_is_refused_in_either_order(more: tuple[str, str]):
     assert not await is_passed_on("wss", HOST_HEADER, HTTPS, more)
     assert not await is_passed_on("wss", more, HOST_HEADER, HTTPS)
+
+
+@through_channels
+async def test_a_refusal_logs_both_origins_and_what_to_set(caplog: pytest.LogCaptureFixture):
+    assert not await is_passed_on("wss", HOST_HEADER, ("origin", "https://www.exports.example"))
+    [line] = [record.getMessage() for record in caplog.records if record.name == "exports.realtime.routing"]
+    assert "'https://www.exports.example'" in line
+    assert "https://exports.example." in line
+    assert "SOCKET_ALLOWED_ORIGINS" in line
 
 
 def proto(value: str) -> tuple[str, str]:

@@ -11,7 +11,9 @@ from django.test import Client
 from django.utils import timezone, translation
 
 from exports import checks, services
+from exports.checks import exporters as exporter_checks
 from exports.models import FileRequest, Status
+from exports.models.audit import SYSTEM
 from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, url_of
@@ -130,7 +132,7 @@ def test_an_owner_who_lost_the_permission_is_refused(ada: User) -> None:
         ask(ada)
 
 
-@pytest.mark.parametrize("end", [services.expire, lambda request: expires_in(request, 60)])
+@pytest.mark.parametrize("end", [lambda request: services.expire(request, SYSTEM), lambda request: expires_in(request, 60)])
 def test_a_file_that_has_expired_or_soon_will_is_not_reused(ada: User, end: Any) -> None:
     end(finished(ada))
     assert ask(ada)[1]
@@ -221,4 +223,4 @@ def test_a_negative_or_missing_maximum_age_is_a_check_error(settings: LazySettin
 
 def test_a_negative_maximum_age_of_an_export_is_a_check_error() -> None:
     with registered(type("Never", (ReportExport,), {"reuse_within_seconds": -1})):
-        assert [each.id for each in checks.check_exports()] == ["exports.E015"]
+        assert [each.id for each in exporter_checks.check_numbers()] == ["exports.E015"]

@@ -20,7 +20,7 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.layers import get_channel_layer
+from channels.layers import InMemoryChannelLayer, get_channel_layer
 from channels.utils import await_many_dispatch
 from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
@@ -107,7 +107,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._opened: list[Any] = []
         self._older_sockets: set[str] = set()
         self._is_closed = False
-        if self.channel_layer is None:
+        if self.channel_layer is None or is_deaf(self.channel_layer):
             await self.close()
             return
         self._opened = [time.time(), self.channel_name]
@@ -274,6 +274,17 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             log.warning("socket closed with %d: %s", code, reason)
             # autobahn 26.10 under daphne refuses subclasses of int.
             await self.close(code=int(code))
+
+
+def is_deaf(layer: object) -> bool:
+    """Return True, and log it, if workers are other processes whose events this channel layer does not receive.
+
+    A page polls every second without a socket, and every 15 seconds with one.
+    """
+    if not (config.QUEUE_BACKEND and isinstance(layer, InMemoryChannelLayer)):
+        return False
+    log.warning("socket refused: InMemoryChannelLayer receives no events of workers (check exports.W037); pages poll")
+    return True
 
 
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:

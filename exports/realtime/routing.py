@@ -3,6 +3,7 @@
 In asgi.py: ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket_application}).
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -18,6 +19,8 @@ from django.urls import path, re_path
 from exports.conf import config
 from exports.realtime import SOCKET_PATH
 from exports.realtime.consumers import ExportsConsumer
+
+log = logging.getLogger("exports.realtime.routing")
 
 Scope = dict[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -46,16 +49,26 @@ class SameOrigin:
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
         # Of two headers of one name, the server in front and Django may each trust a different one.
         are_unique = names.count(b"origin") == 1 and names.count(b"host") <= 1
-        is_allowed = are_unique and is_allowed_origin(headers, is_secure=_is_secure(scope, headers))
+        is_secure = _is_secure(scope, headers)
+        is_allowed = are_unique and is_allowed_origin(headers, is_secure=is_secure)
+        if not is_allowed:
+            log.warning(
+                "socket refused: the page is of %r, this site is %s://%s. If both are yours, set "
+                "EXPORTS['SOCKET_ALLOWED_ORIGINS'], ALLOWED_HOSTS, or SECURE_PROXY_SSL_HEADER behind a proxy",
+                headers.get("origin", "")[:100],
+                "https" if is_secure else "http",
+                _host_of(headers)[:100],
+            )
         await (self.application if is_allowed else WebsocketDenier())(scope, receive, send)
 
 
 def is_allowed_origin(headers: dict[str, str], *, is_secure: bool) -> bool:
-    """Return True if Origin is this site's scheme, host and port, or named in EXPORTS["SOCKET_ALLOWED_ORIGINS"]."""
-    origin, host = headers.get("origin", ""), headers.get("host", "")
-    if settings.USE_X_FORWARDED_HOST:
-        host = headers.get("x-forwarded-host", host)
-    if origin and origin in list(config.SOCKET_ALLOWED_ORIGINS):
+    """Return True if Origin is this site's scheme, host and port, or named in a setting.
+
+    The settings are EXPORTS["SOCKET_ALLOWED_ORIGINS"] and CSRF_TRUSTED_ORIGINS, whose pages may send forms.
+    """
+    origin, host = headers.get("origin", ""), _host_of(headers)
+    if origin and origin in [*config.SOCKET_ALLOWED_ORIGINS, *settings.CSRF_TRUSTED_ORIGINS]:
         return True
     own = _parse_origin(f"{'https' if is_secure else 'http'}://{host}")
     if own is None or own != _parse_origin(origin):
@@ -64,6 +77,11 @@ def is_allowed_origin(headers: dict[str, str], *, is_secure: bool) -> bool:
     allowed_hosts = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
     domain, _port = split_domain_port(host)
     return bool(domain) and validate_host(domain, allowed_hosts)
+
+
+def _host_of(headers: dict[str, str]) -> str:
+    host = headers.get("host", "")
+    return headers.get("x-forwarded-host", host) if settings.USE_X_FORWARDED_HOST else host
 
 
 def _parse_origin(origin: str) -> tuple[str, str, int] | None:

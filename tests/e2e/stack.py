@@ -23,8 +23,9 @@ from tests.servers import Smtp, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Recovery, housekeeping and mails take seconds instead of minutes.
+# Recovery, housekeeping and mails take seconds instead of minutes, and a repeated request makes a new file.
 SHORT_TIMES = {
+    "EXPORTS_REUSE_WITHIN_SECONDS": "0",
     "EXPORTS_LEASE_SECONDS": "2",
     "EXPORTS_HEARTBEAT_SECONDS": "0.5",
     "EXPORTS_HOUSEKEEPING_INTERVAL_SECONDS": "0.5",

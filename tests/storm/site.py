@@ -41,6 +41,7 @@ PROFILE: Mapping[str, Any] = {
     "MAX_RUNNING_PER_USER": 100_000,
     "MAX_PER_USER_PER_DAY": 100_000,
     "MAX_SOCKETS_PER_USER": None,
+    "REUSE_WITHIN_SECONDS": 0,
     "MIN_FREE_DISK_BYTES": 0,
 }
 # Exports whose workers are killed on purpose must not fail after a few crashes.
