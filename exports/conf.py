@@ -74,6 +74,7 @@ class Settings:
     PUBLIC_LINK_MAX_AGE_SECONDS: float = HOUR
     ACCEL_REDIRECT: str | None = None
     INLINE_MAX_ROWS: int = 1000
+    STORED_MAX_ROWS: int = 100_000
     # Tokens and criteria of dj-bgfiles' patterns
     # Any object with `load`, `dump` and `max_age`; any class with `dumps` and `loads`; or the dotted path of one.
     TOKEN_SIGNER: Any = None

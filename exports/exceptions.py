@@ -102,8 +102,10 @@ class UnstorableQuerySet(ExportError):
 
     code = "unstorable_queryset"
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"This queryset cannot be stored: {reason}. Declare a QuerySetExport that builds it.")
+    def __init__(self, reason: str, *, max_rows: int | None = None) -> None:
+        more = f", and it has more than EXPORTS['STORED_MAX_ROWS'] ({max_rows:,}) rows" if max_rows is not None else ""
+        super().__init__(f"This queryset cannot be stored: {reason}{more}. Declare a QuerySetExport that builds it.")
+        self.reason = reason
 
 
 class InputGone(ExportError):

@@ -8,7 +8,8 @@ nothing. A verb that the user may not do is recorded as denied.
 import hashlib
 import json
 import zoneinfo
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -25,11 +26,19 @@ from django.utils.translation import gettext as _
 
 from exports import faults, notifications
 from exports.conf import config
-from exports.exceptions import InvalidForm, TransitionNotAllowed
+from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
+from exports.exporters.base import table_of
 from exports.exporters.queryset import as_query_dict
-from exports.exporters.sheets import is_withheld
-from exports.exporters.stored_rows import StoredQuerySet, StoredRows, keep_rows, store_rows
+from exports.exporters.sheets import Sheet, has_at_most, is_withheld
+from exports.exporters.stored_rows import (
+    StoredQuerySet,
+    StoredRows,
+    columns_of_queryset,
+    keep_rows,
+    store_rows,
+    table_of_rows,
+)
 from exports.models import Actor, AuditEntry, FileRequest, Status, quotas, transitions
 from exports.models.audit import record
 from exports.models.request import AnyUser
@@ -131,7 +140,7 @@ def request_export(
 
 def request_rows(
     user: AnyUser,
-    rows: QuerySet[Any] | Iterable[Mapping[str, Any]],
+    rows: QuerySet[Any] | Sequence[Mapping[str, Any]],
     columns: Sequence[str],
     *,
     format: str,
@@ -146,11 +155,12 @@ def request_rows(
     `permission` is a stored rule (`permissions.stored_rule`): the user must hold it whenever the file is made or handed
     out. The quota is checked before the rows are stored, and again when the row is inserted.
 
-    Raises UnstorableQuerySet for a queryset that JSON cannot represent, and LimitReached.
+    Of a queryset that JSON cannot represent, up to EXPORTS["STORED_MAX_ROWS"] rows are read and stored now. Raises
+    UnstorableQuerySet for more, and LimitReached.
     """
     export = FileRequest(
         requester=cast("User", user),
-        file_type=(StoredQuerySet if isinstance(rows, QuerySet) else StoredRows).file_type,
+        file_type=StoredRows.file_type,
         format=format,
         options=dict(options),
         description=filename,
@@ -166,9 +176,17 @@ def request_rows(
     if export.counts_toward_quota:
         quotas.check_quota(export)
     if isinstance(rows, QuerySet):
-        export.criteria = StoredQuerySet.criteria_for(rows, columns)
-        return _enqueue(export, actor)[0]
-    store_rows(export, rows, columns)
+        try:
+            export.criteria = StoredQuerySet.criteria_for(rows, columns)
+        except UnstorableQuerySet as error:
+            if not has_at_most([Sheet("", rows, ())], config.STORED_MAX_ROWS):
+                raise UnstorableQuerySet(error.reason, max_rows=config.STORED_MAX_ROWS) from None
+            store_rows(export, table_of(rows, columns_of_queryset(rows, columns)))
+        else:
+            export.file_type = StoredQuerySet.file_type
+            return _enqueue(export, actor)[0]
+    else:
+        store_rows(export, nullcontext(table_of_rows(rows, columns, len(rows))))
     with transaction.atomic():
         export, _is_new = _enqueue(export, actor)
         keep_rows(export)

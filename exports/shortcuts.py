@@ -1,22 +1,25 @@
 """Answer a view with a queryset or a list of dicts as a file: now if it is small, in the background if it is not."""
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
+from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.db import connection
 from django.db.models import QuerySet
+from django.db.models.manager import BaseManager
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 
 from exports import services
 from exports.conf import config
-from exports.exceptions import BadOption, LimitReached, UnknownFormat
-from exports.exporters import permissions
+from exports.exceptions import BadOption, DeclarationError, LimitReached, UnknownFormat, UnstorableQuerySet
+from exports.exporters import permissions, stored_querysets
 from exports.exporters.base import dialect_of, table_of, write_now
 from exports.exporters.options import with_language
 from exports.exporters.sensitive import refuse_sensitive
@@ -30,6 +33,8 @@ from exports.models.audit import record
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets
+
+log = logging.getLogger("exports.shortcuts")
 
 WAIT_INTERVAL_SECONDS = 0.05
 MAX_BYTES_IN_MEMORY = 1 << 20
@@ -67,9 +72,11 @@ def export_response(
     now, and stored with a queued export: whenever the file is made or handed out, its owner must hold it. Without one
     the view alone decides, so the export cannot be tried again once it has ended.
 
-    Raises UnstorableQuerySet for a queryset that must be queued but cannot be stored, SensitiveColumn for columns that
-    may hold secrets and are not named, and PermissionDenied if the user may not have the rows, or is not signed in and
-    they must be queued.
+    A queryset that must be queued is stored as JSON, or else its rows are, up to EXPORTS["STORED_MAX_ROWS"]. More rows
+    are answered with 400; the log has the reason, in development also while there are few rows.
+
+    Raises DeclarationError for rows of another kind, SensitiveColumn for columns that may hold secrets and are not
+    named, and PermissionDenied if the user may not have the rows, or is not signed in and they must be queued.
     """
     rule, actor = permissions.stored_rule(permission), actor_of(request)
     if rule and not permissions.holds(request.user, rule):
@@ -81,19 +88,28 @@ def export_response(
     except (UnknownFormat, BadOption) as error:
         return refusal_response(request, error)
     limit = config.INLINE_MAX_ROWS if threshold is None else threshold
+    if isinstance(rows, BaseManager):
+        rows = rows.all()
     if isinstance(rows, QuerySet):
         names = list(columns) if columns else [column.name for column in columns_of_queryset(rows, None)]
         # Counts one row beyond the limit at most.
         count = querysets.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
-    else:
+    elif isinstance(rows, Sequence):
         names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
         if not columns:
             refuse_sensitive(map(Column, names), how=HOW_TO_NAME)
         count = len(rows)
+    else:
+        raise DeclarationError(
+            f"export_response() takes a queryset or a list of dicts, not a {type(rows).__name__}. "
+            "For other rows declare an export with get_rows."
+        )
     if count == 0 and (empty is not None or not names):
         return empty or HttpResponse(_("There is nothing to export."), content_type="text/plain; charset=utf-8")
     full_name = f"{filename.removesuffix('.' + writer.extension)}.{writer.extension}"
     if wait is None and count <= limit:
+        if settings.DEBUG and isinstance(rows, QuerySet):
+            _warn_of_limit(rows)
         return _write_response(rows, names, writer, cleaned_options, full_name, actor)
     if not request.user.is_authenticated:
         raise PermissionDenied(_("Please sign in: this export is too big to be made at once."))
@@ -109,6 +125,9 @@ def export_response(
             permission=rule,
             actor=actor,
         )
+    except UnstorableQuerySet as error:
+        log.error("export_response: %s", error)
+        return refusal_response(request, error)
     except LimitReached as error:
         return refusal_response(request, error)
     if wait and not connection.in_atomic_block:
@@ -119,6 +138,14 @@ def export_response(
         if export.status == Status.READY:
             return download_response(request, export, actor)
     return state_response(request, export, status=202)
+
+
+def _warn_of_limit(queryset: QuerySet[Any]) -> None:
+    """Tell the developer, who has few rows, what happens in production with many."""
+    try:
+        stored_querysets.dump(queryset)
+    except UnstorableQuerySet as error:
+        log.warning("export_response: more than %d rows will be refused. %s", config.STORED_MAX_ROWS, error)
 
 
 def _write_response(

@@ -4,25 +4,30 @@ import csv
 import io
 import json
 import threading
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
+from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db import connection
+from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
+from django.db.models.functions import Lower
 from django.http import HttpResponse
 from django.test import RequestFactory
 from openpyxl import load_workbook
 
 from exports import housekeeping, services, storage
-from exports.exceptions import UnstorableQuerySet
+from exports.exceptions import DeclarationError
 from exports.models import Artifact, FileRequest
 from exports.models.audit import SYSTEM
 from exports.shortcuts import export_response
 from exports.worker import loop
 from tests.office import rows
-from tests.shop.models import Order
+from tests.shop.models import Customer, EveryField, Order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -127,12 +132,100 @@ def test_a_large_queryset_returns_202_with_the_state_to_a_program(ask):
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_only_a_large_queryset_must_be_storable(ask):
+QUERYSETS: dict[str, Callable[[], QuerySet]] = {
+    "select_related": lambda: Order.objects.select_related("customer"),
+    "only": lambda: Order.objects.only("number"),
+    "defer": lambda: Order.objects.defer("number"),
+    "prefetch_related": lambda: Customer.objects.prefetch_related("orders"),
+    "annotate": lambda: Customer.objects.annotate(count=Count("orders"), latest=Max("orders__placed_at")),
+    "values and annotate": lambda: Order.objects.values("note").annotate(sum=Sum("price"), n=Count("pk")),
+    "values_list": lambda: Order.objects.order_by("number").values_list("number", flat=True),
+    "reverse relation": lambda: Customer.objects.filter(orders__status="open"),
+    "relations one after the other": lambda: (
+        Customer.objects.filter(orders__status="open").filter(orders__quantity=1).distinct()
+    ),
+    "exclude a reverse relation": lambda: Customer.objects.exclude(orders__quantity=1),
+    "Q with F": lambda: Order.objects.filter(Q(quantity__gte=F("units")) | Q(note="")),
+    "ordered by F": lambda: Order.objects.order_by(F("quantity").desc(nulls_last=True)),
+    "ordered by a function": lambda: Order.objects.order_by(Lower("note"), "pk"),
+    "subquery": lambda: Order.objects.filter(customer__in=Customer.objects.filter(city="Oslo")),
+    "Exists": lambda: Customer.objects.filter(Exists(Order.objects.filter(customer=OuterRef("pk")))),
+    "slice": lambda: Order.objects.order_by("-number")[1:5],
+    "extra": lambda: Order.objects.extra(select={"twice": "quantity * 2"}, where=["quantity > 0"]),
+    "union": lambda: Order.objects.filter(quantity=1).union(Order.objects.filter(quantity=2)).order_by("number"),
+    "union of values": lambda: Order.objects.values("number").union(Order.objects.values("note")).order_by("number"),
+    "dates": lambda: Order.objects.datetimes("placed_at", "month"),
+    "manager": lambda: Order.objects,
+}
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+@pytest.mark.parametrize("name", QUERYSETS)
+def test_a_queryset_has_the_same_file_at_every_size(ask, name, format):
+    Order.objects.bulk_create(
+        Order(
+            number=f"A{number}", customer=Customer.objects.create(name=f"C{number}", city="Oslo"), quantity=number % 3,
+            units=1, note="=1+1" if number % 2 else "", price=Decimal(number) / 4, details={"n": [number]},
+            placed_at=datetime(2026, 1 + number, 2, 3, 4, 5, 600_000, tzinfo=UTC), preparation=timedelta(number),
+        )
+        for number in range(6)
+    )  # fmt: skip
+    small = content(ask(QUERYSETS[name](), format=format))
+    assert ask(QUERYSETS[name](), format=format, threshold=1).status_code == 303
+    export = FileRequest.objects.get()
+    assert loop.dispatch(export.pk)
+    assert file_of(export) == small
+    assert len(small.splitlines()) >= 2
+
+
+@pytest.mark.both_databases
+@pytest.mark.parametrize("format", ["csv", "xlsx"])
+def test_stored_rows_have_the_cells_of_every_kind_of_value(ask, format):
+    EveryField.objects.create(
+        name="x", price="1.20", share="0.1", weight=1e22, flag=True, day="2026-01-02", moment="2026-01-02T03:04:05Z",
+        clock="03:04:05.6", text="=1", reference=UUID(int=1), details={"a": [1.5, None]}, took=timedelta(1),
+        content=b"\x00x", shouted="é", small=2,
+    )  # fmt: skip
+    EveryField.objects.create(name="empty")
+    queryset = EveryField.objects.filter(Exists(EveryField.objects.all()))
+    small = content(ask(queryset, format=format))
+    ask(queryset, format=format, threshold=1)
+    export = FileRequest.objects.get()
+    assert loop.dispatch(export.pk)
+    assert (export.file_type, cells(file_of(export), format)) == ("exports.rows", cells(small, format))
+
+
+def cells(file: bytes, format: str) -> Any:
+    return list(load_workbook(io.BytesIO(file)).active.values) if format == "xlsx" else file
+
+
+def test_too_many_rows_of_a_queryset_that_cannot_be_stored_are_refused_with_the_reason(ask, settings, caplog):
+    settings.EXPORTS = settings.EXPORTS | {"STORED_MAX_ROWS": 2}
     many(3)
-    sliced = Order.objects.order_by("number")[:3]
-    assert len(table(ask(sliced, format="csv"))) == 4
-    with pytest.raises(UnstorableQuerySet, match="QuerySetExport"):
-        ask(sliced, format="csv", threshold=2)
+    queryset = Order.objects.annotate(twice=F("quantity") * 2)
+    response = ask(queryset, threshold=2, accept="application/json")
+    error = json.loads(response.content)["error"]
+    assert (response.status_code, error["code"]) == (400, "too_many_rows")
+    assert "narrow the filter" in error["message"]
+    assert "it is annotated, and it has more than EXPORTS['STORED_MAX_ROWS'] (2) rows. Declare a" in caplog.text
+    assert not FileRequest.objects.exists()
+
+
+@pytest.mark.parametrize("debug", [True, False])
+def test_a_developer_hears_of_that_limit_while_there_are_few_rows(ask, settings, caplog, debug):
+    settings.DEBUG = debug
+    many(3)
+    assert content(ask(Order.objects.all(), format="csv"))
+    assert not caplog.text
+    assert content(ask(Order.objects.annotate(twice=F("quantity") * 2), format="csv"))
+    assert ("more than 100000 rows will be refused" in caplog.text) is debug
+
+
+@pytest.mark.parametrize("rows", [(row for row in ROWS), Order.objects.raw("SELECT 1")])
+def test_rows_of_another_kind_are_an_error_that_names_get_rows(ask, rows):
+    with pytest.raises(DeclarationError, match=rf"not a {type(rows).__name__}\..*get_rows"):
+        ask(rows)
 
 
 def test_a_large_file_needs_a_signed_in_user(ask):

@@ -1,8 +1,8 @@
-"""The exports behind `export_response`: of a queryset stored as JSON, and of rows stored as JSON Lines."""
+"""The exports behind `export_response`: of a queryset stored as JSON, and of rows stored as JSON Lines of batches."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from tempfile import SpooledTemporaryFile
 from typing import Any, ClassVar
 
@@ -18,11 +18,14 @@ from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.sheets import Total
 from exports.exporters.tagged_json import from_json, to_json
 from exports.models import Artifact, FileRequest
+from exports.tabular.cells.raw_columns import RawColumn, Values, row_count
 from exports.tabular.columns import Column
+from exports.tabular.readers import resolve
 from exports.tabular.readers import rows as row_reader
 
 MEMORY_BYTES = 1 << 20
 HOW_TO_NAME = "Name the columns, with or without it: export_response(..., columns=[...])."
+STORED_OF_COLUMNS = ("name", "header", "kind", "format", "places")
 
 
 class StoredExport(TableExport):
@@ -62,7 +65,7 @@ class StoredQuerySet(StoredExport):
 
 
 class StoredRows(StoredExport):
-    """Criteria: {"key": the storage key of the rows, "columns": names, "count": number of rows}."""
+    """Criteria: {"key": the storage key of the rows, "columns": those of the table, "count": number of rows}."""
 
     file_type = "exports.rows"
 
@@ -74,24 +77,28 @@ class StoredRows(StoredExport):
         except FileNotFoundError as error:
             raise InputGone("The stored rows of this export no longer exist.") from error
         with file:
-            rows = (from_json(json.loads(line)) for line in file)
-            yield [table_of_rows(rows, criteria["columns"], criteria["count"])]
+            batches = ([_column_from_json(column) for column in json.loads(line)] for line in file)
+            yield [Table([Column(**column) for column in criteria["columns"]], Total(criteria["count"]), batches)]
 
 
-def store_rows(export: FileRequest, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Store rows for an export that is not saved yet, and set its criteria.
+def store_rows(export: FileRequest, opened: AbstractContextManager[Table]) -> None:
+    """Store the rows of a table for an export that is not saved yet, and set its criteria.
 
-    Call this in one transaction with the INSERT. Raises TypeError for a value that JSON cannot represent exactly.
+    The table is closed before the first write, as its snapshot allows none.
     """
-    key = storage.new_key(export.pk, 0, "jsonl")
-    Artifact.objects.create(key=key, epoch=0, state=Artifact.State.INPUT)
     with SpooledTemporaryFile(max_size=MEMORY_BYTES) as spool:
-        count = 0
-        for row in rows:
-            spool.write(json.dumps(to_json(dict(row)), separators=(",", ":")).encode() + b"\n")
-            count += 1
+        with opened as table:
+            count = 0
+            for batch in table.batches:
+                columns = [_column_to_json(batch[place]) for place in range(len(table.columns))]
+                spool.write(json.dumps(columns, separators=(",", ":")).encode() + b"\n")
+                count += row_count(batch)
+            table.total.check(count, table.title)
+        key = storage.new_key(export.pk, 0, "jsonl")
+        Artifact.objects.create(key=key, epoch=0, state=Artifact.State.INPUT)
         spool.seek(0)
-        export.criteria = json.dumps({"key": key, "columns": list(columns), "count": count})
+        columns = [{name: getattr(column, name) for name in STORED_OF_COLUMNS} for column in table.columns]
+        export.criteria = json.dumps({"key": key, "columns": columns, "count": count})
         storage.put_contents(File(spool), key)
 
 
@@ -102,16 +109,22 @@ def keep_rows(export: FileRequest) -> None:
 
 
 def columns_of_queryset(queryset: QuerySet[Any], names: Sequence[str] | None) -> list[Column]:
-    """Return columns for these names; without names, for those of values() or all fields of the model.
+    """Return columns for these names; without names, for those of values(), or all fields and what is annotated.
 
     Raises SensitiveColumn for fields that hold secrets, unless they are named here or in values().
     """
-    fields = queryset.model._meta.concrete_fields
-    selected = list(queryset.query.values_select)
-    chosen = names or selected or [field.name for field in fields]
-    columns = [Column(name) for name in chosen]
+    if names:
+        return [Column(name) for name in names]
+    query, fields = queryset.query, queryset.model._meta.concrete_fields
+    has_values = resolve.has_values(queryset)
+    found = (
+        resolve.value_names(queryset)
+        if has_values
+        else [*(field.name for field in fields), *query.extra_select, *query.annotation_select]
+    )
+    columns = [Column(name) for name in found]
     # values() without names selects every field, as if it was not called.
-    if not names and (not selected or selected == [field.attname for field in fields]):
+    if not has_values or list(query.values_select) == [field.attname for field in fields]:
         refuse_sensitive(columns, how=HOW_TO_NAME)
     return columns
 
@@ -120,3 +133,16 @@ def table_of_rows(rows: Iterable[Mapping[str, Any]], names: Sequence[str], count
     """Return a table of dictionaries with these keys."""
     columns = [Column(name) for name in names]
     return Table(columns, Total(count), row_reader.batches(rows, columns, names, size=config.BATCH_ROWS))
+
+
+def _column_to_json(values: Values) -> Any:
+    # Any: JSON.
+    if isinstance(values, RawColumn):
+        return {"family": values.family, "texts": list(values)}
+    return [to_json(value, exact=False) for value in values]
+
+
+def _column_from_json(stored: Any) -> Values:
+    if isinstance(stored, dict):
+        return RawColumn(stored["texts"], stored["family"])
+    return [from_json(value) for value in stored]

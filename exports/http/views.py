@@ -36,13 +36,14 @@ from exports.exceptions import (
     TransitionNotAllowed,
     UnknownFileType,
     UnknownFormat,
+    UnstorableQuerySet,
 )
 from exports.exporters import QuerySetExport, permissions, registry
 from exports.exporters.options import posted_options
 from exports.http.actors import actor_of, record_refusal
 from exports.http.ranges import is_match
 from exports.models import AuditEntry, FileRequest, Status
-from exports.state import limit_message
+from exports.state import ERROR_MESSAGES, limit_message
 
 POLL_SECONDS = 2
 PAGE_SIZE = 20
@@ -279,6 +280,8 @@ def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
             return _refuse(request, 409, "too_late", str(error))
         case UnknownFormat() | BadOption():
             return _refuse(request, 400, error.code, str(error))
+        case UnstorableQuerySet():
+            return _refuse(request, 400, "too_many_rows", str(ERROR_MESSAGES["too_many_rows"]))
         case _:
             raise TypeError(f"{error!r} is not a refusal.")
 
