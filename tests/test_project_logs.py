@@ -112,6 +112,22 @@ def test_revoked_links_are_logged_and_progress_is_not(lines: Lines, owner: User)
     assert lines.events()[-1]["epoch"] == 2
 
 
+@with_rows
+def test_in_development_a_worker_without_settings_for_logs_shows_the_traceback(
+    valkey: Valkey, owner: User, settings: LazySettings, tmp_path: Path
+):
+    settings.EXPORTS = {**settings.EXPORTS, "WORK_DIR": str(tmp_path / "work")}
+    criteria = {"until": "never", "log": str(tmp_path / "nowhere" / "log")}
+    with open_office(), Worker("small", DEBUG=True) as worker:
+        export = services.request_export(owner, "long", criteria, format="csv")[0]
+        wait_until(lambda: rows.fresh(export).status == "failed", describe=worker.words)
+        worker.stop()
+        output = worker.words()
+    assert "Traceback (most recent call last):" in output
+    assert "    with Path(path).open(" in output
+    assert f"FileNotFoundError: [Errno 2] No such file or directory: '{criteria['log']}'" in output
+
+
 # The formatters
 
 
