@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from exports.tabular.cells.csv import to_csv_cells
-from exports.tabular.cells.datetimes import EXCEL_EPOCH, ONE_DAY, since_midnight
+from exports.tabular.cells.datetimes import EXCEL_EPOCH, duration_serials, since_midnight
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.json import UnquotedStrings, to_json_cells
 from exports.tabular.cells.raw_columns import NumberColumn
@@ -130,10 +130,10 @@ def comparable(cells: Sequence[Any]) -> list[Any]:
 
 def _comparable_cell(cell: object) -> object:
     if isinstance(cell, datetime):
-        cell = (cell - EXCEL_EPOCH) / ONE_DAY
+        cell = float(duration_serials([cell - EXCEL_EPOCH])[0])
     elif isinstance(cell, date):
         cell = cell.toordinal() - EXCEL_EPOCH.toordinal()
     elif isinstance(cell, time):
-        cell = since_midnight(cell) / ONE_DAY
+        cell = float(duration_serials([since_midnight(cell)])[0])
     is_number = isinstance(cell, int | float | Decimal) and not isinstance(cell, bool)
     return pytest.approx(float(cell), rel=1e-15, abs=1e-11) if is_number else cell

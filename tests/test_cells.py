@@ -63,16 +63,16 @@ class LoudInt(int):
     (date(2013, 1, 2), "2013-01-02", '"2013-01-02"', SAME),
     (datetime(2013, 1, 2, 3, 4), "2013-01-02T03:04:00", '"2013-01-02T03:04:00"', SAME),
     (
-        datetime(2013, 1, 2, 3, 4, 5, 60, tzinfo=UTC),
-        "2013-01-02T03:04:05.000060+00:00",
-        '"2013-01-02T03:04:05.000060+00:00"',
-        datetime(2013, 1, 2, 3, 4, 5, 60),
+        datetime(2013, 1, 2, 3, 4, 5, 60_000, tzinfo=UTC),
+        "2013-01-02T03:04:05.060000+00:00",
+        '"2013-01-02T03:04:05.060000+00:00"',
+        datetime(2013, 1, 2, 3, 4, 5, 60_000),
     ),
     (time(3, 4), "03:04:00", '"03:04:00"', SAME),
     (time(3, 4, tzinfo=UTC), "03:04:00+00:00", '"03:04:00+00:00"', "03:04:00+00:00"),
     (timedelta(hours=26, minutes=3, seconds=4), "26:03:04", '"26:03:04"', SAME),
     (timedelta(seconds=-90), "-00:01:30", '"-00:01:30"', "-00:01:30"),
-    (timedelta(microseconds=5), "00:00:00.000005", '"00:00:00.000005"', SAME),
+    (timedelta(milliseconds=5), "00:00:00.005000", '"00:00:00.005000"', SAME),
     (UUID(int=10), str(UUID(int=10)), f'"{UUID(int=10)}"', str(UUID(int=10))),
     (b"\x00\xff", "00ff", '"00ff"', "00ff"), (memoryview(b"=1"), "3d31", '"3d31"', "3d31"),
     ({"a": [1, None, "é"]}, '{"a": [1, null, "é"]}', '{"a": [1, null, "é"]}', '{"a": [1, null, "é"]}'),
@@ -252,6 +252,8 @@ def test_a_receipt_has_a_sentence_for_each_alteration_that_occurred():
     counted = Alterations()
     csv_cells("=1", "=2", counted=counted)
     assert counted.sentences() == [f"{ALTERATIONS['formula_escaped']} Cells: 2."]
+    counted = Alterations({"hour_repeated +02:00": 1})
+    assert counted.sentences() == [f"{ALTERATIONS['hour_repeated']} Offset: +02:00. Cells: 1."]
 
 
 def test_of_several_types_the_first_value_decides_which_error_ends_the_column():

@@ -1,6 +1,8 @@
 """Datetimes as text: moved to another zone, and as the serial numbers of a spreadsheet."""
 
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -11,7 +13,7 @@ from exports.tabular.cells.datetimes import (
     date_serials,
     duration_serials,
     format_utc_datetimes,
-    utc_datetime_serials,
+    utc_datetimes_since_epoch,
 )
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.raw_columns import RawColumn
@@ -50,7 +52,33 @@ def test_more_days_than_the_cache_holds_have_serial_numbers():
 
 
 def test_serial_numbers_have_all_the_digits_of_a_float():
-    values = [datetime(2013, 1, 1, 5, 59, 59, 999_999), datetime(1900, 3, 1), datetime(9999, 12, 31, 23, 59, 59, 1)]
-    serials = utc_datetime_serials(list(map(str, values)), UTC)
+    values = [datetime(2013, 1, 1, 5, 59, 59, 999_000), datetime(1900, 3, 1), datetime(9999, 12, 31, 23, 59, 59, 1000)]
+    serials = duration_serials(utc_datetimes_since_epoch(list(map(str, values)), UTC))
     assert [float(serial) for serial in serials] == [(value - EXCEL_EPOCH) / ONE_DAY for value in values]
     assert duration_serials([timedelta(0), timedelta(hours=36)]) == ["0.0", "1.5"]
+
+
+@pytest.mark.parametrize(
+    "zone", [ZoneInfo("Europe/Berlin"), ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kolkata")], ids=str
+)
+@pytest.mark.parametrize("as_text", [False, True])
+def test_every_time_in_the_hour_that_is_repeated_is_counted_by_its_offset(zone: tzinfo, as_text):
+    values = [datetime(2013, 1, 1, tzinfo=UTC) + timedelta(minutes=10 * step) for step in range(6 * 24 * 365)]
+    local = [value.astimezone(zone) for value in values]
+    cells = Counter(value.replace(tzinfo=None) for value in local)
+    expected = Counter(
+        f"hour_repeated {value.isoformat()[-6:]}" for value in local if cells[value.replace(tzinfo=None)] > 1
+    )
+    column = RawColumn(map(database_text, values), "utc datetime") if as_text else values
+    to_excel_cells(Column("x"), column, zone=zone, alterations=(counted := Alterations()))
+    assert counted == expected
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_a_moment_that_is_in_the_year_10000_of_the_zone_is_text_with_its_offset(as_text):
+    moment = datetime.max.replace(tzinfo=UTC)
+    column = RawColumn([str(datetime.max)], "utc datetime") if as_text else [moment]
+    assert to_excel_cells(Column("x"), column, zone=ZONES[2], alterations=(counted := Alterations())) == [
+        moment.isoformat()
+    ]
+    assert counted == {"date_as_text": 1}

@@ -14,8 +14,8 @@ from tests.cell_values import NEW_YORK, excel_cells
 
 @pytest.mark.parametrize("value", [
     "tab\tand\nline", 0, -(10**15) + 1, Decimal("123456789012.345"), Decimal("0E-10"), date(1900, 3, 1),
-    datetime(1900, 3, 1), datetime(9999, 12, 31, 23, 59, 59), time(23, 59, 59, 999), timedelta(),
-    timedelta(days=400, microseconds=1), "x" * 32_767, "x" + "😀" * 16_383, "é" * 20_000,
+    datetime(1900, 3, 1), datetime(9999, 12, 31, 23, 59, 59), time(23, 59, 59, 999_000), timedelta(),
+    timedelta(days=400, milliseconds=1), "x" * 32_767, "x" + "😀" * 16_383, "é" * 20_000,
 ])  # fmt: skip
 def test_values_within_the_limits_are_not_changed(value):
     counted = Alterations()

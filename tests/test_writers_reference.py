@@ -14,10 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exports.tabular.columns import Alterations, Column
+from exports.tabular.columns import Column
 from exports.tabular.writers import CsvWriter, JsonLinesWriter
 from exports.tabular.writers.csv import CsvSerializer
 from exports.tabular.writers.pickling import picklable_batch
+from exports.tabular.writers.serializer_pool import Findings
 from tests.cell_values import NEW_YORK
 from tests.reference.cells import csv_cell, json_cell
 from tests.test_writers_xlsx_same import tables
@@ -69,7 +70,7 @@ def test_cells_and_counts_of_csv_equal_the_reference(table, zone: tzinfo, dialec
         tuple(column.picklable for column in columns), zone, formulas, delimiter, decimal, profile
     )
     unpickled, batch = pickle.loads(pickle.dumps((serialize, picklable_batch(values))))
-    assert content.endswith(unpickled(batch, 0, Alterations()))
+    assert content.endswith(unpickled(batch, 0, Findings()))
 
 
 @settings(max_examples=300, deadline=None)

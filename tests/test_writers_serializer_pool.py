@@ -21,6 +21,7 @@ from exports.tabular.writers.serializer_pool import (
     MAX_WAITING_BATCHES,
     MAX_WAITING_BYTES,
     Block,
+    Findings,
     SerializerPool,
 )
 from exports.tabular.writers.xlsx.deflate import Deflate
@@ -34,8 +35,8 @@ class Lines:
 
     columns = (Column("cell"),)
 
-    def __call__(self, batch, first: int, alterations: Alterations) -> bytes:
-        alterations["text_cut"] += 1
+    def __call__(self, batch, first: int, findings: Findings) -> bytes:
+        findings.alterations["text_cut"] += 1
         if "=" in batch[0]:
             raise FormulaRejected("No formulas.")
         if "die" in batch[0]:
@@ -69,10 +70,10 @@ def test_blocks_come_in_the_order_of_the_batches(deflate, processes):
     with pool_and_blocks(deflate, processes) as (pool, blocks):
         for number in range(20):
             pool.add([[f"x{number}"] * (1 + number % 3)], first=number * 10)
-        pool.drain()
+        pool.end_stream(b"") if deflate else pool.drain()
     expected = [f"{number * 10 + row}:x{number};" for number in range(20) for row in range(1 + number % 3)]
     assert content(blocks, deflate) == "".join(expected)
-    assert sum((block.alterations for block in blocks), Alterations()) == {"text_cut": 20}
+    assert sum((block.findings.alterations for block in blocks), Alterations()) == {"text_cut": 20}
 
 
 @pytest.mark.parametrize(("deflate", "processes"), POOLS)
@@ -96,7 +97,7 @@ def test_the_bytes_that_wait_for_the_compression_thread_are_bounded():
         for number in range(MAX_WAITING_BATCHES):
             pool.add([["z" * half]], first=number)
             assert (number + 1 - len(blocks)) * half <= 2 * MAX_WAITING_BYTES
-        pool.drain()
+        pool.end_stream(b"")
     assert sum(block.length for block in blocks) == sum(half + len(f"{n}:;") for n in range(MAX_WAITING_BATCHES))
 
 

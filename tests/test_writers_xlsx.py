@@ -17,7 +17,7 @@ from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign, sheet_name
-from tests.written import ShortSheets, rows_by_calamine, sheet_xml, workbook, written
+from tests.written import ShortSheets, rows_by_calamine, sheet_xml, widths_of, workbook, written
 
 PEOPLE = [Column("name", "Name", kind="text"), Column("born", "Born", kind="date", style={"italic": True})]
 AMOUNTS = [
@@ -96,12 +96,12 @@ def test_none_and_empty_text_make_no_cell():
 
 def test_numbers_have_all_their_digits():
     columns = [Column("f", kind="float"), Column("d", kind="decimal"), Column("t", kind="datetime")]
-    moment = datetime(2013, 1, 1, 6, 0, 0, 1)
+    moment = datetime(2013, 1, 1, 6, 0, 0, 1000)
     xml = sheet_xml(written_xlsx(columns, [[0.1 + 0.2, 1e22], [Decimal("1.50"), Decimal("1E+3")], [moment, moment]]))
     first, second, moment_cell, third, fourth, _ = re.findall(r"<v>([^<]+)</v></c>", xml.partition("</row>")[2])
     assert (first, second, fourth) == ("0.30000000000000004", "1.50", "1000")
     assert float(third) == 1e22
-    assert float(moment_cell) == pytest.approx(41275.25 + 1e-6 / 86400, abs=1e-11)
+    assert float(moment_cell) == pytest.approx(41275.25 + 1e-3 / 86400, abs=1e-11)
 
 
 def test_text_is_cut_where_excel_would_cut_it():
@@ -140,18 +140,43 @@ def test_a_header_that_xlsxwriter_refuses_is_an_error():
         WideSheets(io.BytesIO(), [*[Column("a")] * 16_384, Column("last")])
 
 
-def test_widths_and_number_formats_are_as_declared_or_fit_the_kind():
+def test_number_formats_are_as_declared_or_fit_the_kind():
     columns = [
-        Column("a", kind="integer", width=7.5),
-        Column("b", "A header that needs some room", kind="integer"),
-        Column("c", kind="datetime"),
-        Column("d", kind="decimal", format="#,##0.00"),
-        Column("e", kind="text", width=1000),
+        Column("a", kind="integer"),
+        Column("b", kind="datetime"),
+        Column("c", kind="decimal", format="#,##0.00"),
+        Column("d", kind="text"),
     ]
-    sheet = sheet_of(columns, [[1], [2], [datetime(2013, 1, 2, 3, 4)], [Decimal("3.5")], ["x"]])
-    assert [round(sheet.column_dimensions[letter].width) for letter in "ABCDE"] == [8, 33, 20, 13, 256]
-    formats = [cell.number_format for cell in sheet[2]]
-    assert formats == ["General", "General", "yyyy-mm-dd hh:mm:ss", "#,##0.00", "General"]
+    sheet = sheet_of(columns, [[1], [datetime(2013, 1, 2, 3, 4)], [Decimal("3.5")], ["x"]])
+    assert [cell.number_format for cell in sheet[2]] == ["General", "yyyy-mm-dd hh:mm:ss", "#,##0.00", "General"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_columns_are_as_wide_as_their_header_and_their_widest_cell(processes):
+    columns = [Column("a"), Column("b", "A header that needs room"), Column("c"), Column("d"), Column("e"), Column("f")]
+    batches = [[[1], [1], [f"{'é' * 10}\n{'é' * 15}"], ["漢字" * 10], ["x" * 500], [date(2013, 1, 1)]]]
+    batches += [[[None], [None], ["x"], [None], ["x"], ["2013"]]] * 20 + [
+        [[-(10**9)], [2], ["x"], ["x"], ["x"], [None]]
+    ]
+    content = written_xlsx(columns, *batches, processes=processes)
+    assert widths_of(content) == [12, 27, 16, 41, 61, 11]
+
+
+def test_a_declared_width_grows_for_numbers_but_not_for_text():
+    columns = [Column(name, width=5) for name in ("text", "small", "large", "float", "date")]
+    columns += [Column("huge", width=1000), Column("large print", width=5, style={"font_size": 22})]
+    values = ["x" * 20, 1234, 123456789, 1234.56789, date(2013, 1, 1), 1, 123456]
+    assert widths_of(written_xlsx(columns, [[value] for value in values])) == [5, 5, 10, 7, 11, 255, 13]
+
+
+def test_only_cells_with_line_breaks_wrap():
+    columns = [Column("a", "Head\nline"), Column("b", style={"text_wrap": False}), Column("c", style={"bold": True})]
+    sheet = sheet_of(columns, [["one\ntwo", "one", None], ["a\nb", "c", "d"], ["a\nb", "_x0041_\n", 1]])
+    assert [[bool(cell.alignment.wrap_text) for cell in row] for row in sheet] == [
+        [True, False, False], [True, False, True], [False, False, True], [False, False, False],
+    ]  # fmt: skip
+    assert [cell.font.b for cell in sheet["C"]] == [True, True, True, True]
+    assert sheet["C3"].value == "_x0041_\n"
 
 
 def test_long_integers_have_a_number_format_against_exponents():

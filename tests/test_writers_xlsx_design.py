@@ -112,12 +112,42 @@ def test_a_table_may_have_a_million_rows():
     assert [table.ref for table in sheet.tables.values()] == ["A1:C1000001"]
 
 
-def test_a_table_that_xlsxwriter_refuses_leaves_the_filter():
+def test_a_table_that_xlsxwriter_refuses_is_an_error():
     def design(sheet: SheetDesign) -> None:
         with pytest.warns(UserWarning, match="cannot contain spaces"):
             sheet.worksheet.add_table(0, 0, sheet.rows, 2, {"name": "two words"})
 
-    assert sheet_of(design=design).auto_filter.ref == "A1:C4"
+    with pytest.raises(ValueError, match=r"refused the table .*two words"):
+        xlsx(design=design)
+
+
+def table_of_labels(sheet: SheetDesign) -> None:
+    columns = [{"header": column.label} for column in sheet.columns]
+    sheet.worksheet.add_table(0, 0, sheet.rows, len(columns) - 1, {"columns": columns})
+
+
+def test_the_labels_for_a_table_are_fitted_and_unique_as_are_the_cells():
+    labels = ["Date", "date", "DATE 2", "a\r\nb", "a\nb", "\x00", "Date\x01"]
+    columns = [Column(f"c{number}", label) for number, label in enumerate(labels)]
+    content = xlsx(columns, [[[1]] * len(columns)], table_of_labels)
+    [table] = workbook(content).active.tables.values()
+    headers = ["Date", "date 2", "DATE 2 2", "a\nb", "a\nb 2", "Column", "Date 3"]
+    assert [name.replace("_x000a_", "\n") for name in table.column_names] == headers
+    assert rows_by_calamine(content)[0] == headers
+
+
+def test_headers_stay_as_they_are_without_a_table():
+    columns = [Column("a", "Date"), Column("b", "date")]
+    assert [cell.value for cell in sheet_of(columns, [[[1], [2]]], lambda sheet: None)[1]] == ["Date", "date"]
+
+
+@pytest.mark.parametrize("headers", [["Date", "date", "c"], ["a\r\nb", "b", "c"], ["a\x00", "b", "c"]])
+def test_headers_that_make_excel_remove_the_table_are_an_error(headers):
+    def design(sheet: SheetDesign) -> None:
+        sheet.worksheet.add_table(0, 0, sheet.rows, 2, {"columns": [{"header": header} for header in headers]})
+
+    with pytest.raises(ValueError, match=r"The header .* of a table occurs twice, or has characters"):
+        xlsx(design=design)
 
 
 def test_conditional_formats_and_validations_span_the_rows():

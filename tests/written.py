@@ -1,6 +1,7 @@
 """Files that writers make in memory, and the rows that readers find in them."""
 
 import io
+import re
 import subprocess
 import sys
 import zipfile
@@ -58,6 +59,12 @@ def workbook(content: bytes) -> openpyxl.Workbook:
 def sheet_xml(content: bytes) -> str:
     """Return the XML of the first sheet of an XLSX file."""
     return zipfile.ZipFile(io.BytesIO(content)).read("xl/worksheets/sheet1.xml").decode()
+
+
+def widths_of(content: bytes) -> list[int]:
+    """Return the widths of the first sheet's columns in characters, without what Excel adds for the margin."""
+    ranges = re.findall(r'<col min="(\d+)" max="(\d+)" width="([\d.]+)"', sheet_xml(content))
+    return [int(float(width)) for first, last, width in ranges for _ in range(int(first), int(last) + 1)]
 
 
 def rows_by_calamine(content: bytes) -> list[list[Any]]:

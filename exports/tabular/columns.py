@@ -14,11 +14,12 @@ FORMULA_MODES: Final = ("escape", "raw", "reject")
 # For whom CSV is written: programs, which need ISO 8601, or people, whose spreadsheet must recognize dates.
 PROFILES: Final = ("exchange", "spreadsheet")
 
-# Every way in which a cell may differ from its value, with the sentence that the receipt shows for it.
+# Every way in which a cell may differ from its value, with the sentence that the receipt shows for it. Cells that are
+# counted by their offset have it behind the name: "hour_repeated +02:00".
 ALTERATIONS: Final = {
     "formula_escaped": "Text that a spreadsheet would run as a formula was made harmless by an apostrophe.",
     "control_removed": "Control characters were removed from text.",
-    "fraction_cut": "Fractions of a second were left out of dates and times of day.",
+    "fraction_cut": "Fractions of a second were cut off where a spreadsheet does not show them.",
     "surrogate_replaced": "Halves of characters, which no file can hold, became replacement characters.",
     "line_break_changed": "Carriage returns in text became the line breaks that Excel uses.",
     "text_cut": "Text was cut at the 32,767 characters that an Excel cell can hold.",
@@ -28,6 +29,7 @@ ALTERATIONS: Final = {
     "date_as_text": "Dates outside Excel's calendar (before 1 March 1900) were written as text.",
     "zone_assumed": "Times without a zone, in a column of times that have one, were taken as local times.",
     "time_as_text": "Times of day with a zone of their own were written as text.",
+    "hour_repeated": "When clocks are set back, an hour occurs twice. Excel does not show which of both it is.",
     "duration_as_text": "Durations that Excel cannot show (negative, or beyond the year 9999) were written as text.",
 }
 
@@ -78,11 +80,18 @@ class Column:
 
 
 class Alterations(Counter[str]):
-    """Number of altered cells by kind of alteration (the keys of ALTERATIONS).
+    """Number of altered cells by kind of alteration (the keys of ALTERATIONS, some with an offset).
 
     A cell with two kinds of alterations counts under both.
     """
 
     def sentences(self) -> list[str]:
-        """Return one sentence for each kind that occurred, in the order of ALTERATIONS."""
-        return [f"{sentence} Cells: {self[kind]:,}." for kind, sentence in ALTERATIONS.items() if self[kind]]
+        """Return one sentence for each kind that occurred."""
+        return [f"{alteration_sentence(kind)} Cells: {cells:,}." for kind, cells in self.items()]
+
+
+def alteration_sentence(kind: str) -> str:
+    """Return the sentence that the receipt shows for a counted kind of alteration."""
+    name, _, offset = kind.partition(" ")
+    sentence = ALTERATIONS.get(name, name.replace("_", " "))
+    return f"{sentence} Offset: {offset}." if offset else sentence

@@ -15,7 +15,7 @@ from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
 from exports.state import State
-from exports.tabular.columns import ALTERATIONS
+from exports.tabular.columns import alteration_sentence
 
 register = template.Library()
 
@@ -79,7 +79,7 @@ def socket_path(state: State) -> str:
 @register.filter
 def alteration(kind: str) -> str:
     """Return what an alteration that the receipt counts was, in words."""
-    return str(ALTERATIONS.get(kind, kind.replace("_", " ")))
+    return alteration_sentence(kind)
 
 
 register.filter(words.status_text)

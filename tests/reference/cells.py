@@ -220,22 +220,33 @@ def sheet_cell(value: object, kind: str, zone: tzinfo) -> tuple[object, Changes]
         case Real():
             return sheet_float(float(value))
         case datetime():
-            local = in_zone(value, zone)
-            naive = local.replace(tzinfo=None)
-            return (naive, set()) if naive >= datetime(1900, 3, 1) else (local.isoformat(), {"date_as_text"})
+            return sheet_datetime(in_zone(value, zone), zone)
         case date():
             return (value, set()) if value >= date(1900, 3, 1) else (value.isoformat(), {"date_as_text"})
         case time():
-            return (value, set()) if value.tzinfo is None else (value.isoformat(), {"time_as_text"})
+            is_shown = value.tzinfo is None
+            return (value, cut(value.microsecond)) if is_shown else (value.isoformat(), {"time_as_text"})
         case timedelta():
             is_shown = timedelta() <= value < timedelta(days=2_958_466)
-            return (value, set()) if is_shown else (clock(value), {"duration_as_text"})
+            return (value, cut(value.microseconds)) if is_shown else (clock(value), {"duration_as_text"})
         case Mapping() | list() | tuple():
             text, named = json_text(value, zone)
             cell, changes = sheet_text(text)
             return cell, changes | named
         case _:
             return sheet_text(plain_text(value, kind, zone))
+
+
+def sheet_datetime(local: datetime, zone: tzinfo) -> tuple[object, Changes]:
+    naive = local.replace(tzinfo=None)
+    if naive < datetime(1900, 3, 1) or (local.tzinfo and local.tzinfo != zone):
+        return local.isoformat(), {"date_as_text"}
+    occurs_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return naive, cut(local.microsecond) | ({f"hour_repeated {local.isoformat()[-6:]}"} if occurs_twice else set())
+
+
+def cut(microseconds: int) -> Changes:
+    return {"fraction_cut"} if microseconds % 1000 else set()
 
 
 def sheet_decimal(value: Decimal) -> tuple[object, Changes]:

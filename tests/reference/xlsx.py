@@ -22,15 +22,18 @@ KINDS_OF_TYPES: Final = {
 }  # fmt: skip
 PATTERNS: Final = {
     "date": "yyyy-mm-dd", "datetime": "yyyy-mm-dd hh:mm:ss", "time": "hh:mm:ss", "duration": "[h]:mm:ss",
+    "datetime.000": "yyyy-mm-dd hh:mm:ss.000", "time.000": "hh:mm:ss.000", "duration.000": "[h]:mm:ss.000",
+    "long": "0", "long places": "0.00##############",
 }  # fmt: skip
-LONG: Final = 10**11
+PLAIN_KINDS: Final = {"long": "integer", "long places": "decimal"}
+SHOWN: Final = 11
 EPOCH: Final = datetime(1899, 12, 30)
 DAY: Final = timedelta(days=1)
 SERIALS: Final[dict[type, Callable]] = {
-    datetime: lambda moment: (moment - EPOCH) / DAY,
+    datetime: lambda moment: days(moment - EPOCH),
     date: lambda day: day.toordinal() - EPOCH.toordinal(),
-    time: lambda clock: (datetime.combine(EPOCH, clock) - EPOCH) / DAY,
-    timedelta: lambda duration: duration / DAY,
+    time: lambda clock: days(datetime.combine(EPOCH, clock) - EPOCH),
+    timedelta: lambda duration: days(duration),
 }
 OPTIONS: Final = {
     "constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False,
@@ -79,9 +82,7 @@ class ReferenceWriter(Writer):
         made = [sheet_cell(value, column.kind, self.zone) for value in values]
         self.alterations.update(change for _, changes in made for change in changes)
         cells = [cell for cell, _ in made]
-        # In a column of integers all have the format of the longest, in a mixed column each has its own.
-        alike = set(map(type, cells)) <= {int, NoneType}
-        return [Cell(numbered(cell), pattern(column, kind_of(cell, cells if alike else [cell]))) for cell in cells]
+        return [Cell(numbered(cell), pattern(column, kind_of(cell, cells))) for cell in cells]
 
     def _put(self, row: int, column: int, cell: Cell) -> None:
         if cell.value is None:
@@ -106,14 +107,40 @@ class ReferenceWriter(Writer):
         return self._sheet.write_rich_string(row, column, *runs, *([style] if style else []))
 
 
-def kind_of(cell: object, like: Sequence[int | None]) -> str:
-    kind = next((kind for base, kind in KINDS_OF_TYPES.items() if isinstance(cell, base)), "text")
-    return "long" if kind == "integer" and has_long(like) else kind
+def kind_of(cell: object, column: Sequence[object]) -> str:
+    kind = kind_of_type(cell)
+    if kind in ("datetime", "time", "duration"):
+        # All have the format of those with a fraction.
+        same = [each for each in column if kind_of_type(each) == kind]
+        return (
+            f"{kind}.000"
+            if any(each.microseconds if kind == "duration" else each.microsecond for each in same)
+            else kind
+        )
+    if kind == "integer":
+        # In a column of integers all have the format of the longest, in a mixed column each has its own.
+        alike = column if set(map(type, column)) <= {int, NoneType} else [cell]
+        return "long" if any(each is not None and abs(each) >= 10**SHOWN for each in alike) else kind
+    return kind_of_number(kind, cell) if kind in ("decimal", "float") else kind
 
 
-def has_long(numbers: Sequence[float | None]) -> bool:
-    """Return True if Excel would show one of the numbers with an exponent."""
-    return any(number is not None and abs(number) >= LONG for number in numbers)
+def kind_of_type(cell: object) -> str:
+    return next((kind for base, kind in KINDS_OF_TYPES.items() if isinstance(cell, base)), "text")
+
+
+def kind_of_number(kind: str, number: Decimal | float) -> str:
+    """Return another kind for a number that Excel would show with an exponent, or a decimal with fewer places."""
+    text = format(abs(number), "f") if kind == "decimal" else repr(abs(number))
+    whole, _, places = text.partition(".")
+    shown = whole if kind == "float" else text
+    if len(shown) <= SHOWN or len(text) > 18 or "e" in text:
+        return kind
+    return "long places" if set(places) - {"0"} else "long"
+
+
+def days(duration: timedelta) -> float:
+    """Return days, rounded down to milliseconds."""
+    return duration // timedelta(milliseconds=1) * timedelta(milliseconds=1) / DAY
 
 
 def numbered(cell: object) -> object:
@@ -123,8 +150,8 @@ def numbered(cell: object) -> object:
 
 def pattern(column: Column, kind: str) -> str:
     """Return the number format of a cell: that of the column if it fits the kind of the cell, or else of the kind."""
-    plain = "integer" if kind == "long" else kind
+    plain = PLAIN_KINDS.get(kind, kind.removesuffix(".000"))
     fits = column.kind == plain or {column.kind, plain} <= set(NUMERIC)
     if column.format and (fits or (not column.kind and plain != "text")):
         return column.format
-    return "0" if kind == "long" else PATTERNS.get(kind, "")
+    return PATTERNS.get(kind, "")

@@ -4,7 +4,7 @@ The texts are those of a RawColumn. The zone is asked once for each hour that oc
 strings. A text of another shape (a year of five digits, "infinity") is returned unchanged, or makes the result None.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from typing import Final, NamedTuple
@@ -16,7 +16,9 @@ from exports.tabular.cells.numbers import format_numbers
 EXCEL_EPOCH: Final = datetime(1899, 12, 30)
 FIRST_EXCEL_DATETIME: Final = datetime(1900, 3, 1)
 FIRST_EXCEL_DATE: Final = FIRST_EXCEL_DATETIME.date()
+LAST_DAY: Final = datetime(9999, 12, 31)
 ONE_DAY: Final = timedelta(days=1)
+MILLISECONDS_OF_DAY: Final = 86_400_000
 ONE_HOUR: Final = timedelta(hours=1)
 
 # Length of "YYYY-MM-DD HH:MM:SS", of the same with six digits of fraction, and of "HH:MM:SS".
@@ -34,7 +36,8 @@ class _LocalSpan(NamedTuple):
 
     prefix: what a local ISO 8601 text starts with, such as "2013-01-02T04".
     suffix: the offset it ends with.
-    excel_epoch: subtracted from a datetime in UTC, it gives Excel's days in local time; None before Excel's calendar.
+    excel_epoch: subtracted from a datetime in UTC, it gives Excel's days in local time; None outside of Excel's
+        calendar, and where the local time occurs twice.
     """
 
     prefix: str
@@ -70,8 +73,10 @@ class _LocalSpans(dict[str, _LocalSpan | None]):
         offset, iso = first.utcoffset(), first.isoformat()
         if offset is None or offset != last.utcoffset() or iso[self.end : SECONDS_END] != self._rest:
             return None
-        excel_epoch = EXCEL_EPOCH - offset if first.replace(tzinfo=None) >= FIRST_EXCEL_DATETIME else None
-        return _LocalSpan(iso[: self.end], iso[SECONDS_END:], excel_epoch)
+        # Where the year is 10000 in the zone, the time is still in UTC.
+        is_in_calendar = first.replace(tzinfo=None) >= FIRST_EXCEL_DATETIME and last.tzinfo is self._zone
+        is_shown = is_in_calendar and not occurs_twice(first) and not occurs_twice(last)
+        return _LocalSpan(iso[: self.end], iso[SECONDS_END:], EXCEL_EPOCH - offset if is_shown else None)
 
 
 class _DateSerials(dict[str, str]):
@@ -122,8 +127,11 @@ def format_times(texts: Sequence[str]) -> list[str]:
     return [_pad_fraction(text, TIME_SECONDS_END) for text in texts]
 
 
-def utc_datetime_serials(texts: Sequence[str], zone: tzinfo) -> list[str] | None:
-    """Return Excel's serial numbers in the local time of `zone`, or None if a text is outside of Excel's calendar."""
+def utc_datetimes_since_epoch(texts: Sequence[str], zone: tzinfo) -> list[timedelta] | None:
+    """Return how long after EXCEL_EPOCH the local times in `zone` are.
+
+    Returns None if a text is outside of Excel's calendar, or if its local time occurs twice.
+    """
     spans, parse = _local_spans(zone), datetime.fromisoformat
     end = spans.end
     starts = {text[:end] for text in texts}
@@ -131,20 +139,20 @@ def utc_datetime_serials(texts: Sequence[str], zone: tzinfo) -> list[str] | None
     if len(epochs) < len(starts) or _have_years_before_christ(texts):
         return None
     try:
-        return duration_serials([parse(text) - epochs[text[:end]] for text in texts])
+        return [parse(text) - epochs[text[:end]] for text in texts]
     except ValueError:
         return None
 
 
-def datetime_serials(texts: Sequence[str]) -> list[str] | None:
-    """Return Excel's serial numbers of naive datetimes, or None if a text is outside of Excel's calendar."""
+def datetimes_since_epoch(texts: Sequence[str]) -> list[timedelta] | None:
+    """Return how long after EXCEL_EPOCH naive datetimes are, or None if a text is outside of Excel's calendar."""
     try:
         datetimes = list(map(datetime.fromisoformat, texts))
     except ValueError:
         return None
     if min(datetimes) < FIRST_EXCEL_DATETIME:
         return None
-    return duration_serials([value - EXCEL_EPOCH for value in datetimes])
+    return [value - EXCEL_EPOCH for value in datetimes]
 
 
 def date_serials(texts: Sequence[str]) -> list[str] | None:
@@ -155,17 +163,26 @@ def date_serials(texts: Sequence[str]) -> list[str] | None:
         return None
 
 
-def time_serials(texts: Sequence[str]) -> list[str] | None:
-    """Return times of day as fractions of a day, or None if a text is not a time of day."""
+def times_since_midnight(texts: Sequence[str]) -> list[timedelta] | None:
+    """Return how long after midnight times of day are, or None if a text is not a time of day."""
     try:
-        return duration_serials(list(map(since_midnight, map(time.fromisoformat, texts))))
+        return list(map(since_midnight, map(time.fromisoformat, texts)))
     except ValueError:
         return None
 
 
 def duration_serials(durations: Sequence[timedelta]) -> list[str]:
-    """Return durations in days, with all the digits of a float."""
-    return format_numbers([duration / ONE_DAY for duration in durations])
+    """Return durations in days, with all the digits of a float.
+
+    They are rounded down to milliseconds, the smallest that Excel shows: a rounded display never shows the next day.
+    """
+    # Faster than an operator of timedelta.
+    return format_numbers(
+        [
+            (each.days * MILLISECONDS_OF_DAY + each.seconds * 1000 + each.microseconds // 1000) / MILLISECONDS_OF_DAY
+            for each in durations
+        ]
+    )
 
 
 def since_midnight(value: time) -> timedelta:
@@ -179,6 +196,34 @@ def to_local(values: Sequence[datetime], zone: tzinfo) -> list[datetime]:
         return [value if value.tzinfo is None else value.astimezone(zone) for value in values]
     except OverflowError:
         return list(values) if len(values) == 1 else [moved for value in values for moved in to_local([value], zone)]
+
+
+def times_that_occur_twice(
+    local: Sequence[datetime], zone: tzinfo, first: datetime, last: datetime
+) -> Sequence[datetime]:
+    """Return those of the local times of `zone` that are in the hour that is repeated when clocks are set back.
+
+    `first` and `last` are the earliest and the latest of them, without the zone.
+    """
+    days: Collection[int] = range(first.toordinal(), last.toordinal() + 1)
+    if len(days) > len(local):
+        days = set(map(datetime.toordinal, local))
+    if not any(_sets_clocks_back(zone, day) for day in days):
+        return []
+    return [value for value in local if value.tzinfo is zone and occurs_twice(value)]
+
+
+def occurs_twice(local: datetime) -> bool:
+    """Return True if another moment has the same local time, with another offset."""
+    return local.utcoffset() != local.replace(fold=1 - local.fold).utcoffset()
+
+
+@lru_cache(maxsize=MAX_CACHED_SPANS)
+def _sets_clocks_back(zone: tzinfo, day: int) -> bool:
+    """Return True if clocks are set back on the day with this ordinal, which takes a tenth of asking for each time."""
+    start = datetime.fromordinal(day).replace(tzinfo=zone)
+    end = (start + (ONE_DAY - datetime.resolution)).replace(fold=1)
+    return (start.utcoffset() or timedelta()) > (end.utcoffset() or timedelta())
 
 
 def _have_years_before_christ(texts: Sequence[str]) -> bool:

@@ -2,9 +2,10 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal
+from itertools import compress
 from operator import attrgetter
 from typing import Any, Final
 
@@ -12,11 +13,15 @@ from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionC
 from exports.tabular.cells.datetimes import (
     FIRST_EXCEL_DATE,
     FIRST_EXCEL_DATETIME,
+    LAST_DAY,
+    SECONDS_END,
     date_serials,
-    datetime_serials,
-    time_serials,
+    datetimes_since_epoch,
+    duration_serials,
+    times_since_midnight,
+    times_that_occur_twice,
     to_local,
-    utc_datetime_serials,
+    utc_datetimes_since_epoch,
 )
 from exports.tabular.cells.formula_escape import CONTROL_CHARACTERS, SURROGATES
 from exports.tabular.cells.json_encoding import format_json, name_non_finite
@@ -30,8 +35,11 @@ MAX_DIGITS: Final = 15
 LARGEST_NUMBER: Final = 9.99999999999999e307
 SMALLEST_NUMBER: Final = 2.2250738585072014e-308
 DURATION_END: Final = timedelta(days=2_958_466)
+# Ends the family of a NumberColumn some of whose cells have a fraction of a second.
+WITH_FRACTION: Final = " with fraction"
 
-_UNFIT = re.compile(f"[{CONTROL_CHARACTERS}{SURROGATES}\r]")
+# What no text cell may contain.
+UNFIT: Final = re.compile(f"[{CONTROL_CHARACTERS}{SURROGATES}\r]")
 # In this order, each with its replacement and the alteration that it is.
 _REPLACEMENTS: Final = (
     (re.compile(f"[{CONTROL_CHARACTERS}]"), "", "control_removed"),
@@ -40,14 +48,15 @@ _REPLACEMENTS: Final = (
 )
 # An exponent, Infinity or NaN in the text of a Decimal.
 _NOT_PLAIN_DECIMAL = re.compile("[EIN]")
-_tzinfo = attrgetter("tzinfo")
+_tzinfo, _microsecond, _microseconds = attrgetter("tzinfo"), attrgetter("microsecond"), attrgetter("microseconds")
 
 
 def to_excel_cells(column: Column, values: Values, *, zone: tzinfo, alterations: Alterations) -> Values:
     """Return the cells of one column: None (empty), str, bool, int, float, Decimal, date, time, timedelta or datetime.
 
     Every cell fits Excel's limits: what does not fit becomes text or is cut, and is counted. Aware datetimes become
-    the naive local time of `zone`. "" is an empty cell. Formulas are not escaped, because a text cell never runs.
+    the naive local time of `zone`. Fractions of a second that `duration_serials` rounds down are counted. "" is an
+    empty cell. Formulas are not escaped, because a text cell never runs.
 
     The result is a NumberColumn where that avoids making Python objects. A RawColumn as `values` gives the cells that
     its values would give.
@@ -59,7 +68,8 @@ def fit_texts(texts: Sequence[str], context: ConversionContext) -> Sequence[str 
     """Return texts that XML and a cell can hold: line breaks are LF, a cut falls between characters; "" is None."""
     joined = " ".join(texts)
     # A character is at most two UTF-16 units.
-    if (joined.isprintable() or not _UNFIT.search(joined)) and max(map(len, texts)) <= MAX_TEXT_UNITS // 2:
+    are_short = len(joined) <= MAX_TEXT_UNITS // 2 or max(map(len, texts)) <= MAX_TEXT_UNITS // 2
+    if are_short and (joined.isprintable() or not UNFIT.search(joined)):
         return [text or None for text in texts] if "" in texts else list(texts)
     return [_fit_text(text, context) or None for text in texts]
 
@@ -115,40 +125,47 @@ def float_cells(values: Sequence[float], context: ConversionContext) -> Sequence
 
 
 def datetime_cells(values: Sequence[datetime], context: ConversionContext) -> Sequence[datetime | str]:
-    """Return naive local datetimes, and text for those before Excel's calendar."""
+    """Return naive local datetimes, and text for those outside of Excel's calendar."""
     local = to_local(values, context.zone)
     # Several times as fast as replace(tzinfo=None).
     naive = [datetime.combine(value, value.time()) for value in local]
-    if min(naive) >= FIRST_EXCEL_DATETIME:
-        return naive
-    cells = [
-        value if value >= FIRST_EXCEL_DATETIME else aware.isoformat() for value, aware in zip(naive, local, strict=True)
-    ]
-    return _count_texts(cells, "date_as_text", context)
+    first, last = min(naive), max(naive)
+    if first < FIRST_EXCEL_DATETIME or last >= LAST_DAY:
+        # A time that is still in another zone is in the year 10000 of this one.
+        is_local = [value.tzinfo in (None, context.zone) for value in local]
+        fit = [value >= FIRST_EXCEL_DATETIME and fits for value, fits in zip(naive, is_local, strict=True)]
+        if not all(fit):
+            return _cells_and_texts(local, fit, datetime_cells, datetime.isoformat, "date_as_text", context)
+    for value in times_that_occur_twice(local, context.zone, first, last):
+        context.count(f"hour_repeated {value.isoformat(timespec='seconds')[SECONDS_END:]}")
+    _count_fractions(map(_microsecond, naive), context)
+    return naive
 
 
 def date_cells(values: Sequence[date], context: ConversionContext) -> Sequence[date | str]:
     """Return dates, and text for those before Excel's calendar."""
     if min(values) >= FIRST_EXCEL_DATE:
         return list(values)
-    cells = [value if value >= FIRST_EXCEL_DATE else value.isoformat() for value in values]
-    return _count_texts(cells, "date_as_text", context)
+    fit = [value >= FIRST_EXCEL_DATE for value in values]
+    return _cells_and_texts(values, fit, date_cells, date.isoformat, "date_as_text", context)
 
 
 def time_cells(values: Sequence[time], context: ConversionContext) -> Sequence[time | str]:
     """Return times of day without a zone, and text for those with one."""
     if set(map(_tzinfo, values)) == {None}:
+        _count_fractions(map(_microsecond, values), context)
         return list(values)
-    cells = [value if value.tzinfo is None else value.isoformat() for value in values]
-    return _count_texts(cells, "time_as_text", context)
+    fit = [value.tzinfo is None for value in values]
+    return _cells_and_texts(values, fit, time_cells, time.isoformat, "time_as_text", context)
 
 
 def duration_cells(values: Sequence[timedelta], context: ConversionContext) -> Sequence[timedelta | str]:
     """Return durations that Excel can show, and text for the others."""
     if min(values) >= timedelta() and max(values) < DURATION_END:
+        _count_fractions(map(_microseconds, values), context)
         return list(values)
-    cells = [value if timedelta() <= value < DURATION_END else format_durations([value])[0] for value in values]
-    return _count_texts(cells, "duration_as_text", context)
+    fit = [timedelta() <= value < DURATION_END for value in values]
+    return _cells_and_texts(values, fit, duration_cells, _format_duration, "duration_as_text", context)
 
 
 def raw_integer_cells(texts: Sequence[str], context: ConversionContext) -> Values:
@@ -196,27 +213,64 @@ def _count_texts(cells: list[Any], alteration: str, context: ConversionContext) 
     return cells
 
 
-def _serial_cells(
-    serials: list[str] | None,
+def _cells_and_texts(
+    values: Sequence[Any],
+    fit: Sequence[bool],
+    cells_of: Callable[[Sequence[Any], ConversionContext], Sequence[Any]],
+    text_of: Callable[[Any], str],
+    alteration: str,
+    context: ConversionContext,
+) -> list[Any]:
+    """Return the cells of the values that fit, and texts for the others, which are counted."""
+    context.count(alteration, fit.count(False))
+    fitting = list(compress(values, fit))
+    cells = iter(cells_of(fitting, context) if fitting else ())
+    return [next(cells) if fits else text_of(value) for value, fits in zip(values, fit, strict=True)]
+
+
+def _count_fractions(microseconds: Iterable[int], context: ConversionContext) -> bool:
+    """Count the fractions of a second that `duration_serials` rounds down. Return True if there is any fraction."""
+    fractions = list(filter(None, microseconds))
+    context.count("fraction_cut", len([fraction for fraction in fractions if fraction % 1000]))
+    return bool(fractions)
+
+
+def _format_duration(value: timedelta) -> str:
+    return format_durations([value])[0]
+
+
+def _raw_date_cells(texts: Sequence[str], context: ConversionContext) -> Values:
+    serials = date_serials(texts)
+    return _parsed_cells(texts, date.fromisoformat, context) if serials is None else NumberColumn(serials, "date")
+
+
+def _raw_time_cells(
     family: str,
+    durations: Sequence[timedelta] | None,
     texts: Sequence[str],
     parse: Callable[[str], object],
     context: ConversionContext,
 ) -> Values:
-    """Return the serial numbers as a NumberColumn, or if there are none the cells of each parsed text.
+    """Return durations since the epoch or midnight as serial numbers, or if there are none the cells of the texts."""
+    if durations is None:
+        return _parsed_cells(texts, parse, context)
+    if _count_fractions(map(_microseconds, durations), context):
+        family = f"{family}{WITH_FRACTION}"
+    return NumberColumn(duration_serials(durations), family)
 
-    A text that Python cannot parse (the year 10000) is a text cell.
-    """
-    if serials is not None:
-        return NumberColumn(serials, family)
-    cells: list[object] = []
-    for text in texts:
-        try:
-            cells += convert([parse(text)], context, EXCEL_FORMAT)
-        except ValueError:
-            context.count("date_as_text")
-            cells.append(text)
-    return cells
+
+def _parsed_cells(texts: Sequence[str], parse: Callable[[str], object], context: ConversionContext) -> Values:
+    """Return the cells of the parsed texts. One that Python cannot parse (the year 10000) is a text cell."""
+    values = [_parsed(text, parse) for text in texts]
+    context.count("date_as_text", sum(isinstance(value, str) for value in values))
+    return convert(values, context, EXCEL_FORMAT)
+
+
+def _parsed(text: str, parse: Callable[[str], object]) -> object:
+    try:
+        return parse(text)
+    except ValueError:
+        return text
 
 
 def _parse_utc(text: str) -> datetime:
@@ -249,14 +303,16 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "integer": raw_integer_cells,
         "decimal": raw_decimal_cells,
         "float": raw_float_cells,
-        "date": lambda texts, context: _serial_cells(date_serials(texts), "date", texts, date.fromisoformat, context),
-        "datetime": lambda texts, context: _serial_cells(
-            datetime_serials(texts), "datetime", texts, datetime.fromisoformat, context
+        "date": _raw_date_cells,
+        "datetime": lambda texts, context: _raw_time_cells(
+            "datetime", datetimes_since_epoch(texts), texts, datetime.fromisoformat, context
         ),
-        "utc datetime": lambda texts, context: _serial_cells(
-            utc_datetime_serials(texts, context.zone), "datetime", texts, _parse_utc, context
+        "utc datetime": lambda texts, context: _raw_time_cells(
+            "datetime", utc_datetimes_since_epoch(texts, context.zone), texts, _parse_utc, context
         ),
-        "time": lambda texts, context: _serial_cells(time_serials(texts), "time", texts, time.fromisoformat, context),
+        "time": lambda texts, context: _raw_time_cells(
+            "time", times_since_midnight(texts), texts, time.fromisoformat, context
+        ),
         "uuid": fit_texts,
         "text": fit_texts,
         "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, _fit_json),

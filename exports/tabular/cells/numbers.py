@@ -1,5 +1,6 @@
 """Format numbers as text for machines, a whole column at a time. orjson does it several times as fast as Python."""
 
+import json
 from collections.abc import Sequence
 
 try:
@@ -16,6 +17,13 @@ def format_numbers(numbers: Sequence[int] | Sequence[float]) -> list[str]:
     if orjson is None:
         return list(map(repr, numbers))
     return orjson.dumps(numbers)[1:-1].decode().split(",") if numbers else []
+
+
+def parse_numbers(texts: Sequence[str]) -> list[float]:
+    """Return the numbers of JSON numbers, for comparisons: integers stay integers."""
+    content = f"[{','.join(texts)}]"
+    numbers: list[float] = json.loads(content) if orjson is None else orjson.loads(content)
+    return numbers
 
 
 def format_integers(values: Sequence[int]) -> list[str]:

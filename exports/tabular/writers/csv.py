@@ -15,6 +15,7 @@ from exports.tabular.columns import FORMULA_MODES, PROFILES, Alterations, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.interleave import interleave
 from exports.tabular.writers.line_writer import LineWriter
+from exports.tabular.writers.serializer_pool import Findings
 
 LINE_END: Final = b"\r\n"
 # If a larger share of the lines that a database rendered may need escapes, writing all of them from values is faster.
@@ -32,12 +33,12 @@ class CsvSerializer:
     decimal: str = "."
     profile: str = "exchange"
 
-    def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
+    def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
         if isinstance(batch, SqlCsvBatch):
             suspects = batch.suspect_slices()
             if len(suspects) <= batch.row_count * MOST_SUSPECTS:
-                return self._rendered_lines(batch, suspects, alterations)
-        return self._lines(batch, alterations)
+                return self._rendered_lines(batch, suspects, findings.alterations)
+        return self._lines(batch, findings.alterations)
 
     def _rendered_lines(self, batch: SqlCsvBatch, suspects: Sequence[slice], alterations: Alterations) -> bytes:
         """Return the lines that a database rendered, with the suspect ones written again from their values."""
@@ -134,7 +135,7 @@ class CsvWriter(LineWriter):
     def header(self) -> bytes:
         # A label is text, whatever its column holds.
         serializer = self._serializer(Column(column.label) for column in self.columns)
-        line = serializer([[column.label] for column in self.columns], 0, self.alterations)
+        line = serializer([[column.label] for column in self.columns], 0, Findings(self.alterations))
         if self.options["bom"]:
             return codecs.BOM_UTF8 + line
         # Excel takes a file whose first two bytes are "ID" for SYLK, and refuses to open it.

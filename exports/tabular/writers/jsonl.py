@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import tzinfo
 
 from exports.tabular.cells.json import UnquotedStrings, encode_string, to_json_cells
-from exports.tabular.columns import Alterations, Column
+from exports.tabular.columns import Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.field_names import unique_field_names
 from exports.tabular.writers.interleave import interleave
 from exports.tabular.writers.line_writer import LineWriter
+from exports.tabular.writers.serializer_pool import Findings
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class JsonLinesSerializer:
     keys: tuple[str, ...]
     zone: tzinfo
 
-    def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
+    def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
         pieces, tokens, before = [], {}, "{"
         for number, column in enumerate(self.columns):
-            found = to_json_cells(column, batch[number], zone=self.zone, alterations=alterations)
+            found = to_json_cells(column, batch[number], zone=self.zone, alterations=findings.alterations)
             quote = '"' if isinstance(found, UnquotedStrings) else ""
             pieces += [f"{before}{self.keys[number]}:{quote}", ""]
             tokens[2 * number + 1] = found

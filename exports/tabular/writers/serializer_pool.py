@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import cycle
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -29,18 +29,6 @@ from exports.tabular.writers.pickling import picklable_batch
 from exports.tabular.writers.xlsx import switch_interval
 from exports.tabular.writers.xlsx.deflate import EMPTY_LAST_BLOCK, Deflate
 
-
-class Serializer(Protocol):
-    """Turn batches into bytes. For child processes, it is a frozen dataclass at the top of a module: picklable."""
-
-    @property
-    def columns(self) -> Sequence[Column]:
-        """The columns of each batch."""
-
-    def __call__(self, batch: Batch, first: int, alterations: Alterations, /) -> bytes:
-        """Return the bytes of a batch whose first row has the number `first` within the table, from 0."""
-
-
 # Batches sent to each child process before its first answer is received: one in work and one waiting.
 BATCHES_PER_PROCESS: Final = 2
 # What may wait for the compression thread, in batches and in bytes.
@@ -51,6 +39,25 @@ PIECE_BYTES: Final = 1 << 19
 EXIT_TIMEOUT_SECONDS: Final = 5.0
 
 
+@dataclass
+class Findings:
+    """What a serializer adds about a batch: the cells that it alters and, for XLSX, the width of each column."""
+
+    alterations: Alterations = field(default_factory=Alterations)
+    widths: list[int] = field(default_factory=list)
+
+
+class Serializer(Protocol):
+    """Turn batches into bytes. For child processes, it is a frozen dataclass at the top of a module: picklable."""
+
+    @property
+    def columns(self) -> Sequence[Column]:
+        """The columns of each batch."""
+
+    def __call__(self, batch: Batch, first: int, findings: Findings, /) -> bytes:
+        """Return the bytes of a batch whose first row has the number `first` within the table, from 0."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A piece of the file. `length` and `crc` are those of the bytes before compression; 0 without compression."""
@@ -58,7 +65,7 @@ class Block:
     content: bytes
     length: int
     crc: int
-    alterations: Alterations
+    findings: Findings
 
 
 class SerializerPool:
@@ -82,7 +89,7 @@ class SerializerPool:
         self._round_robin = cycle(self._members)
 
     def begin(self, serializer: Serializer) -> None:
-        """Use this serializer from now on. After batches were added, call `drain` first."""
+        """Use this serializer from now on. After batches were added, call `drain` or `end_stream` first."""
         self._serializer = serializer
         for member in self._members:
             member.begin(serializer)
@@ -102,12 +109,15 @@ class SerializerPool:
         member.send(batch, first)
         pending.append(member)
 
-    def drain(self, tail: bytes = b"") -> None:
-        """Pass every block to `on_block`; with compression, a last one has `tail` and the end of the stream."""
+    def drain(self) -> None:
+        """Pass every block to `on_block`."""
         while self._pending:
             self._on_block(self._pending.popleft().receive())
-        if self._deflate:
-            self._on_block(self._members[0].end_of_stream(tail))
+
+    def end_stream(self, tail: bytes) -> None:
+        """Pass every block to `on_block`, and one with `tail` and the end of the compressed stream."""
+        self.drain()
+        self._on_block(self._members[0].end_of_stream(tail))
 
     def close(self) -> None:
         """End the threads and processes, whatever they are doing."""
@@ -135,12 +145,12 @@ class _CompressionThread:
         self._uncompressed: list[bytes] = []
 
     def send(self, batch: Batch, first: int) -> None:
-        alterations = Alterations()
-        content = _serialize(self._serializer, batch, first, alterations)
+        findings = Findings()
+        content = _serialize(self._serializer, batch, first, findings)
         self._uncompressed.append(content)
-        block: Future[Block] | Block = Block(b"", 0, 0, alterations)
+        block: Future[Block] | Block = Block(b"", 0, 0, findings)
         if self._thread and sum(map(len, self._uncompressed)) >= PIECE_BYTES:
-            block = self._thread.submit(self._compress, self._uncompressed, alterations)
+            block = self._thread.submit(self._compress, self._uncompressed, findings)
             self._uncompressed = []
         self._blocks.append((len(content), block))
         self.waiting_bytes += len(content)
@@ -152,7 +162,7 @@ class _CompressionThread:
 
     def end_of_stream(self, tail: bytes) -> Block:
         """Compress what is left and end the stream. All blocks have to be received before."""
-        last = self._compress([*self._uncompressed, tail], Alterations())
+        last = self._compress([*self._uncompressed, tail], Findings())
         return replace(last, content=last.content + self._compressor.flush())
 
     def close(self) -> None:
@@ -161,9 +171,9 @@ class _CompressionThread:
             self._thread = None
             switch_interval.restore()
 
-    def _compress(self, pieces: Sequence[bytes], alterations: Alterations) -> Block:
+    def _compress(self, pieces: Sequence[bytes], findings: Findings) -> Block:
         content = b"".join(pieces)
-        return Block(self._compressor.compress(content), len(content), self._deflate.crc(content), alterations)
+        return Block(self._compressor.compress(content), len(content), self._deflate.crc(content), findings)
 
 
 class _ChildProcess:
@@ -201,7 +211,7 @@ class _ChildProcess:
         if not self._deflate:
             raise ValueError("Without compression there is no stream to end.")
         content, crc = self._deflate.block(tail) + EMPTY_LAST_BLOCK, self._deflate.crc(tail)
-        return Block(content, len(tail), crc, Alterations())
+        return Block(content, len(tail), crc, Findings())
 
     def close(self) -> None:
         self._connection.close()
@@ -265,16 +275,16 @@ def _read_messages(connection: Connection, inbox: SimpleQueue[Serializer | tuple
         os._exit(1)
 
 
-def _serialize(serializer: Serializer, batch: Batch, first: int, alterations: Alterations) -> bytes:
-    return convert_batch(lambda some: serializer(some, first, alterations), batch, serializer.columns, first)
+def _serialize(serializer: Serializer, batch: Batch, first: int, findings: Findings) -> bytes:
+    return convert_batch(lambda some: serializer(some, first, findings), batch, serializer.columns, first)
 
 
 def _make_block(serializer: Serializer, deflate: Deflate | None, batch: Batch, first: int) -> Block:
-    alterations = Alterations()
-    content = _serialize(serializer, batch, first, alterations)
+    findings = Findings()
+    content = _serialize(serializer, batch, first, findings)
     if deflate is None:
-        return Block(content, len(content), 0, alterations)
-    return Block(deflate.block(content), len(content), deflate.crc(content), alterations)
+        return Block(content, len(content), 0, findings)
+    return Block(deflate.block(content), len(content), deflate.crc(content), findings)
 
 
 def _is_picklable(error: Exception) -> bool:

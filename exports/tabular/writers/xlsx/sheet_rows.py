@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Final, NamedTuple, cast
 
@@ -12,20 +13,28 @@ from xlsxwriter.utility import xl_col_to_name
 
 from exports.tabular.cells.conversion import type_family
 from exports.tabular.cells.datetimes import EXCEL_EPOCH, duration_serials, since_midnight
-from exports.tabular.cells.excel import to_excel_cells
-from exports.tabular.cells.numbers import format_numbers
+from exports.tabular.cells.excel import WITH_FRACTION, to_excel_cells
+from exports.tabular.cells.numbers import format_numbers, parse_numbers
 from exports.tabular.cells.raw_columns import NumberColumn, row_count
 from exports.tabular.cells.texts import format_decimals
-from exports.tabular.columns import Alterations, Column
+from exports.tabular.columns import NUMERIC, Column
 from exports.tabular.writers.base import Batch
 from exports.tabular.writers.interleave import SEPARATOR, interleave
-from exports.tabular.writers.xlsx.styles import LONG, MAX_SHOWN_DIGITS
+from exports.tabular.writers.serializer_pool import Findings
+from exports.tabular.writers.xlsx.styles import LINES, LONG, LONG_DECIMAL, MAX_SHOWN_DIGITS, CellStyles
+from exports.tabular.writers.xlsx.widths import (
+    BOOLEAN_WIDTH,
+    GENERAL_WIDTH,
+    MAX_HOURS,
+    MAX_TEXT_WIDTH,
+    number_width,
+    text_width,
+)
 
 HEADER_ROWS: Final = 1
 EPOCH_ORDINAL: Final = EXCEL_EPOCH.toordinal()
-
-# By kind of cell, the XML attribute of its style: ' s="1"', or "" for none.
-StyleAttributes = Mapping[str, str]
+# Characters of a decimal or float that is shown with all its digits: 17 and a point.
+MAX_LONG_DIGITS: Final = 18
 
 # Readers take this for an escaped character, so a text is split after "_x" into two runs.
 _LOOKS_ESCAPED = re.compile("_x[0-9a-fA-F]{4}_")
@@ -33,11 +42,15 @@ _SPLIT_BEFORE = re.compile("(?<=_x)(?=[0-9a-fA-F]{4}_)")
 
 
 class _CellsXml(NamedTuple):
-    """Cells of one kind: the XML between the row's number and each content, the contents, and the XML behind them."""
+    """Cells of one kind: the XML between the row's number and each content, the contents, and the XML behind them.
+
+    `width` is that of the widest cell in characters.
+    """
 
     opening: str
     contents: Sequence[str]
     closing: str
+    width: int
 
 
 @dataclass(frozen=True)
@@ -46,14 +59,16 @@ class SheetSerializer:
 
     columns: tuple[Column, ...]
     zone: tzinfo
-    styles: tuple[StyleAttributes, ...]
+    styles: tuple[CellStyles, ...]
 
-    def __call__(self, batch: Batch, first: int, alterations: Alterations) -> bytes:
+    def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
         start = 1 + HEADER_ROWS + first
         rows = _RowsXml(list(map(str, range(start, start + row_count(batch)))))
         for number, (column, styles) in enumerate(zip(self.columns, self.styles, strict=True)):
-            cells = to_excel_cells(column, batch[number], zone=self.zone, alterations=alterations)
-            rows.add_column(xl_col_to_name(number), cells, styles)
+            cells = to_excel_cells(column, batch[number], zone=self.zone, alterations=findings.alterations)
+            # Only numbers widen a column of a declared width: text is still readable where it is cut.
+            max_text_width = MAX_TEXT_WIDTH if column.width is None else 0
+            findings.widths.append(rows.add_column(xl_col_to_name(number), cells, styles, max_text_width))
         return rows.to_bytes()
 
 
@@ -68,25 +83,28 @@ class _RowsXml:
         self._pieces = ['<row r="', "", '">']
         self._texts: dict[int, Sequence[str]] = {1: numbers}
 
-    def add_column(self, name: str, cells: Sequence[object], styles: StyleAttributes) -> None:
-        """Add the cells of the column that Excel calls `name`, such as "A". None makes no cell."""
+    def add_column(self, name: str, cells: Sequence[object], styles: CellStyles, max_text_width: int) -> int:
+        """Add the cells of the column that Excel calls `name`, such as "A". None makes no cell.
+
+        Returns the width of the widest cell, in characters.
+        """
         if isinstance(cells, NumberColumn):
             kinds, has_none = [cells.family], None in cells
         else:
             types = set(map(type, cells))
             kinds, has_none = [type_family(type_) for type_ in types if type_ is not NoneType], NoneType in types
         if not kinds:
-            return
+            return 0
         start = f'<c r="{name}'
         if len(kinds) == 1 and not has_none:
-            opening, contents, closing = _cells_xml(kinds[0], cells, styles)
+            opening, contents, closing, width = _cells_xml(kinds[0], cells, styles, max_text_width)
             self._add_pieces(start, self._numbers, opening)
             self._add_pieces("", contents, closing)
         elif len(kinds) == 1:
             present: list[Any] = [cell for cell in cells if cell is not None]
             # NumberColumn stay NumberColumn, whose texts need no conversion.
             same = NumberColumn(present, cells.family) if isinstance(cells, NumberColumn) else present
-            opening, contents, closing = _cells_xml(kinds[0], same, styles)
+            opening, contents, closing, width = _cells_xml(kinds[0], same, styles, max_text_width)
             content = iter(contents)
             whole_cells = [
                 "" if cell is None else f"{start}{number}{opening}{next(content)}{closing}"
@@ -94,7 +112,9 @@ class _RowsXml:
             ]
             self._add_pieces("", whole_cells, "")
         else:
-            self._add_pieces("", self._mixed_cells(start, cells, styles), "")
+            whole_cells, width = self._mixed_cells(start, cells, styles, max_text_width)
+            self._add_pieces("", whole_cells, "")
+        return width
 
     def to_bytes(self) -> bytes:
         """Return the rows in UTF-8."""
@@ -107,8 +127,10 @@ class _RowsXml:
         self._texts[len(self._pieces)] = texts
         self._pieces += ["", closing]
 
-    def _mixed_cells(self, start: str, cells: Sequence[object], styles: StyleAttributes) -> list[str]:
-        """Return complete cells of several kinds, those of one kind converted together."""
+    def _mixed_cells(
+        self, start: str, cells: Sequence[object], styles: CellStyles, max_text_width: int
+    ) -> tuple[list[str], int]:
+        """Return complete cells of several kinds, those of one kind converted together, and the greatest width."""
         places_by_kind = defaultdict(list)
         for place, cell in enumerate(cells):
             if cell is not None:
@@ -116,46 +138,98 @@ class _RowsXml:
                 kind = type_family(type_)
                 # Among cells of other kinds, each integer has the style for its length.
                 places_by_kind[LONG if kind == "integer" and _is_long(str(cell)) else kind].append(place)
-        made = [""] * len(cells)
+        made, widths = [""] * len(cells), []
         for kind, places in places_by_kind.items():
-            opening, contents, closing = _cells_xml(kind, [cells[place] for place in places], styles)
+            same = [cells[place] for place in places]
+            opening, contents, closing, width = _cells_xml(kind, same, styles, max_text_width)
+            widths.append(width)
             for place, content in zip(places, contents, strict=True):
                 made[place] = f"{start}{self._numbers[place]}{opening}{content}{closing}"
-        return made
+        return made, max(widths)
 
 
-def _cells_xml(kind: str, cells: Sequence[object], styles: StyleAttributes) -> _CellsXml:
+def _cells_xml(kind: str, cells: Sequence[object], styles: CellStyles, max_text_width: int) -> _CellsXml:
     """Return the XML of cells of one kind, none of them None."""
     if kind == "text":
-        return _text_cells_xml(cast("Sequence[str]", cells), styles[kind])
+        return _text_cells_xml(cast("Sequence[str]", cells), styles, max_text_width)
     if kind == "boolean":
-        return _CellsXml(f'"{styles[kind]} t="b"><v>', ["1" if cell else "0" for cell in cells], "</v></c>")
+        opening = f'"{styles[kind].attribute} t="b"><v>'
+        return _CellsXml(opening, ["1" if cell else "0" for cell in cells], "</v></c>", BOOLEAN_WIDTH)
     contents = cast("Sequence[str]", cells) if isinstance(cells, NumberColumn) else NUMBER_TEXTS[kind](cells)
-    if kind == "integer" and max(map(len, contents)) > MAX_SHOWN_DIGITS and any(map(_is_long, contents)):
-        kind = LONG
-    return _CellsXml(f'"{styles[kind]}><v>', contents, "</v></c>")
+    digits = MAX_HOURS
+    if kind in NUMERIC or kind == LONG:
+        has_format = styles[kind].number_format != ""
+        digits = 0 if kind == "float" else max(map(len, contents))
+        if kind == "float" or (kind == "decimal" and has_format and digits > MAX_SHOWN_DIGITS):
+            digits = _whole_digits(cells if type(cells[0]) is float else parse_numbers(contents))
+        if digits > MAX_SHOWN_DIGITS and not has_format:
+            if kind != "integer":
+                return _long_cells_xml(kind, contents, styles)
+            kind = LONG if any(map(_is_long, contents)) else kind
+    elif kind in MICROSECONDS and not isinstance(cells, NumberColumn) and any(map(MICROSECONDS[kind], cells)):
+        kind = f"{kind}{WITH_FRACTION}"
+    attribute, number_format = styles[kind]
+    if number_format:
+        width = number_width(number_format, digits)
+    else:
+        # Excel shortens the decimals of a float without a format to the width of the column, except for the first.
+        places = 0 if kind != "float" else GENERAL_WIDTH if max_text_width else 2
+        width = min(digits + places, GENERAL_WIDTH)
+    return _CellsXml(f'"{attribute}><v>', contents, "</v></c>", width)
 
 
 def _is_long(integer: str) -> bool:
     return len(integer.lstrip("-")) > MAX_SHOWN_DIGITS
 
 
-def _text_cells_xml(texts: Sequence[str], style: str) -> _CellsXml:
+def _whole_digits(numbers: Sequence[Any]) -> int:
+    """Return the greatest number of characters before the decimal point, a sign included."""
+    return max(len(f"{min(numbers):.0f}"), len(f"{max(numbers):.0f}"))
+
+
+def _long_cells_xml(kind: str, numbers: Sequence[str], styles: CellStyles) -> _CellsXml:
+    """Return decimals or floats, those with all their digits for which Excel's own format has no room."""
+    kinds = [_long_kind(kind, number) for number in numbers]
+    contents = [f"{styles[each].attribute}><v>{number}" for each, number in zip(kinds, numbers, strict=True)]
+    # A format with at least two places adds a zero to a number with one.
+    lengths = [1 + len(number) for each, number in zip(kinds, numbers, strict=True) if each != kind]
+    return _CellsXml('"', contents, "</v></c>", max([GENERAL_WIDTH, *lengths]))
+
+
+def _long_kind(kind: str, number: str) -> str:
+    """Return LONG, LONG_DECIMAL or the kind itself."""
+    shown = number.lstrip("-")
+    whole, _, places = shown.partition(".")
+    # Longer numbers are mostly zeros, which are shown best with an exponent.
+    has_room = len(shown if kind == "decimal" else whole) <= MAX_SHOWN_DIGITS or len(shown) > MAX_LONG_DIGITS
+    if has_room or "e" in shown:
+        return kind
+    return LONG_DECIMAL if places.strip("0") else LONG
+
+
+def _text_cells_xml(texts: Sequence[str], styles: CellStyles, max_width: int) -> _CellsXml:
     # Without this attribute, readers drop white space at either end.
     space = "" if list(map(str.strip, texts)) == texts else ' xml:space="preserve"'
     # One replacement for all texts. None of them contains the separator, since control characters are removed.
     joined = SEPARATOR.join(texts)
+    has_lines = "\n" in joined
+    lines = joined.replace("\n", SEPARATOR).split(SEPARATOR) if has_lines else texts
+    width = min(max_width, max(map(len, lines)))
+    if width < max_width and not joined.isascii():
+        width = min(max_width, text_width(max(lines, key=len)))
     escaped = joined.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if escaped is not joined:
         texts = escaped.split(SEPARATOR)
-    if "_x" not in joined or not _LOOKS_ESCAPED.search(joined):
-        return _CellsXml(f'"{style} t="inlineStr"><is><t{space}>', texts, "</t></is></c>")
-    contents = []
-    for text in texts:
-        runs = _SPLIT_BEFORE.split(text)
-        content = "".join(f"<r><t{space}>{run}</t></r>" for run in runs) if len(runs) > 1 else f"<t{space}>{text}</t>"
-        contents.append(content)
-    return _CellsXml(f'"{style} t="inlineStr"><is>', contents, "</is></c>")
+    before, after = f"<t{space}>", "</t>"
+    if "_x" in joined and _LOOKS_ESCAPED.search(joined):
+        texts = ["".join(f"<r>{before}{run}{after}</r>" for run in _SPLIT_BEFORE.split(text)) for text in texts]
+        before = after = ""
+    plain = f'{styles["text"].attribute} t="inlineStr"><is>{before}'
+    if not has_lines:
+        return _CellsXml(f'"{plain}', texts, f"{after}</is></c>", width)
+    wrapped = f'{styles[LINES].attribute} t="inlineStr"><is>{before}'
+    contents = [(wrapped if "\n" in text else plain) + text for text in texts]
+    return _CellsXml('"', contents, f"{after}</is></c>", width)
 
 
 # Any, because each function takes cells of its kind.
@@ -168,4 +242,9 @@ NUMBER_TEXTS: Final[Mapping[str, Callable[[Sequence[Any]], Sequence[str]]]] = {
     "date": lambda days: format_numbers([day.toordinal() - EPOCH_ORDINAL for day in days]),
     "time": lambda times: duration_serials(list(map(since_midnight, times))),
     "duration": duration_serials,
+}
+MICROSECONDS: Final[Mapping[str, Callable[[Any], int]]] = {
+    "datetime": attrgetter("microsecond"),
+    "time": attrgetter("microsecond"),
+    "duration": attrgetter("microseconds"),
 }

@@ -3,8 +3,9 @@
 import io
 import re
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import Final
 
@@ -17,16 +18,18 @@ from exports.exceptions import DeclarationError, LostCells
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx import xlsxwriter_internals as internals
 from exports.tabular.writers.xlsx.styles import Properties, header_properties, properties_key
+from exports.tabular.writers.xlsx.widths import MAX_TEXT_WIDTH, text_width
 
 # Excel's specifications and limits.
 MAX_WIDTH: Final = 255
+MIN_WIDTH: Final = 8
 MAX_NAME_UNITS: Final = 31
 RESERVED_NAME: Final = "history"
 
-WIDTHS: Final = {"text": 20, "date": 11, "datetime": 19, "json": 40, "uuid": 37}
-DEFAULT_WIDTH: Final = 12
-MAX_HEADER_WIDTH: Final = 50
+# Room beside the widest cell, and for the arrow of the filter beside the header.
+MARGIN: Final = 1
 FILTER_ARROW_WIDTH: Final = 3
+USUAL_FONT_SIZE: Final = 11
 
 OPTIONS: Final = {
     "in_memory": True,
@@ -44,13 +47,20 @@ _NOT_IN_NAMES = re.compile("[\\[\\]:*?/\\\\\x00-\x20\x7f\ufffe\uffff\ud800-\udff
 
 @dataclass
 class XlsxSheet:
-    """A sheet with its columns, the labels above them, and the number of rows written below the labels so far."""
+    """A sheet with its columns, the labels above them, and what was written below the labels so far.
+
+    `rows` counts the rows; `widths` are those of the widest cells in characters, by column.
+    """
 
     name: str
     title: str
     columns: Sequence[Column]
     labels: Sequence[str]
     rows: int = 0
+    widths: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        self.widths = self.widths or [0] * len(self.columns)
 
 
 @dataclass(frozen=True)
@@ -59,7 +69,8 @@ class SheetDesign:
 
     The hook is called for each sheet each time that the workbook is built: before the rows, when `rows` is 1, and after
     them. It must do the same each time, except for what reaches from the header to the last row. The header is row 0.
-    `rows` counts the rows below it, and is 1 where there are none. The hook must not write to these rows.
+    `rows` counts the rows below it, and is 1 where there are none. The hook must not write to these rows. The labels of
+    `columns` are headers for a table: as cells can hold them, none empty, and none twice, not even in another case.
     """
 
     workbook: Workbook
@@ -139,19 +150,40 @@ def _add_worksheet(book: Workbook, sheet: XlsxSheet, formats: _Formats, design: 
     worksheet.freeze_panes(1, 0)
     # Excel would mark text made of digits by a green corner.
     worksheet.ignore_errors({"number_stored_as_text": xl_range(*cells)})
-    for number, (column, label) in enumerate(zip(sheet.columns, sheet.labels, strict=True)):
-        header_width = min(len(label) + FILTER_ARROW_WIDTH, MAX_HEADER_WIDTH)
-        width = max(WIDTHS.get(column.kind, DEFAULT_WIDTH), header_width) if column.width is None else column.width
-        worksheet.set_column(number, number, min(width, MAX_WIDTH))
+    for number, (column, label, width) in enumerate(zip(sheet.columns, sheet.labels, sheet.widths, strict=True)):
+        worksheet.set_column(number, number, _column_width(column, label, width))
         if _write_header(worksheet, number, label, formats.get(column, header_properties(column))):
             raise LostCells(f"Excel's limits do not allow the header of column {column.label!r}.")
         for row, properties in enumerate(internals.probe_styles(column), start=1):
             worksheet.write_blank(row, number, None, formats.get(column, properties))
     if design is not None:
-        design(SheetDesign(book, worksheet, sheet.columns, max(1, sheet.rows), sheet.title))
+        columns = _with_table_labels(sheet.columns, sheet.labels)
+        design(SheetDesign(book, worksheet, columns, max(1, sheet.rows), sheet.title))
     if not internals.has_filter(worksheet):
         worksheet.autofilter(*cells)
     return worksheet
+
+
+def _with_table_labels(columns: Sequence[Column], labels: Sequence[str]) -> list[Column]:
+    taken: Counter[str] = Counter()
+    made = []
+    for column, label in zip(columns, labels, strict=True):
+        unique = first = label or "Column"
+        while unique.lower() in taken:
+            taken[first.lower()] += 1
+            unique = f"{first} {taken[first.lower()]}"
+        taken[unique.lower()] += 1
+        made.append(column if unique == column.label else replace(column, header=unique))
+    return made
+
+
+def _column_width(column: Column, label: str, cells: float) -> float:
+    """Return the width of a column with a widest cell of that width. Numbers that do not fit would be shown as ####."""
+    font_size = column.style.get("font_size", USUAL_FONT_SIZE)
+    if isinstance(font_size, int | float):
+        cells *= max(1, font_size / USUAL_FONT_SIZE)
+    usual = max(MIN_WIDTH, min(text_width(label) + FILTER_ARROW_WIDTH, MAX_TEXT_WIDTH))
+    return min(max(usual if column.width is None else column.width, cells + MARGIN), MAX_WIDTH)
 
 
 def _write_header(worksheet: Worksheet, number: int, text: str, style: Format) -> int:

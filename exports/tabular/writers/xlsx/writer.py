@@ -19,7 +19,8 @@ from exports.tabular.columns import Column
 from exports.tabular.writers.base import Batch, Writer
 from exports.tabular.writers.serializer_pool import Block, SerializerPool
 from exports.tabular.writers.xlsx.deflate import Deflate
-from exports.tabular.writers.xlsx.sheet_rows import HEADER_ROWS, SheetSerializer, StyleAttributes
+from exports.tabular.writers.xlsx.sheet_rows import HEADER_ROWS, SheetSerializer
+from exports.tabular.writers.xlsx.styles import CellStyles
 from exports.tabular.writers.xlsx.workbook import Design, WorkbookParts, XlsxSheet, build_parts, sheet_name
 from exports.tabular.writers.xlsx.zip_archive import ZipArchive, ZipEntry
 
@@ -29,9 +30,10 @@ MAX_COLUMNS: Final = 16_384
 
 # Programs recognize a workbook by these first entries and a sheet behind them. They are filled last.
 FIRST_PARTS: Final = ("_rels/.rels", "docProps/core.xml")
-# Bytes by which the beginning of an entry may grow until it is filled: by the range of the sheet's cells, or by being
-# the sheet that is shown first.
+# Bytes by which the beginning of an entry may grow until it is filled: by the range of the sheet's cells, by being the
+# sheet that is shown first, and by the widths of its columns.
 RESERVED_FOR_GROWTH: Final = 256
+RESERVED_FOR_COLUMN: Final = 96
 
 
 @dataclass
@@ -41,7 +43,7 @@ class _WrittenSheet:
     sheet: XlsxSheet
     path: str
     entry: ZipEntry
-    styles: Sequence[StyleAttributes]
+    styles: Sequence[CellStyles]
     tail: bytes = b""
 
 
@@ -126,6 +128,8 @@ class XlsxWriter(Writer):
 
     def finish(self) -> None:
         self._is_finishing = True
+        # The widths of all columns are known afterwards.
+        self._pool.drain()
         parts = self._build_parts()
         self._end_sheet(parts.templates[-1].tail)
         self._expected_bytes = self._archive.size + parts.size
@@ -159,14 +163,15 @@ class XlsxWriter(Writer):
             for part_name in FIRST_PARTS:
                 size = len(parts.others[part_name]) + RESERVED_FOR_GROWTH
                 self._reserved_parts[part_name] = self._archive.put_reserved(part_name, size)
-        entry = self._archive.begin(path, len(template.head) + RESERVED_FOR_GROWTH)
+        growth = RESERVED_FOR_GROWTH + RESERVED_FOR_COLUMN * len(self.columns)
+        entry = self._archive.begin(path, len(template.head) + growth)
         self._written.append(_WrittenSheet(sheet, path, entry, template.styles))
         columns = tuple(column.picklable for column in self.columns)
         self._pool.begin(SheetSerializer(columns, self.zone, tuple(template.styles)))
 
     def _end_sheet(self, tail: bytes) -> None:
         self._written[-1].tail = tail
-        self._pool.drain(tail)
+        self._pool.end_stream(tail)
 
     def _build_parts(self, *new: XlsxSheet) -> WorkbookParts:
         sheets = [*(written.sheet for written in self._written), *new]
@@ -178,7 +183,10 @@ class XlsxWriter(Writer):
         self._archive.fill(entry, content)
 
     def _add_block(self, block: Block) -> None:
-        self.alterations.update(block.alterations)
+        self.alterations.update(block.findings.alterations)
+        if block.findings.widths:
+            sheet = self._written[-1].sheet
+            sheet.widths = list(map(max, sheet.widths, block.findings.widths))
         self._archive.add(block.content, block.length, block.crc)
 
     def _report(self, done: int) -> None:

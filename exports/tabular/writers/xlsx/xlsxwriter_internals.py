@@ -8,6 +8,7 @@ writes itself (tests/test_writers_xlsx_same.py).
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -19,9 +20,17 @@ from xlsxwriter.utility import xl_range
 from xlsxwriter.worksheet import Worksheet, convert_range_args
 
 from exports.exceptions import UnsupportedLibrary
+from exports.tabular.cells.excel import UNFIT
 from exports.tabular.columns import Column
-from exports.tabular.writers.xlsx.sheet_rows import StyleAttributes
-from exports.tabular.writers.xlsx.styles import Properties, cell_properties, properties_key
+from exports.tabular.writers.xlsx.styles import (
+    COLUMN_KINDS,
+    CellStyle,
+    CellStyles,
+    Properties,
+    cell_properties,
+    properties_key,
+)
+from exports.tabular.writers.xlsx.widths import BUILT_IN_FORMAT
 
 CHECKED_VERSION: Final = "3.3.1"
 
@@ -59,7 +68,7 @@ class SheetTemplate:
 
     head: bytes
     tail: bytes
-    styles: Sequence[StyleAttributes]
+    styles: Sequence[CellStyles]
 
     def padded_head(self, size: int) -> bytes:
         """Return the head with blanks up to this size, at a place where XML allows them."""
@@ -103,10 +112,7 @@ def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTempla
     head = _DIMENSION.sub(f'<dimension ref="{cells}"', xml[: header.end()])
     defaults = _column_styles(xml[: header.start()], len(columns))
     found = _probed_styles(xml, probe_rows, [probe_styles(column) for column in columns])
-    styles = [
-        {kind: by_key.get(properties_key(each), default) for kind, each in cell_properties(column).items()}
-        for column, by_key, default in zip(columns, found, defaults, strict=True)
-    ]
+    styles = [_cell_styles(*each) for each in zip(columns, found, defaults, strict=True)]
     return SheetTemplate(head.encode(), xml[probe_rows[-1].end() :].encode(), styles)
 
 
@@ -129,6 +135,20 @@ def _probed_styles(
         for index, attribute in zip(probed, attributes, strict=True):
             found[index][properties_key(probes[index][place])] = attribute
     return found
+
+
+def _cell_styles(column: Column, by_key: Mapping[str, str], default: str) -> CellStyles:
+    """Return the styles of a column, from the style attributes by the key of their properties.
+
+    `default` is for cells without properties, and for those that differ from them by a format of ours only.
+    """
+    properties, styles = cell_properties(column), {}
+    for kind, each in properties.items():
+        is_plain = not properties[COLUMN_KINDS.get(kind, kind)]
+        attribute = default if default and is_plain else by_key.get(properties_key(each), "")
+        number_format = each.get("num_format", "")
+        styles[kind] = CellStyle(attribute, number_format if isinstance(number_format, str) else BUILT_IN_FORMAT)
+    return styles
 
 
 def _column_styles(xml: str, columns: int) -> list[str]:
@@ -171,18 +191,30 @@ def has_filter(worksheet: Worksheet) -> bool:
 
 
 class LongTableWorksheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types.
-    """A worksheet whose tables may have a million rows.
+    """A worksheet whose tables may have a million rows, and which leaves none of them out.
 
-    XlsxWriter visits every cell of a table and keeps it in memory; here it sees the first row only.
+    XlsxWriter visits every cell of a table and keeps it in memory; here it sees the first row only. Where it would give
+    a warning and write no table, or a table that Excel removes, `add_table` raises ValueError.
     """
 
     @convert_range_args  # type: ignore[untyped-decorator]  # The same.
     def add_table(
         self, first_row: int, first_col: int, last_row: int, last_col: int, options: dict[str, Any] | None = None
     ) -> int:
+        columns = (options or {}).get("columns", ())
+        headers = [str(column["header"]) for column in columns if column and column.get("header")]
+        names = Counter(header.lower() for header in headers)
+        for header in headers:
+            if names[header.lower()] > 1 or UNFIT.search(header):
+                raise ValueError(
+                    f"The header {header!r} of a table occurs twice, or has characters that Excel changes. The labels "
+                    "of `sheet.columns` are made for tables."
+                )
         shown = min(last_row, first_row + 1)
         refused: int = super().add_table(first_row, first_col, shown, last_col, options)
-        if not refused and shown < last_row:
+        if refused:
+            raise ValueError(f"XlsxWriter refused the table {options}. Its warning says why.")
+        if shown < last_row:
             whole = xl_range(first_row, first_col, last_row, last_col)
             ranges = {name for name in ("range", "a_range", "autofilter") if self.tables[-1].get(name)}
             self.tables[-1].update(dict.fromkeys(ranges, whole))
