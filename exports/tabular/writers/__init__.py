@@ -1,4 +1,4 @@
-"""The registry of file formats, by name. A project registers its own: see `exports.tabular.writers.base`."""
+"""The registry of file formats, by name. A project registers its own: see docs/custom-writers.md."""
 
 from collections.abc import Mapping
 from importlib.util import find_spec

@@ -1,15 +1,6 @@
-r"""The interface of a file format: batches of columns in, bytes out. Uses no Django; a `BytesIO` is enough to write to.
+"""The interface of a file format: batches of columns in, bytes out. Uses no Django; a `BytesIO` is enough to write to.
 
-A project adds a format in a dozen lines:
-
-    @register
-    class JsonTextSequenceWriter(Writer):
-        format, extension, content_type, label = "json-seq", "json-seq", "application/json-seq", "JSON sequence"
-
-        def add(self, batch):
-            names = [column.name for column in self.columns]
-            for row in zip(*batch):
-                self.file.write(b"\x1e" + json.dumps(dict(zip(names, row)), default=str).encode() + b"\n")
+docs/custom-writers.md shows how a project adds a format.
 """
 
 from abc import ABC, abstractmethod
