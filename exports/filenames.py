@@ -6,6 +6,8 @@ from urllib.parse import quote
 
 # Controls, quotes, path separators, what Windows forbids, and characters that change the direction of text.
 UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\"\\/:*?<>|;%\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# The part of them that a name must not contain even on a page: it would show as another name, or as two lines.
+INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 MAX_NAME_LENGTH = 150
 MAX_EXTENSION_LENGTH = 10
 DEFAULT_NAME = "download"
@@ -31,6 +33,11 @@ def create_content_disposition(filename: str | bytes, attachment: bool = True) -
 def safe_name(filename: str) -> str:
     """Return a name without path, control characters and quotes. It is never empty and keeps its extension."""
     return _tidy(filename.encode("utf-8", "replace").decode("utf-8")) or DEFAULT_NAME
+
+
+def visible_name(filename: str) -> str:
+    """Return a name as it is stored and shown: without control characters, line breaks and changes of direction."""
+    return INVISIBLE.sub(" ", filename).strip()
 
 
 def extension_of(filename: str) -> str:

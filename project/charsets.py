@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from django.utils.http import parse_header_parameters
 
+from exports.asgi import PLAIN_HEADERS
+
 Application = Callable[..., Awaitable[None]]
 
 # By their names in Python, which also has codecs such as rot13, zip and punycode.
@@ -23,7 +25,7 @@ class TextCharsets:
         if all(is_text(value) for name, value in scope["headers"] if name == b"content-type"):
             await self.application(scope, receive, send)
             return
-        await send({"type": "http.response.start", "status": 415, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.start", "status": 415, "headers": PLAIN_HEADERS})
         await send({"type": "http.response.body", "body": REFUSAL})
 
 

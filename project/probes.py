@@ -33,5 +33,11 @@ class Probes:
         markcoroutinefunction(self)
 
     async def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        view = VIEWS.get(request.path_info, self.get_response)
-        return await view(request)
+        view = VIEWS.get(request.path_info)
+        if view is None:
+            return await self.get_response(request)
+        response = await view(request)
+        # The middleware that sets these for pages is not reached.
+        response.headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response

@@ -3,12 +3,13 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
 from project.demo.views import favicon, home
+from project.sessions import LogoutView
 
 urlpatterns = [
     path("", home, name="home"),
     path("exports/", include("exports.urls")),
     path("login/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
-    path("logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("logout/", LogoutView.as_view(), name="logout"),
     path("favicon.ico", favicon, name="favicon"),
     path("admin/", admin.site.urls),
     # The middleware project.probes.Probes answers these; they are listed here so that they can be reversed.

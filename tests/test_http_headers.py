@@ -117,6 +117,8 @@ def test_pages_have_no_inline_code_and_a_same_origin_referrer(browser: Client, o
         assert response.status_code == status
         check_no_inline_code(HtmlPage(response.content.decode()))
         assert response.headers["Referrer-Policy"] == "same-origin"
+        # A ready page has a ticket.
+        assert response.headers["Cache-Control"] == "private, no-store"
 
 
 def templates() -> list[Path]:

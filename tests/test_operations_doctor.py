@@ -232,6 +232,14 @@ def test_a_process_leaves_a_sign_every_few_seconds(valkey: Valkey):
     assert [sign.owner for sign in worker_registry.signs()] == [f"{socket.gethostname()}:{os.getpid()}"]
 
 
+def test_a_sign_that_another_program_has_written_is_ignored(valkey: Valkey):
+    worker_registry.Presence(worker_registry.WORKER, "small").show()
+    with valkey.client() as client:
+        client.zadd(worker_registry._key(), {b"\xff": 9e12, b"": 1, b"worker": 2, b"intruder small host:1": 9e12})
+    assert [sign.queue_name for sign in worker_registry.signs()] == ["small"]
+    assert level("queue") is Level.OK
+
+
 def test_a_full_queue_server_is_an_error_of_its_own(valkey: Valkey):
     with valkey.client() as client:
         client.config_set("maxmemory", 1)

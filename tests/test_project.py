@@ -65,6 +65,9 @@ async def test_charsets_that_are_not_text_are_refused(content_type: str, status:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(TextCharsets(get_asgi_application()))) as browser:
         answer = await browser.get("http://testserver/nowhere/", headers=headers)
     assert answer.status_code == status
+    if status == 415:
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_deployed_site_passes_the_deployment_check(tmp_path: Path):

@@ -63,6 +63,21 @@ def test_the_row_stores_what_was_requested(ada: User) -> None:
     assert OrderExport().restore(export) == {"status": "open", "at_least": 3, "city": ""}
 
 
+def test_a_file_name_is_stored_without_line_breaks_and_changes_of_direction(ada: User) -> None:
+    class Deceiving(OrderExport):
+        file_type = "deceiving"
+        queue_name = "small"
+
+        def get_filename(self, export: FileRequest) -> str:
+            return "invoice\u202excod\r\n.csv\x00 "
+
+    with registered(Deceiving):
+        export, _ = services.request_export(ada, "deceiving", {})
+    assert row(export.pk)["filename"] == "invoice xcod .csv"
+    FileRequest.objects.filter(pk=export.pk).update(filename="a\u2028b\u2066.csv")
+    assert row(export.pk)["filename"] == "a b .csv"
+
+
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "../../etc/passwd", "\x00", "x" * 500])
 def test_an_unknown_time_zone_is_replaced_by_the_active_one(ada: User, name: str) -> None:
     with timezone.override("Europe/Oslo"):

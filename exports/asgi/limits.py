@@ -23,6 +23,14 @@ STALL_SECONDS = 120.0
 FIRST_PAUSE_SECONDS, LAST_PAUSE_SECONDS = 0.001, 0.25
 TOO_LONG = b"The body of this request is too long.\n"
 
+PLAIN_HEADERS = [
+    (b"content-type", b"text/plain; charset=utf-8"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+]
+"""Headers of a refusal in plain text before Django and its middleware are reached."""
+
 
 class BodyTooLong(Exception):
     """The request has more than EXPORTS["MAX_BODY_BYTES"]."""
@@ -49,7 +57,7 @@ class RequestLimits:
         try:
             await self.application(scope, _limited(scope, receive), response.send)
         except BodyTooLong:
-            headers = [(b"content-type", b"text/plain"), (b"connection", b"close")]
+            headers = [*PLAIN_HEADERS, (b"connection", b"close")]
             await send({"type": "http.response.start", "status": 413, "headers": headers})
             await send({"type": "http.response.body", "body": TOO_LONG})
         except BaseException:

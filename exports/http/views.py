@@ -67,7 +67,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         except (FileRequest.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
         if "Cache-Control" not in response.headers:
-            patch_cache_control(response, private=True, no_cache=True)
+            patch_cache_control(response, private=True, no_store=True)
         # With "no-referrer" browsers send "Origin: null" with forms, and Django's CSRF check fails.
         response.headers.setdefault("Referrer-Policy", "same-origin")
         return response
@@ -147,7 +147,7 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     else:
         response = JsonResponse(state, status=status)
     response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Cache-Control"] = "private, no-store"
     if export.is_active:
         response.headers["Retry-After"] = str(POLL_SECONDS)
     return response
@@ -288,7 +288,7 @@ def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
 
 def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
     """Return an error as docs/protocol.md describes it."""
-    headers = {"Cache-Control": "private, no-cache", "Vary": "Accept"}
+    headers = {"Cache-Control": "private, no-store", "Vary": "Accept"}
     return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
 
 

@@ -24,7 +24,7 @@ from exports.exceptions import TransitionNotAllowed
 from exports.models.clock import Now
 from exports.models.progress import QUEUED as QUEUED_PHASE
 from exports.models.progress import Snapshot
-from exports.storage.field import ConfigurableFileField
+from exports.storage.field import ConfigurableFileField, FileNameField
 
 AnyUser = AbstractUser | AnonymousUser
 DatabaseTime = datetime | Combinable
@@ -150,7 +150,7 @@ class FileRequest(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     criteria = models.TextField(blank=True)
     filehandle = ConfigurableFileField(null=True, blank=True)
-    filename = models.CharField(max_length=200, blank=True)
+    filename = FileNameField(max_length=200, blank=True)
     description = models.TextField(blank=True)
     file_type = models.CharField(max_length=100, blank=True, db_index=True)
     content_type = models.CharField(max_length=200, blank=True)

@@ -1,13 +1,20 @@
 """The file field, whose storage and folder come from the settings and do not appear in migrations."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.files.storage import Storage
 from django.db import models
 
 from exports import storage
 from exports.conf import config
+from exports.filenames import visible_name
+
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    # Django's class cannot be subscripted at runtime without django-stubs-ext.
+    _CharField = models.CharField
 
 
 def get_storage() -> Storage | None:
@@ -33,6 +40,18 @@ class _ConfiguredStorage:
 def _upload_to(instance: models.Model, filename: str) -> str:
     """Return where `filehandle.save` puts a file. Attached and exported files have generated keys instead."""
     return f"{storage.folder()}{filename}"
+
+
+class FileNameField(_CharField):
+    """The name of a file, stored without characters that make it look like another: see `filenames.visible_name`."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        prepared = super().get_prep_value(value)
+        return visible_name(prepared) if isinstance(prepared, str) else prepared
+
+    def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
+        name, _path, args, kwargs = super().deconstruct()
+        return name, "django.db.models.CharField", args, kwargs
 
 
 class ConfigurableFileField(models.FileField):

@@ -80,7 +80,10 @@ def signs() -> list[Sign]:
     client = redis.client()
     now, found = _now(client), []
     for name, at in client.zrange(_key(), 0, -1, desc=True, withscores=True):
-        role, queue_name, process = name.decode().split(" ", 2)
+        role, *rest = name.decode(errors="replace").split(" ", 2)
+        if role not in (WORKER, HOUSEKEEPER) or len(rest) != 2:
+            continue  # Another program has written it.
+        queue_name, process = rest
         found.append(Sign(role, "" if queue_name == "-" else queue_name, process, max(now - at, 0.0)))
     return found
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import io
+import os
 import re
+import subprocess
+import sys
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,9 +16,11 @@ import pytest
 from django.conf import LazySettings
 from django.conf import settings as django_settings
 from django.contrib.auth import authenticate, get_user_model
+from django.contrib.sessions.models import Session
 from django.core.management import call_command
 from django.http import QueryDict
 from django.test import AsyncClient, Client, override_settings
+from django.utils import timezone
 
 from exports import services
 from exports.models import FileRequest
@@ -223,3 +229,41 @@ def test_the_reference_is_a_workbook_of_designed_sheets(settings: LazySettings):
     ]
     assert [table.ref for sheet in sheets for table in sheet.tables.values()] == ["A1:E3", "A1:B3", "A1:F4", "A1:H2"]
     assert [str(each.sqref) for each in sheets[0].conditional_formatting] == ["B2:B3", "D2:D3"]
+
+
+# Sessions
+
+
+def test_a_logout_clears_what_the_browser_has_stored(client: Client):
+    answer = client.post("/logout/")
+    assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
+
+
+def test_a_session_lasts_from_the_last_page_and_not_from_what_pages_ask_for(client: Client):
+    def expiry() -> datetime:
+        return Session.objects.get().expire_date
+
+    Session.objects.exclude(pk=client.session.session_key).delete()
+    Session.objects.update(expire_date=timezone.now() + timedelta(minutes=1))
+    soon = expiry()
+    client.get("/exports/", headers={"accept": "application/json"})
+    assert expiry() == soon
+    client.get("/exports/")
+    kept = expiry()
+    assert kept - timezone.now() > timedelta(seconds=django_settings.SESSION_COOKIE_AGE - 60)
+    client.get("/exports/")
+    assert expiry() == kept
+
+
+def test_probes_have_the_headers_that_middleware_sets_for_pages():
+    for path in ("/health/live", "/metrics"):
+        answer = Client().get(path)
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_cookies_over_https_belong_to_this_host_alone():
+    code = "from project import settings; print(settings.SESSION_COOKIE_NAME, settings.CSRF_COOKIE_NAME)"
+    environment = os.environ | {"HTTPS": "1", "SECRET_KEY": "x" * 50}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert printed.stdout.split() == ["__Host-sessionid", "__Host-csrftoken"]

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 from django.db import DatabaseError, connections
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import add_never_cache_headers
 from django.utils.crypto import constant_time_compare
 from django.views.decorators.http import require_safe
@@ -136,9 +136,10 @@ live_view, ready_view = LiveView.as_view(), ReadyView.as_view()
 async def metrics_view(request: HttpRequest) -> HttpResponse:
     """Return the metrics if the client sends EXPORTS["METRICS_TOKEN"] as a Bearer token. Without the setting: 404."""
     if not config.METRICS_TOKEN:
-        raise Http404("EXPORTS['METRICS_TOKEN'] is not set.")
+        return HttpResponse("There are no metrics.", status=404, content_type="text/plain")
     if not constant_time_compare(request.headers.get("Authorization", ""), f"Bearer {config.METRICS_TOKEN}"):
-        return HttpResponse("The metrics need a token.", status=401, headers={"WWW-Authenticate": "Bearer"})
+        headers = {"WWW-Authenticate": "Bearer"}
+        return HttpResponse("The metrics need a token.", status=401, headers=headers, content_type="text/plain")
     try:
         body, content_type = await sync_to_async(_scrape, thread_sensitive=False)(request.headers.get("Accept", ""))
     except DatabaseError as error:
