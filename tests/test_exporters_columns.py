@@ -40,6 +40,9 @@ class PricedExport(QuerySetExport):
     def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:
         return Order.objects.order_by("pk")
 
+    def has_permission(self, user: Any, criteria: Mapping[str, Any]) -> bool:
+        return True
+
 
 class SheetsExport(PricedExport):
     file_type = "priced_sheets"
@@ -279,19 +282,23 @@ def test_the_form_and_the_page_name_withheld_columns():
 # Checks
 
 
-def found(*columns: Column) -> list[CheckMessage]:
-    class CheckedExport(PricedExport):
-        file_type = "checked"
-
-    CheckedExport.columns = columns
-    with registered(CheckedExport):
+def found(*columns: Column, **declared: Any) -> list[CheckMessage]:
+    with registered(type("CheckedExport", (PricedExport,), {"file_type": "checked", "columns": columns, **declared})):
         return list(checks.check_permissions())
 
 
-def test_a_misspelled_column_permission_is_reported_with_a_suggestion():
+def test_a_misspelled_permission_is_reported_with_a_suggestion():
     [warning] = found(Column("number"), Column("price", permission="shop.chnage_order"))
     assert "'shop.chnage_order' of the column 'price'" in warning.msg
     assert "'shop.change_order'" in warning.hint
+    [warning] = found(Column("number"), has_permission=QuerySetExport.has_permission, permission="shop.chnage_order")
+    assert (warning.id, "'shop.change_order'" in warning.hint) == ("exports.W020", True)
+
+
+def test_an_export_without_a_permission_rule_is_reported():
+    [warning] = found(Column("number"), has_permission=QuerySetExport.has_permission)
+    assert (warning.id, "has no permission rule" in warning.msg) == ("exports.W022", True)
+    assert found(Column("number"), has_permission=QuerySetExport.has_permission, permission=PRICES) == []
 
 
 @pytest.mark.parametrize(

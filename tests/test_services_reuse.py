@@ -132,7 +132,9 @@ def test_an_owner_who_lost_the_permission_is_refused(ada: User) -> None:
         ask(ada)
 
 
-@pytest.mark.parametrize("end", [lambda request: services.expire(request, SYSTEM), lambda request: expires_in(request, 60)])
+@pytest.mark.parametrize(
+    "end", [lambda request: services.expire(request, SYSTEM), lambda request: expires_in(request, 60)]
+)
 def test_a_file_that_has_expired_or_soon_will_is_not_reused(ada: User, end: Any) -> None:
     end(finished(ada))
     assert ask(ada)[1]
