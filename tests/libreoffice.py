@@ -11,6 +11,8 @@ from tests.servers import NotInstalled
 
 SECONDS = 300.0
 FORMULA = re.compile(rb'table:formula="([^"]*)"')
+# Text with each column as wide as in the sheet: a number that does not fit is ###.
+FIXED_WIDTH = "csv:Text - txt - csv (StarCalc):FIX,34,76,1"
 UTF_8, FROM_LINE = 76, 1
 ENGLISH, GERMAN = 1033, 1031
 OFFICE = "{urn:oasis:names:tc:opendocument:xmlns:office:1.0}"
@@ -50,6 +52,7 @@ def convert(
 ) -> list[Path]:
     """Convert the files to the type `to` in `folder`, in the same order. Raises NotInstalled or NotConverted.
 
+    `to` may have a filter behind a colon.
     `locale` is that of the user's system; it decides how numbers are shown.
     """
     profile = folder.parent / f"profile-{locale}"
@@ -61,7 +64,7 @@ def convert(
     command += [f"--infilter={read_as}"] if read_as else []
     command += ["--convert-to", to, "--outdir", str(folder), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
-    made = [folder / f"{file.stem}.{to}" for file in files]
+    made = [folder / f"{file.stem}.{to.partition(':')[0]}" for file in files]
     if missing := [file.name for file in made if not file.is_file()]:
         raise NotConverted(f"Not written: {', '.join(missing)}. LibreOffice: {(done.stdout + done.stderr)[-2000:]}")
     return made

@@ -20,8 +20,9 @@ from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.writers.xlsx.workbook import SheetDesign
 from tests import hostile
-from tests.libreoffice import ENGLISH, GERMAN, cell_count, convert, csv_filter, displayed, formulas
+from tests.libreoffice import ENGLISH, FIXED_WIDTH, GERMAN, cell_count, convert, csv_filter, displayed, formulas
 from tests.reference.cells import sheet_text
+from tests.test_writers_xlsx_display import VALUES
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +154,28 @@ def test_a_csv_for_a_spreadsheet_has_numbers_dates_and_times(
     assert [kind for kind, _ in cells] == types
     if types == PEOPLE:
         assert [text for _, text in cells[:3]] == ["-1234.5", "0.25", "2024-03-05 13:30:00"]
+
+
+@pytest.mark.parametrize("width", [None, 1])
+def test_numbers_and_dates_fit_their_columns(tmp_path: Path, width: float | None):
+    columns = [
+        Column(f"c{number}", kind=kind, format=format, width=width)
+        for number, (_, kind, format, _) in enumerate(VALUES)
+    ]
+    columns += [Column("narrow", kind="date")]
+    columns += [Column("bold", kind="integer", style={"bold": True, "font_size": 24})]
+
+    def design(sheet: SheetDesign) -> None:
+        sheet.worksheet.set_column(len(VALUES), len(VALUES), 5)
+
+    path = tmp_path / "wide.xlsx"
+    with path.open("wb") as file, writers.get("xlsx")(file, columns, design=design) as writer:
+        writer.write([*([value] for value, *_ in VALUES), [date(2013, 1, 1)], [123_456_789]])
+    [made] = convert([path], tmp_path / "made", to=FIXED_WIDTH)
+    [_, cells] = made.read_text().splitlines()
+    # Only where a hook makes a column too narrow.
+    assert cells.count("###") == 1
+    assert "1234567890.12" in cells
 
 
 LARGE = 100_500
