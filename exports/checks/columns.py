@@ -74,7 +74,9 @@ def _check_style(
 
 def sample_sheets(exporter: QuerySetExport) -> Sequence[Sheet]:
     """Return the sheets for a superuser who is not saved, and for criteria as empty as the form allows."""
-    user: AnyUser = get_user_model()(is_active=True, is_superuser=True)
+    user: AnyUser = get_user_model()()
+    # A project's model of users may have no such fields.
+    vars(user).update(is_active=True, is_superuser=True)
     if user.pk is None:
         user.pk = 0
     if not exporter.has_sheets() and type(exporter).get_rows is not QuerySetExport.get_rows:

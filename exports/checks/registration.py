@@ -46,13 +46,15 @@ def check_each(base: type[T], *, deploy: bool = False) -> Callable[[ClassCheck[T
         @checks.register("exports", deploy=deploy)
         def run(**kwargs: Any) -> Iterator[CheckMessage]:
             for export in registered_classes(base):
+                messages: list[CheckMessage] = []
                 try:
                     with no_queries():
-                        yield from list(check(export))
+                        messages.extend(check(export))
                 except Exception as error:
                     message = f"{export.__name__} cannot be used: {describe_error(error, with_message=True)}"
                     hint = "Correct the export: the message says what was raised, and where."
-                    yield checks.Error(message, hint=hint, obj=export, id="exports.E018")
+                    messages.append(checks.Error(message, hint=hint, obj=export, id="exports.E018"))
+                yield from messages
 
         return run
 
