@@ -9,8 +9,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from django.contrib.postgres import fields as postgres
 from django.db import connection, models
-from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, Max, OuterRef, Q, QuerySet, Sum, Value
+from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, Func, Max, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Cast, Coalesce, ExtractYear, Lower, Now, TruncDate, TruncMonth
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -237,6 +238,17 @@ def test_times_outside_pythons_calendar_stay_as_postgresql_writes_them():
         cursor.execute("UPDATE shop_everyfield SET moment = 'infinity', day = '0044-03-15 BC'")
     [batch] = querysets.batches(EveryField.objects.all(), [Column("moment"), Column("day")])
     assert [list(column) for column in batch] == [["infinity"], ["0044-03-15 BC"]]
+
+
+@needs_postgres
+@pytest.mark.parametrize(("template", "field"), [
+    ("ARRAY[%(expressions)s]", postgres.ArrayField(models.DateTimeField())),
+    ("tstzrange(%(expressions)s)", postgres.DateTimeRangeField()),
+])  # fmt: skip
+def test_values_within_arrays_and_ranges_are_objects_beside_a_column_that_is_text(template, field):
+    save_numbers()
+    pair = Func(F("moment"), F("moment") + timedelta(1), template=template, output_field=field)
+    check(EveryField.objects.annotate(pair=pair), ["moment", "pair"], "cursor", zone=BERLIN)
 
 
 @needs_postgres

@@ -194,8 +194,10 @@ def _plan_postgresql(
             return replace(plan, strategy=COPY)
         reason = f"COPY is one statement, and the database ends statements after {seconds:g} s (statement_timeout)."
         plan = replace(plan, reasons=[reason])
-    # A type is fetched as text only if no column of that type needs the objects that psycopg makes.
-    converted = {chosen.oid for chosen in plan.selected_by_column if chosen.decoder is None}
+    # A type is fetched as text only if no column of that type, or of an array or range of it, needs the objects that
+    # psycopg makes.
+    of_objects = [chosen.oid for chosen in plan.selected_by_column if chosen.decoder is None]
+    converted = set().union(*(psycopg_internals.oids_within(connection, oid) for oid in of_objects))
     text_oids = {
         chosen.oid for chosen in plan.selected_by_column if chosen.decoder in converters.TEXT_DECODERS
     } - converted

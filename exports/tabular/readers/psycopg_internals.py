@@ -80,6 +80,12 @@ def type_name(connection: BaseDatabaseWrapper, oid: int) -> str:
     return "text" if adapters.get_loader(oid, Format.TEXT) is None else str(oid)
 
 
+def oids_within(connection: BaseDatabaseWrapper, oid: int) -> set[int]:
+    """Return the number of a PostgreSQL type, and of the type of its members (an array) or bounds (a range)."""
+    known = connection.connection.adapters.types.get(oid)
+    return {oid} if known is None else {oid, known.oid, getattr(known, "subtype_oid", known.oid)}
+
+
 # Any: Django's cursors are not typed.
 def text_cursor(connection: BaseDatabaseWrapper, oids: Collection[int]) -> Any:
     """Open a cursor that returns values of these types as PostgreSQL writes them.
