@@ -1,6 +1,7 @@
 """Packaging: the wheel as a release builds it, the requirements, the changelog and the CI workflow."""
 
 import ast
+import json
 import os
 import re
 import sys
@@ -14,9 +15,13 @@ from zipfile import ZipFile
 
 import pytest
 import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from tests.sbom import bill, locked
 
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -95,6 +100,19 @@ def test_the_application_and_the_wheel_require_the_same_versions():
         if ours := application.get(canonicalize_name(requirement.name)):
             lowest = next(each.version for each in ours.specifier if each.operator in (">=", "=="))
             assert requirement.specifier.contains(lowest), f"{ours} and {requirement}"
+
+
+def test_the_lock_has_every_required_package_in_an_allowed_version():
+    versions = {canonicalize_name(package["name"]): package["version"] for package in locked()}
+    for requirement in APPLICATION:
+        if requirement.marker is None or requirement.marker.evaluate():
+            assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement
+
+
+def test_the_bill_of_materials_is_valid_and_lists_the_lock():
+    text = json.dumps(bill())
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert len(bill()["components"]) == len(locked())
 
 
 @pytest.mark.parametrize(

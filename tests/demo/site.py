@@ -18,7 +18,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.sessions.models import Session
 from django.core.management import call_command
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from django.test import AsyncClient, Client, override_settings
 from django.utils import timezone
 
@@ -109,12 +109,12 @@ def test_a_demo_user_keeps_the_printed_password():
     assert dict(users.values_list("username", "is_staff")) == {"ada": False, "grace": False, "staff": True}
     password = credentials.ensure(django_settings.VAR_DIR / "demo.json")["passwords"]["ada"]
     with FAST_PASSWORDS:
-        assert authenticate(username="ada", password=password)
+        assert authenticate(HttpRequest(), username="ada", password=password)
         ada = users.get(username="ada")
         ada.set_password("changed on the site")
         ada.save()
         call_command("create_demo_users")
-        assert authenticate(username="ada", password=password)
+        assert authenticate(HttpRequest(), username="ada", password=password)
 
 
 # Pages
@@ -267,3 +267,16 @@ def test_cookies_over_https_belong_to_this_host_alone():
     environment = os.environ | {"HTTPS": "1", "SECRET_KEY": "x" * 50}
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert printed.stdout.split() == ["__Host-sessionid", "__Host-csrftoken"]
+
+
+def test_the_sixth_wrong_password_is_not_tried_and_each_is_logged(caplog: pytest.LogCaptureFixture):
+    def answer_to(password: str, **headers: str) -> int:
+        return Client(**headers).post("/login/", {"username": "grace", "password": password}).status_code
+
+    with FAST_PASSWORDS:
+        assert [answer_to("wrong") for _ in range(4)] == [200] * 4
+        assert [answer_to("wrong") for _ in range(2)] == [429] * 2
+        assert answer_to(credentials.ensure(django_settings.VAR_DIR / "demo.json")["passwords"]["grace"]) == 429
+        assert answer_to("wrong", REMOTE_ADDR="192.0.2.1") == 200
+    assert sum("failure" in record.getMessage() for record in caplog.records) >= 5
+    assert "wrong" not in caplog.text
