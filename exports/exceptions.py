@@ -41,8 +41,28 @@
   x InvalidForm
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def without_stop_iteration(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Return the function with a RuntimeError in place of a StopIteration.
+
+    Code of a project may raise one. Awaited from another thread, it would never arrive: asyncio refuses to pass it on,
+    and asgiref 3.13 goes on waiting.
+    """
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except StopIteration as error:
+            raise RuntimeError("The code of an export raised StopIteration.") from error
+
+    return call
 
 
 class ExportError(Exception):

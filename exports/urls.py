@@ -2,6 +2,7 @@
 
 from django.urls import path
 
+from exports.exceptions import without_stop_iteration
 from exports.http import downloads, views
 
 app_name = "exports"
@@ -21,3 +22,6 @@ urlpatterns = [
     path("<uuid:pk>/seen/", views.seen_view, name="seen"),
     path("<uuid:pk>/download/", downloads.download_view, name="download"),
 ]
+
+for _pattern in urlpatterns:
+    _pattern.callback = without_stop_iteration(_pattern.callback)

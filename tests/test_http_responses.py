@@ -19,6 +19,7 @@ from django.http import HttpResponse
 from django.test import AsyncClient, AsyncRequestFactory, Client, RequestFactory
 
 from exports import storage
+from exports.exporters import registry
 from exports.http import responses
 from exports.models import FileRequest
 from tests.office import people, rows
@@ -292,6 +293,17 @@ async def test_a_client_that_disconnects_leaves_no_file_open(ready: tuple[Client
     assert not is_open(path)
     download = await sync_to_async(lambda: rows.downloads().get())()
     assert (download.outcome, download.bytes_sent < visitor.received + responses.BLOCK) == ("aborted", True)
+
+
+@pytest.mark.usefixtures("by_asgi")
+async def test_the_end_of_an_iterator_in_a_hook_is_an_error_over_asgi(
+    ready: tuple[Client, FileRequest, Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(registry.handlers["report"], "has_permission", lambda *args: next(iter([])))
+    browser = AsyncClient(raise_request_exception=False)
+    browser.cookies = ready[0].cookies
+    response = await asyncio.wait_for(browser.get("/exports/new/report/"), 30)
+    assert response.status_code == 500
 
 
 class Visitor:

@@ -33,6 +33,7 @@ from django.utils import timezone
 from exports import services
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import config
+from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
 from exports.realtime import connections, events
@@ -289,6 +290,7 @@ def is_deaf(layer: object) -> bool:
 
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
     """Return an async version of a function that queries the database; each call has its own thread of a pool."""
+    function = without_stop_iteration(function)
     wrapped: Callable[..., Awaitable[Result]] = database_sync_to_async(function, thread_sensitive=False)
     return wrapped
 
