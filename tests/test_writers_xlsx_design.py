@@ -11,6 +11,7 @@ import pytest
 import xlsxwriter
 from openpyxl.worksheet.worksheet import Worksheet
 
+from exports.exceptions import ExportError
 from exports.tabular.columns import Column
 from exports.tabular.writers import XlsxWriter
 from exports.tabular.writers.xlsx import xlsxwriter_internals
@@ -308,8 +309,9 @@ def test_data_bars_of_excel_2010_are_kept():
 def test_an_xlsxwriter_that_writes_other_xml_is_refused_by_its_version(pattern, monkeypatch):
     monkeypatch.setattr(xlsxwriter_internals, pattern, re.compile("<other/>"))
     monkeypatch.setattr("xlsxwriter.__version__", "9.8.7")
-    with pytest.raises(xlsxwriter_internals.UnknownXlsxWriter, match=r"need XlsxWriter 3\.3\.1\. XlsxWriter 9\.8\.7"):
+    with pytest.raises(ExportError, match=r"need XlsxWriter 3\.3\.1\. XlsxWriter 9\.8\.7") as raised:
         XlsxWriter(io.BytesIO(), COLUMNS)
+    assert raised.value.code == "unsupported_library"
 
 
 def test_the_installed_xlsxwriter_is_of_the_series_that_was_checked():
