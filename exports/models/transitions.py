@@ -391,13 +391,14 @@ def _insert(export: FileRequest, actor: Actor) -> None:
 
 
 @contextmanager
-def _short_transaction() -> Iterator[None]:
+def _short_transaction(*, savepoint: bool = True) -> Iterator[None]:
     """Open a transaction that PostgreSQL ends after a lease if this process freezes or is cut off.
 
-    Otherwise housekeeping and new requests would wait for its locks for as long as the process is frozen.
+    Otherwise housekeeping and new requests would wait for its locks for as long as the process is frozen. Without a
+    `savepoint`, an error also ends the transaction around this one.
     """
     is_outermost = not connection.in_atomic_block
-    with transaction.atomic():
+    with transaction.atomic(savepoint=savepoint):
         if is_outermost and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {round(config.LEASE_SECONDS * 1000)}")
@@ -425,7 +426,7 @@ def _change(
     **columns: Any,
 ) -> bool:
     """Update the row and add an entry to the audit log, both or neither. Return True if the row was updated."""
-    with _short_transaction():
+    with _short_transaction(savepoint=False):
         won = _update(guarded, **columns)
         if won:
             given: Columns = {"file_type": about.file_type, "outcome": outcome, "reason": reason}
