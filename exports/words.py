@@ -23,7 +23,7 @@ WORDS: Mapping[str, Promise] = {
     "waiting_again": _("Waiting for another worker"),
     "waiting_again_next": _("Waiting for another worker, next in line"),
     "waiting_again_place": _("Waiting for another worker, number {place} in line"),
-    "resumed": _("Resumed: a worker stopped and another one goes on"),
+    "resumed": _("Starting over, attempt {attempt}"),
     "counting": _("Counting rows"),
     "writing": _("Writing rows: {done} of {total}"),
     "writing_unknown": _("Writing rows: {done} so far"),
@@ -63,6 +63,7 @@ WORDS: Mapping[str, Promise] = {
     "already_active": _("{title}: already on its way"),
     "download_started": _("The download has started. If it has not, press Download."),
     "connection_lost": _("Connection lost, still trying"),
+    "no_news": _("No news from the worker for {duration}"),
     "made_before": _("Made {duration} ago, with the same choices."),
     "try_again_in": _("Try again in {duration}, at {time}."),
     "logged_out": _("You are logged out. Log in again to follow this export."),
@@ -107,7 +108,7 @@ def status_text(state: State) -> str:
                 return word(key)
             return word(f"{key}_next") if place == 1 else word(f"{key}_place", place=_grouped(place))
         case "running" if state["resumed"]:
-            return word("resumed")
+            return word("resumed", attempt=state["attempt"])
         case "running" if state["phase"] == "writing":
             return _writing_text(progress)
         case "running":

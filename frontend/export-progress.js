@@ -3,8 +3,11 @@ import { systemClock } from "./clock.js";
 import { load } from "./load.js";
 import { connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
 import { partsOf } from "./parts.js";
+import { Silence } from "./silence.js";
 import { isActive, isReady, isState, isTerminal } from "./state.js";
 import { viewOf } from "./view.js";
+
+const NO_NEWS_AFTER = 20_000;
 
 /**
  * Show one export in the markup that the server rendered, or in new markup.
@@ -21,6 +24,7 @@ export class ExportProgress extends HTMLElement {
   #firstId = null;
   #connection;
   #announcements;
+  #silence = new Silence({ clock: systemClock, report: (milliseconds) => this.#noteSilence(milliseconds) });
   #listening;
   #isPosting = false;
   #isNoticeLasting = false;
@@ -50,6 +54,7 @@ export class ExportProgress extends HTMLElement {
 
   disconnectedCallback() {
     this.#listening.abort();
+    this.#silence.stop();
     this.#stop();
   }
 
@@ -107,6 +112,8 @@ export class ExportProgress extends HTMLElement {
   // What is shown
 
   #show(state) {
+    if (state.status === "running") this.#silence.heard();
+    else this.#silence.stop();
     const view = viewOf(state, this.#words);
     const focused = this.contains(document.activeElement) ? document.activeElement : null;
     this.#setAttributes(this, { status: state.status, "export-id": state.id, role: "group", "aria-label": view.label });
@@ -177,7 +184,19 @@ export class ExportProgress extends HTMLElement {
     const isShown = isLost && (this.#state === null || isActive(this.#state));
     if (isShown === this.hasAttribute("troubled")) return;
     this.toggleAttribute("troubled", isShown);
+    if (isShown) this.#hidePace();
     this.#notice(isShown ? this.#words.text("connection_lost") : "");
+  }
+
+  /** Hide speed and time left once they are old; later say for how long nothing has been heard. */
+  #noteSilence(milliseconds) {
+    this.#hidePace();
+    if (milliseconds < NO_NEWS_AFTER || this.hasAttribute("troubled") || this.hasAttribute("ended")) return;
+    this.#text("notice", this.#words.noNews(milliseconds / 1000));
+  }
+
+  #hidePace() {
+    if (this.#state?.status === "running") this.#text("detail", "");
   }
 
   /** Show why the export is not followed any more, unless it has ended anyway. */

@@ -4,7 +4,7 @@ const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
 const STATUS = {
   queued: (words, state) => words.waiting(state),
-  running: (words, state) => (state.resumed ? words.text("resumed") : words.phase(state)),
+  running: (words, state) => (state.resumed ? words.text("resumed", state) : words.phase(state)),
   ready: (words, state) => words.ready(state),
   failed: (words, { error }) => (error ? words.text("failed", error) : words.text("failed_unexplained")),
   cancelled: (words) => words.text("cancelled"),
@@ -67,6 +67,10 @@ export class Words {
     const status = reply.status >= 500 ? 500 : reply.status;
     const first = said || this.text(`refused_${status}` in this.#catalogue ? `refused_${status}` : "refused");
     return reply.retryAfter === null ? first : `${first} ${this.tryAgain(reply.retryAfter, now)}`;
+  }
+
+  noNews(seconds) {
+    return this.text("no_news", { duration: this.duration(seconds) });
   }
 
   tryAgain(delay, now) {

@@ -126,7 +126,7 @@ def test_the_bar_follows_the_fraction(browser: Client, owner: User, settings: La
         ("queued", {}, "Waiting, next in line"),
         ("queued", {"crashes": 1}, "Waiting for another worker, next in line"),
         ("running", {}, "Counting rows"),
-        ("running", {"attempts": 2}, "Resumed: a worker stopped and another one goes on"),
+        ("running", {"attempts": 2}, "Starting over, attempt 2"),
         ("running", {"phase": "writing", "rows_done": 1900}, "Writing rows: 1,900 so far"),
         ("running", {"phase": "writing", "rows_done": 1900, "rows_total": 20000}, "Writing rows: 1,900 of 20,000"),
         ("running", {"phase": "finishing"}, "Finishing the file"),

@@ -95,7 +95,7 @@ def test_after_a_worker_was_killed_the_page_says_resumed(stack: Stack, visit: Vi
     stack.kill("large")
     visit.wait_for_ready(export_id)
     assert_ended_well(visit, export_id)
-    assert any(entry.text.startswith("Resumed") for entry in visit.entries(export_id))
+    assert any(entry.text.startswith("Starting over") for entry in visit.entries(export_id))
     assert [visit.state(export_id)[name] for name in ("attempt", "resumed")] == [2, True]
     assert file_of(visit, export_id).count(b"\r\n") == 1 + 336_776
     assert_made_once(stack, export_id)

@@ -34,7 +34,7 @@ test("a page that opens in the middle does not announce earlier quarters", () =>
 test("a new attempt is announced as resumed and starts with the first quarter", () => {
   const again = { attempt: 2, resumed: true };
   assert.deepEqual(spoken(at(0.8), at(0.01, again), at(0.26, again)),
-    ["Flights: Resumed: a worker stopped and another one goes on", "Flights: 26%"]);
+    ["Flights: Starting over, attempt 2", "Flights: 26%"]);
 });
 
 test("a change of phase is not announced", () => {

@@ -62,8 +62,8 @@ test("rows beyond the estimate are counted without a total or a bar value", () =
 
 test("a resumed run says so and keeps its numbers in the second line", () => {
   const progress = { rows_done: 10, rows_total: 20, rows_per_second: 5, eta_seconds: 2 };
-  const state = running({ resumed: true, progress });
-  assert.equal(words.status(state), "Resumed: a worker stopped and another one goes on");
+  const state = running({ attempt: 2, resumed: true, progress });
+  assert.equal(words.status(state), "Starting over, attempt 2");
   assert.equal(words.detail(state), "Writing rows: 10 of 20 · 5 rows/s · a few seconds left");
   assert.equal(words.status(stateOf({ resumed: true })), "Waiting for another worker");
   assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46 MB");

@@ -1,0 +1,36 @@
+/** Report for how long a run has shown no sign of life: after five seconds, and every five seconds from then on. */
+
+const STEP = 5_000;
+
+export class Silence {
+  #clock;
+  #report;
+  #heardAt = null;
+  #timer = null;
+
+  /** Calls `report(milliseconds)`. */
+  constructor({ clock, report }) {
+    this.#clock = clock;
+    this.#report = report;
+  }
+
+  /** Start again, because something newer about the run has arrived. */
+  heard() {
+    this.stop();
+    this.#heardAt = this.#clock.now();
+    this.#schedule();
+  }
+
+  stop() {
+    this.#clock.clearTimeout(this.#timer);
+  }
+
+  #schedule() {
+    this.#timer = this.#clock.setTimeout(() => this.#tick(), STEP);
+  }
+
+  #tick() {
+    this.#schedule();
+    this.#report(this.#clock.now() - this.#heardAt);
+  }
+}
