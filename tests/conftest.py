@@ -165,6 +165,7 @@ WITH_SERVERS = {
     "test_operations_doctor",
     "test_models_scheduling",
     "test_operations_health",
+    "test_security_budget",
     "test_storage_s3",
     "test_storage_s3_docs",
     "test_storage_s3_runs",
