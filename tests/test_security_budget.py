@@ -22,7 +22,8 @@ from tests.office.worlds import open_worlds
 from tests.servers import Valkey
 from tests.test_asgi_limits import MOST_BYTES, MOST_SECONDS, answer, memory_of, seconds_of
 
-TEXT = (Path(__file__).resolve().parents[1] / "docs" / "security.md").read_text()
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+TEXT = (DOCS / "security.md").read_text()
 BUDGET = {name: int(queries) for name, queries in re.findall(r"^\| `([a-z ]+)` \|[^|]*\| (\d+) \|", TEXT, re.MULTILINE)}
 # What an attacker chooses: a session that does not exist, and a CSRF token, which makes Django read the form.
 COOKIES = {"sessionid": "x" * 32, "csrftoken": "t" * 32}
@@ -93,3 +94,32 @@ def test_no_anonymous_request_costs_the_process_much(kind: type[Daphne], export:
                 assert answer(server, f"{each}Cookie: {cookies}\r\n\r\n".encode()), name
             assert (seconds_of(server) - before) / TIMES < MOST_SECONDS, name
         assert memory_of(server) - memory < MOST_BYTES
+
+
+# The table of the standard
+
+# How many requirements each section of ASVS 5.0.0 has.
+SECTIONS = {
+    1: [2, 10, 12, 3, 3], 2: [3, 3, 5, 2], 3: [1, 3, 5, 8, 8, 1, 5], 4: [5, 5, 2, 4], 5: [1, 6, 3, 3],
+    6: [3, 12, 8, 6, 8, 4, 2, 4], 7: [3, 4, 2, 5, 3, 2], 8: [4, 4, 3, 2], 9: [3, 4], 10: [2, 3, 5, 16, 5, 2, 3],
+    11: [4, 5, 5, 4, 2, 2, 2], 12: [5, 2, 5], 13: [4, 6, 4, 7], 14: [2, 8, 3], 15: [5, 5, 7, 4], 16: [1, 5, 4, 3, 4],
+    17: [2, 8, 2],
+}  # fmt: skip
+REQUIREMENTS = [
+    f"{chapter}.{section}.{number}"
+    for chapter, sizes in SECTIONS.items()
+    for section, size in enumerate(sizes, start=1)
+    for number in range(1, size + 1)
+]
+
+
+def test_the_table_of_the_standard_has_each_requirement_once_and_names_tests_that_exist():
+    text = (DOCS / "asvs.md").read_text()
+    listed = []
+    for cell in re.findall(r"^\| ([\d., -]+) \| (?:met|site|n/a|open) \|", text, re.MULTILINE):
+        for part in cell.split(", "):
+            first, _, last = part.partition("-")
+            listed += REQUIREMENTS[REQUIREMENTS.index(first) : REQUIREMENTS.index(last or first) + 1]
+    assert sorted(listed) == sorted(REQUIREMENTS)
+    assert len(REQUIREMENTS) == 345
+    assert all((DOCS.parent / "tests" / name).exists() for name in re.findall(r"`(test_\w+\.py)`", text))
