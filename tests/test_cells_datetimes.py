@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -62,7 +63,8 @@ def test_serial_numbers_have_all_the_digits_of_a_float():
     "zone", [ZoneInfo("Europe/Berlin"), ZoneInfo("Australia/Lord_Howe"), ZoneInfo("Asia/Kolkata")], ids=str
 )
 @pytest.mark.parametrize("as_text", [False, True])
-def test_every_time_in_the_hour_that_is_repeated_is_counted_by_its_offset(zone: tzinfo, as_text):
+@pytest.mark.parametrize("convert", [to_excel_cells, partial(to_csv_cells, profile="spreadsheet")])
+def test_every_time_in_the_hour_that_is_repeated_is_counted_by_its_offset(zone: tzinfo, as_text, convert):
     values = [datetime(2013, 1, 1, tzinfo=UTC) + timedelta(minutes=10 * step) for step in range(6 * 24 * 365)]
     local = [value.astimezone(zone) for value in values]
     cells = Counter(value.replace(tzinfo=None) for value in local)
@@ -70,7 +72,7 @@ def test_every_time_in_the_hour_that_is_repeated_is_counted_by_its_offset(zone: 
         f"hour_repeated {value.isoformat()[-6:]}" for value in local if cells[value.replace(tzinfo=None)] > 1
     )
     column = RawColumn(map(database_text, values), "utc datetime") if as_text else values
-    to_excel_cells(Column("x"), column, zone=zone, alterations=(counted := Alterations()))
+    convert(Column("x"), column, zone=zone, alterations=(counted := Alterations()))
     assert counted == expected
 
 

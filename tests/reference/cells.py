@@ -33,9 +33,10 @@ def csv_cell(
     if value is None:
         return "", set()
     if profile == "spreadsheet" and isinstance(value, datetime | time):
-        cut = in_zone(value, zone).replace(tzinfo=None) if isinstance(value, datetime) else value
-        text = cut.replace(microsecond=0).isoformat().replace("T", " ")
-        return text, {"fraction_cut"} if cut.microsecond else set()
+        local = in_zone(value, zone) if isinstance(value, datetime) else value
+        shown = local.replace(tzinfo=None) if isinstance(local, datetime) else local
+        changes = {"fraction_cut"} if local.microsecond else set()
+        return shown.replace(microsecond=0).isoformat().replace("T", " "), changes | repeated_hour(local, zone)
     if isinstance(value, Mapping | list | tuple):
         text, named = json_text(value, zone)
         escaped, changes = escape_formulas(text, formulas, delimiter)
@@ -241,8 +242,12 @@ def sheet_datetime(local: datetime, zone: tzinfo) -> tuple[object, Changes]:
     naive = local.replace(tzinfo=None)
     if naive < datetime(1900, 3, 1) or (local.tzinfo and local.tzinfo != zone):
         return local.isoformat(), {"date_as_text"}
+    return naive, cut(local.microsecond) | repeated_hour(local, zone)
+
+
+def repeated_hour(local: datetime | time, zone: tzinfo) -> Changes:
     occurs_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
-    return naive, cut(local.microsecond) | ({f"hour_repeated {local.isoformat()[-6:]}"} if occurs_twice else set())
+    return {f"hour_repeated {local.isoformat()[-6:]}"} if local.tzinfo is zone and occurs_twice else set()
 
 
 def cut(microseconds: int) -> Changes:

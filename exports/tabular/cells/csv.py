@@ -6,7 +6,13 @@ from datetime import tzinfo
 from typing import Final
 
 from exports.tabular.cells.conversion import CellFormat, Conversion, ConversionContext, convert, convert_raw_json
-from exports.tabular.cells.datetimes import SECONDS_END, format_naive_datetimes, format_times, format_utc_datetimes
+from exports.tabular.cells.datetimes import (
+    SECONDS_END,
+    format_naive_datetimes,
+    format_times,
+    format_utc_datetimes,
+    offsets_of_repeated_hours,
+)
 from exports.tabular.cells.formula_escape import escape_formulas
 from exports.tabular.cells.json_encoding import format_json, name_non_finite
 from exports.tabular.cells.numbers import format_floats, format_integers
@@ -61,6 +67,8 @@ def for_profile(texts: Sequence[str], context: ConversionContext) -> Sequence[st
     """Return ISO 8601 datetimes as the file's profile has them. Other texts, such as "infinity", stay."""
     if context.profile == "exchange":
         return texts
+    for offset in offsets_of_repeated_hours(texts, context.zone):
+        context.count(f"hour_repeated {offset}")
     # After the seconds comes the fraction or the offset.
     context.count("fraction_cut", sum(text[10:11] == "T" and text[SECONDS_END:][:1] == "." for text in texts))
     return [f"{text[:10]} {text[11:SECONDS_END]}" if text[10:11] == "T" else text for text in texts]

@@ -21,7 +21,8 @@ ONE_DAY: Final = timedelta(days=1)
 MILLISECONDS_OF_DAY: Final = 86_400_000
 ONE_HOUR: Final = timedelta(hours=1)
 
-# Length of "YYYY-MM-DD HH:MM:SS", of the same with six digits of fraction, and of "HH:MM:SS".
+# Length of "YYYY-MM-DD", of "YYYY-MM-DD HH:MM:SS", of the same with six digits of fraction, and of "HH:MM:SS".
+DATE_END: Final = 10
 SECONDS_END: Final = 19
 FRACTION_END: Final = 26
 TIME_SECONDS_END: Final = 8
@@ -211,6 +212,17 @@ def times_that_occur_twice(
     if not any(_sets_clocks_back(zone, day) for day in days):
         return []
     return [value for value in local if value.tzinfo is zone and occurs_twice(value)]
+
+
+def offsets_of_repeated_hours(texts: Sequence[str], zone: tzinfo) -> list[str]:
+    """Return the offsets of those ISO 8601 texts of `zone` that are in an hour that is repeated."""
+    days = {text[:DATE_END] for text in texts if text[DATE_END : DATE_END + 1] == "T"}
+    days = {day for day in days if _sets_clocks_back(zone, date.fromisoformat(day).toordinal())}
+    if not days:
+        return []
+    parsed = to_local([datetime.fromisoformat(text) for text in texts if text[:DATE_END] in days], zone)
+    found = [value for value in parsed if value.tzinfo is zone and occurs_twice(value)]
+    return [value.isoformat(timespec="seconds")[SECONDS_END:] for value in found]
 
 
 def occurs_twice(local: datetime) -> bool:
