@@ -61,8 +61,8 @@ class FileRequestAdmin(ReadOnlyAdmin):
     date_hierarchy = "requested_at"
     list_select_related = ("requester",)
     fields = readonly_fields = (
-        "id", "file_type", "format", "description", "requester", "queue_name", "status", "phase", "rows_done",
-        "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
+        "id", "file_type", "format", "description", "requester", "permission", "queue_name", "status", "phase",
+        "rows_done", "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
         "expires_at", "seen_at", "erased_at", "public_until", "filename", "size", "sha256", "receipt",
         "error_code", "error_detail",
     )  # fmt: skip

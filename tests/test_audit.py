@@ -281,7 +281,11 @@ def test_entries_of_deleted_users_and_exports_are_still_shown(auditor: Client, o
     owner.delete()
     [entry] = read(auditor, request_export(auditor, verb="download"))
     assert (entry["User"], entry["Name"], entry["Request"]) == (str(name), "", str(export.pk))
-    assert str(export.pk) in auditor.get(reverse("admin:exports_auditentry_changelist")).content.decode()
+    changelist = reverse("admin:exports_auditentry_changelist")
+    for query in ({}, {"q": str(export.pk)}):
+        assert str(export.pk) in auditor.get(changelist, query).content.decode()
+    for entry_id in AuditEntry.objects.values_list("pk", flat=True):
+        assert auditor.get(reverse("admin:exports_auditentry_change", args=[entry_id])).status_code == 200
 
 
 # Retention and the chain
