@@ -66,9 +66,8 @@ class SheetSerializer:
         rows = _RowsXml(list(map(str, range(start, start + row_count(batch)))))
         for number, (column, styles) in enumerate(zip(self.columns, self.styles, strict=True)):
             cells = to_excel_cells(column, batch[number], zone=self.zone, alterations=findings.alterations)
-            # Only numbers widen a column of a declared width: text is still readable where it is cut.
-            max_text_width = MAX_TEXT_WIDTH if column.width is None else 0
-            findings.widths.append(rows.add_column(xl_col_to_name(number), cells, styles, max_text_width))
+            width = rows.add_column(xl_col_to_name(number), cells, styles, column.width is not None)
+            findings.widths.append(width)
         return rows.to_bytes()
 
 
@@ -83,10 +82,11 @@ class _RowsXml:
         self._pieces = ['<row r="', "", '">']
         self._texts: dict[int, Sequence[str]] = {1: numbers}
 
-    def add_column(self, name: str, cells: Sequence[object], styles: CellStyles, max_text_width: int) -> int:
+    def add_column(self, name: str, cells: Sequence[object], styles: CellStyles, has_width: bool) -> int:
         """Add the cells of the column that Excel calls `name`, such as "A". None makes no cell.
 
-        Returns the width of the widest cell, in characters.
+        Returns the width of the widest cell in characters; if the column has a declared width, the least that numbers
+        need: text is readable where it is cut, but a number that does not fit is shown as ####.
         """
         if isinstance(cells, NumberColumn):
             kinds, has_none = [cells.family], None in cells
@@ -97,14 +97,14 @@ class _RowsXml:
             return 0
         start = f'<c r="{name}'
         if len(kinds) == 1 and not has_none:
-            opening, contents, closing, width = _cells_xml(kinds[0], cells, styles, max_text_width)
+            opening, contents, closing, width = _cells_xml(kinds[0], cells, styles, has_width)
             self._add_pieces(start, self._numbers, opening)
             self._add_pieces("", contents, closing)
         elif len(kinds) == 1:
             present: list[Any] = [cell for cell in cells if cell is not None]
             # NumberColumn stay NumberColumn, whose texts need no conversion.
             same = NumberColumn(present, cells.family) if isinstance(cells, NumberColumn) else present
-            opening, contents, closing, width = _cells_xml(kinds[0], same, styles, max_text_width)
+            opening, contents, closing, width = _cells_xml(kinds[0], same, styles, has_width)
             content = iter(contents)
             whole_cells = [
                 "" if cell is None else f"{start}{number}{opening}{next(content)}{closing}"
@@ -112,7 +112,7 @@ class _RowsXml:
             ]
             self._add_pieces("", whole_cells, "")
         else:
-            whole_cells, width = self._mixed_cells(start, cells, styles, max_text_width)
+            whole_cells, width = self._mixed_cells(start, cells, styles, has_width)
             self._add_pieces("", whole_cells, "")
         return width
 
@@ -128,7 +128,7 @@ class _RowsXml:
         self._pieces += ["", closing]
 
     def _mixed_cells(
-        self, start: str, cells: Sequence[object], styles: CellStyles, max_text_width: int
+        self, start: str, cells: Sequence[object], styles: CellStyles, has_width: bool
     ) -> tuple[list[str], int]:
         """Return complete cells of several kinds, those of one kind converted together, and the greatest width."""
         places_by_kind = defaultdict(list)
@@ -141,50 +141,53 @@ class _RowsXml:
         made, widths = [""] * len(cells), []
         for kind, places in places_by_kind.items():
             same = [cells[place] for place in places]
-            opening, contents, closing, width = _cells_xml(kind, same, styles, max_text_width)
+            opening, contents, closing, width = _cells_xml(kind, same, styles, has_width)
             widths.append(width)
             for place, content in zip(places, contents, strict=True):
                 made[place] = f"{start}{self._numbers[place]}{opening}{content}{closing}"
         return made, max(widths)
 
 
-def _cells_xml(kind: str, cells: Sequence[object], styles: CellStyles, max_text_width: int) -> _CellsXml:
+def _cells_xml(kind: str, cells: Sequence[object], styles: CellStyles, has_width: bool) -> _CellsXml:
     """Return the XML of cells of one kind, none of them None."""
     if kind == "text":
-        return _text_cells_xml(cast("Sequence[str]", cells), styles, max_text_width)
+        return _text_cells_xml(cast("Sequence[str]", cells), styles, has_width)
     if kind == "boolean":
         opening = f'"{styles[kind].attribute} t="b"><v>'
         return _CellsXml(opening, ["1" if cell else "0" for cell in cells], "</v></c>", BOOLEAN_WIDTH)
     contents = cast("Sequence[str]", cells) if isinstance(cells, NumberColumn) else NUMBER_TEXTS[kind](cells)
-    digits = MAX_HOURS
     if kind in NUMERIC or kind == LONG:
-        has_format = styles[kind].number_format != ""
-        digits = 0 if kind == "float" else max(map(len, contents))
-        if kind == "float" or (kind == "decimal" and has_format and digits > MAX_SHOWN_DIGITS):
-            digits = _whole_digits(cells if type(cells[0]) is float else parse_numbers(contents))
-        if digits > MAX_SHOWN_DIGITS and not has_format:
-            if kind != "integer":
-                return _long_cells_xml(kind, contents, styles)
-            kind = LONG if any(map(_is_long, contents)) else kind
-    elif kind in MICROSECONDS and not isinstance(cells, NumberColumn) and any(map(MICROSECONDS[kind], cells)):
+        return _number_cells_xml(kind, contents, styles, has_width)
+    if kind in MICROSECONDS and not isinstance(cells, NumberColumn) and any(map(MICROSECONDS[kind], cells)):
         kind = f"{kind}{WITH_FRACTION}"
+    attribute, number_format = styles[kind]
+    return _CellsXml(f'"{attribute}><v>', contents, "</v></c>", number_width(number_format, MAX_HOURS))
+
+
+def _number_cells_xml(kind: str, numbers: Sequence[str], styles: CellStyles, has_width: bool) -> _CellsXml:
+    length = digits = max(map(len, numbers))
+    has_places = kind in ("decimal", "float")
+    # For short numbers, the length is close enough to the digits before the point.
+    if has_places and (has_width or length > MAX_SHOWN_DIGITS):
+        values = parse_numbers(numbers)
+        digits = max(len(f"{min(values):.0f}"), len(f"{max(values):.0f}"))
+    if not styles[kind].number_format and (digits if kind == "float" else length) > MAX_SHOWN_DIGITS:
+        if has_places:
+            return _long_cells_xml(kind, numbers, styles)
+        kind = LONG if any(map(_is_long, numbers)) else kind
     attribute, number_format = styles[kind]
     if number_format:
         width = number_width(number_format, digits)
+    elif has_places and has_width:
+        # Excel shortens the decimals to the width of the column, all but the first.
+        width = min(digits + 2, GENERAL_WIDTH)
     else:
-        # Excel shortens the decimals of a float without a format to the width of the column, except for the first.
-        places = 0 if kind != "float" else GENERAL_WIDTH if max_text_width else 2
-        width = min(digits + places, GENERAL_WIDTH)
-    return _CellsXml(f'"{attribute}><v>', contents, "</v></c>", width)
+        width = GENERAL_WIDTH if kind == "float" else min(digits, GENERAL_WIDTH)
+    return _CellsXml(f'"{attribute}><v>', numbers, "</v></c>", width)
 
 
 def _is_long(integer: str) -> bool:
     return len(integer.lstrip("-")) > MAX_SHOWN_DIGITS
-
-
-def _whole_digits(numbers: Sequence[Any]) -> int:
-    """Return the greatest number of characters before the decimal point, a sign included."""
-    return max(len(f"{min(numbers):.0f}"), len(f"{max(numbers):.0f}"))
 
 
 def _long_cells_xml(kind: str, numbers: Sequence[str], styles: CellStyles) -> _CellsXml:
@@ -207,16 +210,16 @@ def _long_kind(kind: str, number: str) -> str:
     return LONG_DECIMAL if places.strip("0") else LONG
 
 
-def _text_cells_xml(texts: Sequence[str], styles: CellStyles, max_width: int) -> _CellsXml:
+def _text_cells_xml(texts: Sequence[str], styles: CellStyles, has_width: bool) -> _CellsXml:
     # Without this attribute, readers drop white space at either end.
     space = "" if list(map(str.strip, texts)) == texts else ' xml:space="preserve"'
     # One replacement for all texts. None of them contains the separator, since control characters are removed.
     joined = SEPARATOR.join(texts)
     has_lines = "\n" in joined
     lines = joined.replace("\n", SEPARATOR).split(SEPARATOR) if has_lines else texts
-    width = min(max_width, max(map(len, lines)))
-    if width < max_width and not joined.isascii():
-        width = min(max_width, text_width(max(lines, key=len)))
+    width = 0 if has_width else max(map(len, lines))
+    if 0 < width < MAX_TEXT_WIDTH and not joined.isascii():
+        width = text_width(max(lines, key=len))
     escaped = joined.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if escaped is not joined:
         texts = escaped.split(SEPARATOR)
@@ -225,6 +228,7 @@ def _text_cells_xml(texts: Sequence[str], styles: CellStyles, max_width: int) ->
         texts = ["".join(f"<r>{before}{run}{after}</r>" for run in _SPLIT_BEFORE.split(text)) for text in texts]
         before = after = ""
     plain = f'{styles["text"].attribute} t="inlineStr"><is>{before}'
+    width = min(width, MAX_TEXT_WIDTH)
     if not has_lines:
         return _CellsXml(f'"{plain}', texts, f"{after}</is></c>", width)
     wrapped = f'{styles[LINES].attribute} t="inlineStr"><is>{before}'
