@@ -113,13 +113,15 @@ def test_a_table_may_have_a_million_rows():
     assert [table.ref for table in sheet.tables.values()] == ["A1:C1000001"]
 
 
-def test_a_table_that_xlsxwriter_refuses_is_an_error():
-    def design(sheet: SheetDesign) -> None:
-        with pytest.warns(UserWarning, match="cannot contain spaces"):
-            sheet.worksheet.add_table(0, 0, sheet.rows, 2, {"name": "two words"})
-
-    with pytest.raises(ValueError, match=r"refused the table .*two words"):
-        xlsx(design=design)
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda worksheet: worksheet.add_table(0, 0, 3, 2, {"name": "two words"}), r"add_table\(0, 0, 3, 2, .*two words"),
+    (lambda worksheet: worksheet.conditional_format("A2:A4", {"type": "colour"}), r"conditional_format\('A2:A4'"),
+    (lambda worksheet: worksheet.set_column(20_000, 20_000, 5), r"set_column\(20000"),
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_what_xlsxwriter_refuses_is_an_error(call, message):
+    with pytest.raises(ValueError, match=f"XlsxWriter refused {message}"):
+        xlsx(design=lambda sheet: call(sheet.worksheet))
 
 
 def table_of_labels(sheet: SheetDesign) -> None:

@@ -41,7 +41,7 @@ class Column:
     name: unique name of the column; also its ORM path if `source` is None.
     header: text above the column, a string or a lazy translation; `name` if empty.
     kind: one of KINDS, or "" to decide by the type of each value.
-    width: width in Excel's characters (XLSX only).
+    width: width in Excel's characters, that of the cells if None; numbers that do not fit widen it (XLSX only).
     format: an Excel number format, such as "0.00" (XLSX only).
     source: an ORM path, a Django expression, or a callable that takes the model instance.
     places: number of decimal places that numbers are stored with (Parquet only).

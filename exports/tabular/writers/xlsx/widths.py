@@ -9,7 +9,8 @@ from exports.tabular.writers.xlsx.styles import MAX_SHOWN_DIGITS
 
 # Longer texts are cut where the next cell is not empty.
 MAX_TEXT_WIDTH: Final = 60
-BOOLEAN_WIDTH: Final = len("FALSE")
+# Excel shows booleans in the language of its user.
+BOOLEAN_WIDTH: Final = len("VERDADEIRO")
 # Hours of a duration have so many digits at most, and dates as numbers fewer.
 MAX_HOURS: Final = 8
 # A sign, and as many characters as Excel shows of a number without a format.

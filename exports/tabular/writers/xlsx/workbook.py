@@ -145,15 +145,15 @@ class _Formats:
 
 def _add_worksheet(book: Workbook, sheet: XlsxSheet, formats: _Formats, design: Design | None) -> Worksheet:
     """Add a worksheet with its header, the probes for the styles, and what the hook does."""
-    worksheet = book.add_worksheet(sheet.name, internals.LongTableWorksheet)
+    worksheet = book.add_worksheet(sheet.name, internals.StrictWorksheet)
     cells = (0, 0, sheet.rows, len(sheet.columns) - 1)
     worksheet.freeze_panes(1, 0)
     # Excel would mark text made of digits by a green corner.
     worksheet.ignore_errors({"number_stored_as_text": xl_range(*cells)})
     for number, (column, label, width) in enumerate(zip(sheet.columns, sheet.labels, sheet.widths, strict=True)):
-        worksheet.set_column(number, number, _column_width(column, label, width))
         if _write_header(worksheet, number, label, formats.get(column, header_properties(column))):
             raise LostCells(f"Excel's limits do not allow the header of column {column.label!r}.")
+        worksheet.set_column(number, number, _column_width(column, label, width))
         for row, properties in enumerate(internals.probe_styles(column), start=1):
             worksheet.write_blank(row, number, None, formats.get(column, properties))
     if design is not None:

@@ -9,8 +9,9 @@ writes itself (tests/test_writers_xlsx_same.py).
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from itertools import zip_longest
 from typing import Any, Final
 
@@ -33,6 +34,12 @@ from exports.tabular.writers.xlsx.styles import (
 from exports.tabular.writers.xlsx.widths import BUILT_IN_FORMAT
 
 CHECKED_VERSION: Final = "3.3.1"
+
+# Methods of a worksheet that return a code other than 0 where they write nothing.
+REFUSABLE: Final = (
+    "add_sparkline", "add_table", "conditional_format", "data_validation", "insert_chart", "insert_image",
+    "merge_range", "set_column", "set_row", "write_comment",
+)  # fmt: skip
 
 SHARED_STRINGS: Final = "xl/sharedStrings.xml"
 SHEET_DATA: Final = b"<sheetData>"
@@ -190,11 +197,11 @@ def has_filter(worksheet: Worksheet) -> bool:
     return bool(worksheet.tables or worksheet.autofilter_ref)
 
 
-class LongTableWorksheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types.
-    """A worksheet whose tables may have a million rows, and which leaves none of them out.
+class StrictWorksheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no types.
+    """A worksheet for `design` hooks: tables may have a million rows, and what cannot be written raises ValueError.
 
-    XlsxWriter visits every cell of a table and keeps it in memory; here it sees the first row only. Where it would give
-    a warning and write no table, or a table that Excel removes, `add_table` raises ValueError.
+    XlsxWriter visits every cell of a table and keeps it in memory; here it sees the first row only. What XlsxWriter
+    refuses it leaves out, with a code and mostly a warning; and Excel removes tables because of their headers.
     """
 
     @convert_range_args  # type: ignore[untyped-decorator]  # The same.
@@ -212,10 +219,24 @@ class LongTableWorksheet(Worksheet):  # type: ignore[misc]  # XlsxWriter has no 
                 )
         shown = min(last_row, first_row + 1)
         refused: int = super().add_table(first_row, first_col, shown, last_col, options)
-        if refused:
-            raise ValueError(f"XlsxWriter refused the table {options}. Its warning says why.")
-        if shown < last_row:
+        if not refused and shown < last_row:
             whole = xl_range(first_row, first_col, last_row, last_col)
             ranges = {name for name in ("range", "a_range", "autofilter") if self.tables[-1].get(name)}
             self.tables[-1].update(dict.fromkeys(ranges, whole))
         return refused
+
+
+def _raising(method: Callable[..., int | None]) -> Callable[..., int | None]:
+    @wraps(method)
+    def call(*given: Any, **named: Any) -> int | None:
+        refused = method(*given, **named)
+        if refused:
+            arguments = ", ".join(map(repr, given[1:]))
+            raise ValueError(f"XlsxWriter refused {method.__name__}({arguments}) in a `design` hook (see its warning).")
+        return refused
+
+    return call
+
+
+for _name in REFUSABLE:
+    setattr(StrictWorksheet, _name, _raising(getattr(StrictWorksheet, _name)))
