@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 from decimal import Decimal
-from fractions import Fraction
 from uuid import UUID
 
 import pytest
@@ -128,7 +127,7 @@ def test_a_field_that_no_longer_exists_is_reported():
 @pytest.mark.parametrize("value", [
     None, True, 2**70, "text", 1.5, Decimal("1.20"), UUID(int=7), dt.date(2026, 1, 2), dt.time(3, 4, 5, 6),
     dt.datetime(2026, 1, 2, 3, tzinfo=dt.UTC), dt.timedelta(days=-1, microseconds=5), dt.timedelta(9**7, 0, 1),
-    {"a": [1, {"b": Decimal(2)}], "$": "key"}, {1: None, None: 2}, b"\x00x",
+    {"a": [1, {"b": Decimal(2)}], "$": "key"}, {1: None, None: 2, (3, 4): 5}, b"\x00x",
 ])  # fmt: skip
 def test_a_value_is_read_back_unchanged(value):
     found = from_json(json.loads(json.dumps(to_json(value))))
@@ -139,27 +138,15 @@ class Level(int):
     """A subclass of a type that JSON has."""
 
 
-class Price(Decimal):
-    """A subclass of a type that is tagged."""
-
-
 @pytest.mark.parametrize(("value", "read"), [
     ((1, 2), [1, 2]), (range(2), [0, 1]), (Customer.Tier.GOLD, "gold"), (SafeString("a"), "a"), (Level(5), 5),
-    (memoryview(b"x"), b"x"), (Price("1.20"), Decimal("1.20")),
 ])  # fmt: skip
 def test_values_of_similar_types_are_read_back_as_their_base_type(value, read):
     found = from_json(json.loads(json.dumps(to_json(value))))
     assert (found, type(found)) == (read, type(read))
 
 
-@pytest.mark.parametrize("value", [{(1, 2): 3}, object(), 1j])
+@pytest.mark.parametrize("value", [object(), 1j, memoryview(b"x")])
 def test_a_value_without_exact_json_is_refused(value):
     with pytest.raises(TypeError, match="has no exact form in JSON"):
         to_json(value)
-
-
-@pytest.mark.parametrize(("value", "read"), [
-    (1j, "1j"), ({(1, 2): 3}, "{(1, 2): 3}"), ([{1}], ["{1}"]), (Fraction(1, 2), 0.5), (Level(5), 5),
-])  # fmt: skip
-def test_a_value_without_exact_json_may_be_stored_as_its_cell_shows_it(value, read):
-    assert from_json(json.loads(json.dumps(to_json(value, exact=False)))) == read

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,12 @@ import pytest
 from django.contrib.auth.models import AnonymousUser, User
 from django.core.exceptions import PermissionDenied
 from django.db import connection
+from django.db.backends.postgresql.psycopg_any import DateTimeTZRange, NumericRange
 from django.db.models import Count, Exists, F, Max, OuterRef, Q, QuerySet, Sum
 from django.db.models.functions import Lower
 from django.http import HttpResponse
 from django.test import RequestFactory
+from django.utils.safestring import SafeString
 from openpyxl import load_workbook
 
 from exports import housekeeping, services, storage
@@ -194,6 +197,22 @@ def test_stored_rows_have_the_cells_of_every_kind_of_value(ask, format):
     export = FileRequest.objects.get()
     assert loop.dispatch(export.pk)
     assert (export.file_type, cells(file_of(export), format)) == ("exports.rows", cells(small, format))
+
+
+@pytest.mark.parametrize("format", ["csv", "xlsx", "jsonl"])
+def test_stored_rows_have_the_cells_of_any_python_value(ask, format):
+    moment = datetime(2026, 1, 2, 3, tzinfo=UTC)
+    values = [
+        Customer.Tier.GOLD, SafeString("=1"), Fraction(1, 2), {1}, {(1, 2): Decimal("1.20")},
+        {1: moment, None: [moment]}, 1j, User(username="ada"), memoryview(b"x"), [Decimal("1.0"), (timedelta(1), float("nan"))],
+        NumericRange(1, 5), NumericRange(empty=True), [DateTimeTZRange(moment, None, "(]")], "\ud800", True, 2**70,
+    ]  # fmt: skip
+    rows = [{"value": value} for value in values]
+    small = content(ask(rows, format=format))
+    ask(rows, format=format, threshold=1)
+    export = FileRequest.objects.get()
+    assert loop.dispatch(export.pk)
+    assert cells(file_of(export), format) == cells(small, format)
 
 
 def cells(file: bytes, format: str) -> Any:

@@ -18,6 +18,7 @@ from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.sheets import Total
 from exports.exporters.tagged_json import from_json, to_json
 from exports.models import Artifact, FileRequest
+from exports.tabular.cells.plain_values import plain_column
 from exports.tabular.cells.raw_columns import RawColumn, Values, row_count
 from exports.tabular.columns import Column
 from exports.tabular.readers import resolve
@@ -139,7 +140,7 @@ def _column_to_json(values: Values) -> Any:
     # Any: JSON.
     if isinstance(values, RawColumn):
         return {"family": values.family, "texts": list(values)}
-    return [to_json(value, exact=False) for value in values]
+    return [to_json(value) for value in plain_column(values)]
 
 
 def _column_from_json(stored: Any) -> Values:

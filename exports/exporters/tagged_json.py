@@ -1,16 +1,13 @@
 """Values as JSON that are read back unchanged: dates, decimals and similar types are tagged with their type."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from numbers import Integral, Real
-from types import NoneType
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-# The types of keys that JSON cells of a dict hold.
-_KEYS: Final = {str, int, float, bool, NoneType}
+from exports.tabular.cells.conversion import family_of
 
 # Any: each function takes values of one type.
 _WRITE: dict[type, tuple[str, Callable[[Any], Any]]] = {
@@ -33,42 +30,50 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "float": float,
     "bytes": bytes.fromhex,
     "list": lambda values: [from_json(value) for value in values],
-    "dict": lambda pairs: {key: from_json(value) for key, value in pairs},
+    "dict": lambda pairs: {_read_key(key): from_json(value) for key, value in pairs},
+    "range": lambda parts: _read_range(*parts),
 }
 
 
-def to_json(value: Any, *, exact: bool = True) -> Any:
+def to_json(value: Any) -> Any:
     """Return a value for json.dumps, tagged where JSON has no such type: {"$": "decimal", "v": "1.20"}.
 
-    Subclasses become their base type. For a type that cannot be represented exactly, raise TypeError; if not `exact`,
-    return what its cells hold: a float for a number, else text.
+    Raises TypeError for a type that cannot be represented exactly.
     """
     if value is None or isinstance(value, bool) or type(value) in (int, str):
         return value
     if isinstance(value, Enum):
-        return to_json(value.value, exact=exact)
+        return to_json(value.value)
     if type(value) in _WRITE:
         name, write = _WRITE[type(value)]
         return {"$": name, "v": write(value)}
-    if isinstance(value, list | tuple) or (exact and isinstance(value, set | frozenset | range)):
-        return {"$": "list", "v": [to_json(each, exact=exact) for each in value]}
-    if isinstance(value, Mapping) and {type(key) for key in value} <= _KEYS:
-        return {"$": "dict", "v": [[key, to_json(each, exact=exact)] for key, each in value.items()]}
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return {"$": "list", "v": [to_json(each) for each in value]}
+    if isinstance(value, dict):
+        return {"$": "dict", "v": [[to_json(key), to_json(each)] for key, each in value.items()]}
     if isinstance(value, str):
         # A subclass such as SafeString.
         return str.__str__(value)
-    if isinstance(value, Integral):
+    if isinstance(value, int):
         return int(value)
-    if isinstance(value, bytearray | memoryview):
-        return to_json(bytes(value))
-    for base, (name, write) in _WRITE.items():
-        if isinstance(value, base):
-            return {"$": name, "v": write(value)}
-    if not exact:
-        return to_json(float(value)) if isinstance(value, Real) else str(value)
+    if family_of(value) == "range":
+        bounds = f"{'[' if value.lower_inc else '('}{']' if value.upper_inc else ')'}"
+        return {"$": "range", "v": [to_json(value.lower), to_json(value.upper), bounds, value.isempty]}
     raise TypeError(f"{type(value).__name__} has no exact form in JSON.")
 
 
 def from_json(value: Any) -> Any:
-    """Return the value that `to_json` was given; tuples, sets and ranges come back as lists."""
+    """Return the value that `to_json` was given; tuples, sets and Python's ranges come back as lists."""
     return _READ[value["$"]](value["v"]) if isinstance(value, dict) else value
+
+
+def _read_key(key: Any) -> Any:
+    key = from_json(key)
+    return tuple(key) if isinstance(key, list) else key
+
+
+def _read_range(lower: Any, upper: Any, bounds: str, is_empty: bool) -> Any:
+    # Only where a driver of PostgreSQL is installed was there a range.
+    from django.db.backends.postgresql.psycopg_any import NumericRange
+
+    return NumericRange(from_json(lower), from_json(upper), bounds, is_empty)
