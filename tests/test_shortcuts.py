@@ -205,7 +205,8 @@ def test_stored_rows_have_the_cells_of_any_python_value(ask, format):
     values = [
         Customer.Tier.GOLD, SafeString("=1"), Fraction(1, 2), {1}, {(1, 2): Decimal("1.20")},
         {1: moment, None: [moment]}, 1j, User(username="ada"), memoryview(b"x"),
-        [Decimal("1.0"), (timedelta(1), float("nan"))], NumericRange(1, 5), NumericRange(empty=True), [DateTimeTZRange(moment, None, "(]")], "\ud800", True, 2**70,
+        [Decimal("1.0"), (timedelta(1), float("nan"))],
+        NumericRange(1, 5), NumericRange(empty=True), [DateTimeTZRange(moment, None, "(]")], "\ud800", True, 2**70,
     ]  # fmt: skip
     rows = [{"value": value} for value in values]
     small = content(ask(rows, format=format))
