@@ -4,10 +4,11 @@ import random
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, suppress
+from contextlib import AsyncExitStack, ExitStack, closing, suppress
 
 import psutil
 import pytest
+from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
 
 from exports.http.responses import RECHECK_SECONDS
@@ -16,8 +17,9 @@ from exports.models.audit import SYSTEM
 from exports.signing import PublicLink, Ticket
 from tests.office import rows
 from tests.office.browsers import signed_in, ticket_for
+from tests.office.pages import made
 from tests.office.processes import Daphne, Uvicorn
-from tests.office.wires import cookie_of
+from tests.office.wires import cookie_of, next_state, opened
 from tests.servers import wait_until
 
 LIMIT = 1 << 18
@@ -169,6 +171,18 @@ def test_a_download_ends_short_when_its_links_are_revoked(server: Daphne, owner:
                 received += len(block)
     assert received < export.size
     wait_until(lambda: rows.downloads().get(export=export.pk).outcome == "aborted")
+
+
+async def test_sockets_do_not_read_the_criteria_of_what_they_show(server: Daphne, owner: User):
+    for _ in range(20):
+        await made(rows.running, owner, criteria="month=4&note=" + "x" * MEBIBYTE)
+    memory, browser = memory_of(server), await sync_to_async(signed_in)(owner)
+    async with AsyncExitStack() as stack:
+        for _ in range(5):
+            page = await stack.enter_async_context(opened(server, browser))
+            for _ in range(20):
+                await next_state(page)
+        assert memory_of(server) - memory < MOST_BYTES
 
 
 def test_no_log_of_the_server_has_a_link(server: Daphne, owner: User):
