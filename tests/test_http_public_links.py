@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from exports import checks, services, signing
+from exports.checks import exporters as exporter_checks
 from exports.http import responses
 from exports.models import FileRequest, transitions
 from exports.models.audit import SYSTEM
@@ -332,4 +333,4 @@ def test_an_invalid_link_age_is_a_check_error(settings: LazySettings, age: objec
 
 def test_an_invalid_link_age_of_an_export_is_a_check_error() -> None:
     with registered(type("Brief", (SharedReport,), {"public_link_max_age_seconds": 0})):
-        assert [each.msg for each in checks.check_exports()] == ["Brief.public_link_max_age_seconds is 0."]
+        assert [each.msg for each in exporter_checks.check_numbers()] == ["Brief.public_link_max_age_seconds is 0."]
