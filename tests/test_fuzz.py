@@ -16,11 +16,10 @@ from django.db.models import functions
 from hypothesis import HealthCheck, Phase, given, reject, seed, settings
 
 from exports.exceptions import FormulaRejected, UnfitValue
-from exports.tabular import writers
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import SqlCsvBatch
 from exports.tabular.columns import Alterations, Column
-from tests.fuzz.files import FORMATS, Expected, Rejected, found_columns
+from tests.fuzz.files import WRITERS, Expected, Rejected, found_columns
 from tests.fuzz.models import tables
 from tests.fuzz.querysets import Case, cases
 from tests.fuzz.ways import Way, ways
@@ -73,8 +72,9 @@ def check(case: Case, made: SimpleNamespace) -> None:
     columns += [calculated.column(number, case.world.keys) for number, calculated in enumerate(case.calculated)]
     try:
         rows = rows_of(queryset.all(), [column.name if column.source is None else column.source for column in columns])
+        queryset.count()
     except (DatabaseError, FieldError, TypeError):
-        # Django cannot read this queryset.
+        # Django cannot read or count this queryset.
         reject()
     expected = Expected(case.zone, case.csv_options)
     places = {column.name: place for place, column in enumerate(columns)}
@@ -96,17 +96,17 @@ def check(case: Case, made: SimpleNamespace) -> None:
 def check_way(way: Way, values: list[list[Any]], expected: Expected) -> None:
     rows = len(values[0])
     assert (way.count, sum(map(row_count, way.batches))) == (rows, rows), way.name
-    formats = ["csv"] if any(isinstance(batch, SqlCsvBatch) for batch in way.batches) else FORMATS
+    formats = ["csv"] if any(isinstance(batch, SqlCsvBatch) for batch in way.batches) else WRITERS
     for format in formats:
         options = expected.options(format)
-        given = {"options": options, "zone": expected.zone}
+        writer, given = WRITERS[format], {"options": options, "zone": expected.zone}
         try:
             columns = [expected.column(format, *pair) for pair in zip(way.columns, values, strict=True)]
         except (Unfit, Rejected) as refusal:
             with pytest.raises({Unfit: UnfitValue, Rejected: FormulaRejected}[type(refusal)]):
-                written_and_counted(writers.get(format), way.columns, way.batches, **given)
+                written_and_counted(writer, way.columns, way.batches, **given)
             continue
-        content, alterations = written_and_counted(writers.get(format), way.columns, way.batches, **given)
+        content, alterations = written_and_counted(writer, way.columns, way.batches, **given)
         found = found_columns(format, content, options, len(columns))
         if format == "jsonl" and not rows:
             assert not content

@@ -71,10 +71,14 @@ VALUES = {
     "json": st.dictionaries(HOSTILE, st.lists(st.integers()), max_size=3) | st.lists(HOSTILE, max_size=2),
 }
 # Members of an enum, and instances of classes derived from Python's types, as libraries have them.
-OTHERS = st.binary(max_size=5) | st.sampled_from(
-    [*Colour, Day(2013, 1, 2), Day(1900, 1, 1), Clock(3, 4), Span(hours=30), Span(-1), Price("1.5"),
-     Price("1.234567890123456")]
-)  # fmt: skip
+OTHERS = st.binary(max_size=5) | st.sampled_from([
+    *Colour, Day(2013, 1, 2), Day(1900, 1, 1), Clock(3, 4), Span(hours=30), Span(-1), Price("1.5"),
+    Price("1.234567890123456"),
+])  # fmt: skip
+# Values of all types within lists and dictionaries.
+LEAVES = st.one_of(*VALUES.values(), OTHERS, st.none())
+VALUES["json"] |= st.lists(LEAVES | st.lists(LEAVES, max_size=3), min_size=1, max_size=2)
+VALUES["json"] |= st.dictionaries(HOSTILE | st.dates() | st.decimals(allow_nan=False), LEAVES, max_size=2)
 
 
 @dataclass(frozen=True)

@@ -57,8 +57,7 @@ def ways(
         yield instances
         fastest = read("the fastest way", queryset, plain)
         yield fastest
-        unpickled = [pickle.loads(pickle.dumps(picklable_batch(batch))) for batch in fastest.batches]
-        yield replace(fastest, name="the fastest way, in another process", batches=unpickled)
+        yield pickled(fastest)
         if dialect and connection.vendor == "postgresql":
             yield read("lines of CSV", queryset, plain, dialect)
         if not misses_rows:
@@ -78,12 +77,19 @@ def read(name: str, rows: QuerySet | Sequence[Any], columns: Sequence[Column], d
         return Way(name, table.columns, list(table.batches), table.total.rows)
 
 
+def pickled(way: Way) -> Way:
+    batches = [pickle.loads(pickle.dumps(picklable_batch(batch))) for batch in way.batches]
+    return replace(way, name=f"{way.name}, in another process", batches=batches)
+
+
 def ways_of_rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Iterator[Way]:
     """Yield the ways of rows that are no queryset."""
     names = [column.name for column in columns]
     named = [replace(column, source=None) for column in columns]
     dicts = [dict(zip(names, row, strict=True)) for row in rows]
-    yield read("dicts", dicts, named)
+    from_dicts = read("dicts", dicts, named)
+    yield from_dicts
+    yield pickled(from_dicts)
     yield read("tuples", list(map(tuple, rows)), named)
     # A value that cannot be stored is refused.
     with suppress(TypeError):

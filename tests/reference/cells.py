@@ -283,3 +283,39 @@ def sheet_text(text: str) -> tuple[str | None, Changes]:
     while len(cut.encode("utf-16-le")) > 2 * 32_767:
         cut = cut[:-1]
     return cut or None, changes | ({"text_cut"} if cut != lines else set())
+
+
+def plain_value(value: Any, zone: tzinfo) -> Any:
+    """Return what a writer of a project's own format gets."""
+    match value:
+        case Enum():
+            return plain_value(value.value, zone)
+        case bool() | None:
+            return value
+        case Integral():
+            return int(value)
+        case Decimal():
+            return Decimal(value)
+        case Real():
+            return float(value)
+        case datetime():
+            return in_zone(value, zone)
+        case date() if type(value) is not date:
+            return date.fromordinal(value.toordinal())
+        case time() if type(value) is not time:
+            return time.fromisoformat(value.isoformat())
+        case timedelta():
+            return timedelta(value.days, value.seconds, value.microseconds)
+        case str():
+            return str.__str__(value)
+        case Mapping():
+            return {plain_value(key, zone): plain_value(each, zone) for key, each in value.items()}
+        case list() | tuple():
+            return [plain_value(each, zone) for each in value]
+        case _ if hasattr(value, "upper_inc") and not value.isempty:
+            bounds = f"{'[' if value.lower_inc else '('}{']' if value.upper_inc else ')'}"
+            return type(value)(plain_value(value.lower, zone), plain_value(value.upper, zone), bounds)
+        case date() | time() | UUID() | bytes():
+            return value
+        case _:
+            return value if hasattr(value, "isempty") else str(value)

@@ -5,6 +5,7 @@ days of a date.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from decimal import Decimal, localcontext
@@ -70,7 +71,7 @@ def store(value: Any, kind: str, places: int | None, zone: tzinfo, are_aware: bo
         case "float":
             found = number(value)
             need(not found.is_finite() or found in (Decimal(float(found)), Decimal(repr(float(found)))))
-            return float(found), set()
+            return math.nan if found.is_nan() else float(found), set()
         case "boolean":
             need(isinstance(value, Integral) and value in (0, 1))
             return bool(value), set()
