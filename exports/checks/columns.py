@@ -18,6 +18,7 @@ from exports.exceptions import DeclarationError, UnknownColumn
 from exports.exporters import Column, QuerySetExport, Sheet
 from exports.failures import describe_error
 from exports.models.request import AnyUser
+from exports.tabular.columns import as_columns
 from exports.tabular.writers.xlsx.xlsxwriter_internals import format_properties, why_no_format
 
 # Raised by what is wrong for every user and all criteria.
@@ -81,7 +82,7 @@ def sample_sheets(exporter: QuerySetExport) -> Sequence[Sheet]:
         user.pk = 0
     if not exporter.has_sheets() and type(exporter).get_rows is not QuerySetExport.get_rows:
         # Rows that are made in the worker, perhaps by asking other services.
-        return [Sheet("", (), exporter.get_columns(user))]
+        return [Sheet("", (), as_columns(exporter.get_columns(user)))]
     form = exporter.get_form(QueryDict(), user)
     try:
         is_valid = form.is_valid()

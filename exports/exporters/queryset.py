@@ -34,7 +34,7 @@ from exports.models import FileRequest
 from exports.models.locale import local_time
 from exports.models.request import AnyUser
 from exports.tabular import writers
-from exports.tabular.columns import Column
+from exports.tabular.columns import Column, as_columns
 from exports.tabular.readers.rows import Rows
 from exports.tabular.writers import Writer
 
@@ -74,7 +74,8 @@ class QuerySetExport(TableExport):
     sensitive_columns: ClassVar[Sequence[str]] = ()
     form_class: ClassVar[type[Form]] = EmptyForm
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
-    columns: ClassVar[Sequence[Column]] = ()
+    # A name stands for a plain Column; every declared sequence of them becomes one of Columns.
+    columns: ClassVar[Sequence[Any]] = ()
     queue_name: ClassVar[str | None] = None
     count: ClassVar[str] = "exact"
     reuse_within_seconds: ClassVar[float | None] = None
@@ -131,13 +132,19 @@ class QuerySetExport(TableExport):
                 form.fields[f"{PREFIX}{writer.format}.{name}"] = field
         return form
 
-    def get_columns(self, user: AnyUser) -> Sequence[Column]:
-        """Return the columns of the file, by default `columns`."""
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if isinstance(vars(cls).get("columns"), list | tuple):
+            cls.columns = as_columns(cls.columns)
+
+    def get_columns(self, user: AnyUser) -> Sequence[Column | str]:
+        """Return the columns of the file, or the names of plain ones, by default `columns`."""
         return self.columns
 
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
-        return [Sheet(str(self.title), self.get_rows(user, criteria), self.get_columns(user))]
+        columns = as_columns(self.get_columns(user))
+        return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
 
     def get_filename(self, export: FileRequest) -> str:
         """Return "<file type>-<local date>.<extension>"."""
@@ -159,7 +166,7 @@ class QuerySetExport(TableExport):
     def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
         """Return the columns of all sheets, as they are declared."""
         if not self.has_sheets():
-            return list(self.get_columns(user))
+            return as_columns(self.get_columns(user))
         return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
 
     def held(self, user: AnyUser, columns: Iterable[Column]) -> dict[str, bool]:
@@ -175,7 +182,7 @@ class QuerySetExport(TableExport):
 
         It is empty for exports with several sheets: they are only known once the form is filled in.
         """
-        columns = [] if self.has_sheets() else self.get_columns(user)
+        columns = [] if self.has_sheets() else as_columns(self.get_columns(user))
         held = self.held(user, columns)
         return [spoken(column) for column in columns if is_withheld(column, held)]
 

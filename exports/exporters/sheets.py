@@ -9,7 +9,7 @@ from django.db.models.manager import BaseManager
 from django.utils.text import capfirst
 
 from exports.exceptions import RowsDiffer
-from exports.tabular.columns import Column
+from exports.tabular.columns import Column, as_columns
 from exports.tabular.readers import querysets, resolve
 from exports.tabular.readers.rows import Rows, length
 
@@ -26,10 +26,12 @@ class Sheet:
 
     title: str
     rows: QuerySet[Any] | Rows
+    # After the initialization each is a Column.
     columns: Sequence[Column]
     names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", as_columns(self.columns))
         if isinstance(self.rows, BaseManager):
             object.__setattr__(self, "rows", self.rows.all())
         if not self.names:

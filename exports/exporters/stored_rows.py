@@ -121,7 +121,7 @@ def columns_of_queryset(queryset: QuerySet[Any], names: Sequence[str] | None) ->
     found = (
         resolve.value_names(queryset)
         if has_values
-        else [*(field.name for field in fields), *query.extra_select, *query.annotation_select]
+        else [*(field.attname for field in fields), *query.extra_select, *query.annotation_select]
     )
     columns = [Column(name) for name in found]
     # values() without names selects every field, as if it was not called.

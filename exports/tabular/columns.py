@@ -1,7 +1,7 @@
 """The columns that an export declares, and the count of cells that differ from their values."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
@@ -45,6 +45,7 @@ class Column:
     format: an Excel number format, such as "0.00" (XLSX only).
     source: an ORM path, a Django expression, or a callable that takes the model instance.
     places: number of decimal places that numbers are stored with (Parquet only).
+    display: True for what people read in place of the value: the label of a choice, or the str() of a related object.
     formulas: one of FORMULA_MODES for the texts of this column, or "" for that of the file (CSV and TSV only).
     permission: permission a user needs to get this column; users without it get a file without the column.
     style, header_style: properties of XlsxWriter's formats, such as {"bold": True} (XLSX only).
@@ -57,12 +58,15 @@ class Column:
     format: str = ""
     source: object = None
     places: int | None = None
+    display: bool = False
     formulas: str = ""
     permission: str = ""
     style: Mapping[str, object] = field(default_factory=dict)
     header_style: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.display and (self.kind not in ("", "text") or not isinstance(self.source, str | None)):
+            raise ValueError(f"Column {self.name!r}: display=True is for the path of a field, and its kind is text.")
         if self.kind and self.kind not in KINDS:
             raise ValueError(f"Column {self.name!r}: the kind {self.kind!r} is none of {', '.join(KINDS)}.")
         if self.formulas and self.formulas not in FORMULA_MODES:
@@ -77,6 +81,11 @@ class Column:
     def picklable(self) -> Self:
         """A copy without the source, with plain strings and dicts, which another process can unpickle."""
         return replace(self, header=self.label, source=None, style=dict(self.style), header_style={})
+
+
+def as_columns(columns: Iterable[Column | str]) -> list[Column]:
+    """Return the columns, with a Column in place of each name."""
+    return [Column(column) if isinstance(column, str) else column for column in columns]
 
 
 class Alterations(Counter[str]):

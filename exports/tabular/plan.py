@@ -19,6 +19,7 @@ from exports.tabular.columns import Column
 from exports.tabular.readers import converters, django_internals, postgresql, psycopg_internals
 from exports.tabular.readers.converters import SelectedColumn, Undeclared
 from exports.tabular.readers.resolve import (
+    display_field,
     free_alias,
     has_values,
     is_callable,
@@ -187,6 +188,12 @@ def _plan_postgresql(
     pairs = zip(expressions, oids, strict=False)
     selected = [converters.postgresql_column(expression, connection, oid) for expression, oid in pairs]
     plan = _with_reasons(replace(plan, selected=selected, width=len(oids)))
+    related = [
+        f"Column {column.name!r} displays related objects, which are read while the rows are."
+        for column in plan.columns
+        if (field := display_field(plan.queryset, column)) and field.is_relation
+    ]
+    plan = replace(plan, reasons=[*plan.reasons, *related])
     if not plan.reasons:
         own_seconds = postgresql.statement_timeout(connection)
         seconds = min(filter(None, (own_seconds, limits.statement_seconds)), default=math.inf)

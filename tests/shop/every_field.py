@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.shop.models import EveryField
 
-ALL_FIELDS = [field.name for field in EveryField._meta.fields]
+ALL_FIELDS = [field.attname for field in EveryField._meta.fields]
 # Cells of these need no conversion of each value on any database.
 PLAIN_FIELDS = [name for name in ALL_FIELDS if name not in ("took", "content", "shouted")]
 

@@ -14,6 +14,9 @@ from exports.tabular.cells.conversion import family_of, type_family
 from exports.tabular.cells.datetimes import to_local
 from exports.tabular.cells.raw_columns import RawColumn, Values
 
+# What people read in place of values. Any: values of any type have labels.
+Labels = Mapping[Any, str]
+
 PLAIN_TYPES: Final = frozenset(
     {NoneType, bool, int, float, Decimal, datetime, date, time, timedelta, UUID, str, bytes},
 )
@@ -62,6 +65,12 @@ def python_values(values: Values, zone: tzinfo) -> list[Any]:
     if {"datetime", "json", "range"}.isdisjoint(map(type_family, types)):
         return found
     return [_in_zone(value, zone) for value in found]
+
+
+def with_labels(values: Values, labels: Labels) -> list[Any]:
+    """Return the labels of the values of a column; a value without a label stays, as a plain value."""
+    plain = python_values(values, UTC)
+    return list(map(labels.get, plain, plain))
 
 
 def plain_column(values: Values) -> Values:

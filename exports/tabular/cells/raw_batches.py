@@ -2,12 +2,14 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Context, Decimal
+from types import MappingProxyType
 from typing import Any, Final, Self
 
 from exports.tabular.cells.numbers import format_numbers
+from exports.tabular.cells.plain_values import Labels, with_labels
 from exports.tabular.cells.raw_columns import RawColumn, Values, restore_nulls
 from exports.tabular.cells.raw_json import decode_json, decode_jsonb, parse_json_values
 
@@ -31,8 +33,11 @@ _HEX_DIGITS: Final = b"0123456789abcdef"
 class RawBatch(Sequence[Values]):
     """Rows as a database delivered them. `decoders` names the decoder of each column, see DECODERS.
 
-    `batch[index]` decodes the column each time, so ask once. Pickling keeps the undecoded rows.
+    `batch[index]` decodes the column each time, so ask once. Pickling keeps the undecoded rows. `labels` are what to
+    show in place of the values of some columns, by index.
     """
+
+    labels: Mapping[int, Labels] = MappingProxyType({})
 
     def __init__(self, row_count: int, decoders: Sequence[str]) -> None:
         self.row_count = row_count
@@ -43,7 +48,8 @@ class RawBatch(Sequence[Values]):
 
     # Any: Sequence declares slices of columns too, which no batch supports.
     def __getitem__(self, index: Any) -> Any:
-        return decode_column(self.decoders[index], self.raw(index))
+        values = decode_column(self.decoders[index], self.raw(index))
+        return with_labels(values, self.labels[index]) if index in self.labels else values
 
     @abstractmethod
     def raw(self, index: int) -> Values:
@@ -66,10 +72,12 @@ class CursorBatch(RawBatch):
             replace(column) if decoder == "value" else column
             for column, decoder in zip(self._columns, self.decoders, strict=True)
         ]
-        return type(self)(columns, self.decoders)
+        replaced = type(self)(columns, self.decoders)
+        replaced.labels = self.labels
+        return replaced
 
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), (self._columns, self.decoders)
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...], dict[str, object]]:
+        return type(self), (self._columns, self.decoders), {"labels": dict(self.labels)}
 
 
 class CopyBatch(RawBatch):
@@ -90,8 +98,9 @@ class CopyBatch(RawBatch):
         column = self._values[self._positions[index] :: self._width]
         return unescape_column(column) if b"\\" in self._content else column
 
-    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
-        return type(self), (self._content, self.row_count, self._width, self._positions, self.decoders)
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...], dict[str, object]]:
+        arguments = (self._content, self.row_count, self._width, self._positions, self.decoders)
+        return type(self), arguments, {"labels": dict(self.labels)}
 
 
 def decode_column(decoder: str, raw: Values) -> Values:

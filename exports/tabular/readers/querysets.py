@@ -12,7 +12,7 @@ from exports.exceptions import QueryTooSlow
 from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Column
 from exports.tabular.plan import COPY, CURSOR, INSTANCES, NO_LIMITS, Plan, TimeLimits, make_plan
-from exports.tabular.readers import copy, cursor, instances, postgresql, psycopg_internals, sql_csv
+from exports.tabular.readers import copy, cursor, instances, labels, postgresql, psycopg_internals, sql_csv
 from exports.tabular.readers.rows import Batch
 
 Reader = Callable[[Plan, int], Generator[Batch, None, None]]
@@ -62,8 +62,9 @@ def batches(
         plan = make_plan(queryset.using(alias), columns, limits)
         if dialect is not None:
             plan = sql_csv.with_dialect(plan, dialect)
+        finders = labels.label_finders(queryset.using(alias), columns)
         with closing(READERS[plan.strategy](plan, size)) as found:
-            yield from found
+            yield from (labels.labelled(batch, finders) for batch in found) if finders else found
 
 
 @contextmanager

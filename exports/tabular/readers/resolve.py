@@ -38,18 +38,32 @@ KINDS_OF_FIELDS = (
 def resolve(queryset: QuerySet[Any], columns: Sequence[Column]) -> list[Column]:
     """Return the columns with their kind, header (from verbose_name) and decimal places where these are not declared.
 
-    The header of a path through relations has all their names: "Customer name". A relation has the kind of its key, a
-    field with choices that of its stored value.
+    The header of a path through relations has all their names: "Customer name". A column with `display` is text, a
+    field with choices has the kind of its stored value.
 
     Raises UnknownColumn, with similar names, for a path that does not exist, that has many values a row, or that is not
-    among the values of this queryset.
+    among the values of this queryset; and for a relation unless the column says what to show of it.
     """
     return [_resolve(queryset, column) for column in columns]
+
+
+# Any: the stubs do not say which fields have choices, a target or an attname.
+def display_field(queryset: QuerySet[Any], column: Column) -> Any:
+    """Return the relation or the field with choices that a column displays, None for a column without `display`."""
+    if not column.display:
+        return None
+    fields = [] if path_of(column) in queryset.query.annotations else _fields(queryset.model, column)
+    last: Any = fields[-1] if len(fields) == len(path_of(column).split("__")) else None
+    if last is None or not (last.is_relation or last.flatchoices):
+        raise UnknownColumn(f"Column {column.name!r}: display=True is for relations and for fields with choices.")
+    return last
 
 
 def resolve_for_rows(columns: Sequence[Column]) -> list[Column]:
     """Return the columns of rows that are no queryset, with their headers. Raises UnknownColumn for expressions."""
     for column in columns:
+        if column.display:
+            raise UnknownColumn(f"Column {column.name!r}: display=True is for rows of a model.")
         if is_expression(column):
             raise UnknownColumn(
                 f"Column {column.name!r}: its source is an expression, which a database computes, and these rows come "
@@ -112,13 +126,18 @@ def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
             return _complete(column, kind=_kind(_output_field(queryset, column, column.source)))
         except FieldError as error:
             raise UnknownColumn(f"Column {column.name!r}: {error}") from error
+    displayed = display_field(queryset, column)
     fields = _fields(queryset.model, column)
     if len(fields) == len(path.split("__")):
-        last = fields[-1]
+        last: Any = fields[-1]
+        if last.is_relation and not displayed:
+            if path.split("__")[-1] == last.name and not has_values(queryset):
+                raise _ambiguous_relation(column, last)
+            fields.append(key_of(last))
         places = last.decimal_places if isinstance(last, models.DecimalField) else None
         named = (field.related_model._meta if isinstance(field, ForeignObjectRel) else field for field in fields)
         header = " ".join(str(each.verbose_name) for each in named)
-        return _complete(column, kind=_kind(last), header=header, places=places)
+        return _complete(column, kind="text" if displayed else _kind(last), header=header, places=places)
     kind = _kind(_computed_field(queryset, column, fields))
     # A key of a JSON field may hold any type.
     return _complete(column, kind="" if kind == "json" else kind)
@@ -178,6 +197,23 @@ def _computed_field(queryset: QuerySet[Any], column: Column, fields: Sequence[An
         owner: Any = fields[-1].related_model
         owner_name = owner.__name__ if owner else path.rpartition(f"__{unknown}")[0]
         raise unknown_column(column, unknown, owner_name, _field_names(owner) if owner else []) from error
+
+
+def key_of(relation: Any) -> "models.Field[Any, Any]":
+    """Return the field of the related model whose values a relation has."""
+    field: models.Field[Any, Any] = getattr(relation, "target_field", None) or relation.related_model._meta.pk
+    return field
+
+
+def _ambiguous_relation(column: Column, relation: Any) -> UnknownColumn:
+    path, model = path_of(column), relation.related_model
+    stem = path.removesuffix(relation.name)
+    key = f"{stem}{relation.attname}" if hasattr(relation, "attname") else f"{path}__{model._meta.pk.name}"
+    other = next((field.name for field in model._meta.concrete_fields if not field.primary_key), model._meta.pk.name)
+    return UnknownColumn(
+        f"Column {column.name!r} is a relation. Say what to export: Column({column.name!r}, display=True) for str() of "
+        f"the {model.__name__}, {key!r} for its key, or a path to one of its fields, such as '{path}__{other}'."
+    )
 
 
 def _output_field(queryset: QuerySet[Any], column: Column, expression: Any) -> AnyField:

@@ -65,7 +65,9 @@ def obstacles(plan: Plan, dialect: Dialect) -> list[str]:
         return ["In a single column, an empty field must differ from an empty line."]
     reasons = []
     for column, decoder, selected in zip(plan.columns, plan.decoders, plan.selected_by_column, strict=True):
-        if decoder == "postgresql timestamptz" and str(dialect.zone) != "UTC":
+        if column.display:
+            reasons.append(f"Column {column.name!r}: Python has the labels that it displays.")
+        elif decoder == "postgresql timestamptz" and str(dialect.zone) != "UTC":
             reasons.append(f"Column {column.name!r}: its times are shown in {dialect.zone}.")
         elif decoder not in FIELD_SQL or selected.oid not in TYPES.get(decoder, (selected.oid,)):
             reasons.append(f"Column {column.name!r}: Python writes values of its type differently.")
