@@ -62,7 +62,8 @@ def test_an_export_in_the_format_of_the_page_is_read_by_a_spreadsheet_program() 
 
 def test_the_writer_of_the_page_takes_values_of_every_type() -> None:
     values = [
-        None, date(2026, 1, 2), time(3, 4, 5), timedelta(hours=26), 10**20 + 1, float("nan"), [Decimal("1.5")], b"\xff", "",
+        None, date(2026, 1, 2), time(3, 4, 5), timedelta(hours=26), 10**20 + 1, float("nan"), [Decimal("1.5")],
+        b"\xff", "",
     ]  # fmt: skip
     columns = [Column(f"c{number}") for number in range(len(values))]
     content, counted = written_and_counted(writers.get("ods"), columns, [[[value] for value in values]])

@@ -37,8 +37,8 @@ EXPRESSIONS = (
     'Exists(Tag.objects.filter(main=OuterRef("pk")))',
 )  # fmt: skip
 RELATED = (
-    "pk", "parent", "parent_id", "parent__name", "parent__amount", "parent__pk", "other", "other__name", "other__code",
-    "other__amount", "note", "note__words", "note__main__parent__name",
+    "pk", "parent_id", "parent__name", "parent__amount", "parent__pk", "other_id", "other__name", "other__code",
+    "other__amount", "note__pk", "note__words", "note__main__parent__name",
 )  # fmt: skip
 AGGREGATES = ('Count("tags")', 'Max("tags__name")', 'Sum("tags__level")')
 OPTIONS = ("", "", "", ', kind="text"', ', kind="json"', ', format="0.0"', ", places=4", ', formulas="raw"')

@@ -209,10 +209,11 @@ def _ambiguous_relation(column: Column, relation: Any) -> UnknownColumn:
     path, model = path_of(column), relation.related_model
     stem = path.removesuffix(relation.name)
     key = f"{stem}{relation.attname}" if hasattr(relation, "attname") else f"{path}__{model._meta.pk.name}"
-    other = next((field.name for field in model._meta.concrete_fields if not field.primary_key), model._meta.pk.name)
+    plain = [field.name for field in model._meta.concrete_fields if not (field.primary_key or field.is_relation)]
+    example = f"{path}__{(plain or ['pk'])[0]}"
     return UnknownColumn(
-        f"Column {column.name!r} is a relation. Say what to export: Column({column.name!r}, display=True) for str() of "
-        f"the {model.__name__}, {key!r} for its key, or a path to one of its fields, such as '{path}__{other}'."
+        f"Column {column.name!r} is a relation. Say what to export: display=True for str() of the {model.__name__}, "
+        f"{key!r} for its key, or a path to one of its fields, such as {example!r}."
     )
 
 
