@@ -9,7 +9,6 @@ from django.core.mail import get_connection
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
-from redis.exceptions import ResponseError
 
 from exports import checks
 from exports.conf import config, key_prefix
@@ -70,6 +69,8 @@ def queue(name: str) -> Iterator[Finding]:
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return
+    from redis.exceptions import ResponseError
+
     server = redis.client()
     began = time.monotonic()
     server.ping()
