@@ -83,7 +83,7 @@ SIGNATURES: dict[Callable[..., Any], str] = {
     toolbox.get_default_signer: "",
     toolbox.add_request: (
         "criteria='', file_type='', requester=None, content_type='', description='', language=None, tz=None"
-        ", filename=''"
+        ", filename='', permission=None"
     ),
     toolbox.attach_file: "request, contents, filename=None, content_type=None, size=None",
     toolbox.attach_local_file: "request, filepath, filename=None, content_type=None, size=None",

@@ -21,6 +21,7 @@ from exports.tabular.columns import Alterations, Column
 from exports.tabular.readers import explain, querysets, resolve
 from exports.tabular.writers import CsvWriter
 from exports.tabular.writers.csv import CsvSerializer
+from exports.tabular.writers.serializer_pool import Findings
 from tests.shop.databases import needs_postgres
 from tests.shop.every_field import rows, save
 from tests.shop.models import EveryField
@@ -57,9 +58,9 @@ def lines_of_postgresql(found: Sequence[Sequence[str]], delimiter: str) -> SqlCs
 def written(
     batch: Sequence[Any], delimiter: str, formulas: str, columns: tuple[Column, ...]
 ) -> tuple[bytes | str, Alterations]:
-    serialise, counted = CsvSerializer(columns, UTC, formulas, delimiter), Alterations()
+    serialise, found = CsvSerializer(columns, UTC, formulas, delimiter), Findings()
     try:
-        return serialise(batch, 0, counted), counted
+        return serialise(batch, 0, found), found.alterations
     except FormulaRejected as error:
         return str(error), Alterations()
 
