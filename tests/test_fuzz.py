@@ -20,7 +20,7 @@ from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import SqlCsvBatch
 from exports.tabular.columns import Alterations, Column
 from tests.fuzz.files import WRITERS, Expected, Rejected, found_columns
-from tests.fuzz.models import tables
+from tests.fuzz.models import Size, tables
 from tests.fuzz.querysets import Case, cases
 from tests.fuzz.ways import Way, ways
 from tests.reference.parquet import Unfit
@@ -71,7 +71,7 @@ def check(case: Case, made: SimpleNamespace) -> None:
     columns = [eval(column, names) for column in case.columns]
     columns += [calculated.column(number, case.world.keys) for number, calculated in enumerate(case.calculated)]
     try:
-        rows = rows_of(queryset.all(), [column.name if column.source is None else column.source for column in columns])
+        rows = rows_of(queryset.all(), list(map(source_of, columns)))
         queryset.count()
     except (DatabaseError, FieldError, TypeError):
         # Django cannot read or count this queryset.
@@ -91,6 +91,12 @@ def check(case: Case, made: SimpleNamespace) -> None:
     for way in every_way:
         values = [[row[places[column.name]] for row in rows] for column in way.columns]
         check_way(way, values, expected)
+
+
+def source_of(column: Column) -> Any:
+    if column.display:
+        return lambda row: dict(Size.choices).get(getattr(row, column.source))
+    return column.name if column.source is None else column.source
 
 
 def check_way(way: Way, values: list[list[Any]], expected: Expected) -> None:

@@ -25,7 +25,7 @@ from exports.tabular.readers import django_internals, explain, psycopg_internals
 from exports.tabular.writers.pickling import picklable_batch
 from tests.cell_values import comparable as shown
 from tests.shop.databases import connection_zone, needs_postgres, needs_sqlite
-from tests.shop.every_field import ALL_FIELDS, PLAIN_FIELDS, flat_json, json_values, rows, save, values_of
+from tests.shop.every_field import ALL_FIELDS, PLAIN_FIELDS, flat_json, json_values, save
 from tests.shop.models import Customer, EveryField, Seat
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -66,15 +66,6 @@ def check(queryset: QuerySet, names: Sequence[str], strategy: str, *, zone: tzin
         assert cells(declared, batch, zone) == expected_cells
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(rows, min_size=1, max_size=12), zone=st.sampled_from([UTC, BERLIN]))
-def test_all_strategies_give_the_cells_of_the_values(rows, zone):
-    save(rows)
-    check(EveryField.objects.all(), PLAIN_FIELDS, FASTEST, zone=zone)
-    check(EveryField.objects.all(), ALL_FIELDS, "cursor", zone=zone)
-    check(EveryField.objects.all(), ALL_FIELDS, "instances", zone=zone)
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(json_values | flat_json, min_size=1, max_size=9))
 @example(rows=[{"a": 1.0}, {"b": "1.50"}])
@@ -83,13 +74,6 @@ def test_all_strategies_give_the_cells_of_the_values(rows, zone):
 def test_json_has_the_cells_of_its_values(rows):
     save([{"details": row} for row in rows])
     check(EveryField.objects.all(), ["details"], FASTEST)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(rows=st.lists(st.fixed_dictionaries({name: values_of[name] for name in ("price", "share")}), max_size=20))
-def test_decimals_have_the_cells_of_their_values(rows):
-    save(rows)
-    check(EveryField.objects.all(), ["price", "share"], FASTEST)
 
 
 @pytest.mark.parametrize("source", ["text", "shouted"])

@@ -6,15 +6,13 @@ from functools import partial
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from exports.exceptions import DuplicateColumn
 from exports.tabular.cells.raw_columns import RawColumn
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import JsonLinesWriter
-from tests.cell_values import HOSTILE, JSON
+from tests.cell_values import HOSTILE
 from tests.cell_values import raw_columns as columns
-from tests.cell_values import read_back as plain
 from tests.written import written
 
 written_jsonl = partial(written, JsonLinesWriter)
@@ -73,16 +71,6 @@ def test_several_processes_write_the_same_bytes_and_counts():
     content = written_jsonl(columns, *batches, processes=2, alterations=counted)
     assert content == written_jsonl(columns, *batches, alterations=expected)
     assert counted == expected == {"surrogate_replaced": 5, "not_a_number": 5}
-
-
-VALUES = HOSTILE | st.none() | st.booleans() | st.integers() | st.floats() | st.lists(JSON, max_size=2)
-
-
-@given(st.lists(HOSTILE, min_size=2, max_size=2, unique_by=plain), st.lists(st.tuples(VALUES, HOSTILE), max_size=6))
-def test_any_rows_read_back(names, table):
-    batch = [[row[number] for row in table] for number in range(2)]
-    found = rows(written_jsonl(list(map(Column, names)), batch))
-    assert found == [dict(zip(map(plain, names), map(plain, row), strict=True)) for row in table]
 
 
 @given(columns(), HOSTILE)

@@ -3,7 +3,6 @@
 import errno
 import gc
 import io
-import json
 import math
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -22,10 +21,10 @@ from pyarrow import parquet
 
 from exports.exceptions import DuplicateColumn, UnfitValue
 from exports.tabular.cells.raw_columns import RawColumn
-from exports.tabular.columns import KINDS, Alterations, Column
+from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers import ParquetWriter
 from exports.tabular.writers.arrow_columns import POOL, arrow_column
-from tests.cell_values import HOSTILE, JSON, RAW_VALUES
+from tests.cell_values import HOSTILE, RAW_VALUES
 from tests.cell_values import read_back as plain
 from tests.written import printed_by, written
 
@@ -292,25 +291,6 @@ def test_values_and_raw_texts_read_back_equal(made, zone):
     second = table([declared], [texts], zone=zone, alterations=expected)
     assert [list(map(same, each.column("x").to_pylist())) for each in (first, second)] == [list(map(same, typed))] * 2
     assert (first.schema, counted) == (second.schema, expected)
-
-
-@given(st.lists(st.lists(JSON, max_size=3) | st.none(), min_size=1, max_size=4))
-def test_any_json_value_becomes_a_json_text(values):
-    texts = column("json", values).to_pylist()
-    assert [text and json.loads(text, parse_constant=pytest.fail) for text in texts] == list(map(plain, values))
-
-
-ANYTHING = st.one_of(HOSTILE, st.booleans(), st.integers(), st.floats(), st.decimals(), st.datetimes(), st.timedeltas())
-
-
-@given(st.sampled_from(KINDS), st.lists(ANYTHING | st.none(), min_size=1, max_size=4))
-def test_any_value_in_any_column_is_kept_counted_or_refused(kind, values):
-    counted = Alterations()
-    try:
-        found = column(kind, values, places=2, counted=counted).to_pylist()
-    except UnfitValue:
-        return
-    assert found.count(None) == values.count(None) + counted["number_left_out"]
 
 
 # The file

@@ -229,5 +229,7 @@ def columns(draw: st.DrawFn, world: World, paths: Sequence[str], sources: Sequen
             found.append(f"Column('c{number}', source={draw(st.sampled_from(sources))}{options})")
         else:
             path = draw(st.sampled_from(paths))
+            if world.fields.get(path) == "size" and draw(st.booleans()):
+                options = ", display=True"
             found.append(f"Column('{path} {number}', source={path!r}{options})")
     return found

@@ -85,7 +85,7 @@ def pickled(way: Way) -> Way:
 def ways_of_rows(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> Iterator[Way]:
     """Yield the ways of rows that are no queryset."""
     names = [column.name for column in columns]
-    named = [replace(column, source=None) for column in columns]
+    named = [replace(column, source=None, display=False) for column in columns]
     dicts = [dict(zip(names, row, strict=True)) for row in rows]
     from_dicts = read("dicts", dicts, named)
     yield from_dicts
