@@ -152,7 +152,7 @@ config: Settings = _LiveSettings()
 
 
 def absolute_url(path: str) -> str:
-    """Return the URL of a path of this site under EXPORTS["BASE_URL"], which may have a path of its own."""
+    """Return the URL of a path of this site under EXPORTS["BASE_URL"], which may have a path, too."""
     base = config.BASE_URL.rstrip("/")
     # Under FORCE_SCRIPT_NAME, `reverse` puts the same path in front.
     return base + path.removeprefix(urlsplit(base).path)

@@ -35,7 +35,7 @@ export class Words {
   #locale;
   #plural;
 
-  /** `language` is a BCP 47 tag, or anything else for the browser's; `catalogue` comes from exports/words.py. */
+  /** `language` is a BCP 47 tag, or anything else for the browser's; `catalogue` comes from exports/http/words.py. */
   constructor(language, catalogue) {
     this.#catalogue = catalogue;
     this.#locale = localeOf(language);

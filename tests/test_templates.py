@@ -12,7 +12,8 @@ from django.template import RequestContext, Template
 from django.test import Client, RequestFactory
 from django.utils import translation
 
-from exports import notifications, words
+from exports import notifications
+from exports.http import words
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.models.progress import WRITING, Snapshot
 from exports.models.result import ExportResult

@@ -9,7 +9,7 @@ from django.template.context import Context
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
-from exports import services, words
+from exports import services
 from exports.exporters import permissions, registry
 from exports.models import FileRequest
 from exports.models.request import AnyUser
@@ -66,7 +66,7 @@ def export_config() -> SafeString:
 
 @register.simple_tag
 def word(key: str, **values: object) -> str:
-    """Return a sentence of exports/words.py."""
+    """Return a sentence of exports/http/words.py."""
     return words.word(key, **values)
 
 

@@ -1,10 +1,10 @@
-/** The words of the page and the status texts of the server, as exports/words.py has them in English. */
+/** The words of the page and the status texts of the server, as exports/http/words.py has them in English. */
 
 import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const SETUP = "import django, json, sys; django.setup(); from exports import words; ";
+const SETUP = "import django, json, sys; django.setup(); from exports.http import words; ";
 const env = { ...process.env, DJANGO_SETTINGS_MODULE: "tests.settings" };
 
 const python = (code, input) =>

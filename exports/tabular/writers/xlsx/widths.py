@@ -11,7 +11,7 @@ from exports.tabular.writers.xlsx.styles import MAX_SHOWN_DIGITS
 MAX_TEXT_WIDTH: Final = 60
 # Excel shows booleans in the language of its user.
 BOOLEAN_WIDTH: Final = len("VERDADEIRO")
-# Hours of a duration have so many digits at most, and dates as numbers fewer.
+# Hours of a duration have at most this number of digits, and dates as numbers fewer.
 MAX_HOURS: Final = 8
 # A sign, and as many characters as Excel shows of a number without a format.
 GENERAL_WIDTH: Final = 1 + MAX_SHOWN_DIGITS
