@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 
 from exports import services
 from exports.exporters import permissions, registry
+from exports.http import words
 from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
