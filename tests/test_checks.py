@@ -18,6 +18,7 @@ from huey import MemoryHuey
 from huey.serializer import SignedSerializer
 
 from exports.checks.folders import is_open_to_others
+from exports.checks.site import SQLITE_OPTIONS
 from exports.conf import DEFAULTS
 from exports.contrib.bgfiles.huey import ScheduleWithHueyPattern
 from exports.exceptions import UnknownFormat
@@ -272,6 +273,25 @@ def test_the_tables_of_the_app_must_be_in_a_database_that_is_supported(monkeypat
     monkeypatch.setattr(connection, "vendor", "mysql")
     [message] = basic_checks()
     assert ids([message]) == ["E024"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, ["W023"]),
+        ({"init_command": "PRAGMA journal_mode=WAL"}, ["W023"]),
+        ({"transaction_mode": "IMMEDIATE"}, ["W023"]),
+        ({"transaction_mode": "immediate", "init_command": "pragma journal_mode = wal"}, []),
+    ],
+)
+def test_sqlite_with_djangos_own_options_is_a_warning_with_the_right_ones(
+    monkeypatch: pytest.MonkeyPatch, options: Mapping[str, Any], expected: list[str]
+):
+    monkeypatch.setattr(connection, "vendor", "sqlite")
+    monkeypatch.setitem(connection.settings_dict, "OPTIONS", options)
+    messages = basic_checks()
+    assert ids(messages) == expected
+    assert all(repr(SQLITE_OPTIONS) in message.hint for message in messages)
 
 
 OWN = path("files/", include("exports.urls", namespace="files"))

@@ -14,6 +14,11 @@ from exports.checks.registration import register
 from exports.models import FileRequest
 
 DATABASES = ("postgresql", "sqlite")
+SQLITE_OPTIONS = {
+    "timeout": 20,
+    "transaction_mode": "IMMEDIATE",
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
 
 
 @register()
@@ -24,6 +29,21 @@ def check_database() -> Iterator[CheckMessage]:
         message = f"The tables of the app are in {connection.display_name}, where equal requests are not joined safely."
         hint = "Keep them in PostgreSQL or SQLite, by a database router; exports may read the rows of any database."
         yield checks.Error(message, hint=hint, id="exports.E024")
+
+
+@register()
+def check_sqlite() -> Iterator[CheckMessage]:
+    """Warn about SQLite with Django's own options, with which the processes of a site refuse each other's writes."""
+    connection = connections[router.db_for_write(FileRequest)]
+    if connection.vendor != "sqlite":
+        return
+    options = connection.settings_dict["OPTIONS"]
+    is_wal = "journal_mode=wal" in options.get("init_command", "").lower().replace(" ", "")
+    if not is_wal or str(options.get("transaction_mode")).upper() != "IMMEDIATE":
+        name = f"DATABASES[{connection.alias!r}]"
+        message = f"{name} is SQLite without WAL mode or immediate transactions: writes fail with 'database is locked'."
+        hint = f"Set {name}['OPTIONS'] = {SQLITE_OPTIONS!r}."
+        yield checks.Warning(message, hint=hint, id="exports.W023")
 
 
 @register()

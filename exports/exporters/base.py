@@ -191,7 +191,7 @@ class TableExport:
 
 @contextmanager
 def tables_of(
-    sheets: Sequence[Sheet], *, count: str = "exact", dialect: Dialect | None = None
+    sheets: Sequence[Sheet], *, count: str = "exact", dialect: Dialect | None = None, is_long: bool = False
 ) -> Iterator[list[Table]]:
     """Open the rows of these sheets; those of one database are counted and read from one snapshot.
 
@@ -201,6 +201,7 @@ def tables_of(
         sheets: The sheets, in the order of the file.
         count: How the rows are counted beforehand, a key of COUNTS.
         dialect: The `dialect_of` the file, where the database may write lines of CSV itself.
+        is_long: Read a copy of the database rather than hold up the writes of others: `querysets.copied`.
 
     Raises:
         UnknownColumn: A sheet names a column that its rows do not have.
@@ -215,6 +216,8 @@ def tables_of(
     with ExitStack() as reading:
         for sheet in sheets:
             if isinstance(sheet.rows, QuerySet) and sheet.rows.db not in snapshots:
+                if is_long:
+                    reading.enter_context(querysets.copied(sheet.rows.db))
                 snapshot = querysets.snapshot(sheet.rows.db, config.STATEMENT_TIMEOUT_SECONDS)
                 snapshots[sheet.rows.db] = reading.enter_context(snapshot)
         for sheet, columns in zip(sheets, resolved, strict=True):
@@ -231,9 +234,11 @@ def tables_of(
 
 
 @contextmanager
-def table_of(queryset: QuerySet[Any], columns: Sequence[Column], *, dialect: Dialect | None = None) -> Iterator[Table]:
-    """Open the rows of a queryset, counted and read from one snapshot. Raise UnknownColumn."""
-    with tables_of([Sheet("", queryset, columns)], dialect=dialect) as [table]:
+def table_of(
+    queryset: QuerySet[Any], columns: Sequence[Column], *, dialect: Dialect | None = None, is_long: bool = False
+) -> Iterator[Table]:
+    """Open the rows of a queryset, as `tables_of` does. Raise UnknownColumn."""
+    with tables_of([Sheet("", queryset, columns)], dialect=dialect, is_long=is_long) as [table]:
         yield table
 
 

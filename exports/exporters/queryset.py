@@ -292,7 +292,7 @@ class QuerySetExport(TableExport):
             if not sheets:
                 raise PermissionLost("The owner holds the permission of none of the columns.")
         dialect = dialect_of(export.format, export.options)
-        with tables_of(sheets, count=self.count, dialect=dialect) as [first, *others]:
+        with tables_of(sheets, count=self.count, dialect=dialect, is_long=True) as [first, *others]:
             yield [replace(first, receipt=receipt), *others]
 
     def _holds(self, user: AnyUser, permission: str) -> bool:

@@ -61,7 +61,8 @@ class StoredQuerySet(StoredExport):
         criteria = json.loads(export.criteria)
         queryset = stored_querysets.load(criteria["queryset"])
         columns = columns_of_queryset(queryset, criteria["columns"])
-        with table_of(queryset, columns, dialect=dialect_of(export.format, export.options)) as table:
+        dialect = dialect_of(export.format, export.options)
+        with table_of(queryset, columns, dialect=dialect, is_long=True) as table:
             yield [table]
 
 

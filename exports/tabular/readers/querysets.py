@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager
 from typing import Any, Final
 
 from django.db import OperationalError, connections, transaction
+from django.db.backends.signals import connection_created
 from django.db.models import QuerySet
 
 from exports.exceptions import QueryTooSlow
@@ -99,3 +100,37 @@ def snapshot(alias: str, statement_seconds: float | None = None) -> Iterator[boo
             raise QueryTooSlow(
                 "The database ended the query. EXPORTS['STATEMENT_TIMEOUT_SECONDS'] is its time limit."
             ) from error
+
+
+@contextmanager
+def copied(alias: str) -> Iterator[None]:
+    """Let this thread read a copy of the database, and write nothing to it, where reading would refuse all writes.
+
+    That is SQLite without WAL mode, where every write of other connections fails while rows are read. The copy is a
+    temporary file as large as the database, in SQLITE_TMPDIR or TMPDIR. Inside a transaction of the caller's, do
+    nothing.
+    """
+    connection = connections[alias]
+    if connection.vendor != "sqlite" or connection.in_atomic_block:
+        yield
+        return
+    with connection.cursor() as cursor:
+        [journal_mode] = cursor.execute("PRAGMA journal_mode").fetchone()
+        # No path: a database in memory, or already a copy.
+        path = cursor.execute("PRAGMA database_list").fetchone()[2]
+    if journal_mode == "wal" or not path:
+        yield
+        return
+    original = connection.connection
+    # SQLite removes a database without a name when it is closed, or its process ends.
+    with closing(connection.get_new_connection({**connection.get_connection_params(), "database": ""})) as copy:
+        original.backup(copy)
+        copy.isolation_level = original.isolation_level
+        copy.execute("PRAGMA query_only = ON")
+        connection.connection = copy
+        try:
+            # Projects add functions and collations to new connections.
+            connection_created.send(sender=type(connection), connection=connection)
+            yield
+        finally:
+            connection.connection = original
