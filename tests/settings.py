@@ -24,7 +24,7 @@ DEBUG = False
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 # TEST_USE_TZ=0 runs the tests with naive local times, in a zone that differs from UTC all year.
 USE_TZ = os.environ.get("TEST_USE_TZ", "1") == "1"
-TIME_ZONE = "UTC" if USE_TZ else "America/New_York"
+TIME_ZONE = "UTC" if USE_TZ else "America/Bogota"
 LANGUAGE_CODE = "en"
 INSTALLED_APPS = [
     "django.contrib.auth",

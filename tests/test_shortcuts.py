@@ -31,6 +31,7 @@ from exports.shortcuts import export_response
 from exports.worker import loop
 from tests.office import rows
 from tests.shop.models import Customer, EveryField, Order
+from tests.shop.requests import stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -170,7 +171,8 @@ def test_a_queryset_has_the_same_file_at_every_size(ask, name, format):
         Order(
             number=f"A{number}", customer=Customer.objects.create(name=f"C{number}", city="Oslo"), quantity=number % 3,
             units=1, note="=1+1" if number % 2 else "", price=Decimal(number) / 4, details={"n": [number]},
-            placed_at=datetime(2026, 1 + number, 2, 3, 4, 5, 600_000, tzinfo=UTC), preparation=timedelta(number),
+            placed_at=stored(datetime(2026, 1 + number, 2, 3, 4, 5, 600_000, tzinfo=UTC)),
+            preparation=timedelta(number),
         )
         for number in range(6)
     )  # fmt: skip
@@ -184,6 +186,7 @@ def test_a_queryset_has_the_same_file_at_every_size(ask, name, format):
 
 @pytest.mark.both_databases
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
+@pytest.mark.aware_times
 def test_stored_rows_have_the_cells_of_every_kind_of_value(ask, format):
     EveryField.objects.create(
         name="x", price="1.20", share="0.1", weight=1e22, flag=True, day="2026-01-02", moment="2026-01-02T03:04:05Z",
@@ -201,7 +204,7 @@ def test_stored_rows_have_the_cells_of_every_kind_of_value(ask, format):
 
 @pytest.mark.parametrize("format", ["csv", "xlsx", "jsonl"])
 def test_stored_rows_have_the_cells_of_any_python_value(ask, format):
-    moment = datetime(2026, 1, 2, 3, tzinfo=UTC)
+    moment = stored(datetime(2026, 1, 2, 3, tzinfo=UTC))
     values = [
         Customer.Tier.GOLD, SafeString("=1"), Fraction(1, 2), {1}, {(1, 2): Decimal("1.20")},
         {1: moment, None: [moment]}, 1j, User(username="ada"), memoryview(b"x"),
