@@ -85,9 +85,14 @@ def _place(error: BaseException) -> str:
     if not frames:
         return ""
     not_ours = [frame for frame in frames if not _is_library(frame.filename)]
-    projects = [frame for frame in not_ours if not any(name in frame.filename for name in PACKAGES)]
+    projects = [frame for frame in not_ours if not _is_package(frame.filename)]
     frame = [*projects, *not_ours, *frames][0]
     return f" at {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}"
+
+
+def _is_package(filename: str) -> bool:
+    # Compiled modules have relative names, such as "pandas/_libs/lib.pyx".
+    return not Path(filename).is_absolute() or any(name in filename for name in PACKAGES)
 
 
 def _is_library(filename: str) -> bool:

@@ -94,14 +94,17 @@ def export_response(
         names = list(columns) if columns else [column.name for column in columns_of_queryset(rows, None)]
         # Counts one row beyond the limit at most.
         count = querysets.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
-    elif isinstance(rows, Sequence):
+    elif isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):
         names = list(columns) if columns else list(dict.fromkeys(name for row in rows for name in row))
         if not columns:
             refuse_sensitive(map(Column, names), how=HOW_TO_NAME)
         count = len(rows)
     else:
+        found = type(rows).__name__
+        if isinstance(rows, Sequence):
+            found += f" with a {next(type(row).__name__ for row in rows if not isinstance(row, Mapping))}"
         raise DeclarationError(
-            f"export_response() takes a queryset or a list of dicts, not a {type(rows).__name__}. "
+            f"export_response() takes a queryset or a list of dicts, not a {found}. "
             "For other rows declare an export with get_rows."
         )
     if count == 0 and (empty is not None or not names):

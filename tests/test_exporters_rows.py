@@ -50,6 +50,9 @@ SOURCES: dict[str, Callable[[], Any]] = {
 }
 
 
+TWICE = pandas.DataFrame([["Ada", "Bob", 1, None]], columns=["name", "name", "price", "moment"])
+
+
 class RowsExport(QuerySetExport):
     file_type = "rows"
     title = "Rows"
@@ -156,6 +159,9 @@ def test_sheets_may_have_rows_and_querysets():
         ({"get_rows": lambda: [(1, 2)]}, "export_failed", "A row has 2 values, and the export has 3 columns."),
         ({"get_rows": lambda: ["Ada"]}, "unknown_column", "Column 'name': there is no 'name' in str"),
         ({"get_rows": lambda: pandas.DataFrame({"nome": [1]})}, "unknown_column", "Did you mean 'nome'?"),
+        ({"get_rows": lambda: pandas.DataFrame({("name", "x"): [1]})}, "unknown_column", "there is no 'name' in the Da"),
+        ({"get_rows": lambda: TWICE}, "export_failed", "Several columns of the DataFrame have one name: name, name,"),
+        ({"get_rows": lambda: None}, "export_failed", "The rows of the sheet 'Rows' are a NoneType."),
         ({"columns": [Column("x", source=Count("pk"))]}, "unknown_column", "Use a callable, which takes the row."),
         ({"columns": [Column("x", source=lambda row: row["price"])]}, "export_failed", "column 'x', row 2"),
         ({"columns": [Column("x", source=lambda row: next(iter([])))]}, "export_failed", "column 'x', row 1"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 from django.db import DatabaseError, OperationalError, connection
 from django.db.models import QuerySet, Value
@@ -110,6 +111,12 @@ def test_without_the_setting_nothing_private_is_logged_in_development(
     export = run(columns=(Column("name", source=Nameless),))
 
     assert CELL not in caplog.text + export.error_detail
+
+
+def test_the_place_is_not_in_a_compiled_module_of_another_package() -> None:
+    with pytest.raises(ValueError, match="ISO8601") as error:
+        pandas.to_datetime(["2026-01-01T10:00Z", "2026-01-01Z"], format="ISO8601")
+    assert "tests/test_failures.py:" in failures.describe_error(error.value)
 
 
 def test_the_place_is_in_the_project_and_not_in_django() -> None:

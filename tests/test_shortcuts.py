@@ -152,6 +152,7 @@ QUERYSETS: dict[str, Callable[[], QuerySet]] = {
     "Q with F": lambda: Order.objects.filter(Q(quantity__gte=F("units")) | Q(note="")),
     "ordered by F": lambda: Order.objects.order_by(F("quantity").desc(nulls_last=True)),
     "ordered by a function": lambda: Order.objects.order_by(Lower("note"), "pk"),
+    "key of JSON": lambda: Order.objects.filter(details__n__0__gte=1),
     "subquery": lambda: Order.objects.filter(customer__in=Customer.objects.filter(city="Oslo")),
     "Exists": lambda: Customer.objects.filter(Exists(Order.objects.filter(customer=OuterRef("pk")))),
     "slice": lambda: Order.objects.order_by("-number")[1:5],
@@ -245,9 +246,15 @@ def test_a_developer_hears_of_that_limit_while_there_are_few_rows(ask, settings,
     assert ("more than 100000 rows will be refused" in caplog.text) is debug
 
 
-@pytest.mark.parametrize("rows", [(row for row in ROWS), Order.objects.raw("SELECT 1")])
-def test_rows_of_another_kind_are_an_error_that_names_get_rows(ask, rows):
-    with pytest.raises(DeclarationError, match=rf"not a {type(rows).__name__}\..*get_rows"):
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ((row for row in ROWS), "generator"), (Order.objects.raw("SELECT 1"), "RawQuerySet"),
+        ([Order()], "list with a Order"), ([ROWS[0], (1, 2)], "list with a tuple"),
+    ],
+)  # fmt: skip
+def test_rows_of_another_kind_are_an_error_that_names_get_rows(ask, rows, kind):
+    with pytest.raises(DeclarationError, match=rf"not a {kind}\..*get_rows"):
         ask(rows)
 
 

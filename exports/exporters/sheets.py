@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 from django.utils.text import capfirst
 
-from exports.exceptions import RowsDiffer
+from exports.exceptions import DeclarationError, RowsDiffer
 from exports.tabular.columns import Column, as_columns
 from exports.tabular.readers import querysets, resolve
 from exports.tabular.readers.rows import Rows, length
@@ -34,6 +34,10 @@ class Sheet:
         object.__setattr__(self, "columns", as_columns(self.columns))
         if isinstance(self.rows, BaseManager):
             object.__setattr__(self, "rows", self.rows.all())
+        elif not isinstance(self.rows, Iterable):
+            raise DeclarationError(
+                f"The rows of the sheet {self.title!r} are a {type(self.rows).__name__}. Return a queryset or an iterable."
+            )
         if not self.names:
             object.__setattr__(self, "names", [column.name for column in self.columns])
 
@@ -87,7 +91,8 @@ class Total:
             raise RowsDiffer(
                 f"{self.rows:,} rows were counted{f' for {title!r}' if title else ''}, and {rows:,} were read. "
                 "An ordering by a relation to several rows, or a column that aggregates or follows one, "
-                "adds or merges rows: select such a value by a Subquery."
+                "adds or merges rows: select such a value by a Subquery. So does distinct() with an ordering by what "
+                "is not among the values."
             )
 
 

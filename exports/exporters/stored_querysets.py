@@ -120,7 +120,8 @@ def _condition(query: Query, node: Any, *, under_not: bool = False) -> Condition
 
 def _path(query: Query, side: Any) -> list[str]:
     """Return the names that lead to a column: relations, the field, and transforms."""
-    if isinstance(side, Transform):
+    # Those with an argument, such as a key of JSON or an index of an array, have no name.
+    if isinstance(side, Transform) and getattr(side, "lookup_name", None):
         return [*_path(query, side.lhs), str(side.lookup_name)]
     if not isinstance(side, Col):
         raise UnstorableQuerySet(f"it filters by {type(side).__name__}")

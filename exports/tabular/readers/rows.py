@@ -79,9 +79,13 @@ def _is_frame(rows: Rows) -> bool:
 
 def _records(frame: Any, columns: Sequence[Column], size: int) -> Iterator[Mapping[str, object]]:
     """Yield the rows of a DataFrame as dicts; what pandas takes for missing, such as NaN and NaT, is None."""
+    # Not `in frame.columns`: an index of several levels contains the names of its first one.
+    names = list(frame.columns)
     for column in columns:
-        if not is_callable(column) and path_of(column) not in frame.columns:
-            raise unknown_column(column, path_of(column), "the DataFrame", list(map(str, frame.columns)))
+        if not is_callable(column) and path_of(column) not in names:
+            raise unknown_column(column, path_of(column), "the DataFrame", list(map(str, names)))
+    if not frame.columns.is_unique:
+        raise DeclarationError(f"Several columns of the DataFrame have one name: {', '.join(map(str, names))}.")
     for start in range(0, len(frame), size):
         chunk = frame.iloc[start : start + size].astype(object)
         yield from chunk.where(chunk.notna(), None).to_dict("records")
