@@ -61,7 +61,11 @@ def filtered(self: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) -
         ({"get_rows": lambda *args: 1 / 0, "columns": [Column("x", source=F("x"))]}, "E019", "rows come from Python"),
         ({"get_columns": lambda self, user: undefined}, "E018", "name 'undefined' is not defined"),  # noqa: F821
         ({"get_queryset": asking}, "I002", "Wrong are not checked: WouldAskDatabase: It asks the database"),
-        ({"columns": None}, "E018", "Wrong cannot be used: TypeError"),
+        ({"columns": None}, "E018", "The columns are None, and not a list"),
+        ({"columns": ("number")}, "E018", "The columns are 'number', and not a list"),
+        ({"get_columns": lambda *args: [("number", "No.")]}, "E018", "('number', 'No.') is not a column"),
+        ({"queue_name": "smal"}, "E028", "Wrong.queue_name is 'smal'."),
+        ({"form_options": {"csv": "profile"}}, "E017", "is text, not a list"),
         ({"formats": 7}, "E018", "Wrong cannot be used: TypeError"),
         ({"formats": "csv"}, "E010", "Wrong.formats is 'csv'."),
         ({"columns": [Column("number", style={"font_colour": "red"})]}, "E020", "have no 'font_colour'"),

@@ -12,12 +12,14 @@ from django.core.validators import slug_re
 
 from exports.checks.numbers import NumberRule
 from exports.checks.registration import check_each, register, registered_classes
+from exports.conf import config
 from exports.exceptions import BadOption
 from exports.exporters import QuerySetExport, registry
 from exports.exporters.base import TableExport
 from exports.exporters.sheets import COUNTS
 from exports.models import FileRequest
 from exports.tabular import writers
+from exports.tabular.columns import as_columns
 
 DEFAULT = "the value of the settings"
 NUMBERS = (
@@ -65,6 +67,13 @@ def check_exports(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
     if export.count not in COUNTS:
         hint = f"Use one of {', '.join(map(repr, COUNTS))}."
         yield checks.Error(f"{name}.count is {export.count!r}.", hint=hint, obj=export, id="exports.E012")
+    queues = config.QUEUES
+    # Other values of the setting have their own messages.
+    are_names = isinstance(queues, list | tuple) and all(isinstance(queue, str) for queue in queues)
+    if are_names and export.queue_name not in (None, "", *queues):
+        hint = f"Use one of EXPORTS['QUEUES']: {', '.join(map(repr, queues))}. No worker serves another queue."
+        message = f"{name}.queue_name is {export.queue_name!r}."
+        yield checks.Error(message, hint=hint, obj=export, id="exports.E028")
 
 
 @check_each(QuerySetExport)
@@ -82,7 +91,12 @@ def check_options(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
             export().clean_options(writer, {})
         except BadOption as error:
             yield checks.Error(f"{name}.default_options: {error}", hint=hint, obj=export, id="exports.E017")
-        for option in export.form_options.get(writer.format, ()):
+        options = export.form_options.get(writer.format, ())
+        if isinstance(options, str):
+            message = f"{name}.form_options: {options!r} is text, not a list."
+            yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
+            continue
+        for option in options:
             if option not in writer.choices:
                 message = f"{name}.form_options: {writer.label} has no option {option!r}."
                 yield checks.Error(message, hint=hint, obj=export, id="exports.E017")
@@ -97,7 +111,7 @@ def check_permissions(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
     # What each permission is for, and who else has it.
     required: dict[str, tuple[str, str]] = {}
     if export.has_column_permission is QuerySetExport.has_column_permission:
-        for column in export.columns:
+        for column in as_columns(export.columns):
             required[column.permission] = (f" of the column {column.name!r}", "get the column")
     if export.has_permission is QuerySetExport.has_permission:
         required[export.permission] = ("", "may export it")

@@ -36,7 +36,7 @@ class Sheet:
             object.__setattr__(self, "rows", self.rows.all())
         elif not isinstance(self.rows, Iterable):
             raise DeclarationError(
-                f"The rows of the sheet {self.title!r} are a {type(self.rows).__name__}. Return a queryset or an iterable."
+                f"The rows of the sheet {self.title!r} are a {type(self.rows).__name__}: return a queryset or rows."
             )
         if not self.names:
             object.__setattr__(self, "names", [column.name for column in self.columns])

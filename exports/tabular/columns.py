@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Self
 
+from exports.exceptions import DeclarationError
+
 NUMERIC: Final = ("integer", "decimal", "float")
 KINDS: Final = ("text", *NUMERIC, "boolean", "date", "datetime", "time", "duration", "json", "uuid")
 
@@ -65,6 +67,10 @@ class Column:
     header_style: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ValueError(f"The name of a column is {self.name!r}, which is not text.")
+        if not isinstance(self.width, int | float | None) or not isinstance(self.format, str):
+            raise ValueError(f"Column {self.name!r}: its width is a number, its format the text of an Excel format.")
         if self.display and (self.kind not in ("", "text") or not isinstance(self.source, str | None)):
             raise ValueError(f"Column {self.name!r}: display=True is for the path of a field, and its kind is text.")
         if self.kind and self.kind not in KINDS:
@@ -84,7 +90,13 @@ class Column:
 
 
 def as_columns(columns: Iterable[Column | str]) -> list[Column]:
-    """Return the columns, with a Column in place of each name."""
+    """Return the columns, with a Column in place of each name. Raise DeclarationError for anything else."""
+    if isinstance(columns, str) or not isinstance(columns, Iterable):
+        raise DeclarationError(f"The columns are {columns!r}, and not a list of columns and names.")
+    columns = list(columns)
+    for column in columns:
+        if not isinstance(column, Column | str):
+            raise DeclarationError(f"{column!r} is not a column: write a name, or Column(name, header).")
     return [Column(column) if isinstance(column, str) else column for column in columns]
 
 
