@@ -314,4 +314,4 @@ class InvalidForm(InvalidCriteria):
 
 
 class CellPlace(str):
-    """A note on an exception that names the column and the row which it was raised for, and holds no other data."""
+    """A note on an exception that names the column and the row, or the rows, which it was raised for, and no data."""

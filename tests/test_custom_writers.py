@@ -74,6 +74,21 @@ def test_the_writer_of_the_page_takes_values_of_every_type() -> None:
     assert counted == {"number_as_text": 1, "not_a_number": 1}
 
 
+@pytest.mark.parametrize("number", [10**400, Decimal("1.0000000000000000000000000000000000001"), 10**20 + 1])
+def test_the_writer_of_the_page_writes_numbers_that_it_cannot_hold_as_text(number: int | Decimal) -> None:
+    content, counted = written_and_counted(writers.get("ods"), [Column("a")], [[[number]]])
+    assert (sheet(content)[1:], counted) == ([[str(number)]], {"number_as_text": 1})
+
+
+def test_an_error_of_a_custom_writer_names_the_rows_of_the_batch() -> None:
+    writer = RecordingWriter(BytesIO(), [Column("a")])
+    writer.write([[1, 2]])
+    writer.got = ()  # type: ignore[misc]  # A tuple, which cannot be extended.
+    with pytest.raises(AttributeError) as error:
+        writer.write([[3, 4, 5]])
+    assert error.value.__notes__ == ["rows 3 to 5"]
+
+
 class RecordingWriter(writers.Writer):
     """Keep the rows that a custom writer gets."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
-from exports.exceptions import BadOption, DeclarationError, TooManyColumns
+from exports.exceptions import BadOption, CellPlace, DeclarationError, TooManyColumns
 from exports.tabular.cells.plain_values import python_values
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import Dialect
@@ -137,9 +137,15 @@ class Writer(ABC):
         else:
             rows = row_count(batch)
         if rows:
-            if not self.takes_raw_columns:
-                batch = [python_values(batch[number], self.zone) for number in range(len(batch))]
-            self.add(batch)
+            if self.takes_raw_columns:
+                self.add(batch)
+            else:
+                values = [python_values(batch[number], self.zone) for number in range(len(batch))]
+                try:
+                    self.add(values)
+                except Exception as error:
+                    error.add_note(CellPlace(f"rows {self.rows + 1:,} to {self.rows + rows:,}"))
+                    raise
             self.rows += rows
 
     def begin_table(self, title: str, columns: Sequence[Column]) -> None:
