@@ -181,16 +181,28 @@ def serialize(export: FileRequest) -> State:
         "error": error_of(export),
         "sends_mail": export.sends_mail,
         "receipt": export.receipt,
-        "urls": {
-            "self": reverse("exports:detail", args=[export.pk]),
-            "page": reverse("exports:page", args=[export.pk]),
-            "seen": reverse("exports:seen", args=[export.pk]) if is_unseen else None,
-            "cancel": reverse("exports:cancel", args=[export.pk]) if status in ACTIVE else None,
-            "retry": reverse("exports:retry", args=[export.pk]) if can_retry else None,
-            "download": reverse("exports:download", args=[export.pk]) if has_file else None,
-            "ticket": None,
-            "ticket_expires_at": None,
-        },
+        "urls": urls_of(str(export.pk), seen=is_unseen, cancel=status in ACTIVE, retry=can_retry, download=has_file),
+    }
+
+
+def urls_of(export_id: str, **applies: bool) -> Urls:
+    """Return the URLs of an export, those of `seen`, `cancel`, `retry` and `download` if they apply; no ticket.
+
+    They begin with the script prefix and the language of the thread, which a worker does not know of its readers.
+    """
+
+    def url(name: str) -> str:
+        return reverse(f"exports:{name}", args=[export_id])
+
+    return {
+        "self": url("detail"),
+        "page": url("page"),
+        "seen": url("seen") if applies["seen"] else None,
+        "cancel": url("cancel") if applies["cancel"] else None,
+        "retry": url("retry") if applies["retry"] else None,
+        "download": url("download") if applies["download"] else None,
+        "ticket": None,
+        "ticket_expires_at": None,
     }
 
 

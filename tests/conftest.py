@@ -176,6 +176,7 @@ WITH_SERVERS = {
     "test_realtime_fuzz",
     "test_queue_failover",
     "test_realtime_gevent",
+    "test_realtime_site_paths",
     "test_writers_xlsx_display",
     "test_writers_xlsx_same",
 }

@@ -9,12 +9,13 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import IntEnum
 from importlib import import_module
 from typing import Any, TypeVar
+from urllib.parse import parse_qs
 from uuid import UUID
 
 from channels.db import database_sync_to_async
@@ -25,10 +26,12 @@ from channels.utils import await_many_dispatch
 from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AnonymousUser
+from django.core.handlers import asgi
 from django.db import DatabaseError
 from django.db.models import Q
 from django.http import HttpRequest
-from django.utils import timezone
+from django.urls import get_script_prefix, set_script_prefix
+from django.utils import timezone, translation
 
 from exports import services
 from exports.asgi.daphne_transport import unread_bytes
@@ -37,7 +40,7 @@ from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
 from exports.realtime import connections, events
-from exports.state import State, serialize
+from exports.state import State, serialize, urls_of
 
 log = logging.getLogger("exports.realtime.consumers")
 
@@ -232,10 +235,14 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await asyncio.sleep(UNREAD_CHECK_SECONDS)
 
     async def _send_state(self, state: State) -> None:
-        """Send a state; a READY one is read again, to check the user and to sign a ticket for them."""
-        latest: State | None = state
+        """Send a state with its reader's URLs; a READY one is read again, to check the user and to sign a ticket."""
+        latest: State | None
         if state["status"] == Status.READY:
             latest = await in_thread(ready_state_for)(self.scope, state["id"])
+        else:
+            with urls_for(self.scope):
+                applies = {name: bool(state["urls"][name]) for name in ("seen", "cancel", "retry", "download")}
+                latest = {**state, "urls": urls_of(state["id"], **applies)}
         if latest is not None and not self._is_closed:
             await self.send(text_data=json.dumps(events.message(latest)))
 
@@ -308,6 +315,19 @@ def parse_frame(text: str | None) -> dict[str, Any] | None:
         return None
 
 
+@contextmanager
+def urls_for(scope: Scope) -> Iterator[None]:
+    """Let `reverse` make URLs as for the page that opened this socket: below its site's path, in its language."""
+    [language] = parse_qs(scope["query_string"].decode("latin1")).get("language", [""])[-1:]
+    before = get_script_prefix()
+    set_script_prefix(asgi.get_script_prefix(scope))
+    try:
+        with translation.override(language if language in dict(settings.LANGUAGES) else translation.get_language()):
+            yield
+    finally:
+        set_script_prefix(before)
+
+
 def active_user(scope: Scope) -> AnyUser:
     """Return the user of the session cookie as they are in the database now.
 
@@ -362,7 +382,10 @@ def ready_state_for(scope: Scope, export_id: str) -> State | None:
     """
     user = active_user(scope)
     export = FileRequest.objects.visible_to(user).filter(pk=export_id).first()
-    return None if export is None else services.state_for(user, export)
+    if export is None:
+        return None
+    with urls_for(scope):
+        return services.state_for(user, export)
 
 
 def mark_seen(scope: Scope, export_id: UUID) -> None:

@@ -13,6 +13,7 @@ from channels.routing import URLRouter
 from channels.security.websocket import WebsocketDenier
 from channels.sessions import CookieMiddleware
 from django.conf import settings
+from django.core.handlers.asgi import get_script_prefix
 from django.http.request import split_domain_port, validate_host
 from django.urls import path, re_path
 
@@ -62,6 +63,22 @@ class SameOrigin:
         await (self.application if is_allowed else WebsocketDenier())(scope, receive, send)
 
 
+class SitePath:
+    """Give the routes the path of the site as `root_path`, and full paths that begin with it, as ASGI defines them.
+
+    It comes from FORCE_SCRIPT_NAME or the server; a proxy may have removed it from the path. Django's handler does the
+    same for requests.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        root = get_script_prefix(scope).rstrip("/")
+        below = scope["path"].removeprefix(root) if scope["path"].startswith(f"{root}/") else scope["path"]
+        await self.application({**scope, "root_path": root, "path": root + below}, receive, send)
+
+
 def is_allowed_origin(headers: dict[str, str], *, is_secure: bool) -> bool:
     """Return True if Origin is this site's scheme, host and port, or named in a setting.
 
@@ -108,4 +125,4 @@ def _is_secure(scope: Scope, headers: dict[str, str]) -> bool:
 
 # URLRouter raises for an unknown path; the last route refuses the handshake instead.
 _routes = URLRouter([*websocket_urlpatterns, re_path("", WebsocketDenier.as_asgi())])
-websocket_application = SameOrigin(CookieMiddleware(_routes))
+websocket_application = SameOrigin(SitePath(CookieMiddleware(_routes)))

@@ -4,8 +4,11 @@ from typing import Any
 
 from django import template
 from django.conf import settings
+from django.conf.urls.i18n import is_language_prefix_patterns_used
 from django.forms import Form
 from django.template.context import Context
+from django.urls import get_script_prefix
+from django.utils import translation
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
@@ -61,7 +64,7 @@ def export_assets() -> dict[str, Any]:
 def export_config() -> SafeString:
     """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, and the words."""
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
-    given = {"socket": SOCKET_PATH, "csrf_cookie": csrf_cookie, "words": words.catalogue()}
+    given = {"socket": _socket_path(), "csrf_cookie": csrf_cookie, "words": words.catalogue()}
     return json_script(given, "exports-config")
 
 
@@ -74,7 +77,14 @@ def word(key: str, **values: object) -> str:
 @register.filter
 def socket_path(state: State) -> str:
     """Return the path of the socket that follows this export only."""
-    return f"{SOCKET_PATH}{state['id']}/"
+    return _socket_path(f"{state['id']}/")
+
+
+def _socket_path(name: str = "") -> str:
+    """Return the path of a socket below the path of the site; with the page's language, if URLs begin with one."""
+    language, (has_prefix, _) = translation.get_language(), is_language_prefix_patterns_used(settings.ROOT_URLCONF)
+    query = f"?language={language}" if has_prefix and language else ""
+    return f"{get_script_prefix()}{SOCKET_PATH.removeprefix('/')}{name}{query}"
 
 
 @register.filter

@@ -82,7 +82,9 @@ class Worker(Process):
 
 
 class Daphne(Process):
-    """The web process, on a free port."""
+    """The web process, on a free port, below the path `root`."""
+
+    root = ""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**changes)
@@ -93,7 +95,7 @@ class Daphne(Process):
         return f"127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
-        address = ["-b", "127.0.0.1", "-p", str(self.port)]
+        address = ["-b", "127.0.0.1", "-p", str(self.port), "--root-path", self.root]
         return [sys.executable, "-m", "exports.asgi.daphne", *address, "project.asgi:application"]
 
     def answers(self) -> bool:
@@ -106,7 +108,7 @@ class Uvicorn(Daphne):
     """The web process under another ASGI server."""
 
     def command(self) -> list[str]:
-        address = ["--host", "127.0.0.1", "--port", str(self.port)]
+        address = ["--host", "127.0.0.1", "--port", str(self.port), "--root-path", self.root]
         return [sys.executable, "-m", "uvicorn", *address, "project.asgi:application"]
 
 

@@ -16,11 +16,11 @@ from tests.office.processes import Daphne
 from tests.servers import Valkey
 
 
-def daphne_with(valkey: Valkey, **exports: Any) -> Daphne:
-    """Return a daphne that is not started, with this Valkey as channel layer and these settings in EXPORTS."""
+def daphne_with(valkey: Valkey, server: type[Daphne] = Daphne, **exports: Any) -> Daphne:
+    """Return a web process that is not started, with this Valkey as channel layer and these settings in EXPORTS."""
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [valkey.url]}}
     given = {**settings.EXPORTS, "REDIS_URL": valkey.url, **exports}
-    return Daphne(CHANNEL_LAYERS={"default": layer}, EXPORTS=given)
+    return server(CHANNEL_LAYERS={"default": layer}, EXPORTS=given)
 
 
 def cookie_of(client: Client) -> str:
