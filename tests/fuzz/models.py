@@ -63,11 +63,14 @@ EXTREME_DATETIMES = st.sampled_from([datetime.min, datetime.max, datetime(1900, 
 SMALL = st.integers(-999, 999)
 MOMENTS = values_of["moment"] | EXTREME_DATETIMES.map(lambda value: value.replace(tzinfo=UTC))
 LONG_TEXTS = st.sampled_from(["x" * 32_768, "=" * 70, "é😀" * 40, "a,b\n" * 30])
+IS_POSTGRESQL = connection.vendor == "postgresql"
 # By name, what makes a field, and its values.
 FIELDS: dict[str, tuple[Field, st.SearchStrategy[Any]]] = {
     **{name: (cloned(name), values) for name, values in values_of.items()},
     "text": (cloned("text"), texts | LONG_TEXTS),
     "moment": (cloned("moment"), MOMENTS),
+    # SQLite stores NaN as NULL.
+    "weight": (cloned("weight"), values_of["weight"].filter(lambda value: IS_POSTGRESQL or value == value)),
     "huge": (lambda: models.DecimalField(max_digits=38, decimal_places=10), decimals(38, 10)),
     "size": (lambda: models.SmallIntegerField(choices=Size.choices), st.sampled_from(Size.values)),
     "colour": (converted(models.TextField, Colour), st.sampled_from([colour.value for colour in Colour])),
@@ -79,7 +82,7 @@ FIELDS: dict[str, tuple[Field, st.SearchStrategy[Any]]] = {
     "decoded": (lambda: models.JSONField(decoder=JSONDecoder), json_values),
     "encoded": (lambda: models.JSONField(encoder=DjangoJSONEncoder), st.lists(MOMENTS | decimals(9, 2), max_size=3)),
 }
-if connection.vendor == "postgresql":
+if IS_POSTGRESQL:
     ranges = st.tuples(MOMENTS, MOMENTS).map(sorted).map(lambda ends: DateTimeTZRange(*ends))
     FIELDS |= {
         "numbers": (
