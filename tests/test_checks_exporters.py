@@ -50,6 +50,11 @@ def filtered(self: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) -
         ({"columns": [Column("x", source=F("price") * F("amount"))]}, "E019", "'x'"),
         ({"columns": [Column("nummer")], "form_class": RequiredFilter, "get_queryset": filtered}, "E019", "'nummer'"),
         ({"columns": [Column("target")], "get_queryset": lambda *args: Label.objects.all()}, "E019", "Use a callable"),
+        (
+            {"columns": ["number", "number"], "formats": ("jsonl", "csv")},
+            "E019",
+            "2 columns have the name 'number', which JSON Lines cannot hold.",
+        ),
         ({"columns": []}, "E018", "Wrong has no columns"),
         (
             {"get_queryset": QuerySetExport.get_queryset},

@@ -157,6 +157,7 @@ def test_sheets_may_have_rows_and_querysets():
     ("attributes", "code", "detail"),
     [
         ({"get_rows": lambda: [(1, 2)]}, "export_failed", "A row has 2 values, and the export has 3 columns."),
+        ({"get_rows": lambda: [(1, 2)], "columns": ["a", "a"]}, "duplicate_column", "Two columns have the name 'a'"),
         ({"get_rows": lambda: ["Ada"]}, "unknown_column", "Column 'name': there is no 'name' in str"),
         ({"get_rows": lambda: pandas.DataFrame({"nome": [1]})}, "unknown_column", "Did you mean 'nome'?"),
         ({"get_rows": lambda: pandas.DataFrame({("name", "x"): [1]})}, "unknown_column", "no 'name' in the DataFrame"),

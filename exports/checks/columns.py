@@ -1,5 +1,6 @@
 """Check the columns of exports against their querysets, by calling the hooks of a project without asking a database."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -19,6 +20,8 @@ from exports.exporters import Column, QuerySetExport, Sheet
 from exports.failures import describe_error
 from exports.models.request import AnyUser
 from exports.tabular.columns import as_columns
+from exports.tabular.writers.jsonl import JsonLinesWriter
+from exports.tabular.writers.parquet import ParquetWriter
 from exports.tabular.writers.xlsx.xlsxwriter_internals import format_properties, why_no_format
 
 # Raised by what is wrong for every user and all criteria.
@@ -52,6 +55,12 @@ def _check_sheet(export: type[QuerySetExport], sheet: Sheet) -> Iterator[CheckMe
     if not sheet.columns:
         hint = "Set `columns`, or define get_columns(user)."
         yield checks.Error(f"{name} has no columns.", hint=hint, obj=export, id="exports.E018")
+    by_name = [each.label for each in export.offered() if issubclass(each, JsonLinesWriter | ParquetWriter)]
+    for path, count in Counter(column.name for column in sheet.columns).items():
+        if by_name and count > 1:
+            hint = f"Give each a name, and the path as its source: Column(..., source={path!r})."
+            message = f"{name}: {count} columns have the name {path!r}, which {' and '.join(by_name)} cannot hold."
+            yield checks.Error(message, hint=hint, obj=export, id="exports.E019")
     for column in sheet.columns:
         try:
             sheet.resolve([column])

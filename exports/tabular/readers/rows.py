@@ -5,7 +5,7 @@ from itertools import islice
 from operator import attrgetter, itemgetter, methodcaller
 from typing import Any, TypeGuard, cast
 
-from exports.exceptions import CellPlace, DeclarationError
+from exports.exceptions import CellPlace, DeclarationError, DuplicateColumn
 from exports.tabular.columns import Column
 from exports.tabular.readers.resolve import is_callable, path_of, unknown_column
 
@@ -59,6 +59,10 @@ def _getter(column: Column, row: object, names: Sequence[str]) -> Callable[[Any]
     if isinstance(row, Mapping):
         return methodcaller("get", path)
     if _is_tuple(row):
+        if names.count(column.name) > 1:
+            raise DuplicateColumn(
+                f"Two columns have the name {column.name!r}, which gives the place in rows of tuples."
+            )
         return itemgetter(names.index(column.name))
     get = attrgetter(path)
     try:

@@ -17,5 +17,5 @@ def unique_field_names(columns: Sequence[Column], alterations: Alterations) -> l
     alterations.update("surrogate_replaced" for name, column in zip(names, columns, strict=True) if name != column.name)
     repeated = [name for name, times in Counter(names).items() if times > 1]
     if repeated:
-        raise DuplicateColumn(f"Two columns have the name {repeated[0]!r}. Give each column a different name.")
+        raise DuplicateColumn(f"Two columns have the name {repeated[0]!r}. Give each a name and a `source`.")
     return names
