@@ -72,6 +72,7 @@ class Settings:
     TICKET_KEYS: str | Sequence[str] | None = None
     TICKET_MAX_AGE_SECONDS: int = 60
     PUBLIC_LINK_MAX_AGE_SECONDS: float = HOUR
+    BUCKET_URL_MAX_AGE_SECONDS: int = HOUR
     ACCEL_REDIRECT: str | None = None
     INLINE_MAX_ROWS: int = 1000
     STORED_MAX_ROWS: int = 100_000

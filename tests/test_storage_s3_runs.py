@@ -245,7 +245,17 @@ def test_a_download_redirects_to_a_signed_url(browser: Client, owner: User):
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["cache-control"] == "private, no-store"
     assert unquote(answer.headers["content-disposition"]).endswith("filename*=UTF-8''größtes.csv")
-    assert "X-Amz-Expires=60" in response["Location"]
+    assert "X-Amz-Expires=3600" in response["Location"]
+
+
+def test_the_life_of_a_signed_url_is_a_setting_apart_from_that_of_tickets(
+    browser: Client, owner: User, settings: LazySettings
+):
+    settings.EXPORTS = {**settings.EXPORTS, "BUCKET_URL_MAX_AGE_SECONDS": 90, "TICKET_MAX_AGE_SECONDS": 30}
+    url = browser.get(ticket_for(made(owner), owner))["Location"]
+    assert "X-Amz-Expires=90" in url
+    part = httpx.get(url, headers={"Range": "bytes=100-"})
+    assert (part.status_code, part.content) == (206, big.content(1)[100:])
 
 
 def test_the_redirect_of_a_get_is_recorded_as_the_download_but_not_of_a_head(browser: Client, owner: User):

@@ -29,6 +29,7 @@ NUMBERS = (
     ),
     NumberRule(("MAX_ROWS", "MAX_BYTES", "MAX_RUNTIME_SECONDS"), 1, "exports.E014", none_means="no limit"),
     NumberRule(("PUBLIC_LINK_MAX_AGE_SECONDS",), 1, "exports.E014"),
+    NumberRule(("BUCKET_URL_MAX_AGE_SECONDS",), 1, "exports.E014", whole=True),
     NumberRule(("MIN_FREE_DISK_BYTES", "REUSE_WITHIN_SECONDS"), 0, "exports.E014"),
 )
 OTHER_NUMBERS = tuple(

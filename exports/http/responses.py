@@ -55,7 +55,7 @@ def file_response(request: HttpRequest, export: FileRequest) -> HttpResponse | S
     if not config.ACCEL_REDIRECT:
         url = storage.presign(
             key,
-            seconds=config.TICKET_MAX_AGE_SECONDS,
+            seconds=config.BUCKET_URL_MAX_AGE_SECONDS,
             content_type=content_type,
             disposition=disposition,
             method="HEAD" if is_head else "GET",
