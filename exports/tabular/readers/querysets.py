@@ -124,7 +124,8 @@ def copied(alias: str) -> Iterator[None]:
     original = connection.connection
     # SQLite removes a database without a name when it is closed, or its process ends.
     with closing(connection.get_new_connection({**connection.get_connection_params(), "database": ""})) as copy:
-        original.backup(copy)
+        with connection.wrap_database_errors:
+            original.backup(copy)
         copy.isolation_level = original.isolation_level
         copy.execute("PRAGMA query_only = ON")
         connection.connection = copy
