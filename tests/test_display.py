@@ -69,6 +69,13 @@ def test_labels_and_related_objects_are_shown_however_the_rows_are_read(way: str
         assert [row[: len(COLUMNS)] for row in read(queryset, columns, size)] == EXPECTED
 
 
+def test_an_error_of_a_related_object_names_the_column_and_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Customer, "__str__", lambda customer: customer.no_such_name)
+    with pytest.raises(AttributeError) as error:
+        read(Order.objects.order_by("number"), [CUSTOMER])
+    assert error.value.__notes__ == [f"column 'customer', Customer with key {Customer.objects.get(name='Ada').pk}"]
+
+
 def test_labels_are_in_the_active_language(monkeypatch: pytest.MonkeyPatch) -> None:
     choices = [("Group", [("open", gettext_lazy("Yes"))]), ("sent", gettext_lazy("No"))]
     monkeypatch.setattr(Order._meta.get_field("status"), "choices", choices)

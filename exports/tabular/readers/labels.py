@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.db.models import QuerySet
 
+from exports.exceptions import CellPlace
 from exports.tabular.cells.plain_values import Labels, python_values, with_labels
 from exports.tabular.cells.raw_batches import RawBatch
 from exports.tabular.cells.raw_columns import Values
@@ -23,7 +24,7 @@ def label_finders(queryset: QuerySet[Any], columns: Sequence[Column]) -> dict[in
     for place, column in enumerate(columns):
         field = display_field(queryset, column)
         if field is not None:
-            finders[place] = _related(queryset, field) if field.is_relation else _choices(field)
+            finders[place] = _related(queryset, column, field) if field.is_relation else _choices(field)
     return finders
 
 
@@ -44,7 +45,7 @@ def _choices(field: Any) -> Callable[[Values], Labels]:
     return lambda values: labels
 
 
-def _related(queryset: QuerySet[Any], relation: Any) -> Callable[[Values], Labels]:
+def _related(queryset: QuerySet[Any], column: Column, relation: Any) -> Callable[[Values], Labels]:
     """Return what reads the related objects of a batch in one query, except those known from a batch before."""
     objects, name = relation.related_model._base_manager.using(queryset.db), key_of(relation).name
     known: dict[Any, str] = {}
@@ -54,7 +55,12 @@ def _related(queryset: QuerySet[Any], relation: Any) -> Callable[[Values], Label
         if len(known) + len(keys) > MAX_KEPT:
             known.clear()
         found = objects.in_bulk(list(keys - known.keys()), field_name=name)
-        known.update((key, str(each)) for key, each in found.items())
+        for key, each in found.items():
+            try:
+                known[key] = str(each)
+            except Exception as error:
+                error.add_note(CellPlace(f"column {column.name!r}, {type(each).__name__} with key {key}"))
+                raise
         return {key: known[key] for key in keys if key in known}
 
     return find

@@ -26,8 +26,8 @@ def batches(rows: Rows, columns: Sequence[Column], names: Sequence[str], *, size
     `names`, in their order; or an object with attributes, such as a dataclass or a named tuple. The rows of a DataFrame
     are mappings. A column is the value of its source, or else of its name; a callable is called with the row.
 
-    Raises UnknownColumn for an attribute or a column of a DataFrame that does not exist, and DeclarationError for a
-    tuple of another length.
+    Raises UnknownColumn for an attribute or a column of a DataFrame that does not exist, DeclarationError for a tuple
+    of another length and for equal names in a DataFrame, and DuplicateColumn for equal names of columns of tuples.
     """
     iterator = iter(_records(rows, columns, size) if _is_frame(rows) else rows)
     getters: list[Callable[[Any], object]] = []
