@@ -152,6 +152,7 @@ QUERYSETS: dict[str, Callable[[], QuerySet]] = {
     "Q with F": lambda: Order.objects.filter(Q(quantity__gte=F("units")) | Q(note="")),
     "ordered by F": lambda: Order.objects.order_by(F("quantity").desc(nulls_last=True)),
     "ordered by a function": lambda: Order.objects.order_by(Lower("note"), "pk"),
+    "values of many": lambda: Customer.objects.values("name", "orders__number").order_by("name", "orders__number"),
     "key of JSON": lambda: Order.objects.filter(details__n__0__gte=1),
     "subquery": lambda: Order.objects.filter(customer__in=Customer.objects.filter(city="Oslo")),
     "Exists": lambda: Customer.objects.filter(Exists(Order.objects.filter(customer=OuterRef("pk")))),

@@ -52,7 +52,7 @@ def display_field(queryset: QuerySet[Any], column: Column) -> Any:
     """Return the relation or the field with choices that a column displays, None for a column without `display`."""
     if not column.display:
         return None
-    fields = [] if path_of(column) in queryset.query.annotations else _fields(queryset.model, column)
+    fields = [] if path_of(column) in queryset.query.annotations else _fields(queryset, column)
     last: Any = fields[-1] if len(fields) == len(path_of(column).split("__")) else None
     if last is None or not (last.is_relation or last.flatchoices):
         raise UnknownColumn(f"Column {column.name!r}: display=True is for relations and for fields with choices.")
@@ -127,7 +127,7 @@ def _resolve(queryset: QuerySet[Any], column: Column) -> Column:
         except FieldError as error:
             raise UnknownColumn(f"Column {column.name!r}: {error}") from error
     displayed = display_field(queryset, column)
-    fields = _fields(queryset.model, column)
+    fields = _fields(queryset, column)
     if len(fields) == len(path.split("__")):
         last: Any = fields[-1]
         if last.is_relation and not displayed:
@@ -156,9 +156,10 @@ def _complete(column: Column, *, kind: str = "", header: str = "", places: int |
     )
 
 
-def _fields(model: Model | None, column: Column) -> list[AnyField]:
+def _fields(queryset: QuerySet[Any], column: Column) -> list[AnyField]:
     """Return the fields along the path, up to the first name that is not a field."""
     fields: list[AnyField] = []
+    model: Model | None = queryset.model
     for name in path_of(column).split("__"):
         if model is None:
             break
@@ -170,7 +171,8 @@ def _fields(model: Model | None, column: Column) -> list[AnyField]:
             raise UnknownColumn(
                 f"Column {column.name!r}: {field.name!r} leads to objects of any model. Use a callable as the source."
             )
-        if field.one_to_many or field.many_to_many:
+        # The rows of values() are as many as its joins make.
+        if (field.one_to_many or field.many_to_many) and not has_values(queryset):
             raise UnknownColumn(
                 f"Column {column.name!r}: {field.name!r} has many values for each row. "
                 "Use an aggregate or a callable as the source."
