@@ -159,6 +159,7 @@ QUERYSETS: dict[str, Callable[[], QuerySet]] = {
     "slice": lambda: Order.objects.order_by("-number")[1:5],
     "extra": lambda: Order.objects.extra(select={"twice": "quantity * 2"}, where=["quantity > 0"]),
     "union": lambda: Order.objects.filter(quantity=1).union(Order.objects.filter(quantity=2)).order_by("number"),
+    "slice of a union": lambda: Order.objects.all().union(Order.objects.filter(quantity=1)).order_by("number")[1:4],
     "union of values": lambda: Order.objects.values("number").union(Order.objects.values("note")).order_by("number"),
     "dates": lambda: Order.objects.datetimes("placed_at", "month"),
     "manager": lambda: Order.objects,

@@ -26,6 +26,10 @@ READERS: Final[Mapping[str, Reader]] = {
 
 def count(queryset: QuerySet[Any]) -> int:
     """Return how many rows `batches` yields; slices, distinct and unions are taken into account."""
+    if queryset.query.combinator and queryset.query.is_sliced:
+        # Django 5.2 cannot count these if they are ordered, and the order does not change the number.
+        queryset = queryset._chain()  # type: ignore[attr-defined]  # Private.
+        queryset.query.clear_ordering(force=True)
     return queryset.count()
 
 
