@@ -118,7 +118,7 @@ def run_forever(stop: threading.Event) -> None:
         return sweep(mails=False)
 
     def send() -> None:
-        repeat(lambda: _run_steps(mailed=send_mails))
+        repeat(lambda: _run_steps(mailed=lambda: send_mails(stop)))
         connections.close_all()
 
     mailing = threading.Thread(target=send, daemon=True)
@@ -291,15 +291,17 @@ def remove_old_rows() -> int:
     return _remove(Q(status=Status.EXPIRED, expires_at__lt=expired_before) | _failed_long_ago())
 
 
-def send_mails() -> int:
+def send_mails(stop: threading.Event | None = None) -> int:
     """Send the mails that are due, for at most EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"]; the next sweep sends the rest.
 
-    A mail about a file is sent only for registered types, because the exporter may have its own mail.
+    No other mail is begun once `stop` is set. A mail about a file is sent only for registered types, because the
+    exporter may have its own mail.
     """
     ends_at = time.monotonic() + config.HOUSEKEEPING_INTERVAL_SECONDS
 
     def send(notification: Notification) -> bool:
-        if time.monotonic() >= ends_at or not notifications.claim(notification):
+        is_over = time.monotonic() >= ends_at or (stop is not None and stop.is_set())
+        if is_over or not notifications.claim(notification):
             return False
         export = notification.request
         with locale_of(export):

@@ -160,8 +160,11 @@ function entriesOf(form, submitter) {
   return entries;
 }
 
+/** Return the fields as text, without the CSRF token, which `post` may have replaced. */
 function textOf(entries) {
-  return new URLSearchParams(entries).toString();
+  const fields = new URLSearchParams(entries);
+  fields.delete("csrfmiddlewaretoken");
+  return fields.toString();
 }
 
 /** Scroll to the new export: on a phone it is below the form, and a tap without visible effect looks like a failure. */

@@ -30,7 +30,8 @@ class KeepSessions(MiddlewareMixin):
 class LogoutView(auth_views.LogoutView):
     """Django's view, after which browsers delete what they have stored of this site."""
 
-    def dispatch(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = super().dispatch(*args, **kwargs)
+    # Not for other methods, which a foreign page can send as well.
+    def post(self, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().post(*args, **kwargs)
         response.headers["Clear-Site-Data"] = '"cache", "storage"'
         return response

@@ -325,8 +325,9 @@ def test_due_mails_are_sent_once_and_for_at_most_the_housekeeping_interval(setti
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_mail_server_that_does_not_answer_delays_no_rescue(settings: Any) -> None:
+def test_a_mail_server_that_does_not_answer_delays_no_rescue_and_no_stop(settings: Any) -> None:
     with_due_mail("ada", is_ready=False)
+    with_due_mail("bob", is_ready=False)
     export, _ = claimed_now(waiting())
     stop = threading.Event()
 
@@ -344,9 +345,10 @@ def test_a_mail_server_that_does_not_answer_delays_no_rescue(settings: Any) -> N
         change(export, lease_expires_at=ago(1))
         wait_until(lambda: FileRequest.objects.get(pk=export.pk).status == Status.QUEUED, seconds=10)
         assert Notification.objects.filter(state="sending").exists()
-        client.close()
         stop.set()
+        client.close()
     housekeeper.join()
+    assert sorted(Notification.objects.values_list("attempts", flat=True)) == [0, 1]
 
 
 # The whole sweep

@@ -13,7 +13,7 @@ from django.core.files.base import ContentFile
 from django.test import Client
 from django.utils import timezone
 
-from exports.http import responses
+from exports.http import downloads, responses
 from exports.models import FileRequest, transitions
 from exports.models.audit import SYSTEM
 from tests.office import people, rows
@@ -102,6 +102,24 @@ def test_a_user_has_so_many_downloads_at_once_and_then_gets_429(
             assert client.head(address).status_code == 200
             assert status_of(client, link_of(export)) == 200
         assert status_of(client, address) == 200
+
+
+def test_a_download_that_begins_meanwhile_counts(
+    export: FileRequest, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+):
+    settings.EXPORTS = {**settings.EXPORTS, "MAX_DOWNLOADS_PER_USER": 1}
+    client, address, second = signed_in(owner), ticket_for(export, owner), []
+
+    def record_download(*args: Any) -> Callable[[int], None]:
+        monkeypatch.setattr(downloads, "record_download", recorded)
+        second.append(client.get(address).status_code)
+        return recorded(*args)
+
+    recorded = downloads.record_download
+    monkeypatch.setattr(downloads, "record_download", record_download)
+    with begun(address, client):
+        assert second == [429]
+    assert not downloads._reading
 
 
 class Broken(io.BytesIO):

@@ -28,14 +28,15 @@ def record_refusal(request: HttpRequest, verb: str, export_id: UUID | None = Non
 def client_address(request: HttpRequest) -> str:
     """Return the address of the client: the last one in X-Forwarded-For that is not of EXPORTS["TRUSTED_PROXIES"].
 
-    The header counts only if a trusted proxy sent the request, since any client can write it.
+    The header counts only if a trusted proxy sent the request, since any client can write it. "" is for what is no
+    IP address.
     """
     address: str = request.META.get("REMOTE_ADDR", "")
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
     networks = [ipaddress.ip_network(network) for network in config.TRUSTED_PROXIES]
     while forwarded and any(parsed in network for network in networks if (parsed := _parsed(address))):
         address = forwarded.pop().strip() or address
-    return address
+    return address if _parsed(address) else ""
 
 
 def network_of(address: str) -> str:

@@ -93,9 +93,6 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
     # A public link has no user, even if one is signed in.
     user = None if actor.kind == ActorKind.PUBLIC_LINK else request.user
     reader = str(export.pk) if user is None else f"user {user.pk}"
-    limit = config.MAX_DOWNLOADS_PER_USER
-    if limit is not None and request.method != "HEAD" and _reading[reader] >= limit:
-        return refusal_response(request, LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS))
     try:
         response = file_response(request, export)
     except FileNotFoundError:
@@ -103,20 +100,40 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
     if request.method == "POST" and response.status_code == 302:
         # Browsers apply the CSP directive form-action to redirects too, so a form must not lead to another site.
         return state_response(request, export)
+    if isinstance(response, FileStream):
+        try:
+            _begin_reading(reader)
+        except LimitReached as refused:
+            response.part.close()
+            return refusal_response(request, refused)
+        response.part.on_close = lambda _sent: _end_reading(reader)
+        response.part.may_go_on = partial(services.may_go_on, user, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
         end = record_download(export, response, actor)
         if isinstance(response, FileStream):
-            with _counting:
-                _reading[reader] += 1
 
             def close(sent: int) -> None:
-                with _counting:
-                    _reading[reader] -= 1
+                _end_reading(reader)
                 end(sent)
 
             response.part.on_close = close
-            response.part.may_go_on = partial(services.may_go_on, user, export)
     return response
+
+
+def _begin_reading(reader: str) -> None:
+    """Count a file that is read. Raise LimitReached if it is one too many, also of requests at the same time."""
+    limit = config.MAX_DOWNLOADS_PER_USER
+    with _counting:
+        if limit is not None and _reading[reader] >= limit:
+            raise LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS)
+        _reading[reader] += 1
+
+
+def _end_reading(reader: str) -> None:
+    with _counting:
+        _reading[reader] -= 1
+        if not _reading[reader]:
+            del _reading[reader]
 
 
 def record_download(export: FileRequest, response: HttpResponseBase, actor: Actor) -> Callable[[int], None]:
@@ -140,10 +157,10 @@ def record_download(export: FileRequest, response: HttpResponseBase, actor: Acto
             byte_count=byte_count,
             is_part=response.status_code == 206,
         )
+        if actor.user_id is not None and export.requester_id == actor.user_id:
+            services.mark_seen(export)
     except DatabaseError:
         # Without an entry there is no download; the file is open already.
         response.close()
         raise
-    if actor.user_id is not None and export.requester_id == actor.user_id:
-        services.mark_seen(export)
     return partial(entry.end, of=byte_count)

@@ -237,6 +237,8 @@ def test_the_reference_is_a_workbook_of_designed_sheets(settings: LazySettings):
 def test_a_logout_clears_what_the_browser_has_stored(client: Client):
     answer = client.post("/logout/")
     assert answer.headers["Clear-Site-Data"] == '"cache", "storage"'
+    # An image of a foreign page can send this.
+    assert "Clear-Site-Data" not in client.get("/logout/").headers
 
 
 def test_a_session_lasts_from_the_last_page_and_not_from_what_pages_ask_for(client: Client):
@@ -278,5 +280,8 @@ def test_the_sixth_wrong_password_is_not_tried_and_each_is_logged(caplog: pytest
         assert [answer_to("wrong") for _ in range(2)] == [429] * 2
         assert answer_to(credentials.ensure(django_settings.VAR_DIR / "demo.json")["passwords"]["grace"]) == 429
         assert answer_to("wrong", REMOTE_ADDR="192.0.2.1") == 200
+        with override_settings(EXPORTS={**django_settings.EXPORTS, "TRUSTED_PROXIES": ["127.0.0.1"]}):
+            assert answer_to("wrong", HTTP_X_FORWARDED_FOR="192.0.2.2") == 200
+            assert answer_to("wrong", HTTP_X_FORWARDED_FOR="192.0.2.2:80") == 200
     assert sum("failure" in record.getMessage() for record in caplog.records) >= 5
     assert "wrong" not in caplog.text
