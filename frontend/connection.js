@@ -293,7 +293,8 @@ export class ExportsConnection {
   }
 
   async #sendSeen(state) {
-    if (this.#socket?.send({ type: "seen", id: state.id })) return true;
+    const isHeard = this.#pollEvery === RESYNC_EVERY;
+    if (isHeard && this.#socket?.send({ type: "seen", id: state.id })) return true;
     const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, tokens: this.#tokens() });
     // Try again after no answer or a server error; a refusal is final.
     return status !== 0 && status !== 429 && status < 500;

@@ -360,6 +360,13 @@ test("seen is posted with the token while the socket is not open", async () => {
   assert.equal(server.asked.find(({ url }) => url === SEEN).body.get("csrfmiddlewaretoken"), "token");
 });
 
+test("seen is posted while an open socket has said nothing", async () => {
+  const { clock, Socket, server } = given({ answers: { [SELF]: { body: ready() }, [SEEN]: { body: ready() } } });
+  Socket.last.openSilently();
+  await clock.advance(5_000);
+  assert.equal(server.count(SEEN, "POST"), 1);
+});
+
 test("seen is sent again until the server has answered", async () => {
   let tries = 0;
   const answers = { [SELF]: { body: ready() }, [SEEN]: () => ((tries += 1) < 3 ? { status: 503 } : { body: ready() }) };
