@@ -100,6 +100,7 @@ class NotificationAdmin(ReadOnlyAdmin):
 
     list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
     list_filter = ("state", "kind")
+    list_select_related = ("request__requester",)
 
 
 @admin.register(AuditEntry)

@@ -3,13 +3,16 @@
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from exports.models import Artifact, AuditEntry, FileRequest, Notification
+from exports.models import Actor, Artifact, AuditEntry, FileRequest, Notification
+from exports.models.audit import record
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 
@@ -45,6 +48,19 @@ def test_every_list_and_every_row_has_a_page(root: Client):
         assert model.objects.exists()
         for row in model.objects.all():
             assert root.get(page_of(row)).status_code == 200
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_more_rows_in_a_list_need_no_more_queries(root: Client, owner: User, model: type[Model]):
+    counts = []
+    for _ in range(2):
+        export = rows.queued(owner)
+        Notification.objects.create(request=export, due_at=timezone.now())
+        record("cancel", export.pk, Actor.of(owner))
+        with CaptureQueriesContext(connection) as queries:
+            root.get(reverse(f"admin:exports_{model._meta.model_name}_changelist"))
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 def test_staff_see_why_an_export_failed(root: Client, owner: User):

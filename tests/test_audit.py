@@ -173,6 +173,14 @@ def test_many_refusals_of_one_user_stay_a_bounded_number_of_entries(owner: User,
     assert list(AuditEntry.objects.filter(outcome="denied").order_by("pk").values_list("count", flat=True)) == [2, 2, 6]
 
 
+def test_refusals_of_different_exports_and_files_have_their_own_entries(owner: User):
+    for about in ({"file_type": "report"}, {"file_type": "salaries"}, {"filename": "a"}, {"filename": "b"}) * 2:
+        record("request", None, Actor.of(owner), outcome="denied", **about)
+    assert list(AuditEntry.objects.order_by("pk").values_list("file_type", "filename", "count")) == [
+        ("report", "", 2), ("salaries", "", 2), ("", "a", 2), ("", "b", 2),
+    ]  # fmt: skip
+
+
 # Downloads
 
 
@@ -186,6 +194,15 @@ def test_the_ranges_of_a_download_make_one_entry(owner: User):
     AuditEntry.objects.update(at=timezone.now() - timedelta(seconds=models_audit.JOINED_SECONDS + 1))
     status_of(client, ticket_for(export, owner), headers={"range": "bytes=5-5"})
     assert rows.downloads().count() == 2
+
+
+def test_ranges_that_another_server_sends_are_counted_in_the_entry_of_the_download(owner: User, settings: LazySettings):
+    configure(settings, ACCEL_REDIRECT="/finished/")
+    export, client = rows.ready(owner), signed_in(owner)
+    for headers in ({"range": "bytes=0-0"}, {}, {"range": "bytes=1-"}, {"range": "bytes=2-"}):
+        status_of(client, ticket_for(export, owner), headers=headers)
+    found = rows.downloads().order_by("pk").values_list("count", "byte_count", "outcome")
+    assert list(found) == [(1, None, "handed_over"), (3, export.size, "handed_over")]
 
 
 @pytest.mark.parametrize(

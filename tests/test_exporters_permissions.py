@@ -4,6 +4,7 @@ import ast
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from django.contrib.auth.models import Permission, User
 from django.core.exceptions import PermissionDenied
 from django.core.files.base import ContentFile
 from django.db import OperationalError
+from django.db.models import F
 from django.http import Http404, HttpRequest
 from django.template import Context, Template
 from django.test import RequestFactory
@@ -359,7 +361,7 @@ def test_the_rule_is_asked_before_a_file_is_answered_at_once(owner: User, rf: Re
     assert list(entries) == [(owner.pk, "answer", "denied", "secret"), (owner.pk, "answer", "done", "people.csv")]
 
 
-@pytest.mark.parametrize("rule", [lambda user: True, "nonsense", "module:function"])
+@pytest.mark.parametrize("rule", [lambda user: True, partial(bool), "nonsense", "module:function"])
 def test_a_rule_that_no_worker_could_ask_is_an_error(owner: User, rf: RequestFactory, rule: Any) -> None:
     with pytest.raises(ValueError, match=r"permission|function"):
         export_response(asked(rf, owner), [{"a": 1}], format="csv", permission=rule)
@@ -444,6 +446,7 @@ def test_named_fields_are_exported_and_a_setting_says_which_are_secret(
         ({"columns": (Column("password"),)}, "ready"),
         ({"get_columns": lambda self, user: [Column(field.name) for field in User._meta.concrete_fields]}, "failed"),
         ({"get_columns": lambda self, user: [Column("hash", source="password")]}, "failed"),
+        ({"get_columns": lambda self, user: [Column("hash", source=F("password"))]}, "failed"),
         ({"get_columns": lambda self, user: [Column("password")], "sensitive_columns": ("password",)}, "ready"),
     ],
 )

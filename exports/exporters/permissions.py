@@ -64,7 +64,7 @@ def stored_rule(rule: Rule | None) -> str:
         if "." not in rule or ":" in rule:
             raise ValueError(f"{rule!r} is no permission: write 'app.codename'.")
         return rule
-    text = f"{rule.__module__}:{rule.__qualname__}"
+    text = f"{rule.__module__}:{getattr(rule, '__qualname__', '')}"
     try:
         found = _function_of(text)
     except (ImportError, AttributeError):

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
+from django.db.models import F
+
 from exports.conf import config
 from exports.exceptions import SensitiveColumn
 from exports.tabular.columns import Column
@@ -15,7 +17,8 @@ def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), ho
     """
     found = []
     for column in columns:
-        path = column.source if isinstance(column.source, str) else column.name
+        source = column.source.name if isinstance(column.source, F) else column.source
+        path = source if isinstance(source, str) else column.name
         field = path.rpartition("__")[2].lower()
         if column.name not in named and any(fnmatchcase(field, pattern) for pattern in config.SENSITIVE_FIELDS):
             found.append(column.name)

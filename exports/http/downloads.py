@@ -109,7 +109,7 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
         response.part.on_close = lambda _sent: _end_reading(reader)
         response.part.may_go_on = partial(services.may_go_on, user, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
-        end = record_download(export, response, actor)
+        end = record_download(request, export, response, actor)
         if isinstance(response, FileStream):
 
             def close(sent: int) -> None:
@@ -136,7 +136,9 @@ def _end_reading(reader: str) -> None:
             del _reading[reader]
 
 
-def record_download(export: FileRequest, response: HttpResponseBase, actor: Actor) -> Callable[[int], None]:
+def record_download(
+    request: HttpRequest, export: FileRequest, response: HttpResponseBase, actor: Actor
+) -> Callable[[int], None]:
     """Record the download of a response of `file_response`, and mark the export as seen if its owner downloads it.
 
     Return what records how many bytes were sent in the end.
@@ -146,7 +148,9 @@ def record_download(export: FileRequest, response: HttpResponseBase, actor: Acto
         outcome = AuditEntry.Outcome.REDIRECTED
     elif "X-Accel-Redirect" in response.headers:
         outcome = AuditEntry.Outcome.HANDED_OVER
-    byte_count = int(response.headers.get("Content-Length") or export.size or 0)
+    length = int(response.headers.get("Content-Length") or export.size or 0)
+    # How long such a range is, only the server that sends it knows.
+    is_range_elsewhere = outcome != AuditEntry.Outcome.BEGUN and "Range" in request.headers
     try:
         entry = record(
             AuditEntry.Verb.DOWNLOAD,
@@ -154,8 +158,8 @@ def record_download(export: FileRequest, response: HttpResponseBase, actor: Acto
             actor,
             file_type=export.file_type,
             outcome=outcome,
-            byte_count=byte_count,
-            is_part=response.status_code == 206,
+            byte_count=None if is_range_elsewhere else length,
+            is_part=is_range_elsewhere or response.status_code == 206,
         )
         if actor.user_id is not None and export.requester_id == actor.user_id:
             services.mark_seen(export)
@@ -163,4 +167,4 @@ def record_download(export: FileRequest, response: HttpResponseBase, actor: Acto
         # Without an entry there is no download; the file is open already.
         response.close()
         raise
-    return partial(entry.end, of=byte_count)
+    return partial(entry.end, of=length)

@@ -70,9 +70,10 @@ class AuditEntry(models.Model):
     """One change, download or refusal. `user` and `export` keep their ids when the user or the export is deleted.
 
     `count` is the number of requests in this entry: the ranges of a download, or refusals of the same kind.
-    `byte_count` is the length of their responses, `bytes_sent` how much of it the web server took; NULL if another
-    server sends the file. With EXPORTS["AUDIT_KEYS"] housekeeping seals the entries (see `exports.audit`): `position`,
-    `previous` and `seal` are then set, and the entry does not change any more.
+    `byte_count` is the length of their responses, without the ranges that another server sends; `bytes_sent` how much
+    of it the web server took, NULL if another server sends the file. With EXPORTS["AUDIT_KEYS"] housekeeping seals the
+    entries (see `exports.audit`): `position`, `previous` and `seal` are then set, and the entry does not change any
+    more.
     """
 
     class Verb(models.TextChoices):
@@ -200,7 +201,7 @@ def record(
     if is_part or outcome == AuditEntry.Outcome.DENIED:
         for same in _to_join(entry):
             unsealed = AuditEntry.objects.filter(pk=same.pk, position=None)
-            total = None if byte_count is None else Coalesce(F("byte_count"), 0) + byte_count
+            total = F("byte_count") if byte_count is None else Coalesce(F("byte_count"), 0) + byte_count
             if unsealed.update(count=F("count") + 1, outcome=outcome, byte_count=total):
                 return same
     entry.save(force_insert=True)
@@ -223,7 +224,8 @@ def _to_join(entry: AuditEntry) -> Iterator[AuditEntry]:
         at__gte=timezone.now() - timedelta(seconds=JOINED_SECONDS),
         position=None,
     )
-    yield from recent.filter(verb=entry.verb, export=entry.export_id, reason=entry.reason)[:1]
+    about = ("actor_name", "verb", "reason", "export_id", "file_type", "filename")
+    yield from recent.filter(**{name: getattr(entry, name) for name in about})[:1]
     if entry.outcome == AuditEntry.Outcome.DENIED and recent.count() >= MAX_REFUSALS:
         yield from recent[:1]
 

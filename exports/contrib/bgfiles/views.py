@@ -78,5 +78,5 @@ def serve_file(
     file_request, _data = evaluate_request(request, token, require_requester, verify_requester, signer)
     response = toolbox.serve(file_request, http_request=request)
     if request.method == "GET" and response.status_code in responses.DELIVERING:
-        record_download(file_request, response, actor_of(request))
+        record_download(request, file_request, response, actor_of(request))
     return response
