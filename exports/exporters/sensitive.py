@@ -17,7 +17,8 @@ def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), ho
     """
     found = []
     for column in columns:
-        source = column.source.name if isinstance(column.source, F) else column.source
+        # The stubs do not declare the name of an F.
+        source = getattr(column.source, "name", "") if isinstance(column.source, F) else column.source
         path = source if isinstance(source, str) else column.name
         field = path.rpartition("__")[2].lower()
         if column.name not in named and any(fnmatchcase(field, pattern) for pattern in config.SENSITIVE_FIELDS):
