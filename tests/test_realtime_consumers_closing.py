@@ -8,18 +8,19 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import get_channel_layer
 from django.conf import LazySettings
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
-from django.db import connection
+from django.db import InterfaceError, connection
 from django.test import Client
 
-from exports.realtime import events
+from exports.realtime import consumers, events
 from exports.realtime.routing import websocket_application
 from tests.office import people, rows
 from tests.office.browsers import second_window, signed_in
-from tests.office.pages import ALL, IN_TIME, QUIET, Page, made, moved, one, opened, page_of
+from tests.office.pages import ALL, IN_TIME, QUIET, Page, made, moved, one, opened, page_of, sent
 from tests.office.wires import close_code, daphne_with
 from tests.office.wires import opened as opened_at
 from tests.servers import Valkey, wait_until
@@ -233,6 +234,40 @@ async def test_a_database_error_loses_a_state_and_keeps_the_socket(owner: User, 
         await sync_to_async(events.send_state)(export)
         assert (await page.next_state())["id"] == str(export.pk)
     assert all(line.startswith("the page will have to ask: ") for line in log_lines(LOGGER))
+
+
+async def test_a_lost_database_connection_loses_a_state_and_keeps_the_socket(
+    owner: User, monkeypatch: pytest.MonkeyPatch, log_lines
+):
+    def fail(*args: Any) -> None:
+        raise InterfaceError
+
+    export = await made(rows.ready, owner)
+    async with opened(owner) as page:
+        await page.next_state()
+        with monkeypatch.context() as lost:
+            lost.setattr(consumers, "ready_state_for", fail)
+            await sync_to_async(events.send_state)(export)
+            await sync_to_async(wait_until)(lambda: log_lines(LOGGER) == ["the page will have to ask: InterfaceError"])
+        await sync_to_async(events.send_state)(export)
+        assert (await page.next_state())["id"] == str(export.pk)
+
+
+async def test_a_socket_whose_channel_layer_fails_leaves_no_task(
+    owner: User, browser: Client, monkeypatch: pytest.MonkeyPatch
+):
+    async def fail(channel: str) -> None:
+        raise ConnectionError
+
+    page = page_of(browser, ALL)
+    await page.connect(timeout=IN_TIME)
+    monkeypatch.setattr(get_channel_layer(), "receive", fail)
+    await sent({"type": "export.recheck"}, events.group_of_reader(owner.pk))
+    with pytest.raises(ConnectionError):
+        await page.wait(IN_TIME)
+    async with asyncio.timeout(IN_TIME):
+        while any("ExportsConsumer" in repr(task) for task in asyncio.all_tasks()):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("trouble", [Valkey.flush, Valkey.restart])

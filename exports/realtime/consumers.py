@@ -27,7 +27,7 @@ from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.handlers import asgi
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import get_script_prefix, set_script_prefix
@@ -82,12 +82,14 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         """Run the socket until it is closed, as channels does (checked against 4.3.2), with two differences.
 
         Messages of the channel layer are only handled as events: one with a type such as "websocket.disconnect" is
-        none of the server's. And the layer forgets the socket however it ends.
+        none of the server's. And its tasks end, and the layer forgets it, however the socket ends.
         """
         self.scope, self.base_send = scope, send
         self.channel_layer = get_channel_layer(self.channel_layer_alias)
         self._groups: list[str] = []
         self._has_dropped = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._recheck: asyncio.Task[None] | None = None
         sources = [receive]
         if self.channel_layer is not None:
             self.channel_name = await self.channel_layer.new_channel()
@@ -97,6 +99,8 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         except StopConsumer:
             pass
         finally:
+            for task in [*self._tasks, *filter(None, [self._recheck])]:
+                task.cancel()
             connections.closed(self)
             await self._leave_channel_layer()
 
@@ -105,8 +109,6 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._has_waiting = asyncio.Event()
         self._last_frame_at = time.monotonic()
         self._frame_times: deque[float] = deque(maxlen=config.SOCKET_MAX_FRAMES_PER_SECOND + 1)
-        self._tasks: list[asyncio.Task[None]] = []
-        self._recheck: asyncio.Task[None] | None = None
         self._wants_recheck = False
         self._opened: list[Any] = []
         self._older_sockets: set[str] = set()
@@ -133,10 +135,6 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         for state in snapshot:
             self._queue(state)
         self._tasks = [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
-
-    async def disconnect(self, code: int) -> None:
-        for task in [*self._tasks, *filter(None, [self._recheck])]:
-            task.cancel()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle events of the channel layer here and leave the messages of the server to channels.
@@ -272,7 +270,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await step
         except SocketRefused as refused:
             await self._end(refused.code, str(refused))
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             log.warning("the page will have to ask: %s", type(error).__name__)
 
     async def _end(self, code: CloseCode, reason: str) -> None:
