@@ -22,6 +22,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports import failures
+from exports.filenames import visible_name
 from exports.models.request import AnyUser, FileRequest
 
 log = logging.getLogger("exports.audit")
@@ -195,7 +196,7 @@ def record(
         reason=reason,
         export_id=export_id,
         file_type=file_type,
-        filename=filename[:200],
+        filename=visible_name(filename)[:200],
         byte_count=byte_count,
     )
     if is_part or outcome == AuditEntry.Outcome.DENIED:
