@@ -15,7 +15,8 @@ LENIENCE = 5
 
 @pytest.mark.slow
 def test_the_median_waits_of_twenty_exports(visit: Visit, capsys):
-    waits = [waits_of(visit) for _ in range(TIMES)]
+    # The months alternate: the same click within a second is taken for a double click.
+    waits = [waits_of(visit, month=str(2 + number % 2)) for number in range(TIMES)]
     first_progress, link = (median(each) for each in zip(*waits, strict=True))
     with capsys.disabled():
         print(f"\nclick to first progress {first_progress:.0f} ms, READY to link {link:.0f} ms (medians of {TIMES})")
@@ -23,9 +24,9 @@ def test_the_median_waits_of_twenty_exports(visit: Visit, capsys):
     assert link < LENIENCE * LINK
 
 
-def waits_of(visit: Visit) -> tuple[float, float]:
+def waits_of(visit: Visit, *, month: str) -> tuple[float, float]:
     """Return both waits for the export of one month, in milliseconds."""
-    export_id = visit.export("csv", month_from="2", month_to="2")
+    export_id = visit.export("csv", month_from=month, month_to=month)
     visit.wait_for_status(export_id, "ready")
     [first, *_] = [entry for entry in visit.entries(export_id) if entry.status == "running"]
     [ready, *_] = [entry for entry in visit.entries(export_id) if entry.link is not None]
