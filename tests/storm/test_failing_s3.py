@@ -37,7 +37,7 @@ def test_99_of_100_exports_are_ready_although_s3_fails_and_no_part_is_left(tmp_p
         site.wait_until_clean(seconds=200)
 
         failed = site.sql("SELECT id::text, error_code FROM exports_filerequest WHERE status = 'failed'")
-        assert len(failed) <= EXPORTS // 100
+        assert len(failed) <= EXPORTS // 100, failed
         assert {code for _, code in failed} <= {"storage_failed"}
         assert_no_findings(site, ends=dict.fromkeys([export_id for export_id, _ in failed], "failed"))
         assert min(proxies[0].count(word) for word in ("error", "reset", "delay")) > 10
