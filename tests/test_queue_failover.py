@@ -1,4 +1,4 @@
-"""A queue whose server becomes a replica: by hand, and by Redis Sentinel."""
+"""A queue whose server becomes a replica, by a command or by Redis Sentinel."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -194,7 +194,7 @@ def test_an_export_of_other_rows_than_counted_fails_with_both_numbers(made, expo
 
 @pytest.mark.django_db
 def test_a_count_of_another_state_than_the_rows_is_an_estimate():
-    # The test's transaction is READ COMMITTED on PostgreSQL: each statement reads a state of its own.
+    # The test's transaction is READ COMMITTED on PostgreSQL: each statement reads the newest state.
     with table_of(Book.objects.all(), [Column("pages")]) as table:
         assert table.total == Total(0, is_estimate=connection.vendor == "postgresql")
 

@@ -56,7 +56,7 @@ def check_urls() -> Iterator[CheckMessage]:
         reverse("exports:list")
     except NoReverseMatch:
         message = "There is no URL 'exports:list': the URLs of the app are missing, or have another namespace."
-        hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF itself, without a namespace of its own.'
+        hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF itself, without another namespace.'
         yield checks.Error(message, hint=hint, id="exports.E025")
 
 

@@ -1,7 +1,7 @@
 """The words of an export's card, written once: for the templates here and, as JSON, for the script of the page.
 
-Placeholders stand in braces. What has a plural is in COUNTED_WORDS, in one form for each of SAMPLE_COUNTS, from which
-the script chooses by the plural rules of the page's language. The messages of errors are in `exports.state`.
+Placeholders stand in braces. A sentence with a plural has one form for each of SAMPLE_COUNTS, from which the script
+chooses by the plural rules of the page's language. The messages of errors are in `exports.state`.
 """
 
 from collections.abc import Mapping
