@@ -1,0 +1,30 @@
+"""The outbox of mails and the audit log in the admin."""
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+
+from exports.admin.base import ReadOnlyAdmin
+from exports.models import AuditEntry, Notification
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    """The outbox of mails."""
+
+    list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
+    list_filter = ("state", "kind")
+    list_select_related = ("request__requester",)
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnlyAdmin):
+    """The audit log."""
+
+    list_display = (
+        "at", "actor_kind", "user", "actor_name", "verb", "outcome", "reason", "file_type", "export_id", "byte_count",
+        "bytes_sent", "count", "address",
+    )  # fmt: skip
+    list_filter = ("verb", "outcome", "actor_kind", "file_type")
+    search_fields = ("export__id", f"user__{get_user_model().USERNAME_FIELD}")
+    date_hierarchy = "at"
+    list_select_related = ("user",)
