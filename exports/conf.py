@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
+from django.urls import URLResolver, get_resolver, get_urlconf, reverse
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +154,14 @@ config: Settings = _LiveSettings()
 """`config.LEASE_SECONDS` is the project's value, else the default. An unknown name raises AttributeError."""
 
 
+def url_of(name: str, *args: object) -> str:
+    """Return the URL of a view of the app, below whatever namespaces the project includes `exports.urls`.
+
+    Raise NoReverseMatch if the project does not include them.
+    """
+    return reverse(":".join([*_namespaces(get_urlconf() or django_settings.ROOT_URLCONF), name]), args=args)
+
+
 def absolute_url(path: str) -> str:
     """Return the URL of a path of this site under EXPORTS["BASE_URL"], which may have a path, too."""
     base = config.BASE_URL.rstrip("/")
@@ -176,6 +186,29 @@ def key_prefix() -> str:
     added in front changes no name.
     """
     return f"{config.QUEUE_PREFIX}.{_digest(secret_keys('QUEUE_KEYS')[-1])}"
+
+
+@cache
+def _namespaces(urlconf: Any) -> tuple[str, ...]:
+    """Return the namespaces under which these URLs include `exports.urls`, from the outermost to its own.
+
+    Any: the path of a module, a module or a sequence of URL patterns.
+    """
+
+    def search(resolver: URLResolver, above: tuple[str, ...]) -> tuple[str, ...] | None:
+        for each in resolver.url_patterns:
+            if isinstance(each, URLResolver):
+                here = (*above, each.namespace) if each.namespace else above
+                # The patterns are the same list, too, where the project has given them another name.
+                own = getattr(sys.modules.get("exports.urls"), "urlpatterns", None)
+                if each.app_name == "exports" or each.url_patterns is own:
+                    return here
+                if (found := search(each, here)) is not None:
+                    return found
+        return None
+
+    found = search(get_resolver(urlconf), ())
+    return ("exports",) if found is None else found
 
 
 @cache

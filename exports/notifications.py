@@ -15,13 +15,13 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.mail import EmailMultiAlternatives, get_connection
 from django.db.models import F
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.module_loading import import_string
 
 from exports import failures, faults
-from exports.conf import absolute_url, config
+from exports.conf import absolute_url, config, url_of
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.models.locale import local_time
@@ -144,7 +144,7 @@ def page_url(export: FileRequest) -> str:
     The host comes from EXPORTS["BASE_URL"], never from a Host header, which an attacker can set.
     """
     try:
-        return absolute_url(reverse("exports:page", args=[export.pk]))
+        return absolute_url(url_of("page", export.pk))
     except NoReverseMatch:
         return str(config.BASE_URL)
 

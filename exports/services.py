@@ -20,12 +20,11 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import QueryDict
-from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from exports import faults, notifications
-from exports.conf import config
+from exports.conf import config, url_of
 from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
 from exports.exporters.base import table_of
@@ -360,7 +359,7 @@ def sign_ticket(user: AnyUser, export: FileRequest) -> tuple[str, datetime]:
     """Return the URL of a fresh ticket for this user, and when it expires. The caller has checked the permission."""
     expires = int(timezone.now().timestamp()) + config.TICKET_MAX_AGE_SECONDS
     ticket = Ticket(export.pk, export.epoch, str(user.pk), expires).sign()
-    return reverse("exports:file", args=[ticket]), datetime.fromtimestamp(expires, UTC)
+    return url_of("file", ticket), datetime.fromtimestamp(expires, UTC)
 
 
 def state_for(user: AnyUser, export: FileRequest) -> State:

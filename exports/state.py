@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
-from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.formats import date_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from exports.conf import url_of
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.exporters import registry
 from exports.models import ACTIVE, FileRequest, Status, progress
@@ -192,7 +192,7 @@ def urls_of(export_id: str, **applies: bool) -> Urls:
     """
 
     def url(name: str) -> str:
-        return reverse(f"exports:{name}", args=[export_id])
+        return url_of(name, export_id)
 
     return {
         "self": url("detail"),

@@ -299,9 +299,9 @@ OWN = path("files/", include("exports.urls", namespace="files"))
 
 @pytest.mark.parametrize(
     ("pattern", "expected"),
-    [(path("x/", basic_checks), ["E025"]), (path("x/", include(([OWN], "site"))), ["E025"]), (OWN, [])],
+    [(path("x/", basic_checks), ["E025"]), (path("<slug:x>/", include([OWN])), ["E025"]), (OWN, [])],
 )
-def test_urls_that_are_missing_or_within_another_namespace_are_an_error(
+def test_urls_that_are_missing_or_below_a_parameter_are_an_error(
     settings: LazySettings, pattern: Any, expected: list[str]
 ):
     settings.ROOT_URLCONF = (pattern,)

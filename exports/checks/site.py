@@ -7,10 +7,11 @@ from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections, router
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch
 from django.utils import timezone
 
 from exports.checks.registration import register
+from exports.conf import url_of
 from exports.models import FileRequest
 
 DATABASES = ("postgresql", "sqlite")
@@ -48,15 +49,15 @@ def check_sqlite() -> Iterator[CheckMessage]:
 
 @register()
 def check_urls() -> Iterator[CheckMessage]:
-    """Report URLs of the app that are not included, or under another namespace. Every state of an export has URLs."""
+    """Report URLs of the app that are not included, or that have parameters. Every state of an export has URLs."""
     # Without it, Django's own check and each request fail.
     if not getattr(settings, "ROOT_URLCONF", None):
         return
     try:
-        reverse("exports:list")
+        url_of("list")
     except NoReverseMatch:
-        message = "There is no URL 'exports:list': the URLs of the app are missing, or have another namespace."
-        hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF itself, without another namespace.'
+        message = "The URLs of the app are missing, or have a parameter in front."
+        hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF, below any fixed path and namespace.'
         yield checks.Error(message, hint=hint, id="exports.E025")
 
 

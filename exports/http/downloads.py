@@ -9,12 +9,11 @@ from uuid import UUID
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from exports import services
-from exports.conf import config
+from exports.conf import config, url_of
 from exports.exceptions import LimitReached
 from exports.http.actors import actor_of, public_actor, record_refusal
 from exports.http.responses import DELIVERING, FileStream, file_response
@@ -35,7 +34,7 @@ def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Redirect to a fresh ticket. This URL works for as long as the file is kept."""
     export = get_visible(request, pk, AuditEntry.Verb.DOWNLOAD)
     if export.status != Status.READY:
-        return HttpResponseRedirect(reverse("exports:page", args=[pk]))
+        return HttpResponseRedirect(url_of("page", pk))
     if not services.may_download(request.user, export):
         record_refusal(request, AuditEntry.Verb.DOWNLOAD, pk)
         raise Http404

@@ -21,14 +21,13 @@ from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import services
-from exports.conf import config
+from exports.conf import config, url_of
 from exports.exceptions import (
     BadOption,
     InvalidForm,
@@ -61,7 +60,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
             if wants_json(request):
                 return error_response(401, "not_signed_in", _("Please sign in."))
             is_safe = request.method in ("GET", "HEAD")
-            return redirect_to_login(request.get_full_path() if is_safe else reverse("exports:list"))
+            return redirect_to_login(request.get_full_path() if is_safe else url_of("list"))
         try:
             response = view(request, *args, **kwargs)
         except (FileRequest.DoesNotExist, UnknownFileType, Http404):
@@ -254,12 +253,12 @@ def wants_json(request: HttpRequest) -> bool:
 def state_response(request: HttpRequest, export: FileRequest, *, status: int = 200, **extra: object) -> HttpResponse:
     """Return STATE, with the keys of `extra` beside its own, to a program; redirect a browser to the export's page."""
     if not wants_json(request):
-        response = HttpResponseRedirect(reverse("exports:page", args=[export.pk]))
+        response = HttpResponseRedirect(url_of("page", export.pk))
         response.status_code = 303
         return response
     headers = {"Retry-After": str(POLL_SECONDS)} if export.is_active else {}
     if status in (201, 202):
-        headers["Location"] = reverse("exports:detail", args=[export.pk])
+        headers["Location"] = url_of("detail", export.pk)
     return JsonResponse({**services.state_for(request.user, export), **extra}, status=status, headers=headers)
 
 
@@ -342,4 +341,4 @@ def _public_url(request: HttpRequest, export: FileRequest) -> str | None:
     link = services.public_link_of(export)
     if link is None:
         return None
-    return urljoin(config.BASE_URL or request.build_absolute_uri("/"), reverse("exports:public", args=[link]))
+    return urljoin(config.BASE_URL or request.build_absolute_uri("/"), url_of("public", link))

@@ -13,6 +13,7 @@ from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
 from exports import services
+from exports.conf import url_of
 from exports.exporters import permissions, registry
 from exports.http import words
 from exports.models import FileRequest
@@ -66,6 +67,12 @@ def export_config() -> SafeString:
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
     given = {"socket": _socket_path(), "csrf_cookie": csrf_cookie, "words": words.catalogue()}
     return json_script(given, "exports-config")
+
+
+@register.simple_tag
+def export_url(name: str, *args: object) -> str:
+    """Return the URL of a view of the app, such as "list" or "form", whatever namespace its URLs are included under."""
+    return url_of(name, *args)
 
 
 @register.simple_tag
