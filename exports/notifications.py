@@ -13,7 +13,7 @@ from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.core.mail import EmailMultiAlternatives, get_connection
-from django.db.models import F
+from django.db.models import F, Q
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch
 from django.utils import timezone
@@ -25,6 +25,7 @@ from exports.conf import absolute_url, config, url_of
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.models.locale import local_time
+from exports.models.notification import GAVE_UP, new_message_id
 from exports.models.request import AnyUser
 from exports.state import error_of, title_of
 
@@ -70,8 +71,8 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     """Send a claimed mail and return True, or return False if it was suppressed or could not be sent.
 
     `send` sends the exporter's own mail in place of the default one; it may raise NoRecipient. A mail that cannot be
-    sent is retried with a growing delay for EXPORTS["MAIL_RETRY_SECONDS"] after the export ended; one that the mail
-    server refuses for good is not (RFC 5321, 4.2.1: replies from 500 on).
+    sent is retried with a growing delay for EXPORTS["MAIL_RETRY_SECONDS"] after the export ended or staff asked for it
+    again; one that the mail server refuses for good is not (RFC 5321, 4.2.1: replies from 500 on).
     """
     export = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
     if reason := _reason_not_to_send(export, notification, is_own_mail=send is not None):
@@ -96,6 +97,26 @@ def suppress(notification: Notification, reason: str) -> bool:
     """Settle a claimed mail without sending it. Return False, like `deliver`."""
     _settle(notification, Notification.State.SUPPRESSED, reason)
     return False
+
+
+def send_again(export: FileRequest) -> bool:
+    """Let the mail about the end of this export be sent once more, soon; return False if there is none to send again.
+
+    It is then sent even if its user has seen the end, and retried for EXPORTS["MAIL_RETRY_SECONDS"] from now on.
+    """
+    resent = (
+        Notification.objects.resendable()
+        .filter(request=export)
+        .update(
+            state=Notification.State.PENDING,
+            message_id=new_message_id(export.pk, export.status),
+            due_at=Now(),
+            resent_at=Now(),
+            settled_at=None,
+            reason="",
+        )
+    )
+    return resent == 1
 
 
 def compose(export: FileRequest, notification: Notification) -> EmailMultiAlternatives:
@@ -160,7 +181,7 @@ def address_of(user: AbstractBaseUser) -> str:
 
 
 def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_own_mail: bool) -> str:
-    if export.seen_at is not None:
+    if export.seen_at is not None and notification.resent_at is None:
         return "seen"
     if export.status != EXPECTED_STATUS[notification.kind]:
         return f"request is {export.status}"
@@ -173,7 +194,7 @@ def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_o
         return "not wanted"
     # Mailers that die each time come to an end as well.
     if notification.state == Notification.State.SENDING and _is_time_up(notification):
-        return "gave up: the mailer was lost"
+        return f"{GAVE_UP}: the mailer was lost"
     return ""
 
 
@@ -189,9 +210,9 @@ def _note_failure(notification: Notification, error: Exception) -> None:
     # Nothing changes if another mailer has claimed it since.
     claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
     if is_permanent(error):
-        claimed.update(state=Notification.State.SUPPRESSED, reason=f"gave up: refused ({reason})", settled_at=Now())
+        claimed.update(state=Notification.State.SUPPRESSED, reason=f"{GAVE_UP}: refused ({reason})", settled_at=Now())
     elif _is_time_up(notification):
-        claimed.update(state=Notification.State.SUPPRESSED, reason=f"gave up: {reason}", settled_at=Now())
+        claimed.update(state=Notification.State.SUPPRESSED, reason=f"{GAVE_UP}: {reason}", settled_at=Now())
     else:
         due_at = Now() + timedelta(seconds=_pause(attempt - 1))
         claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
@@ -212,7 +233,8 @@ def is_permanent(error: Exception) -> bool:
 
 def _is_time_up(notification: Notification) -> bool:
     ended_before = Now() - timedelta(seconds=config.MAIL_RETRY_SECONDS)
-    return FileRequest.objects.filter(pk=notification.request_id, finished_at__lt=ended_before).exists()
+    is_old = Q(resent_at=None, request__finished_at__lt=ended_before) | Q(resent_at__lt=ended_before)
+    return Notification.objects.filter(is_old, pk=notification.pk).exists()
 
 
 def _pause(attempts: int) -> float:

@@ -286,6 +286,17 @@ def share(export: FileRequest, actor: Actor) -> None:
     _transition(partial(transitions.share, seconds=seconds), export, actor)
 
 
+def resend_mail(export: FileRequest, actor: Actor) -> None:
+    """Send the mail about the end of this export once more, if it was sent or given up.
+
+    Raises TransitionNotAllowed if it still waits, was not needed, or if the export has changed since.
+    """
+    with transaction.atomic():
+        if not notifications.send_again(export):
+            raise TransitionNotAllowed(_("There is no mail about this export that can be sent again."))
+        record(AuditEntry.Verb.RESEND, export.pk, actor, file_type=export.file_type)
+
+
 def mark_seen(export: FileRequest) -> None:
     """Note that the owner has seen how the export ended, so that no mail is sent."""
     transitions.mark_seen(export)

@@ -106,9 +106,9 @@ def test_deleting_a_user_deletes_their_exports_but_keeps_artifacts(
     assert rows.downloads().get().user_id == owner.pk
 
 
-def act(client: Client, action: str, *requests: FileRequest) -> HttpResponse:
-    selected = {"action": action, "_selected_action": [str(request.pk) for request in requests]}
-    return client.post(LIST, selected, follow=True)
+def act(client: Client, action: str, *selected: FileRequest | Notification) -> HttpResponse:
+    given = {"action": action, "_selected_action": [str(row.pk) for row in selected]}
+    return client.post(reverse(f"admin:exports_{selected[0]._meta.model_name}_changelist"), given, follow=True)
 
 
 def messages_of(response: HttpResponse) -> list[str]:
@@ -134,13 +134,37 @@ def test_staff_expire_files_and_their_links_end(owner: User):
     assert signed_in(owner).get(address).status_code == 404
 
 
-@pytest.mark.parametrize("action", ["cancel_requests", "expire_files", "delete_selected"])
+@pytest.mark.parametrize("of_requests", [True, False])
+def test_staff_send_mails_again_and_see_which_are_not(owner: User, of_requests: bool):
+    requests = [rows.ready(owner), rows.failed(owner), rows.ready(owner)]
+    lost, sent, waiting = (request.notifications.get() for request in requests)
+    Notification.objects.filter(pk=lost.pk).update(state="suppressed", reason="gave up: OSError")
+    Notification.objects.filter(pk=sent.pk).update(state="sent")
+    staff = signed_in(people.staff("changer", people.VIEW, people.CHANGE, "view_notification"))
+    response = act(staff, "resend_mails", *(requests if of_requests else [lost, sent, waiting]))
+    message, warning = messages_of(response)
+    assert message == "2 mails will be sent."
+    assert warning.startswith("1 mail is not sent again: it waits")
+    assert list(Notification.objects.exclude(resent_at=None).order_by("pk")) == [lost, sent]
+    assert set(Notification.objects.values_list("state", flat=True)) == {"pending"}
+
+
+def test_staff_see_what_became_of_the_mail(root: Client, owner: User):
+    request = rows.ready(owner)
+    Notification.objects.update(state="suppressed", reason="gave up: OSError")
+    for address in (LIST, page_of(request)):
+        assert "Ready: Suppressed (gave up: OSError)" in root.get(address).content.decode()
+
+
+@pytest.mark.parametrize("action", ["cancel_requests", "expire_files", "resend_mails", "delete_selected"])
 def test_staff_who_may_only_view_have_no_actions(owner: User, action: str):
     requests = [rows.queued(owner), rows.ready(owner)]
     viewer = signed_in(people.staff("viewer", people.VIEW))
+    Notification.objects.update(state="sent")
     assert "cancel_requests" not in viewer.get(LIST).content.decode()
     act(viewer, action, *requests)
     assert [rows.fresh(request).status for request in requests] == ["queued", "ready"]
+    assert Notification.objects.get().state == "sent"
 
 
 def test_permissions_of_other_apps_give_no_actions(owner: User):

@@ -13,9 +13,10 @@ from django.core.mail.backends.base import BaseEmailBackend
 from django.urls import clear_script_prefix, set_script_prefix
 from django.utils import timezone
 
-from exports import housekeeping, notifications
+from exports import housekeeping, notifications, services
 from exports.conf import config
-from exports.models import FileRequest, Notification, Status, transitions
+from exports.exceptions import TransitionNotAllowed
+from exports.models import Actor, AuditEntry, FileRequest, Notification, Status, transitions
 from exports.state import ERROR_MESSAGES
 from tests.servers import Smtp
 from tests.shop.requests import claimed, in_status, made, queued, user
@@ -298,3 +299,55 @@ def test_an_export_has_one_mail_of_each_kind() -> None:
     _, claim = claimed(request)
     assert transitions.fail(claim, code="stalled", detail="")
     assert Notification.objects.count() == 1
+
+
+# Mails that staff send again
+
+ROOT = Actor("user", 7)
+
+
+def test_a_mail_that_was_given_up_is_sent_again_although_its_user_has_seen_the_end(smtp: Smtp) -> None:
+    request, notification = ended()
+    with smtp.refusing("550 No such user"):
+        housekeeping.send_mails()
+    FileRequest.objects.filter(pk=request.pk).update(seen_at=timezone.now())
+    services.resend_mail(request, ROOT)
+    Notification.objects.update(due_at=just_now())
+    assert housekeeping.send_mails() == 1
+    [message] = smtp.mails
+    assert message["Message-ID"] not in ("", notification.message_id)
+    assert settled(notification) == ("sent", "")
+    entry = AuditEntry.objects.get(verb="resend")
+    assert (entry.user_id, entry.export_id, entry.outcome) == (7, request.pk, "done")
+
+
+def test_a_mail_sent_again_days_later_is_retried_as_long_as_the_first(settings: Any) -> None:
+    request, notification = ended()
+    assert housekeeping.send_mails() == 1
+    FileRequest.objects.update(finished_at=timezone.now() - timedelta(days=4))
+    services.resend_mail(request, ROOT)
+    settings.EMAIL_BACKEND = DOWN
+    for resent_at, expected in [(timezone.now(), "pending"), (timezone.now() - timedelta(days=4), "suppressed")]:
+        Notification.objects.update(due_at=just_now(), resent_at=resent_at)
+        assert housekeeping.send_mails() == 0
+        assert settled(notification)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"state": "pending"},
+        {"state": "sending"},
+        {"state": "suppressed", "reason": "seen"},
+        {"state": "suppressed", "reason": "not wanted"},
+        {"state": "sent", "kind": "failed"},
+    ],
+)
+def test_a_mail_that_waits_was_not_needed_or_is_no_longer_true_is_not_sent_again(columns: dict[str, str]) -> None:
+    request, _ = ended()
+    Notification.objects.update(**columns)
+    before = Notification.objects.values().get()
+    with pytest.raises(TransitionNotAllowed):
+        services.resend_mail(request, ROOT)
+    assert Notification.objects.values().get() == before
+    assert not AuditEntry.objects.filter(verb="resend").exists()

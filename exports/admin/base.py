@@ -1,10 +1,17 @@
 """What the admin pages of this app share."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest
+from django.utils.translation import ngettext
+
+from exports import services
+from exports.exceptions import TransitionNotAllowed
+from exports.http.actors import actor_of
+from exports.models import FileRequest
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Model]
@@ -41,3 +48,42 @@ class ReadOnlyAdmin(ModelAdmin):
         url_name = request.resolver_match.url_name if request.resolver_match is not None else None
         is_own_page = (url_name or "").startswith("exports_")
         return not is_own_page and super().has_delete_permission(request, obj)
+
+
+class ExportActionsAdmin(ReadOnlyAdmin):
+    """A model with actions on exports, for staff with the permission `exports.change_filerequest`."""
+
+    def has_change_requests_permission(self, request: HttpRequest) -> bool:
+        """Return True for staff who may run the actions; Django finds this by the name in `permissions`."""
+        return request.user.has_perm("exports.change_filerequest")
+
+    def change(self, request: HttpRequest, exports: Collection[FileRequest], verb: services.Verb) -> None:
+        """Apply a verb to each export, and show how many were changed and for how many it was too late."""
+        done = self.apply(request, exports, verb)
+        self.message_user(request, ngettext("%d request changed.", "%d requests changed.", done) % done)
+        if late := len(exports) - done:
+            message = ngettext("%d request had moved on.", "%d requests had moved on.", late) % late
+            self.message_user(request, message, messages.WARNING)
+
+    def resend(self, request: HttpRequest, exports: Collection[FileRequest]) -> None:
+        """Send the mail about the end of each export once more, and show how many will be sent."""
+        done = self.apply(request, exports, services.resend_mail)
+        self.message_user(request, ngettext("%d mail will be sent.", "%d mails will be sent.", done) % done)
+        if refused := len(exports) - done:
+            message = ngettext(
+                "%d mail is not sent again: it waits, was not needed, or the export has changed since.",
+                "%d mails are not sent again: they wait, were not needed, or the export has changed since.",
+                refused,
+            )
+            self.message_user(request, message % refused, messages.WARNING)
+
+    def apply(self, request: HttpRequest, exports: Collection[FileRequest], verb: services.Verb) -> int:
+        """Apply a verb to each export. Return how many were changed."""
+        done = 0
+        for export in exports:
+            try:
+                verb(export, actor_of(request))
+            except TransitionNotAllowed:
+                continue
+            done += 1
+        return done

@@ -2,18 +2,26 @@
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
-from exports.admin.base import ReadOnlyAdmin
+from exports.admin.base import ExportActionsAdmin, ReadOnlyAdmin
 from exports.models import AuditEntry, Notification
 
 
 @admin.register(Notification)
-class NotificationAdmin(ReadOnlyAdmin):
-    """The outbox of mails."""
+class NotificationAdmin(ExportActionsAdmin):
+    """The outbox of mails. Staff can send those again that were sent or given up."""
 
     list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
     list_filter = ("state", "kind")
     list_select_related = ("request__requester",)
+    actions = ("resend_mails",)
+
+    @admin.action(description=_("Send the selected mails again"), permissions=["change_requests"])
+    def resend_mails(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        self.resend(request, [notification.request for notification in queryset.select_related("request")])
 
 
 @admin.register(AuditEntry)

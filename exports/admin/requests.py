@@ -1,24 +1,26 @@
-"""Exports in the admin: staff can see and cancel them and expire their files, but not add, edit or delete them."""
+"""Exports in the admin: staff can see and cancel them, expire their files and send their mails again.
 
-from django.contrib import admin, messages
+They can neither add, edit nor delete them.
+"""
+
+from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from exports import services
-from exports.admin.base import ReadOnlyAdmin
-from exports.exceptions import TransitionNotAllowed
-from exports.http.actors import actor_of
+from exports.admin.base import ExportActionsAdmin
 from exports.models import FileRequest
 
 
 @admin.register(FileRequest)
-class FileRequestAdmin(ReadOnlyAdmin):
+class FileRequestAdmin(ExportActionsAdmin):
     """All exports, without their criteria and storage keys, which only their owner may know."""
 
-    list_display = ("file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at")
+    list_display = (
+        "file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at", "mail"
+    )  # fmt: skip
     list_filter = ("status", "file_type", "format", "queue_name")
     search_fields = ("id", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
     date_hierarchy = "requested_at"
@@ -27,31 +29,26 @@ class FileRequestAdmin(ReadOnlyAdmin):
         "id", "file_type", "format", "description", "requester", "permission", "queue_name", "status", "phase",
         "rows_done", "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
         "expires_at", "seen_at", "erased_at", "public_until", "filename", "size", "sha256", "receipt",
-        "error_code", "error_detail",
+        "error_code", "error_detail", "mail",
     )  # fmt: skip
-    actions = ("cancel_requests", "expire_files")
+    actions = ("cancel_requests", "expire_files", "resend_mails")
 
-    def has_change_requests_permission(self, request: HttpRequest) -> bool:
-        """Return True for staff who may run the actions below; Django finds this by the name in `permissions`."""
-        return request.user.has_perm("exports.change_filerequest")
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
+        return super().get_queryset(request).prefetch_related("notifications")
+
+    @admin.display(description=_("mail"))
+    def mail(self, export: FileRequest) -> str:
+        """Return the kind and the state of its mail, and why it is in that state."""
+        return "; ".join(each.summary for each in export.notifications.all())
 
     @admin.action(description=_("Cancel the selected requests"), permissions=["change_requests"])
     def cancel_requests(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
-        self._apply(request, queryset, services.cancel)
+        self.change(request, queryset, services.cancel)
 
     @admin.action(description=_("Remove the files of the selected requests"), permissions=["change_requests"])
     def expire_files(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
-        self._apply(request, queryset, services.expire)
+        self.change(request, queryset, services.expire)
 
-    def _apply(self, request: HttpRequest, queryset: QuerySet[FileRequest], verb: services.Verb) -> None:
-        late = 0
-        for export in queryset:
-            try:
-                verb(export, actor_of(request))
-            except TransitionNotAllowed:
-                late += 1
-        changed = len(queryset) - late
-        self.message_user(request, ngettext("%d request changed.", "%d requests changed.", changed) % changed)
-        if late:
-            message = ngettext("%d request had moved on.", "%d requests had moved on.", late) % late
-            self.message_user(request, message, messages.WARNING)
+    @admin.action(description=_("Send the mails about the selected requests again"), permissions=["change_requests"])
+    def resend_mails(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
+        self.resend(request, queryset)

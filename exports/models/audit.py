@@ -96,6 +96,7 @@ class AuditEntry(models.Model):
         REVOKE = "revoke", _("Links revoked")
         DOWNLOAD = "download", _("Downloaded")
         ANSWER = "answer", _("Sent at once")
+        RESEND = "resend", _("Mail sent again")
 
     class Outcome(models.TextChoices):
         DONE = "done", _("Done")

@@ -1,11 +1,19 @@
 """Notification: the outbox of e-mails."""
 
+from email.utils import make_msgid
 from typing import Self
+from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.db import models
+from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from exports.conf import config
 from exports.models.request import DatabaseTime, FileRequest
+
+GAVE_UP = "gave up"
+"""How the reason of a mail begins that could not be sent."""
 
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
@@ -14,12 +22,17 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     def due(self, now: DatabaseTime) -> Self:
         return self.filter(state__in=(Notification.State.PENDING, Notification.State.SENDING), due_at__lte=now)
 
+    def resendable(self) -> Self:
+        """Return mails that were sent or given up, about exports that are still as the mail says."""
+        given_up = Q(state=Notification.State.SUPPRESSED, reason__startswith=GAVE_UP)
+        return self.filter(Q(state=Notification.State.SENT) | given_up, request__status=F("kind"))
+
 
 class Notification(models.Model):
     """One e-mail to the owner of an export, about its end.
 
     `due_at` is the time of the next attempt. A mailer that claims the row sets it to a later time, so that another
-    one takes over if the mailer dies.
+    one takes over if the mailer dies. `resent_at` is when staff last asked to send it again.
     """
 
     class Kind(models.TextChoices):
@@ -40,6 +53,7 @@ class Notification(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     settled_at = models.DateTimeField(null=True)
     reason = models.CharField(max_length=100, blank=True)
+    resent_at = models.DateTimeField(null=True)
 
     objects = NotificationQuerySet.as_manager()
 
@@ -49,3 +63,14 @@ class Notification(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} mail, {self.state}"
+
+    @property
+    def summary(self) -> str:
+        """The kind, the state and its reason, for staff."""
+        reason = f" ({self.reason})" if self.reason else ""
+        return f"{self.get_kind_display()}: {self.get_state_display()}{reason}"
+
+
+def new_message_id(request_id: UUID, kind: str) -> str:
+    """Return a Message-ID; with the same one, mail servers may take a second mail for a copy and drop it."""
+    return make_msgid(idstring=f"{kind}-{request_id.hex}", domain=urlsplit(config.BASE_URL).hostname or "localhost")

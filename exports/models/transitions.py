@@ -15,9 +15,7 @@ from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import make_msgid
 from typing import Any, Final
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.core.files import File
@@ -33,7 +31,7 @@ from exports.models import quotas
 from exports.models.artifact import Artifact
 from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry, record
 from exports.models.clock import Now
-from exports.models.notification import Notification
+from exports.models.notification import Notification, new_message_id
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
 from exports.models.request import DatabaseTime, FileRequest, FileRequestQuerySet, Status
 from exports.models.result import ExportResult
@@ -471,9 +469,8 @@ def _queued(now: DatabaseTime) -> Columns:
 
 def _notify(request_id: UUID, kind: str, now: DatabaseTime) -> None:
     """Put a mail into the outbox, once per kind. It keeps its Message-ID when it is sent again."""
-    domain = urlsplit(config.BASE_URL).hostname or "localhost"
     due: Columns = {
         "due_at": now + timedelta(seconds=config.MAIL_DELAY_SECONDS),
-        "message_id": make_msgid(idstring=f"{kind}-{request_id.hex}", domain=domain),
+        "message_id": new_message_id(request_id, kind),
     }
     Notification.objects.get_or_create(request_id=request_id, kind=kind, defaults=due)

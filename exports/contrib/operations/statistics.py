@@ -19,6 +19,7 @@ from exports.conf import config
 from exports.exporters import registry
 from exports.models import ACTIVE, AuditEntry, FileRequest, Notification, Status
 from exports.models.clock import Now
+from exports.models.notification import GAVE_UP
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
 
@@ -178,7 +179,7 @@ def settled_mails(window: float) -> dict[str, int]:
         due_at__gte=_ago(window),
         settled_at__gte=_ago(window),
     )
-    outcome = Case(When(reason__startswith="gave up", then=Value("gave_up")), default=F("state"))
+    outcome = Case(When(reason__startswith=GAVE_UP, then=Value("gave_up")), default=F("state"))
     found = settled.annotate(outcome=outcome).order_by().values_list("outcome").annotate(count=Count("pk"))
     return {"sent": 0, "suppressed": 0, "gave_up": 0} | dict(found)
 
