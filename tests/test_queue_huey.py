@@ -4,8 +4,10 @@ import json
 import logging
 import pickle
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from huey import RedisHuey
 from huey.consumer import Consumer
 from huey.registry import Message
@@ -194,7 +199,7 @@ def owner(transactional_db: None) -> Iterator[User]:
 
 @pytest.fixture
 def consumer(valkey: Valkey) -> Consumer:
-    return huey_queue.consumer("small", loop.WorkerLoop("small").run_due, stop=runner.stopping)
+    return huey_queue.consumer("small", loop.WorkerLoop("small").look, stop=runner.stopping)
 
 
 def requested(owner: User, month: int = 4) -> FileRequest:
@@ -216,6 +221,62 @@ def test_one_message_is_enough_for_all_due_exports_of_the_queue(consumer: Consum
     assert [rows.fresh(each).epoch for each in exports] == [1] * 3
     with valkey.client() as client:
         assert client.keys("*exports*") == []
+
+
+@contextmanager
+def refusing(action: int, table: str) -> Iterator[None]:
+    """Let SQLite refuse this action on this table to every new connection."""
+
+    def refuse(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        connection.connection.set_authorizer(
+            lambda done, on, *_: sqlite3.SQLITE_DENY if (done, on) == (action, table) else sqlite3.SQLITE_OK
+        )
+
+    connection.close()
+    connection_created.connect(refuse)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(refuse)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("action", "table"), [(sqlite3.SQLITE_READ, "exports_filerequest"), (sqlite3.SQLITE_INSERT, "exports_auditentry")]
+)
+def test_a_look_that_fails_is_repeated_soon_without_a_message(
+    consumer: Consumer, owner: User, logged: Logged, monkeypatch: pytest.MonkeyPatch, action: int, table: str
+):
+    """An export that cannot be read is not found; one whose start cannot be recorded is passed over."""
+    monkeypatch.setattr(huey_queue, "LOOK_AGAIN_SECONDS", 0)
+    huey_queue.wake("small")
+    handle_message(consumer)
+    export = requested(owner)
+    with refusing(action, table):
+        handle_message(consumer)
+    connection.close()
+    assert consumer.huey.pending_count() == 0
+    assert rows.fresh(export).status == "queued"
+    assert [line for line in logged() if "queue small: the look for exports failed" in line]
+    worker, _thread = consumer.worker_threads[0]
+    worker.loop()
+    assert rows.fresh(export).status == "ready"
+
+
+@pytest.mark.django_db
+def test_the_pause_after_looks_that_fail_grows_to_the_usual_one(logged: Logged):
+    outcomes = [OSError, OSError, OSError, OSError, OSError, OSError, None, OSError]
+
+    def on_wake() -> None:
+        if error := outcomes.pop(0):
+            raise error
+
+    looks, pauses = huey_queue.Looks("small", on_wake), []
+    while outcomes:
+        looks.look()
+        pauses.append(looks.next_at - time.monotonic())
+    assert pauses == pytest.approx([1, 2, 4, 8, 16, 20, 20, 1], abs=0.5)
+    assert len(logged()) == 7
 
 
 def test_a_worker_has_one_task_and_messages_name_it(consumer: Consumer, message: Message):

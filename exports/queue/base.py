@@ -41,7 +41,8 @@ class QueueBackend(Protocol):
 
         Args:
             queue_name: The queue.
-            on_wake: Runs what is due. It is called in one thread, one call after the other.
+            on_wake: Runs what is due. It is called in one thread, one call after the other. If it raises, it is called
+                again soon without a message: the message that it was called for is used up.
             stop: Set on SIGTERM and SIGINT, so that `on_wake` returns soon.
             on_start: Called in that thread before it listens.
             on_poll: Called in that thread about once a second while it waits.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import close_old_connections
 
-from exports import faults, signing
+from exports import failures, faults, signing
 from exports.conf import config, key_prefix
 from exports.queue import redis
 
@@ -34,6 +34,8 @@ TASK_NAME = "wake"
 PURPOSE = "exports.queue"
 WAIT_SECONDS = 2.0  # longer than the second for which huey lets the server hold an empty answer back
 STOP_SECONDS = 25.0
+LOOK_AGAIN_SECONDS = 1.0
+"""How long after a look that failed the next one begins; twice as long after each further failure."""
 
 Callback = Callable[[], object]
 
@@ -78,6 +80,29 @@ def _nothing() -> None:
     """Do nothing: the default of callbacks."""
 
 
+class Looks:
+    """Looks for due exports of a queue: when a message came, and at `next_at` (of time.monotonic) at the latest."""
+
+    def __init__(self, queue_name: str, on_wake: Callback) -> None:
+        self.next_at = 0.0
+        self._queue_name, self._on_wake = queue_name, on_wake
+        self._failed_in_a_row = 0
+
+    def look(self) -> None:
+        """Look now. After an error, which is logged, the next look is soon: no further message may come."""
+        try:
+            close_old_connections()
+            self._on_wake()
+        except Exception as error:
+            pause = min(LOOK_AGAIN_SECONDS * 2**self._failed_in_a_row, config.WAKE_AGAIN_SECONDS)
+            self._failed_in_a_row = min(self._failed_in_a_row + 1, 16)
+            message = "queue %s: the look for exports failed, the next is in %.0f s: %s"
+            failures.report(log, message, self._queue_name, pause, error=error)
+        else:
+            pause, self._failed_in_a_row = config.WAKE_AGAIN_SECONDS, 0
+        self.next_at = time.monotonic() + pause
+
+
 def consumer(
     queue_name: str,
     on_wake: Callback,
@@ -92,8 +117,6 @@ def consumer(
     from huey.consumer import Consumer, Worker
 
     class WakeWorker(Worker):  # type: ignore[misc] # huey has no type hints
-        looks_at = 0.0
-
         def loop(self, now: datetime | None = None) -> None:
             # A process that was told to stop takes no more messages: they are for another worker.
             if stop.is_set():
@@ -101,19 +124,12 @@ def consumer(
             else:
                 # Called from the loop itself: a worker that hangs must not look like one that waits.
                 on_poll()
-                if time.monotonic() >= self.looks_at:
+                if time.monotonic() >= looks.next_at:
                     # Messages may be lost, or the server may refuse to give them.
-                    self.looks_at = time.monotonic() + config.WAKE_AGAIN_SECONDS
-                    self.look()
+                    look_for_exports.func()
                 super().loop(now)
                 if self.huey.is_down:
                     self.sleep()  # huey's own backoff, up to max_delay
-
-        def look(self) -> None:
-            try:
-                look_for_exports.func()
-            except Exception:
-                log.exception("queue %s: the look for exports failed", queue_name)
 
     class WakeConsumer(Consumer):  # type: ignore[misc] # huey has no type hints
         worker_class = WakeWorker
@@ -131,12 +147,11 @@ def consumer(
             stop.set()
             super()._handle_signal(signum, frame)
 
-    huey = open_queue(queue_name)
+    huey, looks = open_queue(queue_name), Looks(queue_name, on_wake)
 
     @huey.task(name=TASK_NAME)  # type: ignore[untyped-decorator] # huey has no type hints
     def look_for_exports() -> None:
-        close_old_connections()
-        on_wake()
+        looks.look()
         if stop.is_set():
             # This message is used up, but the exports it was sent for may still wait.
             wake(queue_name)

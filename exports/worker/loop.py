@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from exports import failures, faults
+from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
 from exports.exporters.base import FileMaker
 from exports.models import FileRequest, Status, transitions
@@ -31,7 +32,7 @@ def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> Non
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
     queue.listen(
         queue_name,
-        WorkerLoop(queue_name).run_due,
+        WorkerLoop(queue_name).look,
         stop=runner.stopping,
         on_start=runner.sweep_work_dirs,
         on_poll=presence.show,
@@ -46,6 +47,12 @@ class WorkerLoop:
     def __init__(self, queue_name: str | None) -> None:
         self._queue_name = queue_name
         self._passed_over: set[UUID] = set()
+
+    def look(self) -> None:
+        """Run exports until none is due. Raise RetryableError if one was passed over: it is to be looked for again."""
+        self.run_due()
+        if self._passed_over:
+            raise RetryableError(f"exports passed over: {len(self._passed_over)}")
 
     def run_due(self) -> int:
         """Run exports until none is due. Return how many were handled."""
