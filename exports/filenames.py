@@ -10,6 +10,7 @@ UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\"\\/:*?<>|;%\u061c\u200e\u200f\u2028-\
 INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 MAX_NAME_LENGTH = 150
 MAX_EXTENSION_LENGTH = 10
+MAX_SLUG_BYTES = 80
 DEFAULT_NAME = "download"
 
 
@@ -38,6 +39,20 @@ def safe_name(filename: str) -> str:
 def visible_name(filename: str) -> str:
     """Return a name as it is stored and shown: without control characters, line breaks and changes of direction."""
     return INVISIBLE.sub(" ", filename).strip()
+
+
+def slug_of(text: str) -> str:
+    """Return the letters and digits of a text in lower case, with hyphens between its words: a part of a file name.
+
+    It keeps the script of its language. In UTF-8 it has at most MAX_SLUG_BYTES, since file systems count bytes.
+    """
+    # Marks belong to letters: the vowels of Hindi and Thai, the dots of a decomposed "ü".
+    kept = "".join(
+        character if unicodedata.category(character)[0] in "LMN" else " "
+        for character in unicodedata.normalize("NFC", text.lower())
+    )
+    slug = "-".join(kept.split())
+    return slug.encode()[:MAX_SLUG_BYTES].decode(errors="ignore").rstrip("-")
 
 
 def extension_of(filename: str) -> str:

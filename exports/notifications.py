@@ -27,7 +27,7 @@ from exports.models.clock import Now
 from exports.models.locale import local_time
 from exports.models.notification import GAVE_UP, new_message_id
 from exports.models.request import AnyUser
-from exports.state import error_of, title_of
+from exports.state import error_of, name_of
 
 log = logging.getLogger("exports.mail")
 
@@ -123,7 +123,7 @@ def compose(export: FileRequest, notification: Notification) -> EmailMultiAltern
     """Return the default mail. Call this with the recipient's language and time zone active."""
     error, zone = error_of(export), timezone.get_current_timezone_name()
     context = {
-        "title": title_of(export),
+        "title": name_of(export),
         "request": export,
         "reason": error["message"] if error else "",
         "url": page_url(export),

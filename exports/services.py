@@ -108,6 +108,7 @@ def request_export(
         options=cleaned_options,
         criteria=stored,
         description=str(exporter.title),
+        label=exporter.label_of(form),
         content_type=writer.content_type,
         queue_name=exporter.get_queue_name(user, form.cleaned_data),
         requester_language=translation.get_language() or "",

@@ -75,9 +75,11 @@ class State(TypedDict):
     phase: str
     file_type: str
     title: str
+    label: str
     format: str
     requested_at: str | None
     finished_at: str | None
+    took_seconds: float | None
     progress: ProgressState
     file: FileState | None
     error: ErrorState | None
@@ -122,6 +124,8 @@ ERROR_MESSAGES = {
     "storage_full": _("There is no room for the file. Please try again later, or tell your administrator."),
     "unavailable": _("A service that the export needs did not answer. Please try again later."),
 }
+NAME = _("{title}, {label}")
+"""How an export with a label is called, for instance by screen readers and in mails."""
 UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your administrator.")
 
 
@@ -165,9 +169,11 @@ def serialize(export: FileRequest) -> State:
         "phase": export.phase,
         "file_type": export.file_type,
         "title": title_of(export),
+        "label": export.label,
         "format": export.format,
         "requested_at": rfc3339(export.requested_at),
         "finished_at": rfc3339(export.finished_at),
+        "took_seconds": took_seconds(export),
         "progress": {
             "rows_done": export.rows_done,
             "rows_total": export.rows_total,
@@ -209,6 +215,19 @@ def urls_of(export_id: str, **applies: bool) -> Urls:
 def title_of(export: FileRequest) -> str:
     """Return the name of this export for users: its description, or else its file type in words."""
     return export.description or capfirst(export.file_type.replace("_", " "))
+
+
+def name_of(export: FileRequest) -> str:
+    """Return the title and, if there is one, the label: "Flights, From month: January"."""
+    title = title_of(export)
+    return str(NAME).format(title=title, label=export.label) if export.label else title
+
+
+def took_seconds(export: FileRequest) -> float | None:
+    """Return how long the last attempt of an ended export took, or None if it has not ended or never began."""
+    if export.started_at is None or export.finished_at is None:
+        return None
+    return round(max((export.finished_at - export.started_at).total_seconds(), 0.0), 1)
 
 
 def error_of(export: FileRequest) -> ErrorState | None:

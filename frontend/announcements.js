@@ -23,8 +23,8 @@ export class Announcements {
     return this.#reachesQuarter(state) ? this.#said(state, this.#words.reached(percentOf(state), state)) : null;
   }
 
-  #said({ title }, text) {
-    return this.#words.text("announcement", { title, text });
+  #said(state, text) {
+    return this.#words.text("announcement", { title: this.#words.name(state), text });
   }
 
   #reachesQuarter(state) {

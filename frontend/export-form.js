@@ -105,7 +105,7 @@ export class ExportForm extends HTMLElement {
     if (!present) list.prepend(entry);
     bringIntoView(progress);
     const isJoined = present && isActive(state);
-    const spoken = { title: state.title, text: words().status(state) };
+    const spoken = { title: words().name(state), text: words().status(state) };
     this.#say(words().text(isJoined ? "already_active" : "announcement", spoken));
     this.dispatchEvent(new CustomEvent("export:requested", { bubbles: true, detail: state }));
   }

@@ -118,7 +118,8 @@ export class ExportProgress extends HTMLElement {
     const focused = this.contains(document.activeElement) ? document.activeElement : null;
     this.#setAttributes(this, { status: state.status, "export-id": state.id, role: "group", "aria-label": view.label });
     for (const name of ["title", "format", "percent", "status", "detail"]) this.#text(name, view[name]);
-    this.#parts.title?.setAttribute("href", view.page);
+    this.#text("label", view.chosen);
+    if (this.#parts.title) this.#setAttributes(this.#parts.title, { href: view.page, "aria-label": view.name });
     this.#parts.login?.setAttribute("href", view.page);
     this.#showBar(view);
     this.#showDownload(view.download);

@@ -8,7 +8,7 @@ export function partsOf(element, words) {
 
 /** Build the same structure as templates/exports/_progress.html. */
 function builtCard(words) {
-  return make("div", { class: "export-card" }, [builtHead(), builtBar(), builtFoot(words), builtAnnouncer()]);
+  return make("div", { class: "export-card" }, [builtHead(), part("label", "p", { class: "export-label" }), builtBar(), builtFoot(words), builtAnnouncer()]);
 }
 
 function builtHead() {

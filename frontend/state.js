@@ -38,9 +38,11 @@
  * @property {"queued" | "counting" | "writing" | "finishing" | "storing" | "done"} phase
  * @property {string} file_type
  * @property {string} title
+ * @property {string} label what the user chose, in words; "" if everything has its default
  * @property {string} format
  * @property {string | null} requested_at
  * @property {string | null} finished_at
+ * @property {number | null} took_seconds how long the last attempt took, once it has ended
  * @property {Progress} progress
  * @property {ExportFile | null} file
  * @property {{code: string, message: string} | null} error

@@ -6,19 +6,22 @@ const WITH_PERCENT = new Set(["running", "ready"]);
 
 export function viewOf(state, words) {
   const percent = percentOf(state);
-  const file = state.file?.name ?? state.title;
+  const name = words.name(state);
+  const file = state.file?.name ?? name;
   return {
     title: state.title,
+    chosen: state.label ?? "",
+    name,
     format: state.format.toUpperCase(),
     page: state.urls.page,
-    label: words.text("label", state),
+    label: words.text("label", { title: name }),
     bar: barValue(state),
     hasBar: state.status !== "expired",
     percent: percent !== null && WITH_PERCENT.has(state.status) ? words.reached(percent, state) : "",
     status: words.status(state),
     detail: words.detail(state),
-    cancel: { url: state.urls.cancel, label: words.text("cancel_label", state) },
-    retry: { url: state.urls.retry, label: words.text("retry_label", state) },
+    cancel: { url: state.urls.cancel, label: words.text("cancel_label", { title: name }) },
+    retry: { url: state.urls.retry, label: words.text("retry_label", { title: name }) },
     download: { url: state.urls.download, label: words.text("download_label", { file }) },
   };
 }

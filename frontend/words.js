@@ -129,10 +129,24 @@ export class Words {
     return this.#counted("rows", count);
   }
 
-  inFile({ receipt, file }) {
+  /** Return the title and, if there is one, the label. */
+  name(state) {
+    return state.label ? this.text("name", state) : state.title;
+  }
+
+  inFile(state) {
+    const { receipt, file } = state;
     return [
-      this.rowsInFile(receipt), this.altered(receipt), this.withheld(receipt), this.keptUntil(file?.expires_at),
+      this.rowsInFile(receipt), this.altered(receipt), this.withheld(receipt), this.made(state),
+      this.keptUntil(file?.expires_at),
     ];
+  }
+
+  /** Return when the file was made and how long that took. */
+  made({ finished_at: end, took_seconds: seconds }) {
+    if (end === null) return false;
+    if (!Number.isFinite(seconds)) return this.text("made", { time: this.moment(end) });
+    return this.text("made_in", { time: this.moment(end), duration: this.duration(Math.max(1, seconds), "short") });
   }
 
   /** Return the number of rows, or false for a file that the project attached itself, which has no receipt. */

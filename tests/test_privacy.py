@@ -76,10 +76,11 @@ def over(request: FileRequest) -> FileRequest:
 
 @pytest.mark.parametrize("status", ENDED)
 def test_file_criteria_and_error_details_are_erased_together_and_retry_is_refused(folder: Path, status: str):
-    request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria"))
+    request = over(rows.IN_STATUS[status](people.user("ada"), dedupe_key="of-its-criteria", label="Month: April"))
     housekeeping.sweep()
     erased = rows.fresh(request)
     assert (erased.criteria, erased.error_detail, erased.dedupe_key) == ("", "", "")
+    assert (erased.label, erased.filename) == ("", "")
     assert erased.erased_at is not None
     assert (erased.status, erased.seq) == (status, request.seq + 1)
     assert stored_files(folder) == []

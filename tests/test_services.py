@@ -59,7 +59,8 @@ def test_the_row_stores_what_was_requested(ada: User) -> None:
     assert (stored["format"], stored["content_type"]) == ("csv", "text/csv; charset=utf-8")
     assert (stored["requester_language"], stored["requester_timezone"]) == ("de", "Asia/Tokyo")
     assert (stored["description"], stored["queue_name"]) == ("Orders", "small")
-    assert stored["filename"] == f"orders-{date.today().isoformat()}.csv"
+    assert stored["label"] == "Status: Open · At least: 3"
+    assert stored["filename"] == f"orders-status-open-at-least-3-{date.today().isoformat()}.csv"
     assert OrderExport().restore(export) == {"status": "open", "at_least": 3, "city": ""}
 
 

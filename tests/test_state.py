@@ -44,9 +44,11 @@ def test_the_state_of_a_running_export() -> None:
         "phase": "writing",
         "file_type": "orders",
         "title": "Orders of Ada",
+        "label": "",
         "format": "csv",
         "requested_at": "2026-06-01T11:58:59.500000Z",
         "finished_at": None,
+        "took_seconds": None,
         "progress": {
             "rows_done": 50,
             "rows_total": 200,

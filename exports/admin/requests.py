@@ -16,17 +16,18 @@ from exports.models import FileRequest
 
 @admin.register(FileRequest)
 class FileRequestAdmin(ExportActionsAdmin):
-    """All exports, without their criteria and storage keys, which only their owner may know."""
+    """All exports with their labels, but without their criteria and storage keys, which only their owner may know."""
 
     list_display = (
-        "file_type", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at", "mail"
+        "file_type", "label", "format", "requester", "status", "phase", "rows_done", "requested_at", "finished_at",
+        "mail",
     )  # fmt: skip
     list_filter = ("status", "file_type", "format", "queue_name")
-    search_fields = ("id", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
+    search_fields = ("id", "label", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
     date_hierarchy = "requested_at"
     list_select_related = ("requester",)
     fields = readonly_fields = (
-        "id", "file_type", "format", "description", "requester", "permission", "queue_name", "status", "phase",
+        "id", "file_type", "label", "format", "description", "requester", "permission", "queue_name", "status", "phase",
         "rows_done", "rows_total", "attempts", "crashes", "lease_owner", "requested_at", "started_at", "finished_at",
         "expires_at", "seen_at", "erased_at", "public_until", "filename", "size", "sha256", "receipt",
         "error_code", "error_detail", "mail",

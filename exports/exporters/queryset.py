@@ -27,9 +27,11 @@ from exports.exceptions import (
     UnknownFormat,
 )
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
+from exports.exporters.labels import bounded, describe_form
 from exports.exporters.options import PREFIX, option_field, with_language
 from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
+from exports.filenames import slug_of
 from exports.models import FileRequest
 from exports.models.locale import local_time
 from exports.models.request import AnyUser
@@ -63,7 +65,8 @@ class QuerySetExport(TableExport):
     Only with `for_machines` may a user choose text without formula escaping. See docs/exports.md.
 
     Users need `permission`, such as "shop.view_order". Columns that are not in `columns`, and that
-    EXPORTS["SENSITIVE_FIELDS"] protects, must be named in `sensitive_columns`.
+    EXPORTS["SENSITIVE_FIELDS"] protects, must be named in `sensitive_columns`. The fields of the form that are named in
+    `sensitive_criteria` stay out of the label and the file name.
 
     `default_options` replaces defaults of a format's options; `form_options` names the options that the form offers.
     Both are by format: `default_options = {"csv": {"profile": "spreadsheet"}}`, `form_options = {"csv": ["profile"]}`.
@@ -72,6 +75,7 @@ class QuerySetExport(TableExport):
     file_type: ClassVar[str]
     permission: ClassVar[str] = ""
     sensitive_columns: ClassVar[Sequence[str]] = ()
+    sensitive_criteria: ClassVar[Sequence[str]] = ()
     form_class: ClassVar[type[Form]] = EmptyForm
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
     # A name stands for a plain Column; every declared sequence of them becomes one of Columns.
@@ -146,10 +150,23 @@ class QuerySetExport(TableExport):
         columns = as_columns(self.get_columns(user))
         return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
 
+    def describe(self, criteria: Mapping[str, Any]) -> str | None:
+        """Return what the user chose, in words of the active language; None, by default, to say it from the form.
+
+        Users tell their exports apart by it, and the file name contains it: leave secrets out.
+        """
+        return None
+
+    def label_of(self, form: Form) -> str:
+        """Return the label of an export with this valid form; "" if everything has its default."""
+        described = self.describe(form.cleaned_data)
+        return bounded(describe_form(form, secret=self.sensitive_criteria) if described is None else str(described))
+
     def get_filename(self, export: FileRequest) -> str:
-        """Return "<file type>-<local date>.<extension>"."""
+        """Return "<file type>-<label>-<local date>.<extension>", without the label if there is none."""
         day = local_time(export.requested_at).date().isoformat()
-        return f"{slugify(self.file_type) or 'export'}-{day}.{self.extension(export)}"
+        parts = [slugify(self.file_type) or "export", slug_of(export.label), day]
+        return f"{'-'.join(filter(None, parts))}.{self.extension(export)}"
 
     def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
         """Return `queue_name`, or else "small" for up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows and "large" for more.

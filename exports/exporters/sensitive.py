@@ -10,6 +10,12 @@ from exports.exceptions import SensitiveColumn
 from exports.tabular.columns import Column
 
 
+def is_sensitive(path: str) -> bool:
+    """Return True if the last name of a path of fields matches EXPORTS["SENSITIVE_FIELDS"]."""
+    field = path.rpartition("__")[2].lower()
+    return any(fnmatchcase(field, pattern) for pattern in config.SENSITIVE_FIELDS)
+
+
 def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), how: str) -> None:
     """Raise SensitiveColumn for columns whose field matches EXPORTS["SENSITIVE_FIELDS"] and that are not `named`.
 
@@ -20,8 +26,7 @@ def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), ho
         # The stubs do not declare the name of an F.
         source = getattr(column.source, "name", "") if isinstance(column.source, F) else column.source
         path = source if isinstance(source, str) else column.name
-        field = path.rpartition("__")[2].lower()
-        if column.name not in named and any(fnmatchcase(field, pattern) for pattern in config.SENSITIVE_FIELDS):
+        if column.name not in named and is_sensitive(path):
             found.append(column.name)
     if found:
         raise SensitiveColumn(f"Not exported, since EXPORTS['SENSITIVE_FIELDS'] protects it: {', '.join(found)}. {how}")

@@ -5,17 +5,22 @@ chooses by the plural rules of the page's language. The messages of errors are i
 """
 
 from collections.abc import Mapping
+from datetime import datetime
+from math import ceil
 
 from django.template.defaultfilters import filesizeformat
-from django.utils.formats import number_format
+from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from exports.state import ProgressState, State
+from exports.models.locale import local_time
+from exports.state import NAME, ProgressState, State
 
 WORDS: Mapping[str, Promise] = {
     "label": _("Export: {title}"),
+    "name": NAME,
     # The status
     "waiting": _("Waiting"),
     "waiting_next": _("Waiting, next in line"),
@@ -45,6 +50,8 @@ WORDS: Mapping[str, Promise] = {
     "time_left": _("about {duration} left"),
     "seconds_left": _("a few seconds left"),
     "withheld": _("left out: {names}"),
+    "made": _("made {time}"),
+    "made_in": _("made {time} in {duration}"),
     "kept_until": _("kept until {time}"),
     "stopped_after": _("stopped after {rows}"),
     "file_deleted": _("the file has been deleted; try again to have it made once more"),
@@ -125,6 +132,39 @@ def status_text(state: State) -> str:
             return word("failed_unexplained")
         case status:
             return word(status) if status in WORDS else status
+
+
+def name_text(state: State) -> str:
+    """Return the title of an export and, if it has one, its label."""
+    return word("name", title=state["title"], label=state["label"]) if state["label"] else state["title"]
+
+
+def detail_text(state: State) -> str:
+    """Return how many rows a ready file has, and when and how quickly it was made; "" for any other status."""
+    if state["status"] != "ready" or state["error"] is not None or state["finished_at"] is None:
+        return ""
+    rows, took = state["receipt"].get("rows"), state["took_seconds"]
+    made = date_format(local_time(datetime.fromisoformat(state["finished_at"])), "DATETIME_FORMAT")
+    said = [] if rows is None else [rows_text(rows)]
+    said.append(word("made", time=made) if took is None else word("made_in", time=made, duration=duration_text(took)))
+    return capfirst(" · ".join(said))
+
+
+def rows_text(count: int) -> str:
+    """Return "1 row", "9,161 rows"."""
+    return ngettext("{count} row", "{count} rows", count).format(count=_grouped(count))
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours, rounded up to whole ones: "2 seconds"."""
+    whole = max(ceil(seconds), 1)
+    if whole <= 90:
+        return ngettext("{count} second", "{count} seconds", whole).format(count=_grouped(whole))
+    minutes = ceil(whole / 60)
+    if minutes <= 90:
+        return ngettext("{count} minute", "{count} minutes", minutes).format(count=_grouped(minutes))
+    hours = ceil(minutes / 60)
+    return ngettext("{count} hour", "{count} hours", hours).format(count=_grouped(hours))
 
 
 def percent_text(state: State) -> str:

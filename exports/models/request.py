@@ -152,6 +152,7 @@ class FileRequest(models.Model):
     filehandle = ConfigurableFileField(null=True, blank=True)
     filename = FileNameField(max_length=200, blank=True)
     description = models.TextField(blank=True)
+    label = models.CharField(max_length=200, blank=True)
     file_type = models.CharField(max_length=100, blank=True, db_index=True)
     content_type = models.CharField(max_length=200, blank=True)
     size = models.BigIntegerField(null=True, blank=True)

@@ -20,7 +20,7 @@ from uuid import UUID
 
 from django.core.files import File
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce, Least
 
 from exports import storage
@@ -346,7 +346,7 @@ def erase_details(
     at_once: int,
     now: DatabaseTime | None = None,
 ) -> int:
-    """Erase the criteria and the error details of old exports, which cannot be retried then.
+    """Erase the criteria, their label and the error details of old exports, which cannot be retried then.
 
     These are exports that expired before `expired_before`, and those that failed or were cancelled before
     `ended_before` (None: never). Return the number of rows, at most `at_once`.
@@ -357,7 +357,10 @@ def erase_details(
     old = Q(status=Status.EXPIRED, expires_at__lt=expired_before) | without_file
     found = FileRequest.objects.filter(old, erased_at=None).values_list("pk", flat=True)[:at_once]
     erasable = FileRequest.objects.filter(old, pk__in=list(found), erased_at=None)
-    return erasable.update(seq=F("seq") + 1, erased_at=now or Now(), criteria="", error_detail="", dedupe_key="")
+    erased: Columns = {"criteria": "", "label": "", "error_detail": "", "dedupe_key": ""}
+    # A file name that contains the label goes with it.
+    filename = Case(When(label="", then=F("filename")), default=Value(""))
+    return erasable.update(seq=F("seq") + 1, erased_at=now or Now(), filename=filename, **erased)
 
 
 def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:

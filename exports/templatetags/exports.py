@@ -102,3 +102,5 @@ def alteration(kind: str) -> str:
 
 register.filter(words.status_text)
 register.filter(words.percent_text)
+register.filter(words.name_text)
+register.filter(words.detail_text)

@@ -19,8 +19,8 @@ export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   };
   return {
     id, seq: 1, attempt: 1, resumed: false, status: "queued", phase: "queued",
-    file_type: "flights", title: "Flights", format: "xlsx",
-    requested_at: "2026-11-22T06:00:00Z", finished_at: null, file: null, error: null, sends_mail: false, receipt: {},
+    file_type: "flights", title: "Flights", label: "", format: "xlsx",
+    requested_at: "2026-11-22T06:00:00Z", finished_at: null, took_seconds: null, file: null, error: null, sends_mail: false, receipt: {},
     ...rest, progress: { ...none, ...progress }, urls: { ...addresses, ...urls },
   };
 }

@@ -111,14 +111,15 @@ test("a single row is in the singular", () => {
 });
 
 test("an empty file has 0 rows, an attached file shows no number of rows", () => {
-  assert.match(words.detail(ready({ receipt: { rows: 0 }, file: FILE })), /^0 rows · kept until Nov 24, 2026/);
-  assert.match(words.detail(ready({ file: FILE })), /^Kept until/);
+  assert.match(words.detail(ready({ receipt: { rows: 0 }, file: FILE })), /^0 rows · made .* · kept until Nov 24, 2026/);
+  assert.match(words.detail(ready({ file: FILE })), /^Made .* · kept until/);
 });
 
 test("columns that were left out are named", () => {
   const receipt = { rows: 10, columns_withheld: ["Price", "Margin"] };
-  assert.equal(words.detail(ready({ receipt })), "10 rows · left out: Price, Margin");
-  assert.equal(words.detail(ready({ receipt: { rows: 10, columns_withheld: [] } })), "10 rows");
+  assert.equal(words.detail(ready({ receipt, finished_at: null })), "10 rows · left out: Price, Margin");
+  const complete = ready({ receipt: { rows: 10, columns_withheld: [] }, finished_at: null });
+  assert.equal(words.detail(complete), "10 rows");
 });
 
 test("a file that its owner may not have any more is explained", () => {
@@ -128,8 +129,21 @@ test("a file that its owner may not have any more is explained", () => {
 
 test("altered cells are counted", () => {
   const receipt = { rows: 10, alterations: { text_cut: 2, number_as_text: 1 } };
-  assert.equal(words.detail(ready({ receipt })), "10 rows · 3 cells altered");
-  assert.equal(words.detail(ready({ receipt: { rows: 10, alterations: {} } })), "10 rows");
+  assert.equal(words.detail(ready({ receipt, finished_at: null })), "10 rows · 3 cells altered");
+  assert.equal(words.detail(ready({ receipt: { rows: 10, alterations: {} }, finished_at: null })), "10 rows");
+});
+
+test("a ready file says when it was made and how long that took", () => {
+  const state = ready({ receipt: { rows: 10 }, took_seconds: 2.3 });
+  assert.match(words.detail(state), /^10 rows · made Nov 22, 2026, .* in 3 sec$/);
+});
+
+test("the card names an export by its title and its label", () => {
+  const view = viewOf(ready({ label: "Month: January" }), words);
+  assert.equal(view.chosen, "Month: January");
+  assert.equal(view.label, "Export: Flights, Month: January");
+  assert.equal(view.retry.label, "Try again: Flights, Month: January");
+  assert.equal(viewOf(ready(), words).label, "Export: Flights");
 });
 
 test("numbers follow the language of the page", () => {
