@@ -52,6 +52,16 @@ def test_without_javascript_a_page_reloads_only_while_an_export_is_active(browse
         assert page.refreshes == ([("html", "head", "noscript")] if status in ACTIVE else [])
 
 
+@pytest.mark.parametrize("status", Status.values)
+def test_a_plain_page_reloads_itself_and_has_no_script_and_no_link_to_itself(browser: Client, owner: User, status: str):
+    request = rows.IN_STATUS[status](owner)
+    for address in (url_of("page", request), "/exports/"):
+        page = check_page(browser.get(address, {"plain": "1"}).content.decode())
+        assert page.refreshes == ([("html", "head")] if status in ACTIVE else [])
+        assert {script.get("type") for script in page.all("script")} == {"application/json"}
+        assert [link for link in page.all("a") if "plain" in link["href"]] == []
+
+
 def test_the_list_shows_exports_in_every_status_and_says_when_there_are_none(browser: Client, owner: User):
     assert "No exports yet." in check_page(browser.get("/exports/").content.decode()).text
     for make in rows.IN_STATUS.values():

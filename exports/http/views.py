@@ -86,7 +86,8 @@ def list_view(request: HttpRequest) -> HttpResponse:
         export.requester = user
     exports = [services.state_for(user, export) for export in page]
     is_live = any(state["status"] in ("queued", "running") for state in exports)
-    return render(request, "exports/list.html", {"page": page, "exports": exports, "is_live": is_live})
+    context = {"page": page, "exports": exports, "is_live": is_live, "is_plain": is_plain(request)}
+    return render(request, "exports/list.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -155,7 +156,7 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
 @require_safe
 @signed_in
 def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
-    """Show the page of one export. Without JavaScript it reloads itself while the export is active."""
+    """Show the page of one export. Without a working script it reloads itself while the export is active."""
     export = get_visible(request, pk)
     user = request.user
     is_owner = export.requester_id == user.pk
@@ -166,6 +167,7 @@ def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     context = {
         "export": services.state_for(request.user, export),
         "is_live": export.is_active,
+        "is_plain": is_plain(request),
         "sharing": sharing,
         "error_detail": export.error_detail if settings.DEBUG or user.has_perm("exports.view_filerequest") else "",
         "made_at": export.finished_at if is_owner and services.can_regenerate(export) else None,
@@ -248,6 +250,11 @@ def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
 def wants_json(request: HttpRequest) -> bool:
     """Return True if the client accepts JSON and prefers it to HTML."""
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def is_plain(request: HttpRequest) -> bool:
+    """Return True for a page that includes no script, for browsers that could not load it: it reloads itself."""
+    return request.GET.get("plain") == "1"
 
 
 def state_response(request: HttpRequest, export: FileRequest, *, status: int = 200, **extra: object) -> HttpResponse:

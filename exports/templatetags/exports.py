@@ -55,10 +55,10 @@ def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[st
     return {"exports": exports, "csrf_token": context.get("csrf_token")}
 
 
-@register.inclusion_tag("exports/_assets.html")
-def export_assets() -> dict[str, Any]:
-    """Include the stylesheet, the script and what the script needs, in the head of a page."""
-    return {}
+@register.inclusion_tag("exports/_assets.html", takes_context=True)
+def export_assets(context: Context) -> dict[str, Any]:
+    """Include the stylesheet, the script and what the script needs, in the head of a page; no script if it is plain."""
+    return {"is_plain": context.get("is_plain")}
 
 
 @register.simple_tag

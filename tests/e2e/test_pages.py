@@ -139,14 +139,29 @@ def test_without_javascript_an_export_can_be_cancelled_and_retried(open_visit: O
 
 @pytest.mark.usefixtures("slowly")
 def test_a_page_whose_script_was_not_loaded_offers_to_look_again(stack: Stack, open_visit: OpenVisit):
+    """The start page is the project's own: it does not reload itself."""
     state = stack.client("ada").request_export()
     page = open_visit("ada").page
-    page.route("**/exports.js", lambda route: route.abort())
-    page.goto("/exports/")
+    page.route("**/*.js", lambda route: route.abort())
+    page.goto("/")
     link = page.locator(f"export-progress[export-id='{state['id']}'] .export-reload")
-    expect(link).to_have_attribute("href", state["urls"]["page"])
     expect(link).to_be_hidden()
     expect(link).to_be_visible()
+    link.click()
+    bar = page.locator("export-progress progress")
+    first = bar.evaluate("bar => bar.value")
+    page.wait_for_function("first => document.querySelector('export-progress progress').value > first", arg=first)
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_page_whose_modules_were_not_loaded_updates_itself(stack: Stack, open_visit: OpenVisit):
+    state = stack.client("ada").request_export()
+    page = open_visit("ada").page
+    page.route("**/state.js", lambda route: route.abort())
+    page.goto(state["urls"]["page"])
+    page.wait_for_url("**/page/?plain=1")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled").wait_for()
 
 
 def test_a_double_click_requests_one_export(visit: Visit):
