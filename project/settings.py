@@ -140,7 +140,7 @@ USE_I18N = True
 # modules import each other by plain names, which browsers cache for a minute only.
 STATIC_URL = "/static/"
 STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
-STATICFILES_DIRS = [("exports", BASE_DIR / "frontend"), BASE_DIR / "project" / "static"]
+STATICFILES_DIRS = [BASE_DIR / "project" / "static"]
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 

@@ -8,13 +8,24 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from bin.compile_translations import LOCALE, compile_translations
 from tests.bucket.server import Moto
 from tests.seed.fake_time import FakeTime
 from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
+from tests.wheel import build
 
 # Hypothesis builds tables of Unicode at first, and a busy machine is slow: neither is a failure.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+# A checkout has the sources of the translations only.
+compile_translations(LOCALE)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the path of the wheel, built from this checkout."""
+    return build("wheel", tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="session")

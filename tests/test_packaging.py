@@ -1,4 +1,4 @@
-"""Packaging: the wheel as a release builds it, the requirements, the changelog and the CI workflow."""
+"""Packaging: the requirements, the changelog and the CI workflow."""
 
 import ast
 import json
@@ -6,18 +6,14 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
-from subprocess import run
 from typing import Any
-from zipfile import ZipFile
 
 import pytest
 import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -32,57 +28,6 @@ APPLICATION = [
 ]
 # Django's documentation tells its users to import it.
 COMES_WITH_DJANGO = {"asgiref"}
-
-
-# The wheel
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ZipFile]:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    built = run(command, cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stderr
-    [path] = folder.glob("*.whl")
-    with ZipFile(path) as archive:
-        yield archive
-
-
-@pytest.fixture(scope="module")
-def metadata(wheel: ZipFile) -> Metadata:
-    [name] = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
-    return Metadata.from_email(wheel.read(name))
-
-
-def test_the_wheel_has_its_name_and_runs_on_every_platform(wheel: ZipFile, metadata: Metadata):
-    assert metadata.name == "django-live-exports"
-    assert Path(wheel.filename or "").name == f"django_live_exports-{metadata.version}-py3-none-any.whl"
-
-
-def test_the_wheel_contains_the_app_and_the_frontend_and_nothing_else(wheel: ZipFile):
-    app = {path.relative_to(ROOT).as_posix() for path in (ROOT / "exports").rglob("*") if path.is_file()}
-    frontend = {f"exports/static/exports/{path.name}" for path in (ROOT / "frontend").iterdir() if path.is_file()}
-    expected = {name for name in app | frontend if "__pycache__" not in name}
-    assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
-    assert {"exports/py.typed", "exports/migrations/0001_initial.py", "exports/static/exports/exports.js"} <= expected
-
-
-def test_the_wheel_has_licence_authors_links_and_description(wheel: ZipFile, metadata: Metadata):
-    assert metadata.license_expression == "MIT"
-    assert any(name.endswith(".dist-info/licenses/LICENSE") for name in wheel.namelist())
-    assert metadata.author == "Live Exports contributors"
-    assert {"Repository", "Documentation", "Changelog", "Issues"} == set(metadata.project_urls or ())
-    assert metadata.keywords
-    assert metadata.description
-
-
-def test_the_wheel_needs_only_django_tqdm_and_xlsxwriter(metadata: Metadata):
-    required = metadata.requires_dist or []
-    needed = {canonicalize_name(each.name) for each in required if each.marker is None}
-    assert needed == {"django", "tqdm", "xlsxwriter"}
-    live = {each.name for each in required if each.marker and each.marker.evaluate({"extra": "live"})}
-    assert {"channels", "channels-redis", "daphne", "huey"} <= live
-    assert "postgres" in (metadata.provides_extra or ())
 
 
 # The requirements
@@ -125,7 +70,7 @@ def test_imported_packages_are_required(folder: str, declared: list[Requirement]
     nodes = [node for tree in trees for node in ast.walk(tree)]
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
-    ours = {"exports", "project", "tests", "bench"}
+    ours = {"exports", "project", "tests", "bench", "bin"}
     imported = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - ours
     distributions = packages_distributions()
     found = {canonicalize_name(distributions.get(name, [name])[0]) for name in imported}
