@@ -140,4 +140,3 @@ def test_the_source_distribution_has_what_its_tests_need(tmp_path: Path):
     with tarfile.open(build("sdist", tmp_path)) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"bin/test", "docs/settings.md", "tests/settings.py", "exports/static/exports/exports.js"} <= names
-
