@@ -42,6 +42,10 @@ class Command(BaseCommand):
         explain.add_argument("--criteria", action="append", default=[], metavar="NAME=VALUE", help="As in its form.")
         explain.add_argument("--user", help="The name of the user who asks for the export; anonymous by default.")
         explain.add_argument("--database", help="The alias of the database to read from.")
+        # The option of all commands is read before the verb only.
+        explain.add_argument(
+            "-v", "--verbosity", type=int, default=SUPPRESS, choices=range(4), help="2 and more: also the SQL."
+        )
         check_audit = verbs.add_parser("audit", help="Check that no entry of the audit log was changed or removed.")
         check_audit.add_argument(
             "--head", metavar="NUMBER:SEAL", help="What this command printed before, kept elsewhere."
