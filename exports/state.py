@@ -9,7 +9,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from exports.conf import url_of
+from exports.conf import config, url_of
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.exporters import registry
 from exports.models import ACTIVE, FileRequest, Status, progress
@@ -48,6 +48,13 @@ class ErrorState(TypedDict):
     message: str
 
 
+class WorkerState(TypedDict):
+    """For how long the worker of a RUNNING export had shown no sign of life, and when it counts as lost, in seconds."""
+
+    silent_seconds: float
+    lease_seconds: float
+
+
 class Urls(TypedDict):
     """The URLs of the views that apply to the export in its present status; None if one does not.
 
@@ -81,6 +88,7 @@ class State(TypedDict):
     finished_at: str | None
     took_seconds: float | None
     progress: ProgressState
+    worker: WorkerState | None
     file: FileState | None
     error: ErrorState | None
     sends_mail: bool
@@ -157,6 +165,12 @@ def serialize(export: FileRequest) -> State:
         seconds = (export.progressed_at - export.phase_started_at).total_seconds()
         rows_per_second = progress.rate(export.rows_done, seconds)
         eta_seconds = progress.eta(export.progress, rows_per_second)
+    worker: WorkerState | None = None
+    if status == Status.RUNNING and export.lease_expires_at is not None:
+        lease_began_at = export.lease_expires_at - timedelta(seconds=config.LEASE_SECONDS)
+        # Without the time of reading it is the worker that tells, right after it has renewed its lease.
+        silent = (export.read_at - lease_began_at).total_seconds() if export.read_at else 0.0
+        worker = {"silent_seconds": max(round(silent, 1), 0.0), "lease_seconds": config.LEASE_SECONDS}
     is_unseen = status in (Status.READY, Status.FAILED) and export.seen_at is None
     has_ended = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
     can_retry = has_ended and export.erased_at is None and registry.is_repeatable(export)
@@ -183,6 +197,7 @@ def serialize(export: FileRequest) -> State:
             "eta_seconds": eta_seconds,
             "queue_position": queue_position(export) if status == Status.QUEUED else None,
         },
+        "worker": worker,
         "file": file,
         "error": error_of(export),
         "sends_mail": export.sends_mail,

@@ -112,8 +112,6 @@ export class ExportProgress extends HTMLElement {
   // What is shown
 
   #show(state) {
-    if (state.status === "running") this.#silence.heard();
-    else this.#silence.stop();
     const view = viewOf(state, this.#words);
     const focused = this.contains(document.activeElement) ? document.activeElement : null;
     this.#setAttributes(this, { status: state.status, "export-id": state.id, role: "group", "aria-label": view.label });
@@ -125,6 +123,8 @@ export class ExportProgress extends HTMLElement {
     this.#showDownload(view.download);
     for (const name of ["cancel", "retry"]) this.#showForm(this.#parts[name], view[name]);
     if (focused?.closest("[hidden]")) this.#keepFocus();
+    if (state.status === "running") this.#silence.heard((state.worker?.silent_seconds ?? 0) * 1000);
+    else this.#silence.stop();
   }
 
   #showBar({ bar, hasBar, label }) {

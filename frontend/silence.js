@@ -14,11 +14,12 @@ export class Silence {
     this.#report = report;
   }
 
-  /** Start again, because something newer about the run has arrived. */
-  heard() {
+  /** Start again, because something newer has arrived about a run that had been silent for these milliseconds. */
+  heard(silent = 0) {
     this.stop();
-    this.#heardAt = this.#clock.now();
-    this.#schedule();
+    this.#heardAt = this.#clock.now() - silent;
+    if (silent < STEP) this.#schedule();
+    else this.#tick();
   }
 
   stop() {

@@ -44,6 +44,7 @@
  * @property {string | null} finished_at
  * @property {number | null} took_seconds how long the last attempt took, once it has ended
  * @property {Progress} progress
+ * @property {{silent_seconds: number, lease_seconds: number} | null} worker of a running export
  * @property {ExportFile | null} file
  * @property {{code: string, message: string} | null} error
  * @property {boolean} sends_mail whether the owner gets a mail if they do not see the end
@@ -94,14 +95,15 @@ export function accept(known, next) {
 }
 
 /**
- * Return whether two states look the same to a user. Their tickets are ignored: each message has a new one.
+ * Return whether two states look the same to a user. Their tickets are ignored: each message has a new one. So is the
+ * silence of the worker, which grows.
  *
  * @param {State} one
  * @param {State} other
  * @returns {boolean}
  */
 export function isSame(one, other) {
-  return one.seq === other.seq && withoutTicket(one) === withoutTicket(other);
+  return one.seq === other.seq && lasting(one) === lasting(other);
 }
 
 /**
@@ -137,6 +139,6 @@ function withProgressKept(known, next) {
   return { ...next, progress: { ...after, rows_done: Math.max(before.rows_done, after.rows_done), fraction } };
 }
 
-function withoutTicket(state) {
-  return JSON.stringify({ ...state, urls: { ...state.urls, ticket: null, ticket_expires_at: null } });
+function lasting(state) {
+  return JSON.stringify({ ...state, worker: null, urls: { ...state.urls, ticket: null, ticket_expires_at: null } });
 }

@@ -2,8 +2,10 @@
 
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission
@@ -12,6 +14,7 @@ from django.utils import timezone, translation
 from exports import exceptions, services
 from exports.exceptions import ExportError
 from exports.models import FileRequest, Status, transitions
+from exports.models.clock import Now
 from exports.models.progress import Snapshot
 from exports.signing import Ticket
 from exports.state import ERROR_MESSAGES, UNKNOWN_ERROR_MESSAGE, serialize
@@ -58,6 +61,7 @@ def test_the_state_of_a_running_export() -> None:
             "eta_seconds": 15.0,
             "queue_position": None,
         },
+        "worker": {"silent_seconds": 0.0, "lease_seconds": 60.0},
         "file": None,
         "error": None,
         "sends_mail": True,
@@ -73,6 +77,16 @@ def test_the_state_of_a_running_export() -> None:
             "ticket_expires_at": None,
         },
     }
+
+
+def test_a_state_that_is_read_tells_how_long_the_worker_has_been_silent_by_the_databases_clock() -> None:
+    request, _ = claimed(now=timezone.now())
+    FileRequest.objects.update(lease_expires_at=Now() + timedelta(seconds=60 - 25))
+    with patch.object(timezone, "now", lambda: after(0)):
+        worker = serialize(FileRequest.objects.timed().get())["worker"]
+    assert worker == {"silent_seconds": pytest.approx(25, abs=1), "lease_seconds": 60.0}
+    assert transitions.cancel(request)
+    assert serialize(FileRequest.objects.timed().get())["worker"] is None
 
 
 def test_an_estimated_total_is_marked() -> None:

@@ -80,7 +80,7 @@ def list_view(request: HttpRequest) -> HttpResponse:
     """List the user's own exports, newest first."""
     user = request.user
     assert user.is_authenticated
-    page = Paginator(FileRequest.objects.filter(requester=user.pk), PAGE_SIZE).get_page(request.GET.get("page"))
+    page = Paginator(FileRequest.objects.filter(requester=user.pk).timed(), PAGE_SIZE).get_page(request.GET.get("page"))
     for export in page:
         # The same instance as the signed-in user: its permissions are loaded once, not once for each export.
         export.requester = user
@@ -138,8 +138,8 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     except FileRequest.DoesNotExist:
         return error_response(404, "not_found", _("There is no such export."))
     state = services.state_for(request.user, export)
-    # The ticket is another one each time.
-    compared = {**state, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
+    # The ticket is another one each time, and the worker's silence grows.
+    compared = {**state, "worker": None, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
     etag = f'W/"{hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:32]}"'
     status = 410 if export.status == Status.EXPIRED else 200
     if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
@@ -240,7 +240,7 @@ def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
     """Return an export that the user may see. Raises FileRequest.DoesNotExist, and records the refusal of a `verb`."""
     try:
-        return FileRequest.objects.visible_to(request.user).select_related("requester").get(pk=pk)
+        return FileRequest.objects.visible_to(request.user).select_related("requester").timed().get(pk=pk)
     except FileRequest.DoesNotExist:
         if verb:
             record_refusal(request, verb, pk)

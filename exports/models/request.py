@@ -59,6 +59,10 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         """Leave out the long columns that STATE does not need; reading one of them costs a query."""
         return self.defer("criteria", "options", "error_detail")
 
+    def timed(self) -> Self:
+        """Give each row `read_at`, the time of the database's clock."""
+        return self.annotate(read_at=Now())
+
     def active(self) -> Self:
         return self.filter(status__in=ACTIVE)
 
@@ -201,6 +205,9 @@ class FileRequest(models.Model):
 
     objects = FileRequestQuerySet.as_manager()
 
+    # The time of the database's clock when the row was read by `timed()`.
+    read_at: datetime | None = None
+
     # The columns as they were loaded or last saved. Any other column was set by the caller. Any: values of columns.
     _loaded: Mapping[str, Any] = MappingProxyType({})
 
@@ -273,6 +280,7 @@ class FileRequest(models.Model):
     ) -> None:
         names = None if fields is None else list(fields)
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
+        self.read_at = None
         self._remember(names)
 
     # Any: dj-bgfiles takes a File, any object with `read`, or bytes or text.

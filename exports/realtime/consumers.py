@@ -369,7 +369,7 @@ def snapshot_for(scope: Scope) -> list[State]:
     else:
         recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
         exports = FileRequest.objects.filter(recent, requester=user.pk)
-    newest = exports.without_details().order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
+    newest = exports.without_details().timed().order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
     return [serialize(export) for export in reversed(newest)]
 
 

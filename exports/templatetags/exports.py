@@ -51,7 +51,7 @@ def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[st
     """Show this user's newest exports live, in the list to which a form on the same page adds."""
     # The pk of AnonymousUser is None, which would match the exports that have no owner.
     own = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
-    exports = [services.state_for(user, export) for export in own.select_related("requester")[:count]]
+    exports = [services.state_for(user, export) for export in own.select_related("requester").timed()[:count]]
     return {"exports": exports, "csrf_token": context.get("csrf_token")}
 
 

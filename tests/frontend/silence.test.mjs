@@ -18,3 +18,14 @@ test("silence is reported every five seconds until something arrives", async () 
   assert.equal(reports.length, 2);
   assert.equal(clock.waiting, 0);
 });
+
+test("a run that was silent before is reported at once, with that time", async () => {
+  const clock = new Clock();
+  const reports = [];
+  const silence = new Silence({ clock, report: (milliseconds) => reports.push(milliseconds) });
+  silence.heard(22_000);
+  await clock.advance(5_000);
+  silence.heard(4_000);
+  assert.deepEqual(reports, [22_000, 27_000]);
+  silence.stop();
+});
