@@ -172,6 +172,7 @@ def s3(s3_server: Moto, settings: Any) -> Moto:
 WITH_SERVERS = {
     "test_asgi_limits",
     "test_bench",
+    "test_connection_pool",
     "test_cron",
     "test_operations_doctor",
     "test_models_scheduling",

@@ -48,6 +48,20 @@ def check_sqlite() -> Iterator[CheckMessage]:
 
 
 @register()
+def check_connection_pool() -> Iterator[CheckMessage]:
+    """Warn about a pool that hands out connections without a look at them: after a restart of the server all are dead.
+
+    The pool then makes one request, or one look of a worker, fail for each of its connections.
+    """
+    connection = connections[router.db_for_write(FileRequest)]
+    given, name = connection.settings_dict, f"DATABASES[{connection.alias!r}]"
+    if connection.vendor == "postgresql" and given["OPTIONS"].get("pool") and not given["CONN_HEALTH_CHECKS"]:
+        message = f"The connection pool of {name} has no health checks: a restart of PostgreSQL breaks requests later."
+        hint = f"Set {name}['CONN_HEALTH_CHECKS'] = True."
+        yield checks.Warning(message, hint=hint, id="exports.W024")
+
+
+@register()
 def check_urls() -> Iterator[CheckMessage]:
     """Report URLs of the app that are not included, or that have parameters. Every state of an export has URLs."""
     # Without it, Django's own check and each request fail.
