@@ -18,6 +18,9 @@ const FIRST_MESSAGE_WITHIN = 2_000;
 const POLL_EVERY = 1_000;
 const RESYNC_EVERY = 15_000;
 const STABLE_AFTER = 10_000;
+const NEWS_WITHIN = 5_000;
+const ANSWER_WITHIN = 5_000;
+const LOST_WITHOUT_ANSWER = 1_000;
 const LINGER = 1_000;
 const WAKE_AT_MOST_EVERY = 1_000;
 const LOGGED_OUT = 4401;
@@ -43,6 +46,7 @@ export class ExportsConnection {
   #triedAt = -Infinity;
   #reconnecting = null;
   #grace = null;
+  #quiet = null;
   #lingering = null;
 
   /**
@@ -114,6 +118,7 @@ export class ExportsConnection {
     for (const listener of [...this.#subscribers, ...(watch?.listeners ?? [])]) listener.changed?.(after);
     if (watch && isTerminal(after)) watch.poll.stop();
     if (watch) this.#noteSeen(after);
+    this.#expectNews();
   }
 
   /** Connect and poll at once, because the network or the user may be back. */
@@ -121,7 +126,7 @@ export class ExportsConnection {
     this.#outbox.resume();
     if (!this.#isNeeded() || this.#clock.now() - this.#triedAt < WAKE_AT_MOST_EVERY) return;
     this.#triedAt = this.#clock.now();
-    this.#socket?.ping();
+    this.#socket?.ping({ isUrgent: true });
     if (!this.#socket) this.#connect();
     if (this.#pollEvery !== null) this.#poll(this.#pollEvery, { soon: true });
   }
@@ -153,9 +158,26 @@ export class ExportsConnection {
 
   #received(message) {
     this.#contact.made();
+    this.#expectNews();
     // A proxy may accept a socket and hold its frames back, so only a message shows that it works.
     if (this.#pollEvery !== RESYNC_EVERY) this.#poll(RESYNC_EVERY);
     if (message.type === "export.changed" && isState(message.export)) this.learn(message.export);
+  }
+
+  /** Ask for an answer once nothing has been heard of a run for 5 s. Without one, read by GET and soon say so. */
+  #expectNews() {
+    this.#clock.clearTimeout(this.#quiet);
+    if (![...this.#watched.values()].some((watch) => this.#isRunning(watch))) return;
+    this.#quiet = this.#clock.setTimeout(() => {
+      this.#socket?.ping({ isUrgent: true });
+      this.#quiet = this.#clock.setTimeout(() => this.#missAnswer(), ANSWER_WITHIN);
+    }, NEWS_WITHIN);
+  }
+
+  #missAnswer() {
+    if (!this.#socket || !this.#isNeeded()) return;
+    this.#contact.lost({ patience: LOST_WITHOUT_ANSWER });
+    this.#fallBack();
   }
 
   #closed({ code, lasted }) {
@@ -209,7 +231,7 @@ export class ExportsConnection {
   /** Take the server for lost, even if the socket seems to be open, unless that answers to a ping. */
   #failed() {
     this.#contact.lost();
-    this.#socket?.ping();
+    this.#socket?.ping({ isUrgent: true });
   }
 
   #refused(watch, status) {
@@ -263,7 +285,7 @@ export class ExportsConnection {
   }
 
   #shut() {
-    for (const timer of [this.#grace, this.#lingering]) this.#clock.clearTimeout(timer);
+    for (const timer of [this.#grace, this.#quiet, this.#lingering]) this.#clock.clearTimeout(timer);
     this.#stopReconnecting();
     for (const watch of this.#watched.values()) watch.poll.stop();
     this.#socket?.close();
@@ -273,6 +295,10 @@ export class ExportsConnection {
 
   #isFollowed(watch) {
     return !watch.isOver && isActive(this.#known.get(watch.id));
+  }
+
+  #isRunning(watch) {
+    return !watch.isOver && this.#known.get(watch.id).status === "running";
   }
 
   #isNeeded() {

@@ -18,9 +18,9 @@ export class Contact {
   }
 
   /** Note that the server did not answer; with `isCertain`, report it without waiting. */
-  lost({ isCertain = false } = {}) {
+  lost({ isCertain = false, patience = this.#patience } = {}) {
     if (isCertain) this.#setLost(true);
-    else this.#timer ??= this.#clock.setTimeout(() => this.#setLost(true), this.#patience);
+    else this.#timer ??= this.#clock.setTimeout(() => this.#setLost(true), patience);
   }
 
   made() {

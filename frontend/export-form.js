@@ -1,7 +1,7 @@
 import { systemClock } from "./clock.js";
 import { clearErrors, showErrors } from "./field-errors.js";
 import { clearOffer, showOffer } from "./offer.js";
-import { connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
+import { autoDownloads, connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
 import { isActive, isState } from "./state.js";
 
 /**
@@ -98,8 +98,8 @@ export class ExportForm extends HTMLElement {
 
   #insert(state) {
     const present = document.querySelector(`export-progress[export-id="${CSS.escape(state.id)}"]`);
+    if (isActive(state)) autoDownloads().want(state.id);
     const progress = present ?? this.#newProgress(state);
-    progress.toggleAttribute("autodownload", true);
     const list = this.#list;
     const entry = ["OL", "UL"].includes(list.tagName) ? progress.closest("li") ?? listItem(progress) : progress;
     if (!present) list.prepend(entry);

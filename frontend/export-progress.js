@@ -1,7 +1,8 @@
 import { Announcements } from "./announcements.js";
 import { systemClock } from "./clock.js";
+import { freshLink, save } from "./download.js";
 import { load } from "./load.js";
-import { connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
+import { autoDownloads, connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
 import { partsOf } from "./parts.js";
 import { Silence } from "./silence.js";
 import { isActive, isReady, isState, isTerminal } from "./state.js";
@@ -13,8 +14,9 @@ const NO_NEWS_AFTER = 20_000;
  * Show one export in the markup that the server rendered, or in new markup.
  *
  * Attributes: `state` (a STATE as JSON; a child `<script type="application/json">` serves too) or `src` (urls.self);
- * `socket` (address of the WebSocket); `autodownload` (fetch the file as soon as it is ready). Set by the element:
- * `status`, `export-id`, `troubled`, `ended` (why the export is not followed any more).
+ * `socket` (address of the WebSocket); `autodownload` (download the file as soon as it is ready, as for exports that
+ * <export-form> has requested). Set by the element: `status`, `export-id`, `troubled`, `ended` (why the export is not
+ * followed any more).
  * Events, bubbling, with the STATE as detail: export:changed, export:ready, export:failed.
  */
 export class ExportProgress extends HTMLElement {
@@ -27,6 +29,7 @@ export class ExportProgress extends HTMLElement {
   #silence = new Silence({ clock: systemClock, report: (milliseconds) => this.#noteSilence(milliseconds) });
   #listening;
   #isPosting = false;
+  #isFetching = false;
   #isNoticeLasting = false;
   #stop = () => {};
   #listener = {
@@ -62,6 +65,8 @@ export class ExportProgress extends HTMLElement {
     this.#words = words();
     this.#parts = partsOf(this, this.#words);
     this.addEventListener("submit", (event) => this.#submit(event), { signal });
+    for (const type of ["visibilitychange", "resume"]) document.addEventListener(type, () => this.#silence.check(), { signal });
+    this.#parts.download?.addEventListener("click", (event) => this.#pressDownload(event), { signal });
     const state = this.#state ?? givenState(this);
     if (state) this.#follow(state);
     else if (this.hasAttribute("src")) this.#load();
@@ -83,6 +88,8 @@ export class ExportProgress extends HTMLElement {
     // The socket of one export has its id in the URL, and "Try again" makes a new export.
     this.#connection = connectionTo(socketUrl(this).replace(this.#firstId, state.id));
     this.#stop = this.#connection.watch(state, this.#listener);
+    if (isActive(state) && this.hasAttribute("autodownload")) autoDownloads().want(state.id);
+    if (isTerminal(state)) this.#downloadIfWanted(state);
   }
 
   #change(state) {
@@ -94,7 +101,7 @@ export class ExportProgress extends HTMLElement {
     if (state.status !== before.status || !this.#isNoticeLasting) this.#notice("");
     this.#show(state);
     if (before.status !== "running" && state.status === "running") mark("first-progress");
-    if (isReadyNow && state.urls.download && this.hasAttribute("autodownload")) this.#download(state);
+    if (isTerminal(state)) this.#downloadIfWanted(state);
     this.#say(this.#announcements.next(state));
     this.#fireEvents(before, state);
   }
@@ -241,17 +248,38 @@ export class ExportProgress extends HTMLElement {
   /** Show the answer to a POST: Cancel answers with this export, Try again with a new one. */
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
+    autoDownloads().want(state.id);
     this.#follow(state);
     this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
     this.#fire("changed", state);
   }
 
-  #download({ file, urls }) {
-    const isTicketGood = urls.ticket && Date.parse(urls.ticket_expires_at) > systemClock.now();
-    const link = document.createElement("a");
-    link.href = isTicketGood ? urls.ticket : urls.download;
-    link.download = file?.name ?? "";
-    link.click();
+  /** Download by itself what this tab has requested, unless another download has begun since. */
+  #downloadIfWanted(state) {
+    if (!autoDownloads().wants(state.id)) return;
+    if (!isReady(state) || state.urls.download === null) return autoDownloads().forget(state.id);
+    if (autoDownloads().take(state.id)) this.#download();
+    else this.#notice(this.#words.text("download_waits"), { isLasting: true });
+  }
+
+  /** Download in place, unless the user asks the browser for another tab or window. */
+  #pressDownload(event) {
+    if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    this.#download();
+  }
+
+  async #download() {
+    if (this.#isFetching) return;
+    const { signal } = this.#listening;
+    this.#isFetching = true;
+    const { state, refusal } = await freshLink(this.#state, { fetch: pageFetch, clock: systemClock });
+    this.#isFetching = false;
+    if (signal.aborted) return;
+    if (refusal) return this.#refused(refusal);
+    this.#connection.learn(state);
+    if (state.urls.ticket === null) return;
+    save(state);
     this.#notice(this.#words.text("download_started"), { isLasting: true });
   }
 }

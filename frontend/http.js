@@ -28,6 +28,12 @@ export function get(url, { fetch, clock, etag = null }) {
   return ask(url, { method: "GET", headers, cache: "no-store" }, { fetch, clock, within: READ_WITHIN });
 }
 
+/** Ask what a GET would answer. A redirect is not followed; its status is 302. */
+export function head(url, { fetch, clock }) {
+  const options = { method: "HEAD", headers: { Accept: "application/json" }, redirect: "manual", cache: "no-store" };
+  return ask(url, options, { fetch, clock, within: READ_WITHIN });
+}
+
 /**
  * Return the CSRF tokens of a page: that of its forms, and that of the cookie `cookieName`, which is newer if the user
  * has signed in from another tab since. `cookieName` is null if the site keeps the token in the session.
@@ -51,7 +57,7 @@ async function ask(url, options, { fetch, clock, within }) {
   const timer = clock.setTimeout(() => abort.abort(), within);
   try {
     const response = await fetch(url, { credentials: "same-origin", signal: abort.signal, ...options });
-    return await answerOf(response, clock.now());
+    return await answerOf(response, options, clock.now());
   } catch {
     // A caller does the same after no network, no server and no answer in time.
     return NO_ANSWER;
@@ -60,12 +66,13 @@ async function ask(url, options, { fetch, clock, within }) {
   }
 }
 
-async function answerOf(response, now) {
+async function answerOf(response, { method }, now) {
+  if (response.type === "opaqueredirect") return { ...NO_ANSWER, status: 302 };
   const isJson = response.headers.get("Content-Type")?.startsWith("application/json") ?? false;
   return {
     // A site that redirects logged-out users to a login page answers 200 with that page.
     status: response.redirected && !isJson ? 401 : response.status,
-    body: isJson ? await response.json() : null,
+    body: isJson && method !== "HEAD" ? await response.json() : null,
     etag: response.headers.get("ETag"),
     retryAfter: retryAfter(response.headers.get("Retry-After"), now),
   };

@@ -1,16 +1,24 @@
 /** What all elements of one page share: configuration, connections, words and performance marks. */
 
+import { AutoDownloads, MemoryStorage } from "./auto-download.js";
 import { systemClock } from "./clock.js";
 import { ExportsConnection } from "./connection.js";
 import { csrfTokens, post } from "./http.js";
 import { Words } from "./words.js";
 
 const connections = new Map();
+let downloads = null;
 
 /** Return the connection of this page to a WebSocket URL; elements with the same URL share one. */
 export function connectionTo(url) {
   if (!connections.has(url)) connections.set(url, wakened(newConnection(url)));
   return connections.get(url);
+}
+
+/** Return what this tab downloads by itself. */
+export function autoDownloads() {
+  downloads ??= new AutoDownloads({ storage: tabStorage(), clock: systemClock });
+  return downloads;
 }
 
 /** Return the WebSocket URL of an element: from its attribute, the page's `data-exports-socket`, or the site's path. */
@@ -49,6 +57,15 @@ export function pageFetch(...args) {
 
 export function mark(name) {
   performance.mark(`export:${name}`);
+}
+
+function tabStorage() {
+  try {
+    return window.sessionStorage;
+  } catch {
+    // The user has forbidden this site to store anything.
+    return new MemoryStorage();
+  }
 }
 
 function newConnection(url) {

@@ -24,9 +24,16 @@ export class Silence {
 
   stop() {
     this.#clock.clearTimeout(this.#timer);
+    this.#heardAt = null;
+  }
+
+  /** Report at once what is due: the timers of a tab that slept are late. */
+  check() {
+    if (this.#heardAt !== null && this.#clock.now() - this.#heardAt >= STEP) this.#tick();
   }
 
   #schedule() {
+    this.#clock.clearTimeout(this.#timer);
     this.#timer = this.#clock.setTimeout(() => this.#tick(), STEP);
   }
 

@@ -3,6 +3,7 @@
 const OPEN_WITHIN = 10_000;
 const PING_EVERY = 25_000;
 const PING_AT_MOST_EVERY = 20_000;
+const URGENT_PING_AT_MOST_EVERY = 4_000;
 const SILENCE = 60_000;
 const ANSWER_WITHIN = 10_000;
 const ABNORMAL = 1006;
@@ -15,6 +16,7 @@ export class LiveSocket {
   #openedAt = null;
   #lastMessageAt = null;
   #pingedAt = -Infinity;
+  #unansweredSince = null;
   #opening;
   #pinging = null;
   #watching = null;
@@ -45,12 +47,14 @@ export class LiveSocket {
     return true;
   }
 
-  /** Send a ping, unless the last one was sent less than 20 s ago. */
-  ping() {
+  /** Send a ping, unless the last one was sent less than 20 s ago, or 4 s if it is urgent. */
+  ping({ isUrgent = false } = {}) {
     if (!this.isOpen) return;
     this.#pingLater();
-    if (this.#clock.now() - this.#pingedAt < PING_AT_MOST_EVERY) return;
+    const pause = isUrgent ? URGENT_PING_AT_MOST_EVERY : PING_AT_MOST_EVERY;
+    if (this.#clock.now() - this.#pingedAt < pause) return;
     this.#pingedAt = this.#clock.now();
+    this.#unansweredSince ??= this.#pingedAt;
     this.send({ type: "ping" });
   }
 
@@ -71,6 +75,7 @@ export class LiveSocket {
 
   #receive(text) {
     this.#lastMessageAt = this.#clock.now();
+    this.#unansweredSince = null;
     // Browsers let timers of a hidden tab fire only once a minute; messages still arrive in time.
     if (this.#lastMessageAt - this.#pingedAt >= PING_EVERY) this.ping();
     const message = parse(text);
@@ -89,7 +94,9 @@ export class LiveSocket {
   /** Close a silent socket, but only after a ping went unanswered: a computer may have slept for hours. */
   #checkSilence() {
     const now = this.#clock.now();
-    const patience = Math.max(this.#lastMessageAt + SILENCE, this.#pingedAt + ANSWER_WITHIN) - now;
+    const isSilent = this.#lastMessageAt + SILENCE <= now;
+    if (isSilent) this.ping({ isUrgent: true });
+    const patience = Math.max(this.#lastMessageAt + SILENCE, (this.#unansweredSince ?? -Infinity) + ANSWER_WITHIN) - now;
     if (patience > 0) this.#checkSilenceIn(patience);
     else this.#end(ABNORMAL);
   }

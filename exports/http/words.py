@@ -69,6 +69,7 @@ WORDS: Mapping[str, Promise] = {
     "announcement": _("{title}: {text}"),
     "already_active": _("{title}: already on its way"),
     "download_started": _("The download has started. If it has not, press Download."),
+    "download_waits": _("Press Download to save it. Another download has been started in the meantime."),
     "connection_lost": _("Connection lost, still trying"),
     "no_news": _("No news from the worker for {duration}"),
     "made_before": _("Made {duration} ago, with the same choices."),

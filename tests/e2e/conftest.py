@@ -1,13 +1,15 @@
 """Fixtures: the running site and a browser. Every test in this folder is marked `e2e`."""
 
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.e2e.stack import Stack, prepared_folder
 from tests.e2e.visits import Visit, visiting
@@ -18,6 +20,10 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 )  # fmt: skip
+
+FIREFOX = Path(__file__).with_name("firefox.py")
+
+in_both_browsers = pytest.mark.parametrize("browser", ["chromium", "firefox"], indirect=True)
 
 OpenVisit = Callable[..., Visit]
 
@@ -47,11 +53,23 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: Any, smtp_server: Sm
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
     with sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="session", params=["chromium"])
+def browser(request: pytest.FixtureRequest, playwright: Playwright) -> Iterator[Browser]:
+    """Chromium, or Firefox for tests that ask for it."""
+    if request.param == "firefox":
+        # Its first line asks for the interpreter by name.
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        environment = os.environ | {"PATH": path}
+        browser = playwright.firefox.launch(channel="moz-firefox", executable_path=FIREFOX, env=environment)
+    else:
         browser = playwright.chromium.launch(executable_path=chromium_program(), args=ARGUMENTS)
-        yield browser
-        browser.close()
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

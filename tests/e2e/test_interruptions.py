@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tests.e2e.conftest import OpenVisit
+from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
 from tests.e2e.visits import Visit, assert_ended_well, falls
 from tests.servers import wait_until
@@ -36,6 +36,7 @@ def assert_made_once(stack: Stack, export_id: str) -> None:
     wait_until(lambda: len(list(folder.iterdir())) == 1, describe=lambda: f"{list(folder.iterdir())}")
 
 
+@in_both_browsers
 def test_after_a_reload_the_bar_goes_on_from_where_it_was(visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id)
@@ -46,6 +47,7 @@ def test_after_a_reload_the_bar_goes_on_from_where_it_was(visit: Visit):
     assert falls(before + visit.entries(export_id)) == []
 
 
+@in_both_browsers
 def test_the_same_request_in_a_second_tab_follows_the_same_export(stack: Stack, visit: Visit, open_visit: OpenVisit):
     export_id = visit.export()
     visit.wait_for_bar(export_id)
@@ -57,6 +59,7 @@ def test_the_same_request_in_a_second_tab_follows_the_same_export(stack: Stack, 
     assert_made_once(stack, export_id)
 
 
+@in_both_browsers
 @pytest.mark.parametrize("process", ["web", "queue"])
 def test_the_page_recovers_when_the_web_process_or_the_queue_is_killed(stack: Stack, visit: Visit, process: str):
     export_id = visit.export()
@@ -111,6 +114,7 @@ def test_a_worker_that_is_stopped_releases_its_export_without_an_attempt(stack: 
     assert stack.column("crashes", "filerequest", export_id, key="id") == [0]
 
 
+@in_both_browsers
 def test_cancel_ends_an_export_at_once_and_try_again_makes_the_file(stack: Stack, visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id, 0.05)

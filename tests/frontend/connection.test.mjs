@@ -143,6 +143,7 @@ test("polling goes on every second while a proxy holds back the frames of an ope
   Socket.last.openSilently();
   await clock.advance(10_000);
   assert.equal(server.count(SELF), 9);
+  Socket.last.answers = true;
   Socket.last.receive({ type: "pong" });
   await clock.advance(14_000);
   assert.equal(server.count(SELF), 9);
@@ -214,6 +215,7 @@ test("only a stable connection resets the pause before a reconnect", async () =>
 test("a dead socket is replaced", async () => {
   const { clock, Socket } = given();
   Socket.last.open();
+  Socket.last.answers = false;
   await clock.advance(60_000);
   assert.ok(Socket.sockets[0].isClosed);
   await clock.advance(1_000);
@@ -450,9 +452,10 @@ test("trouble is reported at once when the browser goes offline", async () => {
 test("polls that fail are trouble even while the socket seems open", async () => {
   const { clock, Socket, calls } = given({ answers: {} });
   Socket.last.open();
-  await clock.advance(15_000);
+  Socket.last.answers = false;
+  await clock.advance(10_000);
   assert.deepEqual(calls.troubles, []);
-  await clock.advance(5_000);
+  await clock.advance(1_000);
   assert.deepEqual(calls.troubles, [true]);
   Socket.last.receive({ type: "pong" });
   assert.deepEqual(calls.troubles, [true, false]);
@@ -519,4 +522,44 @@ test("a watcher that has left gets no calls", async () => {
   await settled();
   assert.deepEqual(calls.states, []);
   assert.deepEqual(seenOf(Socket), []);
+});
+
+// When news stop
+
+test("after five seconds without news of a run the server is asked", async () => {
+  const { clock, Socket } = given();
+  Socket.last.open();
+  await clock.advance(4_999);
+  assert.equal(Socket.last.sent.length, 1);
+  await clock.advance(1);
+  assert.deepEqual(Socket.last.sent.map(({ type }) => type), ["ping", "ping"]);
+});
+
+test("a server that freezes while its socket stays open is reported after 11 seconds", async () => {
+  const never = { [SELF]: () => new Promise(() => {}) };
+  const { clock, Socket, calls } = given({ answers: never });
+  Socket.last.open();
+  Socket.last.answers = false;
+  await clock.advance(10_999);
+  assert.deepEqual(calls.troubles, []);
+  await clock.advance(1);
+  assert.deepEqual(calls.troubles, [true]);
+  Socket.last.receive({ type: "pong" });
+  assert.deepEqual(calls.troubles, [true, false]);
+});
+
+test("a socket that falls silent is replaced by polling, and no trouble is reported", async () => {
+  const { clock, Socket, server, calls } = given({ answers: { [SELF]: { body: running({ seq: 3 }) } } });
+  Socket.last.open();
+  Socket.last.answers = false;
+  await clock.advance(14_000);
+  assert.ok(server.count(SELF) >= 4);
+  assert.deepEqual(calls.troubles, []);
+});
+
+test("an export that waits is not asked about every five seconds", async () => {
+  const { clock, Socket } = given({ shown: stateOf(), answers: { [SELF]: { body: stateOf() } } });
+  Socket.last.open();
+  await clock.advance(20_000);
+  assert.equal(Socket.last.sent.length, 1);
 });

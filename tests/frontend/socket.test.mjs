@@ -33,6 +33,7 @@ test("a socket is pinged when it opens and every 25 seconds", async () => {
 test("sixty seconds of silence end the connection", async () => {
   const { clock, socket, calls } = given();
   socket.open();
+  socket.answers = false;
   await clock.advance(59_999);
   assert.deepEqual(calls.ends, []);
   await clock.advance(1);
@@ -53,6 +54,7 @@ test("any frame ends the silence", async () => {
 test("after sleep a computer pings before it gives up the socket", async () => {
   const { clock, socket, calls } = given();
   socket.open();
+  socket.answers = false;
   clock.sleep(3_600_000);
   await clock.advance(0);
   assert.equal(pingsOf(socket), 2);
