@@ -189,6 +189,7 @@ WITH_SERVERS = {
     "test_queue_failover",
     "test_realtime_gevent",
     "test_realtime_site_paths",
+    "test_stacks_queues",
     "test_writers_xlsx_display",
     "test_writers_xlsx_same",
 }

@@ -145,6 +145,14 @@ def test_an_export_uses_its_processes_up_to_the_limit(
     assert multiprocessing.active_children() == []
 
 
+def test_in_a_process_that_may_have_no_children_an_export_uses_one(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(settings, MAX_PROCESSES=2)
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)
+    made(type("Parallel", (NumbersExport,), {"processes": 2}))
+
+
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
 def test_processes_write_the_same_file_without_a_run(settings: Any, format: str) -> None:
     configure(settings, MAX_PROCESSES=2, DEFLATE_ENGINE="zlib")

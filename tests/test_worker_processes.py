@@ -13,11 +13,12 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 
 from exports import services, storage
-from exports.models import Artifact, FileRequest
+from exports.models import Artifact
 from exports.models.audit import SYSTEM
 from exports.queue import huey as huey_queue
 from tests.office import people, rows
 from tests.office.exports import open_office
+from tests.office.long_export import Long
 from tests.office.processes import Process, Worker
 from tests.servers import Valkey, wait_until
 
@@ -64,36 +65,6 @@ def start() -> Iterator[Callable[..., Worker]]:
     yield started
     for worker in workers:
         worker.close()
-
-
-class Long:
-    """An export of the long report, which ends when the test lets it go."""
-
-    def __init__(self, owner: User, folder: Path, *, name: str = "long", is_let_go: bool = False) -> None:
-        self.until, self.log = folder / f"{name}.until", folder / f"{name}.log"
-        if is_let_go:
-            self.let_go()
-        criteria = {"until": str(self.until), "log": str(self.log)}
-        self.request, _ = services.request_export(owner, "long", criteria)
-
-    def let_go(self) -> None:
-        self.until.touch()
-
-    def lines(self) -> list[str]:
-        """The begin and the end of each attempt, with its epoch."""
-        return self.log.read_text().splitlines() if self.log.exists() else []
-
-    @property
-    def row(self) -> FileRequest:
-        return rows.fresh(self.request)
-
-    def wait_for(self, status: str) -> FileRequest:
-        wait_until(lambda: self.row.status == status, describe=lambda: f"{self.row.status}, not {status}")
-        return self.row
-
-    def wait_until_it_writes(self) -> FileRequest:
-        wait_until(lambda: self.row.rows_done > 0)
-        return self.row
 
 
 def test_a_worker_that_is_woken_makes_the_file(owner: User, start: Callable[..., Worker]):

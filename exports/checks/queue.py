@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage
 from exports.checks.registration import register
 from exports.conf import config
 from exports.exporters import registry
+from exports.queue import base as queue
 
 
 @register(deploy=True)
@@ -51,9 +52,34 @@ def check_queue_servers() -> Iterator[CheckMessage]:
             yield checks.Warning(f"{name} connects to {url.hostname} without a password.", hint=hint, id="exports.W052")
 
 
+@register()
+def check_tasks() -> Iterator[CheckMessage]:
+    """Report tasks of Celery or django.tasks that run in the request, and queues that django.tasks does not have."""
+    runs_now = False
+    if config.QUEUE_BACKEND == "exports.queue.celery":
+        from celery import current_app
+
+        runs_now = current_app.conf.task_always_eager
+    elif config.QUEUE_BACKEND == "exports.queue.tasks":
+        from exports.queue.tasks import look_for_exports
+
+        taking = look_for_exports.get_backend()
+        runs_now = type(taking).__module__.rpartition(".")[2] in ("immediate", "dummy")
+        # An empty set takes every queue.
+        missing = {f"exports.{name}" for name in config.QUEUES} - taking.queues if taking.queues else set()
+        if missing:
+            message = f"TASKS['default'] takes no messages for {', '.join(sorted(missing))}: no worker is woken."
+            hint = "Add them to TASKS['default']['QUEUES']."
+            yield checks.Error(message, hint=hint, id="exports.E046")
+    if runs_now:
+        message = f"{config.QUEUE_BACKEND} has no workers here: each file is made in the request, or not at all."
+        hint = "Configure a backend with workers, as docs/task-queues.md shows."
+        yield checks.Warning(message, hint=hint, id="exports.W056")
+
+
 def server_urls() -> dict[str, str]:
     """Return the URLs of the queue's server and of the channel layer's, by the setting that names them."""
-    urls = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if config.QUEUE_BACKEND else {}
+    urls = {"EXPORTS['REDIS_URL']": config.REDIS_URL} if queue.has_own_workers() else {}
     layer = getattr(settings, "CHANNEL_LAYERS", {}).get("default", {}).get("CONFIG", {})
     for host in layer.get("hosts", ()) if isinstance(layer, dict) else ():
         # channels_redis takes a URL, a pair of host and port, or a dictionary with either.

@@ -1,6 +1,7 @@
 """Exports of tables: what all of them share, whatever their rows come from."""
 
 import math
+import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -290,7 +291,10 @@ def time_limits() -> TimeLimits:
 def _writer_options(writer_class: type[Writer], processes: int, **hooks: Any) -> dict[str, Any]:
     """Return the arguments of a writer that depend on its class: only XLSX has `hooks` and a deflate engine."""
     # `Any`: the arguments of one writer class or another.
-    options: dict[str, Any] = {"processes": min(processes, config.MAX_PROCESSES or os.cpu_count() or 1)}
+    limit = config.MAX_PROCESSES or os.cpu_count() or 1
+    if multiprocessing.current_process().daemon:
+        limit = 1  # Python lets such a process, as the prefork workers of Celery are, have no children.
+    options: dict[str, Any] = {"processes": min(processes, limit)}
     if issubclass(writer_class, XlsxWriter):
         options |= {"engine": config.DEFLATE_ENGINE, "level": config.DEFLATE_LEVEL, **hooks}
     return options

@@ -1,1 +1,1 @@
-"""The queue that wakes workers: `base` is its interface, `huey` the implementation."""
+"""The queue that wakes workers: `base` is its interface; `huey`, `celery` and `tasks` are implementations."""

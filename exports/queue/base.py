@@ -4,6 +4,9 @@ A message only says that a worker should look for due exports. It carries no wor
 housekeeping wakes again what was not picked up. EXPORTS["QUEUE_BACKEND"] is the dotted path of the implementation, a
 module with `wake` and `listen` as in `QueueBackend`, or a class with both as static methods. It is None where cron runs
 the exports.
+
+Where workers of another library make the files, as Celery's do, a backend has no `listen`. It has WORKER_COMMAND, which
+starts one of them, and they call `run_due`.
 """
 
 import logging
@@ -65,11 +68,31 @@ def wake(queue_name: str) -> None:
 def listen(queue_name: str, on_wake: Callable[[], object], **callbacks: Any) -> None:
     """Run a worker of this queue until the process is told to stop: see `QueueBackend.listen`.
 
-    Raise ImproperlyConfigured in cron mode, where no worker is woken.
+    Raise ImproperlyConfigured in cron mode, where no worker is woken, and if workers of another library make the files.
     """
     if not config.QUEUE_BACKEND:
         raise ImproperlyConfigured("EXPORTS['QUEUE_BACKEND'] is None: run manage.py exports process instead.")
+    if not has_own_workers():
+        raise ImproperlyConfigured(f"{config.QUEUE_BACKEND} has workers already: run {worker_command(queue_name)}")
     backend().listen(queue_name, on_wake, **callbacks)
+
+
+def run_due(queue_name: str) -> None:
+    """Run the due exports of a queue in this process, a worker of another library."""
+    # By its name, because workers import the queue.
+    work_once: Callable[[str], int] = resolve_name("exports.worker.loop:work_once")
+    work_once(queue_name)
+
+
+def has_own_workers() -> bool:
+    """Return True if `manage.py exports work` makes the files. Such workers leave signs of life in Redis."""
+    return bool(config.QUEUE_BACKEND) and not hasattr(backend(), "WORKER_COMMAND")
+
+
+def worker_command(queue_name: str) -> str:
+    """Return the command that starts a worker of this queue."""
+    command: str = getattr(backend(), "WORKER_COMMAND", "manage.py exports work {queue_name}")
+    return command.format(queue_name=queue_name)
 
 
 def backend() -> QueueBackend:

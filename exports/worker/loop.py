@@ -1,8 +1,11 @@
 """Find the next due export, claim it and let the runner make its file."""
 
 import logging
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections
@@ -39,6 +42,40 @@ def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> Non
         on_exit=presence.leave,
         on_ready=on_ready,
     )
+
+
+def work_once(queue_name: str) -> int:
+    """Run the due exports of a queue in a worker of another library, and return how many were handled.
+
+    On SIGTERM the current export is given back, and then happens what the worker itself does. Raise UnsafeWorkDir.
+    """
+    work_dir.ensure_private()
+    runner.sweep_work_dirs()
+    with stop_on_sigterm():
+        return WorkerLoop(queue_name).run_due()
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[None]:
+    """On SIGTERM let the current run return its export to the queue; other handlers of the signal run as well.
+
+    Does nothing outside the main thread, which alone gets signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        runner.stopping.set()
+        if callable(before):
+            before(signum, frame)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 class WorkerLoop:

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from exports.conf import DAY, config, key_prefix
+from exports.conf import DAY, key_prefix
+from exports.queue import base as queue
 from exports.queue import redis
 
 log = logging.getLogger("exports.worker.registry")
@@ -50,12 +51,14 @@ class Presence:
         return f"{self._role_and_queue} {process_name()}"
 
     def show(self) -> None:
-        """Leave a sign, at most once in SHOW_SECONDS. Does nothing in cron mode, which has no queue."""
+        """Leave a sign, at most once in SHOW_SECONDS. Does nothing where Redis is not the queue's server."""
         now = self._clock()
-        if not config.QUEUE_BACKEND or (self._shown_at is not None and now - self._shown_at < SHOW_SECONDS):
+        if self._shown_at is not None and now - self._shown_at < SHOW_SECONDS:
             return
         self._shown_at = now
         try:
+            if not queue.has_own_workers():
+                return
             client = redis.client()
             # On the server's clock: those of the hosts may differ.
             at = _now(client)
@@ -70,7 +73,8 @@ class Presence:
     def leave(self) -> None:
         """Remove the sign of a process that ends in good order."""
         try:
-            redis.client().zrem(_key(), self._name)
+            if queue.has_own_workers():
+                redis.client().zrem(_key(), self._name)
         except Exception as error:
             log.debug("the sign of life is not removed: %s", type(error).__name__)
 

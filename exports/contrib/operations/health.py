@@ -27,6 +27,7 @@ from health_check.views import HealthCheckView
 
 from exports import storage
 from exports.conf import config
+from exports.queue import base as queue
 from exports.queue import redis
 from exports.realtime import events
 
@@ -57,7 +58,7 @@ class QueueAnswers(HealthCheck):  # type: ignore[misc]
     timeout = TIMEOUT
 
     def run(self) -> None:
-        if config.QUEUE_BACKEND:
+        if queue.has_own_workers():
             redis.client().ping()
 
 

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 from exports import housekeeping
 from exports.conf import config
 from exports.contrib.operations import statistics
+from exports.queue import base as queue
 from exports.realtime import connections
 from exports.worker import registry as worker_registry
 
@@ -49,7 +50,7 @@ class ExportsCollector(Collector):
         yield _gauge("sockets", "Open WebSockets of this web process.", connections.open_now())
         yield from _requests(window)
         yield from _deliveries(window)
-        if config.QUEUE_BACKEND:
+        if queue.has_own_workers():
             yield from _processes()
 
 

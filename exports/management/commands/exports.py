@@ -4,10 +4,9 @@ import signal
 import threading
 import time
 from argparse import SUPPRESS, ArgumentParser
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
@@ -17,7 +16,7 @@ from exports.contrib.operations import doctor
 from exports.exceptions import UnsafeWorkDir
 from exports.management import explain
 from exports.models import FileRequest
-from exports.worker import loop, runner
+from exports.worker import loop
 
 
 class Command(BaseCommand):
@@ -75,7 +74,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
         try:
             getattr(self, verb)(**options)
-        except UnsafeWorkDir as error:
+        except (UnsafeWorkDir, ImproperlyConfigured) as error:
             raise CommandError(str(error)) from error
 
     def work(self, queue_name: str, **options: Any) -> None:
@@ -129,7 +128,7 @@ class Command(BaseCommand):
     ) -> None:
         if leeway is not None:
             raise CommandError("process deletes no files and has no --leeway: give it to clean.")
-        with self._progress_bar(FileRequest.objects.to_handle().count()) as bar, _stop_on_sigterm():
+        with self._progress_bar(FileRequest.objects.to_handle().count()) as bar, loop.stop_on_sigterm():
 
             def report(export: FileRequest) -> None:
                 bar.clear()
@@ -176,19 +175,6 @@ class Command(BaseCommand):
 class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no annotations
     # Without a thread that redraws the bar: it would be started even where no bar is shown.
     monitor_interval = 0
-
-
-@contextmanager
-def _stop_on_sigterm() -> Iterator[None]:
-    """On SIGTERM let the current run return its export to the queue. Does nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: runner.stopping.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _budget(sleep: float | None, timeout: int | None, items: int | None) -> housekeeping.Budget:

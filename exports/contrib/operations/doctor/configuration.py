@@ -9,6 +9,7 @@ from django.core.checks import run_checks
 from exports import checks
 from exports.conf import config
 from exports.contrib.operations.doctor.findings import Finding, Probe, from_checks, ok, warning
+from exports.queue import base as queue
 from exports.queue import huey as huey_queue
 from exports.signing import Ticket
 
@@ -31,7 +32,7 @@ def secrets(name: str) -> Iterator[Finding]:
         findings.append(warning(name, "SECRET_KEY is one for development.", advice))
     yield from findings
     Ticket.read(Ticket(UUID(int=0), 0, "", 0).sign())
-    if config.QUEUE_BACKEND:
+    if queue.has_own_workers():
         serializer = huey_queue.SignedJSONSerializer()
         serializer.deserialize(serializer.serialize(()))
     if not findings:

@@ -12,11 +12,13 @@ from django.utils import timezone
 
 from exports import checks
 from exports.conf import config, key_prefix
+from exports.contrib.operations.doctor import other_queues
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import FileRequest
 from exports.models.clock import Now
 from exports.queue import huey as huey_queue
 from exports.queue import redis
+from exports.queue.base import has_own_workers
 from exports.realtime import events
 
 DATABASE_NAMES = {"postgresql": "PostgreSQL", "sqlite": "SQLite", "mysql": "MySQL", "oracle": "Oracle"}
@@ -68,6 +70,9 @@ def queue(name: str) -> Iterator[Finding]:
     """Report whether the queue's server answers and keeps its messages, and whether workers read them."""
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
+        return
+    if not has_own_workers():
+        yield from other_queues.broker(name)
         return
     from redis.exceptions import ResponseError
 
@@ -145,7 +150,7 @@ def _unread_messages() -> dict[str, int]:
 DATABASE = Probe("database", database, "Start the database, or correct DATABASE_URL.")
 PROBES = (
     Probe("clocks", clocks, "Fix the database first.", needs_rows=True),
-    Probe("queue", queue, "Start Valkey or Redis, or correct REDIS_URL. Until then no worker is woken."),
+    Probe("queue", queue, "Start the queue's server, or correct its address. Until then no worker is woken."),
     Probe("channels", channels, "Start the channel layer's server, or correct CHANNEL_LAYERS. Until then pages poll."),
     Probe("mail server", mail_server, "Correct EMAIL_URL, or its host, port, user and password. Mails wait."),
 )

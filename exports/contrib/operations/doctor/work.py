@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from exports import housekeeping
 from exports.conf import DAY, config
 from exports.contrib.operations import statistics
+from exports.contrib.operations.doctor import other_queues
 from exports.contrib.operations.doctor.findings import Finding, Probe, duration, error, ok, warning
+from exports.queue import base as queue
 
 LONG_WAIT_SECONDS = 900.0
 LATE_MAIL_SECONDS = 300.0
@@ -16,6 +18,9 @@ def workers(name: str) -> Iterator[Finding]:
     """Report the workers of each queue: idle ones leave signs in the queue's server, busy ones hold leases."""
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: cron runs the exports.")
+        return
+    if not queue.has_own_workers():
+        yield from other_queues.workers(name)
         return
     running, processes = statistics.running(), statistics.processes()
     for queue_name in config.QUEUES:
@@ -65,7 +70,7 @@ def housekeeper(name: str) -> Iterator[Finding]:
     if late:
         tasks = ", ".join(f"{task} for {duration(age)}" for task, age in late.items())
         yield error(name, f"Overdue: {tasks}.", advice)
-    processes = statistics.processes() if config.QUEUE_BACKEND else None
+    processes = statistics.processes() if queue.has_own_workers() else None
     if processes is None:
         if not late:
             yield ok(name, "Its last run is not known here; nothing is overdue.")
