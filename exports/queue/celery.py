@@ -11,7 +11,7 @@ WORKER_COMMAND = "celery --app YOUR_PROJECT worker --queues exports.{queue_name}
 SEND_SECONDS = 1.0
 
 
-@shared_task(name="exports.look_for_exports", ignore_result=True)
+@shared_task(name="exports.look_for_exports", ignore_result=True)  # type: ignore[untyped-decorator] # Celery has no type hints
 def look_for_exports(queue_name: str) -> None:
     """Run the due exports of a queue."""
     base.run_due(queue_name)

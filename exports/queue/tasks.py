@@ -10,7 +10,7 @@ from exports.queue import base
 if find_spec("django.tasks"):
     from django.tasks import task
 else:
-    from django_tasks import task
+    from django_tasks import task  # type: ignore[no-redef]
 
 WORKER_COMMAND = "manage.py db_worker --queue-name exports.{queue_name}"
 

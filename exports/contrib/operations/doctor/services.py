@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from exports import checks
 from exports.conf import config, key_prefix
-from exports.contrib.operations.doctor import other_queues
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
+from exports.contrib.operations.doctor.other_queues import broker
 from exports.models import FileRequest
 from exports.models.clock import Now
 from exports.queue import huey as huey_queue
@@ -72,7 +72,7 @@ def queue(name: str) -> Iterator[Finding]:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return
     if not has_own_workers():
-        yield from other_queues.broker(name)
+        yield from broker(name)
         return
     from redis.exceptions import ResponseError
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from exports import housekeeping
 from exports.conf import DAY, config
 from exports.contrib.operations import statistics
-from exports.contrib.operations.doctor import other_queues
 from exports.contrib.operations.doctor.findings import Finding, Probe, duration, error, ok, warning
+from exports.contrib.operations.doctor.other_queues import workers as workers_elsewhere
 from exports.queue import base as queue
 
 LONG_WAIT_SECONDS = 900.0
@@ -20,7 +20,7 @@ def workers(name: str) -> Iterator[Finding]:
         yield ok(name, "None: cron runs the exports.")
         return
     if not queue.has_own_workers():
-        yield from other_queues.workers(name)
+        yield from workers_elsewhere(name)
         return
     running, processes = statistics.running(), statistics.processes()
     for queue_name in config.QUEUES:
