@@ -19,9 +19,11 @@ FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>[\w+-]*)[^\n]*\n(?P<c
 INDENTED: Final = re.compile(r"(?P<before>.*)\n\n(?P<first>    \S.*)")
 # Programs of others, whose arguments are not checked.
 OTHER_PROGRAMS: Final = {
-    *("aws", "cd", "curl", "git", "gunicorn", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
+    *("aws", "cd", "celery", "curl", "git", "gunicorn", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
     *("systemctl", "twine", "unzip", "uvicorn", "xargs"),
 }
+# Commands of apps that are not installed here.
+OTHER_COMMANDS: Final = {"db_worker"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def is_python(program: str) -> bool:
 
 def problem_of_management_command(arguments: list[str]) -> str:
     name, *rest = arguments
+    if name in OTHER_COMMANDS:
+        return ""
     found = management_command(name)
     if found is None:
         return f"There is no management command {name!r}."

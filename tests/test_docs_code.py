@@ -44,6 +44,7 @@ OWN_TESTS = {
     "exports.md": "test_exporters_guide.py",
     "migrating-from-dj-bgfiles.md": "test_migration_guide.py",
     "protocol.md": "e2e/test_client.py",
+    "task-queues.md": "test_stacks_queues.py",
 }
 NOT_RUN = {
     ("architecture.md", "browser ──POST──▶ http.views ──▶ "): "a drawing",
@@ -54,7 +55,7 @@ NOT_RUN = {
     ("migrating-from-dj-bgfiles.md", "migrations.RunSQL("): "a part of a migration",
     ("operations.md", "ZeroDivisionError at shop/exports.py:31"): "a line of a log",
 }
-LANGUAGES = ("bash", "css", "html", "ini", "javascript", "json", "python", "yaml")
+LANGUAGES = ("bash", "css", "html", "ini", "javascript", "json", "python", "sh", "yaml")
 SETTINGS = ("CHANNEL_LAYERS", "DATABASES", "EXPORTS", "INSTALLED_APPS", "MIDDLEWARE", "STORAGES", "TEMPLATES")
 
 
@@ -62,9 +63,9 @@ def is_not_run(block: Block) -> bool:
     return any(block.page == page and block.first_line.startswith(start) for page, start in NOT_RUN)
 
 
-def of(language: str) -> Any:
-    """Return a decorator that runs a test with each block in this language, except those in NOT_RUN."""
-    chosen = [block for block in BLOCKS if block.language == language and not is_not_run(block)]
+def of(*languages: str) -> Any:
+    """Return a decorator that runs a test with each block in these languages, except those in NOT_RUN."""
+    chosen = [block for block in BLOCKS if block.language in languages and not is_not_run(block)]
     return pytest.mark.parametrize("block", [pytest.param(block, id=block.name) for block in chosen])
 
 
@@ -88,7 +89,7 @@ def test_a_block_that_no_test_runs_is_listed_with_its_reason(page: str, start: s
 
 @pytest.mark.parametrize(("page", "module"), OWN_TESTS.items())
 def test_the_tests_of_a_page_read_it(page: str, module: str):
-    assert page in (ROOT / "tests" / module).read_text()
+    assert page.removesuffix(".md") in (ROOT / "tests" / module).read_text()
 
 
 # Data and commands
@@ -112,7 +113,7 @@ def test_ini_can_be_read(block: Block):
     assert parser.sections()
 
 
-@of("bash")
+@of("bash", "sh")
 def test_commands_exist_and_take_their_arguments(block: Block):
     parsed = subprocess.run(["bash", "-n"], input=block.code, capture_output=True, text=True, check=False)
     assert parsed.returncode == 0, parsed.stderr
@@ -220,7 +221,9 @@ def make_file(file_type: str, user: User) -> None:
 def test_templates_are_rendered(block: Block, admin: User):
     for _ in run_page(block.page):
         pass
+    export = services.request_rows(admin, [{"a": 1}], ["a"], format="csv", options={}, filename="a", is_small=True)
     for user in (admin, AnonymousUser()):
         request = RequestFactory().get("/")
         request.user = user
-        assert engines["django"].from_string(block.code).render({"user": user}, request).strip()
+        context = {"user": user, "export": services.state_for(user, export)}
+        assert engines["django"].from_string(block.code).render(context, request).strip()

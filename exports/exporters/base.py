@@ -97,14 +97,16 @@ class Table:
 class TableExport:
     """An export of tables. A subclass says which tables an export has, and whether it may run.
 
-    `processes` processes share the work of serialising the rows, at most EXPORTS["MAX_PROCESSES"]. `max_rows`,
-    `max_bytes` and `max_runtime_seconds` replace EXPORTS["MAX_ROWS"], ["MAX_BYTES"] and ["MAX_RUNTIME_SECONDS"] for
-    this export; `math.inf` means no limit.
+    Attributes:
+        title: The name of the export for users.
+        processes: How many processes share the work of serialising the rows, at most EXPORTS["MAX_PROCESSES"].
+        max_rows: Replaces EXPORTS["MAX_ROWS"] for this export. `math.inf` means no limit, here and below.
+        max_bytes: Replaces EXPORTS["MAX_BYTES"].
+        max_runtime_seconds: Replaces EXPORTS["MAX_RUNTIME_SECONDS"].
+        retention_seconds: Replaces EXPORTS["RETENTION_SECONDS"]. With `math.inf` the files are kept forever.
+        public_links: True lets users who may change an export create a link to its file that anyone can use.
+        public_link_max_age_seconds: Replaces EXPORTS["PUBLIC_LINK_MAX_AGE_SECONDS"].
 
-    Its files are kept for `retention_seconds` instead of EXPORTS["RETENTION_SECONDS"]; `math.inf` means forever.
-
-    With `public_links`, users who may change an export may create a link to its file that anyone can use. It is valid
-    for `public_link_max_age_seconds` instead of EXPORTS["PUBLIC_LINK_MAX_AGE_SECONDS"].
     """
 
     title: ClassVar[str | Promise] = ""

@@ -59,17 +59,24 @@ class QuerySetExport(TableExport):
 
         registry.register(FlightExport)
 
-    `criteria` is always the form's cleaned_data; the form is validated in the request and again in the worker. `count`
-    says how the total for the progress bar is found: "exact" counts the rows before they are read, "estimate" asks the
-    database for an estimate, "none" shows no total. `reuse_within_seconds` replaces EXPORTS["REUSE_WITHIN_SECONDS"].
-    Only with `for_machines` may a user choose text without formula escaping. See docs/exports.md.
+    `criteria` is always the form's cleaned_data; the form is validated in the request and again in the worker.
 
-    Users need `permission`, such as "shop.view_order". Columns that are not in `columns`, and that
-    EXPORTS["SENSITIVE_FIELDS"] protects, must be named in `sensitive_columns`. The fields of the form that are named in
-    `sensitive_criteria` stay out of the label and the file name.
+    Attributes:
+        file_type: The unique name of the export, which is part of its URL.
+        permission: The permission that users need, such as "shop.view_order".
+        columns: The columns of the file, each a Column or the name of a plain one.
+        form_class: The Django form of the filter. An export has none by default.
+        formats: The names of the formats that users may choose, the default first.
+        queue_name: The queue of the export. By default the number of rows decides: see `get_queue_name`.
+        count: How the total of the progress bar is found: "exact" counts the rows before they are read, "estimate" asks
+            the database for an estimate, "none" shows no total.
+        reuse_within_seconds: Replaces EXPORTS["REUSE_WITHIN_SECONDS"].
+        default_options: Replaces defaults of options, by format: {"csv": {"profile": "spreadsheet"}}.
+        form_options: The options that the form lets users choose, by format: {"csv": ["profile"]}.
+        for_machines: True allows users to choose text without formula escaping.
+        sensitive_columns: Columns that are not in `columns`, and that EXPORTS["SENSITIVE_FIELDS"] protects.
+        sensitive_criteria: Fields of the form that stay out of the label and the file name.
 
-    `default_options` replaces defaults of a format's options; `form_options` names the options that the form offers.
-    Both are by format: `default_options = {"csv": {"profile": "spreadsheet"}}`, `form_options = {"csv": ["profile"]}`.
     """
 
     file_type: ClassVar[str]

@@ -19,9 +19,14 @@ COUNTS: Final = ("exact", "estimate", "none")
 
 @dataclass(frozen=True)
 class Sheet:
-    """One sheet of a file: its title, its rows (a queryset, or what `get_rows` may return), and its columns.
+    """One sheet of a file.
 
-    `names` are those of the values of rows that are tuples: all columns that were declared, also if some are withheld.
+    Attributes:
+        title: The name of the sheet.
+        rows: A queryset, or what `get_rows` may return.
+        columns: The columns, each a Column or the name of a plain one.
+        names: For rows that are tuples: the names of all their values, also of columns that are withheld.
+
     """
 
     title: str

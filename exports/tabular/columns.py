@@ -40,17 +40,19 @@ ALTERATIONS: Final = {
 class Column:
     """A column of an export, as a project declares it.
 
-    name: unique name of the column; also its ORM path if `source` is None.
-    header: text above the column, a string or a lazy translation; `name` if empty.
-    kind: one of KINDS, or "" to decide by the type of each value.
-    width: width in Excel's characters, that of the cells if None; numbers that do not fit widen it (XLSX only).
-    format: an Excel number format, such as "0.00" (XLSX only).
-    source: an ORM path, a Django expression, or a callable that takes the model instance.
-    places: number of decimal places that numbers are stored with (Parquet only).
-    display: True for what people read in place of the value: the label of a choice, or the str() of a related object.
-    formulas: one of FORMULA_MODES for the texts of this column, or "" for that of the file (CSV and TSV only).
-    permission: permission a user needs to get this column; users without it get a file without the column.
-    style, header_style: properties of XlsxWriter's formats, such as {"bold": True} (XLSX only).
+    Attributes:
+        name: unique name of the column; also its ORM path if `source` is None.
+        header: text above the column, a string or a lazy translation; `name` if empty.
+        kind: one of KINDS, or "" to decide by the type of each value.
+        width: width in Excel's characters, that of the cells if None; numbers that do not fit widen it (XLSX only).
+        format: an Excel number format, such as "0.00" (XLSX only).
+        source: an ORM path, a Django expression, or a callable that takes the model instance.
+        places: number of decimal places that numbers are stored with (Parquet only).
+        display: True for what people read: the label of a choice, or the str() of a related object.
+        formulas: one of FORMULA_MODES for the texts of this column, or "" for that of the file (CSV and TSV only).
+        permission: permission a user needs to get this column; users without it get a file without the column.
+        style, header_style: properties of XlsxWriter's formats, such as {"bold": True} (XLSX only).
+
     """
 
     name: str

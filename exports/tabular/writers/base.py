@@ -30,7 +30,7 @@ class Writer(ABC):
     A subclass names its format and implements `add`; it overrides `begin` and `finish` where a file has a header or an
     end. What has to be released, after success and after an error, goes to the ExitStack `resources`.
 
-    Class attributes:
+    Attributes:
         format: the name by which an export asks for the format
         extension, content_type, label: of the file; the label is shown to users
         finishing_share: the approximate share of the whole time that `close` takes, from 0 to 1, for the progress bar
@@ -39,6 +39,7 @@ class Writer(ABC):
         holds_tables: True if one file can hold several tables: see `begin_table`
         takes_raw_columns: True if `add` also takes columns as a database returned them, see `cells.raw_columns`; else
             it gets what `python_values` returns
+
     """
 
     format: ClassVar[str]

@@ -1,0 +1,89 @@
+"""The reference pages of docs/ list what the code has: commands, tags, attributes, parts, properties, templates."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from exports.exporters import Column, QuerySetExport
+from tests import docs_tables
+from tests.doc_blocks import ROOT
+from tests.test_migration_guide import rows_of
+
+COMPONENTS = (ROOT / "docs" / "components.md").read_text()
+TEMPLATES = ROOT / "exports" / "templates"
+NAME = re.compile(r"[a-z-]+")
+
+
+@pytest.mark.parametrize("page", docs_tables.TABLES)
+def test_generated_tables_are_up_to_date(page: str):
+    written = docs_tables.documented(page)
+    assert written == docs_tables.made(page), f"docs/{page} differs. Write it again: python -m tests.docs_tables"
+
+
+# The exporter API, which mkdocstrings makes of docstrings
+
+
+@pytest.mark.parametrize("declared", [*QuerySetExport.__mro__[:2], Column])
+def test_docstrings_list_every_attribute_of_an_exporter(declared: type):
+    attributes = re.findall(
+        r"^    (\w[\w, ]*):", (inspect.getdoc(declared) or "").split("Attributes:")[1], re.MULTILINE
+    )
+    assert {name for each in attributes for name in each.split(", ")} == set(inspect.get_annotations(declared))
+
+
+def test_the_page_of_the_api_shows_every_hook():
+    page = (ROOT / "docs" / "exporter-api.md").read_text()
+    hooks = {name for name in vars(QuerySetExport) if re.match(r"(get|has)_", name)} - {
+        "get_options_form",
+        "has_sheets",
+    }
+    assert {name for name in hooks if name not in page} == set()
+
+
+# Components
+
+
+def section(element: str) -> str:
+    return COMPONENTS.split(f"\n## {element}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("element", ["export-form", "export-progress"])
+def test_components_list_the_attributes_and_events_of_each_element(element: str):
+    [described] = re.findall(r"\* Attributes: (.*?)\*/", (ROOT / "frontend" / f"{element}.js").read_text(), re.DOTALL)
+    attributes = {each for each in re.findall(r"`([^`]+)`", described) if NAME.fullmatch(each)}
+    assert {cells[0] for cells in rows_of(section(element), "Attribute")} == attributes
+    assert {cells[0] for cells in rows_of(section(element), "Event")} == {*re.findall(r"export:[a-z]+", described)}
+
+
+def test_components_list_every_part_of_a_card():
+    card = (TEMPLATES / "exports" / "_progress.html").read_text()
+    documented = {
+        name for cells in rows_of(section("export-progress"), "`data-part`") for name in NAME.findall(cells[0])
+    }
+    assert documented == {*re.findall(r'data-part="([a-z-]+)"', card)}
+
+
+def test_components_list_every_property_with_its_colours():
+    text = (ROOT / "frontend" / "exports.css").read_text()
+    light = dict(re.findall(r"^  (--export-[a-z-]+): (.+);$", text.split("@supports")[0], re.MULTILINE))
+    both = dict(re.findall(r"(--export-[a-z-]+): light-dark\((.+)\);", text))
+    rows = {cells[0]: cells[1:3] for cells in rows_of(COMPONENTS, "Property")}
+    assert {name: cells[0] for name, cells in rows.items()} == light
+    assert {name: ", ".join(cells) for name, cells in rows.items() if name in both} == both
+
+
+# Templates
+
+
+def test_the_page_of_templates_lists_each_one_with_its_blocks():
+    listed = {
+        cells[0]: re.findall(r"\w+", cells[2])
+        for cells in rows_of((ROOT / "docs" / "templates.md").read_text(), "Template")
+    }
+    assert listed == {str(path.relative_to(TEMPLATES)): blocks_of(path) for path in TEMPLATES.rglob("*.*")}
+
+
+def blocks_of(path: Path) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"{% block (\w+)", path.read_text())))
