@@ -1,12 +1,15 @@
 """The reference pages of docs/ list what the code has: commands, tags, attributes, parts, properties, templates."""
 
+import ast
 import inspect
 import re
 from pathlib import Path
 
 import pytest
 
+from exports.conf import DEFAULTS
 from exports.exporters import Column, QuerySetExport
+from project import environment
 from tests import docs_tables
 from tests.doc_blocks import ROOT
 from tests.test_migration_guide import rows_of
@@ -20,6 +23,31 @@ NAME = re.compile(r"[a-z-]+")
 def test_generated_tables_are_up_to_date(page: str):
     written = docs_tables.documented(page)
     assert written == docs_tables.made(page), f"docs/{page} differs. Write it again: python -m tests.docs_tables"
+
+
+# Settings
+
+
+def test_settings_are_listed_with_unit_default_and_variable():
+    listed = {name: cells for name, *cells in rows_of((ROOT / "docs" / "settings.md").read_text(), "Setting")}
+    assert list(listed) == list(DEFAULTS)
+    variables = variables_of_the_demo()
+    for name, (kind, unit, default, meaning, variable) in listed.items():
+        assert ast.literal_eval(default) == DEFAULTS[name], name
+        assert (kind != "-", bool(unit), meaning.endswith(".")) == (True, True, True), name
+        assert variable == variables.get(name, "-"), name
+
+
+def variables_of_the_demo() -> dict[str, str]:
+    """Return the environment variable that sets each setting in project/settings.py."""
+    source = (ROOT / "project" / "settings.py").read_text()
+    assigned = dict(re.findall(r'^(\w+) = .*?env\.\w+\(\s*"(\w+)"', source, re.MULTILINE))
+    exports = source[source.index("EXPORTS = {") :]
+    variables = dict(re.findall(r'^    "(\w+)": env\.\w+\("(\w+)"', exports, re.MULTILINE))
+    for name, value in re.findall(r'^    "(\w+)": ([A-Z_]+),$', exports, re.MULTILINE):
+        variables[name] = assigned[value]
+    numbers = environment.numbers({f"EXPORTS_{name}": "1" for name in DEFAULTS}, DEFAULTS, prefix="EXPORTS_")
+    return {**variables, **{name: f"EXPORTS_{name}" for name in numbers}, "LOG_EXCEPTIONS": "LOG_EXCEPTIONS"}
 
 
 # The exporter API, which mkdocstrings makes of docstrings
