@@ -93,6 +93,8 @@ class QuerySetExport(TableExport):
     for_machines: ClassVar[bool] = False
     default_options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     form_options: ClassVar[Mapping[str, Sequence[str]]] = {}
+    # True where get_queryset asks the database, as no system check may.
+    columns_need_database: ClassVar[bool] = False
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """Return the rows that `user` may have under these criteria."""

@@ -21,12 +21,13 @@ def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), ho
 
     `how` tells the developer how to name them.
     """
-    found = []
-    for column in columns:
-        # The stubs do not declare the name of an F.
-        source = getattr(column.source, "name", "") if isinstance(column.source, F) else column.source
-        path = source if isinstance(source, str) else column.name
-        if column.name not in named and is_sensitive(path):
-            found.append(column.name)
+    found = [column.name for column in columns if column.name not in named and is_sensitive_column(column)]
     if found:
         raise SensitiveColumn(f"Not exported, since EXPORTS['SENSITIVE_FIELDS'] protects it: {', '.join(found)}. {how}")
+
+
+def is_sensitive_column(column: Column) -> bool:
+    """Return True if EXPORTS["SENSITIVE_FIELDS"] protects the field that a column shows."""
+    # The stubs do not declare the name of an F.
+    source = getattr(column.source, "name", "") if isinstance(column.source, F) else column.source
+    return is_sensitive(source if isinstance(source, str) else column.name)

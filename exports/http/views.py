@@ -7,8 +7,8 @@ STATE; browsers are redirected to the page of the export.
 
 import hashlib
 import json
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
 from math import ceil
 from typing import Any
 from urllib.parse import urljoin
@@ -92,15 +92,25 @@ def list_view(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
-def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
-    """Show the form of an export (GET), or request a file with it (POST)."""
+def form_view(
+    request: HttpRequest,
+    file_type: str,
+    *,
+    template_name: str = "exports/form.html",
+    extra_context: Mapping[str, Any] | None = None,
+) -> HttpResponse:
+    """Show the form of an export (GET), or request a file with it (POST).
+
+    `template_name` and `extra_context` are for pages of other sites, such as the admin, that show the same form.
+    """
     exporter = registry.find_exporter(file_type)
     posted = request.POST
+    shown = partial(render_form, request, exporter, template_name=template_name, extra_context=extra_context)
     if not permissions.may_open_form(request.user, exporter):
         record_refusal(request, AuditEntry.Verb.REQUEST, file_type=file_type)
         return _refuse(request, 403, "not_allowed", _("You may not export this."))
     if request.method != "POST":
-        return _render_form(request, exporter, exporter.get_form(None, request.user))
+        return shown(exporter.get_form(None, request.user))
     try:
         options = posted_options(posted, exporter.writer_of(posted.get("format", "")))
         export, _is_new = services.request_export(
@@ -117,9 +127,8 @@ def form_view(request: HttpRequest, file_type: str) -> HttpResponse:
         if wants_json(request) or not isinstance(error, InvalidForm | LimitReached):
             return refusal_response(request, error)
         if isinstance(error, InvalidForm):
-            return _render_form(request, exporter, error.form, status=400)
-        form = exporter.get_form(posted, request.user)
-        response = _render_form(request, exporter, form, status=429, refusal=limit_message(error))
+            return shown(error.form, status=400)
+        response = shown(exporter.get_form(posted, request.user), status=429, refusal=limit_message(error))
         response.headers["Retry-After"] = str(ceil(error.seconds))
         return response
     if export.status == Status.READY and export.finished_at is not None:
@@ -269,6 +278,28 @@ def state_response(request: HttpRequest, export: FileRequest, *, status: int = 2
     return JsonResponse({**services.state_for(request.user, export), **extra}, status=status, headers=headers)
 
 
+def render_form(
+    request: HttpRequest,
+    exporter: QuerySetExport,
+    form: Form,
+    *,
+    status: int = 200,
+    refusal: str = "",
+    template_name: str = "exports/form.html",
+    extra_context: Mapping[str, Any] | None = None,
+) -> HttpResponse:
+    """Return a page with the form of an export, bound or not; `refusal` says why a request was refused."""
+    context = {
+        "exporter": exporter,
+        "form": form,
+        "options_form": exporter.get_options_form(request.POST or None),
+        "refusal": refusal,
+        "withheld": exporter.withheld_from(request.user),
+        **(extra_context or {}),
+    }
+    return render(request, template_name, context, status=status)
+
+
 def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
     """Return the response to a request that a service refused with one of REFUSALS: 400, 403, 409 or 429."""
     match error:
@@ -326,21 +357,6 @@ def _refuse(request: HttpRequest, status: int, code: str, message: str, **extra:
     if wants_json(request):
         return error_response(status, code, message, **extra)
     return render(request, "exports/refused.html", {"message": message}, status=status)
-
-
-def _render_form(
-    request: HttpRequest, exporter: QuerySetExport, form: Form, *, status: int = 200, refusal: str = ""
-) -> HttpResponse:
-    withheld = exporter.withheld_from(request.user)
-    options_form = exporter.get_options_form(request.POST or None)
-    context = {
-        "exporter": exporter,
-        "form": form,
-        "options_form": options_form,
-        "refusal": refusal,
-        "withheld": withheld,
-    }
-    return render(request, "exports/form.html", context, status=status)
 
 
 def _public_url(request: HttpRequest, export: FileRequest) -> str | None:

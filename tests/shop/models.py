@@ -99,6 +99,9 @@ class Remark(models.Model):
 class Tag(models.Model):
     name = models.CharField(max_length=100)
 
+    class Meta:
+        permissions = (("export_tag", "Can export tags"),)
+
     def __str__(self) -> str:
         return self.name
 

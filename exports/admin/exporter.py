@@ -1,0 +1,134 @@
+"""The export of a changelist: one exporter class for each ModelAdmin with an ExportMixin."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.forms import Form
+from django.http import QueryDict
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+
+from exports.admin.list_columns import columns_of
+from exports.admin.replay import ReplayedRequest, describe_list, replayed_list, rows_of
+from exports.exceptions import InvalidStoredCriteria
+from exports.exporters.labels import bounded
+from exports.exporters.queryset import QuerySetExport
+from exports.exporters.sheets import Sheet
+from exports.filenames import slug_of
+from exports.models import FileRequest
+from exports.models.locale import local_time
+from exports.models.request import AnyUser
+from exports.tabular import writers
+from exports.tabular.columns import Column
+from exports.tabular.readers import resolve
+
+if TYPE_CHECKING:
+    from exports.admin.mixin import ExportMixin
+
+
+class ChangeListForm(Form):
+    """The query string of a changelist, the keys of the selected rows (none means all rows), and the columns."""
+
+    query = forms.CharField(required=False, widget=forms.HiddenInput)
+    selected = forms.Field(required=False, widget=forms.MultipleHiddenInput)
+    columns = forms.MultipleChoiceField(label=_("Columns"), widget=forms.CheckboxSelectMultiple)
+
+    def __init__(self, criteria: QueryDict | None, exporter: "AdminExport", user: AnyUser) -> None:
+        super().__init__(criteria)
+        self.label = ""
+        self.exporter, self.user = exporter, user
+        choices = [(column.name, column.label) for column in exporter.labelled_columns(user)]
+        # The stubs know the fields by their common base.
+        self.fields["columns"].choices = choices  # type: ignore[attr-defined]
+        self.fields["columns"].initial = [name for name, _label in choices]
+
+    def clean(self) -> dict[str, Any]:
+        criteria: dict[str, Any] = super().clean() or self.cleaned_data
+        selected = criteria.get("selected", [])
+        try:
+            changelist = replayed_list(self.exporter.model_admin, self.user, criteria.get("query", ""))
+            rows_of(changelist, selected)
+            self.label = describe_list(changelist, selected)
+        except InvalidStoredCriteria as error:
+            raise ValidationError(_("The list cannot be filtered like this.")) from error
+        return criteria
+
+
+class AdminExport(QuerySetExport):
+    """What a changelist shows, for users who may see it there. `create_exporter` makes a subclass with a ModelAdmin."""
+
+    model_admin: ClassVar["ExportMixin"]
+    columns_need_database = True
+
+    @classmethod
+    def has_sheets(cls) -> bool:
+        """Return False: the one sheet has the columns that the user has chosen."""
+        return False
+
+    def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
+        """Return True for users of this admin site who have the export permission of the ModelAdmin."""
+        request = ReplayedRequest(self.model_admin, user)
+        return self.model_admin.admin_site.has_permission(request) and self.model_admin.has_export_permission(request)
+
+    def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
+        return ChangeListForm(criteria, self, user)
+
+    def restore(self, export: FileRequest) -> Mapping[str, Any]:
+        """Return the stored criteria. They are validated where the rows are read, which costs queries."""
+        stored = QueryDict(export.criteria)
+        return {
+            "query": stored.get("query", ""),
+            "selected": stored.getlist("selected"),
+            "columns": stored.getlist("columns"),
+        }
+
+    def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
+        return rows_of(replayed_list(self.model_admin, user, criteria["query"]), criteria["selected"])
+
+    def get_columns(self, user: AnyUser) -> Sequence[Column]:
+        """Return all columns that this user may choose from."""
+        entries = self.model_admin.get_export_columns(ReplayedRequest(self.model_admin, user))
+        return columns_of(self.model_admin, entries, named=self.sensitive_columns)
+
+    def labelled_columns(self, user: AnyUser) -> list[Column]:
+        """Return the columns of `get_columns` with the headers that they have in the file."""
+        return resolve.resolve(self.model_admin.model._base_manager.all(), self.get_columns(user))
+
+    def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
+        """Return the chosen columns. Raise InvalidStoredCriteria if the changelist no longer has one of them."""
+        offered = {column.name: column for column in self.get_columns(user)}
+        if gone := set(criteria["columns"]) - set(offered):
+            raise InvalidStoredCriteria(f"The changelist no longer has: {', '.join(sorted(gone))}.")
+        return [column for name, column in offered.items() if name in criteria["columns"]]
+
+    def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        return [Sheet(str(self.title), self.get_queryset(user, criteria), self.columns_for(user, criteria))]
+
+    def label_of(self, form: Form) -> str:
+        assert isinstance(form, ChangeListForm)
+        return bounded(form.label)
+
+    def get_filename(self, export: FileRequest) -> str:
+        """Return "<plural name of the model>-<label>-<local date>.<extension>", without the label if there is none."""
+        day = local_time(export.requested_at).date().isoformat()
+        name = slug_of(str(self.model_admin.opts.verbose_name_plural))
+        return f"{'-'.join(filter(None, [name, slug_of(export.label), day]))}.{self.extension(export)}"
+
+
+def create_exporter(model_admin: "ExportMixin") -> type[AdminExport]:
+    """Return the exporter of a ModelAdmin. Its file type is "admin-<site>-<app>-<model>"."""
+    options, owner = model_admin.opts, type(model_admin)
+    names = [each if isinstance(each, str) else getattr(each, "name", "") for each in model_admin.export_columns or ()]
+    attributes = {
+        "__module__": owner.__module__,
+        "__doc__": f"The export of the changelist of {owner.__qualname__}.",
+        "model_admin": model_admin,
+        "file_type": f"admin-{model_admin.admin_site.name}-{options.app_label}-{options.model_name}",
+        "title": capfirst(options.verbose_name_plural),
+        "formats": tuple(model_admin.export_formats or (writer.format for writer in writers.formats())),
+        "sensitive_columns": tuple(filter(None, names)),
+    }
+    return type(f"{owner.__name__}Export", (AdminExport,), attributes)
