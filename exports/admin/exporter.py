@@ -122,13 +122,14 @@ def create_exporter(model_admin: "ExportMixin") -> type[AdminExport]:
     """Return the exporter of a ModelAdmin. Its file type is "admin-<site>-<app>-<model>"."""
     options, owner = model_admin.opts, type(model_admin)
     names = [each if isinstance(each, str) else getattr(each, "name", "") for each in model_admin.export_columns or ()]
+    installed = [writer.format for writer in writers.formats()]
     attributes = {
         "__module__": owner.__module__,
         "__doc__": f"The export of the changelist of {owner.__qualname__}.",
         "model_admin": model_admin,
         "file_type": f"admin-{model_admin.admin_site.name}-{options.app_label}-{options.model_name}",
         "title": capfirst(options.verbose_name_plural),
-        "formats": tuple(model_admin.export_formats or (writer.format for writer in writers.formats())),
+        "formats": tuple(model_admin.export_formats or dict.fromkeys([*AdminExport.formats, *installed])),
         "sensitive_columns": tuple(filter(None, names)),
     }
     return type(f"{owner.__name__}Export", (AdminExport,), attributes)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
@@ -89,6 +90,7 @@ class ExportMixin(ModelAdmin):
                 names: Any = response.template_name
                 response.context_data["export_base"] = select_template([names] if isinstance(names, str) else names)
                 response.context_data["export_url"] = self._export_url(list_query(request.GET))
+                response.context_data["has_unfold"] = apps.is_installed("unfold")
                 response.template_name = "admin/exports/change_list.html"
         return response
 

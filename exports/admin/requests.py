@@ -3,15 +3,21 @@
 They can neither add, edit nor delete them.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from exports import services
 from exports.admin.base import ExportActionsAdmin
-from exports.models import FileRequest
+from exports.conf import url_of
+from exports.models import FileRequest, Status
 
 
 @admin.register(FileRequest)
@@ -34,6 +40,9 @@ class FileRequestAdmin(ExportActionsAdmin):
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files", "resend_mails")
 
+    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+        return [*super().get_list_display(request), self._links_for(request)]
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         return super().get_queryset(request).prefetch_related("notifications")
 
@@ -53,3 +62,16 @@ class FileRequestAdmin(ExportActionsAdmin):
     @admin.action(description=_("Send the mails about the selected requests again"), permissions=["change_requests"])
     def resend_mails(self, request: HttpRequest, queryset: QuerySet[FileRequest]) -> None:
         self.resend(request, queryset)
+
+    def _links_for(self, request: HttpRequest) -> Callable[[FileRequest], str]:
+        """Return a column with links to the page of an export, and to its file if this user may download it."""
+
+        @admin.display(description=_("links"))
+        def links(export: FileRequest) -> str:
+            page = format_html('<a href="{}">{}</a>', url_of("page", export.pk), gettext("Page"))
+            if export.status != Status.READY or not services.may_download(request.user, export):
+                return page
+            file = format_html('<a href="{}">{}</a>', url_of("download", export.pk), gettext("File"))
+            return format_html("{} {}", page, file)
+
+        return links

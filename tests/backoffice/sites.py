@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -13,6 +14,12 @@ from exports.admin import ExportMixin
 from exports.exporters import Column, registry
 from tests.shop.models import Book, Customer, Order, Tag
 
+if apps.is_installed("unfold"):
+    from unfold.admin import ModelAdmin
+    from unfold.sites import UnfoldAdminSite as AdminSite
+else:
+    from django.contrib.admin import AdminSite, ModelAdmin
+
 SEES_ALL = "sees all"
 
 
@@ -21,7 +28,7 @@ def shouted(order: Order) -> str:
     return order.number.upper()
 
 
-class OrderAdmin(ExportMixin, admin.ModelAdmin):
+class OrderAdmin(ExportMixin, ModelAdmin):
     """Users who are not called "sees all" have the orders of the customers in their own city, their first name."""
 
     list_display = (
@@ -53,24 +60,24 @@ class OrderAdmin(ExportMixin, admin.ModelAdmin):
         return orders.filter(customer__city=request.user.first_name)
 
 
-class CustomerAdmin(ExportMixin, admin.ModelAdmin):
+class CustomerAdmin(ExportMixin, ModelAdmin):
     """Has no list_display. A missing value is shown as a word."""
 
     empty_value_display = "(none)"
 
 
-class TagAdmin(ExportMixin, admin.ModelAdmin):
+class TagAdmin(ExportMixin, ModelAdmin):
     """Of a model with a permission to export."""
 
     export_columns = ("name", Column("length", "Length", source=lambda tag: len(tag.name)))
     export_formats = ("csv",)
 
 
-class BookAdmin(ExportMixin, admin.ModelAdmin):
+class BookAdmin(ExportMixin, ModelAdmin):
     actions = None
 
 
-def create_site(site: admin.AdminSite, model_admins: dict[Any, type]) -> admin.AdminSite:
+def create_site(site: AdminSite, model_admins: dict[Any, type]) -> AdminSite:
     """Return the site with these changelists. Their exports are registered only inside `open_site`."""
     before = dict(registry.handlers)
     for model, model_admin in model_admins.items():
@@ -81,11 +88,11 @@ def create_site(site: admin.AdminSite, model_admins: dict[Any, type]) -> admin.A
 
 
 MODEL_ADMINS = {Order: OrderAdmin, Customer: CustomerAdmin, Tag: TagAdmin, Book: BookAdmin}
-site = create_site(admin.AdminSite(name="backoffice"), MODEL_ADMINS)
+site = create_site(AdminSite(name="backoffice"), MODEL_ADMINS)
 
 
 @contextmanager
-def open_site(site: admin.AdminSite = site) -> Iterator[None]:
+def open_site(site: AdminSite = site) -> Iterator[None]:
     """Inside, the exports of the site are registered, as they are in a project."""
     before = dict(registry.handlers)
     for model_admin in site._registry.values():

@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     e2e_items = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in e2e_items:
         item.add_marker(pytest.mark.e2e)
-    order = {item: 2 if item.callspec.params["stack"] == "postgres" else 1 for item in e2e_items}
+    order = {item: 2 if item.callspec.params.get("stack") == "postgres" else 1 for item in e2e_items}
     items.sort(key=lambda item: order.get(item, 0))
 
 
@@ -54,7 +54,9 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: Any, smtp_server: Sm
 
 @pytest.fixture(scope="session")
 def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as playwright:
+    with sync_playwright() as playwright, pytest.MonkeyPatch.context() as environment:
+        # Playwright keeps an event loop running in this thread, in which tests ask the database.
+        environment.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
         yield playwright
 
 

@@ -1,0 +1,131 @@
+"""The export of a changelist in a browser, in Django's own admin and in that of django-unfold."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from django.conf import settings as django_settings
+from django.contrib.auth.models import User
+from playwright.sync_api import Browser, BrowserContext, Page
+
+from tests.office.browsers import signed_in
+from tests.office.processes import Daphne, Worker
+from tests.shop.models import Customer, Order
+from tests.shop.runs import use_folders
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ORDERS = "/backoffice/shop/order/"
+READY_MS = 30_000
+PICTURES = os.environ.get("PICTURES")
+"""A folder for pictures of the pages, for those who want to look at them."""
+
+
+class BackofficeDaphne(Daphne):
+    def options(self) -> dict[str, Any]:
+        return with_settings(super().options(), self.changes)
+
+
+class BackofficeWorker(Worker):
+    def options(self) -> dict[str, Any]:
+        return with_settings(super().options(), self.changes)
+
+
+def with_settings(options: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    environment = {**options["env"], "DJANGO_SETTINGS_MODULE": "tests.backoffice.settings"}
+    # Only the test itself may ask the database beside an event loop.
+    environment.pop("DJANGO_ALLOW_ASYNC_UNSAFE")
+    if changes["WITH_UNFOLD"]:
+        environment["WITH_UNFOLD"] = "1"
+    return {**options, "env": environment}
+
+
+@pytest.fixture(params=["plain", "unfold"])
+def theme(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def site(valkey: Any, settings: Any, tmp_path: Path, theme: str) -> Iterator[str]:
+    """The address of a running backoffice with seven orders."""
+    use_folders(settings, tmp_path)
+    ada = Customer.objects.create(name="Ada", city="Oslo")
+    for number in range(1, 8):
+        status = "open" if number < 4 else "sent"
+        Order.objects.create(
+            number=f"n{number}", customer=ada, status=status, quantity=number, ordered_on=date(2026, 5, number)
+        )
+    changes = {"WITH_UNFOLD": theme == "unfold"}
+    with ExitStack() as opened:
+        web = opened.enter_context(BackofficeDaphne(**changes))
+        opened.enter_context(BackofficeWorker("small", **changes))
+        yield f"http://127.0.0.1:{web.port}"
+
+
+def context_of(browser: Browser, site: str, **options: Any) -> BrowserContext:
+    """Return a browser context in which a superuser is signed in."""
+    root = User.objects.filter(username="sees all").first() or User.objects.create_superuser("sees all")
+    context = browser.new_context(base_url=site, **options)
+    cookie = signed_in(root).cookies[django_settings.SESSION_COOKIE_NAME].value
+    context.add_cookies([{"name": django_settings.SESSION_COOKIE_NAME, "value": cookie, "url": site}])
+    return context
+
+
+def picture(page: Page, name: str) -> None:
+    if PICTURES:
+        page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
+
+
+def numbers_in(path: Path) -> list[Any]:
+    sheet = openpyxl.load_workbook(path).active
+    return [row[0] for row in sheet.iter_rows(values_only=True)]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_filtered_list_is_exported_with_the_chosen_columns(
+    browser: Browser, site: str, theme: str, scheme: Any, tmp_path: Path
+):
+    with context_of(browser, site, color_scheme=scheme, viewport={"width": 1280, "height": 900}) as context:
+        page = context.new_page()
+        page.goto(f"{ORDERS}?status__exact=sent&o=1")
+        picture(page, f"{theme}-{scheme}-list")
+        page.get_by_role("link", name="Export", exact=True).click()
+        for label in ("Customer", "Large"):
+            page.get_by_label(label, exact=True).uncheck()
+        picture(page, f"{theme}-{scheme}-form")
+        page.locator("export-form button[value=xlsx]").click()
+        card = page.locator("export-progress[status=ready]")
+        card.wait_for(timeout=READY_MS)
+        picture(page, f"{theme}-{scheme}-card")
+        with page.expect_download() as downloading:
+            card.locator("[data-part=download]").click()
+        downloading.value.save_as(tmp_path / "orders.xlsx")
+        assert numbers_in(tmp_path / "orders.xlsx") == ["Order number", "n4", "n5", "n6", "n7"]
+        [header] = openpyxl.load_workbook(tmp_path / "orders.xlsx").active.iter_rows(max_row=1, values_only=True)
+        assert "Customer" not in header
+        assert "Customer city" in header
+        page.set_viewport_size({"width": 360, "height": 780})
+        picture(page, f"{theme}-{scheme}-phone")
+
+
+@pytest.mark.parametrize("theme", ["plain"])
+def test_selected_rows_are_exported_without_javascript(browser: Browser, site: str, theme: str):
+    # No page of django-unfold shows anything without JavaScript.
+    with context_of(browser, site, java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(ORDERS)
+        for place in (0, 1):
+            page.locator("input[name=_selected_action]").nth(place).check()
+        page.locator("select[name=action]").first.select_option("export_selected")
+        page.locator("button[name=index]").first.click()
+        page.locator("export-form button[value=csv]").click()
+        page.locator("export-progress[status=ready] a[href*=download]").wait_for(timeout=READY_MS)
+        picture(page, f"{theme}-without-javascript")
+        state = json.loads(page.locator("export-progress script").first.text_content() or "")
+        assert (state["label"], state["progress"]["rows_done"]) == ("2 selected", 2)
