@@ -213,3 +213,12 @@ def test_exports_are_found_by_id_file_name_and_owner(root: Client, owner: User):
     for text in (str(wanted.pk), "wanted", "owner"):
         found = root.get(LIST, {"q": text}).context["cl"].queryset
         assert [request.pk for request in found] == [wanted.pk]
+
+
+def test_the_list_of_requests_links_to_pages_and_to_files_that_the_user_may_download(owner: User):
+    ready = rows.ready(owner)
+    page, file = (reverse(f"exports:{name}", args=[ready.pk]) for name in ("page", "download"))
+    for names, has_file in (((people.VIEW,), False), ((people.VIEW, people.ANY), True)):
+        listed = signed_in(people.staff("-".join(names), *names)).get(LIST).content.decode()
+        assert f'href="{page}"' in listed
+        assert (f'href="{file}"' in listed) == has_file

@@ -220,7 +220,7 @@ def test_without_javascript_the_page_of_the_form_shows_the_export(orders: list[O
 def test_a_form_without_columns_is_shown_again_in_the_admin(orders: list[Order]):
     answer = signed_in(employee()).post(EXPORT, {"format": "csv"}, headers=HTML)
     assert answer.status_code == 400
-    assert "admin/exports/export.html" in [template.name for template in answer.templates]
+    assert "exports/admin/export.html" in [template.name for template in answer.templates]
     assert "This field is required." in answer.content.decode()
 
 

@@ -30,7 +30,7 @@ from exports.http import views
 from exports.models import FileRequest
 
 RECENT = 5
-FORM_TEMPLATE = "admin/exports/export.html"
+FORM_TEMPLATE = "exports/admin/export.html"
 
 
 class ExportMixin(ModelAdmin):
@@ -91,7 +91,7 @@ class ExportMixin(ModelAdmin):
                 response.context_data["export_base"] = select_template([names] if isinstance(names, str) else names)
                 response.context_data["export_url"] = self._export_url(list_query(request.GET))
                 response.context_data["has_unfold"] = apps.is_installed("unfold")
-                response.template_name = "admin/exports/change_list.html"
+                response.template_name = "exports/admin/change_list.html"
         return response
 
     @admin.action(description=gettext_lazy("Export selected %(verbose_name_plural)s"), permissions=["export"])

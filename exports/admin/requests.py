@@ -3,7 +3,7 @@
 They can neither add, edit nor delete them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
@@ -40,7 +40,7 @@ class FileRequestAdmin(ExportActionsAdmin):
     )  # fmt: skip
     actions = ("cancel_requests", "expire_files", "resend_mails")
 
-    def get_list_display(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [*super().get_list_display(request), self._links_for(request)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
