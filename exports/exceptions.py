@@ -41,8 +41,9 @@
   x InvalidForm
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -74,6 +75,8 @@ class ExportError(Exception):
     """
 
     code = "export_failed"
+    # What the sentence for users counts, such as {"rows": 336776, "limit": 30000}.
+    numbers: Mapping[str, int] = MappingProxyType({})
 
 
 class UnknownFormat(ExportError):
@@ -191,15 +194,23 @@ class RowsDiffer(ExportError):
 
 
 class TooManyRows(ExportError):
-    """Raised for more rows than EXPORTS["MAX_ROWS"], or the export's `max_rows`."""
+    """Raised for more rows than EXPORTS["MAX_ROWS"], or the export's `max_rows`. `rows` may be only those so far."""
 
     code = "too_many_rows"
 
+    def __init__(self, rows: int, limit: float) -> None:
+        super().__init__(f"{rows:,} rows, and {limit:,} are allowed.")
+        self.numbers = {"rows": rows, "limit": int(limit)}
+
 
 class TooManyBytes(ExportError):
-    """Raised for a file larger than EXPORTS["MAX_BYTES"], or the export's `max_bytes`."""
+    """Raised for a file larger than EXPORTS["MAX_BYTES"], or the export's `max_bytes`. `size` may be that so far."""
 
     code = "too_many_bytes"
+
+    def __init__(self, size: int, limit: float) -> None:
+        super().__init__(f"{size:,} bytes, and {limit:,} are allowed.")
+        self.numbers = {"bytes": size, "limit": int(limit)}
 
 
 class QueryTooSlow(ExportError):

@@ -10,6 +10,7 @@ import json
 import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -19,6 +20,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import Q, QuerySet
+from django.forms import Form
 from django.http import QueryDict
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
@@ -28,7 +30,8 @@ from exports.conf import config, url_of
 from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
 from exports.exporters.base import table_of
-from exports.exporters.queryset import as_query_dict
+from exports.exporters.choosing import Chosen, checked
+from exports.exporters.queryset import QuerySetExport, as_query_dict
 from exports.exporters.sheets import Sheet, has_at_most, is_withheld
 from exports.exporters.stored_rows import (
     StoredQuerySet,
@@ -46,6 +49,7 @@ from exports.realtime import events
 from exports.signing import InvalidLink, PublicLink, Ticket
 from exports.state import State, error_state, rfc3339, serialize
 from exports.tabular import writers
+from exports.tabular.writers import Writer
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -67,6 +71,7 @@ def request_export(
     *,
     format: str = "",
     options: Mapping[str, Any] | None = None,
+    columns: Chosen | None = None,
     time_zone: str = "",
     fresh: bool = False,
     actor: Actor | None = None,
@@ -76,27 +81,14 @@ def request_export(
     Returns the export and whether it is new. A second request for the same, while the first is queued or running,
     returns the first. Unless `fresh`, it also returns a READY file that is at most EXPORTS["REUSE_WITHIN_SECONDS"] old
     (or `reuse_within_seconds` of the export class). The language is the active one; `time_zone` is an IANA name, the
-    active zone if it is empty or unknown. `actor` asks for it: by default the user.
+    active zone if it is empty or unknown. `columns` are pairs of a name and a header, "" for its own; None means the
+    usual columns. `actor` asks for it: by default the user.
 
     Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed or LimitReached.
     """
     actor = actor or Actor.of(user)
-    exporter = registry.find_exporter(file_type)
-    if not permissions.may_open_form(user, exporter):
-        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
-    writer = exporter.writer_of(format)
-    cleaned_options = exporter.clean_options(writer, options or {})
-    form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else as_query_dict(criteria), user)
-    if not form.is_valid():
-        raise InvalidForm("The criteria are not valid.", form=form)
-    if not exporter.has_permission(user, form.cleaned_data):
-        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
-    columns = exporter.columns_for(user, form.cleaned_data)
-    column_permissions = exporter.held(user, columns)
-    if columns and all(is_withheld(column, column_permissions) for column in columns):
-        message = _("You may not export any of its columns.")
-        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
-    stored = exporter.stored(form)
+    asked = check_request(user, file_type, criteria, format=format, options=options, columns=columns, actor=actor)
+    exporter, form = asked.exporter, asked.form
     try:
         zone = zoneinfo.ZoneInfo(time_zone).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -104,12 +96,13 @@ def request_export(
     export = FileRequest(
         requester=cast("User", user) if user.is_authenticated else None,
         file_type=file_type,
-        format=writer.format,
-        options=cleaned_options,
-        criteria=stored,
+        format=asked.writer.format,
+        options=asked.options,
+        columns=asked.columns,
+        criteria=asked.criteria,
         description=str(exporter.title),
         label=exporter.label_of(form),
-        content_type=writer.content_type,
+        content_type=asked.writer.content_type,
         queue_name=exporter.get_queue_name(user, form.cleaned_data),
         requester_language=translation.get_language() or "",
         requester_timezone=zone,
@@ -124,18 +117,77 @@ def request_export(
             export.file_type,
             export.format,
             export.options,
+            export.columns,
             export.criteria,
             export.requester_language,
             export.requester_timezone,
-            column_permissions,
+            asked.column_permissions,
         ]
         export.dedupe_key = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
         max_age = (
             config.REUSE_WITHIN_SECONDS if exporter.reuse_within_seconds is None else exporter.reuse_within_seconds
         )
-        if max_age and not fresh and (ready := _find_ready(export, column_permissions, max_age=max_age)) is not None:
+        if (
+            max_age
+            and not fresh
+            and (ready := _find_ready(export, asked.column_permissions, max_age=max_age)) is not None
+        ):
             return ready, False
     return _enqueue(export, actor)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a user may request: checked, and as the row of an export stores it."""
+
+    exporter: QuerySetExport
+    writer: type[Writer]
+    form: Form
+    criteria: str
+    options: dict[str, Any]
+    columns: list[list[str]]
+    # The permissions that the columns require, and whether the user holds them.
+    column_permissions: dict[str, bool]
+
+
+def check_request(
+    user: AnyUser,
+    file_type: str,
+    criteria: QueryDict | Mapping[str, Any],
+    *,
+    format: str,
+    options: Mapping[str, Any] | None,
+    columns: Chosen | None,
+    actor: Actor,
+) -> Asked:
+    """Check what a user asks for, without requesting it. Arguments and exceptions are those of `request_export`."""
+    exporter = registry.find_exporter(file_type)
+    if not permissions.may_open_form(user, exporter):
+        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
+    writer = exporter.writer_of(format)
+    cleaned_options = exporter.clean_options(writer, options or {})
+    form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else as_query_dict(criteria), user)
+    if not form.is_valid():
+        raise InvalidForm("The criteria are not valid.", form=form)
+    if not exporter.has_permission(user, form.cleaned_data):
+        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
+    declared = exporter.columns_for(user, form.cleaned_data)
+    available, _withheld = exporter.columns_to_choose(user, form.cleaned_data)
+    usual, chosen = exporter.usual_columns(available), []
+    if columns is not None and available:
+        if not columns:
+            # Beside its fields, where errors of the form stand too.
+            form.errors["columns"] = form.error_class([_("Choose at least one column.")])
+            raise InvalidForm("No column is chosen.", form=form)
+        chosen = checked(columns, available, usual)
+    if available:
+        names = {name for name, _header in chosen} or set(exporter.default_columns)
+        declared = [column for column in declared if not names or column.name in names]
+    column_permissions = exporter.held(user, declared)
+    if declared and all(is_withheld(column, column_permissions) for column in declared):
+        message = _("You may not export any of its columns.")
+        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
+    return Asked(exporter, writer, form, exporter.stored(form), cleaned_options, chosen, column_permissions)
 
 
 def request_rows(
@@ -248,8 +300,7 @@ def regenerate(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
 
 def can_regenerate(export: FileRequest) -> bool:
     """Return True if the export is READY and was requested with a form that still exists."""
-    is_registered = export.file_type in registry.handlers
-    return export.status == Status.READY and is_registered and registry.has_form(export.file_type)
+    return export.status == Status.READY and registry.is_offered(export.file_type)
 
 
 def cancel(export: FileRequest, actor: Actor) -> None:
@@ -429,6 +480,7 @@ def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool
         QueryDict(export.criteria),
         format=export.format,
         options=export.options,
+        columns=export.columns or None,
         time_zone=export.requester_timezone,
         fresh=True,
         actor=actor,

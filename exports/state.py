@@ -3,8 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict
 
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone, translation
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
@@ -64,6 +65,7 @@ class Urls(TypedDict):
     self: str
     page: str
     seen: str | None
+    edit: str | None
     cancel: str | None
     retry: str | None
     download: str | None
@@ -134,6 +136,12 @@ ERROR_MESSAGES = {
 }
 NAME = _("{title}, {label}")
 """How an export with a label is called, for instance by screen readers and in mails."""
+MESSAGES_WITH_NUMBERS = {
+    "too_many_rows": _("{rows} rows, {limit} allowed. Please narrow the filter, and ask for the rest in another file."),
+    "too_many_bytes": _(
+        "At least {bytes}, {limit} allowed. Please narrow the filter, and ask for the rest in another file."
+    ),
+}
 UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your administrator.")
 
 
@@ -173,6 +181,7 @@ def serialize(export: FileRequest) -> State:
         worker = {"silent_seconds": max(round(silent, 1), 0.0), "lease_seconds": config.LEASE_SECONDS}
     is_unseen = status in (Status.READY, Status.FAILED) and export.seen_at is None
     has_ended = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+    can_edit = export.erased_at is None and registry.is_offered(export.file_type) and export.requester_id is not None
     can_retry = has_ended and export.erased_at is None and registry.is_repeatable(export)
     return {
         "id": str(export.pk),
@@ -202,7 +211,10 @@ def serialize(export: FileRequest) -> State:
         "error": error_of(export),
         "sends_mail": export.sends_mail,
         "receipt": export.receipt,
-        "urls": urls_of(str(export.pk), seen=is_unseen, cancel=status in ACTIVE, retry=can_retry, download=has_file),
+        "urls": {
+            **urls_of(str(export.pk), seen=is_unseen, cancel=status in ACTIVE, retry=can_retry, download=has_file),
+            "edit": f"{url_of('form', export.file_type)}?from={export.pk}" if can_edit else None,
+        },
     }
 
 
@@ -218,6 +230,7 @@ def urls_of(export_id: str, **applies: bool) -> Urls:
     return {
         "self": url("detail"),
         "page": url("page"),
+        "edit": None,
         "seen": url("seen") if applies["seen"] else None,
         "cancel": url("cancel") if applies["cancel"] else None,
         "retry": url("retry") if applies["retry"] else None,
@@ -255,7 +268,14 @@ def error_of(export: FileRequest) -> ErrorState | None:
 def error_state(export: FileRequest, code: str) -> ErrorState:
     """Return an error with its message in the language of the user who requested the export."""
     with translation.override(export.requester_language or translation.get_language()):
+        numbers = {name: _shown_number(code, number) for name, number in export.error_numbers.items()}
+        if code == export.error_code and code in MESSAGES_WITH_NUMBERS and numbers:
+            return {"code": code, "message": str(MESSAGES_WITH_NUMBERS[code]).format(**numbers)}
         return {"code": code, "message": str(ERROR_MESSAGES.get(code, UNKNOWN_ERROR_MESSAGE))}
+
+
+def _shown_number(code: str, number: int) -> str:
+    return filesizeformat(number) if code == "too_many_bytes" else number_format(number, 0, force_grouping=True)
 
 
 def limit_message(error: LimitReached) -> str:
@@ -272,6 +292,8 @@ def limit_message(error: LimitReached) -> str:
             "You are downloading %(limit)d files and may have no more. Try again once one has arrived.",
             error.limit,
         ) % {"limit": error.limit}
+    if error.code == "too_many_estimates":
+        return str(_("The rows were counted very often within a minute. Wait a little, or export without the number."))
     ends = local_time(timezone.now() + timedelta(seconds=error.seconds))
     return ngettext(
         "You may ask for %(limit)d export within 24 hours, and have. You may ask again from %(moment)s on.",

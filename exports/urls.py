@@ -3,13 +3,16 @@
 from django.urls import path
 
 from exports.exceptions import without_stop_iteration
-from exports.http import downloads, views
+from exports.http import downloads, presets, views
 
 app_name = "exports"
 
 urlpatterns = [
     path("", views.list_view, name="list"),
     path("new/<slug:file_type>/", views.form_view, name="form"),
+    path("new/<slug:file_type>/estimate/", presets.estimate_view, name="estimate"),
+    path("new/<slug:file_type>/presets/", presets.presets_view, name="presets"),
+    path("presets/<int:pk>/delete/", presets.delete_preset_view, name="delete_preset"),
     path("file/<str:ticket>/", downloads.file_view, name="file"),
     path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),

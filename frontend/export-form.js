@@ -1,4 +1,5 @@
 import { systemClock } from "./clock.js";
+import { showEstimates } from "./estimate.js";
 import { clearErrors, showErrors } from "./field-errors.js";
 import { clearOffer, showOffer } from "./offer.js";
 import { autoDownloads, connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
@@ -21,8 +22,8 @@ export class ExportForm extends HTMLElement {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     this.addEventListener("submit", (event) => this.#submit(event), { signal });
-    if (document.readyState !== "loading") this.#fillTimeZone();
-    else document.addEventListener("DOMContentLoaded", () => this.#fillTimeZone(), { once: true, signal });
+    if (document.readyState !== "loading") this.#start(signal);
+    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
   }
 
   disconnectedCallback() {
@@ -30,7 +31,12 @@ export class ExportForm extends HTMLElement {
   }
 
   get #form() {
-    return this.querySelector("form");
+    return this.querySelector("form.export-form") ?? this.querySelector("form");
+  }
+
+  #start(signal) {
+    this.#fillTimeZone();
+    if (this.#form) showEstimates(this.#form, { post: postFromPage, clock: systemClock, signal });
   }
 
   /** Fill the hidden field with the time zone of the browser; a visible one is left to the user. */

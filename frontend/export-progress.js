@@ -5,7 +5,7 @@ import { load } from "./load.js";
 import { autoDownloads, connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
 import { partsOf } from "./parts.js";
 import { Silence } from "./silence.js";
-import { isActive, isReady, isState, isTerminal } from "./state.js";
+import { isActive, isEmpty, isReady, isState, isTerminal } from "./state.js";
 import { viewOf } from "./view.js";
 
 const NO_NEWS_AFTER = 20_000;
@@ -127,7 +127,8 @@ export class ExportProgress extends HTMLElement {
     if (this.#parts.title) this.#setAttributes(this.#parts.title, { href: view.page, "aria-label": view.name });
     this.#parts.login?.setAttribute("href", view.page);
     this.#showBar(view);
-    this.#showDownload(view.download);
+    this.#showLink(this.#parts.download, view.download);
+    this.#showLink(this.#parts.edit, view.edit);
     for (const name of ["cancel", "retry"]) this.#showForm(this.#parts[name], view[name]);
     if (focused?.closest("[hidden]")) this.#keepFocus();
     if (state.status === "running") this.#silence.heard((state.worker?.silent_seconds ?? 0) * 1000);
@@ -143,8 +144,7 @@ export class ExportProgress extends HTMLElement {
     else node.value = bar;
   }
 
-  #showDownload({ url, label }) {
-    const node = this.#parts.download;
+  #showLink(node, { url, label }) {
     if (!node) return;
     node.hidden = url === null;
     this.#setAttributes(node, { href: url ?? "", "aria-label": label });
@@ -257,7 +257,8 @@ export class ExportProgress extends HTMLElement {
   /** Download by itself what this tab has requested, unless another download has begun since. */
   #downloadIfWanted(state) {
     if (!autoDownloads().wants(state.id)) return;
-    if (!isReady(state) || state.urls.download === null) return autoDownloads().forget(state.id);
+    const hasRows = isReady(state) && !isEmpty(state);
+    if (!hasRows || state.urls.download === null) return autoDownloads().forget(state.id);
     if (autoDownloads().take(state.id)) this.#download();
     else this.#notice(this.#words.text("download_waits"), { isLasting: true });
   }

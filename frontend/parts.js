@@ -35,6 +35,7 @@ function builtFoot(words) {
       part("download", "a", { class: "export-button export-button-main", hidden: "" }, [words.text("download")]),
       builtForm("cancel", words),
       builtForm("retry", words),
+      part("edit", "a", { class: "export-link", hidden: "" }, [words.text("edit")]),
     ]),
   ]);
 }

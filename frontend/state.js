@@ -23,6 +23,7 @@
  * @property {string} self
  * @property {string} page
  * @property {string | null} seen null too once the owner has seen the end
+ * @property {string | null} edit the form, filled in as this export was requested; for its owner
  * @property {string | null} cancel
  * @property {string | null} retry
  * @property {string | null} download
@@ -66,6 +67,8 @@ export const isTerminal = (state) => TERMINAL.has(state.status);
 export const isActive = (state) => !isTerminal(state);
 /** @type {(state: State) => boolean} */
 export const isReady = (state) => state.status === "ready";
+/** Whether the file of a ready export has no rows. @type {(state: State) => boolean} */
+export const isEmpty = (state) => isReady(state) && state.receipt?.rows === 0;
 
 /**
  * Return whether a value from the server has the fields that the functions of this module use, and addresses of this

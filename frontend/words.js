@@ -1,5 +1,7 @@
 /** The texts and numbers that a user reads, from the page's catalogue and in the formats of the page's language. */
 
+import { isEmpty } from "./state.js";
+
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
 const STATUS = {
@@ -84,8 +86,10 @@ export class Words {
   }
 
   /** Return the status of a ready export; if the user may not have the file any more, the reason. */
-  ready({ file, error }) {
+  ready(state) {
+    const { file, error } = state;
     if (error) return error.message;
+    if (isEmpty(state)) return this.text("ready_empty");
     return file ? this.text("ready", { name: file.name, size: this.size(file.size) }) : this.text("ready_unnamed");
   }
 

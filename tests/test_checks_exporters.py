@@ -64,7 +64,7 @@ def filtered(self: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) -
         ({"get_queryset": broken}, "E018", "FieldError: Cannot resolve keyword 'colour'"),
         ({"get_queryset": lambda *args: [{"number": 1}]}, "E018", "returned a list, which is no queryset"),
         ({"get_rows": lambda *args: 1 / 0, "columns": [Column("x", source=F("x"))]}, "E019", "rows come from Python"),
-        ({"get_columns": lambda self, user: undefined}, "E018", "name 'undefined' is not defined"),  # noqa: F821
+        ({"get_columns": lambda self, user, criteria: undefined}, "E018", "name 'undefined' is not defined"),  # noqa: F821
         ({"get_queryset": asking}, "I002", "Wrong are not checked: WouldAskDatabase: It asks the database"),
         ({"columns": None}, "E018", "The columns are None, and not a list"),
         ({"columns": ("number")}, "E018", "The columns are 'number', and not a list"),

@@ -42,7 +42,7 @@ class NumbersExport(QuerySetExport):
     file_type = "numbers"
     title = "Numbers"
 
-    def get_columns(self, user: Any) -> list[Column]:
+    def get_columns(self, user: Any, criteria: Any) -> list[Column]:
         return [Column("number"), Column("quantity"), Column("look", source=self.look)]
 
     def get_queryset(self, user: Any, criteria: Mapping[str, Any]) -> Any:

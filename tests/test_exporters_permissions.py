@@ -444,10 +444,16 @@ def test_named_fields_are_exported_and_a_setting_says_which_are_secret(
     ("declared", "status"),
     [
         ({"columns": (Column("password"),)}, "ready"),
-        ({"get_columns": lambda self, user: [Column(field.name) for field in User._meta.concrete_fields]}, "failed"),
-        ({"get_columns": lambda self, user: [Column("hash", source="password")]}, "failed"),
-        ({"get_columns": lambda self, user: [Column("hash", source=F("password"))]}, "failed"),
-        ({"get_columns": lambda self, user: [Column("password")], "sensitive_columns": ("password",)}, "ready"),
+        (
+            {"get_columns": lambda self, user, criteria: [Column(field.name) for field in User._meta.concrete_fields]},
+            "failed",
+        ),
+        ({"get_columns": lambda self, user, criteria: [Column("hash", source="password")]}, "failed"),
+        ({"get_columns": lambda self, user, criteria: [Column("hash", source=F("password"))]}, "failed"),
+        (
+            {"get_columns": lambda self, user, criteria: [Column("password")], "sensitive_columns": ("password",)},
+            "ready",
+        ),
     ],
 )
 def test_an_exporter_names_the_secrets_that_it_exports(owner: User, declared: dict[str, Any], status: str) -> None:
@@ -462,7 +468,7 @@ def test_an_exporter_names_the_secrets_that_it_exports(owner: User, declared: di
 
 HANDING_OUT = {
     "open_file", "file_response", "buffer_response", "Ticket", "PublicLink", "sign_ticket", "publish_file",
-    "download_response", "deliver", "enqueue_export", "_enqueue", "write_now", "_render_form",
+    "download_response", "deliver", "enqueue_export", "_enqueue", "write_now", "render_form",
 }  # fmt: skip
 """The functions by which a file is requested, or by which it or a link to it leaves the app.
 
@@ -476,6 +482,9 @@ WAYS = {
     "services._enqueue": "its callers in this module",
     "contrib.bgfiles.toolbox.add_request": "the project's own view, which may give a rule",
     "http.views.form_view": "permissions.may_open_form",
+    "http.views._render_estimate": "services.check_request",
+    "http.presets.presets_view": "services.check_request",
+    "http.presets._again": "its caller",
     "worker.runner.run": "_make_file: permissions.check_before_publishing",
     "housekeeping.send_mails": "permissions.is_still_granted",
     "services.public_link_of": "share: permissions.public_link_seconds",

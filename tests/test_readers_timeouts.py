@@ -2,7 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, Func, TextField, Value
 
 from exports import services
@@ -99,3 +99,12 @@ def test_other_errors_of_a_query_are_raised_unchanged():
 def test_sqlite_has_no_statement_timeout():
     batches = querysets.batches(Order.objects.all(), [NUMBER], limits=TimeLimits(0.001, None))
     assert [len(batch[0]) for batch in batches] == [1]
+
+
+@needs_postgres
+def test_a_count_that_takes_too_long_is_given_up_and_the_transaction_goes_on():
+    slow = Order.objects.extra(where=["pg_sleep(9) IS NOT NULL"])
+    with transaction.atomic():
+        assert querysets.count_within(slow, 0.2) is None
+        assert querysets.count_within(Order.objects.all(), 5) == 1
+        assert Order.objects.count() == 1

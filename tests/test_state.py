@@ -69,6 +69,7 @@ def test_the_state_of_a_running_export() -> None:
         "urls": {
             "self": address(request),
             "page": address(request, "page/"),
+            "edit": f"/exports/new/orders/?from={request.pk}",
             "seen": None,
             "cancel": address(request, "cancel/"),
             "retry": None,

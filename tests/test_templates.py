@@ -87,7 +87,7 @@ def test_the_list_links_to_its_other_pages(browser: Client, owner: User):
 def test_the_form_page_is_valid_empty_and_with_errors(browser: Client):
     for response in (browser.get(FORM), browser.post(FORM, {"month": "13"}, headers=HTML)):
         page = check_page(response.content.decode())
-        assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
+        assert [option["value"] for option in page.all("option")][:2] == ["csv", "xlsx"]
         assert {"name": "time_zone", "type": "hidden", "value": ""} in page.all("input")
 
 
@@ -234,12 +234,12 @@ def render(text: str, user: User | AnonymousUser, **context: Any) -> HtmlPage:
     )
 
 
-def test_export_form_shows_the_form_with_a_button_for_each_format(owner: User):
+def test_export_form_shows_the_form_with_a_choice_of_the_format_and_one_button(owner: User):
     page = render('{% export_form "report" %}', owner)
     assert [form["action"] for form in page.all("form")] == [FORM]
-    assert [button["value"] for button in page.all("button")] == ["csv", "xlsx"]
-    assert "Export CSV" in page.text
-    assert "Export Excel" in page.text
+    assert [select["name"] for select in page.all("select")] == ["format", "option_csv.profile"]
+    assert [option["value"] for option in page.all("option")][:2] == ["csv", "xlsx"]
+    assert page.text.count('export-button-main" type="submit">Export</button>') == 1
     check_forms(page)
     check_labels(page)
 

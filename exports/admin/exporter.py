@@ -15,7 +15,7 @@ from exports.admin.list_columns import columns_of
 from exports.admin.replay import ReplayedRequest, describe_list, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters.labels import bounded
-from exports.exporters.queryset import QuerySetExport
+from exports.exporters.queryset import NO_CRITERIA, QuerySetExport
 from exports.exporters.sheets import Sheet
 from exports.filenames import slug_of
 from exports.models import FileRequest
@@ -88,10 +88,16 @@ class AdminExport(QuerySetExport):
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         return rows_of(replayed_list(self.model_admin, user, criteria["query"]), criteria["selected"])
 
-    def get_columns(self, user: AnyUser) -> Sequence[Column]:
+    def get_columns(self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA) -> Sequence[Column]:
         """Return all columns that this user may choose from."""
         entries = self.model_admin.get_export_columns(ReplayedRequest(self.model_admin, user))
         return columns_of(self.model_admin, entries, named=self.sensitive_columns)
+
+    def columns_to_choose(
+        self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA
+    ) -> tuple[list[Column], list[str]]:
+        """Return nothing: the form of a changelist has a field of its columns."""
+        return [], []
 
     def labelled_columns(self, user: AnyUser) -> list[Column]:
         """Return the columns of `get_columns` with the headers that they have in the file."""

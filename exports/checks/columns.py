@@ -55,7 +55,7 @@ def check_columns(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
 def _check_sheet(export: type[QuerySetExport], sheet: Sheet) -> Iterator[CheckMessage]:
     name = export.__name__
     if not sheet.columns:
-        hint = "Set `columns`, or define get_columns(user)."
+        hint = "Set `columns`, or define get_columns(user, criteria)."
         yield checks.Error(f"{name} has no columns.", hint=hint, obj=export, id="exports.E018")
     by_name = [each.label for each in export.offered() if issubclass(each, JsonLinesWriter | ParquetWriter)]
     for path, count in Counter(column.name for column in sheet.columns).items():
@@ -93,7 +93,7 @@ def sample_sheets(exporter: QuerySetExport) -> Sequence[Sheet]:
         user.pk = 0
     if not exporter.has_sheets() and type(exporter).get_rows is not QuerySetExport.get_rows:
         # Rows that are made in the worker, perhaps by asking other services.
-        return [Sheet("", (), as_columns(exporter.get_columns(user)))]
+        return [Sheet("", (), as_columns(exporter.get_columns(user, {})))]
     form = exporter.get_form(QueryDict(), user)
     try:
         is_valid = form.is_valid()

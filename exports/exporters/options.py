@@ -58,6 +58,11 @@ def posted_options(posted: Mapping[str, str], writer: type[Writer]) -> dict[str,
     return options
 
 
+def format_of(field: str) -> str:
+    """Return the format that an option's field is for, "" for one that is for every format."""
+    return field.removeprefix(PREFIX).rpartition(".")[0]
+
+
 def option_field(writer: type[Writer], name: str, values: Iterable[object], initial: object) -> ChoiceField:
     """Return the form field of an option with these values."""
     choices = [(posted, VALUES.get(posted, posted)) for posted in map(_posted, values)]

@@ -6,10 +6,10 @@ to a request without a form (`FileRequest.permission`).
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any
 
 from django.contrib.auth.models import AnonymousUser
 
@@ -18,6 +18,7 @@ from exports.conf import config
 from exports.exceptions import ExportError, ExportRefused, LeaseLost, UnknownFileType
 from exports.exporters import registry
 from exports.exporters.base import FileMaker
+from exports.exporters.criteria import NoCriteriaYet, UndecidedYet
 from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest
 from exports.models.request import AnyUser
@@ -26,23 +27,6 @@ log = logging.getLogger("exports.permissions")
 
 Rule = str | Callable[[AnyUser], bool]
 """A permission such as "shop.view_order", or a function of a module that takes a user."""
-
-
-class UndecidedYet(Exception):
-    """Raised by a permission rule that asks for criteria when there are none yet."""
-
-
-class NoCriteriaYet(Mapping[str, Any]):
-    """The criteria of a form that is not filled in: a rule that looks at them is undecided."""
-
-    def __getitem__(self, name: str) -> NoReturn:
-        raise UndecidedYet
-
-    def __iter__(self) -> Iterator[str]:
-        raise UndecidedYet
-
-    def __len__(self) -> NoReturn:
-        raise UndecidedYet
 
 
 def may_open_form(user: AnyUser, exporter: QuerySetExport) -> bool:

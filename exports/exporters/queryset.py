@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db.models import QuerySet
@@ -24,9 +24,12 @@ from exports.exceptions import (
     MissingMethod,
     NoFile,
     PermissionLost,
+    UnknownColumn,
     UnknownFormat,
 )
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
+from exports.exporters.choosing import choose
+from exports.exporters.criteria import NoCriteriaYet, UndecidedYet
 from exports.exporters.labels import bounded, describe_form
 from exports.exporters.options import PREFIX, option_field, with_language
 from exports.exporters.sensitive import refuse_sensitive
@@ -39,6 +42,8 @@ from exports.tabular import writers
 from exports.tabular.columns import Column, as_columns
 from exports.tabular.readers.rows import Rows
 from exports.tabular.writers import Writer
+
+NO_CRITERIA: Final = NoCriteriaYet()
 
 
 class EmptyForm(Form):
@@ -64,7 +69,8 @@ class QuerySetExport(TableExport):
     Attributes:
         file_type: The unique name of the export, which is part of its URL.
         permission: The permission that users need, such as "shop.view_order".
-        columns: The columns of the file, each a Column or the name of a plain one.
+        columns: The columns that users may choose, each a Column or the name of a plain one.
+        default_columns: The names of those that a file has if its user chooses none; by default all.
         form_class: The Django form of the filter. An export has none by default.
         formats: The names of the formats that users may choose, the default first.
         queue_name: The queue of the export. By default the number of rows decides: see `get_queue_name`.
@@ -87,12 +93,13 @@ class QuerySetExport(TableExport):
     formats: ClassVar[Sequence[str]] = ("xlsx", "csv")
     # A name stands for a plain Column; every declared sequence of them becomes one of Columns.
     columns: ClassVar[Sequence[Any]] = ()
+    default_columns: ClassVar[Sequence[str]] = ()
     queue_name: ClassVar[str | None] = None
     count: ClassVar[str] = "exact"
     reuse_within_seconds: ClassVar[float | None] = None
     for_machines: ClassVar[bool] = False
     default_options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
-    form_options: ClassVar[Mapping[str, Sequence[str]]] = {}
+    form_options: ClassVar[Mapping[str, Sequence[str]]] = {"csv": ("profile",), "tsv": ("profile",)}
     # True where get_queryset asks the database, as no system check may.
     columns_need_database: ClassVar[bool] = False
 
@@ -150,13 +157,16 @@ class QuerySetExport(TableExport):
         if isinstance(vars(cls).get("columns"), list | tuple):
             cls.columns = as_columns(cls.columns)
 
-    def get_columns(self, user: AnyUser) -> Sequence[Column | str]:
-        """Return the columns of the file, or the names of plain ones, by default `columns`."""
+    def get_columns(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Column | str]:
+        """Return the columns among which the user may choose, or the names of plain ones, by default `columns`.
+
+        Before the form is filled in there are no criteria yet: if this looks at them, the form offers no columns.
+        """
         return self.columns
 
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
-        columns = as_columns(self.get_columns(user))
+        columns = as_columns(self.get_columns(user, criteria))
         return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
 
     def describe(self, criteria: Mapping[str, Any]) -> str | None:
@@ -192,7 +202,7 @@ class QuerySetExport(TableExport):
     def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
         """Return the columns of all sheets, as they are declared."""
         if not self.has_sheets():
-            return as_columns(self.get_columns(user))
+            return as_columns(self.get_columns(user, criteria))
         return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
 
     def held(self, user: AnyUser, columns: Iterable[Column]) -> dict[str, bool]:
@@ -203,14 +213,27 @@ class QuerySetExport(TableExport):
                 names.add(column.permission)
         return {name: self._holds(user, name) for name in sorted(names)} if names else {}
 
-    def withheld_from(self, user: AnyUser) -> list[str]:
-        """Return the names of the columns that `user` will not get, for the form.
+    def columns_to_choose(
+        self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA
+    ) -> tuple[list[Column], list[str]]:
+        """Return the columns that `user` may choose, and the names for people of those that they may not have.
 
-        It is empty for exports with several sheets: they are only known once the form is filled in.
+        Both are empty for exports with several sheets, and where they are only known once the form is filled in.
+        Columns of which two have one name are all in the file.
         """
-        columns = [] if self.has_sheets() else as_columns(self.get_columns(user))
+        try:
+            columns = [] if self.has_sheets() else as_columns(self.get_columns(user, criteria))
+        except UndecidedYet:
+            return [], []
         held = self.held(user, columns)
-        return [spoken(column) for column in columns if is_withheld(column, held)]
+        withheld = [spoken(column) for column in columns if is_withheld(column, held)]
+        available = [column for column in columns if not is_withheld(column, held)]
+        is_unique = len({column.name for column in available}) == len(available)
+        return available if is_unique else [], withheld
+
+    def usual_columns(self, available: Iterable[Column]) -> list[str]:
+        """Return the names of the columns that a file has if the user chooses none."""
+        return [column.name for column in available if not self.default_columns or column.name in self.default_columns]
 
     @classmethod
     def has_sheets(cls) -> bool:
@@ -310,6 +333,14 @@ class QuerySetExport(TableExport):
         named = [*self.sensitive_columns, *(column.name for column in self.columns)]
         how = f"Leave it out, or name it in {type(self).__name__}.sensitive_columns."
         refuse_sensitive(columns, named=named, how=how)
+        if not self.has_sheets():
+            [sheet] = sheets
+            chosen = export.columns or (self.default_columns and [(name, "") for name in self.usual_columns(columns)])
+            if chosen:
+                sheets = [choose(sheet, chosen, self.writer_of(export.format))]
+                columns = list(sheets[0].columns)
+            if not columns:
+                raise UnknownColumn("None of the chosen columns exists any more.")
         receipt: dict[str, Any] = {}
         held = self.held(owner, columns)
         if held:

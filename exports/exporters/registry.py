@@ -64,6 +64,11 @@ def has_form(file_type: str) -> bool:
     return is_exporter(handler) and issubclass(handler, QuerySetExport)
 
 
+def is_offered(file_type: str) -> bool:
+    """Return True if users can request this type through a form that is registered now."""
+    return file_type in handlers and has_form(file_type)
+
+
 def is_repeatable(export: FileRequest) -> bool:
     """Return True if the export can be requested again: by its form, or under the permission that it was stored with.
 

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.core.paginator import Paginator
 from django.forms import Form
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
@@ -38,10 +38,13 @@ from exports.exceptions import (
     UnstorableQuerySet,
 )
 from exports.exporters import QuerySetExport, permissions, registry
+from exports.exporters.choosing import posted_columns
 from exports.exporters.options import posted_options
 from exports.http.actors import actor_of, record_refusal
+from exports.http.estimates import check_rate, estimate
+from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
-from exports.models import AuditEntry, FileRequest, Status
+from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.state import ERROR_MESSAGES, limit_message
 
 POLL_SECONDS = 2
@@ -63,7 +66,7 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
             return redirect_to_login(request.get_full_path() if is_safe else url_of("list"))
         try:
             response = view(request, *args, **kwargs)
-        except (FileRequest.DoesNotExist, UnknownFileType, Http404):
+        except (FileRequest.DoesNotExist, Preset.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
         if "Cache-Control" not in response.headers:
             patch_cache_control(response, private=True, no_store=True)
@@ -110,15 +113,21 @@ def form_view(
         record_refusal(request, AuditEntry.Verb.REQUEST, file_type=file_type)
         return _refuse(request, 403, "not_allowed", _("You may not export this."))
     if request.method != "POST":
-        return shown(exporter.get_form(None, request.user))
+        opened = opened_by(request.user, exporter, request.GET)
+        is_filled = opened is not None and not erased_message(opened)
+        form = exporter.get_form(QueryDict(opened.criteria) if opened and is_filled else None, request.user)
+        return shown(form, opened=opened, refusal=erased_message(opened))
     try:
-        options = posted_options(posted, exporter.writer_of(posted.get("format", "")))
+        if posted.get("estimate") and not wants_json(request):
+            check_rate(request.user)
+            chosen = posted_choices(exporter, posted)
+            asked = services.check_request(request.user, file_type, posted, **chosen, actor=actor_of(request))
+            return shown(asked.form, estimated=estimate(request.user, asked)["text"])
         export, _is_new = services.request_export(
             request.user,
             file_type,
             posted,
-            format=posted.get("format", ""),
-            options=options,
+            **posted_choices(exporter, posted),
             time_zone=posted.get("time_zone", ""),
             fresh=posted.get("fresh") == "1",
             actor=actor_of(request),
@@ -278,23 +287,38 @@ def state_response(request: HttpRequest, export: FileRequest, *, status: int = 2
     return JsonResponse({**services.state_for(request.user, export), **extra}, status=status, headers=headers)
 
 
+def posted_choices(exporter: QuerySetExport, posted: QueryDict) -> dict[str, Any]:
+    """Return the format, the options and the columns of a posted form, as `services.check_request` takes them.
+
+    Any: arguments of different types. Raise UnknownFormat.
+    """
+    format = posted.get("format", "")
+    options = posted_options(posted, exporter.writer_of(format))
+    return {"format": format, "options": options, "columns": posted_columns(posted)}
+
+
 def render_form(
     request: HttpRequest,
     exporter: QuerySetExport,
     form: Form,
     *,
     status: int = 200,
+    opened: FileRequest | Preset | None = None,
     refusal: str = "",
+    estimated: str = "",
+    preset_error: str = "",
     template_name: str = "exports/form.html",
     extra_context: Mapping[str, Any] | None = None,
 ) -> HttpResponse:
-    """Return a page with the form of an export, bound or not; `refusal` says why a request was refused."""
+    """Return a page with the form of an export, bound or not, filled in as it was posted, or as `opened` says.
+
+    `refusal` says why a request was refused, `estimated` how much it is, `preset_error` why a preset was not saved.
+    """
     context = {
-        "exporter": exporter,
-        "form": form,
-        "options_form": exporter.get_options_form(request.POST or None),
+        **form_context(request.user, exporter, form, posted=request.POST or None, opened=opened),
         "refusal": refusal,
-        "withheld": exporter.withheld_from(request.user),
+        "estimate": estimated,
+        "preset_error": preset_error,
         **(extra_context or {}),
     }
     return render(request, template_name, context, status=status)

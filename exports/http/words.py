@@ -37,6 +37,7 @@ WORDS: Mapping[str, Promise] = {
     "working": _("Working"),
     "ready": _("Ready: {name}, {size}"),
     "ready_unnamed": _("Ready"),
+    "ready_empty": _("Nothing matched: the file has no rows"),
     "failed": _("Failed: {message}"),
     "failed_unexplained": _("Failed"),
     "cancelled": _("Cancelled"),
@@ -60,6 +61,8 @@ WORDS: Mapping[str, Promise] = {
     "cancel_label": _("Cancel export: {title}"),
     "retry": _("Try again"),
     "retry_label": _("Try again: {title}"),
+    "edit": _("Edit and run again"),
+    "edit_label": _("Edit and run again: {title}"),
     "download": _("Download"),
     "download_label": _("Download {file}"),
     "login": _("Log in again"),
@@ -114,7 +117,7 @@ def status_text(state: State) -> str:
             key = "waiting_again" if state["resumed"] else "waiting"
             if place is None:
                 return word(key)
-            return word(f"{key}_next") if place == 1 else word(f"{key}_place", place=_grouped(place))
+            return word(f"{key}_next") if place == 1 else word(f"{key}_place", place=grouped(place))
         case "running" if state["resumed"]:
             return word("resumed", attempt=state["attempt"])
         case "running" if state["phase"] == "writing":
@@ -123,6 +126,8 @@ def status_text(state: State) -> str:
             return word(state["phase"] if state["phase"] in ("counting", "finishing", "storing") else "working")
         case "ready" if error is not None:
             return error["message"]
+        case "ready" if state["receipt"].get("rows") == 0:
+            return word("ready_empty")
         case "ready" if file is not None:
             return word("ready", name=file["name"], size=filesizeformat(file["size"] or 0))
         case "ready":
@@ -153,19 +158,19 @@ def detail_text(state: State) -> str:
 
 def rows_text(count: int) -> str:
     """Return "1 row", "9,161 rows"."""
-    return ngettext("{count} row", "{count} rows", count).format(count=_grouped(count))
+    return ngettext("{count} row", "{count} rows", count).format(count=grouped(count))
 
 
 def duration_text(seconds: float) -> str:
     """Return a duration in seconds, minutes or hours, rounded up to whole ones: "2 seconds"."""
     whole = max(ceil(seconds), 1)
     if whole <= 90:
-        return ngettext("{count} second", "{count} seconds", whole).format(count=_grouped(whole))
+        return ngettext("{count} second", "{count} seconds", whole).format(count=grouped(whole))
     minutes = ceil(whole / 60)
     if minutes <= 90:
-        return ngettext("{count} minute", "{count} minutes", minutes).format(count=_grouped(minutes))
+        return ngettext("{count} minute", "{count} minutes", minutes).format(count=grouped(minutes))
     hours = ceil(minutes / 60)
-    return ngettext("{count} hour", "{count} hours", hours).format(count=_grouped(hours))
+    return ngettext("{count} hour", "{count} hours", hours).format(count=grouped(hours))
 
 
 def percent_text(state: State) -> str:
@@ -180,15 +185,16 @@ def percent_text(state: State) -> str:
 
 
 def _writing_text(progress: ProgressState) -> str:
-    done, total = _grouped(progress["rows_done"]), progress["rows_total"]
+    done, total = grouped(progress["rows_done"]), progress["rows_total"]
     if total is None:
         return word("writing_unknown", done=done)
     if not progress["rows_total_is_estimate"]:
-        return word("writing", done=done, total=_grouped(total))
+        return word("writing", done=done, total=grouped(total))
     # Three significant digits: more would look exact.
     rounded = round(total, min(0, 3 - len(str(total))))
-    return word("writing", done=done, total=word("about", number=_grouped(rounded)))
+    return word("writing", done=done, total=word("about", number=grouped(rounded)))
 
 
-def _grouped(number: int) -> str:
+def grouped(number: int) -> str:
+    """Return "9,161"."""
     return number_format(number, 0, force_grouping=True)

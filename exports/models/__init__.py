@@ -3,6 +3,7 @@
 from exports.models.artifact import Artifact
 from exports.models.audit import Actor, AuditEntry
 from exports.models.notification import Notification
+from exports.models.preset import Preset
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "FileRequest",
     "FileRequestQuerySet",
     "Notification",
+    "Preset",
     "Status",
 ]

@@ -97,6 +97,7 @@ class AuditEntry(models.Model):
         DOWNLOAD = "download", _("Downloaded")
         ANSWER = "answer", _("Sent at once")
         RESEND = "resend", _("Mail sent again")
+        PRESET = "preset", _("Preset changed")
 
     class Outcome(models.TextChoices):
         DONE = "done", _("Done")

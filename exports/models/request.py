@@ -57,7 +57,7 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
 
     def without_details(self) -> Self:
         """Leave out the long columns that STATE does not need; reading one of them costs a query."""
-        return self.defer("criteria", "options", "error_detail")
+        return self.defer("criteria", "options", "columns", "error_detail")
 
     def timed(self) -> Self:
         """Give each row `read_at`, the time of the database's clock."""
@@ -146,8 +146,8 @@ class FileRequest(models.Model):
         {
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
-            "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "sha256",
-            "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
+            "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "error_numbers",
+            "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
         }
     )  # fmt: skip
 
@@ -172,6 +172,7 @@ class FileRequest(models.Model):
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED, editable=False)
     format = models.CharField(max_length=20, blank=True)
     options = models.JSONField(default=dict, blank=True)
+    columns = models.JSONField(default=list, blank=True)
     queue_name = models.CharField(max_length=20, default="large")
     epoch = models.PositiveIntegerField(default=0, editable=False)
     seq = models.PositiveIntegerField(default=0, editable=False)
@@ -193,6 +194,7 @@ class FileRequest(models.Model):
     started_at = models.DateTimeField(null=True, editable=False)
     error_code = models.CharField(max_length=50, blank=True, editable=False)
     error_detail = models.TextField(blank=True, editable=False)
+    error_numbers = models.JSONField(default=dict, blank=True, editable=False)
     sha256 = models.CharField(max_length=64, blank=True, editable=False)
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)

@@ -9,7 +9,7 @@ docs/architecture.md has the table of transitions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
@@ -268,9 +268,12 @@ def retry_later(claim: Claim, *, delay: float, code: str, detail: str, now: Data
     return _change(_held(claim), AuditEntry.Verb.REQUEUE, claim, WORKER, reason=code, **columns)
 
 
-def fail(claim: Claim, *, code: str, detail: str, now: DatabaseTime | None = None) -> bool:
-    """End a running export as FAILED."""
-    return _fail(_held(claim), claim, WORKER, code=code, detail=detail, now=now)
+def fail(
+    claim: Claim, *, code: str, detail: str, numbers: Mapping[str, int] | None = None, now: DatabaseTime | None = None
+) -> bool:
+    """End a running export as FAILED. `numbers` are those of the message for users."""
+    counted: Columns = {"error_numbers": dict(numbers or {})}
+    return _fail(_held(claim), claim, WORKER, code=code, detail=detail, now=now, **counted)
 
 
 def rescue(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -357,7 +360,7 @@ def erase_details(
     old = Q(status=Status.EXPIRED, expires_at__lt=expired_before) | without_file
     found = FileRequest.objects.filter(old, erased_at=None).values_list("pk", flat=True)[:at_once]
     erasable = FileRequest.objects.filter(old, pk__in=list(found), erased_at=None)
-    erased: Columns = {"criteria": "", "label": "", "error_detail": "", "dedupe_key": ""}
+    erased: Columns = {"criteria": "", "label": "", "columns": [], "error_detail": "", "dedupe_key": ""}
     # A file name that contains the label goes with it.
     filename = Case(When(label="", then=F("filename")), default=Value(""))
     return erasable.update(seq=F("seq") + 1, erased_at=now or Now(), filename=filename, **erased)

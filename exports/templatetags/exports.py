@@ -15,7 +15,9 @@ from django.utils.safestring import SafeString
 from exports import services
 from exports.conf import url_of
 from exports.exporters import permissions, registry
+from exports.exporters.options import format_of
 from exports.http import words
+from exports.http.forms import form_context
 from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
@@ -28,22 +30,19 @@ RECENT = 5
 
 
 @register.inclusion_tag("exports/_form.html", takes_context=True)
-def export_form(context: Context, file_type: str, form: Form | None = None) -> dict[str, Any]:
-    """Show the form of this export with a button for each format; `form` is one that the view has filled already.
+def export_form(context: Context, file_type: str, form: Form | None = None, columns: str = "") -> dict[str, Any]:
+    """Show the form of this export; `form` is one that the view has filled already.
 
-    Show nothing to a user whom the export refuses.
+    `columns` are the names of those that are chosen at first, with commas: those that the page shows. Show nothing to a
+    user whom the export refuses.
     """
     exporter = registry.find_exporter(file_type)
     user = context["request"].user
     if not permissions.may_open_form(user, exporter):
         return {}
-    return {
-        "exporter": exporter,
-        "form": form if form is not None else exporter.get_form(None, user),
-        "options_form": exporter.get_options_form(),
-        "csrf_token": context.get("csrf_token"),
-        "withheld": exporter.withheld_from(user),
-    }
+    shown = form if form is not None else exporter.get_form(None, user)
+    chosen = [(name.strip(), "") for name in columns.split(",") if name.strip()]
+    return {**form_context(user, exporter, shown, columns=chosen), "csrf_token": context.get("csrf_token")}
 
 
 @register.inclusion_tag("exports/_list.html", takes_context=True)
@@ -100,6 +99,7 @@ def alteration(kind: str) -> str:
     return alteration_sentence(kind)
 
 
+register.filter("option_format", format_of)
 register.filter(words.status_text)
 register.filter(words.percent_text)
 register.filter(words.name_text)

@@ -37,12 +37,12 @@ class RunLimits:
     def check_rows(self, rows: int) -> None:
         """Raise TooManyRows if a file of `rows` rows is too large."""
         if self.rows is not None and rows > self.rows:
-            raise TooManyRows(f"{rows:,} rows, and {self.rows:,} are allowed.")
+            raise TooManyRows(rows, self.rows)
 
     def check_bytes(self, size: int) -> None:
         """Raise TooManyBytes if a file of `size` bytes is too large."""
         if self.bytes is not None and size > self.bytes:
-            raise TooManyBytes(f"{size:,} bytes, and {self.bytes:,} are allowed.")
+            raise TooManyBytes(size, self.bytes)
 
     def check_file(self, path: Path) -> None:
         """Raise TooManyBytes if the file has grown too large; a file that does not exist yet is empty."""

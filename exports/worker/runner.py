@@ -257,13 +257,14 @@ def _record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool
     else:
         code = RetryableError.code if is_retryable else ExportError.code
     detail = failures.describe_error(error)
+    numbers = error.numbers if isinstance(error, ExportError) else {}
     # At the level ERROR, which services such as Sentry collect, stands what only a developer can correct.
     level = logging.ERROR if code == ExportError.code else logging.WARNING
     failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
     if is_retryable and export.attempts < config.MAX_ATTEMPTS:
         delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
         return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
-    return _retry_database(partial(transitions.fail, claim, code=code, detail=detail))
+    return _retry_database(partial(transitions.fail, claim, code=code, detail=detail, numbers=numbers))
 
 
 def _retry_database(step: Callable[[], Answer]) -> Answer:

@@ -8,9 +8,9 @@ from typing import Any
 from playwright.sync_api import Route, expect
 
 from tests.e2e.stack import Stack
-from tests.e2e.visits import Visit
+from tests.e2e.visits import Visit, press_export
 
-REQUEST_URL = re.compile(r"/exports/new/")
+REQUEST_URL = re.compile(r"/exports/new/flights/$")
 
 
 def answering(status: int, body: dict[str, Any], **headers: str) -> Callable[[Route], None]:
@@ -30,7 +30,7 @@ def test_a_recent_file_is_shown_with_its_age_and_a_button_for_a_new_one(stack: S
     made = stack.client("ada").make()
     visit.page.route(REQUEST_URL, answering(200, {**made, "reused": {"age_seconds": 180}}))
 
-    visit.page.get_by_role("button", name="Export CSV").first.click()
+    press_export(visit.page)
 
     offer = visit.page.locator(".export-offer")
     expect(offer).to_contain_text("Made 3 minutes ago, with the same choices.")
@@ -52,7 +52,7 @@ def test_a_limit_is_shown_and_the_form_keeps_what_was_chosen(visit: Visit) -> No
     chosen.select_option(index=1)
     value = chosen.input_value()
 
-    visit.page.get_by_role("button", name="Export CSV").first.click()
+    press_export(visit.page)
 
     expect(visit.page.get_by_role("alert")).to_contain_text(f"{message} Try again in 15 seconds")
     assert chosen.input_value() == value

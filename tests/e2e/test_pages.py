@@ -8,7 +8,7 @@ from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
-from tests.e2e.visits import FINISH, Visit, assert_ended_well
+from tests.e2e.visits import FINISH, Visit, assert_ended_well, press_export
 
 PATHS = {
     None: ["/login/", "/nothing-here/"],
@@ -54,7 +54,7 @@ def test_an_export_from_click_to_file_breaks_no_rule_of_the_policy(visit: Visit)
 def test_an_invalid_field_shows_its_error_without_leaving_the_page(visit: Visit):
     visit.page.locator("[name=month_from]").select_option("5")
     visit.page.locator("[name=month_to]").select_option("4")
-    visit.page.get_by_role("button", name="Export CSV").click()
+    press_export(visit.page)
     visit.page.get_by_text("Choose a month that is not before the first one.", exact=True).wait_for()
     assert visit.page.locator("[name=month_to]").get_attribute("aria-invalid") == "true"
 
@@ -66,8 +66,10 @@ def test_an_export_can_be_requested_and_downloaded_by_keyboard(visit: Visit):
     for name in ("month_from", "month_to"):
         tab_to(page, f"[name={name}]")
         page.keyboard.type("March")
-    tab_to(page, "button[value=csv]")
-    with page.expect_response(lambda answer: "/exports/new/" in answer.url) as answered:
+    tab_to(page, "[name=format]")
+    page.keyboard.type("CSV")
+    tab_to(page, ".export-formats .export-button-main")
+    with page.expect_response(lambda answer: answer.url.endswith("/exports/new/flights/")) as answered:
         page.keyboard.press("Enter")
     export_id = answered.value.json()["id"]
     visit.wait_for_ready(export_id)
@@ -103,7 +105,7 @@ def test_without_javascript_an_export_can_be_requested_and_downloaded(open_visit
     page = open_visit("ada", java_script_enabled=False).go().page
     page.locator("[name=month_from]").select_option("1")
     page.locator("[name=month_to]").select_option("3")
-    page.get_by_role("button", name="Export CSV").click()
+    press_export(page)
     page.wait_for_url("**/page/")
     link = page.get_by_role("link", name="Download")
     link.wait_for(timeout=FINISH)
@@ -119,9 +121,10 @@ def test_csv_for_a_spreadsheet_can_be_chosen_with_and_without_javascript(
     open_visit: OpenVisit, has_script: bool, hour: str
 ):
     page = open_visit("ada", java_script_enabled=has_script).go("/exports/new/weather/").page
+    page.get_by_label("Format").select_option("CSV")
     page.get_by_label("CSV for").select_option("a spreadsheet")
     page.get_by_label("Airport").select_option("JFK")
-    page.get_by_role("button", name="Export CSV").click()
+    press_export(page)
     with page.expect_download() as download:
         if not has_script:
             page.get_by_role("link", name="Download").click(timeout=FINISH)
@@ -133,7 +136,7 @@ def test_csv_for_a_spreadsheet_can_be_chosen_with_and_without_javascript(
 @pytest.mark.usefixtures("slowly")
 def test_without_javascript_an_export_can_be_cancelled_and_retried(open_visit: OpenVisit):
     page = open_visit("ada", java_script_enabled=False).go().page
-    page.get_by_role("button", name="Export CSV").click()
+    press_export(page)
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Cancelled").wait_for()
     first = page.url

@@ -15,6 +15,7 @@ from tests.servers import wait_until
 RECORDER = Path(__file__).with_name("recorder.js")
 FINISH = FINISH_SECONDS * 1000
 ZONE = "America/New_York"
+FILE_TYPE = "flights"
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,11 @@ class Visit:
         return self
 
     def export(self, format: str = "csv", **chosen: str) -> str:
-        """Fill in the form, press the button of a format, and return the id of the new export."""
+        """Fill in the form, choose the format, press the button, and return the id of the new export."""
         for name, value in chosen.items():
             self.page.locator(f"export-form [name={name}]").select_option(value)
-        button = self.page.locator(f"export-form button[value={format}]")
-        with self.page.expect_response(lambda answer: "/exports/new/" in answer.url) as answered:
-            button.click()
+        with self.page.expect_response(lambda answer: answer.url.endswith(f"/exports/new/{FILE_TYPE}/")) as answered:
+            press_export(self.page, format)
         assert answered.value.status == 202, answered.value.text()
         return answered.value.json()["id"]
 
@@ -86,6 +86,12 @@ class Visit:
     def link_status(self, export_id: str) -> int:
         """Return the status of a GET of the link after redirects."""
         return self.page.request.get(self.part(export_id, "download").get_attribute("href")).status
+
+
+def press_export(page: Page, format: str = "csv") -> None:
+    """Choose the format in the form of the page, and press its button."""
+    page.locator("export-form [name=format]").select_option(format)
+    page.get_by_role("button", name="Export", exact=True).click()
 
 
 @contextmanager

@@ -30,7 +30,7 @@ class AuditExport(QuerySetExport):
     form_class = Period
     formats = ("xlsx", "csv", "jsonl")
 
-    def get_columns(self, user: AnyUser) -> Sequence[Column]:
+    def get_columns(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Column]:
         return (
             Column("at", _("When"), width=20),
             Column("actor_kind", _("Actor"), width=12),

@@ -35,6 +35,12 @@ def limit_statements(connection: BaseDatabaseWrapper, seconds: float) -> None:
         )
 
 
+def set_statement_timeout(connection: BaseDatabaseWrapper, seconds: float) -> None:
+    """Set statement_timeout until the transaction ends; 0 for no limit."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(round(seconds * 1000))])
+
+
 def is_query_canceled(error: Exception) -> bool:
     """Return True if PostgreSQL canceled the statement, because of a timeout or on request."""
     cause = error.__cause__

@@ -1,6 +1,7 @@
 """Read the rows of a queryset in batches of columns, in a stable order, all from one snapshot of the database."""
 
 import json
+import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Final
@@ -24,6 +25,10 @@ READERS: Final[Mapping[str, Reader]] = {
 }
 
 
+SQLITE_STEPS: Final = 10_000
+"""After how many steps of its virtual machine SQLite looks whether its time is up: about a millisecond."""
+
+
 def count(queryset: QuerySet[Any]) -> int:
     """Return how many rows `batches` yields; slices, distinct and unions are taken into account."""
     if queryset.query.combinator and queryset.query.is_sliced:
@@ -31,6 +36,36 @@ def count(queryset: QuerySet[Any]) -> int:
         queryset = queryset._chain()  # type: ignore[attr-defined]  # Private.
         queryset.query.clear_ordering(force=True)
     return queryset.count()
+
+
+def count_within(queryset: QuerySet[Any], seconds: float) -> int | None:
+    """Return `count`, or None if the database needs longer than `seconds`, or knows no such limit.
+
+    The transaction of a caller goes on, with its own statement_timeout.
+    """
+    connection = connections[queryset.db]
+    try:
+        if connection.vendor == "postgresql":
+            with transaction.atomic(using=queryset.db):
+                before = postgresql.statement_timeout(connection)
+                # 0 would be no limit.
+                postgresql.limit_statements(connection, max(seconds, 0.001))
+                found = count(queryset)
+                postgresql.set_statement_timeout(connection, before)
+            return found
+        if connection.vendor == "sqlite":
+            connection.ensure_connection()
+            ends = time.monotonic() + seconds
+            # SQLite ends a statement if this returns True.
+            connection.connection.set_progress_handler(lambda: time.monotonic() > ends, SQLITE_STEPS)
+            try:
+                return count(queryset)
+            finally:
+                connection.connection.set_progress_handler(None, 0)
+    except OperationalError as error:
+        if not (postgresql.is_query_canceled(error) or "interrupted" in str(error)):
+            raise
+    return None
 
 
 def estimate(queryset: QuerySet[Any]) -> int | None:

@@ -1,0 +1,99 @@
+"""What the form of an export does besides exporting: estimate, and save and delete presets."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from exports import services
+from exports.conf import url_of
+from exports.exceptions import InvalidForm
+from exports.exporters import registry
+from exports.http.actors import actor_of, record_refusal
+from exports.http.estimates import check_rate, estimate
+from exports.http.views import (
+    REFUSALS,
+    error_response,
+    posted_choices,
+    refusal_response,
+    render_form,
+    signed_in,
+    wants_json,
+)
+from exports.models import AuditEntry, Preset
+from exports.models.preset import delete_preset, save_preset
+
+MAX_PRESETS = 100
+
+
+@require_POST
+@signed_in
+def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
+    """Return how many rows an export has, and about how large its file and how long its run will be, as JSON.
+
+    The user, the criteria and the columns are checked as for a request of the file.
+    """
+    exporter = registry.find_exporter(file_type)
+    try:
+        check_rate(request.user)
+        chosen = posted_choices(exporter, request.POST)
+        asked = services.check_request(request.user, file_type, request.POST, **chosen, actor=actor_of(request))
+    except REFUSALS as error:
+        return refusal_response(request, error)
+    return JsonResponse(estimate(request.user, asked))
+
+
+@require_POST
+@signed_in
+def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
+    """Save what is chosen in a form as a preset, in place of the user's own one of the same name."""
+    exporter, user = registry.find_exporter(file_type), request.user
+    name = " ".join(request.POST.get("preset_name", "").split())[:100]
+    try:
+        chosen = posted_choices(exporter, request.POST)
+        asked = services.check_request(user, file_type, request.POST, **chosen, actor=actor_of(request))
+    except InvalidForm as error:
+        if wants_json(request):
+            return refusal_response(request, error)
+        return render_form(request, exporter, error.form, status=400)
+    except REFUSALS as error:
+        return refusal_response(request, error)
+    is_shared = request.POST.get("preset_shared") == "1"
+    if is_shared and not user.has_perm("exports.share_preset"):
+        record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
+        return _again(request, exporter, _("You may not share presets."), 403)
+    own = Preset.objects.filter(owner=user.pk, file_type=file_type)
+    if not name:
+        return _again(request, exporter, _("Give the preset a name."), 400)
+    if own.count() >= MAX_PRESETS and not own.filter(name=name).exists():
+        return _again(
+            request, exporter, _("You have {count} presets and may have no more.").format(count=MAX_PRESETS), 400
+        )
+    # Any: the values of columns.
+    kept: dict[str, Any] = {"criteria": asked.criteria, "format": asked.writer.format, "columns": asked.columns}
+    preset = save_preset(
+        user.pk, file_type, name, actor_of(request), options=chosen["options"], is_shared=is_shared, **kept
+    )
+    if wants_json(request):
+        return JsonResponse({"id": preset.pk, "name": preset.name, "is_shared": preset.is_shared}, status=201)
+    return HttpResponseRedirect(f"{url_of('form', file_type)}?preset={preset.pk}")
+
+
+@require_POST
+@signed_in
+def delete_preset_view(request: HttpRequest, pk: int) -> HttpResponse:
+    """Delete one of the user's own presets."""
+    preset = Preset.objects.get(pk=pk, owner=request.user.pk)
+    delete_preset(preset, actor_of(request))
+    if wants_json(request):
+        return HttpResponse(status=204)
+    return HttpResponseRedirect(url_of("form", preset.file_type))
+
+
+def _again(request: HttpRequest, exporter: Any, message: str, status: int) -> HttpResponse:
+    """Return the form as it was posted, with a message beside the name of the preset."""
+    if wants_json(request):
+        return error_response(status, "bad_preset", message)
+    form = exporter.get_form(request.POST, request.user)
+    return render_form(request, exporter, form, status=status, preset_error=message)
