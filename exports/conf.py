@@ -64,9 +64,9 @@ class Settings:
     # Requests
     MAX_BODY_BYTES: int = 1 << 18
     MAX_CRITERIA_BYTES: int = 1 << 16
-    MAX_DOWNLOADS_PER_USER: int | None = 16
     MAX_ESTIMATES_PER_MINUTE: int = 60
     ESTIMATE_SECONDS: float = 1.0
+    MAX_DOWNLOADS_PER_USER: int | None = 16
     # Files and links
     UPLOAD_TO: str = ""
     STORAGE: Storage | Callable[[], Storage] | str | None = None
