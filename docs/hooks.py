@@ -14,6 +14,8 @@ ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security-policy.md",
 }
+# Pages whose tables need the place beside them.
+WIDE_PAGES = {"settings.md"}
 LINK = re.compile(r"(?<=\]\()(?P<path>[^)#:\s]+)")
 
 
@@ -27,6 +29,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn the links between docs/ and the repository's root, which work on GitHub, into links of the site."""
+    if page.file.src_uri in WIDE_PAGES:
+        page.meta["hide"] = ["toc"]
     folder = ROOT if page.file.src_uri in ROOT_PAGES.values() else ROOT / "docs"
     return LINK.sub(lambda found: address_on_site(found["path"], folder), markdown)
 

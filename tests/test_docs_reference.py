@@ -47,7 +47,7 @@ def variables_of_the_demo() -> dict[str, str]:
     for name, value in re.findall(r'^    "(\w+)": ([A-Z_]+),$', exports, re.MULTILINE):
         variables[name] = assigned[value]
     numbers = environment.numbers({f"EXPORTS_{name}": "1" for name in DEFAULTS}, DEFAULTS, prefix="EXPORTS_")
-    return {**variables, **{name: f"EXPORTS_{name}" for name in numbers}, "LOG_EXCEPTIONS": "LOG_EXCEPTIONS"}
+    return {**variables, **dict.fromkeys(numbers, "EXPORTS_*"), "LOG_EXCEPTIONS": "LOG_EXCEPTIONS"}
 
 
 # The exporter API, which mkdocstrings makes of docstrings
