@@ -7,6 +7,7 @@ the reason, which pytest prints as that of a skipped test.
 import ast
 import configparser
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,10 +26,13 @@ from django.db.utils import ConnectionHandler
 from django.http import HttpResponseBase
 from django.template import engines
 from django.test import RequestFactory, override_settings
+from django.utils import translation
 
 import tests.shop.models
+from bin.compile_translations import compile_translations
 from exports import services
 from exports.exporters import registry
+from exports.http import words
 from exports.models import Status
 from exports.tabular import writers
 from exports.worker import loop
@@ -55,7 +59,7 @@ NOT_RUN = {
     ("migrating-from-dj-bgfiles.md", "migrations.RunSQL("): "a part of a migration",
     ("operations.md", "ZeroDivisionError at shop/exports.py:31"): "a line of a log",
 }
-LANGUAGES = ("bash", "css", "html", "ini", "javascript", "json", "python", "sh", "yaml")
+LANGUAGES = ("bash", "css", "html", "ini", "javascript", "json", "po", "python", "sh", "yaml")
 SETTINGS = ("CHANNEL_LAYERS", "DATABASES", "EXPORTS", "INSTALLED_APPS", "MIDDLEWARE", "STORAGES", "TEMPLATES")
 
 
@@ -136,6 +140,21 @@ def test_css_sets_properties_that_the_stylesheet_uses(block: Block):
     assert block.code.count("{") == block.code.count("}") > 0
 
 
+@of("po")
+@pytest.mark.django_db
+def test_a_translation_is_shown_in_the_page(block: Block, tmp_path: Path, admin: User):
+    messages = tmp_path / "de" / "LC_MESSAGES"
+    messages.mkdir(parents=True)
+    (messages / "django.po").write_text(block.code)
+    compile_translations(tmp_path)
+    with override_settings(LOCALE_PATHS=[tmp_path]), translation.override("de"):
+        said = json.dumps(words.catalogue(), ensure_ascii=False)
+    translation.trans_real._translations.pop("de", None)
+    texts = re.findall(r'^msgstr\S* "(.+)"$', block.code, re.MULTILINE)
+    assert len(texts) > 1
+    assert [text for text in texts if text not in said] == []
+
+
 # Python and templates
 
 
@@ -183,12 +202,14 @@ def test_python_runs_as_the_page_says(page: str, admin: User):
     for file_type in [*registry.handlers]:
         make_file(file_type, admin)
     for name, value in names.items():
-        if isinstance(value, FunctionType) and value.__code__.co_varnames[:1] == ("request",):
+        is_own = isinstance(value, FunctionType) and Path(value.__code__.co_filename).name == page
+        if is_own and value.__code__.co_varnames[:1] == ("request",):
             request = RequestFactory().get("/")
             request.user = admin
             response = value(request)
             assert isinstance(response, HttpResponseBase), name
             assert response.status_code < 400, name
+            response.close()
 
 
 def check_settings(names: dict[str, Any]) -> None:

@@ -107,11 +107,11 @@ def test_components_list_every_property_with_its_colours():
 
 def test_the_page_of_templates_lists_each_one_with_its_blocks():
     listed = {
-        cells[0]: re.findall(r"\w+", cells[2])
+        cells[0]: re.findall(r"[\w-]*\w", cells[2])
         for cells in rows_of((ROOT / "docs" / "templates.md").read_text(), "Template")
     }
     assert listed == {str(path.relative_to(TEMPLATES)): blocks_of(path) for path in TEMPLATES.rglob("*.*")}
 
 
 def blocks_of(path: Path) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"{% block (\w+)", path.read_text())))
+    return list(dict.fromkeys(re.findall(r"{% block ([\w-]+)", path.read_text())))

@@ -80,6 +80,7 @@ class QuerySetExport(TableExport):
         default_options: Replaces defaults of options, by format: {"csv": {"profile": "spreadsheet"}}.
         form_options: The options that the form lets users choose, by format: {"csv": ["profile"]}.
         for_machines: True allows users to choose text without formula escaping.
+        columns_need_database: True where `get_queryset` asks the database, as no system check may.
         sensitive_columns: Columns that are not in `columns`, and that EXPORTS["SENSITIVE_FIELDS"] protects.
         sensitive_criteria: Fields of the form that stay out of the label and the file name.
 
