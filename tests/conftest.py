@@ -176,6 +176,7 @@ WITH_SERVERS = {
     "test_cron",
     "test_operations_doctor",
     "test_models_scheduling",
+    "test_nginx",
     "test_operations_health",
     "test_security_budget",
     "test_storage_s3",

@@ -1,4 +1,4 @@
-"""Run a storm against a site that stores files in a folder, then against one that stores them in S3.
+"""Run a storm against a site that stores files in a folder, then against one with S3, Redis Sentinel and gevent.
 
 python -m tests.storm [--minutes N] [--seed S] [--exports N] [--kills N] [--pause SECONDS]
 
@@ -32,23 +32,26 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=Random().randrange(10**6), help="Repeats a run's decisions (random)."
     )
-    parser.add_argument("--exports", type=int, default=200, help="Number of exports, both sites together (200).")
+    parser.add_argument("--exports", type=int, help="Number of exports, both sites together (200 in three minutes).")
     parser.add_argument("--kills", type=int, help="Least number of kills, both sites (50 a minute).")
     parser.add_argument("--pause", type=float, default=0.4, help="Average seconds between two strikes (0.4).")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.exports is None:
+        options.exports = round(options.minutes * 200 / 3)
+    return options
 
 
 def run_storm(options: argparse.Namespace, *, bucket: bool) -> Audit:
     """Return the audit after the storm. The site's folder is kept if there is a finding."""
     folder, began = Path(tempfile.mkdtemp(prefix="storm-")), time.monotonic()
-    with Site(folder, bucket=bucket, housekeepers=2, exports=PATIENT) as site:
+    with Site(folder, bucket=bucket, sentinel=bucket, gevent=bucket, housekeepers=2, exports=PATIENT) as site:
         chance = Random(f"{options.seed} {bucket}")
         kills = 50 * options.minutes if options.kills is None else options.kills
         storm = Storm(site, chance, options.minutes * 30, options.exports // 2, options.pause, kills / 2)
         storm.run()
         storm.recover()
         audited = audit(site)
-        print(f"{'S3' if bucket else 'folder'}: {storm}", flush=True)
+        print(f"{'S3, Sentinel and gevent' if bucket else 'folder'}: {storm}", flush=True)
         print(f"{audited}\nafter {time.monotonic() - began:.0f} s", flush=True)
         if audited.findings:
             site.keep_logs()

@@ -145,12 +145,14 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
     """Yield the mails that are missing, superfluous or wrong.
 
     An owner who has not seen the end gets exactly one mail, one who has gets none. A second copy, with the same
-    Message-ID, is allowed only if the sender died between the server's 250 and its commit.
+    Message-ID, is allowed only if the sender died between the server's 250 and its commit. A mail that the server has
+    refused for good is given up.
     """
     notifications = [Notification(pk, str(request), *rest) for pk, request, *rest in site.sql(MAILS)]
     arrived: dict[str, list[Mail]] = defaultdict(list)
     for mail in site.mailbox.mails():
         arrived[mail.message_id].append(mail)
+    refused = site.mailbox.refused_for_good()
     steps: dict[int, list[MailStep]] = defaultdict(list)
     for mail_id, at, old_state, state in site.sql(SENDINGS):
         steps[mail_id].append((at, old_state, state))
@@ -165,6 +167,9 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
         copies = arrived[each.message_id]
         counts["mails"] += len(copies)
         counts["duplicate mails"] += max(len(copies) - 1, 0)
+        if each.state == "suppressed" and each.message_id in refused:
+            counts["refused mails"] += 1
+            continue
         if fault := _fault_of_mail(each, (each.request_id, each.kind) in unseen, copies, steps[each.id]):
             yield f"mail: {each.kind} mail of request {each.request_id}: {fault}"
 

@@ -3,6 +3,7 @@
 python -m tests.storm.mailbox PORT FOLDER
 """
 
+import asyncio
 import signal
 import sys
 import time
@@ -17,7 +18,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.servers import Server, free_port
 
-REFUSES = "refuses"
+REFUSES, REFUSES_FOR_GOOD, IS_SILENT = "refuses", "refuses for good", "is silent"
+"""How the server may behave: "try again later", "no such user", or no answer while it lasts."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +32,15 @@ class Mail:
 
 
 class Mailbox(Server):
-    """The server as a child process. After `refuse(True)` it answers every mail with "try again later"."""
+    """The server as a child process. `behave` changes what it answers to every mail."""
 
     def __init__(self) -> None:
         super().__init__()
         self.port = free_port()
         self.accepted = self.folder / "accepted"
         self.accepted.mkdir()
+        self.refused = self.folder / "refused"
+        self.refused.mkdir()
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "tests.storm.mailbox", str(self.port), str(self.folder)]
@@ -50,16 +54,28 @@ class Mailbox(Server):
         super().start()
 
     def refuse(self, is_refusing: bool) -> None:
-        refuses = self.folder / REFUSES
-        if is_refusing:
-            refuses.touch()
-        else:
-            refuses.unlink(missing_ok=True)
+        self.behave(REFUSES if is_refusing else "")
+
+    def behave(self, way: str) -> None:
+        """Behave in this way from now on; "" accepts mails."""
+        for each in (REFUSES, REFUSES_FOR_GOOD, IS_SILENT):
+            (self.folder / each).unlink(missing_ok=True)
+        if way:
+            (self.folder / way).touch()
 
     def mails(self) -> Iterator[Mail]:
-        for path in sorted(self.accepted.glob("*.eml")):
-            mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-            yield Mail(float(path.name.split("-")[0]), str(mail["To"]), str(mail["Message-ID"]).strip())
+        """Yield the mails that were accepted."""
+        yield from _mails_in(self.accepted)
+
+    def refused_for_good(self) -> set[str]:
+        """Return the Message-IDs of the mails that were refused for good."""
+        return {mail.message_id for mail in _mails_in(self.refused)}
+
+
+def _mails_in(folder: Path) -> Iterator[Mail]:
+    for path in sorted(folder.glob("*.eml")):
+        mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+        yield Mail(float(path.name.split("-")[0]), str(mail["To"]), str(mail["Message-ID"]).strip())
 
 
 class Handler:
@@ -68,13 +84,18 @@ class Handler:
 
     # aiosmtpd finds the handler by this name.
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        if (self._folder / REFUSES).exists():
+        was_silent = False
+        while (self._folder / IS_SILENT).exists():
+            was_silent = True
+            await asyncio.sleep(0.1)
+        if was_silent or (self._folder / REFUSES).exists():
             return "451 Try again later"
+        is_refused = (self._folder / REFUSES_FOR_GOOD).exists()
         name = f"{time.time():.6f}-{uuid.uuid4().hex}"
-        written = self._folder / "accepted" / name
+        written = self._folder / ("refused" if is_refused else "accepted") / name
         written.write_bytes(envelope.content)
         written.rename(written.with_name(f"{name}.eml"))
-        return "250 OK"
+        return "550 No such user" if is_refused else "250 OK"
 
 
 def serve(port: int, folder: Path) -> None:

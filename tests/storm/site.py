@@ -16,7 +16,9 @@ import httpx
 import psycopg
 
 from exports import faults
+from exports.queue.redis import sentinel_host
 from tests.servers import Postgres, Server, Valkey, free_port, wait_until
+from tests.storm.failover import ValkeyPair
 from tests.storm.mailbox import Mailbox
 from tests.storm.programs import ROOT, Program, SmallPartMoto
 
@@ -76,8 +78,10 @@ class Requested:
 class Site:
     """The servers, and the processes of the app by name.
 
-    `bucket` stores files in S3 instead of a folder. `workers` has the queue of each worker. `exports` changes the
-    setting EXPORTS. `endpoint` gets the URL of the S3 server and returns the one that the app uses (a proxy's).
+    `bucket` stores files in S3 instead of a folder. `sentinel` runs two Valkeys and a Sentinel. With `gevent` every
+    other user is served by a second web process, whose threads are greenlets. `workers` has the queue of each worker.
+    `exports` changes the setting EXPORTS. `endpoint` gets the URL of the S3 server and returns the one that the app
+    uses (a proxy's).
     """
 
     def __init__(
@@ -85,6 +89,8 @@ class Site:
         folder: Path,
         *,
         bucket: bool = False,
+        sentinel: bool = False,
+        gevent: bool = False,
         workers: Sequence[str] = ("large", "large", "small"),
         housekeepers: int = 1,
         exports: Mapping[str, Any] | None = None,
@@ -95,7 +101,9 @@ class Site:
         self.files, self.work = folder / "files", folder / "work"
         self.rows = rows
         self.port = free_port()
-        self.postgres, self.valkey, self.mailbox = Postgres(), Valkey(), Mailbox()
+        self.ports = [self.port]
+        self.postgres, self.mailbox = Postgres(), Mailbox()
+        self.valkey: Valkey | ValkeyPair = ValkeyPair() if sentinel else Valkey()
         self.moto = SmallPartMoto() if bucket else None
         self.programs: dict[str, Program] = {}
         self.sessions: list[str] = []
@@ -114,6 +122,10 @@ class Site:
             "project.asgi:application",
         ]
         self._commands = {"web": (daphne, "Listening on TCP")}
+        if gevent:
+            self.ports.append(free_port())
+            gunicorn = [sys.executable, "-m", "gunicorn", "-k", "gevent", "-b", f"127.0.0.1:{self.ports[1]}"]
+            self._commands["web2"] = ([*gunicorn, "django.core.wsgi:get_wsgi_application()"], "Listening at")
         for number, queue_name in enumerate(workers, start=1):
             self._commands[f"worker{number}"] = ([*manage, "work", queue_name], "ready")
         for number in range(1, housekeepers + 1):
@@ -143,7 +155,7 @@ class Site:
         self._open.close()
 
     @property
-    def servers(self) -> list[Server]:
+    def servers(self) -> list[Server | ValkeyPair]:
         return [self.postgres, self.valkey, self.mailbox, *([self.moto] if self.moto else [])]
 
     def of(self, role: str) -> list[Program]:
@@ -163,7 +175,7 @@ class Site:
         given = {
             "database": self.postgres.url("storm"),
             "smtp_port": self.mailbox.port,
-            "redis": self.valkey.url,
+            "redis": sentinel_host(self.valkey.url) or self.valkey.url,
             "files": str(self.files),
             "bucket": self.moto and self.moto.storage(endpoint_url=self._endpoint(self.moto.url)),
             "exports": {**self._exports, "REDIS_URL": self.valkey.url, "BASE_URL": f"http://127.0.0.1:{self.port}"},
@@ -224,7 +236,7 @@ class Site:
     def client_options(self, user: int) -> dict[str, Any]:
         """Return arguments for a client of httpx in which this user is signed in."""
         return {
-            "base_url": f"http://127.0.0.1:{self.port}",
+            "base_url": f"http://127.0.0.1:{self.ports[user % len(self.ports)]}",
             "cookies": {"sessionid": self.sessions[user], "csrftoken": TOKEN},
             "headers": {"Accept": "application/json", "X-CSRFToken": TOKEN},
             "timeout": 10,

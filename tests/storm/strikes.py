@@ -1,18 +1,26 @@
-"""Random strikes against a site: kills, freezes, restarts and refused mails, as a seed decides."""
+"""Random strikes against a site: kills, freezes, restarts, a queue and a mail server that fail, as a seed decides."""
 
+import math
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.servers import Server
+from redis.exceptions import RedisError
+
+from tests.servers import Server, Valkey, free_port, wait_until
+from tests.storm.failover import ValkeyPair
+from tests.storm.mailbox import IS_SILENT, REFUSES, REFUSES_FOR_GOOD
 from tests.storm.programs import Program
 from tests.storm.site import PROFILE, Site
 
 SIZES = (50, 120, 500, 1500, 5000, 20_000)
 MAX_FREEZE_SECONDS = 3 * PROFILE["LEASE_SECONDS"]
+MAX_TROUBLE_SECONDS = 4.0
 REQUESTING_SHARE = 0.7
 
 
@@ -30,8 +38,7 @@ class Storm:
     pause: float
     kills: float = 0
     strikes: Counter[str] = field(default_factory=Counter)
-    _thaw_at: dict[str, float] = field(default_factory=dict)
-    _accept_mail_at: float | None = None
+    _ends: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def run(self) -> None:
         """Strike until the time is up. Processes may be frozen or down, and mail refused, when it returns."""
@@ -54,10 +61,9 @@ class Storm:
 
     def recover(self) -> None:
         """Start and resume everything, and wait until all exports have ended, are mailed and cleaned up."""
-        self.site.mailbox.refuse(False)
-        self.site.thaw_all()
         for server in self.site.servers:
             server.start()
+        self._end_strikes(math.inf)
         self.site.wait_until_ended(seconds=400)
         self.site.wait_until_mailed(seconds=120)
         self.site.wait_until_clean(seconds=120)
@@ -79,16 +85,21 @@ class Storm:
     def _strike(self) -> None:
         # The weights add up to 100. A strike returns False if it found no target.
         strikes: dict[str, tuple[int, Callable[[], bool]]] = {
-            "worker killed": (46, lambda: self._strike_process("worker", Program.kill)),
-            "housekeeper killed": (16, lambda: self._strike_process("housekeeper", Program.kill)),
+            "worker killed": (40, lambda: self._strike_process("worker", Program.kill)),
+            "housekeeper killed": (12, lambda: self._strike_process("housekeeper", Program.kill)),
             "web killed": (8, lambda: self._strike_process("web", Program.kill)),
             "worker frozen": (10, lambda: self._strike_process("worker", self._freeze)),
             "housekeeper frozen": (3, lambda: self._strike_process("housekeeper", self._freeze)),
             "worker told to stop": (6, lambda: self._strike_process("worker", Program.tell_to_stop)),
+            "web frozen": (3, lambda: self._strike_process("web", self._freeze_web)),
             "queue restarted": (2, lambda: self._restart(self.site.valkey)),
             "queue emptied": (2, self._empty_queue),
+            "queue read-only": (2, self._make_queue_read_only),
+            "queue full": (2, self._fill_queue),
             "database restarted": (3, lambda: self._restart(self.site.postgres)),
-            "mail refused": (4, self._refuse_mail),
+            "mail refused": (3, lambda: self._trouble_mail(REFUSES)),
+            "mail refused for good": (1, lambda: self._trouble_mail(REFUSES_FOR_GOOD)),
+            "mail server silent": (3, lambda: self._trouble_mail(IS_SILENT)),
         }
         name = self.chance.choices(list(strikes), [weight for weight, _ in strikes.values()])[0]
         if strikes[name][1]():
@@ -103,29 +114,68 @@ class Storm:
 
     def _freeze(self, program: Program) -> None:
         program.freeze()
-        self._thaw_at[program.role] = time.monotonic() + self.chance.uniform(0.2, MAX_FREEZE_SECONDS)
+        self._end_within(MAX_FREEZE_SECONDS, program.thaw)
 
-    def _restart(self, server: Server) -> bool:
+    def _freeze_web(self, program: Program) -> None:
+        program.freeze()
+        # Not by `_end_strikes`, which does not run while a request waits for its answer.
+        threading.Timer(self.chance.uniform(0.2, MAX_FREEZE_SECONDS), program.thaw).start()
+
+    def _restart(self, server: Server | ValkeyPair) -> bool:
         server.stop(signal.SIGINT)
         time.sleep(self.chance.uniform(0, 1))
         server.start()
         return True
 
     def _empty_queue(self) -> bool:
-        self.site.valkey.flush()
+        with suppress(RedisError):
+            self.site.valkey.flush()
+            return True
+        return False  # It is read-only, or a failover is under way.
+
+    def _make_queue_read_only(self) -> bool:
+        """Fail over to the replica, or let the only server be the replica of one that does not exist."""
+        valkey = self.site.valkey
+        with suppress(RedisError):
+            if isinstance(valkey, ValkeyPair):
+                valkey.fail_over()
+                return True
+            with valkey.client() as client:
+                client.replicaof("127.0.0.1", free_port())
+            self._end_within(MAX_TROUBLE_SECONDS, lambda: self._command_queue("REPLICAOF", "NO", "ONE"))
+            return True
+        return False
+
+    def _fill_queue(self) -> bool:
+        self._command_queue("CONFIG", "SET", "maxmemory", "1")
+        self._end_within(MAX_TROUBLE_SECONDS, lambda: self._command_queue("CONFIG", "SET", "maxmemory", "0"))
         return True
 
-    def _refuse_mail(self) -> bool:
-        self.site.mailbox.refuse(True)
-        self._accept_mail_at = time.monotonic() + self.chance.uniform(0.5, 4)
+    def _command_queue(self, *command: str) -> None:
+        """Send a command to each server of the queue: after a failover the one that was struck is the replica."""
+        valkey = self.site.valkey
+        for server in valkey.both if isinstance(valkey, ValkeyPair) else [valkey]:
+
+            def is_done(server: Valkey = server) -> bool:
+                # A server that changes its role closes its connections.
+                with suppress(RedisError), server.client() as client:
+                    client.execute_command(*command)
+                    return True
+                return False
+
+            wait_until(is_done)
+
+    def _trouble_mail(self, way: str) -> bool:
+        self.site.mailbox.behave(way)
+        self._end_within(MAX_TROUBLE_SECONDS, lambda: self.site.mailbox.behave(""))
         return True
+
+    def _end_within(self, seconds: float, end: Callable[[], None]) -> None:
+        self._ends.append((time.monotonic() + self.chance.uniform(0.2, seconds), end))
 
     def _end_strikes(self, now: float) -> None:
-        """Resume processes and accept mail again when it is time."""
-        for role, at in list(self._thaw_at.items()):
-            if now >= at:
-                self.site.programs[role].thaw()
-                del self._thaw_at[role]
-        if self._accept_mail_at is not None and now >= self._accept_mail_at:
-            self.site.mailbox.refuse(False)
-            self._accept_mail_at = None
+        """End the strikes whose time is over: resume processes, accept mail again."""
+        due = [end for at, end in self._ends if at <= now]
+        self._ends = [(at, end) for at, end in self._ends if at > now]
+        for end in due:
+            end()
