@@ -11,12 +11,15 @@ from exports.conf import url_of
 from exports.exceptions import InvalidForm
 from exports.exporters import registry
 from exports.http.actors import actor_of, record_refusal
+from exports.http.bodies import refuse_unknown_fields
 from exports.http.estimates import check_rate, estimate
 from exports.http.views import (
     REFUSALS,
+    YES,
     error_response,
     posted_choices,
     refusal_response,
+    refuse_unknown_choices,
     render_form,
     signed_in,
     wants_json,
@@ -35,6 +38,7 @@ def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
     The user, the criteria and the columns are checked as for a request of the file.
     """
     exporter = registry.find_exporter(file_type)
+    refuse_unknown_choices(request, exporter)
     try:
         check_rate(request.user)
         chosen = posted_choices(exporter, request.POST)
@@ -49,6 +53,7 @@ def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
 def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Save what is chosen in a form as a preset, in place of the user's own one of the same name."""
     exporter, user = registry.find_exporter(file_type), request.user
+    refuse_unknown_choices(request, exporter, "preset_name", "preset_shared")
     name = " ".join(request.POST.get("preset_name", "").split())[:100]
     try:
         chosen = posted_choices(exporter, request.POST)
@@ -59,7 +64,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
         return render_form(request, exporter, error.form, status=400)
     except REFUSALS as error:
         return refusal_response(request, error)
-    is_shared = request.POST.get("preset_shared") == "1"
+    is_shared = request.POST.get("preset_shared") in YES
     if is_shared and not user.has_perm("exports.share_preset"):
         record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
         return _again(request, exporter, _("You may not share presets."), 403)
@@ -84,6 +89,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
 @signed_in
 def delete_preset_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete one of the user's own presets."""
+    refuse_unknown_fields(request)
     preset = Preset.objects.get(pk=pk, owner=request.user.pk)
     delete_preset(preset, actor_of(request))
     if wants_json(request):

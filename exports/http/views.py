@@ -38,8 +38,9 @@ from exports.exceptions import (
     UnstorableQuerySet,
 )
 from exports.exporters import QuerySetExport, permissions, registry
-from exports.exporters.choosing import posted_columns
-from exports.exporters.options import posted_options
+from exports.exporters.choosing import FIELD, HEADER, OFFERED_FIELD, POSITION, posted_columns
+from exports.exporters.options import PREFIX, posted_options
+from exports.http import bodies
 from exports.http.actors import actor_of, record_refusal
 from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
@@ -49,6 +50,7 @@ from exports.state import ERROR_MESSAGES, limit_message
 
 POLL_SECONDS = 2
 PAGE_SIZE = 20
+YES = ("1", "true")
 
 REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
 """What services raise when they refuse a request; `refusal_response` answers them."""
@@ -65,7 +67,11 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
             is_safe = request.method in ("GET", "HEAD")
             return redirect_to_login(request.get_full_path() if is_safe else url_of("list"))
         try:
+            if request.method == "POST":
+                bodies.read_body(request)
             response = view(request, *args, **kwargs)
+        except bodies.BadBody as error:
+            return _refuse(request, error.status, error.code, str(error), **error.extra)
         except (FileRequest.DoesNotExist, Preset.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
         if "Cache-Control" not in response.headers:
@@ -117,6 +123,7 @@ def form_view(
         is_filled = opened is not None and not erased_message(opened)
         form = exporter.get_form(QueryDict(opened.criteria) if opened and is_filled else None, request.user)
         return shown(form, opened=opened, refusal=erased_message(opened))
+    refuse_unknown_choices(request, exporter)
     try:
         if posted.get("estimate") and not wants_json(request):
             check_rate(request.user)
@@ -129,7 +136,7 @@ def form_view(
             posted,
             **posted_choices(exporter, posted),
             time_zone=posted.get("time_zone", ""),
-            fresh=posted.get("fresh") == "1",
+            fresh=posted.get("fresh") in YES,
             actor=actor_of(request),
         )
     except REFUSALS as error:
@@ -218,6 +225,7 @@ def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @signed_in
 def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Create a public link; the one before it stops working."""
+    bodies.refuse_unknown_fields(request)
     export = _get_changeable(request, pk, AuditEntry.Verb.SHARE)
     if not services.may_share(request.user, export):
         record_refusal(request, AuditEntry.Verb.SHARE, pk)
@@ -233,6 +241,7 @@ def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @signed_in
 def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Note that the owner's page has shown the end, so that no mail is sent. Other users' pages do not count."""
+    bodies.refuse_unknown_fields(request)
     export = get_visible(request, pk)
     if export.requester_id == request.user.pk:
         services.mark_seen(export)
@@ -247,7 +256,8 @@ def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     if export.requester_id != request.user.pk:
         record_refusal(request, AuditEntry.Verb.REQUEST, pk)
         return _refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
-    verb = services.regenerate if request.POST.get("fresh") == "1" else services.retry
+    bodies.refuse_unknown_fields(request, {"fresh"})
+    verb = services.regenerate if request.POST.get("fresh") in YES else services.retry
     try:
         again, _is_new = verb(export, actor_of(request))
     except REFUSALS as error:
@@ -266,8 +276,9 @@ def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Return True if the client accepts JSON and prefers it to HTML."""
-    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+    """Return True if the client accepts JSON and prefers it to HTML; if it sends JSON, also without a preference."""
+    types = [bodies.JSON, "text/html"] if request.content_type == bodies.JSON else ["text/html", bodies.JSON]
+    return request.get_preferred_type(types) == bodies.JSON
 
 
 def is_plain(request: HttpRequest) -> bool:
@@ -295,6 +306,18 @@ def posted_choices(exporter: QuerySetExport, posted: QueryDict) -> dict[str, Any
     format = posted.get("format", "")
     options = posted_options(posted, exporter.writer_of(format))
     return {"format": format, "options": options, "columns": posted_columns(posted)}
+
+
+def refuse_unknown_choices(request: HttpRequest, exporter: QuerySetExport, *more: str) -> None:
+    """Raise BadBody if a JSON body has a field that a request for this export does not have; `more` names others."""
+    if request.content_type != bodies.JSON:
+        return
+    names = {name for writer in exporter.offered() for name in writer.choices}
+    options = {f"{PREFIX}{writer.format}.{name}" for writer in exporter.offered() for name in writer.choices}
+    columns = {f"{kind}{name}" for kind in (POSITION, HEADER) for name in request.POST.getlist(FIELD)}
+    known = {"format", "time_zone", "fresh", "estimate", FIELD, OFFERED_FIELD, *more, *columns, *options}
+    known |= {f"{PREFIX}{name}" for name in names}
+    bodies.refuse_unknown_fields(request, known | {*bodies.names_of(exporter.get_form(request.POST, request.user))})
 
 
 def render_form(
@@ -369,6 +392,7 @@ def _get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
 
 
 def _change(request: HttpRequest, pk: UUID, name: str, verb: services.Verb) -> HttpResponse:
+    bodies.refuse_unknown_fields(request)
     export = _get_changeable(request, pk, name)
     try:
         verb(export, actor_of(request))
