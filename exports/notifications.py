@@ -5,14 +5,18 @@ mail server's 250 and our commit it is sent again with the same Message-ID.
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
+from typing import Any
 
+import django
 from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 from django.db.models import F, Q
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch
@@ -80,7 +84,7 @@ def deliver(notification: Notification, send: Callable[[], object] | None = None
     try:
         faults.point("before_smtp")
         if send is None:
-            compose(export, notification).send()
+            connection().send_messages([compose(export, notification)])
         else:
             send()
     except NoRecipient as error:
@@ -131,17 +135,35 @@ def compose(export: FileRequest, notification: Notification) -> EmailMultiAltern
         "until": export.expires_at and f"{date_format(local_time(export.expires_at), 'DATETIME_FORMAT')} ({zone})",
     }
     subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
-    mail = EmailMultiAlternatives(
+    message = EmailMultiAlternatives(
         subject=" ".join(subject.split()),
         body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
         from_email=config.FROM_EMAIL,
         to=[email_of(export)],
         headers={"Message-ID": notification.message_id} | common_headers(),
-        # Without a timeout a mail server that does not answer would block housekeeping for ever.
-        connection=get_connection(timeout=settings.EMAIL_TIMEOUT or SEND_SECONDS),
     )
-    mail.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
-    return mail
+    message.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
+    return message
+
+
+# Any: backends have nothing in common but `open`, `close` and `send_messages`.
+def connection(timeout_seconds: float = SEND_SECONDS) -> Any:
+    """Return a connection to the site's mail server. It waits for `timeout_seconds`, unless the site's settings say."""
+    found: Any = mail.mailers.default if django.VERSION >= (6, 1) else mail.get_connection()
+    # Without a timeout a mail server that does not answer would block housekeeping for ever.
+    if getattr(found, "timeout", timeout_seconds) is None:
+        found.timeout = timeout_seconds
+    return found
+
+
+def backend_path() -> str:
+    """Return the dotted path of the class that sends the mails: of MAILERS, since Django 6.1, or EMAIL_BACKEND."""
+    mailers: dict[str, dict[str, str]] | None = getattr(settings, "MAILERS", None)
+    if mailers is not None:
+        return mailers.get("default", {}).get("BACKEND", "django.core.mail.backends.smtp.EmailBackend")
+    with warnings.catch_warnings(action="ignore"):
+        # Django 6.1 warns of each reader of EMAIL_BACKEND, also where the site has not set MAILERS yet.
+        return settings.EMAIL_BACKEND
 
 
 def common_headers() -> dict[str, str]:

@@ -3,7 +3,22 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import django
 from django.core.exceptions import ImproperlyConfigured
+
+# What Django 6.1 calls the settings of its backends in MAILERS. It refuses options that a backend does not have.
+MAIL_OPTIONS = {
+    "filebased": {"file_path": "EMAIL_FILE_PATH"},
+    "smtp": {
+        "host": "EMAIL_HOST",
+        "port": "EMAIL_PORT",
+        "username": "EMAIL_HOST_USER",
+        "password": "EMAIL_HOST_PASSWORD",
+        "use_tls": "EMAIL_USE_TLS",
+        "use_ssl": "EMAIL_USE_SSL",
+        "timeout": "EMAIL_TIMEOUT",
+    },
+}
 
 
 def secret_key(given: str, *, debug: bool) -> str:
@@ -41,3 +56,13 @@ def choice(text: str, known: Sequence[str], *, variable: str) -> str:
     if text not in known:
         raise ImproperlyConfigured(f"{variable} must be one of {', '.join(known)}, not {text!r}.")
     return text
+
+
+def mail_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these EMAIL_* settings as the installed Django takes them: as they are, or as MAILERS from 6.1 on."""
+    if django.VERSION < (6, 1):
+        return dict(given)
+    backend = given["EMAIL_BACKEND"]
+    options = MAIL_OPTIONS.get(backend.split(".")[-2], {})
+    found = {option: given[name] for option, name in options.items() if given.get(name)}
+    return {"MAILERS": {"default": {"BACKEND": backend, "OPTIONS": found}}}

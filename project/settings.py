@@ -175,13 +175,15 @@ STORAGES = {
 }
 
 # Mail: into a folder unless EMAIL_URL names a server.
-EMAIL_TIMEOUT = 30
 DEFAULT_FROM_EMAIL = env.str("FROM_EMAIL", default="exports@localhost")
 if env.str("EMAIL_URL", default=""):
-    globals().update(env.email_url("EMAIL_URL"))
+    mails = env.email_url("EMAIL_URL") | {"EMAIL_TIMEOUT": 30}
 else:
-    EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-    EMAIL_FILE_PATH = str(VAR_DIR / "mails")
+    mails = {
+        "EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend",
+        "EMAIL_FILE_PATH": str(VAR_DIR / "mails"),
+    }
+globals().update(environment.mail_settings(mails))
 
 # The queue, the channel layer and the exports
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")

@@ -74,8 +74,9 @@ def smtp(smtp_server: Smtp, settings: Any) -> Smtp:
     """Use a real SMTP server, with an empty mailbox, as Django's mail server."""
     smtp_server.start()
     smtp_server.clear()
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", smtp_server.port
+    from tests.shop.runs import send_mails_by
+
+    send_mails_by(settings, "smtp", EMAIL_HOST="127.0.0.1", EMAIL_PORT=smtp_server.port)
     return smtp_server
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import environ
 
+from project.environment import mail_settings
+
 SCRATCH = Path(tempfile.mkdtemp(prefix="live-exports-tests-"))
 OWNER = os.getpid()
 
@@ -81,7 +83,7 @@ STORAGES = {
         "OPTIONS": {"location": str(SCRATCH / "exports")},
     },
 }
-EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+globals().update(mail_settings({"EMAIL_BACKEND": "django.core.mail.backends.locmem.EmailBackend"}))
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 EXPORTS = {
     "UPLOAD_TO": "generated",

@@ -27,7 +27,7 @@ from tests.seed.files import attached, body_of
 from tests.servers import Valkey
 from tests.shop.exports import registered
 from tests.shop.requests import NOON, after, queued, row, user
-from tests.shop.runs import configure, use_folders
+from tests.shop.runs import configure, send_mails_by, use_folders
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.urls("tests.seed.urls")]
 
@@ -105,13 +105,12 @@ def test_clean_fails_and_deletes_requests_that_never_finished(settings: Any):
 
 
 def test_a_mail_that_fails_keeps_the_file_and_is_sent_later(settings: Any, mailoutbox: list[Any]):
-    working = settings.EMAIL_BACKEND
     with registered(SomeExport):
         request = queued(file_type="some", filename="some.txt")
-        settings.EMAIL_BACKEND = "tests.seed.pages.BrokenMail"
+        send_mails_by(settings, "tests.seed.pages.BrokenMail")
         call_command("exports", "process")
         assert row(request.pk)["status"] == Status.READY
-        settings.EMAIL_BACKEND = working
+        send_mails_by(settings, "locmem")
         Notification.objects.update(due_at=NOON)
         for _ in range(2):
             call_command("exports", "process")

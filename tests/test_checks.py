@@ -27,6 +27,7 @@ from exports.queue.huey import SignedJSONSerializer
 from exports.tabular import writers
 from exports.worker import loop
 from tests.shop.exports import OrderExport, registered
+from tests.shop.runs import send_mails_by
 
 FOLDER = "django.core.files.storage.FileSystemStorage"
 S3 = "storages.backends.s3.S3Storage"
@@ -43,7 +44,7 @@ def safe(settings: LazySettings, tmp_path: Path) -> None:
     settings.MEDIA_ROOT, settings.STATIC_ROOT = tmp_path / "media", tmp_path / "static"
     keys = {"TICKET_KEYS": [KEY], "QUEUE_KEYS": [OTHER_KEY]}
     change(settings, QUEUE_BACKEND=WAKE, REDIS_URL=REDIS, WORK_DIR=str(tmp_path / "work"), **keys)
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    send_mails_by(settings, "smtp")
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS]}}
     settings.CHANNEL_LAYERS = {"default": layer}
     store_in(settings, FOLDER, location=str(tmp_path / "files"))
@@ -201,7 +202,7 @@ def test_a_secret_key_that_also_signs_links_is_an_error(settings: LazySettings):
 
 @pytest.mark.parametrize("backend", ["console", "locmem", "dummy", "filebased"])
 def test_mail_backends_that_deliver_nothing_are_reported(settings: LazySettings, backend: str):
-    settings.EMAIL_BACKEND = f"django.core.mail.backends.{backend}.EmailBackend"
+    send_mails_by(settings, backend)
     assert ids() == ["W036"]
 
 

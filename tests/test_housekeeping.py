@@ -25,7 +25,7 @@ from exports.worker import work_dir
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.requests import at_once, claimed, in_status, made, queued, row, user
-from tests.shop.runs import claimed_now, configure
+from tests.shop.runs import claimed_now, configure, send_mails_by
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db, pytest.mark.usefixtures("folder")]
 
@@ -343,8 +343,8 @@ def test_a_mail_server_that_does_not_answer_delays_no_rescue(settings: Any) -> N
         connections.close_all()
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-        settings.EMAIL_HOST, settings.EMAIL_PORT = silent.getsockname()
+        host, port = silent.getsockname()
+        send_mails_by(settings, "smtp", EMAIL_HOST=host, EMAIL_PORT=port)
         configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=0.1)
         housekeeper = threading.Thread(target=housekeep)
         housekeeper.start()

@@ -20,7 +20,7 @@ from exports.models import Actor, AuditEntry, FileRequest, Notification, Status,
 from exports.state import ERROR_MESSAGES
 from tests.servers import Smtp
 from tests.shop.requests import claimed, in_status, made, queued, user
-from tests.shop.runs import configure
+from tests.shop.runs import configure, send_mails_by
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
@@ -181,7 +181,7 @@ def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
     settings: Any, caplog: pytest.LogCaptureFixture, is_repaired: bool
 ) -> None:
     caplog.set_level(logging.DEBUG, "exports")
-    working, settings.EMAIL_BACKEND = settings.EMAIL_BACKEND, DOWN
+    send_mails_by(settings, DOWN)
     configure(settings, MAIL_RETRY_SECONDS=3600)
     request, notification = ended()
     delays = []
@@ -195,7 +195,7 @@ def test_a_mail_is_retried_with_growing_delays_until_it_is_sent_or_given_up(
     assert "ada@" not in caplog.text
     assert "sesame" not in caplog.text
     if is_repaired:
-        settings.EMAIL_BACKEND = working
+        send_mails_by(settings, "locmem")
     else:
         FileRequest.objects.filter(pk=request.pk).update(finished_at=timezone.now() - timedelta(hours=1))
     assert housekeeping.send_mails() == is_repaired
@@ -277,18 +277,16 @@ def test_a_slow_mailer_does_not_change_a_mail_that_another_is_sending(settings: 
     assert notifications.claim(slow)
     Notification.objects.update(due_at=just_now())
     assert notifications.claim(Notification.objects.get())
-    settings.EMAIL_BACKEND = DOWN
+    send_mails_by(settings, DOWN)
     assert not notifications.deliver(slow)
     assert settled(slow)[0] == "sending"
 
 
 def test_the_mail_connection_has_a_timeout(settings: Any) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    request, notification = ended()
-    assert settings.EMAIL_TIMEOUT is None
-    assert notifications.compose(request, notification).connection.timeout == notifications.SEND_SECONDS
-    settings.EMAIL_TIMEOUT = 5
-    assert notifications.compose(request, notification).connection.timeout == 5
+    send_mails_by(settings, "smtp", EMAIL_HOST="127.0.0.1")
+    assert notifications.connection().timeout == notifications.SEND_SECONDS
+    send_mails_by(settings, "smtp", EMAIL_HOST="127.0.0.1", EMAIL_TIMEOUT=5)
+    assert notifications.connection().timeout == 5
 
 
 def test_an_export_has_one_mail_of_each_kind() -> None:
@@ -326,7 +324,7 @@ def test_a_mail_sent_again_days_later_is_retried_as_long_as_the_first(settings: 
     assert housekeeping.send_mails() == 1
     FileRequest.objects.update(finished_at=timezone.now() - timedelta(days=4))
     services.resend_mail(request, ROOT)
-    settings.EMAIL_BACKEND = DOWN
+    send_mails_by(settings, DOWN)
     for resent_at, expected in [(timezone.now(), "pending"), (timezone.now() - timedelta(days=4), "suppressed")]:
         Notification.objects.update(due_at=just_now(), resent_at=resent_at)
         assert housekeeping.send_mails() == 0

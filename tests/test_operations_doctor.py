@@ -31,6 +31,7 @@ from exports.contrib.operations.doctor import Finding, Level, findings, services
 from exports.models import Artifact, FileRequest, Notification
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
+from project.environment import mail_settings
 from tests.bucket.server import Moto
 from tests.office import people, rows
 from tests.office.exports import open_office
@@ -122,14 +123,13 @@ def test_the_command_prints_text_or_json_and_fails_if_there_is_an_error(
 def test_the_process_exits_with_1_and_no_traceback_if_nothing_works(tmp_path: Path):
     missing = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(tmp_path / "no" / "such" / "folder.sqlite3")}
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": ["redis://127.0.0.1:1"]}}
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
     broken = {
         "DATABASES": {"default": missing},
         "CHANNEL_LAYERS": {"default": layer},
         "EXPORTS": {"REDIS_URL": "redis://127.0.0.1:1/0", "WORK_DIR": "/proc/nowhere", "UNKNOWN": 1},
         "STORAGES": {"exports": {"BACKEND": "nothing.Here"}},
-        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
-        "EMAIL_HOST": "127.0.0.1",
-        "EMAIL_PORT": 1,
+        **mail_settings({"EMAIL_BACKEND": smtp, "EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": 1}),
     }
     done = subprocess.run(
         [sys.executable, "manage.py", "exports", "doctor"],

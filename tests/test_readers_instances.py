@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from types import NoneType
 from typing import Any
 
+import django
 import pytest
 from django.db import DataError, connection, models, transaction
 from django.db.models import F, QuerySet, Value
@@ -76,8 +77,8 @@ class WithFromDb(Order):
     Meta = ProxyMeta
 
     @classmethod
-    def from_db(cls, *args: Any) -> models.Model:
-        order = super().from_db(*args)
+    def from_db(cls, *args: Any, **kwargs: Any) -> models.Model:
+        order = super().from_db(*args, **kwargs)
         order.number = "loaded"
         return order
 
@@ -139,6 +140,14 @@ def test_plain_instances_equal_those_of_the_orm(name):
     plain, usual = with_plain_instances(PLAIN[name]()), PLAIN[name]()
     assert (plain._iterable_class, usual._iterable_class) == (PlainIterable, ModelIterable)
     assert attributes(plain) == attributes(usual)
+
+
+@pytest.mark.skipif(django.VERSION < (6, 1), reason="fetch modes are new in Django 6.1")
+def test_related_objects_of_peers_are_fetched_in_one_query(django_assert_num_queries):
+    orders = Order.objects.fetch_mode(models.FETCH_PEERS)
+    assert with_plain_instances(orders)._iterable_class is PlainIterable
+    with django_assert_num_queries(2):
+        assert read(orders, Column("customer", source=lambda order: order.customer.name)) == [["Ann"] * 3]
 
 
 @pytest.mark.parametrize("name", NOT_PLAIN)

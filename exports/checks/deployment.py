@@ -12,6 +12,7 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
 
+from exports import notifications
 from exports.checks.registration import check_each, register, registered_classes
 from exports.conf import DAY, config
 from exports.exporters import QuerySetExport
@@ -95,9 +96,10 @@ def check_formula_escaping(export: type[QuerySetExport]) -> Iterator[CheckMessag
 @register(deploy=True)
 def check_mail_backend() -> Iterator[CheckMessage]:
     """Warn about a mail backend that delivers nothing."""
-    if any(f".{name}." in settings.EMAIL_BACKEND for name in DEVELOPMENT_MAIL_BACKENDS):
-        hint = "Set EMAIL_BACKEND and EMAIL_HOST to a mail server."
-        yield checks.Warning(f"{settings.EMAIL_BACKEND} delivers no mail.", hint=hint, id="exports.W036")
+    backend = notifications.backend_path()
+    if any(f".{name}." in backend for name in DEVELOPMENT_MAIL_BACKENDS):
+        hint = "Set EMAIL_BACKEND and EMAIL_HOST to a mail server; from Django 6.1 on, MAILERS."
+        yield checks.Warning(f"{backend} delivers no mail.", hint=hint, id="exports.W036")
 
 
 def channel_layer_backend() -> str:

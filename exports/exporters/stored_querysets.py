@@ -1,8 +1,9 @@
 """A queryset as JSON, and back: model, filter, order, slice and columns. Never a pickle, never a list of primary keys.
 
 Stored is only what JSON represents exactly: lookups of values and columns on columns of the model and of its relations;
-and, or, not; orders by names; slices; values(). This reads internals of Django's queries (checked against Django 5.2).
-In every version `dump` compares the SQL of the restored queryset and refuses one that would come back different.
+and, or, not; orders by names; slices; values(). This reads internals of Django's queries (checked against Django 5.2,
+6.0 and 6.1). In every version `dump` compares the SQL of the restored queryset and refuses one that would come back
+different.
 """
 
 import json

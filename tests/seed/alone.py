@@ -73,7 +73,7 @@ def fetch() -> dict[str, Any]:
     from django.conf import settings
 
     client = visitor()
-    mails = [path.read_text() for path in sorted(settings.EMAIL_FILE_PATH.iterdir())]
+    mails = [path.read_text() for path in sorted((settings.FOLDER / "mails").iterdir())]
     links = [match for mail in mails for match in re.findall(r"https://seed\.example(/\S+)", mail)]
     token = next(link for link in links if link.startswith("/downloads/"))
     page = next(link for link in links if link.startswith("/exports/"))

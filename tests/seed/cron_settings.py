@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from project.environment import mail_settings
+
 FOLDER = Path(os.environ["SEED_FOLDER"])
 
 SECRET_KEY = "only-for-tests"
@@ -49,8 +51,8 @@ STORAGES = {
         "OPTIONS": {"location": str(FOLDER / "files")},
     },
 }
-EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
-EMAIL_FILE_PATH = FOLDER / "mails"
+mails = {"EMAIL_BACKEND": "django.core.mail.backends.filebased.EmailBackend", "EMAIL_FILE_PATH": FOLDER / "mails"}
+globals().update(mail_settings(mails))
 EXPORTS = {
     "QUEUE_BACKEND": None,
     "BASE_URL": "https://seed.example",

@@ -15,6 +15,7 @@ from exports.state import serialize
 from exports.worker import registry as worker_registry
 from exports.worker import runner, work_dir
 from exports.worker.runner import Run
+from project.environment import mail_settings
 from tests.servers import wait_until
 from tests.shop.requests import queued
 
@@ -63,6 +64,13 @@ class Events(list[FileRequest]):
 def configure(settings: Any, **changes: Any) -> None:
     """Change EXPORTS for one test."""
     settings.EXPORTS = {**settings.EXPORTS, **changes}
+
+
+def send_mails_by(settings: Any, backend: str, **options: Any) -> None:
+    """Change the mail backend for one test: the name of one of Django's, or a dotted path. `options` are EMAIL_*."""
+    path = backend if "." in backend else f"django.core.mail.backends.{backend}.EmailBackend"
+    for name, value in mail_settings({"EMAIL_BACKEND": path, **options}).items():
+        setattr(settings, name, value)
 
 
 def use_folders(settings: Any, folder: Path) -> Path:

@@ -5,6 +5,8 @@ import os
 
 import environ
 
+from project.environment import mail_settings
+
 GIVEN = json.loads(os.environ["STORM_SETTINGS"])
 
 SECRET_KEY = "only-for-storms"
@@ -36,10 +38,9 @@ TEMPLATES = [{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP
 ROOT_URLCONF = "tests.storm.urls"
 LOGIN_URL = "/"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-EMAIL_HOST, EMAIL_PORT = "127.0.0.1", GIVEN["smtp_port"]
-# Shorter than the time after which another housekeeper sends the mail (tests/storm/apps.py).
-EMAIL_TIMEOUT = 3
+# The timeout is shorter than the time after which another housekeeper sends the mail (tests/storm/apps.py).
+mails = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": GIVEN["smtp_port"], "EMAIL_TIMEOUT": 3}
+globals().update(mail_settings({"EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend", **mails}))
 LAYER = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [GIVEN["redis"]]}}
 CHANNEL_LAYERS = {"default": LAYER}
 LOGGING = {

@@ -112,6 +112,8 @@ def sqlite_column(expression: Expression, connection: BaseDatabaseWrapper) -> Se
         decoder = "datetime"
     elif decoder == "utc datetime" and connection.timezone_name != "UTC":
         decoder, reason = None, _zone_reason(connection)
+    elif decoder == "sqlite decimal" and expression.output_field.decimal_places is None:
+        decoder, reason = None, "its field DecimalField has no fixed number of digits"
     elif decoder == "sqlite decimal":
         decoder = f"sqlite decimal:{expression.output_field.decimal_places}:{expression.output_field.max_digits}"
     return SelectedColumn(expression, converters, decoder, reason)

@@ -1,14 +1,15 @@
 """Django's SQL compiler, value converters and model instances, used without the ORM's code for each value.
 
-This module relies on internals of Django, checked against the source of Django 5.2: what `compiler.select` holds, the
-names of the converter functions, and what `ModelIterable` and `Model.from_db` do. With any other version `is_checked`
-is False, and the readers take the rows from the ORM's public methods instead: slower, and correct.
+This module relies on internals of Django, checked against the source of Django 5.2, 6.0 and 6.1: what `compiler.select`
+holds, the names of the converter functions, and what `ModelIterable` and `Model.from_db` do. With any other version
+`is_checked` is False, and the readers take the rows from the ORM's public methods instead: slower, and correct.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from inspect import getattr_static
 from types import NoneType
 from typing import Any, Final
+from weakref import ref
 
 import django
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -30,7 +31,7 @@ from exports.tabular.cells.raw_batches import decode_column
 Expression = Any
 Converter = Callable[[Any, Expression, BaseDatabaseWrapper], Any]
 
-CHECKED_VERSIONS: Final = ((5, 2),)
+CHECKED_VERSIONS: Final = ((5, 2), (6, 0), (6, 1))
 
 _NUMBER: Final = "django.db.models.expressions.BaseExpression.convert_value.<locals>.<lambda>"
 _JSON: Final = "django.db.models.fields.json.JSONField.from_db_value"
@@ -195,13 +196,23 @@ class PlainIterable(ModelIterable):  # type: ignore[type-arg]  # Not subscriptab
         fields = [expressions[place].target.attname for place in compiler.klass_info["select_fields"]]
         names = [*fields, *compiler.annotation_col_map]
         convert = [_column_converter(expression, compiler.connection) for expression in expressions]
+        # Since Django 6.1 the fetch mode says for which instances missing values are fetched: one, or all its peers.
+        fetch_mode = getattr(self.queryset, "_fetch_mode", None)
+        has_peers = fetch_mode is not None and fetch_mode.track_peers
         for rows in chunks:
+            # Django has one list for all rows, which it would search through for each chunk.
+            peers: list[ref[Model]] = []
             columns = zip(convert, zip(*rows, strict=True), strict=True)
             for row in zip(*(convert_column(values) for convert_column, values in columns), strict=True):
                 instance = model.__new__(model)
                 attributes = instance.__dict__
                 attributes["_state"] = state = ModelState()
                 state.adding, state.db = False, database
+                if fetch_mode is not None:
+                    state.fetch_mode = fetch_mode
+                if has_peers:
+                    peers.append(ref(instance))
+                    state.peers = peers
                 attributes.update(zip(names, row, strict=True))
                 yield instance
 

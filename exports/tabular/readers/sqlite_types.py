@@ -1,7 +1,7 @@
 """Columns that SQLite returned: raw where every value has the expected type and format, else converted by the ORM.
 
 SQLite may hold any type and any text in any column. `_PARSERS` repeats the converters that Django registers with
-Python's sqlite3 module, checked against Django 5.2; `django_internals.is_checked` guards this module too.
+Python's sqlite3 module, checked against Django 5.2, 6.0 and 6.1; `django_internals.is_checked` guards this module too.
 """
 
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -39,8 +39,7 @@ def checked_column(
     """Return the column and its decoder; converted values and "value" where the values do not fit the decoder."""
     decoder = selected.decoder
     is_undeclared = isinstance(selected.expression, Undeclared)
-    needs_check = is_undeclared or decoder == "sqlite uuid" or decoder in _FORMATS
-    if decoder is not None and (not needs_check or _fits(decoder, values)):
+    if decoder is not None and (not _needs_check(decoder, is_undeclared) or _fits(decoder, values)):
         return values, decoder
     if is_undeclared and decoder is not None:
         # What the driver would have returned, had it seen how the column is declared.
@@ -52,6 +51,10 @@ def checked_column(
     return apply_converters(selected.expression, selected.converters, values, connection), "value"
 
 
+def _needs_check(decoder: str, is_undeclared: bool) -> bool:
+    return is_undeclared or decoder == "sqlite uuid" or decoder in _FORMATS or decoder.startswith("sqlite decimal:")
+
+
 def _fits(decoder: str, values: Sequence[Any]) -> bool:
     types = set(map(type, values))
     present = [value for value in values if value is not None] if NoneType in types else values
@@ -60,6 +63,9 @@ def _fits(decoder: str, values: Sequence[Any]) -> bool:
         return types <= {int} and set(present) <= {0, 1}
     if not types:
         return True
+    if decoder.startswith("sqlite decimal:"):
+        # Django 6.1 keeps all digits of integers, and takes text; earlier versions round integers and refuse text.
+        return types <= {int, float} and not any(type(value) is int and abs(value) >= 10**15 for value in present)
     if types != {str}:
         return False
     return are_hex_uuids(present) if decoder == "sqlite uuid" else _have_format(_FORMATS[decoder], present)

@@ -4,13 +4,11 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-from django.conf import settings
-from django.core.mail import get_connection
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 
-from exports import checks
+from exports import checks, notifications
 from exports.conf import config, key_prefix
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.contrib.operations.doctor.other_queues import broker
@@ -127,10 +125,10 @@ def mail_server(name: str) -> Iterator[Finding]:
     if findings := from_checks(name, checks.check_mail_backend()):
         yield from findings
         return
-    server = get_connection(timeout=TIMEOUT_SECONDS)
+    server = notifications.connection(TIMEOUT_SECONDS)
     server.open()
     server.close()
-    yield ok(name, f"{getattr(server, 'host', settings.EMAIL_BACKEND)} answers; nothing was sent.")
+    yield ok(name, f"{getattr(server, 'host', notifications.backend_path())} answers; nothing was sent.")
 
 
 def _database_now() -> datetime:
