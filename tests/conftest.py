@@ -190,6 +190,7 @@ WITH_SERVERS = {
     "test_realtime_fuzz",
     "test_queue_failover",
     "test_realtime_gevent",
+    "test_slow_lines",
     "test_realtime_site_paths",
     "test_stacks_queues",
     "test_writers_xlsx_display",

@@ -46,8 +46,9 @@ def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     """Return the bytes for a ticket that is signed, of this user and of the current epoch; if it expired, a fresh one.
 
-    A browser resumes a download that was cut at the same URL, after any time. Nor do the clocks of web servers have to
-    agree: one that takes a ticket for expired signs the next by its own clock.
+    A browser resumes a download that was cut at the same URL, after any time, and asks for a range then. Chromium
+    (checked with 156) gives up if the answer is a redirect. Nor do the clocks of web servers have to agree: one that
+    takes a ticket for expired signs the next by its own clock.
     """
     try:
         signed = Ticket.read(ticket)
@@ -63,7 +64,7 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     if not is_good:
         record_refusal(request, AuditEntry.Verb.DOWNLOAD, export.pk)
         raise Http404
-    if signed.expires <= timezone.now().timestamp():
+    if signed.expires <= timezone.now().timestamp() and "Range" not in request.headers:
         return redirect_to_ticket(request, export)
     return download_response(request, export, actor_of(request))
 
