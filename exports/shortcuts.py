@@ -26,6 +26,7 @@ from exports.exporters.sensitive import refuse_sensitive
 from exports.exporters.stored_rows import HOW_TO_NAME, columns_of_queryset, table_of_rows
 from exports.http.actors import actor_of, record_refusal
 from exports.http.downloads import download_response
+from exports.http.lists import EXPORT_PARAMETER, LIST_FORMATS
 from exports.http.responses import buffer_response
 from exports.http.views import refusal_response, state_response
 from exports.models import Actor, AuditEntry, Status
@@ -141,6 +142,47 @@ def export_response(
         if export.status == Status.READY:
             return download_response(request, export, actor)
     return state_response(request, export, status=202)
+
+
+class ExportableListMixin:
+    """Let a ListView, or a FilterView of django-filter, answer `?export=xlsx` with the rows that the page shows.
+
+        class OrderList(ExportableListMixin, ListView):
+            export_columns = ["number", "customer__name"]
+
+    All pages of the list are exported, filtered and ordered as the page is, by `export_response`, which has the rules
+    for large lists, columns and `export_permission`. The template shows links by `{% export_button %}`.
+    """
+
+    export_columns: Sequence[str] | None = None
+    export_formats: Sequence[str] = LIST_FORMATS
+    export_filename: str = "export"
+    export_permission: permissions.Rule | None = None
+
+    # Provided by View. Any: this class has no base, so that it works with views of other packages.
+    request: HttpRequest
+
+    def get_paginate_by(self, queryset: Any) -> int | None:
+        """Return None if the list is exported: all pages are."""
+        return None if EXPORT_PARAMETER in self.request.GET else super().get_paginate_by(queryset)  # type: ignore[misc]
+
+    # Any: the context, and the arguments of TemplateResponse.
+    def render_to_response(self, context: dict[str, Any], **kwargs: Any) -> HttpResponseBase:
+        """Return the file, or the way to it, if the list is exported; else the page."""
+        format = self.request.GET.get(EXPORT_PARAMETER)
+        if format is None:
+            page: HttpResponseBase = super().render_to_response(context, **kwargs)  # type: ignore[misc]
+            return page
+        if format not in self.export_formats:
+            return refusal_response(self.request, UnknownFormat(format, self.export_formats))
+        return export_response(
+            self.request,
+            context["object_list"],
+            self.export_filename,
+            format,
+            columns=self.export_columns,
+            permission=self.export_permission,
+        )
 
 
 def _warn_of_limit(queryset: QuerySet[Any]) -> None:

@@ -18,6 +18,7 @@ from exports.exporters import permissions, registry
 from exports.exporters.options import format_of
 from exports.http import words
 from exports.http.forms import form_context
+from exports.http.lists import LIST_FORMATS, export_links
 from exports.models import FileRequest
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
@@ -43,6 +44,16 @@ def export_form(context: Context, file_type: str, form: Form | None = None, colu
     shown = form if form is not None else exporter.get_form(None, user)
     chosen = [(name.strip(), "") for name in columns.split(",") if name.strip()]
     return {**form_context(user, exporter, shown, columns=chosen), "csrf_token": context.get("csrf_token")}
+
+
+@register.inclusion_tag("exports/_button.html", takes_context=True)
+def export_button(context: Context, *formats: str) -> dict[str, Any]:
+    """Show a link for each of these formats that exports the list of this page: see ExportableListMixin.
+
+    Without formats, those of the view.
+    """
+    chosen = formats or getattr(context.get("view"), "export_formats", LIST_FORMATS)
+    return {"links": export_links(context["request"], chosen)}
 
 
 @register.inclusion_tag("exports/_list.html", takes_context=True)
