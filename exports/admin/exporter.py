@@ -15,8 +15,7 @@ from exports.admin.list_columns import columns_of
 from exports.admin.replay import ReplayedRequest, describe_list, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters.labels import bounded
-from exports.exporters.queryset import NO_CRITERIA, QuerySetExport
-from exports.exporters.sheets import Sheet
+from exports.exporters.queryset import QuerySetExport
 from exports.filenames import slug_of
 from exports.models import FileRequest
 from exports.models.locale import local_time
@@ -30,20 +29,15 @@ if TYPE_CHECKING:
 
 
 class ChangeListForm(Form):
-    """The query string of a changelist, the keys of the selected rows (none means all rows), and the columns."""
+    """The query string of a changelist, and the keys of the selected rows; none means all rows."""
 
     query = forms.CharField(required=False, widget=forms.HiddenInput)
     selected = forms.Field(required=False, widget=forms.MultipleHiddenInput)
-    columns = forms.MultipleChoiceField(label=_("Columns"), widget=forms.CheckboxSelectMultiple)
 
     def __init__(self, criteria: QueryDict | None, exporter: "AdminExport", user: AnyUser) -> None:
         super().__init__(criteria)
         self.label = ""
         self.exporter, self.user = exporter, user
-        choices = [(column.name, column.label) for column in exporter.labelled_columns(user)]
-        # The stubs know the fields by their common base.
-        self.fields["columns"].choices = choices  # type: ignore[attr-defined]
-        self.fields["columns"].initial = [name for name, _label in choices]
 
     def clean(self) -> dict[str, Any]:
         criteria: dict[str, Any] = super().clean() or self.cleaned_data
@@ -63,11 +57,6 @@ class AdminExport(QuerySetExport):
     model_admin: ClassVar["ExportMixin"]
     columns_need_database = True
 
-    @classmethod
-    def has_sheets(cls) -> bool:
-        """Return False: the one sheet has the columns that the user has chosen."""
-        return False
-
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
         """Return True for users of this admin site who have the export permission of the ModelAdmin."""
         request = ReplayedRequest(self.model_admin, user)
@@ -79,39 +68,16 @@ class AdminExport(QuerySetExport):
     def restore(self, export: FileRequest) -> Mapping[str, Any]:
         """Return the stored criteria. They are validated where the rows are read, which costs queries."""
         stored = QueryDict(export.criteria)
-        return {
-            "query": stored.get("query", ""),
-            "selected": stored.getlist("selected"),
-            "columns": stored.getlist("columns"),
-        }
+        return {"query": stored.get("query", ""), "selected": stored.getlist("selected")}
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         return rows_of(replayed_list(self.model_admin, user, criteria["query"]), criteria["selected"])
 
-    def get_columns(self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA) -> Sequence[Column]:
-        """Return all columns that this user may choose from."""
+    def get_columns(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Column]:
+        """Return all columns that this user may choose from, with the headers of the list."""
         entries = self.model_admin.get_export_columns(ReplayedRequest(self.model_admin, user))
-        return columns_of(self.model_admin, entries, named=self.sensitive_columns)
-
-    def columns_to_choose(
-        self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA
-    ) -> tuple[list[Column], list[str]]:
-        """Return nothing: the form of a changelist has a field of its columns."""
-        return [], []
-
-    def labelled_columns(self, user: AnyUser) -> list[Column]:
-        """Return the columns of `get_columns` with the headers that they have in the file."""
-        return resolve.resolve(self.model_admin.model._base_manager.all(), self.get_columns(user))
-
-    def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
-        """Return the chosen columns. Raise InvalidStoredCriteria if the changelist no longer has one of them."""
-        offered = {column.name: column for column in self.get_columns(user)}
-        if gone := set(criteria["columns"]) - set(offered):
-            raise InvalidStoredCriteria(f"The changelist no longer has: {', '.join(sorted(gone))}.")
-        return [column for name, column in offered.items() if name in criteria["columns"]]
-
-    def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
-        return [Sheet(str(self.title), self.get_queryset(user, criteria), self.columns_for(user, criteria))]
+        columns = columns_of(self.model_admin, entries, named=self.sensitive_columns)
+        return resolve.resolve(self.model_admin.model._base_manager.all(), columns)
 
     def label_of(self, form: Form) -> str:
         assert isinstance(form, ChangeListForm)

@@ -149,6 +149,7 @@ class ExportMixin(ModelAdmin):
             "list_url": f"{self._admin_url('changelist')}?{query}",
             "form_url": self._export_url(query),
             "row_count": row_count,
+            "are_columns_chosen": True,
             "exports": exports,
             "is_live": any(state["status"] in ("queued", "running") for state in exports),
         }

@@ -77,6 +77,11 @@ def context_of(browser: Browser, site: str, **options: Any) -> BrowserContext:
     return context
 
 
+def export_as(page: Page, format: str) -> None:
+    page.locator("export-form select[name=format]").select_option(format)
+    page.locator("export-form button.export-button-main").click()
+
+
 def picture(page: Page, name: str) -> None:
     if PICTURES:
         page.screenshot(path=Path(PICTURES) / f"{name}.png", full_page=True)
@@ -99,7 +104,7 @@ def test_a_filtered_list_is_exported_with_the_chosen_columns(
         for label in ("Customer", "Large"):
             page.get_by_label(label, exact=True).uncheck()
         picture(page, f"{theme}-{scheme}-form")
-        page.locator("export-form button[value=xlsx]").click()
+        export_as(page, "xlsx")
         card = page.locator("export-progress[status=ready]")
         card.wait_for(timeout=READY_MS)
         picture(page, f"{theme}-{scheme}-card")
@@ -124,7 +129,7 @@ def test_selected_rows_are_exported_without_javascript(browser: Browser, site: s
             page.locator("input[name=_selected_action]").nth(place).check()
         page.locator("select[name=action]").first.select_option("export_selected")
         page.locator("button[name=index]").first.click()
-        page.locator("export-form button[value=csv]").click()
+        export_as(page, "csv")
         page.locator("export-progress[status=ready] a[href*=download]").wait_for(timeout=READY_MS)
         picture(page, f"{theme}-without-javascript")
         state = json.loads(page.locator("export-progress script").first.text_content() or "")
