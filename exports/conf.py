@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.urls import URLResolver, get_resolver, get_urlconf, reverse
+from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,6 +96,8 @@ class Settings:
     MAIL_RETRY_SECONDS: float = 3 * DAY
     MAIL_UNSUBSCRIBE_URL: str | None = None
     SEND_MAILS: bool | str = True
+    # Users and tenants
+    AUTHENTICATE: Callable[..., Any] | str | None = None
     # WebSockets
     SOCKET_ALLOWED_ORIGINS: Sequence[str] = ()
     SOCKET_IDLE_TIMEOUT_SECONDS: float = 75.0
@@ -154,6 +157,13 @@ class _LiveSettings(Settings):
 
 config: Settings = _LiveSettings()
 """`config.LEASE_SECONDS` is the project's value, else the default. An unknown name raises AttributeError."""
+
+
+def function_of(name: str) -> Callable[..., Any] | None:
+    """Return the function that the setting `name` is or whose dotted path it has; None if it is not set."""
+    given = getattr(config, name)
+    found: Callable[..., Any] | None = import_string(given) if isinstance(given, str) else given
+    return found
 
 
 def url_of(name: str, *args: object) -> str:

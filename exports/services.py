@@ -418,24 +418,24 @@ def find_public(text: str, actor: Actor) -> FileRequest:
     raise FileRequest.DoesNotExist
 
 
-def sign_ticket(user: AnyUser, export: FileRequest) -> tuple[str, datetime]:
+def sign_ticket(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) -> tuple[str, datetime]:
     """Return the URL of a fresh ticket for this user, and when it expires. The caller has checked the permission."""
     expires = int(timezone.now().timestamp()) + config.TICKET_MAX_AGE_SECONDS
-    ticket = Ticket(export.pk, export.epoch, str(user.pk), expires).sign()
+    ticket = Ticket(export.pk, export.epoch, str(user.pk), expires, is_bearer).sign()
     return url_of("file", ticket), datetime.fromtimestamp(expires, UTC)
 
 
-def state_for(user: AnyUser, export: FileRequest) -> State:
+def state_for(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) -> State:
     """Return STATE as this user may see it.
 
-    A user who may download the file gets a ticket. Others get no URL of it, and an owner to whom the export class now
-    refuses the file gets an error in its place.
+    A user who may download the file gets a ticket, which counts without signing in if `is_bearer`. Others get no URL of
+    it, and an owner to whom the export class now refuses the file gets an error in its place.
     """
     state = serialize(export)
     if export.status != Status.READY:
         return state
     if may_download(user, export):
-        state["urls"]["ticket"], expires = sign_ticket(user, export)
+        state["urls"]["ticket"], expires = sign_ticket(user, export, is_bearer=is_bearer)
         state["urls"]["ticket_expires_at"] = rfc3339(expires)
         return state
     state["urls"]["download"] = None

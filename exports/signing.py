@@ -63,16 +63,18 @@ class Ticket:
     """A short-lived link for one user.
 
     It contains the epoch of the row, so revoking, expiring or replacing the file ends all its tickets. `expires` is in
-    seconds since 1970.
+    seconds since 1970. Until then a bearer ticket counts without signing in: it was given to a request with a token,
+    whose page cannot open a link with that token.
     """
 
     request_id: UUID
     epoch: int
     user_id: str
     expires: int
+    is_bearer: bool = False
 
     def sign(self) -> str:
-        payload = [self.request_id.hex, self.epoch, self.user_id, self.expires]
+        payload = [self.request_id.hex, self.epoch, self.user_id, self.expires, *([True] if self.is_bearer else [])]
         return _signer(signing.TimestampSigner, TICKET_SALT).sign_object(payload)
 
     @classmethod
@@ -80,8 +82,8 @@ class Ticket:
         """Verify the signature and return the ticket, which may have expired. Raise InvalidLink for anything else."""
         try:
             payload = _signer(signing.TimestampSigner, TICKET_SALT).unsign_object(text)
-            request_id, epoch, user_id, expires = payload
-            return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires))
+            request_id, epoch, user_id, expires, *is_bearer = payload
+            return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires), is_bearer == [True])
         except MALFORMED as error:
             raise InvalidLink("This link is not one of ours.") from error
 

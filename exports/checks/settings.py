@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage
 
 from exports.checks.numbers import NumberRule
 from exports.checks.registration import register
-from exports.conf import DEFAULTS, Settings, config
+from exports.conf import DEFAULTS, Settings, config, function_of
 from exports.exceptions import BadOption
 from exports.failures import describe_error
 from exports.queue import base as queue
@@ -44,6 +44,7 @@ OTHER_NUMBERS = tuple(
     if annotation in ("int", "float", "int | None", "float | None") and not any(name in rule.names for rule in NUMBERS)
 )
 
+FUNCTIONS = ("AUTHENTICATE",)
 
 # What a value must be, by the parts of a setting's type: how it is told, and how a hint says it.
 KINDS: dict[str, tuple[Callable[[object], bool], str]] = {
@@ -110,6 +111,22 @@ def check_queue_backend() -> Iterator[CheckMessage]:
         message = f"EXPORTS['QUEUE_BACKEND'] needs {' and '.join(missing)}, which cannot be imported."
         hint = "pip install 'django-live-exports[live]', or set EXPORTS['QUEUE_BACKEND'] = None to run from cron alone."
         yield checks.Error(message, hint=hint, id="exports.E026")
+
+
+@register()
+def check_functions() -> Iterator[CheckMessage]:
+    """Report settings that are to name a function, and do not."""
+    for name in FUNCTIONS:
+        try:
+            is_function = callable(function_of(name) or check_functions)
+        except Exception as error:
+            is_function = False
+            why = f" cannot be imported: {describe_error(error, with_message=True)}"
+        else:
+            why = " is no function."
+        if not is_function:
+            hint = "Set a function, or its dotted path, such as 'yours.exports.function'."
+            yield checks.Error(f"EXPORTS[{name!r}]{why}", hint=hint, id="exports.E047")
 
 
 @register()

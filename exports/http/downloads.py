@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -13,11 +15,12 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from exports import services
+from exports.access.authentication import carries_token
 from exports.conf import config, url_of
 from exports.exceptions import LimitReached
 from exports.http.actors import actor_of, public_actor, record_refusal
 from exports.http.responses import DELIVERING, FileStream, file_response
-from exports.http.views import get_visible, not_found, refusal_response, signed_in, state_response
+from exports.http.views import answering, get_visible, not_found, refusal_response, signed_in, state_response
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.models.audit import ActorKind, record
 from exports.signing import InvalidLink, Ticket
@@ -34,6 +37,8 @@ def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Redirect to a fresh ticket. This URL works for as long as the file is kept."""
     export = get_visible(request, pk, AuditEntry.Verb.DOWNLOAD)
     if export.status != Status.READY:
+        if carries_token(request):
+            return state_response(request, export, status=409)
         return HttpResponseRedirect(url_of("page", pk))
     if not services.may_download(request.user, export):
         record_refusal(request, AuditEntry.Verb.DOWNLOAD, pk)
@@ -42,18 +47,28 @@ def download_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 
 
 @require_safe
-@signed_in
 def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     """Return the bytes for a ticket that is signed, of this user and of the current epoch; if it expired, a fresh one.
 
     A browser resumes a download that was cut at the same URL, after any time, and asks for a range then. Chromium
     (checked with 156) gives up if the answer is a redirect. Nor do the clocks of web servers have to agree: one that
     takes a ticket for expired signs the next by its own clock.
+    A bearer ticket is that of its user until it expires, also if another user is signed in.
     """
     try:
         signed = Ticket.read(ticket)
     except InvalidLink:
-        raise Http404 from None
+        signed = None
+    if signed is not None and signed.is_bearer and signed.expires > timezone.now().timestamp():
+        users = get_user_model()._default_manager.filter(pk=signed.user_id, is_active=True)
+        request.user = users.first() or AnonymousUser()
+        return answering(_ticket_response)(request, signed)
+    return signed_in(_ticket_response)(request, signed)
+
+
+def _ticket_response(request: HttpRequest, signed: Ticket | None) -> HttpResponseBase:
+    if signed is None:
+        raise Http404
     export = FileRequest.objects.select_related("requester").get(pk=signed.request_id)
     is_good = (
         signed.user_id == str(request.user.pk)
@@ -71,7 +86,7 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
 
 def redirect_to_ticket(request: HttpRequest, export: FileRequest) -> HttpResponseRedirect:
     """Redirect to a fresh ticket for this user, whose permission the caller has checked."""
-    url, _expires = services.sign_ticket(request.user, export)
+    url, _expires = services.sign_ticket(request.user, export, is_bearer=carries_token(request))
     return HttpResponseRedirect(url, headers={"Referrer-Policy": "no-referrer"})
 
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin
 from uuid import UUID
 
@@ -24,9 +24,12 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import services
+from exports.access import authentication
+from exports.access.authentication import carries_token
 from exports.conf import config, url_of
 from exports.exceptions import (
     BadOption,
@@ -48,24 +51,51 @@ from exports.http.ranges import is_match
 from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.state import ERROR_MESSAGES, limit_message
 
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
 POLL_SECONDS = 2
 PAGE_SIZE = 20
 YES = ("1", "true")
+
+View = Callable[..., HttpResponseBase]
 
 REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
 """What services raise when they refuse a request; `refusal_response` answers them."""
 
 
-def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Require a signed-in user, and answer 404 for exports that do not exist or that the user may not see."""
+def signed_in(view: View) -> View:
+    """Require a user, by session or by token, and answer like `answering`.
+
+    Django's check against forged requests is left to us: it is only for requests without a token.
+    """
+    answer = answering(view)
 
     @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        identify(request)
         if not request.user.is_authenticated:
             if wants_json(request):
                 return error_response(401, "not_signed_in", _("Please sign in."))
             is_safe = request.method in ("GET", "HEAD")
             return redirect_to_login(request.get_full_path() if is_safe else url_of("list"))
+        return answer(request, *args, **kwargs)
+
+    protected = csrf_protect(respond)
+
+    @csrf_exempt
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        return (respond if carries_token(request) else protected)(request, *args, **kwargs)
+
+    return wrapper
+
+
+def answering(view: View) -> View:
+    """Answer 404 for exports that do not exist or that the user may not see, and let no cache store the response."""
+
+    @wraps(view)
+    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
             if request.method == "POST":
                 bodies.read_body(request)
@@ -81,6 +111,12 @@ def signed_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
         return response
 
     return wrapper
+
+
+def identify(request: HttpRequest) -> None:
+    """Set `request.user` to the user of the token or the session."""
+    session_user = request.user
+    request.user = cast("User", authentication.user_of(request, lambda: session_user))
 
 
 @require_safe
@@ -156,13 +192,14 @@ def form_view(
 @require_safe
 def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
     """Return STATE as JSON for polling, always as JSON: ETag, Retry-After while it is active, 410 once it expired."""
+    identify(request)
     if not request.user.is_authenticated:
         return error_response(401, "not_signed_in", _("Please sign in."))
     try:
         export = get_visible(request, pk)
     except FileRequest.DoesNotExist:
         return error_response(404, "not_found", _("There is no such export."))
-    state = services.state_for(request.user, export)
+    state = services.state_for(request.user, export, is_bearer=carries_token(request))
     # The ticket is another one each time, and the worker's silence grows.
     compared = {**state, "worker": None, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
     etag = f'W/"{hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:32]}"'
@@ -276,9 +313,9 @@ def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
 
 
 def wants_json(request: HttpRequest) -> bool:
-    """Return True if the client accepts JSON and prefers it to HTML; if it sends JSON, also without a preference."""
+    """Return True if the client carries a token, sends JSON, or prefers JSON to HTML."""
     types = [bodies.JSON, "text/html"] if request.content_type == bodies.JSON else ["text/html", bodies.JSON]
-    return request.get_preferred_type(types) == bodies.JSON
+    return carries_token(request) or request.get_preferred_type(types) == bodies.JSON
 
 
 def is_plain(request: HttpRequest) -> bool:
@@ -295,7 +332,8 @@ def state_response(request: HttpRequest, export: FileRequest, *, status: int = 2
     headers = {"Retry-After": str(POLL_SECONDS)} if export.is_active else {}
     if status in (201, 202):
         headers["Location"] = url_of("detail", export.pk)
-    return JsonResponse({**services.state_for(request.user, export), **extra}, status=status, headers=headers)
+    state = services.state_for(request.user, export, is_bearer=carries_token(request))
+    return JsonResponse({**state, **extra}, status=status, headers=headers)
 
 
 def posted_choices(exporter: QuerySetExport, posted: QueryDict) -> dict[str, Any]:
@@ -373,6 +411,8 @@ def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
 def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
     """Return an error as docs/protocol.md describes it."""
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept"}
+    if status == 401 and config.AUTHENTICATE:
+        headers["WWW-Authenticate"] = "Bearer"
     return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
 
 

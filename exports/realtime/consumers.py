@@ -29,11 +29,11 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.handlers import asgi
 from django.db import DatabaseError, InterfaceError
 from django.db.models import Q
-from django.http import HttpRequest
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from exports import services
+from exports.access import authentication
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import config
 from exports.exceptions import without_stop_iteration
@@ -130,7 +130,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         except SocketRefused:
             await self.close()
             return
-        await self.accept()
+        offered = self.scope.get("subprotocols", ())
+        # A browser closes a socket that accepts none of the subprotocols it offered.
+        await self.accept(authentication.SUBPROTOCOL if authentication.SUBPROTOCOL in offered else None)
         connections.opened(self)
         for state in snapshot:
             self._queue(state)
@@ -327,19 +329,22 @@ def urls_for(scope: Scope) -> Iterator[None]:
 
 
 def active_user(scope: Scope) -> AnyUser:
-    """Return the user of the session cookie as they are in the database now.
+    """Return the user of the token or the session cookie as they are in the database now.
 
-    A project's own middleware may set scope["user"] instead. Raises SocketRefused if the user is not signed in or not
-    active.
+    A project's own middleware may set scope["user"] instead of the cookie. Raises SocketRefused if the user is not
+    signed in or not active.
     """
-    if "user" in scope:
-        user = get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
-    else:
+    request = authentication.request_of(scope)
+
+    def session_user() -> AnyUser:
+        if "user" in scope:
+            return get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
         # Django's get_user reads nothing but the session of a request.
-        request = HttpRequest()
         engine = import_module(settings.SESSION_ENGINE)
         request.session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
-        user = get_user(request)
+        return get_user(request)
+
+    user = authentication.user_of(request, session_user)
     if not user.is_authenticated or not user.is_active:
         raise SocketRefused(CloseCode.LOGGED_OUT, "signed out")
     return user
@@ -383,7 +388,7 @@ def ready_state_for(scope: Scope, export_id: str) -> State | None:
     if export is None:
         return None
     with urls_for(scope):
-        return services.state_for(user, export)
+        return services.state_for(user, export, is_bearer=authentication.socket_carries_token(scope))
 
 
 def mark_seen(scope: Scope, export_id: UUID) -> None:

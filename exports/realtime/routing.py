@@ -17,6 +17,7 @@ from django.core.handlers.asgi import get_script_prefix
 from django.http.request import split_domain_port, validate_host
 from django.urls import path, re_path
 
+from exports.access import authentication
 from exports.conf import config
 from exports.realtime import SOCKET_PATH
 from exports.realtime.consumers import ExportsConsumer
@@ -37,7 +38,7 @@ websocket_urlpatterns = [
 
 
 class SameOrigin:
-    """Refuse a handshake unless it has one Origin header that `is_allowed_origin` accepts.
+    """Refuse a handshake unless it has one Origin header that `is_allowed_origin` accepts, or carries a token.
 
     channels' own validator ignores a wrong port, and with a leading dot in ALLOWED_HOSTS accepts every subdomain.
     """
@@ -52,6 +53,8 @@ class SameOrigin:
         are_unique = names.count(b"origin") == 1 and names.count(b"host") <= 1
         is_secure = _is_secure(scope, headers)
         is_allowed = are_unique and is_allowed_origin(headers, is_secure=is_secure)
+        # Only a page that knows the token can send it, and no cookie counts then.
+        is_allowed = is_allowed or authentication.socket_carries_token(scope)
         if not is_allowed:
             log.warning(
                 "socket refused: the page is of %r, this site is %s://%s. If both are yours, set "

@@ -1,0 +1,65 @@
+"""The user of a request: of its session, or whom EXPORTS["AUTHENTICATE"] finds by a token. Sockets ask here as well.
+
+EXPORTS["AUTHENTICATE"] is a function, or the dotted path of one, that takes an HttpRequest and returns a user, or None.
+It is asked for each request, when a socket opens, and whenever its user is checked again. The request of a socket is
+the one that opened it; there the header may be missing, because browsers let scripts set none. Such a script offers the
+subprotocols "exports" and "authorization." with the header's value, encoded as by JavaScript's encodeURIComponent.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+from typing import Any
+from urllib.parse import unquote
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest
+
+from exports.conf import function_of
+
+SUBPROTOCOL = "exports"
+HEADER_IN_SUBPROTOCOL = "authorization."
+BROWSER_SCHEMES = ("basic", "digest", "negotiate", "ntlm")
+"""Schemes of Authorization that browsers send by themselves, also for a page of another site."""
+
+
+def carries_token(request: HttpRequest) -> bool:
+    """Return True if a header that no page of another site can send says whose request this is.
+
+    Such a request needs no check against forgery (CSRF, Origin), and its cookies do not count.
+    """
+    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    return bool(function_of("AUTHENTICATE") and scheme and credentials) and scheme.lower() not in BROWSER_SCHEMES
+
+
+def user_of(request: HttpRequest, session_user: Callable[[], Any]) -> AbstractUser | AnonymousUser:
+    """Return the user of a request as the database has them now; AnonymousUser if there is none, or an inactive one.
+
+    A token alone decides if the request carries one, even if it is not valid. Otherwise the session does, whose user
+    `session_user` returns, and for a session without a user EXPORTS["AUTHENTICATE"] is asked.
+    """
+    authenticate = function_of("AUTHENTICATE")
+    if authenticate is None or not carries_token(request):
+        user: AbstractUser | AnonymousUser = session_user()
+        if user.is_authenticated or authenticate is None:
+            return user
+    found = authenticate(request)
+    # Some libraries return an object that only resembles a user.
+    if found is not None and not isinstance(found, get_user_model()):
+        found = get_user_model()._default_manager.filter(pk=found.pk).first()
+    return found if found is not None and found.is_active else AnonymousUser()
+
+
+def socket_carries_token(scope: dict[str, Any]) -> bool:
+    """Return what `carries_token` does for the request that opened a socket."""
+    return function_of("AUTHENTICATE") is not None and carries_token(request_of(scope))
+
+
+def request_of(scope: dict[str, Any]) -> HttpRequest:
+    """Return the request that opened a socket, with its headers and cookies. No middleware has seen it."""
+    request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
+    for offered in scope.get("subprotocols", ()):
+        if offered.startswith(HEADER_IN_SUBPROTOCOL):
+            request.META.setdefault("HTTP_AUTHORIZATION", unquote(offered.removeprefix(HEADER_IN_SUBPROTOCOL)))
+    return request
