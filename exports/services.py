@@ -318,6 +318,27 @@ def expire(export: FileRequest, actor: Actor) -> None:
     _transition(transitions.expire, export, actor)
 
 
+def remove(export: FileRequest, actor: Actor) -> None:
+    """Delete an export that has ended from its owner's lists, and end the links of its file.
+
+    Raises TransitionNotAllowed if the export is QUEUED or RUNNING.
+    """
+    # Who deletes it knows how it ended, so no mail is needed.
+    transitions.mark_seen(export)
+    _transition(transitions.remove, export, actor, publish=events.send_removal)
+
+
+def remove_ended(user: AnyUser, actor: Actor) -> int:
+    """Delete this user's failed, cancelled and expired exports from their lists. Return how many were deleted."""
+    ended = FileRequest.objects.owned_by(user).filter(status__in=(Status.FAILED, Status.CANCELLED, Status.EXPIRED))
+    removed = 0
+    for export in ended.without_details():
+        if transitions.remove(export, actor):
+            removed += 1
+            _on_commit(events.send_removal, export)
+    return removed
+
+
 def revoke(export: FileRequest, actor: Actor) -> None:
     """End every ticket and the public link of a READY file, which stays.
 
@@ -451,12 +472,18 @@ def _refused(verb: str, actor: Actor, message: str, *, file_type: str, export_id
     return NotAllowed(message)
 
 
-def _transition(transition: Callable[[FileRequest, Actor], bool], export: FileRequest, actor: Actor) -> None:
+def _transition(
+    transition: Callable[[FileRequest, Actor], bool],
+    export: FileRequest,
+    actor: Actor,
+    *,
+    publish: Callable[[FileRequest], None] = events.send_state,
+) -> None:
     won = transition(export, actor)
     export.refresh_from_db()
     if not won:
         raise TransitionNotAllowed(_("It is too late for that: the export has changed since."))
-    _publish_on_commit(export)
+    _on_commit(publish, export)
 
 
 def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, bool]:
@@ -465,12 +492,12 @@ def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, boo
         faults.point("after_insert")
         # Not a partial: Django reads __qualname__ of a callback that raises.
         transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
-        _publish_on_commit(export)
+        _on_commit(events.send_state, export)
     return export, is_new
 
 
-def _publish_on_commit(export: FileRequest) -> None:
-    transaction.on_commit(lambda: events.send_state(export), robust=True)
+def _on_commit(publish: Callable[[FileRequest], None], export: FileRequest) -> None:
+    transaction.on_commit(lambda: publish(export), robust=True)
 
 
 def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from exports.conf import config, url_of
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.exporters import registry
-from exports.models import ACTIVE, FileRequest, Status, progress
+from exports.models import ACTIVE, TERMINAL, FileRequest, Status, progress
 from exports.models.locale import local_time
 from exports.models.scheduling import queue_position
 from exports.tabular import writers
@@ -68,6 +68,7 @@ class Urls(TypedDict):
     edit: str | None
     cancel: str | None
     retry: str | None
+    delete: str | None
     download: str | None
     ticket: str | None
     ticket_expires_at: str | None
@@ -211,15 +212,21 @@ def serialize(export: FileRequest) -> State:
         "error": error_of(export),
         "sends_mail": export.sends_mail,
         "receipt": export.receipt,
-        "urls": {
-            **urls_of(str(export.pk), seen=is_unseen, cancel=status in ACTIVE, retry=can_retry, download=has_file),
-            "edit": f"{url_of('form', export.file_type)}?from={export.pk}" if can_edit else None,
-        },
+        "urls": urls_of(
+            str(export.pk),
+            export.file_type,
+            seen=is_unseen,
+            edit=can_edit,
+            cancel=status in ACTIVE,
+            retry=can_retry,
+            delete=status in TERMINAL,
+            download=has_file,
+        ),
     }
 
 
-def urls_of(export_id: str, **applies: bool) -> Urls:
-    """Return the URLs of an export, those of `seen`, `cancel`, `retry` and `download` if they apply; no ticket.
+def urls_of(export_id: str, file_type: str, **applies: bool) -> Urls:
+    """Return the URLs of an export without a ticket, and those named in `applies` only if they are true there.
 
     They begin with the script prefix and the language of the thread, which a worker does not know of its readers.
     """
@@ -230,10 +237,11 @@ def urls_of(export_id: str, **applies: bool) -> Urls:
     return {
         "self": url("detail"),
         "page": url("page"),
-        "edit": None,
         "seen": url("seen") if applies["seen"] else None,
+        "edit": f"{url_of('form', file_type)}?from={export_id}" if applies["edit"] else None,
         "cancel": url("cancel") if applies["cancel"] else None,
         "retry": url("retry") if applies["retry"] else None,
+        "delete": url("delete") if applies["delete"] else None,
         "download": url("download") if applies["download"] else None,
         "ticket": None,
         "ticket_expires_at": None,

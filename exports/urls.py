@@ -3,12 +3,13 @@
 from django.urls import path
 
 from exports.exceptions import without_stop_iteration
-from exports.http import downloads, presets, views
+from exports.http import downloads, history, presets, views
 
 app_name = "exports"
 
 urlpatterns = [
-    path("", views.list_view, name="list"),
+    path("", history.list_view, name="list"),
+    path("clear/", history.clear_view, name="clear"),
     path("new/<slug:file_type>/", views.form_view, name="form"),
     path("new/<slug:file_type>/estimate/", presets.estimate_view, name="estimate"),
     path("new/<slug:file_type>/presets/", presets.presets_view, name="presets"),
@@ -19,6 +20,7 @@ urlpatterns = [
     path("<uuid:pk>/page/", views.page_view, name="page"),
     path("<uuid:pk>/cancel/", views.cancel_view, name="cancel"),
     path("<uuid:pk>/retry/", views.retry_view, name="retry"),
+    path("<uuid:pk>/delete/", history.delete_view, name="delete"),
     path("<uuid:pk>/expire/", views.expire_view, name="expire"),
     path("<uuid:pk>/revoke/", views.revoke_view, name="revoke"),
     path("<uuid:pk>/share/", views.share_view, name="share"),

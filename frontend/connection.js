@@ -70,8 +70,9 @@ export class ExportsConnection {
     return this.#url;
   }
 
-  get isOpen() {
-    return this.#socket?.isOpen ?? false;
+  /** Whether messages arrive over the socket; else exports are read by GET. */
+  get isHeard() {
+    return this.#pollEvery === RESYNC_EVERY;
   }
 
   /**
@@ -93,7 +94,10 @@ export class ExportsConnection {
     return () => this.#stopWatch(shown.id, listener);
   }
 
-  /** Follow all exports of the user, with a listener as for `watch`. Return a function that stops following. */
+  /**
+   * Follow all exports of the user, with a listener as for `watch`, and `removed(id)` for those that the user deletes.
+   * Return a function that stops following.
+   */
   subscribe(listener) {
     this.#subscribers.add(listener);
     this.#revive();
@@ -136,6 +140,13 @@ export class ExportsConnection {
     if (this.#isNeeded()) this.#contact.lost({ isCertain: true });
   }
 
+  /** Forget an export that its owner has deleted. */
+  #remove(id) {
+    const watch = this.#watched.get(id);
+    for (const subscriber of this.#subscribers) subscriber.removed?.(id);
+    if (watch) this.#refused(watch, 404);
+  }
+
   // The socket
 
   #connect() {
@@ -162,6 +173,7 @@ export class ExportsConnection {
     // A proxy may accept a socket and hold its frames back, so only a message shows that it works.
     if (this.#pollEvery !== RESYNC_EVERY) this.#poll(RESYNC_EVERY);
     if (message.type === "export.changed" && isState(message.export)) this.learn(message.export);
+    if (message.type === "export.removed") this.#remove(message.id);
   }
 
   /** Ask for an answer once nothing has been heard of a run for 5 s. Without one, read by GET and soon say so. */
@@ -319,8 +331,7 @@ export class ExportsConnection {
   }
 
   async #sendSeen(state) {
-    const isHeard = this.#pollEvery === RESYNC_EVERY;
-    if (isHeard && this.#socket?.send({ type: "seen", id: state.id })) return true;
+    if (this.isHeard && this.#socket?.send({ type: "seen", id: state.id })) return true;
     const { status } = await post(state.urls.seen, { fetch: this.#fetch, clock: this.#clock, tokens: this.#tokens() });
     // Try again after no answer or a server error; a refusal is final.
     return status !== 0 && status !== 429 && status < 500;

@@ -105,10 +105,11 @@ export class ExportForm extends HTMLElement {
   #insert(state) {
     const present = document.querySelector(`export-progress[export-id="${CSS.escape(state.id)}"]`);
     if (isActive(state)) autoDownloads().want(state.id);
-    const progress = present ?? this.#newProgress(state);
-    const list = this.#list;
-    const entry = ["OL", "UL"].includes(list.tagName) ? progress.closest("li") ?? listItem(progress) : progress;
-    if (!present) list.prepend(entry);
+    const progress = present ?? this.#list.insert?.(state) ?? this.#newProgress(state);
+    if (!progress.isConnected) {
+      const list = this.#list;
+      list.prepend(["OL", "UL"].includes(list.tagName) ? listItem(progress) : progress);
+    }
     bringIntoView(progress);
     const isJoined = present && isActive(state);
     const spoken = { title: words().name(state), text: words().status(state) };

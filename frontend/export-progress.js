@@ -129,7 +129,7 @@ export class ExportProgress extends HTMLElement {
     this.#showBar(view);
     this.#showLink(this.#parts.download, view.download);
     this.#showLink(this.#parts.edit, view.edit);
-    for (const name of ["cancel", "retry"]) this.#showForm(this.#parts[name], view[name]);
+    for (const name of ["cancel", "retry", "delete"]) this.#showForm(this.#parts[name], view[name]);
     if (focused?.closest("[hidden]")) this.#keepFocus();
     if (state.status === "running") this.#silence.heard((state.worker?.silent_seconds ?? 0) * 1000);
     else this.#silence.stop();
@@ -218,7 +218,7 @@ export class ExportProgress extends HTMLElement {
   // Actions of the user
 
   #submit(event) {
-    if (![this.#parts.cancel, this.#parts.retry].includes(event.target)) return;
+    if (![this.#parts.cancel, this.#parts.retry, this.#parts.delete].includes(event.target)) return;
     event.preventDefault();
     if (!this.#isPosting) this.#post(event.target);
   }
@@ -230,7 +230,14 @@ export class ExportProgress extends HTMLElement {
     this.#setBusy(form, false);
     if (signal.aborted) return;
     if (isState(reply.body)) this.#take(reply.body);
+    else if (reply.status === 204) this.#leave();
     else this.#refused(reply);
+  }
+
+  /** Tell the list that the user has deleted this export. On a page of its own, go to the list, as the form would. */
+  #leave() {
+    this.#fire("removed", this.#state);
+    if (this.isConnected) location.assign(new URL("../../", new URL(this.#state.urls.page, location.href)));
   }
 
   #refused(reply) {
@@ -249,6 +256,8 @@ export class ExportProgress extends HTMLElement {
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
     autoDownloads().want(state.id);
+    // A reload then shows the new export.
+    if (location.pathname === this.#state.urls.page) history.replaceState(history.state, "", state.urls.page);
     this.#follow(state);
     this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
     this.#fire("changed", state);

@@ -1,10 +1,12 @@
 /** Define the elements. A page includes only this script: `<script type="module" src=".../exports/exports.js">`. */
 
 import { ExportForm } from "./export-form.js";
+import { ExportList } from "./export-list.js";
 import { ExportProgress } from "./export-progress.js";
 
 function define() {
   if (!customElements.get("export-progress")) customElements.define("export-progress", ExportProgress);
+  if (!customElements.get("export-list")) customElements.define("export-list", ExportList);
   if (!customElements.get("export-form")) customElements.define("export-form", ExportForm);
 }
 

@@ -36,13 +36,15 @@ function builtFoot(words) {
       builtForm("cancel", words),
       builtForm("retry", words),
       part("edit", "a", { class: "export-link", hidden: "" }, [words.text("edit")]),
+      builtForm("delete", words),
     ]),
   ]);
 }
 
 function builtForm(name, words) {
   const token = make("input", { type: "hidden", name: "csrfmiddlewaretoken" });
-  const button = make("button", { class: "export-button", type: "submit" }, [words.text(name)]);
+  const look = name === "delete" ? "export-button export-button-quiet" : "export-button";
+  const button = make("button", { class: look, type: "submit" }, [words.text(name)]);
   return part(name, "form", { method: "post", hidden: "" }, [token, button]);
 }
 

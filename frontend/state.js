@@ -26,6 +26,7 @@
  * @property {string | null} edit the form, filled in as this export was requested; for its owner
  * @property {string | null} cancel
  * @property {string | null} retry
+ * @property {string | null} delete
  * @property {string | null} download
  * @property {string | null} ticket
  * @property {string | null} ticket_expires_at

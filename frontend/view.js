@@ -23,6 +23,7 @@ export function viewOf(state, words) {
     cancel: { url: state.urls.cancel, label: words.text("cancel_label", { title: name }) },
     edit: { url: state.urls.edit ?? null, label: words.text("edit_label", { title: name }) },
     retry: { url: state.urls.retry, label: words.text("retry_label", { title: name }) },
+    delete: { url: state.urls.delete, label: words.text("delete_label", { title: name }) },
     download: { url: state.urls.download, label: words.text("download_label", { file }) },
   };
 }

@@ -213,6 +213,14 @@ export class Words {
     return new Intl.DateTimeFormat(this.#locale, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
   }
 
+  /** Return the day of a time: "Today", "Yesterday" or a date, in the language of the page. */
+  day(iso, now) {
+    const then = new Date(iso);
+    const days = Math.round((midnight(now) - midnight(then)) / 86_400_000);
+    if (days < 0 || days > 1) return new Intl.DateTimeFormat(this.#locale, { dateStyle: "long" }).format(then);
+    return sentence(new Intl.RelativeTimeFormat(this.#locale, { numeric: "auto" }).format(-days, "day"));
+  }
+
   time(milliseconds) {
     return new Intl.DateTimeFormat(this.#locale, { timeStyle: "medium" }).format(new Date(milliseconds));
   }
@@ -237,6 +245,10 @@ function localeOf(language) {
     // A page may have lang="en_GB" or lang=""; then the language of the browser is used.
     return undefined;
   }
+}
+
+function midnight(moment) {
+  return new Date(moment).setHours(0, 0, 0, 0);
 }
 
 function sentence(text) {

@@ -42,7 +42,7 @@ def url_for(name: str, export: FileRequest) -> str:
         return ticket_for(export, export.requester)
     if name == "public":
         return reverse("exports:public", args=[services.public_link_of(export) or "none"])
-    return reverse(f"exports:{name}", args={"list": [], "form": ["report"]}.get(name, [export.pk]))
+    return reverse(f"exports:{name}", args={"list": [], "clear": [], "form": ["report"]}.get(name, [export.pk]))
 
 
 @pytest.fixture

@@ -26,9 +26,9 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 
 def check_urls(states: list[dict[str, Any]], beginning: str) -> None:
-    """Fail unless all URLs of these states begin so: three while an export is running, five once it is ready."""
+    """Fail unless all URLs of these states begin so: four while an export is running, seven once it is ready."""
     urls = [url for state in states for name, url in state["urls"].items() if url and name != "ticket_expires_at"]
-    assert len(urls) == 8
+    assert len(urls) == 11
     assert [url for url in urls if not url.startswith(beginning)] == []
 
 

@@ -73,6 +73,7 @@ def test_the_state_of_a_running_export() -> None:
             "seen": None,
             "cancel": address(request, "cancel/"),
             "retry": None,
+            "delete": None,
             "download": None,
             "ticket": None,
             "ticket_expires_at": None,

@@ -39,7 +39,8 @@ def test_the_page_of_an_export_shows_what_its_status_allows(browser: Client, own
     assert (progress["status"], progress["export-id"]) == (status, str(request.pk))
     assert page.states[0]["status"] == status
     shown = {form.get("data-part") or form["class"] for form in page.all("form") if "hidden" not in form}
-    assert shown == ({"cancel"} if status in ACTIVE else {"export-again" if status == "ready" else "retry"})
+    after_the_end = {"export-again" if status == "ready" else "retry", "delete"}
+    assert shown == ({"cancel"} if status in ACTIVE else after_the_end)
     [download] = [link for link in page.all("a") if link.get("data-part") == "download"]
     assert ("hidden" not in download) == (status == "ready")
 

@@ -16,7 +16,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
-from django.core.paginator import Paginator
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 POLL_SECONDS = 2
-PAGE_SIZE = 20
 YES = ("1", "true")
 
 View = Callable[..., HttpResponseBase]
@@ -117,22 +115,6 @@ def identify(request: HttpRequest) -> None:
     """Set `request.user` to the user of the token or the session."""
     session_user = request.user
     request.user = cast("User", authentication.user_of(request, lambda: session_user))
-
-
-@require_safe
-@signed_in
-def list_view(request: HttpRequest) -> HttpResponse:
-    """List the user's own exports, newest first."""
-    user = request.user
-    assert user.is_authenticated
-    page = Paginator(FileRequest.objects.filter(requester=user.pk).timed(), PAGE_SIZE).get_page(request.GET.get("page"))
-    for export in page:
-        # The same instance as the signed-in user: its permissions are loaded once, not once for each export.
-        export.requester = user
-    exports = [services.state_for(user, export) for export in page]
-    is_live = any(state["status"] in ("queued", "running") for state in exports)
-    context = {"page": page, "exports": exports, "is_live": is_live, "is_plain": is_plain(request)}
-    return render(request, "exports/list.html", context)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -263,7 +245,7 @@ def revoke_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Create a public link; the one before it stops working."""
     bodies.refuse_unknown_fields(request)
-    export = _get_changeable(request, pk, AuditEntry.Verb.SHARE)
+    export = get_changeable(request, pk, AuditEntry.Verb.SHARE)
     if not services.may_share(request.user, export):
         record_refusal(request, AuditEntry.Verb.SHARE, pk)
         return _refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
@@ -423,7 +405,8 @@ def not_found(request: HttpRequest) -> HttpResponse:
     raise Http404("There is no such export.")
 
 
-def _get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
+def get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
+    """Return an export that the user may change. Raises DoesNotExist or Http404, and records the refusal."""
     export = get_visible(request, pk, verb)
     if not export.is_changeable_by(request.user):
         record_refusal(request, verb, pk)
@@ -433,7 +416,7 @@ def _get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
 
 def _change(request: HttpRequest, pk: UUID, name: str, verb: services.Verb) -> HttpResponse:
     bodies.refuse_unknown_fields(request)
-    export = _get_changeable(request, pk, name)
+    export = get_changeable(request, pk, name)
     try:
         verb(export, actor_of(request))
     except TransitionNotAllowed:

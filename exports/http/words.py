@@ -9,11 +9,12 @@ from datetime import datetime
 from math import ceil
 
 from django.template.defaultfilters import filesizeformat
+from django.utils import timezone
 from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
 from django.utils.text import capfirst
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from exports.models.locale import local_time
 from exports.state import NAME, ProgressState, State
@@ -68,6 +69,8 @@ WORDS: Mapping[str, Promise] = {
     "login": _("Log in again"),
     "reload": _("Look again"),
     "regenerate": _("Make it again"),
+    "delete": _("Delete"),
+    "delete_label": _("Delete export: {title}"),
     # The notices
     "announcement": _("{title}: {text}"),
     "already_active": _("{title}: already on its way"),
@@ -101,6 +104,15 @@ def catalogue() -> dict[str, str | dict[int, str]]:
         "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
     }
     return {**{key: str(text) for key, text in WORDS.items()}, **counted}
+
+
+def day_text(state: State) -> str:
+    """Return the day on which an export was requested, in the active time zone: "Today", "Yesterday" or a date."""
+    requested = local_time(datetime.fromisoformat(state["requested_at"] or "")).date()
+    days = (local_time(timezone.now()).date() - requested).days
+    if days in (0, 1):
+        return gettext("Yesterday") if days else gettext("Today")
+    return date_format(requested, "DATE_FORMAT")
 
 
 def word(key: str, **values: object) -> str:

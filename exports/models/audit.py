@@ -98,6 +98,7 @@ class AuditEntry(models.Model):
         ANSWER = "answer", _("Sent at once")
         RESEND = "resend", _("Mail sent again")
         PRESET = "preset", _("Preset changed")
+        REMOVE = "remove", _("Deleted from the list")
 
     class Outcome(models.TextChoices):
         DONE = "done", _("Done")

@@ -50,10 +50,18 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
     """Queries of views, workers and housekeeping."""
 
     def visible_to(self, user: AnyUser) -> Self:
-        """Keep the user's own requests, or all if the user has the permission to view file requests."""
+        """Keep the user's own requests, or all if the user has the permission to view file requests.
+
+        Requests that their owner has deleted are left out.
+        """
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        return self if user.has_perm("exports.view_filerequest") else self.filter(requester=user)
+        kept = self.filter(removed_at=None)
+        return kept if user.has_perm("exports.view_filerequest") else kept.filter(requester=user)
+
+    def owned_by(self, user: AnyUser) -> Self:
+        """Keep the user's own requests, except those that the user has deleted. An anonymous user has none."""
+        return self.filter(requester=user.pk, removed_at=None) if user.is_authenticated else self.none()
 
     def without_details(self) -> Self:
         """Leave out the long columns that STATE does not need; reading one of them costs a query."""
@@ -148,6 +156,7 @@ class FileRequest(models.Model):
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
             "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "error_numbers",
             "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
+            "removed_at",
         }
     )  # fmt: skip
 
@@ -204,6 +213,7 @@ class FileRequest(models.Model):
     seen_at = models.DateTimeField(null=True, editable=False)
     public_until = models.DateTimeField(null=True, editable=False)
     erased_at = models.DateTimeField(null=True, editable=False)
+    removed_at = models.DateTimeField(null=True, editable=False)
 
     objects = FileRequestQuerySet.as_manager()
 

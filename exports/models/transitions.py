@@ -33,7 +33,7 @@ from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry
 from exports.models.clock import Now
 from exports.models.notification import Notification, new_message_id
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
-from exports.models.request import DatabaseTime, FileRequest, FileRequestQuerySet, Status
+from exports.models.request import TERMINAL, DatabaseTime, FileRequest, FileRequestQuerySet, Status
 from exports.models.result import ExportResult
 
 # Values of columns for `QuerySet.update`, whose types differ.
@@ -314,6 +314,20 @@ def expire(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
     expired_at = Least(Coalesce(F("expires_at"), now), now)
     end: Columns = {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
     return _change(guarded, AuditEntry.Verb.EXPIRE, export, actor, **end)
+
+
+def remove(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
+    """Delete an export that has ended from its owner's lists; the links of a file end.
+
+    The row stays as long as that of an expired file, since it counts toward the quota of the day.
+    """
+    now = now or Now()
+    guarded = FileRequest.objects.filter(pk=export.pk, status__in=TERMINAL, epoch=export.epoch, removed_at=None)
+    gone: Columns = {"removed_at": now}
+    if export.status == Status.READY:
+        expired_at = Least(Coalesce(F("expires_at"), now), now)
+        gone |= {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
+    return _change(guarded, AuditEntry.Verb.REMOVE, export, actor, **gone)
 
 
 def revoke_links(export: FileRequest, actor: Actor = SYSTEM) -> bool:

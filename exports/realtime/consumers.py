@@ -147,6 +147,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         match message:
             case {"type": "exports.event", "event": {"type": "export.changed", "export": state}}:
                 self._queue(state)
+            case {"type": "exports.event", "event": {"type": "export.removed", "id": export_id} as event}:
+                self._waiting.pop(export_id, None)
+                await self.send(text_data=json.dumps(event))
             case {"type": "exports.event", "event": {"type": "export.recheck"}}:
                 self._wants_recheck = True
                 if self._recheck is None or self._recheck.done():
@@ -241,8 +244,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             latest = await in_thread(ready_state_for)(self.scope, state["id"])
         else:
             with urls_for(self.scope):
-                applies = {name: bool(state["urls"][name]) for name in ("seen", "cancel", "retry", "download")}
-                latest = {**state, "urls": urls_of(state["id"], **applies)}
+                names = ("seen", "edit", "cancel", "retry", "delete", "download")
+                applies = {name: bool(state["urls"][name]) for name in names}
+                latest = {**state, "urls": urls_of(state["id"], state["file_type"], **applies)}
         if latest is not None and not self._is_closed:
             await self.send(text_data=json.dumps(events.message(latest)))
 
@@ -373,7 +377,7 @@ def snapshot_for(scope: Scope) -> list[State]:
         exports = FileRequest.objects.visible_to(user).filter(pk=export_id)
     else:
         recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
-        exports = FileRequest.objects.filter(recent, requester=user.pk)
+        exports = FileRequest.objects.owned_by(user).filter(recent)
     newest = exports.without_details().timed().order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
     return [serialize(export) for export in reversed(newest)]
 

@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import cache
 from typing import Any
@@ -37,16 +37,12 @@ _starting = threading.Lock()
 
 def send_state(export: FileRequest) -> None:
     """Send the state of an export to the sockets that follow it. Returns at once and never raises."""
-    try:
-        faults.point("before_event")
-        layer = _channel_layer()
-        if layer is not None:
-            groups = [group_of_request(export.pk)]
-            if export.requester_id:
-                groups.append(group_of_user(export.requester_id))
-            _send(layer, groups, message(serialize(export)))
-    except Exception as error:
-        log.warning("event not sent: %s", type(error).__name__)
+    _publish(export, lambda: message(serialize(export)))
+
+
+def send_removal(export: FileRequest) -> None:
+    """Tell the sockets that follow an export that its owner has deleted it. Returns at once and never raises."""
+    _publish(export, lambda: {"type": "export.removed", "id": str(export.pk)})
 
 
 def recheck_sockets(user_id: object) -> None:
@@ -135,6 +131,19 @@ def _has_greenlets() -> bool:
         log.warning("events are not sent: threads of this process are greenlets; pages find its changes by polling")
         return True
     return False
+
+
+def _publish(export: FileRequest, event: Callable[[], Mapping[str, Any]]) -> None:
+    try:
+        faults.point("before_event")
+        layer = _channel_layer()
+        if layer is not None:
+            groups = [group_of_request(export.pk)]
+            if export.requester_id:
+                groups.append(group_of_user(export.requester_id))
+            _send(layer, groups, event())
+    except Exception as error:
+        log.warning("event not sent: %s", type(error).__name__)
 
 
 def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """{% load exports %}: the form of an export and a user's newest exports, for any page of the project."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django import template
 from django.conf import settings
@@ -12,12 +13,12 @@ from django.utils import translation
 from django.utils.html import json_script
 from django.utils.safestring import SafeString
 
-from exports import services
 from exports.conf import url_of
 from exports.exporters import permissions, registry
 from exports.exporters.options import format_of
 from exports.http import words
 from exports.http.forms import form_context
+from exports.http.history import own_states
 from exports.http.lists import LIST_FORMATS, export_links
 from exports.models import FileRequest
 from exports.models.request import AnyUser
@@ -57,12 +58,19 @@ def export_button(context: Context, *formats: str) -> dict[str, Any]:
 
 
 @register.inclusion_tag("exports/_list.html", takes_context=True)
-def export_list(context: Context, user: AnyUser, count: int = RECENT) -> dict[str, Any]:
-    """Show this user's newest exports live, in the list to which a form on the same page adds."""
-    # The pk of AnonymousUser is None, which would match the exports that have no owner.
-    own = FileRequest.objects.filter(requester=user.pk) if user.is_authenticated else FileRequest.objects.none()
-    exports = [services.state_for(user, export) for export in own.select_related("requester").timed()[:count]]
-    return {"exports": exports, "csrf_token": context.get("csrf_token")}
+def export_list(context: Context, user: AnyUser, count: int = RECENT, file_type: str = "") -> dict[str, Any]:
+    """Show this user's newest exports live, of one type if it is given: also those that are requested elsewhere."""
+    own = FileRequest.objects.owned_by(user)
+    if file_type:
+        own = own.filter(file_type=file_type)
+    return {
+        "exports": own_states(user, own.timed()[:count]),
+        "source": f"{url_of('list')}?{urlencode({'type': file_type})}" if file_type else url_of("list"),
+        "count": count,
+        "file_type": file_type,
+        "csrf_token": context.get("csrf_token"),
+        "is_plain": context.get("is_plain"),
+    }
 
 
 @register.inclusion_tag("exports/_assets.html", takes_context=True)
@@ -115,3 +123,4 @@ register.filter(words.status_text)
 register.filter(words.percent_text)
 register.filter(words.name_text)
 register.filter(words.detail_text)
+register.filter(words.day_text)

@@ -15,7 +15,7 @@ export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   const addresses = {
     self: `/exports/${id}/`, page: `/exports/${id}/page/`,
     seen: ["ready", "failed"].includes(rest.status) ? `/exports/${id}/seen/` : null,
-    edit: null, cancel: null, retry: null, download: null, ticket: null, ticket_expires_at: null,
+    edit: null, cancel: null, retry: null, delete: null, download: null, ticket: null, ticket_expires_at: null,
   };
   return {
     id, seq: 1, attempt: 1, resumed: false, status: "queued", phase: "queued",

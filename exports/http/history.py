@@ -1,0 +1,141 @@
+"""The list of a user's own exports, as a page or as JSON: search, filter and sort it, delete one, clear what ended."""
+
+from typing import Any
+
+from django import forms
+from django.core.paginator import Paginator
+from django.db.models import F, Q
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render
+from django.utils.text import capfirst
+from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST, require_safe
+
+from exports import services
+from exports.conf import url_of
+from exports.exceptions import TransitionNotAllowed
+from exports.exporters import registry
+from exports.http import bodies
+from exports.http.actors import actor_of
+from exports.http.views import get_changeable, is_plain, refusal_response, signed_in, wants_json
+from exports.models import ACTIVE, AuditEntry, FileRequest, FileRequestQuerySet, Status
+from exports.models.request import AnyUser
+from exports.state import State
+
+PAGE_SIZE = 20
+ACTIVE_CHOICE = "active"
+SORTS = {
+    "": F("requested_at").desc(),
+    "oldest": F("requested_at").asc(),
+    "name": F("label").asc(),
+    "size": F("size").desc(nulls_last=True),
+}
+
+
+class ListFilter(forms.Form):
+    """What a user looks for among their exports. A value that is no choice finds everything."""
+
+    q = forms.CharField(label=_("Search"), required=False, max_length=200, widget=forms.SearchInput)
+    status = forms.ChoiceField(label=_("State"), required=False)
+    type = forms.ChoiceField(label=_("Type"), required=False)
+    sort = forms.ChoiceField(
+        label=_("Order"),
+        required=False,
+        choices=[
+            ("", _("Newest first")),
+            ("oldest", _("Oldest first")),
+            ("name", _("Name")),
+            ("size", _("Largest first")),
+        ],
+    )
+
+    def __init__(self, *args: Any, own: FileRequestQuerySet, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        ended = [(str(status), status.label) for status in Status if status not in ACTIVE]
+        self.fields["status"].choices = [("", _("All")), (ACTIVE_CHOICE, _("Under way")), *ended]  # type: ignore[attr-defined]
+        types = own.order_by("file_type").values_list("file_type", flat=True).distinct()
+        self.fields["type"].choices = [("", _("All")), *((name, title_of_type(name)) for name in types)]  # type: ignore[attr-defined]
+
+    def found(self, own: FileRequestQuerySet) -> FileRequestQuerySet:
+        """Keep the exports that match, in the chosen order."""
+        self.is_valid()
+        chosen = self.cleaned_data
+        if text := chosen.get("q"):
+            own = own.filter(Q(description__icontains=text) | Q(label__icontains=text) | Q(filename__icontains=text))
+        if status := chosen.get("status"):
+            own = own.filter(status__in=ACTIVE if status == ACTIVE_CHOICE else [status])
+        if file_type := chosen.get("type"):
+            own = own.filter(file_type=file_type)
+        return own.order_by(SORTS[chosen.get("sort", "")], "-requested_at", "pk")
+
+
+def title_of_type(file_type: str) -> str:
+    """Return the title of the exports of this type, or its name in words if it is not registered any more."""
+    title = getattr(registry.handlers.get(file_type), "title", "")
+    return str(title) or capfirst(file_type.replace("_", " "))
+
+
+@require_safe
+@signed_in
+def list_view(request: HttpRequest) -> HttpResponse:
+    """List the user's own exports, newest first unless the query says otherwise; as JSON to a program."""
+    own = FileRequest.objects.owned_by(request.user)
+    chosen = ListFilter(request.GET, own=own)
+    page = Paginator(chosen.found(own.timed()), PAGE_SIZE).get_page(request.GET.get("page"))
+    exports = own_states(request.user, page)
+    if wants_json(request):
+        return JsonResponse({"exports": exports, "page": page.number, "pages": page.paginator.num_pages})
+    query = request.GET.copy()
+    query.pop("page", None)
+    context = {
+        "page": page,
+        "exports": exports,
+        "chosen": chosen,
+        # What is asked for decides where an export belongs, so the page asks again instead of adding it at the top.
+        "is_filtered": any(chosen.cleaned_data.values()) or page.number > 1,
+        "is_grouped": not chosen.cleaned_data.get("sort") or chosen.cleaned_data["sort"] == "oldest",
+        "source": request.get_full_path(),
+        "query": query.urlencode(),
+        "count": PAGE_SIZE,
+        "is_live": any(state["status"] in ACTIVE for state in exports),
+        "is_plain": is_plain(request),
+    }
+    return render(request, "exports/list.html", context)
+
+
+@require_POST
+@signed_in
+def delete_view(request: HttpRequest, pk: Any) -> HttpResponse:
+    """Delete an export that has ended from its owner's lists, and end the links of its file."""
+    bodies.refuse_unknown_fields(request)
+    export = get_changeable(request, pk, AuditEntry.Verb.REMOVE)
+    try:
+        services.remove(export, actor_of(request))
+    except TransitionNotAllowed as error:
+        return refusal_response(request, error)
+    return HttpResponse(status=204) if wants_json(request) else to_list()
+
+
+@require_POST
+@signed_in
+def clear_view(request: HttpRequest) -> HttpResponse:
+    """Delete the user's failed, cancelled and expired exports from their lists. Files that are ready stay."""
+    bodies.refuse_unknown_fields(request)
+    removed = services.remove_ended(request.user, actor_of(request))
+    return JsonResponse({"removed": removed}) if wants_json(request) else to_list()
+
+
+def to_list() -> HttpResponseRedirect:
+    """Redirect a form to the list of exports."""
+    response = HttpResponseRedirect(url_of("list"))
+    response.status_code = 303
+    return response
+
+
+def own_states(user: AnyUser, exports: Any) -> list[State]:
+    """Return the states of the user's own exports. The user's permissions are loaded once, not once for each."""
+    states = []
+    for export in exports:
+        export.requester = user
+        states.append(services.state_for(user, export))
+    return states

@@ -1,0 +1,159 @@
+import { systemClock } from "./clock.js";
+import { get } from "./http.js";
+import { connectionTo, pageFetch, socketUrl, words } from "./page.js";
+import { isActive, isState } from "./state.js";
+
+const READ_EVERY = 60_000;
+const READ_WITHOUT_SOCKET_EVERY = 5_000;
+
+/**
+ * Show the user's exports live: also those that are requested in other tabs, on other pages or by a program. Its
+ * children are <export-progress> elements, which follow their own exports.
+ *
+ * Attributes: `src` (URL of the same list as JSON); `count` (how many to show); `file-type` (show only these); `grouped`
+ * (a heading for each day); `filtered` (only `src` knows what belongs here, and where); `socket`, passed on.
+ */
+export class ExportList extends HTMLElement {
+  #connection;
+  #listening;
+  #timer = null;
+  #isReading = false;
+  #stop = () => {};
+
+  connectedCallback() {
+    this.#listening = new AbortController();
+    const { signal } = this.#listening;
+    // While the page is being parsed, the cards inside the element may not exist yet.
+    if (document.readyState !== "loading") this.#start(signal);
+    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
+  }
+
+  disconnectedCallback() {
+    this.#listening.abort();
+    systemClock.clearTimeout(this.#timer);
+    this.#stop();
+  }
+
+  /** Show an export at its place among the others. Return its card. */
+  insert(state) {
+    const present = this.#cardOf(state.id);
+    if (present) return present;
+    const card = document.createElement("export-progress");
+    card.setAttribute("state", JSON.stringify(state));
+    if (this.hasAttribute("socket")) card.setAttribute("socket", this.getAttribute("socket"));
+    const older = this.#cards.find((each) => requestedAt(each) < state.requested_at);
+    if (older) older.before(card);
+    else (this.#cards.at(-1) ?? null)?.after(card) ?? this.prepend(card);
+    this.#trim();
+    this.#group();
+    return card;
+  }
+
+  get #cards() {
+    return [...this.querySelectorAll(":scope > export-progress")];
+  }
+
+  #cardOf(id) {
+    return this.#cards.find((card) => card.getAttribute("export-id") === id);
+  }
+
+  get #room() {
+    return Number(this.getAttribute("count") ?? Infinity);
+  }
+
+  #start(signal) {
+    this.#group();
+    this.#connection = connectionTo(socketUrl(this));
+    this.#stop = this.#connection.subscribe({
+      changed: (state) => this.#learn(state),
+      removed: (id) => this.#remove(id),
+      troubled: (isLost) => isLost || this.#read(),
+    });
+    this.addEventListener("export:removed", (event) => this.#remove(event.detail.id), { signal });
+    // Back shows the page as it was, or as the browser has kept it.
+    window.addEventListener("pageshow", () => this.#read(), { signal });
+    document.addEventListener("visibilitychange", () => this.#isSeen && this.#read(), { signal });
+    this.#readLater();
+  }
+
+  get #isSeen() {
+    return document.visibilityState === "visible";
+  }
+
+  #learn(state) {
+    if (this.#cardOf(state.id)) return;
+    const fileType = this.getAttribute("file-type");
+    if (fileType && fileType !== state.file_type) return;
+    if (this.hasAttribute("filtered")) return void (isActive(state) && this.#read());
+    // The first message of a socket has the exports of a whole day.
+    const isFull = this.#cards.length >= this.#room;
+    if (!isFull || requestedAt(this.#cards.at(-1)) < state.requested_at) this.insert(state);
+  }
+
+  #remove(id) {
+    const card = this.#cardOf(id);
+    if (!card) return;
+    const hadFocus = card.contains(document.activeElement);
+    const next = card.nextElementSibling ?? card.previousElementSibling;
+    card.remove();
+    this.#group();
+    if (hadFocus) next?.querySelector("a, button")?.focus();
+  }
+
+  /** Remove what does not fit any more, the oldest first, but nothing that is under way. */
+  #trim() {
+    const excess = this.#cards.length - this.#room;
+    const ended = this.#cards.filter((card) => card.state && !isActive(card.state));
+    if (excess > 0) for (const card of ended.slice(-excess)) card.remove();
+  }
+
+  /** Read the list by GET, to find what no message told. */
+  async #read() {
+    if (this.#isReading || !this.hasAttribute("src")) return;
+    this.#isReading = true;
+    const { signal } = this.#listening;
+    const { body } = await get(this.getAttribute("src"), { fetch: pageFetch, clock: systemClock });
+    this.#isReading = false;
+    if (signal.aborted) return;
+    if (Array.isArray(body?.exports)) this.#take(body.exports.filter(isState));
+    this.#readLater();
+  }
+
+  #take(states) {
+    const known = new Set(states.map(({ id }) => id));
+    const oldest = states.at(-1)?.requested_at ?? "";
+    for (const state of states) {
+      this.#connection.learn(state);
+      if (!this.#cardOf(state.id)) this.insert(state);
+    }
+    if (this.hasAttribute("filtered")) return;
+    for (const card of this.#cards.filter((each) => each.state && !isActive(each.state))) {
+      if (!known.has(card.state.id) && card.state.requested_at >= oldest) this.#remove(card.state.id);
+    }
+  }
+
+  #readLater() {
+    systemClock.clearTimeout(this.#timer);
+    const delay = this.#connection.isHeard ? READ_EVERY : READ_WITHOUT_SOCKET_EVERY;
+    this.#timer = systemClock.setTimeout(() => (this.#isSeen ? this.#read() : this.#readLater()), delay);
+  }
+
+  /** Put a heading above the exports of each day, in the time zone of the browser. */
+  #group() {
+    if (!this.hasAttribute("grouped")) return;
+    for (const heading of this.querySelectorAll(":scope > .export-day")) heading.remove();
+    let shown = "";
+    for (const card of this.#cards) {
+      const day = words().day(requestedAt(card), systemClock.now());
+      if (day === shown) continue;
+      shown = day;
+      card.before(Object.assign(document.createElement("h2"), { className: "export-day", textContent: day }));
+    }
+  }
+}
+
+/** Return when the export of a card was requested; a card that has not started yet carries its state. */
+function requestedAt(card) {
+  const json = card.getAttribute("state") ?? card.querySelector("script[type='application/json']")?.textContent ?? "null";
+  return (card.state ?? JSON.parse(json))?.requested_at ?? "";
+}

@@ -1,0 +1,120 @@
+"""The list of a user's exports: search, filter, sort and group it, delete one, clear what ended."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from exports import services
+from exports.exceptions import LimitReached, TransitionNotAllowed
+from exports.models import Actor, AuditEntry, FileRequest, Status
+from exports.models.quotas import check_quota
+from tests.shop.requests import in_status, user
+
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
+
+LIST = "/exports/"
+
+
+@pytest.fixture
+def ada(client: Client) -> Client:
+    client.force_login(user("ada"))
+    return client
+
+
+def own(status: Status = Status.READY, **columns: Any) -> FileRequest:
+    return in_status(status, **{"requester": user("ada"), "requested_at": timezone.now(), **columns})
+
+
+def listed(client: Client, query: str = "") -> list[str]:
+    """Return the titles of the exports that the list has, as a program reads it."""
+    answer = client.get(f"{LIST}?{query}", headers={"Accept": "application/json"})
+    return [state["title"] for state in answer.json()["exports"]]
+
+
+def test_the_list_has_the_own_exports_newest_first(ada: Client) -> None:
+    own(description="Old", requested_at=timezone.now() - timedelta(days=2))
+    own(description="New")
+    in_status(Status.READY, requester=user("grace"), description="Other")
+    assert listed(ada) == ["New", "Old"]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("q=jan", ["A"]),
+        ("q=B.csv", ["B"]),
+        ("status=failed", ["B"]),
+        ("status=active", ["C"]),
+        ("type=orders", ["C", "B", "A"]),
+        ("type=none-such", ["C", "B", "A"]),
+        ("sort=oldest", ["A", "B", "C"]),
+        ("sort=size", ["A", "C", "B"]),
+        ("status=nonsense&page=99", ["C", "B", "A"]),
+    ],
+)
+def test_the_list_can_be_searched_filtered_and_sorted(ada: Client, query: str, expected: list[str]) -> None:
+    now = timezone.now()
+    own(description="A", label="January", size=5, requested_at=now - timedelta(hours=3))
+    own(Status.FAILED, description="B", filename="b.csv", requested_at=now - timedelta(hours=2))
+    own(Status.QUEUED, description="C", requested_at=now - timedelta(hours=1))
+    if "size" in query:
+        FileRequest.objects.filter(description="C").update(size=1)
+    assert listed(ada, query) == expected
+
+
+def test_the_page_groups_by_day_and_works_without_javascript(ada: Client) -> None:
+    own(description="Newer")
+    own(description="Older", requested_at=timezone.now() - timedelta(days=1))
+    page = ada.get(LIST).text
+    assert page.index("Today</h2>") < page.index("Newer") < page.index("Yesterday</h2>") < page.index("Older")
+    assert 'data-part="delete" method="post" action="/exports/' in page
+
+
+def test_deleting_an_export_ends_its_links_and_removes_it_from_every_page(ada: Client) -> None:
+    export = own()
+    ticket, _ = services.sign_ticket(user("ada"), export)
+    answer = ada.post(f"{LIST}{export.pk}/delete/")
+    assert (answer.status_code, answer["Location"]) == (303, LIST)
+    export.refresh_from_db()
+    assert (export.status, export.removed_at is not None) == (Status.EXPIRED, True)
+    assert listed(ada) == []
+    for url in (f"{LIST}{export.pk}/", f"{LIST}{export.pk}/page/", ticket):
+        assert ada.get(url).status_code == 404
+    entry = AuditEntry.objects.get(verb=AuditEntry.Verb.REMOVE)
+    assert (entry.export_id, entry.user_id, entry.outcome) == (export.pk, user("ada").pk, "done")
+
+
+def test_an_export_that_runs_cannot_be_deleted(ada: Client) -> None:
+    export = own(Status.RUNNING)
+    answer = ada.post(f"{LIST}{export.pk}/delete/", headers={"Accept": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "too_late")
+    with pytest.raises(TransitionNotAllowed):
+        services.remove(export, Actor.of(user("ada")))
+
+
+def test_an_export_of_another_user_cannot_be_deleted(ada: Client) -> None:
+    export = in_status(Status.READY, requester=user("grace"))
+    assert ada.post(f"{LIST}{export.pk}/delete/").status_code == 404
+    export.refresh_from_db()
+    assert (export.status, export.removed_at) == (Status.READY, None)
+
+
+def test_clearing_deletes_what_ended_without_a_file(ada: Client) -> None:
+    for status in Status:
+        own(status, description=str(status))
+    other = in_status(Status.FAILED, requester=user("grace"))
+    assert ada.post(f"{LIST}clear/", headers={"Accept": "application/json"}).json() == {"removed": 3}
+    assert sorted(listed(ada)) == ["queued", "ready", "running"]
+    other.refresh_from_db()
+    assert other.removed_at is None
+
+
+def test_a_deleted_export_still_counts_toward_the_quota(ada: Client, settings: Any) -> None:
+    settings.EXPORTS = {**settings.EXPORTS, "MAX_PER_USER_PER_DAY": 1}
+    export = own(counts_toward_quota=True)
+    services.remove(export, Actor.of(user("ada")))
+    with pytest.raises(LimitReached):
+        check_quota(FileRequest(requester=user("ada")))
