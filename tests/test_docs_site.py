@@ -111,6 +111,12 @@ def anchors_of(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def test_every_picture_is_shown_and_made_by_a_test():
+    shown = {name for page in DOCS.glob("*.md") for name in re.findall(r"\]\((\w+\.png)\)", page.read_text())}
+    made = re.findall(r'save\(visit, folder, "(.+)"\)', (ROOT / "tests" / "e2e" / "test_screenshots.py").read_text())
+    assert shown == {path.name for path in DOCS.glob("*.png")} == set(made)
+
+
 @pytest.mark.servers
 def test_broken_links_fail_the_build(tmp_path: Path):
     folder = tmp_path / "docs"

@@ -28,6 +28,10 @@ in_both_browsers = pytest.mark.parametrize("browser", ["chromium", "firefox"], i
 OpenVisit = Callable[..., Visit]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--save-screenshots", action="store_true", help="Write the pictures of docs/.")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Sort the tests by database, so that the site starts once for each, and after all other tests.

@@ -1,7 +1,6 @@
 """An export of all 336,776 flights, from the click to the cells of the file."""
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,9 @@ from tests.e2e.flights import (
     rows_by_openpyxl,
 )
 from tests.e2e.memory import peak_of
-from tests.e2e.stack import ROOT, Stack
-from tests.e2e.visits import FINISH, Entry, Visit, assert_ended_well, moves, seconds_running, visiting
+from tests.e2e.stack import Stack
+from tests.e2e.visits import FINISH, Entry, assert_ended_well, moves, seconds_running, visiting
 
-# Set this environment variable to save the screenshot for the README.
-SCREENSHOT = "SAVE_LIVE_PICTURE"
 MAX_MIB = 150
 PHASES = ("Waiting", "Counting", "Writing", "Finishing", "Storing", "Ready")
 
@@ -56,19 +53,11 @@ def journey(request: pytest.FixtureRequest, stack: Stack, browser: Browser, tmp_
     with visiting(stack, browser) as visit, peak_of(worker) as peak:
         with visit.go().page.expect_download(timeout=FINISH) as download:
             export_id = visit.export(request.param)
-            take_screenshot(visit, export_id)
         path = tmp_path_factory.mktemp("downloads") / download.value.suggested_filename
         download.value.save_as(path)
         visit.wait_for_ready(export_id)
         assert_ended_well(visit, export_id)
         return Journey(visit.entries(export_id), visit.state(export_id), path, peak.mib)
-
-
-def take_screenshot(visit: Visit, export_id: str) -> None:
-    if os.environ.get(SCREENSHOT) and visit.part(export_id, "format").inner_text() == "XLSX":
-        visit.wait_for_bar(export_id, 0.6)
-        visit.page.set_viewport_size({"width": 1000, "height": 760})
-        visit.page.screenshot(path=ROOT / "docs" / "live.png")
 
 
 def test_the_downloaded_file_is_complete_and_has_its_name(stack, journey):

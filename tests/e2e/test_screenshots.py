@@ -1,0 +1,56 @@
+"""The pictures of the documentation. Write them into docs/ with:
+
+.venv/bin/python -m pytest tests/e2e/test_screenshots.py --save-screenshots
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import OpenVisit
+from tests.e2e.stack import ROOT
+from tests.e2e.visits import Visit
+
+DOCS = ROOT / "docs"
+LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 640}
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return DOCS if request.config.getoption("--save-screenshots", default=False) else tmp_path
+
+
+def save(visit: Visit, folder: Path, name: str) -> None:
+    """Take a picture that documents show under this name."""
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= visit.page.viewport_size["width"]
+    visit.page.screenshot(path=folder / name)
+    assert (folder / name).stat().st_size > 5_000
+
+
+def test_an_export_in_progress(open_visit: OpenVisit, folder: Path):
+    visit = open_visit("ada", viewport=LAPTOP).go()
+    visit.wait_for_bar(visit.export("xlsx"), 0.6)
+    save(visit, folder, "live.png")
+
+
+def test_an_export_in_progress_on_a_phone_in_the_dark(open_visit: OpenVisit, folder: Path):
+    visit = open_visit("ada", viewport=PHONE, color_scheme="dark").go()
+    export_id = visit.export("xlsx")
+    visit.wait_for_bar(export_id, 0.3)
+    visit.page.goto(visit.state(export_id)["urls"]["page"])
+    visit.wait_for_bar(export_id, 0.4)
+    save(visit, folder, "phone.png")
+
+
+def test_the_page_of_a_ready_export(open_visit: OpenVisit, folder: Path):
+    visit = open_visit("ada", viewport=LAPTOP).go()
+    export_id = visit.export("csv", month_from="2", month_to="2")
+    visit.wait_for_status(export_id, "ready")
+    visit.page.goto(visit.state(export_id)["urls"]["page"])
+    visit.wait_for_status(export_id, "ready")
+    save(visit, folder, "ready.png")
+
+
+def test_the_form_of_an_export(open_visit: OpenVisit, folder: Path):
+    visit = open_visit("grace", viewport={"width": 1000, "height": 480}).go("/exports/new/weather/")
+    save(visit, folder, "form.png")
