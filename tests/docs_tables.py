@@ -49,11 +49,11 @@ def template_tags() -> Iterator[str]:
 
     for name, compiled in sorted(library.register.tags.items()):
         function = inspect.unwrap(compiled)
-        arguments = [
-            f"{each.name}={each.default!r}" if each.default is not each.empty else each.name
-            for each in inspect.signature(function).parameters.values()
-            if each.name != "context" and each.kind is not each.VAR_KEYWORD
-        ]
+        arguments = []
+        for each in inspect.signature(function).parameters.values():
+            if each.name != "context" and each.kind is not each.VAR_KEYWORD:
+                default = "" if each.default is each.empty else f"={each.default!r}"
+                arguments.append(f"{each.name}{'...' if each.kind is each.VAR_POSITIONAL else default}")
         yield f"## {name}\n"
         yield f"`{{% {' '.join([name, *arguments])} %}}`\n"
         yield f"{inspect.getdoc(function)}\n"

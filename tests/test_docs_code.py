@@ -48,6 +48,7 @@ OWN_TESTS = {
     "exports.md": "test_exporters_guide.py",
     "migrating-from-dj-bgfiles.md": "test_migration_guide.py",
     "protocol.md": "e2e/test_client.py",
+    "single-page-applications.md": "test_stacks_tokens.py",
     "task-queues.md": "test_stacks_queues.py",
 }
 NOT_RUN = {
@@ -59,7 +60,7 @@ NOT_RUN = {
     ("migrating-from-dj-bgfiles.md", "migrations.RunSQL("): "a part of a migration",
     ("operations.md", "ZeroDivisionError at shop/exports.py:31"): "a line of a log",
 }
-LANGUAGES = ("bash", "css", "html", "ini", "javascript", "json", "po", "python", "sh", "yaml")
+LANGUAGES = ("bash", "css", "html", "ini", "javascript", "js", "json", "po", "python", "sh", "yaml")
 SETTINGS = ("CHANNEL_LAYERS", "DATABASES", "EXPORTS", "INSTALLED_APPS", "MIDDLEWARE", "STORAGES", "TEMPLATES")
 
 
@@ -125,7 +126,7 @@ def test_commands_exist_and_take_their_arguments(block: Block):
     assert [problem for line in lines if (problem := problem_of_command(line))] == []
 
 
-@of("javascript")
+@of("javascript", "js")
 def test_javascript_can_be_parsed(block: Block):
     command = ["node", "--check", "--input-type=module", "-"]
     parsed = subprocess.run(command, input=block.code, capture_output=True, text=True, check=False)
