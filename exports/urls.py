@@ -18,6 +18,7 @@ urlpatterns = [
     path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),
     path("<uuid:pk>/page/", views.page_view, name="page"),
+    path("<uuid:pk>/rows/", views.rows_view, name="rows"),
     path("<uuid:pk>/cancel/", views.cancel_view, name="cancel"),
     path("<uuid:pk>/retry/", views.retry_view, name="retry"),
     path("<uuid:pk>/delete/", history.delete_view, name="delete"),

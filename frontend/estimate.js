@@ -4,13 +4,13 @@ const PAUSE = 400;
 
 /**
  * Ask for an estimate when the user begins to use a form and after each change, and show its sentence. The form's own
- * button for it is hidden. `signal` ends this; `post(url, entries)` is that of `page.js`.
+ * button for it is removed. `signal` ends this; `post(url, entries)` is that of `page.js`.
  */
 export function showEstimates(form, { post, clock, signal }) {
   const shown = form.querySelector("[data-estimate]");
   if (!shown) return;
   let timer, asked;
-  for (const button of form.querySelectorAll("button[name=estimate]")) button.hidden = true;
+  for (const button of form.querySelectorAll("button[name=estimate]")) button.remove();
 
   async function ask() {
     const entries = new FormData(form);

@@ -121,7 +121,7 @@ export class ExportProgress extends HTMLElement {
   #show(state) {
     const view = viewOf(state, this.#words);
     const focused = this.contains(document.activeElement) ? document.activeElement : null;
-    this.#setAttributes(this, { status: state.status, "export-id": state.id, role: "group", "aria-label": view.label });
+    this.#setAttributes(this, { status: state.status, phase: state.phase, "export-id": state.id, role: "group", "aria-label": view.label });
     for (const name of ["title", "format", "percent", "status", "detail"]) this.#text(name, view[name]);
     this.#text("label", view.chosen);
     if (this.#parts.title) this.#setAttributes(this.#parts.title, { href: view.page, "aria-label": view.name });

@@ -178,13 +178,13 @@ def test_the_receipt_says_when_the_rows_were_not_counted(browser: Client, owner:
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
     assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
     page = browser.get(url_of("page", request)).content.decode()
-    assert "<dt>Rows asked for</dt><dd>not counted beforehand</dd>" in page
+    assert "7 rows written; they were not counted beforehand." in page
 
 
 def test_the_receipt_shows_rows_alterations_and_the_hash(browser: Client, owner: User):
     request = rows.ready(owner)
     page = browser.get(url_of("page", request)).content.decode()
-    assert "<dt>Rows written</dt><dd>2000</dd>" in page
+    assert "2,000 rows asked for, and all of them written." in page
     assert request.sha256 in page
     assert "control" in page.lower()
 

@@ -326,6 +326,16 @@ class QuerySetExport(TableExport):
 
     @contextmanager
     def tables(self, export: FileRequest) -> Iterator[Sequence[Table]]:
+        sheets, receipt = self.permitted_sheets(export)
+        dialect = dialect_of(export.format, export.options)
+        with tables_of(sheets, count=self.count, dialect=dialect, is_long=True) as [first, *others]:
+            yield [replace(first, receipt=receipt), *others]
+
+    def permitted_sheets(self, export: FileRequest) -> tuple[Sequence[Sheet], dict[str, Any]]:
+        """Return the sheets with the columns that were chosen and that the owner may have, and what the receipt says.
+
+        Raise SensitiveColumn, UnknownColumn, PermissionLost and InvalidStoredCriteria.
+        """
         owner = _owner(export)
         sheets = self._checked_sheets(owner, self.restore(export))
         columns: list[Column] = []
@@ -342,16 +352,14 @@ class QuerySetExport(TableExport):
                 columns = list(sheets[0].columns)
             if not columns:
                 raise UnknownColumn("None of the chosen columns exists any more.")
-        receipt: dict[str, Any] = {}
         held = self.held(owner, columns)
-        if held:
-            receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held}
-            sheets = permitted(sheets, held)
-            if not sheets:
-                raise PermissionLost("The owner holds the permission of none of the columns.")
-        dialect = dialect_of(export.format, export.options)
-        with tables_of(sheets, count=self.count, dialect=dialect, is_long=True) as [first, *others]:
-            yield [replace(first, receipt=receipt), *others]
+        if not held:
+            return sheets, {}
+        receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held}
+        sheets = permitted(sheets, held)
+        if not sheets:
+            raise PermissionLost("The owner holds the permission of none of the columns.")
+        return sheets, receipt
 
     def _holds(self, user: AnyUser, permission: str) -> bool:
         return user.is_authenticated and user.is_active and bool(self.has_column_permission(user, permission))

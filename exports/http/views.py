@@ -7,6 +7,7 @@ STATE; browsers are redirected to the page of the export.
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from math import ceil
@@ -32,6 +33,7 @@ from exports.access.authentication import carries_token
 from exports.conf import config, url_of
 from exports.exceptions import (
     BadOption,
+    ExportError,
     InvalidForm,
     LimitReached,
     TransitionNotAllowed,
@@ -42,16 +44,21 @@ from exports.exceptions import (
 from exports.exporters import QuerySetExport, permissions, registry
 from exports.exporters.choosing import FIELD, HEADER, OFFERED_FIELD, POSITION, posted_columns
 from exports.exporters.options import PREFIX, posted_options
+from exports.exporters.preview import FirstRows, first_rows
 from exports.http import bodies
 from exports.http.actors import actor_of, record_refusal
 from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
 from exports.models import AuditEntry, FileRequest, Preset, Status
+from exports.models.locale import zone_named
+from exports.models.request import AnyUser
 from exports.state import ERROR_MESSAGES, limit_message
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+
+log = logging.getLogger("exports.http.views")
 
 POLL_SECONDS = 2
 YES = ("1", "true")
@@ -207,16 +214,45 @@ def page_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     sharing = None
     # The form is in the page before there is a file; the stylesheet shows it once the export is ready.
     if (export.is_active or export.status == Status.READY) and services.may_share(user, export):
-        sharing = {"address": _public_url(request, export), "until": export.public_until}
+        seconds = permissions.public_link_seconds(export)
+        sharing = {"address": _public_url(request, export), "until": export.public_until, "seconds": seconds}
+    zone = zone_named(export.requester_timezone) if is_owner and settings.USE_TZ else None
     context = {
         "export": services.state_for(request.user, export),
         "is_live": export.is_active,
         "is_plain": is_plain(request),
         "sharing": sharing,
         "error_detail": export.error_detail if settings.DEBUG or user.has_perm("exports.view_filerequest") else "",
-        "made_at": export.finished_at if is_owner and services.can_regenerate(export) else None,
+        "can_regenerate": is_owner and services.can_regenerate(export),
+        "has_preview": is_owner and export.is_active and registry.is_offered(export.file_type),
+        "preview": None,
     }
-    return render(request, "exports/page.html", context)
+    if context["has_preview"] and request.GET.get("rows"):
+        context["preview"] = _first_rows(user, export)
+    # One clock on the whole page: the owner's, as at the request. A script replaces it by that of the browser.
+    with timezone.override(zone or timezone.get_current_timezone()):
+        return render(request, "exports/page.html", {**context, "time_zone": timezone.get_current_timezone_name()})
+
+
+@require_safe
+@signed_in
+def rows_view(request: HttpRequest, pk: UUID) -> HttpResponse:
+    """Return the first rows of the user's own export as JSON, with the columns that they may have.
+
+    A browser is redirected to the page that shows them.
+    """
+    export = get_visible(request, pk)
+    if export.requester_id != request.user.pk or not registry.is_offered(export.file_type):
+        raise Http404
+    if not wants_json(request):
+        return HttpResponseRedirect(f"{url_of('page', pk)}?rows=1#rows")
+    try:
+        found = _first_rows(request.user, export)
+    except LimitReached as error:
+        return refusal_response(request, error)
+    if found is None:
+        raise Http404
+    return JsonResponse({"columns": found.columns, "rows": found.rows})
 
 
 @require_POST
@@ -428,6 +464,23 @@ def _refuse(request: HttpRequest, status: int, code: str, message: str, **extra:
     if wants_json(request):
         return error_response(status, code, message, **extra)
     return render(request, "exports/refused.html", {"message": message}, status=status)
+
+
+def _first_rows(user: AnyUser, export: FileRequest) -> FirstRows | None:
+    """Return the first rows, or None if the policy refuses the export, or they cannot be read here and now.
+
+    Raise LimitReached.
+    """
+    check_rate(user)
+    exporter = registry.find_exporter(export.file_type)
+    if permissions.refusal_of(export, exporter, to_run=True)[0] is not None:
+        return None
+    try:
+        return first_rows(exporter, export)
+    except ExportError as error:
+        # The run ends with the same error, or reads what takes too long here.
+        log.info("request %s: no first rows: %s", export.pk, error.code)
+        return None
 
 
 def _public_url(request: HttpRequest, export: FileRequest) -> str | None:

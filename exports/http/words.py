@@ -55,6 +55,8 @@ WORDS: Mapping[str, Promise] = {
     "made": _("made {time}"),
     "made_in": _("made {time} in {duration}"),
     "kept_until": _("kept until {time}"),
+    "took": _("That took {duration}."),
+    "cells": _("Cells: {count}."),
     "stopped_after": _("stopped after {rows}"),
     "file_deleted": _("the file has been deleted; try again to have it made once more"),
     # The buttons, and their names for screen readers
@@ -166,6 +168,25 @@ def detail_text(state: State) -> str:
     said = [] if rows is None else [rows_text(rows)]
     said.append(word("made", time=made) if took is None else word("made_in", time=made, duration=duration_text(took)))
     return capfirst(" · ".join(said))
+
+
+def receipt_text(state: State) -> str:
+    """Return how many rows were asked for and written, and how quickly, in a sentence."""
+    receipt, took = state["receipt"], state["took_seconds"]
+    rows, asked = rows_text(receipt.get("rows", 0)), receipt.get("rows_asked")
+    if asked is None:
+        text = _("{rows} written; they were not counted beforehand.")
+    elif asked == receipt.get("rows"):
+        text = _("{rows} asked for, and all of them written.")
+    else:
+        text = _("{asked} asked for, {rows} written.")
+    said = str(text).format(rows=rows, asked=grouped(asked or 0))
+    return said if took is None else f"{said} {word('took', duration=duration_text(took))}"
+
+
+def cells_text(count: int) -> str:
+    """Return "Cells: 1,024."."""
+    return word("cells", count=grouped(count))
 
 
 def rows_text(count: int) -> str:

@@ -1,5 +1,6 @@
 """{% load exports %}: the form of an export and a user's newest exports, for any page of the project."""
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,7 +11,8 @@ from django.forms import Form
 from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils import translation
-from django.utils.html import json_script
+from django.utils.formats import date_format
+from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString
 
 from exports.conf import url_of
@@ -21,6 +23,7 @@ from exports.http.forms import form_context
 from exports.http.history import own_states
 from exports.http.lists import LIST_FORMATS, export_links
 from exports.models import FileRequest
+from exports.models.locale import local_time
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
 from exports.state import State
@@ -113,12 +116,32 @@ def _socket_path(name: str = "") -> str:
 
 
 @register.filter
+def export_time(moment: datetime | str) -> SafeString:
+    """Return a moment, or its text in STATE, in the active time zone, as an element that a script may localize."""
+    local = local_time(datetime.fromisoformat(moment) if isinstance(moment, str) else moment)
+    shown = date_format(local, "DATETIME_FORMAT")
+    return format_html('<time class="export-time" datetime="{}">{}</time>', local.isoformat(), shown)
+
+
+@register.filter
+def language_name(code: str) -> str:
+    """Return the name of a language in that language; its code if Django does not know it."""
+    try:
+        return str(translation.get_language_info(code)["name_local"])
+    except KeyError:
+        return code
+
+
+@register.filter
 def alteration(kind: str) -> str:
     """Return what an alteration that the receipt counts was, in words."""
     return alteration_sentence(kind)
 
 
 register.filter("option_format", format_of)
+register.filter(words.cells_text)
+register.filter(words.duration_text)
+register.filter(words.receipt_text)
 register.filter(words.status_text)
 register.filter(words.percent_text)
 register.filter(words.name_text)

@@ -44,28 +44,49 @@ def count_within(queryset: QuerySet[Any], seconds: float) -> int | None:
     The transaction of a caller goes on, with its own statement_timeout.
     """
     connection = connections[queryset.db]
+    if connection.vendor not in ("postgresql", "sqlite"):
+        return None
     try:
-        if connection.vendor == "postgresql":
-            with transaction.atomic(using=queryset.db):
-                before = postgresql.statement_timeout(connection)
-                # 0 would be no limit.
-                postgresql.limit_statements(connection, max(seconds, 0.001))
-                found = count(queryset)
-                postgresql.set_statement_timeout(connection, before)
-            return found
         if connection.vendor == "sqlite":
-            connection.ensure_connection()
-            ends = time.monotonic() + seconds
-            # SQLite ends a statement if this returns True.
-            connection.connection.set_progress_handler(lambda: time.monotonic() > ends, SQLITE_STEPS)
-            try:
+            with sqlite_time_limit(queryset.db, seconds):
                 return count(queryset)
-            finally:
-                connection.connection.set_progress_handler(None, 0)
+        with transaction.atomic(using=queryset.db):
+            before = postgresql.statement_timeout(connection)
+            # 0 would be no limit.
+            postgresql.limit_statements(connection, max(seconds, 0.001))
+            found = count(queryset)
+            postgresql.set_statement_timeout(connection, before)
+        return found
+    except QueryTooSlow:
+        return None
     except OperationalError as error:
-        if not (postgresql.is_query_canceled(error) or "interrupted" in str(error)):
+        if not postgresql.is_query_canceled(error):
             raise
-    return None
+        return None
+
+
+@contextmanager
+def sqlite_time_limit(alias: str, seconds: float) -> Iterator[None]:
+    """Let SQLite end a statement that runs when `seconds` are over: raise QueryTooSlow. Do nothing on other databases.
+
+    PostgreSQL has `snapshot`, and a limit for each statement.
+    """
+    connection = connections[alias]
+    if connection.vendor != "sqlite":
+        yield
+        return
+    connection.ensure_connection()
+    raw, ends = connection.connection, time.monotonic() + seconds
+    # SQLite ends a statement if this returns True.
+    raw.set_progress_handler(lambda: time.monotonic() > ends, SQLITE_STEPS)
+    try:
+        yield
+    except OperationalError as error:
+        if "interrupted" not in str(error):
+            raise
+        raise QueryTooSlow(f"SQLite did not end within {seconds} seconds.") from error
+    finally:
+        raw.set_progress_handler(None, 0)
 
 
 def estimate(queryset: QuerySet[Any]) -> int | None:
