@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
 from django.urls import URLResolver, get_resolver, get_urlconf, reverse
@@ -90,7 +89,7 @@ class Settings:
     TOKEN_MAX_AGE_SECONDS: int | None = DAY
     CRITERIA_ENCODING: str | None = None
     # Mail
-    BASE_URL: str = ""
+    BASE_URL: str | Callable[[str], str] = ""
     FROM_EMAIL: str | None = None
     MAIL_DELAY_SECONDS: float = 10.0
     MAIL_RETRY_SECONDS: float = 3 * DAY
@@ -98,6 +97,8 @@ class Settings:
     SEND_MAILS: bool | str = True
     # Users and tenants
     AUTHENTICATE: Callable[..., Any] | str | None = None
+    TENANT_OF: Callable[..., Any] | str | None = None
+    TENANT_CONTEXT: Callable[..., Any] | str | None = None
     # WebSockets
     SOCKET_ALLOWED_ORIGINS: Sequence[str] = ()
     SOCKET_IDLE_TIMEOUT_SECONDS: float = 75.0
@@ -172,13 +173,6 @@ def url_of(name: str, *args: object) -> str:
     Raise NoReverseMatch if the project does not include them.
     """
     return reverse(":".join([*_namespaces(get_urlconf() or django_settings.ROOT_URLCONF), name]), args=args)
-
-
-def absolute_url(path: str) -> str:
-    """Return the URL of a path of this site under EXPORTS["BASE_URL"], which may have a path, too."""
-    base = config.BASE_URL.rstrip("/")
-    # Under FORCE_SCRIPT_NAME, `reverse` puts the same path in front.
-    return base + path.removeprefix(urlsplit(base).path)
 
 
 def secret_keys(name: str) -> list[str]:

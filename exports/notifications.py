@@ -25,7 +25,8 @@ from django.utils.formats import date_format
 from django.utils.module_loading import import_string
 
 from exports import failures, faults
-from exports.conf import absolute_url, config, url_of
+from exports.access.tenants import absolute_url, base_url
+from exports.conf import config, url_of
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.models.locale import local_time
@@ -187,9 +188,9 @@ def page_url(export: FileRequest) -> str:
     The host comes from EXPORTS["BASE_URL"], never from a Host header, which an attacker can set.
     """
     try:
-        return absolute_url(url_of("page", export.pk))
+        return absolute_url(url_of("page", export.pk), export.tenant)
     except NoReverseMatch:
-        return str(config.BASE_URL)
+        return base_url(export.tenant)
 
 
 def email_of(export: FileRequest) -> str:

@@ -26,6 +26,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
 from exports import faults, notifications
+from exports.access import tenants
 from exports.conf import config, url_of
 from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
@@ -114,6 +115,7 @@ def request_export(
     if export.requester_id is not None:
         same = [
             str(export.requester_id),
+            export.tenant,
             export.file_type,
             export.format,
             export.options,
@@ -277,6 +279,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         requester_timezone=export.requester_timezone,
         woken_at=timezone.now(),
         permission=export.permission,
+        tenant=export.tenant,
         counts_toward_quota=_counts_toward_quota(export.requester or AnonymousUser()),
         sends_mail=export.sends_mail,
     )
@@ -501,17 +504,18 @@ def _on_commit(publish: Callable[[FileRequest], None], export: FileRequest) -> N
 
 
 def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
-    return request_export(
-        export.requester or AnonymousUser(),
-        export.file_type,
-        QueryDict(export.criteria),
-        format=export.format,
-        options=export.options,
-        columns=export.columns or None,
-        time_zone=export.requester_timezone,
-        fresh=True,
-        actor=actor,
-    )
+    with tenants.active(export.tenant):
+        return request_export(
+            export.requester or AnonymousUser(),
+            export.file_type,
+            QueryDict(export.criteria),
+            format=export.format,
+            options=export.options,
+            columns=export.columns or None,
+            time_zone=export.requester_timezone,
+            fresh=True,
+            actor=actor,
+        )
 
 
 def _counts_toward_quota(user: AnyUser) -> bool:

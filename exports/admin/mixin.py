@@ -132,7 +132,7 @@ class ExportMixin(ModelAdmin):
         request.current_app = self.admin_site.name
         user = request.user
         assert user.is_authenticated
-        own = FileRequest.objects.filter(requester=user.pk, file_type=self.exporter_class.file_type)
+        own = FileRequest.objects.owned_by(user).filter(file_type=self.exporter_class.file_type)
         try:
             row_count = rows_of(replayed_list(self, user, query), selected).count()
         except InvalidStoredCriteria:

@@ -14,8 +14,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from exports.access import tenants
 from exports.admin.base import ModelAdmin
-from exports.conf import config
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters.labels import SEPARATOR
 from exports.exporters.sensitive import is_sensitive
@@ -31,7 +31,7 @@ class ReplayedRequest(HttpRequest):
     def __init__(self, model_admin: ModelAdmin, user: AnyUser, query: str = "") -> None:
         super().__init__()
         name = f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist"
-        site = urlsplit(config.BASE_URL or "http://localhost")
+        site = urlsplit(tenants.base_url(tenants.current()) or "http://localhost")
         port = site.port or (443 if site.scheme == "https" else 80)
         self.method = "GET"
         self.user = user  # type: ignore[assignment]  # A user of the project's own model.

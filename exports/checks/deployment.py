@@ -36,6 +36,8 @@ DEVELOPMENT_MAIL_BACKENDS = ("console", "locmem", "dummy", "filebased")
 def check_base_url() -> Iterator[CheckMessage]:
     """Report a BASE_URL with which links in mails do not work, or work without HTTPS."""
     hint = "Set EXPORTS['BASE_URL'] to the address that users open, such as 'https://example.com'."
+    if callable(config.BASE_URL):
+        return
     parts = urlsplit(config.BASE_URL)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         message = f"EXPORTS['BASE_URL'] is {config.BASE_URL!r}, not an absolute URL: links in mails do not work."

@@ -44,7 +44,7 @@ OTHER_NUMBERS = tuple(
     if annotation in ("int", "float", "int | None", "float | None") and not any(name in rule.names for rule in NUMBERS)
 )
 
-FUNCTIONS = ("AUTHENTICATE",)
+FUNCTIONS = ("AUTHENTICATE", "TENANT_OF", "TENANT_CONTEXT")
 
 # What a value must be, by the parts of a setting's type: how it is told, and how a hint says it.
 KINDS: dict[str, tuple[Callable[[object], bool], str]] = {

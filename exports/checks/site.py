@@ -11,7 +11,7 @@ from django.urls import NoReverseMatch
 from django.utils import timezone
 
 from exports.checks.registration import register
-from exports.conf import url_of
+from exports.conf import config, url_of
 from exports.models import FileRequest
 
 DATABASES = ("postgresql", "sqlite")
@@ -73,6 +73,15 @@ def check_urls() -> Iterator[CheckMessage]:
         message = "The URLs of the app are missing, or have a parameter in front."
         hint = 'Add path("exports/", include("exports.urls")) to ROOT_URLCONF, below any fixed path and namespace.'
         yield checks.Error(message, hint=hint, id="exports.E025")
+
+
+@register()
+def check_tenants() -> Iterator[CheckMessage]:
+    """Report tenants without the middleware that finds them: all would share what each user has requested."""
+    name = "exports.access.tenants.TenantMiddleware"
+    if config.TENANT_OF and name not in settings.MIDDLEWARE:
+        hint = f"Add {name!r} to MIDDLEWARE, below what finds the tenant of a request."
+        yield checks.Error("EXPORTS['TENANT_OF'] is set, but its middleware is not.", hint=hint, id="exports.E048")
 
 
 @register()

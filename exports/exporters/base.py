@@ -14,6 +14,7 @@ from django.utils import timezone, translation
 from django.utils.functional import Promise
 
 from exports import faults
+from exports.access import tenants
 from exports.conf import config
 from exports.exceptions import MissingMethod
 from exports.exporters.sheets import Sheet, Total, sum_of, total_of
@@ -117,6 +118,11 @@ class TableExport:
     retention_seconds: ClassVar[float | None] = None
     public_links: ClassVar[bool] = False
     public_link_max_age_seconds: ClassVar[float | None] = None
+
+    @property
+    def tenant(self) -> str:
+        """The key of the tenant in which the export was requested; "" on a site without tenants: docs/tenants.md."""
+        return tenants.current()
 
     def tables(self, export: FileRequest) -> AbstractContextManager[Sequence[Table]]:
         """Return a context manager that opens the tables of this export, at least one, for reading in their order."""

@@ -14,6 +14,7 @@ from typing import Any
 from django.contrib.auth.models import AnonymousUser
 
 from exports import failures
+from exports.access import tenants
 from exports.conf import config
 from exports.exceptions import ExportError, ExportRefused, LeaseLost, UnknownFileType
 from exports.exporters import registry
@@ -69,9 +70,10 @@ def holds(user: AnyUser, rule: str) -> bool:
 
 def refusal(export: FileRequest, exporter: FileMaker) -> str | None:
     """Return the error code of why its owner may not have this export now, or None. A rule may raise anything."""
-    if export.permission and not holds(export.requester or AnonymousUser(), export.permission):
-        return "permission_lost"
-    return exporter.refusal(export)
+    with tenants.active(export.tenant):
+        if export.permission and not holds(export.requester or AnonymousUser(), export.permission):
+            return "permission_lost"
+        return exporter.refusal(export)
 
 
 def is_still_granted(export: FileRequest) -> bool:

@@ -64,7 +64,7 @@ def opened_by(user: AnyUser, exporter: QuerySetExport, query: Mapping[str, str])
     """
     try:
         if export_id := query.get("from"):
-            return FileRequest.objects.get(pk=UUID(export_id), requester=user.pk, file_type=exporter.file_type)
+            return FileRequest.objects.owned_by(user).get(pk=UUID(export_id), file_type=exporter.file_type)
         if preset_id := query.get("preset"):
             return Preset.objects.open_to(user).get(pk=int(preset_id), file_type=exporter.file_type)
     except ValueError:
@@ -82,5 +82,5 @@ def _last_format(user: AnyUser, exporter: QuerySetExport) -> str:
     """Return the format in which the user last requested this export, or ""."""
     if not user.is_authenticated:
         return ""
-    own = FileRequest.objects.filter(requester=user.pk, file_type=exporter.file_type).order_by("-requested_at")
+    own = FileRequest.objects.owned_by(user).filter(file_type=exporter.file_type).order_by("-requested_at")
     return own.values_list("format", flat=True).first() or ""

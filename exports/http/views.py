@@ -30,6 +30,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from exports import services
 from exports.access import authentication
 from exports.access.authentication import carries_token
+from exports.access.tenants import base_url
 from exports.conf import config, url_of
 from exports.exceptions import (
     BadOption,
@@ -488,4 +489,4 @@ def _public_url(request: HttpRequest, export: FileRequest) -> str | None:
     link = services.public_link_of(export)
     if link is None:
         return None
-    return urljoin(config.BASE_URL or request.build_absolute_uri("/"), url_of("public", link))
+    return urljoin(base_url(export.tenant) or request.build_absolute_uri("/"), url_of("public", link))

@@ -1,4 +1,4 @@
-"""The language and the time zone in which an export was requested."""
+"""The language, the time zone and the tenant in which an export was requested."""
 
 import zoneinfo
 from collections.abc import Iterator
@@ -8,15 +8,19 @@ from datetime import datetime
 from django.conf import settings
 from django.utils import timezone, translation
 
+from exports.access import tenants
 from exports.models.request import FileRequest
 
 
 @contextmanager
 def locale_of(export: FileRequest) -> Iterator[None]:
-    """Activate the language and the time zone of `export` within the block; with USE_TZ = False, the site's zone."""
+    """Activate the language, the time zone and the tenant of `export` within the block.
+
+    With USE_TZ = False the time zone is the site's.
+    """
     language = export.requester_language or translation.get_language()
     zone = zone_named(export.requester_timezone if settings.USE_TZ else "")
-    with translation.override(language), timezone.override(zone):
+    with translation.override(language), timezone.override(zone), tenants.active(export.tenant):
         yield
 
 

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from exports.conf import config
+from exports.access import tenants
 from exports.models.request import DatabaseTime, FileRequest
 
 GAVE_UP = "gave up"
@@ -73,4 +73,5 @@ class Notification(models.Model):
 
 def new_message_id(request_id: UUID, kind: str) -> str:
     """Return a Message-ID; with the same one, mail servers may take a second mail for a copy and drop it."""
-    return make_msgid(idstring=f"{kind}-{request_id.hex}", domain=urlsplit(config.BASE_URL).hostname or "localhost")
+    domain = urlsplit(tenants.base_url(tenants.current())).hostname
+    return make_msgid(idstring=f"{kind}-{request_id.hex}", domain=domain or "localhost")

@@ -19,6 +19,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports import storage
+from exports.access import tenants
 from exports.conf import config
 from exports.exceptions import TransitionNotAllowed
 from exports.models.clock import Now
@@ -56,12 +57,17 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         """
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        kept = self.filter(removed_at=None)
+        kept = self.of_tenant().filter(removed_at=None)
         return kept if user.has_perm("exports.view_filerequest") else kept.filter(requester=user)
 
     def owned_by(self, user: AnyUser) -> Self:
         """Keep the user's own requests, except those that the user has deleted. An anonymous user has none."""
-        return self.filter(requester=user.pk, removed_at=None) if user.is_authenticated else self.none()
+        own = self.of_tenant().filter(requester=user.pk, removed_at=None)
+        return own if user.is_authenticated else self.none()
+
+    def of_tenant(self) -> Self:
+        """Keep the requests of the current tenant, or all of a site without tenants."""
+        return self if config.TENANT_OF is None else self.filter(tenant=tenants.current())
 
     def without_details(self) -> Self:
         """Leave out the long columns that STATE does not need; reading one of them costs a query."""
@@ -155,7 +161,7 @@ class FileRequest(models.Model):
             "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
             "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
             "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "error_numbers",
-            "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
+            "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission", "tenant",
             "removed_at",
         }
     )  # fmt: skip
@@ -208,6 +214,7 @@ class FileRequest(models.Model):
     receipt = models.JSONField(default=dict, blank=True, editable=False)
     dedupe_key = models.CharField(max_length=64, blank=True, editable=False)
     permission = models.CharField(max_length=200, blank=True, editable=False)
+    tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current)
     counts_toward_quota = models.BooleanField(default=False, editable=False)
     sends_mail = models.BooleanField(default=True, editable=False)
     seen_at = models.DateTimeField(null=True, editable=False)

@@ -33,7 +33,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
 from exports import services
-from exports.access import authentication
+from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import config
 from exports.exceptions import without_stop_iteration
@@ -300,9 +300,19 @@ def is_deaf(layer: object) -> bool:
 
 
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
-    """Return an async version of a function that queries the database; each call has its own thread of a pool."""
-    function = without_stop_iteration(function)
-    wrapped: Callable[..., Awaitable[Result]] = database_sync_to_async(function, thread_sensitive=False)
+    """Return an async version of a function that queries the database for a socket, whose scope it takes first.
+
+    Each call has its own thread of a pool. The tenant is that of the request that opened the socket.
+    """
+
+    def call(scope: Scope, *args: Any) -> Result:
+        if config.TENANT_OF is None:
+            return function(scope, *args)
+        with tenants.active(tenants.tenant_of(authentication.request_of(scope))):
+            return function(scope, *args)
+
+    wrapped: Callable[..., Awaitable[Result]]
+    wrapped = database_sync_to_async(without_stop_iteration(call), thread_sensitive=False)
     return wrapped
 
 
@@ -361,7 +371,7 @@ def groups_for(scope: Scope) -> tuple[str, str]:
     """
     user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
     if export_id is None:
-        return events.group_of_user(user.pk), events.group_of_reader(user.pk)
+        return events.group_of_user(user.pk, tenants.current()), events.group_of_reader(user.pk)
     if not FileRequest.objects.visible_to(user).filter(pk=export_id).exists():
         raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
     return events.group_of_request(export_id), events.group_of_reader(user.pk)
@@ -401,6 +411,6 @@ def mark_seen(scope: Scope, export_id: UUID) -> None:
     Raises SocketRefused if the user is not signed in or active.
     """
     user = active_user(scope)
-    export = FileRequest.objects.visible_to(user).filter(pk=export_id, requester=user.pk).first()
+    export = FileRequest.objects.owned_by(user).filter(pk=export_id).first()
     if export is not None:
         services.mark_seen(export)

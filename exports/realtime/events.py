@@ -91,9 +91,9 @@ def unseal(sealed: Any, addresses: Collection[str]) -> Any:
     raise signing.BadMessage("A message on the channel layer is none of this site's.")
 
 
-def group_of_user(user_id: object) -> str:
-    """Return the group of the sockets that follow all exports of this user."""
-    return f"exports.user.{_group_suffix(user_id)}"
+def group_of_user(user_id: object, tenant: str = "") -> str:
+    """Return the group of the sockets that follow all exports of this user in a tenant."""
+    return f"exports.user.{_group_suffix(user_id, tenant)}"
 
 
 def group_of_reader(user_id: object) -> str:
@@ -106,12 +106,12 @@ def group_of_request(export_id: UUID) -> str:
     return f"exports.request.{export_id.hex}"
 
 
-def _group_suffix(user_id: object) -> str:
-    """Return a hash of a primary key, since a channel layer allows few characters in a group name.
+def _group_suffix(user_id: object, tenant: str = "") -> str:
+    """Return a hash of a primary key and a tenant, since a channel layer allows few characters in a group name.
 
     The prefix of the site keeps users of another site on the same server apart, who may have the same keys.
     """
-    return hashlib.sha256(f"{key_prefix()} {user_id}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{key_prefix()} {user_id} {tenant}".rstrip().encode()).hexdigest()[:32]
 
 
 def _channel_layer() -> Any:
@@ -140,7 +140,7 @@ def _publish(export: FileRequest, event: Callable[[], Mapping[str, Any]]) -> Non
         if layer is not None:
             groups = [group_of_request(export.pk)]
             if export.requester_id:
-                groups.append(group_of_user(export.requester_id))
+                groups.append(group_of_user(export.requester_id, export.tenant))
             _send(layer, groups, event())
     except Exception as error:
         log.warning("event not sent: %s", type(error).__name__)

@@ -62,19 +62,19 @@ def one(export: FileRequest) -> str:
     return f"{ALL}{export.pk}/"
 
 
-def page_of(client: Client, path: str) -> Page:
+def page_of(client: Client, path: str, host: str = "testserver") -> Page:
     """Return a page of this client whose socket is not open yet."""
-    headers = {"host": "testserver", "origin": "http://testserver"}
+    headers = {"host": host, "origin": f"http://{host}"}
     if cookie := client.cookies.get(settings.SESSION_COOKIE_NAME):
         headers["cookie"] = f"{cookie.key}={cookie.value}"
     return Page(websocket_application, path, headers=[(n.encode(), v.encode()) for n, v in headers.items()])
 
 
 @asynccontextmanager
-async def opened(user: User | Client, path: str = ALL) -> AsyncIterator[Page]:
+async def opened(user: User | Client, path: str = ALL, host: str = "testserver") -> AsyncIterator[Page]:
     """Open a page of this user or client, with its socket."""
     client = user if isinstance(user, Client) else await sync_to_async(signed_in)(user)
-    page = page_of(client, path)
+    page = page_of(client, path, host)
     is_open, _ = await page.connect(timeout=IN_TIME)
     assert is_open
     try:

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import run_checks
 
 from exports import checks
-from exports.conf import config
+from exports.access import tenants
 from exports.contrib.operations.doctor.findings import Finding, Probe, from_checks, ok, warning
 from exports.queue import base as queue
 from exports.queue import huey as huey_queue
@@ -21,7 +21,7 @@ def system_checks(name: str) -> list[Finding]:
 
 def base_url(name: str) -> list[Finding]:
     """Report whether links in mails work."""
-    return from_checks(name, checks.check_base_url()) or [ok(name, config.BASE_URL)]
+    return from_checks(name, checks.check_base_url()) or [ok(name, tenants.base_url("") or "A function of the tenant.")]
 
 
 def secrets(name: str) -> Iterator[Finding]:

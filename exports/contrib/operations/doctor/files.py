@@ -14,6 +14,7 @@ from urllib.request import urlopen
 from django.core.files.base import ContentFile
 
 from exports import checks, storage
+from exports.access.tenants import base_url
 from exports.conf import GIB, config
 from exports.contrib.operations.doctor.findings import Finding, Probe, error, from_checks, ok, warning
 from exports.models import Artifact
@@ -70,7 +71,7 @@ def _public_urls(key: str, contents: bytes) -> list[str]:
     """Return the URLs at which anyone gets these contents, without a session and a signature."""
     urls = [storage.presign(key, seconds=60, content_type="", disposition="", method="GET")]
     with suppress(NotImplementedError, ValueError):
-        urls.append(urljoin(config.BASE_URL, storage.exports_storage().url(key)))
+        urls.append(urljoin(base_url(""), storage.exports_storage().url(key)))
     unsigned = {url.partition("?")[0] for url in urls if url}
     found: list[str] = []
 
