@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HOUR = 3600
 DAY = 24 * HOUR
 GIB = 1 << 30
+HUEY, LOCAL = "exports.queue.huey", "exports.queue.local"
+"""The queue of production, and that of a development server."""
 
 
 class Settings:
@@ -49,7 +51,7 @@ class Settings:
     WORK_DIR: str | Path = ""
     # The queue
     REDIS_URL: str = "redis://127.0.0.1:6379/0"
-    QUEUE_BACKEND: str | None = "exports.queue.huey"
+    QUEUE_BACKEND: str | None = ""
     QUEUE_PREFIX: str = "exports"
     QUEUE_KEYS: str | Sequence[str] | None = None
     QUEUES: Sequence[str] = ("large", "small")
@@ -151,6 +153,8 @@ class _LiveSettings(Settings):
         given = _given()
         if name in given:
             return given[name]
+        if name == "QUEUE_BACKEND":
+            return _default_queue()
         if name in DJ_BGFILES_NAMES:
             return getattr(django_settings, DJ_BGFILES_NAMES[name], DEFAULTS[name])
         return DEFAULTS[name]
@@ -220,6 +224,13 @@ def _namespaces(urlconf: Any) -> tuple[str, ...]:
 @cache
 def _digest(key: str) -> str:
     return hashlib.sha256(f"exports.names:{key}".encode()).hexdigest()[:12]
+
+
+def _default_queue() -> str:
+    """Return huey where its server is configured, else the queue of development under DEBUG, else "" for none."""
+    if "REDIS_URL" in _given():
+        return HUEY
+    return LOCAL if django_settings.DEBUG else ""
 
 
 def _given() -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import logging
 import sysconfig
+import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -26,6 +28,12 @@ PASSING_SQLITE_CODES = {
 PASSING_SQLSTATE_CLASSES = ("08", "40", "53", "55", "57", "58")
 QUERY_CANCELED = "57014"
 
+OUTAGE_SECONDS = 60.0
+"""How long an outage that was reported is not reported again."""
+REDIS = "redis"
+_reported: dict[str, float] = {}
+_reporting = threading.Lock()
+
 
 def describe_error(error: BaseException, *, with_message: bool = False) -> str:
     """Return the exception's type, its place in the project's code, and the column and row, for staff.
@@ -45,6 +53,28 @@ def report(
     """Log `message` with `args` and the description of `error`, and the traceback if EXPORTS["LOG_EXCEPTIONS"]."""
     exc_info = error if logs_exceptions() else None
     log.log(level, message, *args, describe_error(error), exc_info=exc_info, stacklevel=2)
+
+
+def report_outage(log: logging.Logger, message: str, error: BaseException) -> None:
+    """Log `message` and `error` in one line, at most once in OUTAGE_SECONDS for each message, and for Redis as a whole.
+
+    The queue and the channel layer often share a server, and each request and page meets its outage.
+    """
+    is_redis, now = type(error).__module__.startswith("redis."), time.monotonic()
+    key = REDIS if is_redis else f"{message} {type(error).__name__}"
+    with _reporting:
+        if now - _reported.get(key, -OUTAGE_SECONDS) < OUTAGE_SECONDS:
+            return
+        _reported[key] = now
+    # Errors of redis say which server did not answer, and hold no data.
+    reason = f"{type(error).__name__}: {error}" if is_redis else describe_error(error)
+    log.warning("%s: %s (said at most once a minute)", message, reason)
+
+
+def end_outage() -> None:
+    """Let the next outage of Redis be reported at once."""
+    with _reporting:
+        _reported.pop(REDIS, None)
 
 
 def logs_exceptions() -> bool:

@@ -490,6 +490,7 @@ def _transition(
 
 
 def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, bool]:
+    queue.ensure_configured()
     export, is_new = transitions.enqueue(export, actor)
     if is_new:
         faults.point("after_insert")

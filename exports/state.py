@@ -14,13 +14,18 @@ from exports.conf import config, url_of
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.exporters import registry
 from exports.models import ACTIVE, TERMINAL, FileRequest, Status, progress
+from exports.models.clock import Now
 from exports.models.locale import local_time
 from exports.models.scheduling import queue_position
+from exports.queue import base as queue
 from exports.tabular import writers
 
 
 class ProgressState(TypedDict):
-    """How far the export is. `rows_per_second` and `eta_seconds` are None unless rows are being written."""
+    """How far the export is. `rows_per_second` and `eta_seconds` are None unless rows are being written.
+
+    `unserved_queue` is the queue in which it waits, if no worker of it is known to be running.
+    """
 
     rows_done: int
     rows_total: int | None
@@ -29,6 +34,7 @@ class ProgressState(TypedDict):
     rows_per_second: float | None
     eta_seconds: float | None
     queue_position: int | None
+    unserved_queue: str | None
 
 
 class FileState(TypedDict):
@@ -206,6 +212,7 @@ def serialize(export: FileRequest) -> State:
             "rows_per_second": rows_per_second,
             "eta_seconds": eta_seconds,
             "queue_position": queue_position(export) if status == Status.QUEUED else None,
+            "unserved_queue": _unserved_queue(export) if status == Status.QUEUED else None,
         },
         "worker": worker,
         "file": file,
@@ -308,6 +315,13 @@ def limit_message(error: LimitReached) -> str:
         "You may ask for %(limit)d exports within 24 hours, and have. You may ask again from %(moment)s on.",
         error.limit,
     ) % {"limit": error.limit, "moment": date_format(ends, "DATETIME_FORMAT")}
+
+
+def _unserved_queue(export: FileRequest) -> str | None:
+    if queue.is_served(export.queue_name) is not False:
+        return None
+    held = FileRequest.objects.filter(status=Status.RUNNING, queue_name=export.queue_name, lease_expires_at__gte=Now())
+    return None if held.exists() else export.queue_name
 
 
 def rfc3339(moment: datetime | None) -> str | None:

@@ -21,7 +21,9 @@ const PHASE = {
 };
 
 const DETAIL = {
-  queued: (words, state) => [words.text("asked_for", { time: words.moment(state.requested_at) }), words.mail(state)],
+  queued: (words, state) => [
+    words.startWorker(state), words.text("asked_for", { time: words.moment(state.requested_at) }), words.mail(state),
+  ],
   running: (words, state) => [...words.pace(state), words.mail(state)],
   ready: (words, state) => words.inFile(state),
   failed: (words, state) => [words.stoppedAfter(state.progress.rows_done)],
@@ -94,10 +96,16 @@ export class Words {
   }
 
   waiting(state) {
+    if (state.progress.unserved_queue) return this.text("no_worker");
     const place = state.progress.queue_position;
     const key = state.resumed ? "waiting_again" : "waiting";
     if (place === null) return this.text(key);
     return place === 1 ? this.text(`${key}_next`) : this.text(`${key}_place`, { place: this.#number.format(place) });
+  }
+
+  /** Return how a missing worker is started, or "" if the page is not for staff, whose catalogue alone says it. */
+  startWorker({ progress: { unserved_queue: queue } }) {
+    return queue && this.text("start_worker", { queue });
   }
 
   phase(state) {

@@ -101,6 +101,14 @@ def postgres_url(postgres: Postgres) -> str:
     return postgres.create_database("scratch")
 
 
+@pytest.fixture(autouse=True)
+def reports_each_outage() -> None:
+    """Let each test see the first line about an outage, which is said once a minute."""
+    from exports import failures
+
+    failures._reported.clear()
+
+
 @pytest.fixture
 def folder(settings: Any, tmp_path: Path) -> Path:
     """Return the empty folder of the stored files."""

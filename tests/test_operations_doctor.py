@@ -30,6 +30,7 @@ from exports.contrib.operations import doctor
 from exports.contrib.operations.doctor import Finding, Level, findings, services
 from exports.models import Artifact, FileRequest, Notification
 from exports.queue import huey as huey_queue
+from exports.queue import presence
 from exports.worker import registry as worker_registry
 from project.environment import mail_settings
 from tests.bucket.server import Moto
@@ -82,8 +83,8 @@ def text(name: str) -> str:
 
 def age_all_signs(server: Valkey, *, seconds: float) -> None:
     with server.client() as client:
-        for sign in client.zrange(worker_registry._key(), 0, -1):
-            client.zincrby(worker_registry._key(), -seconds, sign)
+        for sign in client.zrange(presence.key(), 0, -1):
+            client.zincrby(presence.key(), -seconds, sign)
 
 
 # The report
@@ -235,7 +236,7 @@ def test_a_process_leaves_a_sign_every_few_seconds(valkey: Valkey):
 def test_a_sign_that_another_program_has_written_is_ignored(valkey: Valkey):
     worker_registry.Presence(worker_registry.WORKER, "small").show()
     with valkey.client() as client:
-        client.zadd(worker_registry._key(), {b"\xff": 9e12, b"": 1, b"worker": 2, b"intruder small host:1": 9e12})
+        client.zadd(presence.key(), {b"\xff": 9e12, b"": 1, b"worker": 2, b"intruder small host:1": 9e12})
     assert [sign.queue_name for sign in worker_registry.signs()] == ["small"]
     assert level("queue") is Level.OK
 

@@ -162,7 +162,9 @@ def test_a_queue_that_is_down_is_logged_and_costs_no_time_until_it_is_back(valke
     began = time.perf_counter()
     assert not huey_queue.wake("small")
     assert time.perf_counter() - began < SOON
-    assert logged() == ["queue small not woken: ConnectionError"]
+    assert not huey_queue.wake("large")
+    [line] = logged()
+    assert line.startswith("queue small not woken: ConnectionError: ")
     valkey.start()
     assert huey_queue.wake("small")
 
@@ -178,13 +180,15 @@ def test_a_queue_that_does_not_answer_costs_less_than_two_seconds(valkey: Valkey
         assert time.perf_counter() - began < SOON
     finally:
         valkey.process.send_signal(signal.SIGCONT)
-    assert logged() == ["queue small not woken: TimeoutError"]
+    [line] = logged()
+    assert line.startswith("queue small not woken: TimeoutError")
 
 
 def test_an_invalid_address_of_the_queue_is_logged(settings: LazySettings, logged: Logged):
     settings.EXPORTS = {**settings.EXPORTS, "REDIS_URL": "gopher://nowhere"}
     assert not huey_queue.wake("small")
-    assert logged() == ["queue small not woken: ValueError"]
+    [line] = logged()
+    assert line.startswith("queue small not woken: ValueError")
 
 
 # A worker in this process

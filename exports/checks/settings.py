@@ -12,7 +12,7 @@ from django.core.checks import CheckMessage
 
 from exports.checks.numbers import NumberRule
 from exports.checks.registration import register
-from exports.conf import DEFAULTS, Settings, config, function_of
+from exports.conf import DEFAULTS, HUEY, Settings, config, function_of
 from exports.exceptions import BadOption
 from exports.failures import describe_error
 from exports.queue import base as queue
@@ -96,7 +96,7 @@ def check_settings() -> Iterator[CheckMessage]:
 @register()
 def check_queue_backend() -> Iterator[CheckMessage]:
     """Report a QUEUE_BACKEND that cannot be imported, and libraries that it needs."""
-    if config.QUEUE_BACKEND is None:
+    if not config.QUEUE_BACKEND:
         return
     try:
         queue.backend().wake  # noqa: B018 - only that it exists
@@ -106,7 +106,7 @@ def check_queue_backend() -> Iterator[CheckMessage]:
         hint = "Set the dotted path of a module or class with wake() and listen(), or None to run from cron alone."
         yield checks.Error(message, hint=hint, id="exports.E003")
     # Its module imports them when it is used, so that sites in cron mode need not install them.
-    needed = ("huey", "redis") if DEFAULTS["QUEUE_BACKEND"] == config.QUEUE_BACKEND else ()
+    needed = ("huey", "redis") if config.QUEUE_BACKEND == HUEY else ()
     if missing := [name for name in needed if find_spec(name) is None]:
         message = f"EXPORTS['QUEUE_BACKEND'] needs {' and '.join(missing)}, which cannot be imported."
         hint = "pip install 'django-live-exports[live]', or set EXPORTS['QUEUE_BACKEND'] = None to run from cron alone."

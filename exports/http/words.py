@@ -16,6 +16,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from exports.conf import LOCAL, config
 from exports.models.locale import local_time
 from exports.state import NAME, ProgressState, State
 
@@ -29,6 +30,9 @@ WORDS: Mapping[str, Promise] = {
     "waiting_again": _("Waiting for another worker"),
     "waiting_again_next": _("Waiting for another worker, next in line"),
     "waiting_again_place": _("Waiting for another worker, number {place} in line"),
+    "no_worker": _("No worker is running"),
+    "start_worker": _("start one: python manage.py exports work {queue}"),
+    "restart_server": _("the log of the server says why; restart it"),
     "resumed": _("Starting over, attempt {attempt}"),
     "counting": _("Counting rows"),
     "writing": _("Writing rows: {done} of {total}"),
@@ -99,13 +103,14 @@ WORDS: Mapping[str, Promise] = {
 SAMPLE_COUNTS = (0, 1, 2, 3, 11, 100)
 
 
-def catalogue() -> dict[str, str | dict[int, str]]:
-    """Return all words in the active language, for `frontend/words.js`."""
+def catalogue(*, for_staff: bool) -> dict[str, str | dict[int, str]]:
+    """Return all words in the active language, for `frontend/words.js`; only staff learn how a worker is started."""
     counted = {
         "rows": {n: ngettext("{count} row", "{count} rows", n) for n in SAMPLE_COUNTS},
         "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
     }
-    return {**{key: str(text) for key, text in WORDS.items()}, **counted}
+    start_worker = str(WORDS[_start_worker_key()]) if for_staff else ""
+    return {**{key: str(text) for key, text in WORDS.items()}, **counted, "start_worker": start_worker}
 
 
 def day_text(state: State) -> str:
@@ -127,6 +132,8 @@ def status_text(state: State) -> str:
     progress, file, error = state["progress"], state["file"], state["error"]
     match state["status"]:
         case "queued":
+            if progress["unserved_queue"]:
+                return word("no_worker")
             place = progress["queue_position"]
             key = "waiting_again" if state["resumed"] else "waiting"
             if place is None:
@@ -215,6 +222,16 @@ def percent_text(state: State) -> str:
         return ""
     percent = f"{round(progress['fraction'] * 99)}%"
     return word("about", number=percent) if progress["rows_total_is_estimate"] else percent
+
+
+def start_worker_text(state: State) -> str:
+    """Return how staff start the worker for which the export waits; "" if one is running, or that is not known."""
+    queue_name = state["progress"]["unserved_queue"]
+    return capfirst(word(_start_worker_key(), queue=queue_name)) if queue_name else ""
+
+
+def _start_worker_key() -> str:
+    return "restart_server" if config.QUEUE_BACKEND == LOCAL else "start_worker"
 
 
 def _writing_text(progress: ProgressState) -> str:

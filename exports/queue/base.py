@@ -2,8 +2,8 @@
 
 A message only says that a worker should look for due exports. It carries no work, so it may be lost or doubled:
 housekeeping wakes again what was not picked up. EXPORTS["QUEUE_BACKEND"] is the dotted path of the implementation, a
-module with `wake` and `listen` as in `QueueBackend`, or a class with both as static methods. It is None where cron runs
-the exports.
+module with `wake` and `listen` as in `QueueBackend`, or a class with both as static methods; `is_served`, as in
+`exports.queue.huey`, is optional. It is None where cron runs the exports.
 
 Where workers of another library make the files, as Celery's do, a backend has no `listen`. It has WORKER_COMMAND, which
 starts one of them, and they call `run_due`.
@@ -11,6 +11,7 @@ starts one of them, and they call `run_due`.
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pkgutil import resolve_name
 from typing import Any, Protocol
@@ -21,6 +22,14 @@ from exports import failures
 from exports.conf import config
 
 log = logging.getLogger("exports.queue")
+
+ANSWER_SECONDS = 5.0
+_answers: dict[tuple[str | None, str], tuple[float, bool | None]] = {}
+
+NOT_CONFIGURED = (
+    "EXPORTS names no queue, and DEBUG is off. Set EXPORTS['REDIS_URL'] to the Redis of the workers, "
+    "or EXPORTS['QUEUE_BACKEND'] to another queue, or to None if cron runs the exports."
+)
 
 
 class QueueBackend(Protocol):
@@ -65,11 +74,38 @@ def wake(queue_name: str) -> None:
         failures.report(log, "queue %s not woken: %s", queue_name, error=error)
 
 
+def ensure_configured() -> None:
+    """Raise ImproperlyConfigured if no queue is configured: a request would wait for ever. Cron mode needs none."""
+    if config.QUEUE_BACKEND == "":
+        raise ImproperlyConfigured(NOT_CONFIGURED)
+
+
+def is_served(queue_name: str) -> bool | None:
+    """Return False if no worker waits for exports of this queue, and None if that is not known; ANSWER_SECONDS old.
+
+    A worker that is making a file may not count: its row has a lease.
+    """
+    asked_at, answer = _answers.get((config.QUEUE_BACKEND, queue_name), (-ANSWER_SECONDS, None))
+    if time.monotonic() - asked_at < ANSWER_SECONDS or not config.QUEUE_BACKEND:
+        return answer
+    answer = None
+    try:
+        # Any: an optional method of QueueBackend.
+        implementation: Any = backend()
+        if hasattr(implementation, "is_served"):
+            answer = implementation.is_served(queue_name)
+    except Exception as error:
+        failures.report_outage(log, f"the workers of queue {queue_name} are not known", error)
+    _answers[config.QUEUE_BACKEND, queue_name] = (time.monotonic(), answer)
+    return answer
+
+
 def listen(queue_name: str, on_wake: Callable[[], object], **callbacks: Any) -> None:
     """Run a worker of this queue until the process is told to stop: see `QueueBackend.listen`.
 
     Raise ImproperlyConfigured in cron mode, where no worker is woken, and if workers of another library make the files.
     """
+    ensure_configured()
     if not config.QUEUE_BACKEND:
         raise ImproperlyConfigured("EXPORTS['QUEUE_BACKEND'] is None: run manage.py exports process instead.")
     if not has_own_workers():

@@ -21,7 +21,7 @@ from django.db import close_old_connections
 
 from exports import failures, faults, signing
 from exports.conf import config, key_prefix
-from exports.queue import redis
+from exports.queue import presence, redis
 
 if TYPE_CHECKING:
     from huey import RedisHuey
@@ -66,7 +66,7 @@ def wake(queue_name: str) -> bool:
             # After a failover the first answer ends the connection to the old server; a new one leads to the other.
             huey.enqueue(new_message())
     except Exception as error:
-        log.warning("queue %s not woken: %s", queue_name, type(error).__name__)
+        failures.report_outage(log, f"queue {queue_name} not woken", error)
         return False
     return True
 
@@ -74,6 +74,12 @@ def wake(queue_name: str) -> bool:
 def listen(queue_name: str, on_wake: Callback, **callbacks: Any) -> None:
     """Run a worker of this queue until the process is told to stop: see `queue.base.QueueBackend`."""
     consumer(queue_name, on_wake, **callbacks).run()
+
+
+def is_served(queue_name: str) -> bool:
+    """Return True if a worker of this queue has left a sign of life lately. Raise redis' errors."""
+    workers = (sign for sign in presence.signs() if sign.role == presence.WORKER and sign.is_fresh)
+    return any(sign.queue_name == queue_name for sign in workers)
 
 
 def _nothing() -> None:
@@ -189,11 +195,11 @@ def open_queue(queue_name: str, *, answer_seconds: float = WAIT_SECONDS) -> "Red
                 log.warning("%s", error)
                 return None
             except RedisError as error:
-                if not self.is_down:
-                    log.warning("queue %s: its server is down, trying again: %s", queue_name, type(error).__name__)
+                failures.report_outage(log, f"queue {queue_name}: its server is down, trying again", error)
                 self.is_down = True
                 return None
             if self.is_down:
+                failures.end_outage()
                 log.info("queue %s: its server is back", queue_name)
             self.is_down = False
             return task

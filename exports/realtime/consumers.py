@@ -21,7 +21,7 @@ from uuid import UUID
 from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
-from channels.layers import InMemoryChannelLayer, get_channel_layer
+from channels.layers import InMemoryChannelLayer
 from channels.utils import await_many_dispatch
 from django.conf import settings
 from django.contrib.auth import get_user, get_user_model
@@ -35,7 +35,7 @@ from django.utils import timezone, translation
 from exports import services
 from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
-from exports.conf import config
+from exports.conf import LOCAL, config
 from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
@@ -85,7 +85,8 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         none of the server's. And its tasks end, and the layer forgets it, however the socket ends.
         """
         self.scope, self.base_send = scope, send
-        self.channel_layer = get_channel_layer(self.channel_layer_alias)
+        self.channel_layer = events.channel_layer()
+        events.sockets_run_on(asyncio.get_running_loop())
         self._groups: list[str] = []
         self._has_dropped = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -293,7 +294,7 @@ def is_deaf(layer: object) -> bool:
 
     A page polls every second without a socket, and every 15 seconds with one.
     """
-    if not (config.QUEUE_BACKEND and isinstance(layer, InMemoryChannelLayer)):
+    if config.QUEUE_BACKEND in (None, "", LOCAL) or not isinstance(layer, InMemoryChannelLayer):
         return False
     log.warning("socket refused: InMemoryChannelLayer receives no events of workers (check exports.W037); pages poll")
     return True

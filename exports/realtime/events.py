@@ -19,8 +19,8 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from exports import faults, signing
-from exports.conf import key_prefix
+from exports import failures, faults, signing
+from exports.conf import LOCAL, config, key_prefix
 from exports.models import FileRequest
 from exports.state import State, serialize
 
@@ -33,6 +33,8 @@ SEALED = "exports.sealed"
 
 _sending: set["Future[None]"] = set()
 _starting = threading.Lock()
+# A layer in memory wakes a socket only from the event loop of the socket.
+_loop_of_sockets: asyncio.AbstractEventLoop | None = None
 
 
 def send_state(export: FileRequest) -> None:
@@ -52,16 +54,16 @@ def recheck_sockets(user_id: object) -> None:
     Returns at once and never raises.
     """
     try:
-        layer = _channel_layer()
+        layer = _layer_to_send_on()
         if layer is not None:
             _send(layer, [group_of_reader(user_id)], {"type": "export.recheck"})
     except Exception as error:
-        log.warning("event not sent: %s", type(error).__name__)
+        failures.report_outage(log, "event not sent", error)
 
 
 def ping_channel_layer(seconds: float) -> None:
     """Send an event to a group without members. Raises if the channel layer does not accept it in time."""
-    layer = _channel_layer()
+    layer = _layer_to_send_on()
     if layer is not None:
         with _starting:
             loop = _event_loop(os.getpid())
@@ -114,13 +116,35 @@ def _group_suffix(user_id: object, tenant: str = "") -> str:
     return hashlib.sha256(f"{key_prefix()} {user_id} {tenant}".rstrip().encode()).hexdigest()[:32]
 
 
-def _channel_layer() -> Any:
-    # Any: a layer is whatever class the CHANNEL_LAYERS setting names. channels is an optional dependency.
+# Any: a layer is whatever class the CHANNEL_LAYERS setting names.
+def channel_layer() -> Any:
+    """Return the default channel layer; None without one, or without channels, which is an optional dependency.
+
+    The queue of development, whose workers are in this process, comes with a layer in memory.
+    """
     try:
         from channels.layers import get_channel_layer
     except ImportError:
         return None
-    return None if _has_greenlets() else get_channel_layer()
+    layer = get_channel_layer()
+    return _layer_in_memory() if layer is None and config.QUEUE_BACKEND == LOCAL else layer
+
+
+def sockets_run_on(loop: asyncio.AbstractEventLoop) -> None:
+    """Remember the event loop of this process's sockets."""
+    global _loop_of_sockets
+    _loop_of_sockets = loop
+
+
+@cache
+def _layer_in_memory() -> Any:
+    from channels.layers import InMemoryChannelLayer
+
+    return InMemoryChannelLayer()
+
+
+def _layer_to_send_on() -> Any:
+    return None if _has_greenlets() else channel_layer()
 
 
 @cache
@@ -136,19 +160,19 @@ def _has_greenlets() -> bool:
 def _publish(export: FileRequest, event: Callable[[], Mapping[str, Any]]) -> None:
     try:
         faults.point("before_event")
-        layer = _channel_layer()
+        layer = _layer_to_send_on()
         if layer is not None:
             groups = [group_of_request(export.pk)]
             if export.requester_id:
                 groups.append(group_of_user(export.requester_id, export.tenant))
             _send(layer, groups, event())
     except Exception as error:
-        log.warning("event not sent: %s", type(error).__name__)
+        failures.report_outage(log, "event not sent", error)
 
 
 def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:
     if len(_sending) >= BACKLOG:
-        log.warning("event dropped: %d are waiting for the channel layer", BACKLOG)
+        failures.report_outage(log, f"event dropped, since {BACKLOG} wait for the channel layer", asyncio.QueueFull())
         return
 
     async def send_to_all() -> None:
@@ -158,6 +182,9 @@ def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:
 
     with _starting:
         loop = _event_loop(os.getpid())
+    in_memory, of_sockets = type(layer).__name__ == "InMemoryChannelLayer", _loop_of_sockets
+    if in_memory and of_sockets is not None and of_sockets.is_running():
+        loop = of_sockets
     sending = asyncio.run_coroutine_threadsafe(send_to_all(), loop)
     _sending.add(sending)
     sending.add_done_callback(_sent)
@@ -166,7 +193,7 @@ def _send(layer: Any, groups: Sequence[str], event: Mapping[str, Any]) -> None:
 def _sent(sending: "Future[None]") -> None:
     _sending.discard(sending)
     if (error := sending.exception()) is not None:
-        log.warning("event not sent: %s", type(error).__name__)
+        failures.report_outage(log, "event not sent", error)
 
 
 @cache

@@ -19,6 +19,7 @@ from django.urls import path, re_path
 
 from exports.access import authentication
 from exports.conf import config
+from exports.http import development
 from exports.realtime import SOCKET_PATH
 from exports.realtime.consumers import ExportsConsumer
 
@@ -77,6 +78,7 @@ class SitePath:
         self.application = application
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        development.start()
         root = get_script_prefix(scope).rstrip("/")
         below = scope["path"].removeprefix(root) if scope["path"].startswith(f"{root}/") else scope["path"]
         await self.application({**scope, "root_path": root, "path": root + below}, receive, send)

@@ -82,11 +82,15 @@ def export_assets(context: Context) -> dict[str, Any]:
     return {"is_plain": context.get("is_plain")}
 
 
-@register.simple_tag
-def export_config() -> SafeString:
+@register.simple_tag(takes_context=True)
+def export_config(context: Context) -> SafeString:
     """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, and the words."""
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
-    given = {"socket": _socket_path(), "csrf_cookie": csrf_cookie, "words": words.catalogue()}
+    given = {
+        "socket": _socket_path(),
+        "csrf_cookie": csrf_cookie,
+        "words": words.catalogue(for_staff=_is_staff(context)),
+    }
     return json_script(given, "exports-config")
 
 
@@ -100,6 +104,18 @@ def export_url(name: str, *args: object) -> str:
 def word(key: str, **values: object) -> str:
     """Return a sentence of exports/http/words.py."""
     return words.word(key, **values)
+
+
+@register.simple_tag(takes_context=True)
+def start_worker(context: Context, state: State) -> str:
+    """Return how the worker for which an export waits is started, for staff; "" for others, or if one is running."""
+    return words.start_worker_text(state) if _is_staff(context) else ""
+
+
+def _is_staff(context: Context) -> bool:
+    # The context of an inclusion tag has no variables of the page, but knows its request.
+    user = getattr(getattr(context, "request", None), "user", None)
+    return settings.DEBUG or getattr(user, "is_staff", False)
 
 
 @register.filter

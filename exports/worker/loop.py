@@ -25,13 +25,15 @@ from exports.worker.limits import RunLimits
 log = logging.getLogger("exports.worker")
 
 
-def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None) -> None:
+def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None, may_exit_process: bool = True) -> None:
     """Run the due exports of a queue whenever it is woken, until this process is told to stop.
 
-    `on_ready` is called once the worker listens, to messages and to signals. Raise UnsafeWorkDir.
+    `on_ready` is called once the worker listens, to messages and to signals. A run that hangs ends the process, unless
+    the process does other work too. Raise UnsafeWorkDir.
     """
     work_dir.ensure_private()
-    lease.may_exit_process.set()
+    if may_exit_process:
+        lease.may_exit_process.set()
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
     queue.listen(
         queue_name,

@@ -8,33 +8,18 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-from exports.conf import DAY, key_prefix
+from exports.conf import DAY
 from exports.queue import base as queue
 from exports.queue import redis
+from exports.queue.presence import FRESH_SECONDS, HOUSEKEEPER, WORKER, Sign, key, server_time, signs
+
+__all__ = ("FRESH_SECONDS", "HOUSEKEEPER", "WORKER", "Presence", "Sign", "process_name", "signs")
 
 log = logging.getLogger("exports.worker.registry")
 
-WORKER, HOUSEKEEPER = "worker", "housekeeper"
 SHOW_SECONDS = 5.0
-FRESH_SECONDS = 20.0
 KEEP_SECONDS = DAY
-
-
-@dataclass(frozen=True)
-class Sign:
-    """The last sign of a process: its role, the queue of a worker, its host:pid, and the age in seconds."""
-
-    role: str
-    queue_name: str
-    owner: str
-    age: float
-
-    @property
-    def is_fresh(self) -> bool:
-        return self.age < FRESH_SECONDS
 
 
 class Presence:
@@ -60,12 +45,11 @@ class Presence:
             if not queue.has_own_workers():
                 return
             client = redis.client()
-            # On the server's clock: those of the hosts may differ.
-            at = _now(client)
+            at = server_time(client)
             with client.pipeline(transaction=False) as pipeline:
-                pipeline.zadd(_key(), {self._name: at})
-                pipeline.zremrangebyscore(_key(), 0, at - KEEP_SECONDS)
-                pipeline.expire(_key(), KEEP_SECONDS)
+                pipeline.zadd(key(), {self._name: at})
+                pipeline.zremrangebyscore(key(), 0, at - KEEP_SECONDS)
+                pipeline.expire(key(), KEEP_SECONDS)
                 pipeline.execute()
         except Exception as error:
             log.debug("no sign of life left: %s", type(error).__name__)
@@ -74,33 +58,11 @@ class Presence:
         """Remove the sign of a process that ends in good order."""
         try:
             if queue.has_own_workers():
-                redis.client().zrem(_key(), self._name)
+                redis.client().zrem(key(), self._name)
         except Exception as error:
             log.debug("the sign of life is not removed: %s", type(error).__name__)
-
-
-def signs() -> list[Sign]:
-    """Return the signs of the last day, the newest first. Raise redis' errors if the queue's server does not answer."""
-    client = redis.client()
-    now, found = _now(client), []
-    for name, at in client.zrange(_key(), 0, -1, desc=True, withscores=True):
-        role, *rest = name.decode(errors="replace").split(" ", 2)
-        if role not in (WORKER, HOUSEKEEPER) or len(rest) != 2:
-            continue  # Another program has written it.
-        queue_name, process = rest
-        found.append(Sign(role, "" if queue_name == "-" else queue_name, process, max(now - at, 0.0)))
-    return found
 
 
 def process_name() -> str:
     """Return host:pid of this process; the owner of a lease begins with it."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _now(client: Any) -> float:
-    seconds, microseconds = client.time()
-    return float(seconds + microseconds / 1e6)
-
-
-def _key() -> str:
-    return f"{key_prefix()}.present"

@@ -10,7 +10,7 @@ const env = { ...process.env, DJANGO_SETTINGS_MODULE: "tests.settings" };
 const python = (code, input) =>
   JSON.parse(execFileSync(`${ROOT}.venv/bin/python`, ["-c", SETUP + code], { cwd: ROOT, env, input }));
 
-export const catalogue = python("print(json.dumps(words.catalogue()))", "");
+export const catalogue = python("print(json.dumps(words.catalogue(for_staff=True)))", "");
 
 export const serverTexts = (states) =>
   python("print(json.dumps([words.status_text(state) for state in json.load(sys.stdin)]))", JSON.stringify(states));

@@ -16,6 +16,7 @@ test("each status has its text", () => {
     [stateOf(), "Waiting"],
     [stateOf({ progress: { queue_position: 1 } }), "Waiting, next in line"],
     [stateOf({ progress: { queue_position: 2 } }), "Waiting, number 2 in line"],
+    [stateOf({ progress: { queue_position: 1, unserved_queue: "large" } }), "No worker is running"],
     [running({ phase: "counting" }), "Counting rows"],
     [running({ progress: { rows_done: 120_000, rows_total: 336_776 } }), "Writing rows: 120,000 of 336,776"],
     [running({ progress: { rows_done: 120_000 } }), "Writing rows: 120,000 so far"],
@@ -35,6 +36,7 @@ test("the server's first render and the script say the same", () => {
   const progress = { rows_done: 120_000, rows_total: 336_776 };
   const states = [
     ...[null, 1, 2, 1200].map((place) => stateOf({ progress: { queue_position: place } })),
+    stateOf({ progress: { queue_position: 1, unserved_queue: "large" } }),
     ...[null, 1, 2].map((place) => stateOf({ resumed: true, progress: { queue_position: place } })),
     ...["counting", "finishing", "storing", "something new"].map((phase) => running({ phase })),
     running({ resumed: true }), running({ progress }), running({ progress: { rows_done: 120_000 } }),
@@ -43,6 +45,14 @@ test("the server's first render and the script say the same", () => {
     stateOf({ status: "cancelled" }), stateOf({ status: "expired" }), stateOf({ status: "unknown" }),
   ];
   assert.deepEqual(states.map((state) => words.status(state)), serverTexts(states));
+});
+
+test("only the catalogue of staff says how a missing worker is started", () => {
+  const state = stateOf({ progress: { unserved_queue: "large" }, requested_at: "2026-11-22T06:05:00Z" });
+  assert.match(words.detail(state), /^Start one: python manage.py exports work large · Asked for/i);
+  const ofUser = new Words("en", { ...catalogue, start_worker: "" });
+  assert.match(ofUser.detail(state), /^Asked for [^·]+$/);
+  assert.match(words.detail(stateOf({ requested_at: "2026-11-22T06:05:00Z" })), /^Asked for [^·]+$/);
 });
 
 test("an estimate is always marked as one", () => {

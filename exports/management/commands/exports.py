@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from tqdm import tqdm
 
 from exports import audit, housekeeping
-from exports.conf import config
+from exports.conf import LOCAL, config
 from exports.contrib.operations import doctor
 from exports.exceptions import UnsafeWorkDir
 from exports.management import explain
@@ -78,6 +78,9 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def work(self, queue_name: str, **options: Any) -> None:
+        if config.QUEUE_BACKEND == LOCAL:
+            message = "The queue of development works in the process of the server: start runserver. For workers, set "
+            raise CommandError(f"{message}EXPORTS['REDIS_URL'] or EXPORTS['QUEUE_BACKEND'].")
         if queue_name not in config.QUEUES:
             raise CommandError(f"There is no queue {queue_name!r}. Queues: {', '.join(config.QUEUES)}.")
         loop.work(queue_name, on_ready=lambda: self._print(f"worker {queue_name}: ready"))
