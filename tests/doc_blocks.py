@@ -19,6 +19,7 @@ FENCE: Final = re.compile(r"^(?P<indent> *)```(?P<language>[\w+-]*)[^\n]*\n(?P<c
 INDENTED: Final = re.compile(r"(?P<before>.*)\n\n(?P<first>    \S.*)")
 # Programs of others, whose arguments are not checked.
 OTHER_PROGRAMS: Final = {
+    ".",
     *("aws", "cd", "celery", "curl", "git", "gunicorn", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
     *("systemctl", "twine", "unzip", "uvicorn", "xargs"),
 }

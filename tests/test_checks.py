@@ -45,6 +45,7 @@ def safe(settings: LazySettings, tmp_path: Path) -> None:
     keys = {"TICKET_KEYS": [KEY], "QUEUE_KEYS": [OTHER_KEY]}
     change(settings, QUEUE_BACKEND=WAKE, REDIS_URL=REDIS, WORK_DIR=str(tmp_path / "work"), **keys)
     send_mails_by(settings, "smtp")
+    settings.LOGIN_URL = "https://login.example/"
     layer = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS]}}
     settings.CHANNEL_LAYERS = {"default": layer}
     store_in(settings, FOLDER, location=str(tmp_path / "files"))
@@ -317,6 +318,37 @@ def test_times_without_a_zone_are_a_warning_where_the_clock_repeats_an_hour(
     assert ids(basic_checks()) == []
     settings.USE_TZ = False
     assert ids(basic_checks()) == expected
+
+
+@pytest.mark.parametrize("name", ["/nowhere/", "nowhere:login"])
+def test_a_login_page_that_does_not_exist_is_a_warning(settings: LazySettings, name: str):
+    settings.LOGIN_URL = name
+    assert ids(basic_checks()) == ["W044"]
+
+
+@pytest.mark.parametrize("name", ["/admin/login/", "https://login.example/", "admin:login"])
+def test_a_login_page_of_this_site_or_another_is_fine(settings: LazySettings, name: str):
+    settings.LOGIN_URL = name
+    assert ids(basic_checks()) == []
+
+
+@pytest.mark.parametrize(("debug", "expected"), [(False, ["E038"]), (True, ["W043"])])
+def test_without_a_queue_exports_are_made_in_development_alone(
+    settings: LazySettings, debug: bool, expected: list[str]
+):
+    del settings.EXPORTS["QUEUE_BACKEND"], settings.EXPORTS["REDIS_URL"]
+    settings.DEBUG = debug
+    assert ids(basic_checks()) == []
+    assert ids() == expected
+
+
+def test_an_asgi_application_without_sockets_is_noted(settings: LazySettings, tmp_path: Path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "plain_asgi.py").write_text("application = get_asgi_application()")
+    settings.ASGI_APPLICATION = "plain_asgi.application"
+    assert ids() == ["I003"]
+    (tmp_path / "plain_asgi.py").write_text("application = with_exports(get_asgi_application())")
+    assert ids() == []
 
 
 # The list of checks

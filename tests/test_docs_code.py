@@ -48,6 +48,7 @@ OWN_TESTS = {
     "exports.md": "test_exporters_guide.py",
     "migrating-from-dj-bgfiles.md": "test_migration_guide.py",
     "protocol.md": "e2e/test_client.py",
+    "quickstart.md": "e2e/test_quickstart.py",
     "single-page-applications.md": "test_stacks_tokens.py",
     "task-queues.md": "test_stacks_queues.py",
 }

@@ -9,9 +9,20 @@ from django.core import checks
 from django.core.checks import CheckMessage
 
 from exports.checks.registration import register
-from exports.conf import config
+from exports.conf import LOCAL, config
 from exports.exporters import registry
 from exports.queue import base as queue
+
+
+@register(deploy=True)
+def check_queue() -> Iterator[CheckMessage]:
+    """Report that no queue is configured, or the one of development."""
+    hint = "Set EXPORTS['REDIS_URL'] for huey, EXPORTS['QUEUE_BACKEND'] for another queue, or to None for cron."
+    if config.QUEUE_BACKEND == "":
+        yield checks.Error("No queue is configured: each request for an export fails.", hint=hint, id="exports.E038")
+    elif config.QUEUE_BACKEND == LOCAL:
+        message = "Exports are made in the web processes: a restart interrupts them, and they slow the pages down."
+        yield checks.Warning(message, hint=hint, id="exports.W043")
 
 
 @register(deploy=True)

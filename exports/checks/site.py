@@ -2,12 +2,16 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections, router
-from django.urls import NoReverseMatch
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.utils import timezone
 
 from exports.checks.registration import register
@@ -82,6 +86,42 @@ def check_tenants() -> Iterator[CheckMessage]:
     if config.TENANT_OF and name not in settings.MIDDLEWARE:
         hint = f"Add {name!r} to MIDDLEWARE, below what finds the tenant of a request."
         yield checks.Error("EXPORTS['TENANT_OF'] is set, but its middleware is not.", hint=hint, id="exports.E048")
+
+
+@register()
+def check_login() -> Iterator[CheckMessage]:
+    """Warn about a LOGIN_URL that no URL of the site answers. The pages send users there who are not signed in."""
+    if not getattr(settings, "ROOT_URLCONF", None):
+        return
+    try:
+        login = urlsplit(resolve_url(settings.LOGIN_URL))
+        if not login.netloc and login.path.startswith(get_script_prefix()):
+            resolve(f"/{login.path.removeprefix(get_script_prefix())}")
+    except (NoReverseMatch, Resolver404):
+        message = f"LOGIN_URL is {str(settings.LOGIN_URL)!r}, which no URL of the site answers: users cannot sign in."
+        hint = "Set LOGIN_URL to the path or the name of your login page; 'admin:login' is that of the admin."
+        yield checks.Warning(message, hint=hint, id="exports.W044")
+
+
+@register(deploy=True)
+def check_sockets() -> Iterator[CheckMessage]:
+    """Note an asgi.py that serves no sockets at all, as startproject makes it: pages then poll."""
+    name = asgi_module()
+    if find_spec("channels") is None or name is None or (spec := find_spec(name)) is None or spec.origin is None:
+        return
+    source = Path(spec.origin).read_text()
+    if not any(word in source for word in ("websocket", "ProtocolTypeRouter", "with_exports")):
+        message = f"{name} serves no sockets: pages ask for the progress every second or two instead."
+        hint = "Wrap its application: application = with_exports(get_asgi_application()); see docs/quickstart.md."
+        yield checks.Info(message, hint=hint, id="exports.I003")
+
+
+def asgi_module() -> str | None:
+    """Return the module of the ASGI application: of ASGI_APPLICATION, or `asgi` beside that of WSGI_APPLICATION."""
+    if application := getattr(settings, "ASGI_APPLICATION", None):
+        return str(application).rpartition(".")[0]
+    package, _, name = str(settings.WSGI_APPLICATION or "").rpartition(".")[0].rpartition(".")
+    return f"{package}.asgi" if package and name == "wsgi" else None
 
 
 @register()

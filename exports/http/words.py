@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from exports.conf import LOCAL, config
 from exports.models.locale import local_time
+from exports.queue import base as queue
 from exports.state import NAME, ProgressState, State
 
 WORDS: Mapping[str, Promise] = {
@@ -31,7 +32,7 @@ WORDS: Mapping[str, Promise] = {
     "waiting_again_next": _("Waiting for another worker, next in line"),
     "waiting_again_place": _("Waiting for another worker, number {place} in line"),
     "no_worker": _("No worker is running"),
-    "start_worker": _("start one: python manage.py exports work {queue}"),
+    "start_worker": _("start one: {command}"),
     "restart_server": _("the log of the server says why; restart it"),
     "resumed": _("Starting over, attempt {attempt}"),
     "counting": _("Counting rows"),
@@ -103,13 +104,13 @@ WORDS: Mapping[str, Promise] = {
 SAMPLE_COUNTS = (0, 1, 2, 3, 11, 100)
 
 
-def catalogue(*, for_staff: bool) -> dict[str, str | dict[int, str]]:
+def catalogue(*, for_staff: bool = False) -> dict[str, str | dict[int, str]]:
     """Return all words in the active language, for `frontend/words.js`; only staff learn how a worker is started."""
     counted = {
         "rows": {n: ngettext("{count} row", "{count} rows", n) for n in SAMPLE_COUNTS},
         "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
     }
-    start_worker = str(WORDS[_start_worker_key()]) if for_staff else ""
+    start_worker = _start_worker("{queue}") if for_staff and config.QUEUE_BACKEND else ""
     return {**{key: str(text) for key, text in WORDS.items()}, **counted, "start_worker": start_worker}
 
 
@@ -227,11 +228,13 @@ def percent_text(state: State) -> str:
 def start_worker_text(state: State) -> str:
     """Return how staff start the worker for which the export waits; "" if one is running, or that is not known."""
     queue_name = state["progress"]["unserved_queue"]
-    return capfirst(word(_start_worker_key(), queue=queue_name)) if queue_name else ""
+    return capfirst(_start_worker(queue_name)) if queue_name else ""
 
 
-def _start_worker_key() -> str:
-    return "restart_server" if config.QUEUE_BACKEND == LOCAL else "start_worker"
+def _start_worker(queue_name: str) -> str:
+    if config.QUEUE_BACKEND == LOCAL:
+        return word("restart_server")
+    return word("start_worker", command=queue.worker_command(queue_name))
 
 
 def _writing_text(progress: ProgressState) -> str:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from django.core.exceptions import ImproperlyConfigured
 
 from exports import failures
-from exports.conf import config
+from exports.conf import LOCAL, config
 
 log = logging.getLogger("exports.queue")
 
@@ -108,7 +108,7 @@ def listen(queue_name: str, on_wake: Callable[[], object], **callbacks: Any) -> 
     ensure_configured()
     if not config.QUEUE_BACKEND:
         raise ImproperlyConfigured("EXPORTS['QUEUE_BACKEND'] is None: run manage.py exports process instead.")
-    if not has_own_workers():
+    if hasattr(backend(), "WORKER_COMMAND"):
         raise ImproperlyConfigured(f"{config.QUEUE_BACKEND} has workers already: run {worker_command(queue_name)}")
     backend().listen(queue_name, on_wake, **callbacks)
 
@@ -122,7 +122,7 @@ def run_due(queue_name: str) -> None:
 
 def has_own_workers() -> bool:
     """Return True if `manage.py exports work` makes the files. Such workers leave signs of life in Redis."""
-    return bool(config.QUEUE_BACKEND) and not hasattr(backend(), "WORKER_COMMAND")
+    return config.QUEUE_BACKEND not in (None, "", LOCAL) and not hasattr(backend(), "WORKER_COMMAND")
 
 
 def worker_command(queue_name: str) -> str:

@@ -41,7 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     e2e_items = [item for item in items if Path(__file__).parent in item.path.parents]
     for item in e2e_items:
         item.add_marker(pytest.mark.e2e)
-    order = {item: 2 if item.callspec.params.get("stack") == "postgres" else 1 for item in e2e_items}
+    databases = {item: item.callspec.params.get("stack") for item in e2e_items if hasattr(item, "callspec")}
+    order = {item: 2 if databases.get(item) == "postgres" else 1 for item in e2e_items}
     items.sort(key=lambda item: order.get(item, 0))
 
 

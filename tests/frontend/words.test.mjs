@@ -49,7 +49,8 @@ test("the server's first render and the script say the same", () => {
 
 test("only the catalogue of staff says how a missing worker is started", () => {
   const state = stateOf({ progress: { unserved_queue: "large" }, requested_at: "2026-11-22T06:05:00Z" });
-  assert.match(words.detail(state), /^Start one: python manage.py exports work large · Asked for/i);
+  const ofStaff = new Words("en", { ...catalogue, start_worker: "start one: manage.py exports work {queue}" });
+  assert.match(ofStaff.detail(state), /^Start one: manage.py exports work large · Asked for/i);
   const ofUser = new Words("en", { ...catalogue, start_worker: "" });
   assert.match(ofUser.detail(state), /^Asked for [^·]+$/);
   assert.match(words.detail(stateOf({ requested_at: "2026-11-22T06:05:00Z" })), /^Asked for [^·]+$/);

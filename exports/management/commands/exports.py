@@ -14,7 +14,7 @@ from exports import audit, housekeeping
 from exports.conf import LOCAL, config
 from exports.contrib.operations import doctor
 from exports.exceptions import UnsafeWorkDir
-from exports.management import explain
+from exports.management import explain, setup
 from exports.models import FileRequest
 from exports.worker import loop
 
@@ -45,6 +45,10 @@ class Command(BaseCommand):
         explain.add_argument(
             "-v", "--verbosity", type=int, default=SUPPRESS, choices=range(4), help="2 and more: also the SQL."
         )
+        setup = verbs.add_parser(
+            "setup", help="Print what the settings, urls.py and asgi.py of the project still lack."
+        )
+        setup.add_argument("--write", action="store_true", dest="writes", help="Add it to the files of a new project.")
         check_audit = verbs.add_parser("audit", help="Check that no entry of the audit log was changed or removed.")
         check_audit.add_argument(
             "--head", metavar="NUMBER:SEAL", help="What this command printed before, kept elsewhere."
@@ -67,8 +71,8 @@ class Command(BaseCommand):
         process.add_argument("--leeway", type=int, help=SUPPRESS)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        # The doctor reports the results of the system checks itself, so they must not stop it.
-        skips = options.get("skip_checks", False) or options.get("verb") == "doctor"
+        # These report the results of the system checks themselves, so they must not stop them.
+        skips = options.get("skip_checks", False) or options.get("verb") in ("doctor", "setup")
         return super().execute(*args, **options | {"skip_checks": skips})
 
     def handle(self, *args: Any, verb: str, **options: Any) -> None:
@@ -110,6 +114,10 @@ class Command(BaseCommand):
     def explain(self, file_type: str, *, verbosity: int, **options: Any) -> None:
         given = {name: options[name] for name in ("criteria", "user", "database")}
         for line in explain.lines(file_type, verbosity=verbosity, **given):
+            self._print(line)
+
+    def setup(self, *, writes: bool, **options: Any) -> None:
+        for line in setup.run(writes=writes):
             self._print(line)
 
     def audit(self, *, head: str | None, **options: Any) -> None:
