@@ -12,7 +12,7 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 from exports.admin.list_columns import columns_of
-from exports.admin.replay import ReplayedRequest, describe_list, replayed_list, rows_of
+from exports.admin.replay import ListRequest, describe_list, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters.labels import bounded
 from exports.exporters.queryset import QuerySetExport
@@ -59,7 +59,7 @@ class AdminExport(QuerySetExport):
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
         """Return True for users of this admin site who have the export permission of the ModelAdmin."""
-        request = ReplayedRequest(self.model_admin, user)
+        request = ListRequest(self.model_admin, user)
         return self.model_admin.admin_site.has_permission(request) and self.model_admin.has_export_permission(request)
 
     def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
@@ -75,7 +75,7 @@ class AdminExport(QuerySetExport):
 
     def get_columns(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Column]:
         """Return all columns that this user may choose from, with the headers of the list."""
-        entries = self.model_admin.get_export_columns(ReplayedRequest(self.model_admin, user))
+        entries = self.model_admin.get_export_columns(ListRequest(self.model_admin, user))
         columns = columns_of(self.model_admin, entries, named=self.sensitive_columns)
         return resolve.resolve(self.model_admin.model._base_manager.all(), columns)
 

@@ -23,7 +23,7 @@ from exports import services
 from exports.admin.base import ModelAdmin
 from exports.admin.exporter import create_exporter
 from exports.admin.list_columns import Entry, field_names
-from exports.admin.replay import ReplayedRequest, RowsOnly, list_query, replayed_list, rows_of
+from exports.admin.replay import ListRequest, RowsOnly, list_query, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters import registry
 from exports.http import views
@@ -77,7 +77,7 @@ class ExportMixin(ModelAdmin):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         changelist = super().get_changelist(request, **kwargs)
-        return type("Replayed", (RowsOnly, changelist), {}) if isinstance(request, ReplayedRequest) else changelist
+        return type("Replayed", (RowsOnly, changelist), {}) if isinstance(request, ListRequest) else changelist
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response = super().changelist_view(request, extra_context)

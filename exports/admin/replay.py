@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.contrib.admin.options import IS_FACETS_VAR, IS_POPUP_VAR, IncorrectLookupParameters
 from django.contrib.admin.views.main import ALL_VAR, ERROR_FLAG, PAGE_VAR, ChangeList
@@ -14,30 +13,23 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from exports.access import tenants
 from exports.admin.base import ModelAdmin
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters.labels import SEPARATOR
 from exports.exporters.sensitive import is_sensitive
+from exports.http.replay import ReplayedRequest
 from exports.models.request import AnyUser
 
 # Parameters of a changelist that change no row of it.
 WITHOUT_ROWS = (PAGE_VAR, ALL_VAR, ERROR_FLAG, IS_FACETS_VAR, IS_POPUP_VAR)
 
 
-class ReplayedRequest(HttpRequest):
-    """A request for a changelist as its user has sent it: `user`, `GET`, `path` and the host; no session or cookies."""
+class ListRequest(ReplayedRequest):
+    """A request for the changelist of a ModelAdmin."""
 
     def __init__(self, model_admin: ModelAdmin, user: AnyUser, query: str = "") -> None:
-        super().__init__()
         name = f"admin:{model_admin.opts.app_label}_{model_admin.opts.model_name}_changelist"
-        site = urlsplit(tenants.base_url(tenants.current()) or "http://localhost")
-        port = site.port or (443 if site.scheme == "https" else 80)
-        self.method = "GET"
-        self.user = user  # type: ignore[assignment]  # A user of the project's own model.
-        self.GET = QueryDict(query)
-        self.path = self.path_info = reverse(name, current_app=model_admin.admin_site.name)
-        self.META = {"SERVER_NAME": site.hostname, "SERVER_PORT": str(port), "QUERY_STRING": query}
+        super().__init__(user, query, reverse(name, current_app=model_admin.admin_site.name))
 
 
 class RowsOnly(ChangeList):
@@ -61,7 +53,7 @@ def replayed_list(model_admin: ModelAdmin, user: AnyUser, query: str) -> ChangeL
     Raise InvalidStoredCriteria for what the changelist refuses.
     """
     try:
-        return model_admin.get_changelist_instance(ReplayedRequest(model_admin, user, query))
+        return model_admin.get_changelist_instance(ListRequest(model_admin, user, query))
     except (IncorrectLookupParameters, SuspiciousOperation, ValidationError, ValueError, MessageFailure) as error:
         raise InvalidStoredCriteria(f"The changelist refuses its filters: {type(error).__name__}.") from error
 

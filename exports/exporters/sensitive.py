@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from django.db.models import F
-
 from exports.conf import config
 from exports.exceptions import SensitiveColumn
 from exports.tabular.columns import Column
@@ -28,6 +26,6 @@ def refuse_sensitive(columns: Iterable[Column], *, named: Iterable[str] = (), ho
 
 def is_sensitive_column(column: Column) -> bool:
     """Return True if EXPORTS["SENSITIVE_FIELDS"] protects the field that a column shows."""
-    # The stubs do not declare the name of an F.
-    source = getattr(column.source, "name", "") if isinstance(column.source, F) else column.source
+    # An F has a name, and so have callables that say which field they show, such as those of `exports.contrib`.
+    source = getattr(column.source, "name", column.source)
     return is_sensitive(source if isinstance(source, str) else column.name)
