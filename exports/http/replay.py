@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from django.http import HttpRequest, QueryDict
 
-from exports import tenants
+from exports.access import tenants
 from exports.models.request import AnyUser
 
 
