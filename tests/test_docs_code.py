@@ -187,7 +187,11 @@ def run_page(page: str) -> Iterator[dict[str, Any]]:
         if block.page == page and block.language == "python" and not is_not_run(block):
             # Errors name the page and the line.
             tree = ast.parse(block.code, filename=block.page)
-            exec(compile(ast.increment_lineno(tree, block.line), str(ROOT / "docs" / page), "exec"), names)
+            try:
+                exec(compile(ast.increment_lineno(tree, block.line), str(ROOT / "docs" / page), "exec"), names)
+            except Exception as error:
+                error.add_note(f"This is {block.name}. If another test runs the page, name it in OWN_TESTS.")
+                raise
             yield names
 
 

@@ -12,7 +12,7 @@ from tests.e2e.stack import ROOT
 from tests.e2e.visits import Visit
 
 DOCS = ROOT / "docs"
-LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 640}
+LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 440}
 
 
 @pytest.fixture
