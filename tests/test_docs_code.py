@@ -51,6 +51,7 @@ OWN_TESTS = {
     "quickstart.md": "e2e/test_quickstart.py",
     "single-page-applications.md": "test_stacks_tokens.py",
     "task-queues.md": "test_stacks_queues.py",
+    "tenants.md": "test_stacks_tenants.py",
 }
 NOT_RUN = {
     ("architecture.md", "browser ──POST──▶ http.views ──▶ "): "a drawing",

@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True
 
 GUIDE = (Path(__file__).resolve().parent.parent / "docs" / "exports.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
-EXPORTS = [block for block in BLOCKS if "shop/apps.py" not in block]
 FILE_TYPES = re.findall(r'file_type = "(\w+)"', GUIDE)
 
 
@@ -40,7 +39,7 @@ def shop(settings: Any, tmp_path: Path) -> Iterator[None]:
         Order.objects.create(**order, status="open" if number == 1 else "sent")
     before = dict(registry.handlers)
     registry.handlers.clear()
-    exec("\n".join(EXPORTS).replace("from shop.", "from tests.shop."), {"__name__": "shop.exports"})
+    exec("\n".join(BLOCKS).replace("from shop.", "from tests.shop."), {"__name__": "shop.exports"})
     yield
     registry.handlers.clear()
     registry.handlers.update(before)
