@@ -7,6 +7,7 @@ import pytest
 
 from exports.contrib.operations import doctor, metrics
 from exports.state import ERROR_MESSAGES
+from tests.e2e import outages
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = (DOCS / "operations.md").read_text()
@@ -25,6 +26,10 @@ def first_cells(heading: str) -> str:
     """Return the first column of the tables below a heading."""
     section = TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return "\n".join(line.split("|")[1] for line in section.splitlines() if line.startswith("|"))
+
+
+def test_the_table_of_outages_is_the_one_that_tests_cause():
+    assert outages.table() in TEXT
 
 
 @pytest.mark.parametrize("name", sorted({probe.name for probe in doctor.PROBES}))

@@ -27,6 +27,7 @@ from exports import services, signing
 from exports.conf import config, key_prefix
 from exports.models import Artifact, FileRequest
 from exports.queue import huey as huey_queue
+from exports.queue import looks
 from exports.queue.huey import SignedJSONSerializer
 from exports.signing import BadMessage
 from exports.worker import loop, runner
@@ -252,7 +253,7 @@ def test_a_look_that_fails_is_repeated_soon_without_a_message(
     consumer: Consumer, owner: User, logged: Logged, monkeypatch: pytest.MonkeyPatch, action: int, table: str
 ):
     """An export that cannot be read is not found; one whose start cannot be recorded is passed over."""
-    monkeypatch.setattr(huey_queue, "LOOK_AGAIN_SECONDS", 0)
+    monkeypatch.setattr(looks, "LOOK_AGAIN_SECONDS", 0)
     huey_queue.wake("small")
     handle_message(consumer)
     export = requested(owner)
@@ -275,10 +276,10 @@ def test_the_pause_after_looks_that_fail_grows_to_the_usual_one(logged: Logged):
         if error := outcomes.pop(0):
             raise error
 
-    looks, pauses = huey_queue.Looks("small", on_wake), []
+    worker, pauses = looks.Looks("small", on_wake, huey_queue.log), []
     while outcomes:
-        looks.look()
-        pauses.append(looks.next_at - time.monotonic())
+        worker.look()
+        pauses.append(worker.next_at - time.monotonic())
     assert pauses == pytest.approx([1, 2, 4, 8, 16, 20, 20, 1], abs=0.5)
     assert len(logged()) == 7
 

@@ -17,11 +17,10 @@ from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from django.db import close_old_connections
-
 from exports import failures, faults, signing
 from exports.conf import config, key_prefix
 from exports.queue import presence, redis
+from exports.queue.looks import Looks
 
 if TYPE_CHECKING:
     from huey import RedisHuey
@@ -34,8 +33,6 @@ TASK_NAME = "wake"
 PURPOSE = "exports.queue"
 WAIT_SECONDS = 2.0  # longer than the second for which huey lets the server hold an empty answer back
 STOP_SECONDS = 25.0
-LOOK_AGAIN_SECONDS = 1.0
-"""How long after a look that failed the next one begins; twice as long after each further failure."""
 
 Callback = Callable[[], object]
 
@@ -86,29 +83,6 @@ def _nothing() -> None:
     """Do nothing: the default of callbacks."""
 
 
-class Looks:
-    """Looks for due exports of a queue: when a message came, and at `next_at` (of time.monotonic) at the latest."""
-
-    def __init__(self, queue_name: str, on_wake: Callback) -> None:
-        self.next_at = 0.0
-        self._queue_name, self._on_wake = queue_name, on_wake
-        self._failed_in_a_row = 0
-
-    def look(self) -> None:
-        """Look now. After an error, which is logged, the next look is soon: no further message may come."""
-        try:
-            close_old_connections()
-            self._on_wake()
-        except Exception as error:
-            pause = min(LOOK_AGAIN_SECONDS * 2**self._failed_in_a_row, config.WAKE_AGAIN_SECONDS)
-            self._failed_in_a_row = min(self._failed_in_a_row + 1, 16)
-            message = "queue %s: the look for exports failed, the next is in %.0f s: %s"
-            failures.report(log, message, self._queue_name, pause, error=error)
-        else:
-            pause, self._failed_in_a_row = config.WAKE_AGAIN_SECONDS, 0
-        self.next_at = time.monotonic() + pause
-
-
 def consumer(
     queue_name: str,
     on_wake: Callback,
@@ -153,7 +127,7 @@ def consumer(
             stop.set()
             super()._handle_signal(signum, frame)
 
-    huey, looks = open_queue(queue_name), Looks(queue_name, on_wake)
+    huey, looks = open_queue(queue_name), Looks(queue_name, on_wake, log)
 
     @huey.task(name=TASK_NAME)  # type: ignore[untyped-decorator] # huey has no type hints
     def look_for_exports() -> None:

@@ -10,8 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
-from exports import failures
-from exports.conf import config
+from exports.queue.looks import Looks
 
 log = logging.getLogger("exports.queue.local")
 
@@ -41,19 +40,15 @@ def listen(
     """Work in the calling thread until `stop` is set: see `queue.base.QueueBackend`."""
     woken = _woken[queue_name]
     _workers[queue_name] = threading.current_thread()
-    looks_at = 0.0
+    looks = Looks(queue_name, on_wake, log)
     try:
         on_start()
         on_ready()
         while not stop.is_set():
             on_poll()
-            if woken.is_set() or time.monotonic() >= looks_at:
+            if woken.is_set() or time.monotonic() >= looks.next_at:
                 woken.clear()
-                looks_at = time.monotonic() + config.WAKE_AGAIN_SECONDS
-                try:
-                    on_wake()
-                except Exception as error:
-                    failures.report_outage(log, f"queue {queue_name}: the look for exports failed", error)
+                looks.look()
             woken.wait(POLL_SECONDS)
     finally:
         on_exit()

@@ -51,10 +51,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: Any, smtp_server: Sm
     """The site with all flights loaded, on SQLite, or on PostgreSQL for tests that ask for it."""
     folder = prepared_folder(tmp_path_factory.mktemp("site") / "var")
     with ExitStack() as opened:
-        database_url = ""
-        if request.param == "postgres":
-            database_url = opened.enter_context(Postgres()).create_database("flights")
-        yield opened.enter_context(Stack(folder, smtp_server, database_url=database_url))
+        database = opened.enter_context(Postgres()) if request.param == "postgres" else None
+        yield opened.enter_context(Stack(folder, smtp_server, database=database))
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from exports import faults
 from project.demo import source
 from project.launcher import Demo, running
 from project.processes import Process
-from tests.servers import Smtp, free_port, wait_until
+from tests.servers import Postgres, Smtp, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -38,12 +38,13 @@ State = dict[str, Any]
 
 
 class Stack:
-    """A demo in `folder`, with SQLite in that folder unless `database_url` is given. Mails go to `smtp`."""
+    """A demo in `folder`, with SQLite in that folder unless a `database` is given. Mails go to `smtp`."""
 
-    def __init__(self, folder: Path, smtp: Smtp, *, database_url: str = "") -> None:
+    def __init__(self, folder: Path, smtp: Smtp, *, database: Postgres | None = None) -> None:
         self.folder = folder
         self.smtp = smtp
-        self.database_url = database_url
+        self.database = database
+        self.database_url = database_url = database.create_database("flights") if database else ""
         own = {"VAR_DIR": str(folder), "PORT": str(free_port()), "EMAIL_URL": smtp.url, "DATABASE_URL": database_url}
         # A test slows exports down by a rule in this file.
         self._faults = folder / "faults"

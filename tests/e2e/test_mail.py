@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.conftest import OpenVisit
 from tests.e2e.stack import Stack
-from tests.e2e.visits import Visit
+from tests.e2e.visits import Visit, assert_ended_well
 from tests.servers import Smtp, wait_until
 
 ADA = "ada@example.com"
@@ -60,6 +60,19 @@ def test_a_user_whose_tab_is_hidden_at_the_end_gets_a_mail(stack: Stack, open_vi
     assert stack.column("seen_at", "filerequest", export_id, key="id") == [None]
     visit.page.evaluate("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
     wait_until(lambda: stack.column("seen_at", "filerequest", export_id, key="id") != [None], seconds=10)
+
+
+@pytest.mark.usefixtures("slowly")
+def test_a_frozen_tab_has_seen_nothing_and_catches_up_when_it_goes_on(stack: Stack, visit: Visit):
+    export_id = visit.export()
+    visit.wait_for_bar(export_id, 0.1)
+    devtools = visit.page.context.new_cdp_session(visit.page)
+    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
+    wait_for_notification(stack, export_id)
+    assert len(mails_about(stack.smtp, export_id)) == 1
+    devtools.send("Page.setWebLifecycleState", {"state": "active"})
+    visit.wait_for_ready(export_id)
+    assert_ended_well(visit, export_id)
 
 
 def test_the_mail_links_to_the_page_behind_login_and_not_to_the_file(stack: Stack, open_visit: OpenVisit):

@@ -86,7 +86,7 @@ def outbox(name: str) -> Iterator[Finding]:
     mails, settled = statistics.mails(), statistics.settled_mails(DAY)
     waiting = sum(mails.by_state.values())
     text = f"{waiting} waiting; in the last day {settled['sent']} sent, {settled['suppressed']} not needed."
-    advice = "Fix the mail server. Waiting mails are retried automatically; those given up are not."
+    advice = "Fix the mail server. Waiting mails are retried; send those given up again in the admin."
     if settled["gave_up"]:
         yield error(name, f"{text} {settled['gave_up']} were given up.", advice)
     elif mails.failing:
