@@ -245,8 +245,11 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             latest = await in_thread(ready_state_for)(self.scope, state["id"])
         else:
             with urls_for(self.scope):
-                names = ("seen", "edit", "cancel", "retry", "delete", "download")
-                applies = {name: bool(state["urls"][name]) for name in names}
+                # Spelled out, so that mypy knows the keys.
+                applies = {
+                    name: bool(state["urls"][name])
+                    for name in ("seen", "edit", "cancel", "retry", "delete", "download")
+                }
                 latest = {**state, "urls": urls_of(state["id"], state["file_type"], **applies)}
         if latest is not None and not self._is_closed:
             await self.send(text_data=json.dumps(events.message(latest)))
