@@ -37,6 +37,16 @@ def check_database() -> Iterator[CheckMessage]:
 
 
 @register()
+def check_replicas() -> Iterator[CheckMessage]:
+    """Refuse to read the tables of the app from another database than they are written to."""
+    read, written = router.db_for_read(FileRequest), router.db_for_write(FileRequest)
+    if read != written:
+        message = f"The tables of the app are read from {read!r} and written to {written!r}: changes are seen too late."
+        hint = "Put 'exports.models.routers.SameDatabase' first in DATABASE_ROUTERS."
+        yield checks.Error(message, hint=hint, id="exports.E049")
+
+
+@register()
 def check_sqlite() -> Iterator[CheckMessage]:
     """Warn about SQLite with Django's own options, with which the processes of a site refuse each other's writes."""
     connection = connections[router.db_for_write(FileRequest)]

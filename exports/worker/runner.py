@@ -216,7 +216,9 @@ def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:
         return None
     attempt.check()
     with work_dir.open_finished(attempt.path) as file:
-        os.fsync(file.fileno())
+        if os.name == "posix":
+            # Windows syncs only what is open for writing.
+            os.fsync(file.fileno())
         hashed = work_dir.state_of(file)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = file.tell()

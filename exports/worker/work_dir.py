@@ -10,10 +10,18 @@ from pathlib import Path
 from exports.conf import config
 from exports.exceptions import NoFile, UnsafeWorkDir
 
+# The first two are missing on Windows, the last one everywhere else.
+SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
 
 def root() -> Path:
     """Return EXPORTS["WORK_DIR"], or a folder of this user in the system's temporary folder."""
-    return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / f"exports-work-{os.geteuid()}")
+    return Path(config.WORK_DIR or Path(tempfile.gettempdir()) / f"exports-work-{user_id()}")
+
+
+def user_id() -> int | None:
+    """Return the user of this process; None on Windows, where each user has a temporary folder."""
+    return os.geteuid() if hasattr(os, "geteuid") else None
 
 
 def ensure_private() -> Path:
@@ -22,7 +30,7 @@ def ensure_private() -> Path:
     # `parents` ignores the mode, so the last folder is private even if those above are not.
     with suppress(FileExistsError):
         folder.mkdir(parents=True, mode=0o700)
-    flaw = flaw_of(folder, owner=os.geteuid())
+    flaw = flaw_of(folder, owner=user_id())
     if flaw is not None:
         raise UnsafeWorkDir(f"{folder} {flaw}. Set EXPORTS['WORK_DIR'] to a folder of the workers' user, mode 700.")
     return folder
@@ -33,6 +41,8 @@ def flaw_of(folder: Path, *, owner: int | None) -> str | None:
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
         return "is not a folder, or a symbolic link to one"
+    if user_id() is None:
+        return None  # The modes of Windows say nothing about users.
     if owner is not None and found.st_uid != owner:
         return "belongs to another user"
     if found.st_mode & 0o077:
@@ -47,7 +57,7 @@ def flaw_of(folder: Path, *, owner: int | None) -> str | None:
 def open_finished(path: Path) -> io.BufferedReader:
     """Open the file that an exporter wrote. Raise NoFile if there is none, or something else such as a link."""
     try:
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | SAFELY), "rb")
     except OSError as error:
         raise NoFile("The exporter wrote no file.") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

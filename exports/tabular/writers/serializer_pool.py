@@ -234,6 +234,10 @@ class _ChildProcess:
 @contextmanager
 def _sigint_blocked() -> Iterator[None]:
     """Start processes that ignore Ctrl-C, which reaches the whole process group: the parent decides what ends."""
+    if not hasattr(signal, "pthread_sigmask"):
+        # On Windows, where multiprocessing has no resource tracker either.
+        yield
+        return
     # multiprocessing starts its resource tracker beside the first process, and it would die of what is blocked here.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
