@@ -27,7 +27,8 @@ LIBRARIES = (
     "asyncio", "boto3", "celery.app.base", "channels.testing", "channels_redis.pubsub", "daphne.server",
     "django.contrib.admin", "django.core.files.locks", "django.test", "django_tasks", "health_check", "huey.consumer",
     "multiprocessing.spawn", "multiprocessing.popen_spawn_posix", "multiprocessing.resource_tracker",
-    "prometheus_client", "psycopg", "pyarrow.parquet", "redis", "rest_framework", "subprocess", "twisted.internet.reactor", "xlsxwriter",
+    "prometheus_client", "psycopg", "pyarrow.parquet", "redis", "rest_framework", "subprocess",
+    "twisted.internet.reactor", "xlsxwriter",
 )  # fmt: skip
 
 
