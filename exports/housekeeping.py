@@ -20,7 +20,7 @@ from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
 from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
-from exports.models import Artifact, AuditEntry, FileRequest, Notification, Status, transitions
+from exports.models import Artifact, AuditEntry, FileRequest, Notification, Status, scheduling, transitions
 from exports.models.audit import HOUSEKEEPING, record
 from exports.models.clock import Now
 from exports.models.locale import locale_of
@@ -137,13 +137,15 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     work_dir.ensure_private()
     rescue()
     worker, handled = loop.WorkerLoop(None), 0
-    while not budget.is_spent(handled) and (export := worker.next_due()) is not None:
+    while not budget.is_spent(handled):
         if handled and budget.sleep:
             time.sleep(budget.sleep)
-        if worker.run(export):
-            handled += 1
-            # The handler may have deleted the row.
-            on_handled(FileRequest.objects.filter(pk=export.pk).first() or export)
+        export = worker.run_next()
+        if export is None:
+            break
+        handled += 1
+        # The handler may have deleted the row.
+        on_handled(FileRequest.objects.filter(pk=export.pk).first() or export)
     send_mails()
     return handled
 
@@ -225,7 +227,8 @@ def time_out() -> int:
 
 def wake_again() -> int:
     """Wake the queues of due exports that no worker has picked up for EXPORTS["WAKE_AGAIN_SECONDS"]."""
-    waiting = _registered().due(Now()).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS))
+    scheduling.let_go_all_with_room(at_once=MAX_PER_STEP)
+    waiting = _registered().due(Now()).filter(is_held_back=False).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS))
     woken = [
         export.queue_name
         for export in waiting.order_by("requested_at")[:MAX_PER_STEP]

@@ -2,6 +2,8 @@
 
 import { isEmpty } from "./state.js";
 
+// Places behind it are not counted.
+const MAX_PLACE = 100;
 const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
 
 const STATUS = {
@@ -100,6 +102,7 @@ export class Words {
     const place = state.progress.queue_position;
     const key = state.resumed ? "waiting_again" : "waiting";
     if (place === null) return this.text(key);
+    if (place > MAX_PLACE) return this.text(`${key}_behind`, { place: this.#number.format(MAX_PLACE) });
     return place === 1 ? this.text(`${key}_next`) : this.text(`${key}_place`, { place: this.#number.format(place) });
   }
 

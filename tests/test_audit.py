@@ -91,7 +91,10 @@ def test_cancelling_retrying_and_losing_the_permission_are_recorded(owner: User)
     assert entries(export=export)[-1] == ("system worker", "fail", "failed", "storage_full")
     refused = rows.queued(people.refuse(owner))
     loop.WorkerLoop("small").run_due()
-    assert entries(export=refused) == [("system worker", "fail", "denied", "permission_lost")]
+    assert entries(export=refused) == [
+        ("system worker", "start", "done", ""),
+        ("system worker", "fail", "denied", "permission_lost"),
+    ]
 
 
 def test_admin_actions_are_recorded_with_the_staff_and_their_network(owner: User):

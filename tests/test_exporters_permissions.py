@@ -486,7 +486,7 @@ WAYS = {
     "exporters.preview.first_rows": "http.views._first_rows: permissions.refusal_of",
     "http.presets.presets_view": "services.check_request",
     "http.presets._again": "its caller",
-    "worker.runner.run": "_make_file: permissions.check_before_publishing",
+    "worker.runner._make_and_publish": "_make_file: permissions.check_before_publishing",
     "housekeeping.send_mails": "permissions.is_still_granted",
     "services.public_link_of": "share: permissions.public_link_seconds",
     "services.find_public": "permissions.is_still_granted",

@@ -159,10 +159,10 @@ def test_requesting_a_format_of_one_table_is_refused_with_the_reason() -> None:
     assert (request.format, request.filename.rpartition(".")[2]) == ("xlsx", "xlsx")
 
 
-def test_a_stored_export_in_a_format_of_one_table_fails_before_it_runs() -> None:
+def test_a_stored_export_in_a_format_of_one_table_fails_when_it_begins() -> None:
     request = made(ShopExport, format="csv")
 
-    assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "unknown_format", 0)
+    assert (request.status, request.error_code, request.attempts) == (Status.FAILED, "unknown_format", 1)
 
 
 # No sheets

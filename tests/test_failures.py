@@ -223,7 +223,7 @@ def test_a_permission_rule_with_a_wrong_statement_refuses_and_does_not_wait() ->
 
     export = run(has_permission=has_permission)
 
-    assert (export.status, export.error_code, export.attempts) == (Status.FAILED, "export_failed", 0)
+    assert (export.status, export.error_code, export.attempts) == (Status.FAILED, "export_failed", 1)
 
 
 def raised_by(statement: str) -> DatabaseError:

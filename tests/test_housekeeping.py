@@ -284,7 +284,7 @@ def with_due_mail(name: str, *, is_ready: bool, **columns: Any) -> FileRequest:
         export, claim = claimed_now(export)
         assert transitions.publish(claim, made())
     else:
-        assert transitions.refuse(export, code="permission_lost")
+        assert transitions.fail(claimed_now(export)[1], code="permission_lost", detail="")
     Notification.objects.filter(request=export).update(due_at=ago(1))
     return export
 
@@ -317,7 +317,7 @@ def test_a_mail_whose_check_or_composition_raises_stops_no_other() -> None:
 def test_due_mails_are_sent_once_and_for_at_most_the_housekeeping_interval(settings: Any) -> None:
     with_due_mail("ada", is_ready=False)
     with_due_mail("bob", is_ready=True)
-    assert transitions.refuse(waiting(requester=user("later")), code="permission_lost")
+    assert transitions.fail(claimed_now(waiting(requester=user("later")))[1], code="permission_lost", detail="")
     for interval, count in ((0, 0), (15, 2), (15, 0)):
         configure(settings, HOUSEKEEPING_INTERVAL_SECONDS=interval)
         assert sweep().mailed == count

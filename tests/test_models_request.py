@@ -210,20 +210,7 @@ def test_each_anonymous_request_counts_as_a_separate_owner() -> None:
     in_status(Status.RUNNING, requester=None)
     anonymous = queued(requester=None, requested_at=after(1))
     of_ada = queued(requested_at=after(2))
-    assert list(FileRequest.objects.filter(status=Status.QUEUED).in_fair_order()) == [anonymous, of_ada]
-
-
-def test_next_due_skips_other_queues_unknown_types_and_rows_not_due() -> None:
-    queued(queue_name="small")
-    queued(file_type="unknown")
-    _, claim = claimed()
-    transitions.retry_later(claim, delay=3600, code="", detail="")
-    FileRequest.objects.create(file_type="orders", finished_at=NOON)
-    assert FileRequest.objects.next_due("large", ["orders"]) is None
-
-    mine = queued(requested_at=after(99))
-
-    assert FileRequest.objects.next_due("large", ["orders"]) == mine
+    assert list(FileRequest.objects.filter(status=Status.QUEUED).in_turn()) == [anonymous, of_ada]
 
 
 # Deletable files

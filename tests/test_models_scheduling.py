@@ -41,8 +41,17 @@ def take(export: FileRequest, *, now: Any = None) -> Claim:
     return claim
 
 
-def next_one() -> FileRequest | None:
-    return FileRequest.objects.next_due(QUEUE, TYPES)
+def claim_next(*, now: Any = None) -> tuple[FileRequest, Claim] | None:
+    """Claim what the next free worker of the queue claims."""
+    waiting = FileRequest.objects.filter(queue_name=QUEUE, file_type__in=TYPES)
+    attempt = transitions.Attempt("csv", None)
+    return transitions.claim_first(waiting, owner="host:1:1", attempt=lambda export: attempt, now=now)
+
+
+def claimed_next(*, now: Any = None) -> tuple[FileRequest, Claim]:
+    claimed = claim_next(now=now)
+    assert claimed is not None
+    return claimed
 
 
 # Turns
@@ -54,9 +63,8 @@ def test_owners_take_turns_with_one_worker() -> None:
 
     order = []
     for moment in range(6):
-        export = next_one()
-        assert export is not None
-        assert transitions.publish(take(export, now=after(100 + moment)), made(), now=after(100.5 + moment))
+        export, claim = claimed_next(now=after(100 + moment))
+        assert transitions.publish(claim, made(), now=after(100.5 + moment))
         order.append(export.requester.username)
 
     assert order == ["ada", "bob", "eve", "ada", "bob", "ada"]
@@ -66,7 +74,19 @@ def test_running_requests_of_another_queue_do_not_count() -> None:
     take(limited("ada", queue_name="small"), now=after(1))
     oldest = limited("ada", 2)
     limited("bob", 3)
-    assert next_one() == oldest
+    assert claimed_next()[0] == oldest
+
+
+def test_other_queues_unknown_types_and_rows_not_due_are_passed_over() -> None:
+    limited("ada", queue_name="small")
+    limited("ada", file_type="unknown")
+    transitions.retry_later(take(limited("ada")), delay=3600, code="", detail="")
+    FileRequest.objects.create(file_type="orders", finished_at=after(0))
+    assert claim_next() is None
+
+    mine = limited("ada", 99)
+
+    assert claimed_next()[0] == mine
 
 
 def test_a_released_request_does_not_cost_its_owner_a_turn(settings: LazySettings) -> None:
@@ -74,7 +94,23 @@ def test_a_released_request_does_not_cost_its_owner_a_turn(settings: LazySetting
     claim = take(limited("ada"), now=after(5))
     limited("bob", 1)
     assert transitions.release(claim, now=after(6))
-    assert next_one().requester.username == "ada"
+    assert claimed_next()[0].requester.username == "ada"
+
+
+def test_an_owner_who_made_no_requests_has_no_advance_over_the_others() -> None:
+    for _ in range(3):
+        transitions.publish(take(limited("ada")), made())
+    of_ada, of_bob = limited("ada", 10), [limited("bob", 11 + number) for number in range(3)]
+    assert [claimed_next()[0] for _ in range(3)] == [of_bob[0], of_ada, of_bob[1]]
+
+
+def test_requests_cancelled_before_they_began_do_not_cost_a_turn() -> None:
+    for _ in range(5):
+        transitions.cancel(limited("ada"))
+    limited("bob"), limited("bob")
+    of_ada = limited("ada", 20)
+    claimed_next()
+    assert claimed_next()[0] == of_ada
 
 
 # The running quota
@@ -96,14 +132,47 @@ def test_an_owner_at_the_running_quota_is_passed_over_until_a_run_ends(
     second = limited("ada", 1)
     other = limited("bob", 2)
 
-    assert next_one() == other
-    take(other)
-    assert next_one() is None
+    assert claimed_next()[0] == other
+    assert claim_next() is None
     assert transitions.claim(second, owner="host:1:1", extension="csv") is None
 
     assert end(first)
-    assert next_one() == second
-    take(second)
+    assert claimed_next()[0] == second
+
+
+def test_a_worker_reads_the_requests_held_back_once(settings: LazySettings) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    take(limited("ada"))
+    held_back = [limited("ada", 1 + number) for number in range(5)]
+    other = [limited("bob", 100), limited("eve", 100)]
+
+    assert {claimed_next()[0] for _ in other} == set(other)
+
+    assert claim_next() is None
+    assert set(FileRequest.objects.filter(is_held_back=True)) == set(held_back)
+
+
+@pytest.mark.parametrize("correct", ["cancel", "delete", "no limit", "higher limit"])
+def test_no_request_stays_held_back_for_ever(settings: LazySettings, correct: str) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    running = take(limited("ada"))
+    held_back = limited("ada", 1)
+    assert claim_next() is None
+    if correct == "cancel":
+        # The one that was let go when the run ended is not claimed, but cancelled.
+        last = limited("ada", 2)
+        FileRequest.objects.filter(pk=last.pk).update(is_held_back=True)
+        transitions.publish(running, made())
+        transitions.cancel(held_back)
+        held_back = last
+    elif correct == "delete":
+        FileRequest.objects.filter(pk=running.request_id).delete()
+    else:
+        configure(settings, MAX_RUNNING_PER_USER=None if correct == "no limit" else 2)
+
+    housekeeping.wake_again()
+
+    assert claimed_next()[0] == held_back
 
 
 def test_a_cancel_wakes_a_worker_for_the_owners_next_request(
@@ -174,10 +243,10 @@ def play(running: list[Claim]) -> list[Any]:
     while FileRequest.objects.filter(status=Status.QUEUED).exists():
         if len(running) >= workers:
             assert transitions.publish(running.pop(0), made())
-        while (export := next_one()) is None:
+        while (claimed := claim_next(now=after(100 + len(taken)))) is None:
             assert transitions.publish(running.pop(0), made())
-        running.append(take(export, now=after(100 + len(taken))))
-        taken.append(export.pk)
+        running.append(claimed[1])
+        taken.append(claimed[0].pk)
     return taken
 
 
@@ -189,10 +258,10 @@ def test_requests_not_due_come_behind_the_others() -> None:
     assert (queue_position(due), queue_position(later)) == (1, 2)
 
 
-def test_beyond_the_forecast_requests_are_placed_by_age(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduling, "FORECAST_PLACES", 3)
+def test_behind_the_last_place_all_requests_have_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "MAX_PLACE", 3)
     waiting = [limited("ada", number) for number in range(6)]
-    assert [queue_position(each) for each in waiting] == [1, 2, 3, 4, 5, 6]
+    assert [queue_position(each) for each in waiting] == [1, 2, 3, 4, 4, 4]
 
 
 # Real workers

@@ -43,7 +43,6 @@ TRANSITIONS: dict[str, tuple[tuple[str, ...], Callable[[FileRequest, datetime], 
     "release": (RUNNING, lambda it, now: transitions.release(held(it), now=now)),
     "retry_later": (RUNNING, lambda it, now: transitions.retry_later(held(it), delay=7.5, **ERROR, now=now)),
     "fail": (RUNNING, lambda it, now: transitions.fail(held(it), **ERROR, now=now)),
-    "refuse": (QUEUED, lambda it, now: transitions.refuse(it, code="permission_lost", now=now)),
     "rescue": (RUNNING, lambda it, now: transitions.rescue(it, now=now)),
     "cancel": (ACTIVE, lambda it, now: transitions.cancel(it, now=now)),
     "time_out": (QUEUED, lambda it, now: transitions.time_out(it, now=now)),
@@ -101,7 +100,7 @@ def test_a_transition_of_a_deleted_row_loses(name: str) -> None:
     assert not FileRequest.objects.exists()
 
 
-@pytest.mark.parametrize("name", ["claim", "refuse", "time_out", "cancel"])
+@pytest.mark.parametrize("name", ["claim", "time_out", "cancel"])
 def test_a_row_that_was_inserted_as_finished_never_changes(name: str) -> None:
     export = FileRequest.objects.create(file_type="orders", finished_at=NOON)
     before = everything(export)
@@ -128,10 +127,6 @@ WRITES: dict[str, tuple[float, dict[str, Any]]] = {
     "rescue": (LEASE + 1, back_in_queue(LEASE + 1, epoch=2, crashes=1)),
     "fail": (2, {"status": "failed", "seq": 2, "finished_at": after(2), **WRITTEN_ERROR, **NO_LEASE}),
     "cancel": (3, {"status": "cancelled", "finished_at": after(3), **FENCED, **NO_LEASE}),
-    "refuse": (
-        1,
-        {"status": "failed", "seq": 1, "epoch": 1, "finished_at": after(1), "error_code": "permission_lost"},
-    ),
     "time_out": (9e4, {"status": "failed", "seq": 1, "finished_at": after(9e4), "error_code": "expired_in_queue"}),
     "expire": (60, {"status": "expired", "seq": 3, "epoch": 2, "expires_at": after(60)}),
     "revoke_links": (0, {"seq": 3, "epoch": 2}),

@@ -74,9 +74,9 @@ class Transitions(RuleBasedStateMachine):
         """Load a row, to act on it later."""
         self.keep_page(self.fresh(number))
 
-    @rule(number=numbers, is_stale=st.booleans(), action=st.sampled_from(["cancel", "expire", "revoke", "refuse"]))
+    @rule(number=numbers, is_stale=st.booleans(), action=st.sampled_from(["cancel", "expire", "revoke"]))
     def a_user_acts(self, number: int, is_stale: bool, action: str) -> None:
-        """Act as the owner, as staff or as a worker without permission, on a fresh or on an old row."""
+        """Act as the owner or as staff, on a fresh or on an old row."""
         export, expected = self.seen(number, is_stale)
         getattr(self, action)(export, expected)
 
@@ -98,12 +98,6 @@ class Transitions(RuleBasedStateMachine):
         assert transitions.revoke_links(export) is wins
         if wins:
             expected.move(Status.READY, epoch=expected.epoch + 1)
-
-    def refuse(self, export: FileRequest, expected: Expected) -> None:
-        wins = expected.status == Status.QUEUED and export.epoch == expected.epoch
-        assert transitions.refuse(export, code="permission_lost", now=self.now) is wins
-        if wins:
-            expected.end_as_failed(epoch=expected.epoch + 1)
 
     @rule(number=numbers, words=st.sampled_from(["Ada's", "Bob's"]))
     def rename(self, number: int, words: str) -> None:
@@ -133,7 +127,7 @@ class Transitions(RuleBasedStateMachine):
     def wake(self) -> None:
         """Let a free worker claim what is due, whatever it was woken for."""
         self.wakes -= 1
-        due = FileRequest.objects.due(self.now).in_fair_order().first()
+        due = FileRequest.objects.due(self.now).in_turn().first()
         if due is not None:
             self.take(self.idle[0], due)
 

@@ -19,6 +19,7 @@ from exports.contrib.operations import metrics
 from exports.models import FileRequest, Notification
 from exports.queue import huey as huey_queue
 from exports.realtime import connections
+from exports.worker import loop
 from exports.worker import registry as worker_registry
 from tests.office import pages, people, rows
 from tests.office.exports import open_office
@@ -86,6 +87,7 @@ def test_requests_held_back_by_the_quota_do_not_count_as_oldest(owner: User, set
     settings.EXPORTS = {**settings.EXPORTS, "MAX_RUNNING_PER_USER": 1}
     rows.running(owner, counts_toward_quota=True)
     rows.queued(owner, counts_toward_quota=True, requested_at=ago(hours=1))
+    loop.WorkerLoop("small").run_due()
     found = scrape()
     assert found["exports_queued", "small"] == found["exports_queued_held_back", "small"] == 1
     assert found["exports_queued_oldest_seconds", "small"] == 0

@@ -204,7 +204,7 @@ def owner(transactional_db: None) -> Iterator[User]:
 
 @pytest.fixture
 def consumer(valkey: Valkey) -> Consumer:
-    return huey_queue.consumer("small", loop.WorkerLoop("small").look, stop=runner.stopping)
+    return huey_queue.consumer("small", loop.WorkerLoop("small").run_due, stop=runner.stopping)
 
 
 def requested(owner: User, month: int = 4) -> FileRequest:
@@ -252,7 +252,7 @@ def refusing(action: int, table: str) -> Iterator[None]:
 def test_a_look_that_fails_is_repeated_soon_without_a_message(
     consumer: Consumer, owner: User, logged: Logged, monkeypatch: pytest.MonkeyPatch, action: int, table: str
 ):
-    """An export that cannot be read is not found; one whose start cannot be recorded is passed over."""
+    """An export that cannot be read is not found; one whose start cannot be recorded is not claimed."""
     monkeypatch.setattr(looks, "LOOK_AGAIN_SECONDS", 0)
     huey_queue.wake("small")
     handle_message(consumer)

@@ -176,7 +176,7 @@ def test_an_error_message_is_in_the_language_of_the_requester() -> None:
     with translation.override("fr"):
         state = serialize(request)
         assert translation.get_language() == "fr"
-    assert state["error"] == {"code": "permission_lost", "message": "You may no longer export this."}
+    assert state["error"] == {"code": "expired_in_queue", "message": "No worker was free in time. Please try again."}
 
 
 def test_an_unknown_error_code_has_a_general_message() -> None:

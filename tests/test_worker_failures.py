@@ -337,7 +337,7 @@ def test_a_run_whose_file_is_already_published_publishes_nothing(events: Events)
 def test_the_reason_that_ends_a_run_is_raised_in_its_exporter() -> None:
     export, claim = claimed()
     stop = threading.Event()
-    run = Run(export, claim, "csv", stop)
+    run = Run(export, claim, stop)
     run.check()
 
     stop.set()

@@ -86,7 +86,7 @@ def test_without_a_count_the_first_row_too_many_ends_the_run(settings: LazySetti
 
 
 def test_an_estimate_does_not_end_the_run(settings: LazySettings) -> None:
-    attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), "csv", runner.stopping, RunLimits(rows=5))
+    attempt = runner.Run(queued(), runner.Claim(NOON, 1, ""), runner.stopping, RunLimits(rows=5))
 
     attempt.begin(1000, is_estimate=True)
     attempt.advance(5)

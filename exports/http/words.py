@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 
 from exports.conf import LOCAL, config
 from exports.models.locale import local_time
+from exports.models.scheduling import MAX_PLACE
 from exports.queue import base as queue
 from exports.state import NAME, ProgressState, State
 
@@ -28,12 +29,14 @@ WORDS: Mapping[str, Promise] = {
     "waiting": _("Waiting"),
     "waiting_next": _("Waiting, next in line"),
     "waiting_place": _("Waiting, number {place} in line"),
+    "waiting_behind": _("Waiting, more than {place} in line before it"),
     "waiting_again": _("Waiting for another worker"),
     "waiting_again_next": _("Waiting for another worker, next in line"),
     "waiting_again_place": _("Waiting for another worker, number {place} in line"),
     "no_worker": _("No worker is running"),
     "start_worker": _("start one: {command}"),
     "restart_server": _("the log of the server says why; restart it"),
+    "waiting_again_behind": _("Waiting for another worker, more than {place} in line before it"),
     "resumed": _("Starting over, attempt {attempt}"),
     "counting": _("Counting rows"),
     "writing": _("Writing rows: {done} of {total}"),
@@ -139,6 +142,8 @@ def status_text(state: State) -> str:
             key = "waiting_again" if state["resumed"] else "waiting"
             if place is None:
                 return word(key)
+            if place > MAX_PLACE:
+                return word(f"{key}_behind", place=grouped(MAX_PLACE))
             return word(f"{key}_next") if place == 1 else word(f"{key}_place", place=grouped(place))
         case "running" if state["resumed"]:
             return word("resumed", attempt=state["attempt"])

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -12,9 +12,8 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.files.base import ContentFile
 from django.db import models, transaction
-from django.db.models import F, OuterRef, Q, Subquery
+from django.db.models import Q
 from django.db.models.expressions import Combinable
-from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -88,29 +87,9 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
         """Keep running requests whose lease has expired."""
         return self.filter(status=Status.RUNNING, lease_expires_at__lt=now)
 
-    def in_fair_order(self) -> Self:
-        """Order the waiting requests of a queue so that owners take turns.
-
-        First comes the owner with the fewest running requests in the queue; among those, the owner who has waited
-        longest, since the request or since the last start of one of the owner's requests. So owners take turns with a
-        single worker too.
-        """
-        since = Greatest(F("requested_at"), Coalesce(_last_started(), F("requested_at")))
-        return self.annotate(busy=_running_of_owner(), since=since).order_by("busy", "since", "requested_at", "pk")
-
-    def within_running_quota(self) -> Self:
-        """Leave out requests whose owner already has EXPORTS["MAX_RUNNING_PER_USER"] running in this queue."""
-        limit = config.MAX_RUNNING_PER_USER
-        if limit is None:
-            return self
-        return self.alias(counted=_running_of_owner(counts_toward_quota=True)).filter(
-            Q(counts_toward_quota=False) | Q(counted__lt=limit)
-        )
-
-    def next_due(self, queue_name: str | None, file_types: Collection[str]) -> "FileRequest | None":
-        """Return the request that comes next in this queue, or in all of them if `queue_name` is None."""
-        waiting = self.due(Now()).filter(file_type__in=file_types).within_running_quota()
-        return (waiting if queue_name is None else waiting.filter(queue_name=queue_name)).in_fair_order().first()
+    def in_turn(self) -> Self:
+        """Order waiting requests as workers claim them: by turn, those of one turn by age (`scheduling.next_turn`)."""
+        return self.order_by("turn", "requested_at", "pk")
 
     def to_handle(self) -> Self:
         """Keep unfinished requests, oldest first. A name of dj-bgfiles."""
@@ -158,11 +137,11 @@ class FileRequest(models.Model):
 
     TRANSITION_COLUMNS = frozenset(
         {
-            "status", "epoch", "seq", "attempts", "crashes", "lease_owner", "lease_expires_at", "not_before",
-            "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done", "rows_total",
-            "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail", "error_numbers",
-            "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission", "tenant",
-            "removed_at",
+            "status", "epoch", "seq", "turn", "is_held_back", "attempts", "crashes", "lease_owner", "lease_expires_at",
+            "not_before", "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done",
+            "rows_total", "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail",
+            "error_numbers", "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
+            "tenant", "removed_at",
         }
     )  # fmt: skip
 
@@ -191,6 +170,8 @@ class FileRequest(models.Model):
     queue_name = models.CharField(max_length=20, default="large")
     epoch = models.PositiveIntegerField(default=0, editable=False)
     seq = models.PositiveIntegerField(default=0, editable=False)
+    turn = models.BigIntegerField(default=0, editable=False)
+    is_held_back = models.BooleanField(default=False, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
     crashes = models.PositiveSmallIntegerField(default=0, editable=False)
     lease_owner = models.CharField(max_length=200, blank=True, editable=False)
@@ -243,7 +224,20 @@ class FileRequest(models.Model):
             models.Index(fields=["status", "queue_name", "requested_at"], name="exports_queue"),
             models.Index(fields=["status", "lease_expires_at"], name="exports_leases"),
             models.Index(fields=["requester", "-requested_at"], name="exports_owner_history"),
-            models.Index(fields=["queue_name", "requester", "started_at"], name="exports_fair_order"),
+            models.Index(
+                fields=["queue_name", "is_held_back", "turn", "requested_at", "id"],
+                name="exports_in_turn",
+                condition=Q(status=Status.QUEUED),
+            ),
+            models.Index(
+                fields=["queue_name", "requester", "turn", "requested_at"],
+                name="exports_held_back",
+                condition=Q(status=Status.QUEUED, is_held_back=True),
+            ),
+            models.Index(fields=["queue_name", "requester", "turn"], name="exports_owner_turns"),
+            models.Index(
+                fields=["queue_name", "started_at"], name="exports_started", condition=Q(started_at__isnull=False)
+            ),
             models.Index(
                 fields=["queue_name", "requester"], name="exports_running", condition=Q(status=Status.RUNNING)
             ),
@@ -263,7 +257,12 @@ class FileRequest(models.Model):
     def save(
         self, *args: Any, force_insert: Any = False, update_fields: Iterable[str] | None = None, **kwargs: Any
     ) -> None:
-        """Insert the whole row, or update the columns changed on this instance, except TRANSITION_COLUMNS."""
+        """Insert the whole row, or update the columns changed on this instance, except TRANSITION_COLUMNS.
+
+        A row that is inserted waiting gets its turn.
+        """
+        if (self._state.adding or force_insert) and self.status == Status.QUEUED and not self.turn:
+            self.turn = _next_turn(self)
         if not (self._state.adding or force_insert):
             if update_fields is None:
                 loaded = self._loaded
@@ -379,21 +378,18 @@ class FileRequest(models.Model):
         return values
 
 
-def _running_of_owner(**conditions: bool) -> Combinable:
-    """Count the running requests of the outer row's owner in its queue. Anonymous requests get 0."""
-    running = _of_owner().filter(status=Status.RUNNING, **conditions)
-    counted = running.order_by().values("requester").annotate(n=models.Count("pk")).values("n")
-    return Coalesce(Subquery(counted), 0)
+def _next_turn(export: FileRequest) -> int:
+    """Return the turn of a new request: owners are served alternately, however many requests each of them has.
 
-
-def _last_started() -> Subquery:
-    """Find when a worker last started a request of the outer row's owner in its queue, except those put back into it.
-
-    NULL for anonymous requests; each counts as a separate owner.
+    This is start-time fair queueing (Goyal, Vin and Cheng, 1996): the turn after the last of the owner's requests, but
+    not before the one that is served now, so that an owner who made no requests has no advance over the others.
+    Requests that were cancelled before they began do not count. Each anonymous request has an owner to itself.
     """
-    started = _of_owner().filter(started_at__isnull=False).exclude(status=Status.QUEUED)
-    return Subquery(started.order_by("-started_at").values("started_at")[:1])
-
-
-def _of_owner() -> FileRequestQuerySet:
-    return FileRequest.objects.filter(queue_name=OuterRef("queue_name"), requester=OuterRef("requester"))
+    rows = FileRequest.objects.filter(queue_name=export.queue_name)
+    turns = rows.filter(started_at__isnull=False).order_by("-started_at").values_list("turn", flat=True)[:1]
+    served = next(iter(turns), 1)
+    if export.requester_id is None:
+        return served
+    counting = rows.filter(Q(status=Status.QUEUED) | Q(started_at__isnull=False), requester=export.requester_id)
+    last = next(iter(counting.order_by("-turn").values_list("turn", flat=True)[:1]), 0)
+    return max(last + 1, served)

@@ -1,4 +1,10 @@
-"""The position of a request in its queue, found by simulating what the workers will do next."""
+"""The order in which workers claim the requests of a queue, and the position of a request in it.
+
+Requests are claimed by turn, which each gets when it is made. Where EXPORTS["MAX_RUNNING_PER_USER"] is set, a worker
+that comes to a request whose owner has that number running marks the owner's waiting requests as held back, so that no
+worker reads them again; each run of the owner that ends lets the first of them go. So a claim takes the same time
+however many requests wait.
+"""
 
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator
@@ -6,111 +12,135 @@ from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
-from django.utils import timezone
+from django.db import connection
+from django.db.models import Exists, OuterRef, Subquery
 
 from exports.conf import config
-from exports.models.request import FileRequest, Status
+from exports.models.clock import Now
+from exports.models.request import FileRequest, FileRequestQuerySet, Status
 
-FORECAST_PLACES = 100
-"""The places that are simulated. Behind them, requests are placed by age."""
-FORECAST_ROWS = 500
-"""The oldest waiting rows that the simulation reads."""
-
-OwnerId = Hashable | None
+MAX_PLACE = 100
+"""Positions behind it are not counted: they are one more."""
+HELD_BACK_AT_ONCE = 1000
+"""The rows of one owner that one claim marks as held back."""
 
 
 class WaitingRow(NamedTuple):
-    """A waiting request. Those of one owner are compared in the order of these fields."""
+    """A waiting request and what decides about its place."""
 
-    since: datetime
+    turn: int
     requested_at: datetime
     pk: UUID
+    owner: Hashable
     counts_toward_quota: bool
+
+
+def has_room(export: FileRequest) -> bool:
+    """Return True if the owner may have one more request of this queue running. Exact after `quotas.lock_owner`."""
+    limit = config.MAX_RUNNING_PER_USER
+    if limit is None or not export.counts_toward_quota:
+        return True
+    running = FileRequest.objects.filter(queue_name=export.queue_name, status=Status.RUNNING)
+    return running.filter(requester=export.requester_id, counts_toward_quota=True).count() < limit
+
+
+def hold_back(export: FileRequest) -> None:
+    """Let workers pass over the owner's waiting requests in this queue until one of the owner's runs ends."""
+    waiting = _waiting(export.queue_name).filter(requester=export.requester_id, counts_toward_quota=True)
+    claimable = waiting.filter(is_held_back=False).in_turn()
+    if connection.features.has_select_for_update_skip_locked:
+        # Another worker that is claiming one of these rows may be waiting for this one.
+        claimable = claimable.select_for_update(skip_locked=True)
+    keys = list(claimable.values_list("pk", flat=True)[:HELD_BACK_AT_ONCE])
+    waiting.filter(pk__in=keys).update(is_held_back=True)
+
+
+def let_go(request_id: UUID) -> None:
+    """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer."""
+    if config.MAX_RUNNING_PER_USER is None:
+        return
+    ended = FileRequest.objects.filter(pk=request_id)
+    of_owner = _held_back().filter(
+        queue_name=Subquery(ended.values("queue_name")), requester=Subquery(ended.values("requester"))
+    )
+    _let_go(of_owner.in_turn(), at_once=1)
+
+
+def let_go_all_with_room(*, at_once: int) -> int:
+    """Correct what a deleted row or a changed setting has left held back. Return the number of rows let go."""
+    limit, held_back = config.MAX_RUNNING_PER_USER, _held_back()
+    if limit is not None:
+        counted = FileRequest.objects.filter(
+            queue_name=OuterRef("queue_name"), requester=OuterRef("requester"), counts_toward_quota=True
+        )
+        claimable = counted.filter(status=Status.QUEUED, is_held_back=False)
+        running = counted.filter(status=Status.RUNNING).order_by("pk")
+        held_back = held_back.exclude(Exists(claimable)).exclude(Exists(running[limit - 1 : limit]))
+    return _let_go(held_back.order_by("turn", "requested_at"), at_once=at_once)
 
 
 def queue_position(export: FileRequest) -> int | None:
     """Return 1 for the request that the next free worker of its queue takes; None if it does not wait or is gone.
 
-    The simulation assumes that the queue has as many workers as rows are running, at least one, and that the longest
-    run ends first. With one worker that is what happens, unless new requests with an earlier turn arrive.
+    Behind MAX_PLACE it is always MAX_PLACE + 1. The forecast assumes that the queue has as many workers as rows are
+    running, at least one, and that the longest run ends first. With one worker that is what happens, unless new
+    requests with an earlier turn arrive.
     """
     if export.status != Status.QUEUED:
         return None
-    simulated = QueueForecast(export.queue_name).order()
-    for place, pk in zip(range(1, FORECAST_PLACES + 1), simulated, strict=False):
-        if pk == export.pk:
+    for place, pk in enumerate(_forecast(export.queue_name), start=1):
+        if pk == export.pk and place <= MAX_PLACE:
             return place
-    waiting = FileRequest.objects.filter(queue_name=export.queue_name, status=Status.QUEUED, finished_at=None)
-    if not waiting.filter(pk=export.pk).exists():
-        return None
-    return max(FORECAST_PLACES, waiting.filter(requested_at__lt=export.requested_at).count()) + 1
+    return MAX_PLACE + 1 if _waiting(export.queue_name).filter(pk=export.pk).exists() else None
 
 
-class QueueForecast:
-    """What waits and runs in a queue, read once, and the order in which its workers will take the waiting rows."""
+def _forecast(queue_name: str) -> Iterator[UUID]:
+    """Yield the ids of the first waiting requests in the order in which they will be claimed, those not due last."""
+    waiting, now = _waiting(queue_name), Now()
+    due = waiting.due(now)
+    columns = ("turn", "requested_at", "pk", "requester_id", "counts_toward_quota")
+    pending = [
+        WaitingRow(*values)
+        for is_held_back in (False, True)
+        for values in due.filter(is_held_back=is_held_back).in_turn().values_list(*columns)[:MAX_PLACE]
+    ]
+    pending.sort(key=lambda row: row[:3])
+    places = len(pending)
+    yield from _simulate(queue_name, pending)
+    not_due = waiting.filter(not_before__gt=now).order_by("not_before", "pk")
+    yield from not_due.values_list("pk", flat=True)[: max(0, MAX_PLACE - places)]
 
-    def __init__(self, queue_name: str) -> None:
-        rows = FileRequest.objects.filter(queue_name=queue_name)
-        self._limit = config.MAX_RUNNING_PER_USER
-        self._running: deque[tuple[OwnerId, bool]] = deque()
-        self._busy: Counter[OwnerId] = Counter()
-        self._counted: Counter[OwnerId] = Counter()
-        running = rows.filter(status=Status.RUNNING).order_by("started_at", "pk")
-        for owner, counts_toward_quota in running.values_list("requester_id", "counts_toward_quota"):
-            self._begin(owner, counts_toward_quota)
-        self._workers = max(1, len(self._running))
-        self._waiting: dict[OwnerId, list[WaitingRow]] = {}
-        self._turns: dict[OwnerId, int] = {}
-        self._not_due: list[tuple[datetime, UUID]] = []
-        columns = ("requester_id", "not_before", "since", "requested_at", "pk", "counts_toward_quota")
-        queued = rows.filter(status=Status.QUEUED, finished_at=None).in_fair_order().order_by("requested_at", "pk")
-        now = timezone.now()
-        for owner, not_before, *values in queued.values_list(*columns)[:FORECAST_ROWS]:
-            row = WaitingRow(*values)
-            if not_before is not None and not_before > now:
-                self._not_due.append((not_before, row.pk))
-            else:
-                self._waiting.setdefault(owner, []).append(row)
 
-    def order(self) -> Iterator[UUID]:
-        """Yield the ids of the requests in the order in which they will be taken, those that are not due yet last."""
-        turn = 0
-        while self._waiting:
-            if self._running and len(self._running) >= self._workers:
-                self._end()
-            while (taken := self._next()) is None:
-                self._end()
-            owner, row = taken
-            self._waiting[owner].remove(row)
-            if not self._waiting[owner]:
-                del self._waiting[owner]
-            self._begin(owner, row.counts_toward_quota)
-            turn += 1
-            if owner is not None:
-                # From now on this owner waits behind all who have not been served since.
-                self._turns[owner] = turn
-            yield row.pk
-        yield from (pk for _, pk in sorted(self._not_due))
+def _simulate(queue_name: str, pending: list[WaitingRow]) -> Iterator[UUID]:
+    """Yield the ids of `pending` in the order in which workers claim them."""
+    limit = config.MAX_RUNNING_PER_USER
+    if limit is None:
+        yield from (row.pk for row in pending)
+        return
+    started = FileRequest.objects.filter(queue_name=queue_name, status=Status.RUNNING).order_by("started_at", "pk")
+    running: deque[tuple[Hashable, bool]] = deque(started.values_list("requester_id", "counts_toward_quota"))
+    counted: Counter[Hashable] = Counter(owner for owner, counts_toward_quota in running if counts_toward_quota)
+    workers = max(1, len(running))
+    while pending:
+        row = next((row for row in pending if not row.counts_toward_quota or counted[row.owner] < limit), None)
+        if row is None or len(running) >= workers:
+            owner, counts_toward_quota = running.popleft()
+            counted[owner] -= counts_toward_quota
+            continue
+        pending.remove(row)
+        running.append((row.owner, row.counts_toward_quota))
+        counted[row.owner] += row.counts_toward_quota
+        yield row.pk
 
-    def _next(self) -> tuple[OwnerId, WaitingRow] | None:
-        """Return the owner whose turn it is, and the request, among the owners who may have another one running."""
-        candidates: list[tuple[int, int, WaitingRow, OwnerId]] = []
-        for owner, rows in self._waiting.items():
-            has_room = self._limit is None or self._counted[owner] < self._limit
-            row = rows[0] if has_room else next((row for row in rows if not row.counts_toward_quota), None)
-            if row is not None:
-                candidates.append((self._busy[owner], self._turns.get(owner, 0), row, owner))
-        if not candidates:
-            return None
-        *_, row, owner = min(candidates, key=lambda candidate: candidate[:3])
-        return owner, row
 
-    def _begin(self, owner: OwnerId, counts_toward_quota: bool) -> None:
-        self._running.append((owner, counts_toward_quota))
-        self._busy[owner] += owner is not None
-        self._counted[owner] += counts_toward_quota
+def _waiting(queue_name: str) -> FileRequestQuerySet:
+    return FileRequest.objects.filter(queue_name=queue_name, status=Status.QUEUED, finished_at=None)
 
-    def _end(self) -> None:
-        owner, counts_toward_quota = self._running.popleft()
-        self._busy[owner] -= owner is not None
-        self._counted[owner] -= counts_toward_quota
+
+def _held_back() -> FileRequestQuerySet:
+    return FileRequest.objects.filter(status=Status.QUEUED, is_held_back=True)
+
+
+def _let_go(rows: FileRequestQuerySet, *, at_once: int) -> int:
+    keys = list(rows.values_list("pk", flat=True)[:at_once])
+    return _held_back().filter(pk__in=keys).update(is_held_back=False)

@@ -10,12 +10,12 @@ docs/architecture.md has the table of transitions.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.core.files import File
@@ -27,7 +27,7 @@ from exports import storage
 from exports.conf import config
 from exports.exceptions import PermissionLost
 from exports.filenames import extension_of
-from exports.models import quotas
+from exports.models import quotas, scheduling
 from exports.models.artifact import Artifact
 from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry, record
 from exports.models.clock import Now
@@ -61,6 +61,13 @@ class Claim:
     file_type: str = ""
 
 
+class Attempt(NamedTuple):
+    """The extension of the file that an attempt makes, and for how many seconds it may run, None for no deadline."""
+
+    extension: str
+    runtime: float | None
+
+
 @dataclass(frozen=True)
 class CurrentClaim:
     """The claim under which the running code attaches a file, and a function that raises if the file is too large."""
@@ -88,12 +95,40 @@ def enqueue(export: FileRequest, actor: Actor | None = None) -> tuple[FileReques
         return _insert_or_join(export, actor)
 
 
+def claim_first(
+    waiting: FileRequestQuerySet,
+    *,
+    owner: str,
+    attempt: Callable[[FileRequest], Attempt],
+    now: DatabaseTime | None = None,
+) -> tuple[FileRequest, Claim] | None:
+    """Claim the first of these requests that is due and that no other worker is claiming. None if there is none.
+
+    `attempt` tells what kind of attempt it will be. An owner who has EXPORTS["MAX_RUNNING_PER_USER"] running is passed
+    over.
+    """
+    now = now or Now()
+    due = waiting.due(now).filter(is_held_back=False).in_turn()
+    skips_locked = connection.features.has_select_for_update_skip_locked
+    while True:
+        # SQLite has one writer, and a transaction that begins with a read may not be able to become it.
+        with _short_transaction() if skips_locked else nullcontext():
+            export = (due.select_for_update(skip_locked=True) if skips_locked else due).first()
+            if export is None:
+                return None
+            extension, runtime = attempt(export)
+            claimed = claim(export, owner=owner, extension=extension, runtime=runtime, now=now)
+        if claimed is not None:
+            return export, claimed
+
+
 def claim(
     export: FileRequest, *, owner: str, extension: str, runtime: float | None = None, now: DatabaseTime | None = None
 ) -> Claim | None:
     """Claim a due request for the worker `owner`, and record the storage key before the first byte is written.
 
-    `runtime` is the number of seconds that the attempt may take, None for no deadline.
+    `runtime` is the number of seconds that the attempt may take, None for no deadline. A request whose owner has
+    EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead.
     """
     now = now or Now()
     epoch = export.epoch + 1
@@ -101,13 +136,17 @@ def claim(
     with _short_transaction():
         if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
             quotas.lock_owner(export)
+            if not scheduling.has_room(export):
+                scheduling.hold_back(export)
+                return None
         won = _change(
-            FileRequest.objects.due(now).within_running_quota().filter(pk=export.pk, epoch=export.epoch),
+            FileRequest.objects.due(now).filter(pk=export.pk, epoch=export.epoch),
             AuditEntry.Verb.START,
             export,
             WORKER,
             status=Status.RUNNING,
             epoch=epoch,
+            is_held_back=False,
             attempts=F("attempts") + 1,
             lease_owner=owner,
             lease_expires_at=now + timedelta(seconds=config.LEASE_SECONDS),
@@ -301,11 +340,6 @@ def time_out(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     return _fail(_unclaimed(export), export, HOUSEKEEPING, code="expired_in_queue", detail="", now=now)
 
 
-def refuse(export: FileRequest, *, code: str, detail: str = "", now: DatabaseTime | None = None) -> bool:
-    """End a request as FAILED before a claim: its owner lost the permission, or its criteria are no longer valid."""
-    return _fail(_unclaimed(export), export, WORKER, code=code, detail=detail, now=now, epoch=F("epoch") + 1)
-
-
 def expire(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
     """End the links of a READY export now. Its bytes are deleted EXPORTS["FILE_DELETE_DELAY_SECONDS"] later."""
     now = now or Now()
@@ -447,6 +481,8 @@ def _change(
     with _short_transaction(savepoint=False):
         won = _update(guarded, **columns)
         if won:
+            if columns.get("status", Status.RUNNING) != Status.RUNNING:
+                scheduling.let_go(_id_of(about))
             given: Columns = {"file_type": about.file_type, "outcome": outcome, "reason": reason}
             record(verb, _id_of(about), actor, byte_count=byte_count, **given)
     return won

@@ -11,9 +11,8 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, close_old_connections
 
 from exports import failures, faults
-from exports.exceptions import RetryableError
-from exports.exporters import permissions, registry
-from exports.exporters.base import FileMaker
+from exports.exporters import registry
+from exports.exporters.base import Exporter, FileMaker
 from exports.models import FileRequest, Status, transitions
 from exports.models.locale import locale_of
 from exports.queue import base as queue
@@ -37,7 +36,7 @@ def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None, may_ex
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
     queue.listen(
         queue_name,
-        WorkerLoop(queue_name).look,
+        WorkerLoop(queue_name).run_due,
         stop=runner.stopping,
         on_start=runner.sweep_work_dirs,
         on_poll=presence.show,
@@ -85,44 +84,39 @@ class WorkerLoop:
 
     def __init__(self, queue_name: str | None) -> None:
         self._queue_name = queue_name
-        self._passed_over: set[UUID] = set()
-
-    def look(self) -> None:
-        """Run exports until none is due. Raise RetryableError if one was passed over: it is to be looked for again."""
-        self.run_due()
-        if self._passed_over:
-            raise RetryableError(f"exports passed over: {len(self._passed_over)}")
 
     def run_due(self) -> int:
         """Run exports until none is due. Return how many were handled."""
-        self._passed_over.clear()
         handled = 0
         close_old_connections()
-        while (export := self.next_due()) is not None:
-            handled += self.run(export)
+        while self.run_next() is not None:
+            handled += 1
             close_old_connections()
         return handled
 
-    def next_due(self) -> FileRequest | None:
-        """Return the export whose turn it is, or None if none is due or this process may not begin a run.
+    def run_next(self) -> FileRequest | None:
+        """Claim the export whose turn it is, run it and return it. None if none is due or this process may not begin.
 
         It may not once it was told to stop, or while its disk is full: then another host may have room, and
         housekeeping wakes the queue again.
         """
         if runner.stopping.is_set() or not runner.has_room():
             return None
-        return FileRequest.objects.exclude(pk__in=self._passed_over).next_due(
-            self._queue_name, registry.handlers.keys()
+        waiting = FileRequest.objects.filter(file_type__in=registry.handlers.keys())
+        if self._queue_name is not None:
+            waiting = waiting.filter(queue_name=self._queue_name)
+        claimed = transitions.claim_first(
+            waiting, owner=_owner(), attempt=lambda export: _attempt(export, registry.exporter_of(export))
         )
-
-    def run(self, export: FileRequest) -> bool:
-        """Dispatch `export`. Return False if there was nothing to do, or if it fails here and is passed over."""
+        if claimed is None:
+            return None
+        export, claim = claimed
         try:
-            return dispatch(export.pk)
+            _run_for_owner(export, claim, registry.exporter_of(export))
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
-            failures.report(log, "request %s: passed over: %s", export.pk, error=error)
-            self._passed_over.add(export.pk)
-            return False
+            # Housekeeping puts it back into the queue when its lease expires.
+            failures.report(log, "request %s: abandoned: %s", export.pk, error=error)
+        return export
 
 
 def dispatch(file_request_id: UUID) -> bool:
@@ -141,20 +135,11 @@ def dispatch(file_request_id: UUID) -> bool:
     if export.finished_at is not None:
         return False
     exporter = registry.exporter_of(export)
-    with locale_of(export):
-        code, detail = permissions.refusal_of(export, exporter, to_run=True)
-        if code is not None:
-            if transitions.refuse(export, code=code, detail=detail):
-                export.refresh_from_db()
-                events.send_state(export)
-            return True
-        if not claim_and_run(export, exporter):
-            return False
-        exporter.finish(export)
-        if export.status == Status.QUEUED and export.not_before is None:
-            # A stopping worker has released it: let another one take it.
-            queue.wake(export.queue_name)
-        return True
+    claim = _claim(export, exporter)
+    if claim is None:
+        return False
+    _run_for_owner(export, claim, exporter)
+    return True
 
 
 def claim_and_run(
@@ -166,12 +151,7 @@ def claim_and_run(
     clock: lease.Clock = lease.CLOCK,
 ) -> bool:
     """Claim a due export and make its file. Return False if another worker has claimed it, or if it is not due."""
-    claim = transitions.claim(
-        export,
-        owner=f"{worker_registry.process_name()}:{threading.get_ident()}",
-        extension=exporter.extension(export),
-        runtime=RunLimits.of(exporter).runtime,
-    )
+    claim = _claim(export, exporter)
     if claim is None:
         return False
     faults.point("after_claim")
@@ -179,3 +159,34 @@ def claim_and_run(
     runner.notify(on_change, export)
     runner.run(export, claim, exporter, on_change=on_change, stop=stop, clock=clock)
     return True
+
+
+def _claim(export: FileRequest, exporter: FileMaker) -> transitions.Claim | None:
+    extension, runtime = _attempt(export, exporter)
+    return transitions.claim(export, owner=_owner(), extension=extension, runtime=runtime)
+
+
+def _attempt(export: FileRequest, exporter: FileMaker) -> transitions.Attempt:
+    try:
+        return transitions.Attempt(exporter.extension(export), RunLimits.of(exporter).runtime)
+    except Exception as error:
+        # The run asks again and fails for the same reason, which is then on the row.
+        failures.report(log, "request %s: %s", export.pk, error=error)
+        return transitions.Attempt("bin", None)
+
+
+def _run_for_owner(export: FileRequest, claim: transitions.Claim, exporter: Exporter) -> None:
+    """Run a claimed export in the language and time zone of its owner."""
+    faults.point("after_claim")
+    export.refresh_from_db()
+    with locale_of(export):
+        runner.notify(events.send_state, export)
+        runner.run(export, claim, exporter, on_change=events.send_state)
+        exporter.finish(export)
+    if export.status == Status.QUEUED and export.not_before is None:
+        # A stopping worker has released it: let another one take it.
+        queue.wake(export.queue_name)
+
+
+def _owner() -> str:
+    return f"{worker_registry.process_name()}:{threading.get_ident()}"

@@ -36,6 +36,7 @@ from exports.exceptions import (
 )
 from exports.exporters import permissions
 from exports.exporters.base import FileMaker
+from exports.filenames import extension_of
 from exports.models import FileRequest, Status, transitions
 from exports.models.audit import WORKER
 from exports.models.progress import FINISHING, STORING
@@ -68,7 +69,6 @@ class Run:
         self,
         export: FileRequest,
         claim: Claim,
-        extension: str,
         stop: threading.Event,
         limits: RunLimits | None = None,
     ) -> None:
@@ -76,7 +76,7 @@ class Run:
         self.export = export
         self.claim = claim
         self.work_dir = work_dir.root() / f"{export.pk}-{claim.epoch}"
-        self.path = self.work_dir / f"file.{extension}"
+        self.path = self.work_dir / f"file.{extension_of(claim.key)}"
         self.progress = Progress()
         self._stop = stop
         self._ended: RunInterrupted | ExportError | None = None
@@ -150,22 +150,12 @@ def run(
 
     No error of the export is raised. `on_change` is called with the row after every transition and progress report.
     """
-    attempt = Run(export, claim, exporter.extension(export), stop, RunLimits.of(exporter))
     try:
-        with ExitStack() as stack:
-            work_dir.ensure_private()
-            attempt.work_dir.mkdir(mode=0o700, exist_ok=True)
-            stack.callback(shutil.rmtree, attempt.work_dir, ignore_errors=True)
-            if not connection.in_atomic_block:
-                # In the caller's own transaction, no other connection sees the claim until it commits.
-                stack.enter_context(LeaseKeeper(attempt, partial(notify, on_change), clock=clock))
-            stack.callback(_current.reset, _current.set(attempt))
-            stack.enter_context(transitions.attach_under(claim, check_bytes=attempt.limits.check_bytes))
-            result = _make_file(attempt, exporter)
-        faults.point("before_publish")
-        # Without a result, the handler has published the file itself.
-        won = result is None or _retry_database(partial(transitions.publish, claim, result))
-        faults.point("after_publish")
+        code, detail = permissions.refusal_of(export, exporter, to_run=True)
+        if code is not None:
+            won = transitions.fail(claim, code=code, detail=detail)
+        else:
+            won = _make_and_publish(Run(export, claim, stop, RunLimits.of(exporter)), exporter, on_change, clock)
     except LeaseLost:
         won = False
     except WorkerStopping:
@@ -204,6 +194,25 @@ def sweep_work_dirs() -> int:
             shutil.rmtree(folder, ignore_errors=True)
             deleted += 1
     return deleted
+
+
+def _make_and_publish(attempt: Run, exporter: FileMaker, on_change: OnChange, clock: Clock) -> bool:
+    """Make the file beside a lease keeper, and publish it. Return False if the lease was lost."""
+    with ExitStack() as stack:
+        work_dir.ensure_private()
+        attempt.work_dir.mkdir(mode=0o700, exist_ok=True)
+        stack.callback(shutil.rmtree, attempt.work_dir, ignore_errors=True)
+        if not connection.in_atomic_block:
+            # In the caller's own transaction, no other connection sees the claim until it commits.
+            stack.enter_context(LeaseKeeper(attempt, partial(notify, on_change), clock=clock))
+        stack.callback(_current.reset, _current.set(attempt))
+        stack.enter_context(transitions.attach_under(attempt.claim, check_bytes=attempt.limits.check_bytes))
+        result = _make_file(attempt, exporter)
+    faults.point("before_publish")
+    # Without a result, the handler has published the file itself.
+    won = result is None or _retry_database(partial(transitions.publish, attempt.claim, result))
+    faults.point("after_publish")
+    return won
 
 
 def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:

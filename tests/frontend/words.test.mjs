@@ -17,6 +17,7 @@ test("each status has its text", () => {
     [stateOf({ progress: { queue_position: 1 } }), "Waiting, next in line"],
     [stateOf({ progress: { queue_position: 2 } }), "Waiting, number 2 in line"],
     [stateOf({ progress: { queue_position: 1, unserved_queue: "large" } }), "No worker is running"],
+    [stateOf({ progress: { queue_position: 101 } }), "Waiting, more than 100 in line before it"],
     [running({ phase: "counting" }), "Counting rows"],
     [running({ progress: { rows_done: 120_000, rows_total: 336_776 } }), "Writing rows: 120,000 of 336,776"],
     [running({ progress: { rows_done: 120_000 } }), "Writing rows: 120,000 so far"],

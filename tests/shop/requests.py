@@ -73,7 +73,7 @@ def end(request: FileRequest, status: str, *, now: datetime | None = None) -> No
     if status == Status.CANCELLED:
         assert transitions.cancel(request, now=now)
     elif status == Status.FAILED:
-        assert transitions.refuse(request, code="permission_lost", now=now)
+        assert transitions.time_out(request, now=now)
     else:
         _, claim = claimed(request)
         assert transitions.publish(claim, made(), now=now)

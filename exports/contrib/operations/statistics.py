@@ -93,7 +93,7 @@ def waiting() -> dict[str, Waiting]:
     """Count the due requests of the types registered in this process."""
     due = FileRequest.objects.due(Now()).filter(file_type__in=registry.handlers.keys())
     since = Coalesce("not_before", "progressed_at", "requested_at")
-    claimable = _by_queue(due.within_running_quota(), count=Count("pk"), oldest=_age(Min(since)))
+    claimable = _by_queue(due.filter(is_held_back=False), count=Count("pk"), oldest=_age(Min(since)))
     found = {}
     for queue_name, row in _by_queue(due, count=Count("pk")).items():
         free = claimable.get(queue_name, {"count": 0, "oldest": None})
