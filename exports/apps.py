@@ -19,7 +19,7 @@ class ExportsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from exports import signals, signing
+        from exports import failures, signals, signing
         from exports.http import development
 
         # Importing these registers the checks and the adapter.
@@ -29,6 +29,8 @@ class ExportsConfig(AppConfig):
         request_started.connect(development.on_request, dispatch_uid="exports.development")
         # As Django finds `admin.py`.
         autodiscover_modules("exports")
+        # It logs a traceback each second while its server is down.
+        logging.getLogger("channels_redis.pubsub").addFilter(failures.WithoutOutages())
         # Django logs the path of a request that it refuses, and that of a link opens the file.
         for name in LOGGERS_OF_PATHS:
             logging.getLogger(name).addFilter(signing.WithoutLinks())

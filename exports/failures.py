@@ -50,8 +50,11 @@ def describe_error(error: BaseException, *, with_message: bool = False) -> str:
 def report(
     log: logging.Logger, message: str, *args: object, error: BaseException, level: int = logging.WARNING
 ) -> None:
-    """Log `message` with `args` and the description of `error`, and the traceback if EXPORTS["LOG_EXCEPTIONS"]."""
-    exc_info = error if logs_exceptions() else None
+    """Log `message` with `args` and the description of `error`, and the traceback if EXPORTS["LOG_EXCEPTIONS"].
+
+    A server that refuses the connection, such as that of mails, is no error in code: it gets no traceback.
+    """
+    exc_info = error if logs_exceptions() and not isinstance(error, ConnectionRefusedError) else None
     log.log(level, message, *args, describe_error(error), exc_info=exc_info, stacklevel=2)
 
 
@@ -60,15 +63,31 @@ def report_outage(log: logging.Logger, message: str, error: BaseException) -> No
 
     The queue and the channel layer often share a server, and each request and page meets its outage.
     """
-    is_redis, now = type(error).__module__.startswith("redis."), time.monotonic()
-    key = REDIS if is_redis else f"{message} {type(error).__name__}"
+    now, of_redis = time.monotonic(), is_redis(error)
+    key = REDIS if of_redis else f"{message} {type(error).__name__}"
     with _reporting:
         if now - _reported.get(key, -OUTAGE_SECONDS) < OUTAGE_SECONDS:
             return
         _reported[key] = now
     # Errors of redis say which server did not answer, and hold no data.
-    reason = f"{type(error).__name__}: {error}" if is_redis else describe_error(error)
+    reason = f"{type(error).__name__}: {error}" if of_redis else describe_error(error)
     log.warning("%s: %s (said at most once a minute)", message, reason)
+
+
+def is_redis(error: BaseException) -> bool:
+    """Return True if a client of Redis has raised this."""
+    return type(error).__module__.startswith("redis.")
+
+
+class WithoutOutages(logging.Filter):
+    """Let a logger of another library pass on an outage of Redis as one line a minute, without its traceback."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if error is None or not is_redis(error):
+            return True
+        report_outage(logging.getLogger("exports.realtime"), "the channel layer does not answer", error)
+        return False
 
 
 def end_outage() -> None:

@@ -32,7 +32,7 @@ from django.db.models import Q
 from django.urls import get_script_prefix, set_script_prefix
 from django.utils import timezone, translation
 
-from exports import services
+from exports import failures, services
 from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
@@ -53,6 +53,8 @@ UNREAD_CHECK_SECONDS = 0.5
 # Django sends its signals just before a session ends, so one check at once is not enough.
 RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
 SNAPSHOT_AGE = timedelta(hours=24)
+# A code of the registry of RFC 6455.
+TRY_AGAIN_LATER = 1013
 
 
 class CloseCode(IntEnum):
@@ -83,7 +85,18 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
 
         Messages of the channel layer are only handled as events: one with a type such as "websocket.disconnect" is
         none of the server's. And its tasks end, and the layer forgets it, however the socket ends.
+
+        While the server of the channel layer is down the socket is refused, or closed: pages then poll.
         """
+        try:
+            await self._run(scope, receive, send)
+        except Exception as error:
+            if not failures.is_redis(error) and not isinstance(error, ConnectionError | TimeoutError):
+                raise
+            failures.report_outage(log, "sockets are closed, since the channel layer does not answer", error)
+            await send({"type": "websocket.close", "code": TRY_AGAIN_LATER})
+
+    async def _run(self, scope: Scope, receive: Any, send: Any) -> None:
         self.scope, self.base_send = scope, send
         self.channel_layer = events.channel_layer()
         events.sockets_run_on(asyncio.get_running_loop())
