@@ -14,6 +14,7 @@ from exports.exporters import Column, preview
 from exports.http import estimates
 from exports.models import FileRequest
 from exports.tabular.readers import querysets
+from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, url_of
 from tests.office.exports import ReportExport
@@ -118,6 +119,13 @@ def test_the_page_has_one_clock_whose_zone_is_named(browser: Client, owner: User
     shown = '<time class="export-time" datetime="2026-01-02T19:00:00+09:00">Jan. 2, 2026, 7 p.m.</time>'
     assert f"<dt>Made</dt><dd>{shown}</dd>" in page
     assert "<span data-time-zone>Asia/Tokyo</span>" in page
+
+
+def test_the_receipt_tells_where_the_first_altered_cells_are(browser: Client, export: FileRequest) -> None:
+    assert loop.dispatch(export.pk)
+    export.refresh_from_db()
+    page = browser.get(url_of("page", export)).content.decode()
+    assert "Cells: 25. The first: A2, A3, A4, A5, A6." in page
 
 
 # The link for anyone

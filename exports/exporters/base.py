@@ -183,6 +183,7 @@ class TableExport:
             # An estimate is nothing to compare the written rows with.
             "rows_asked": None if total.is_estimate else total.rows,
             "alterations": dict(alterations),
+            "altered_cells": alterations.places,
             "language": translation.get_language(),
             "time_zone": timezone.get_current_timezone_name(),
         }

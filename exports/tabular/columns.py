@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from exports.exceptions import DeclarationError
 
@@ -105,8 +105,14 @@ def as_columns(columns: Iterable[Column | str]) -> list[Column]:
 class Alterations(Counter[str]):
     """Number of altered cells by kind of alteration (the keys of ALTERATIONS, some with an offset).
 
-    A cell with two kinds of alterations counts under both.
+    A cell with two kinds of alterations counts under both. `places` has the addresses of the first cells of each kind,
+    where the format has such: CSV, TSV, JSON Lines and XLSX.
     """
+
+    # Any: the arguments of a Counter.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.places: dict[str, list[str]] = {}
 
     def sentences(self) -> list[str]:
         """Return one sentence for each kind that occurred."""

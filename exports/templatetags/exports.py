@@ -1,5 +1,6 @@
 """{% load exports %}: the form of an export and a user's newest exports, for any page of the project."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -146,6 +147,12 @@ def language_name(code: str) -> str:
         return str(translation.get_language_info(code)["name_local"])
     except KeyError:
         return code
+
+
+@register.filter
+def item(values: Mapping[str, Any], key: str) -> Any:
+    """Return the value of this key, None if there is none. Any: values of a receipt."""
+    return values.get(key)
 
 
 @register.filter

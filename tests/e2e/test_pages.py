@@ -177,7 +177,7 @@ def test_a_double_click_requests_one_export(visit: Visit):
     visit.page.on("request", lambda request: posts.append(request) if "/exports/new/" in request.url else None)
     # The token of another form, or of the cookie, is sent then.
     visit.page.locator("export-form [name=csrfmiddlewaretoken]").evaluate("(field) => field.remove()")
-    button = visit.page.locator("export-form button[value=csv]")
+    button = visit.page.locator(".export-formats .export-button-main")
     visit.page.locator("export-form [name=month_from]").select_option("1")
     visit.page.locator("export-form [name=month_to]").select_option("1")
     button.dblclick(delay=100)

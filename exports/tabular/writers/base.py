@@ -4,14 +4,17 @@ docs/custom-writers.md shows how a project adds a format.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, tzinfo
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, ClassVar, Self
 
+from xlsxwriter.utility import xl_rowcol_to_cell
+
 from exports.exceptions import BadOption, CellPlace, DeclarationError, TooManyColumns
+from exports.tabular.cells.altered_places import MAX_PLACES, AlteredCell
 from exports.tabular.cells.plain_values import python_values
 from exports.tabular.cells.raw_columns import row_count
 from exports.tabular.cells.sql_csv import Dialect
@@ -172,6 +175,18 @@ class Writer(ABC):
         """Give up the file and release what the writer holds. Calling it again, or after `close`, does nothing."""
         self.is_closed = True
         self.resources.close()
+
+    def address(self, row: int, column: int) -> str:
+        """Return how the format's readers call a cell of the current sheet; both numbers count its values from 0."""
+        return str(xl_rowcol_to_cell(row + 1, column))
+
+    def count_altered(self, alterations: Alterations, places: Iterable[AlteredCell]) -> None:
+        """Add to the altered cells, and keep the addresses of the first MAX_PLACES of each kind."""
+        self.alterations.update(alterations)
+        for cell in places:
+            known = self.alterations.places.setdefault(cell.kind, [])
+            if len(known) < MAX_PLACES:
+                known.append(self.address(cell.row, cell.column))
 
     def begin(self) -> None:  # noqa: B027
         """Write what comes before the rows."""

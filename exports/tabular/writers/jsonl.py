@@ -42,6 +42,9 @@ class JsonLinesWriter(LineWriter):
     content_type = "application/jsonl"
     label = "JSON Lines"
 
+    def address(self, row: int, column: int) -> str:
+        return f"{row + 1}:{self.columns[column].name}"
+
     def serializer(self) -> JsonLinesSerializer:
         """Return the serializer. Raises DuplicateColumn if two columns have the same name."""
         keys = tuple(map(encode_string, unique_field_names(self.columns, self.alterations)))

@@ -34,5 +34,5 @@ class LineWriter(Writer):
         self._pool.drain()
 
     def _write_block(self, block: Block) -> None:
-        self.alterations.update(block.findings.alterations)
+        self.count_altered(block.findings.alterations, block.findings.places)
         self.file.write(block.content)

@@ -9,7 +9,7 @@ import os
 import pickle
 import signal
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -22,6 +22,7 @@ from threading import Thread
 from typing import Final, Protocol
 
 from exports.exceptions import ProcessLost
+from exports.tabular.cells.altered_places import MAX_PLACES, AlteredCell, locate
 from exports.tabular.cells.error_places import convert_batch
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.writers.base import Batch
@@ -41,9 +42,13 @@ EXIT_TIMEOUT_SECONDS: Final = 5.0
 
 @dataclass
 class Findings:
-    """What a serializer adds about a batch: the cells that it alters and, for XLSX, the width of each column."""
+    """What a serializer adds about a batch: the cells that it alters and, for XLSX, the width of each column.
+
+    `places` are the first altered cells of each kind that this process has found in the file.
+    """
 
     alterations: Alterations = field(default_factory=Alterations)
+    places: list[AlteredCell] = field(default_factory=list)
     widths: list[int] = field(default_factory=list)
 
 
@@ -78,6 +83,7 @@ class SerializerPool:
     def __init__(self, *, deflate: Deflate | None, processes: int, on_block: Callable[[Block], None]) -> None:
         self._deflate = deflate
         self._on_block = on_block
+        self._serialize = BatchSerializer()
         self._members: list[_CompressionThread | _ChildProcess] = []
         self._pending: deque[_CompressionThread | _ChildProcess] = deque()
         if processes > 1:
@@ -90,7 +96,7 @@ class SerializerPool:
 
     def begin(self, serializer: Serializer) -> None:
         """Use this serializer from now on. After batches were added, call `drain` or `end_stream` first."""
-        self._serializer = serializer
+        self._serialize.begin(serializer)
         for member in self._members:
             member.begin(serializer)
 
@@ -100,7 +106,7 @@ class SerializerPool:
         Raises ProcessLost, and what the serializer raised for this or an earlier batch.
         """
         if not self._members:
-            self._on_block(_make_block(self._serializer, None, batch, first))
+            self._on_block(_make_block(self._serialize, None, batch, first))
             return
         pending = self._pending
         while len(pending) == self._max_pending or (pending and pending[0].waiting_bytes > MAX_WAITING_BYTES):
@@ -134,19 +140,20 @@ class _CompressionThread:
 
     def __init__(self, deflate: Deflate) -> None:
         self._deflate = deflate
+        self._serialize = BatchSerializer()
         self._blocks: deque[tuple[int, Future[Block] | Block]] = deque()
         self.waiting_bytes = 0
         self._thread: ThreadPoolExecutor | None = ThreadPoolExecutor(1, thread_name_prefix="deflate")
         switch_interval.shorten()
 
     def begin(self, serializer: Serializer) -> None:
-        self._serializer = serializer
+        self._serialize.begin(serializer)
         self._compressor = self._deflate.compressor()
         self._uncompressed: list[bytes] = []
 
     def send(self, batch: Batch, first: int) -> None:
         findings = Findings()
-        content = _serialize(self._serializer, batch, first, findings)
+        content = self._serialize(batch, first, findings)
         self._uncompressed.append(content)
         block: Future[Block] | Block = Block(b"", 0, 0, findings)
         if self._thread and sum(map(len, self._uncompressed)) >= PIECE_BYTES:
@@ -253,15 +260,15 @@ def run_child(connection: Connection, deflate: Deflate | None) -> None:
     inbox: SimpleQueue[Serializer | tuple[Batch, int]] = SimpleQueue()
     # A thread reads all that arrives, or both sides could wait for the other one to read.
     Thread(target=_read_messages, args=(connection, inbox), daemon=True).start()
-    serializer: Serializer
+    serialize = BatchSerializer()
     while True:
         message = inbox.get()
         if not isinstance(message, tuple):
-            serializer = message
+            serialize.begin(message)
             continue
         answer: Block | Exception
         try:
-            answer = _make_block(serializer, deflate, *message)
+            answer = _make_block(serialize, deflate, *message)
         except Exception as error:
             answer = error if _is_picklable(error) else RuntimeError(type(error).__name__)
         connection.send(answer)
@@ -279,13 +286,32 @@ def _read_messages(connection: Connection, inbox: SimpleQueue[Serializer | tuple
         os._exit(1)
 
 
-def _serialize(serializer: Serializer, batch: Batch, first: int, findings: Findings) -> bytes:
-    return convert_batch(lambda some: serializer(some, first, findings), batch, serializer.columns, first)
+class BatchSerializer:
+    """Serialize batches, and note on errors which cell they are about and in findings where cells are altered."""
+
+    def __init__(self) -> None:
+        self._located: Counter[str] = Counter()
+
+    def begin(self, serializer: Serializer) -> None:
+        """Use this serializer from now on."""
+        self._serializer = serializer
+
+    def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
+        serializer = self._serializer
+        content = convert_batch(lambda some: serializer(some, first, findings), batch, serializer.columns, first)
+        if kinds := {kind for kind in findings.alterations if self._located[kind] < MAX_PLACES}:
+
+            def convert(some: Batch, alterations: Alterations) -> None:
+                serializer(some, first, Findings(alterations))
+
+            findings.places = locate(convert, batch, len(serializer.columns), first, kinds)
+            self._located.update(cell.kind for cell in findings.places)
+        return content
 
 
-def _make_block(serializer: Serializer, deflate: Deflate | None, batch: Batch, first: int) -> Block:
+def _make_block(serialize: BatchSerializer, deflate: Deflate | None, batch: Batch, first: int) -> Block:
     findings = Findings()
-    content = _serialize(serializer, batch, first, findings)
+    content = serialize(batch, first, findings)
     if deflate is None:
         return Block(content, len(content), 0, findings)
     return Block(deflate.block(content), len(content), deflate.crc(content), findings)

@@ -182,8 +182,12 @@ class XlsxWriter(Writer):
             raise _hook_differs()
         self._archive.fill(entry, content)
 
+    def address(self, row: int, column: int) -> str:
+        cell = super().address(row, column)
+        return f"{self._written[-1].sheet.name}!{cell}" if len(self._written) > 1 else cell
+
     def _add_block(self, block: Block) -> None:
-        self.alterations.update(block.findings.alterations)
+        self.count_altered(block.findings.alterations, block.findings.places)
         if block.findings.widths:
             sheet = self._written[-1].sheet
             sheet.widths = list(map(max, sheet.widths, block.findings.widths))
