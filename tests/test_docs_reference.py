@@ -50,6 +50,16 @@ def variables_of_the_demo() -> dict[str, str]:
     return {**variables, **dict.fromkeys(numbers, "EXPORTS_*"), "LOG_EXCEPTIONS": "LOG_EXCEPTIONS"}
 
 
+def test_the_variables_of_the_demo_are_those_that_its_code_reads():
+    sources = [*(ROOT / "project").rglob("*.py"), ROOT / "Procfile"]
+    read = re.compile(r'\benv\.\w+\(\s*"(\w+)"|\$\{(\w+)')
+    variables = {name or named for path in sources for name, named in read.findall(path.read_text())}
+    rows = rows_of((ROOT / "docs" / "deploying.md").read_text(), "Variable")
+    listed = {name for cells in rows for name in re.findall(r"[A-Z]\w+", cells[0])}
+    # boto3 reads its credentials itself; the settings of the app are in settings.md.
+    assert {name for name in listed if not name.startswith("AWS_")} - {"EXPORTS_"} == variables
+
+
 # The exporter API, which mkdocstrings makes of docstrings
 
 
