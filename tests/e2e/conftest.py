@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
-from tests.e2e.stack import Stack, prepared_folder
+from tests.e2e.stack import ROOT, Stack, prepared_folder
 from tests.e2e.visits import Visit, visiting
 from tests.servers import NotInstalled, Postgres, Smtp
 
@@ -103,3 +103,9 @@ def chromium_program() -> str:
     if found is None:
         raise NotInstalled("Chromium was not found. Install the package chromium.")
     return found
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of the pictures of the documentation: docs/ if they are to be written."""
+    return ROOT / "docs" if request.config.getoption("--save-screenshots", default=False) else tmp_path

@@ -1,23 +1,14 @@
 """The pictures of the documentation. Write them into docs/ with:
 
-.venv/bin/python -m pytest tests/e2e/test_screenshots.py --save-screenshots
+.venv/bin/python -m pytest tests/e2e/test_screenshots.py tests/e2e/test_admin_export.py --save-screenshots
 """
 
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.conftest import OpenVisit
-from tests.e2e.stack import ROOT
 from tests.e2e.visits import Visit
 
-DOCS = ROOT / "docs"
 LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 440}
-
-
-@pytest.fixture
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return DOCS if request.config.getoption("--save-screenshots", default=False) else tmp_path
 
 
 def save(visit: Visit, folder: Path, name: str) -> None:
