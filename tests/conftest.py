@@ -201,6 +201,7 @@ WITH_SERVERS = {
     "test_slow_lines",
     "test_realtime_site_paths",
     "test_stacks_queues",
+    "test_stacks_servers",
     "test_stacks_sites",
     "test_stacks_tokens",
     "test_writers_xlsx_display",

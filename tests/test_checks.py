@@ -271,6 +271,7 @@ def test_exporters_with_sheets_and_handlers_without_attributes_pass():
 # The site
 
 
+@pytest.mark.shows("MariaDB and MySQL")
 def test_the_tables_of_the_app_must_be_in_a_database_that_is_supported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "vendor", "mysql")
     [message] = basic_checks()

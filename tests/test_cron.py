@@ -40,6 +40,7 @@ def site(tmp_path: Path) -> Site:
     return site
 
 
+@pytest.mark.shows("cron only")
 def test_request_process_mail_download_and_clean_with_cron_only(site: Site):
     assert "no issues" in site.manage("check", "--tag=exports")
     asked = site.step("ask")

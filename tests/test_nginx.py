@@ -49,6 +49,7 @@ def without_upgrade(text: str) -> str:
     return re.sub(r".*proxy_set_header (Upgrade|Connection) .*\n", "", text)
 
 
+@pytest.mark.shows("nginx with X-Accel-Redirect")
 @pytest.mark.parametrize("accel", [None, "/finished/"], ids=["streamed", "by nginx"])
 async def test_sockets_and_files_pass(valkey: Valkey, owner: User, browser: Client, folder: Path, accel: str | None):
     export, claim = await made(rows.claimed, owner)

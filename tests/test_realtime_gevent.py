@@ -15,6 +15,7 @@ TOKEN = "t" * 32
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("office")]
 
 
+@pytest.mark.shows("gunicorn with gevent")
 def test_signing_out_disturbs_no_page(owner: User, valkey: Valkey) -> None:
     with GunicornWithGevent() as server, httpx.Client(base_url=f"http://{server.host}") as browser:
         cookies = {"cookie": cookie_of(signed_in(people.user("other")))}

@@ -32,6 +32,7 @@ def check_urls(states: list[dict[str, Any]], beginning: str) -> None:
     assert [url for url in urls if not url.startswith(beginning)] == []
 
 
+@pytest.mark.shows("FORCE_SCRIPT_NAME")
 @pytest.mark.parametrize(
     ("server", "is_forced", "removed"),
     [(Daphne, False, ""), (Daphne, False, ROOT), (Uvicorn, False, ROOT), (Daphne, True, "")],
@@ -60,6 +61,7 @@ async def test_below_a_path_pages_sockets_and_states_lead_to_each_other(
             assert (answer.status_code, answer.content) == (200, rows.CONTENT)
 
 
+@pytest.mark.shows("i18n_patterns")
 async def test_states_have_the_language_of_the_page_in_their_paths(settings: LazySettings, owner: User):
     settings.ROOT_URLCONF = tuple(i18n_patterns(path("exports/", include("exports.urls"))))
     with translation.override("de"):

@@ -233,6 +233,7 @@ def test_a_role_that_may_not_write_fails_the_export_at_once(s3: Moto, owner: Use
 # Downloaded
 
 
+@pytest.mark.shows("S3")
 def test_a_download_redirects_to_a_signed_url(browser: Client, owner: User):
     export = made(owner)
     ticket = browser.get(url_of("download", export))["Location"]
