@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "compatibility.md"
 HEAD = """# Compatibility
 
-What a project may have around the app, and how. The tests write this table (`python -m tests.compatibility`): a row is only
-there if the tests in its last column show it.
+What a project may have around the app, and how. The tests write this table (`python -m tests.compatibility`): a row is
+only there if the tests in its last column show it.
 
 | Variation | Works | How | Shown by |
 |---|---|---|---|
