@@ -16,7 +16,7 @@ export function showCopyButtons(root, clipboard) {
 export async function showFirstRows(root, fetch) {
   for (const place of root.querySelectorAll("[data-first-rows]")) {
     const reply = await fetch(place.dataset.firstRows, { headers: { accept: "application/json" } });
-    if (reply.ok) place.replaceChildren(tableOf(await reply.json()));
+    if (reply.status === 200) place.replaceChildren(tableOf(await reply.json()));
   }
 }
 

@@ -252,7 +252,7 @@ def rows_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     except LimitReached as error:
         return refusal_response(request, error)
     if found is None:
-        raise Http404
+        return HttpResponse(status=204)
     return JsonResponse({"columns": found.columns, "rows": found.rows})
 
 
