@@ -132,9 +132,9 @@ def worlds(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, 
 @pytest.fixture(autouse=True)
 def db(worlds: dict[str, World]) -> Iterator[None]:
     """Roll back each test. pytest-django's fixture would make the worlds again for each."""
-    point = transaction.savepoint()
-    yield
-    transaction.savepoint_rollback(point)
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 def url_for(view: str, world: World, request: FileRequest, link: str) -> str:

@@ -68,11 +68,14 @@ class ExportMixin(ModelAdmin):
         name = f"{self.opts.app_label}_{self.opts.model_name}_export"
         return [path("export/", self.admin_site.admin_view(self.export_view), name=name), *super().get_urls()]
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        actions = super().get_actions(request)
+    # Any: an ActionLocation, which Django has since 6.1, where the page of an object offers actions too.
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> dict[str, Any]:
+        location = {} if action_location is None else {"action_location": action_location}
+        actions = super().get_actions(request, **location)
         is_off = self.actions is None or IS_POPUP_VAR in request.GET
-        if not is_off and self.has_export_permission(request):
-            actions["export_selected"] = self.get_action("export_selected")
+        action = self.get_action("export_selected", **location)
+        if not is_off and action is not None and self.has_export_permission(request):
+            actions["export_selected"] = action
         return actions
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
