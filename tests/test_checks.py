@@ -214,6 +214,25 @@ def test_an_in_memory_channel_layer_is_reported_and_none_is_fine(settings: LazyS
     assert ids() == []
 
 
+@pytest.mark.parametrize(
+    ("installed", "hosts", "expected"),
+    [
+        ("8.1.0", [REDIS], ["W058"]),
+        ("8.0.0", None, ["W058"]),
+        ("8.1.0", [{"address": REDIS, "socket_timeout": None}], []),
+        ("7.4.1", [REDIS], []),
+        ("5.0.0", [REDIS], []),
+    ],
+)
+def test_the_core_layer_with_redis_8_is_reported(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, installed: str, hosts: Any, expected: list[str]
+):
+    monkeypatch.setattr("exports.checks.deployment.version", {"redis": installed}.__getitem__)
+    config = {} if hosts is None else {"hosts": hosts}
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": config}}
+    assert ids() == expected
+
+
 @pytest.mark.both_databases
 def test_unlimited_statements_are_reported_on_postgresql(settings: LazySettings):
     change(settings, STATEMENT_TIMEOUT_SECONDS=None)

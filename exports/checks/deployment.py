@@ -5,6 +5,7 @@ What Django checks itself (DEBUG, SECRET_KEY, cookies, HTTPS) is left to Django.
 
 import math
 from collections.abc import Iterator
+from importlib.metadata import version
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -117,6 +118,21 @@ def check_channel_layer() -> Iterator[CheckMessage]:
         message = "The channel layer lives in the memory of one process: the others do not receive its events."
         hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, or no channel layer: pages then poll."
         yield checks.Warning(message, hint=hint, id="exports.W037")
+
+
+@register()
+def check_idle_sockets() -> Iterator[CheckMessage]:
+    """Warn about the core layer of channels_redis with redis-py 8, whose timeout ends its wait for messages.
+
+    The layer asks the server to hold an empty answer back for five seconds (channels_redis issue 422).
+    """
+    if channel_layer_backend() != "channels_redis.core.RedisChannelLayer" or int(version("redis").split(".")[0]) < 8:
+        return
+    hosts = settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts") or [""]
+    if not all(isinstance(host, dict) and "socket_timeout" in host for host in hosts):
+        message = "With redis-py 8 the core layer of channels_redis closes idle sockets every five seconds."
+        hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, redis<8, or hosts with 'socket_timeout': None."
+        yield checks.Warning(message, hint=hint, id="exports.W058")
 
 
 @register(deploy=True)
