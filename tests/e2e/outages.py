@@ -6,9 +6,11 @@ test_outages.py causes each of them and looks for what the row says. `python -m 
 import os
 import re
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import redis
 
@@ -48,13 +50,33 @@ class Outage:
 @contextmanager
 def frozen(stack: Stack, *names: str) -> Iterator[None]:
     groups = [os.getpgid(stack.processes[name].pid) for name in names]
-    for group in groups:
-        os.killpg(group, signal.SIGSTOP)
+
+    def send(signum: int) -> None:
+        for group in groups:
+            os.killpg(group, signum)
+
+    def has_frozen() -> bool:
+        send(signal.SIGSTOP)
+        if stack.database is None and is_locked(stack.folder / "db.sqlite3"):
+            # Frozen while it writes to SQLite, a process keeps all others from writing.
+            send(signal.SIGCONT)
+            return False
+        return True
+
+    wait_until(has_frozen)
     try:
         yield
     finally:
-        for group in groups:
-            os.killpg(group, signal.SIGCONT)
+        send(signal.SIGCONT)
+
+
+def is_locked(path: Path) -> bool:
+    with closing(sqlite3.connect(path, timeout=0.5, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        return False
 
 
 @contextmanager
@@ -130,10 +152,9 @@ def mail_server_down(stack: Stack, visit: Visit) -> Iterator[None]:
 
 @contextmanager
 def mail_refused(stack: Stack, visit: Visit) -> Iterator[None]:
-    """Inside the block a mail about another export has been given up."""
-    client = stack.client("ada")
+    """Inside the block the mail about an export of another user has been given up."""
     with stack.smtp.refusing("550 No such user"):
-        export = client.make("airlines")
+        export = stack.client("grace").make(month_from="1", month_to="1")
         wait_until(lambda: stack.column("state", "notification", export["id"]) == ["suppressed"])
     yield
 
