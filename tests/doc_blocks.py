@@ -66,6 +66,7 @@ def problem_of_command(line: str) -> str:
     words = [word for word in shlex.split(line, comments=True) if word not in ("|", "&&", "&")]
     while words and re.match(r"[A-Z_]+=", words[0]):
         words.pop(0)
+    words = [word.removeprefix("django-live-exports/") for word in words]
     match words:
         case [] | ["export", *_]:
             return ""

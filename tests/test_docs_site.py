@@ -89,6 +89,8 @@ def test_pages_load_nothing_from_other_servers(site: Path):
     assert len(pages) > 15
     loaded = {address for page in pages for address in Loaded(page.read_text()).addresses}
     assert [address for address in loaded if re.match(r"https?:|//", address)] == []
+    # Material asks GitHub for the stars of a repository that a page links by this element.
+    assert [page.name for page in pages if 'data-md-component="source"' in page.read_text()] == []
     styles = "".join(path.read_text() for path in site.rglob("*.css"))
     assert [*re.findall(r"(?:url\(|@import )[\"']?https?://[^)\"']+", styles)] == []
 
