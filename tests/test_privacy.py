@@ -15,7 +15,7 @@ from django.utils import timezone
 from exports import housekeeping, services, storage
 from exports.conf import config
 from exports.exceptions import TransitionNotAllowed
-from exports.models import Artifact, FileRequest, Status
+from exports.models import Artifact, FileRequest, Notification, Status
 from exports.models.audit import SYSTEM
 from exports.models.request import FileRequestQuerySet
 from exports.state import serialize
@@ -132,7 +132,16 @@ def by_cascade(user: User) -> None:
     User.objects.filter(pk=user.pk).delete()
 
 
-WAYS = [by_instance, by_queryset, by_cascade]
+def by_database(user: User) -> None:
+    """Delete like the database itself, as by Django 6.1's DB_CASCADE and DB_SET_NULL: no signal, no `delete()`."""
+    exports = FileRequest.objects.filter(requester=user)
+    Notification.objects.filter(request__in=exports)._raw_delete(exports.db)
+    Artifact.objects.filter(request__in=exports).update(request=None)
+    exports._raw_delete(exports.db)
+    User.objects.filter(pk=user.pk)._raw_delete(exports.db)
+
+
+WAYS = [by_instance, by_queryset, by_cascade, by_database]
 
 
 def make_exports(user: User) -> None:

@@ -61,7 +61,7 @@ def let_go(request_id: UUID) -> None:
         return
     ended = FileRequest.objects.filter(pk=request_id)
     of_owner = _held_back().filter(
-        queue_name=Subquery(ended.values("queue_name")), requester=Subquery(ended.values("requester"))
+        queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])
     )
     _let_go(of_owner.in_turn(), at_once=1)
 
