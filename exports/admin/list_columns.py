@@ -1,6 +1,6 @@
 """The columns of a changelist as columns of an export."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import partial
@@ -56,7 +56,12 @@ def _column(model_admin: ModelAdmin, entry: Entry) -> Column:
             return Column(entry, display=has_labels or (field.is_relation and entry.rpartition("__")[2] == field.name))
     label, attribute = label_for_field(entry, model_admin.model, model_admin, return_attr=True)
     name = entry if isinstance(entry, str) else getattr(entry, "__name__", str(label))
-    source = partial(_value, model_admin, entry, "" if empty == DJANGO_EMPTY else empty)
+    find: Callable[[Model], tuple[Any, Any, Any]] = partial(lookup_field, entry, model_admin=model_admin)
+    is_of_model = isinstance(entry, str) and entry != "__str__" and not hasattr(model_admin, entry)
+    if callable(attribute) and not is_of_model:
+        # Looked up once, and not for each row.
+        find = _calling(attribute)
+    source = partial(_value, find, "" if empty == DJANGO_EMPTY else empty)
     kind = "boolean" if getattr(attribute, "boolean", False) else ""
     header = capfirst(" ".join(str(label).split()))
     return Column(name, header, kind=kind, source=source)
@@ -78,10 +83,15 @@ def _field(model_admin: ModelAdmin, entry: str) -> "Field[Any, Any] | None":
     return None if last.many_to_many or not last.concrete else last
 
 
-def _value(model_admin: ModelAdmin, entry: Entry, empty: str, row: Model) -> object:
+def _calling(function: Callable[[Model], object]) -> Callable[[Model], tuple[None, Any, object]]:
+    """Return a function like `lookup_field` for a column that this one makes."""
+    return lambda row: (None, function, function(row))
+
+
+def _value(find: Callable[[Model], tuple[Any, Any, Any]], empty: str, row: Model) -> object:
     """Return what the changelist shows for a row, as a value: a number or a date stays one, HTML becomes text."""
     try:
-        field, attribute, value = lookup_field(entry, row, model_admin)
+        field, attribute, value = find(row)
     except ObjectDoesNotExist:
         return empty or None
     described = attribute.fget if isinstance(attribute, property) else attribute
