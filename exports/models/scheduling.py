@@ -63,7 +63,7 @@ def let_go(request_id: UUID) -> None:
     of_owner = _held_back().filter(
         queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])
     )
-    _let_go(of_owner.in_turn(), at_once=1)
+    _held_back().filter(pk__in=of_owner.in_turn().values("pk")[:1]).update(is_held_back=False)
 
 
 def let_go_all_with_room(*, at_once: int) -> int:
@@ -76,7 +76,8 @@ def let_go_all_with_room(*, at_once: int) -> int:
         claimable = counted.filter(status=Status.QUEUED, is_held_back=False)
         running = counted.filter(status=Status.RUNNING).order_by("pk")
         held_back = held_back.exclude(Exists(claimable)).exclude(Exists(running[limit - 1 : limit]))
-    return _let_go(held_back.order_by("turn", "requested_at"), at_once=at_once)
+    keys = list(held_back.order_by("turn", "requested_at").values_list("pk", flat=True)[:at_once])
+    return _held_back().filter(pk__in=keys).update(is_held_back=False)
 
 
 def queue_position(export: FileRequest) -> int | None:
@@ -139,8 +140,3 @@ def _waiting(queue_name: str) -> FileRequestQuerySet:
 
 def _held_back() -> FileRequestQuerySet:
     return FileRequest.objects.filter(status=Status.QUEUED, is_held_back=True)
-
-
-def _let_go(rows: FileRequestQuerySet, *, at_once: int) -> int:
-    keys = list(rows.values_list("pk", flat=True)[:at_once])
-    return _held_back().filter(pk__in=keys).update(is_held_back=False)

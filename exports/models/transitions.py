@@ -133,7 +133,7 @@ def claim(
     now = now or Now()
     epoch = export.epoch + 1
     key = storage.new_key(export.pk, epoch, extension)
-    with _short_transaction():
+    with _short_transaction(savepoint=False):
         if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
             quotas.lock_owner(export)
             if not scheduling.has_room(export):
@@ -529,4 +529,4 @@ def _notify(request_id: UUID, kind: str, now: DatabaseTime) -> None:
         "due_at": now + timedelta(seconds=config.MAIL_DELAY_SECONDS),
         "message_id": new_message_id(request_id, kind),
     }
-    Notification.objects.get_or_create(request_id=request_id, kind=kind, defaults=due)
+    Notification.objects.bulk_create([Notification(request_id=request_id, kind=kind, **due)], ignore_conflicts=True)
