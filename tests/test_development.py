@@ -87,7 +87,7 @@ def threads() -> set[str]:
 @pytest.mark.usefixtures("folder", "development_queue")
 def test_a_server_makes_files_in_threads_until_it_ends(owner: User, monkeypatch: pytest.MonkeyPatch):
     at_exit: list[Any] = []
-    monkeypatch.setattr("atexit.register", lambda function, *arguments: at_exit.append((function, arguments)))
+    monkeypatch.setattr(development, "_at_exit", lambda function, *arguments: at_exit.append((function, arguments)))
     development._start.cache_clear()
     development.on_request(WSGIHandler)
     development.on_request(WSGIHandler)

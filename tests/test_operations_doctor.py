@@ -257,6 +257,14 @@ def test_workers_are_unknown_while_the_queue_is_down(valkey: Valkey):
     assert level("queue") is level("channels") is Level.ERROR
 
 
+@pytest.mark.parametrize(("debug", "expected"), [(True, Level.WARNING), (False, Level.ERROR)])
+def test_a_queue_that_is_not_configured_is_only_for_development(settings: LazySettings, debug: bool, expected: Level):
+    left = {name: value for name, value in settings.EXPORTS.items() if name not in ("QUEUE_BACKEND", "REDIS_URL")}
+    settings.DEBUG, settings.EXPORTS = debug, left
+    assert level("queue") is expected
+    assert level("worker") is Level.OK
+
+
 def test_without_a_queue_or_channel_layer_no_worker_is_expected_and_pages_poll(settings: LazySettings):
     settings.CHANNEL_LAYERS = {}
     assert level("queue") is level("worker") is level("housekeeper") is Level.OK

@@ -10,6 +10,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,9 @@ from exports.worker import loop, runner
 log = logging.getLogger("exports.development")
 
 _starting = threading.Lock()
+# Functions of atexit are called after the thread pools of Python have closed, in which a run may be compressing: it
+# would fail instead of being given back. Those of threading come before. Checked in Python 3.11 to 3.14.
+_at_exit: Callable[..., object] = getattr(threading, "_register_atexit", atexit.register)
 
 
 def on_request(sender: Any, **kwargs: Any) -> None:
@@ -48,10 +52,10 @@ def _start(pid: int) -> None:
     log.warning("exports are made by threads of this process: the queue %s is for development only", LOCAL)
     threads = [threading.Thread(target=_work, args=[name], name=f"exports-{name}") for name in config.QUEUES]
     threads.append(threading.Thread(target=_housekeep, name="exports-housekeep"))
+    _at_exit(_stop, threads)
     for thread in threads:
         thread.daemon = True
         thread.start()
-    atexit.register(_stop, threads)
 
 
 def _stop(threads: list[threading.Thread]) -> None:

@@ -66,6 +66,10 @@ def clocks(name: str) -> Iterator[Finding]:
 
 def queue(name: str) -> Iterator[Finding]:
     """Report whether the queue's server answers and keeps its messages, and whether workers read them."""
+    if findings := from_checks(name, checks.check_queue()):
+        # None is configured, or that of development, which has no server.
+        yield from findings
+        return
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: EXPORTS['QUEUE_BACKEND'] is None, so cron runs the exports.")
         return

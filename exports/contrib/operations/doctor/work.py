@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from exports import housekeeping
-from exports.conf import DAY, config
+from exports.conf import DAY, LOCAL, config
 from exports.contrib.operations import statistics
 from exports.contrib.operations.doctor.findings import Finding, Probe, duration, error, ok, warning
 from exports.contrib.operations.doctor.other_queues import workers as workers_elsewhere
@@ -18,6 +18,9 @@ def workers(name: str) -> Iterator[Finding]:
     """Report the workers of each queue: idle ones leave signs in the queue's server, busy ones hold leases."""
     if not config.QUEUE_BACKEND:
         yield ok(name, "None: cron runs the exports.")
+        return
+    if config.QUEUE_BACKEND == LOCAL:
+        yield ok(name, "Threads of the development server: nothing else is to be started.")
         return
     if not queue.has_own_workers():
         yield from workers_elsewhere(name)
