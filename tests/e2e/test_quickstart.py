@@ -157,9 +157,16 @@ def export(page: Page, url: str) -> list[str]:
     page.get_by_label("Username:").fill("ada")
     page.get_by_label("Password:").fill("change-me")
     page.get_by_role("button", name="Log in").click()
-    with page.expect_response(lambda response: response.request.method == "POST") as answered:
-        page.get_by_role("button", name="Export", exact=True).click()
-    card = page.locator(f"export-progress[export-id='{answered.value.json()['id']}']")
+    button = page.get_by_role("button", name="Export", exact=True)
+    button.wait_for()
+    with page.expect_response(
+        lambda response: "/exports/new/" in response.url and response.status in (202, 303)
+    ) as answered:
+        button.click()
+    # A page whose script has not loaded yet sends the form without it.
+    answer = answered.value
+    export_id = answer.json()["id"] if answer.status == 202 else answer.headers["location"].split("/")[-3]
+    card = page.locator(f"export-progress[export-id='{export_id}']")
     texts: list[str] = []
     status = card.locator("[data-part=status]")
     ends_at = time.monotonic() + FINISH_MILLISECONDS / 1000
