@@ -254,6 +254,18 @@ def test_a_retry_reads_the_list_again(orders: list[Order]):
     assert numbers_of(FileRequest.objects.get(pk=again["id"])) == ["n6", "n5", "n4", "n1"]
 
 
+def test_an_export_is_edited_in_the_admin(orders: list[Order]):
+    client = signed_in(employee())
+    export = requested(client, "status__exact=sent&o=1", columns=["status", "number"], selected=[orders[4].pk])
+    edit = client.get(f"/exports/{export.pk}/", headers=JSON).json()["urls"]["edit"]
+    form = client.get(edit, follow=True)
+    assert form.redirect_chain == [(f"{EXPORT}?from={export.pk}", 302)]
+    assert form.context["form"].initial == {"query": "status__exact=sent&o=1", "selected": [str(orders[4].pk)]}
+    assert [column.name for column in form.context["columns"] if column.is_chosen] == ["status", "number"]
+    other = signed_in(employee("ada"))
+    assert other.get(f"{EXPORT}?from={export.pk}").status_code == 404
+
+
 def test_sensitive_fields_are_offered_only_if_export_columns_names_them(settings: Any):
     Customer.objects.create(name="Ada", city="Oslo")
     settings.EXPORTS = {**settings.EXPORTS, "SENSITIVE_FIELDS": ("city", "name")}

@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.forms import Form
 from django.http import QueryDict
+from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
@@ -64,6 +65,11 @@ class AdminExport(QuerySetExport):
 
     def get_form(self, criteria: QueryDict | None, user: AnyUser) -> Form:
         return ChangeListForm(criteria, self, user)
+
+    def get_form_url(self) -> str:
+        options = self.model_admin.opts
+        name = f"admin:{options.app_label}_{options.model_name}_export"
+        return reverse(name, current_app=self.model_admin.admin_site.name)
 
     def restore(self, export: FileRequest) -> Mapping[str, Any]:
         """Return the stored criteria. They are validated where the rows are read, which costs queries."""

@@ -11,7 +11,7 @@ from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.template.loader import select_template
 from django.template.response import TemplateResponse
@@ -27,6 +27,7 @@ from exports.admin.replay import ListRequest, RowsOnly, list_query, replayed_lis
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters import registry
 from exports.http import views
+from exports.http.forms import opened_by
 from exports.models import FileRequest
 
 RECENT = 5
@@ -109,7 +110,7 @@ class ExportMixin(ModelAdmin):
         if not self.has_export_permission(request):
             raise PermissionDenied
         if request.method != "POST":
-            return self._render_export_form(request, list_query(request.GET), [])
+            return self._open_export_form(request)
         # The cells and the days by which the list is filtered are in the time zone that the list is shown in.
         posted = request.POST.copy()
         posted.pop("time_zone", None)
@@ -122,14 +123,32 @@ class ExportMixin(ModelAdmin):
             return HttpResponseRedirect(self._export_url(posted.get("query", "")))
         return response
 
-    def _render_export_form(self, request: HttpRequest, query: str, selected: Sequence[str]) -> HttpResponse:
+    def _open_export_form(self, request: HttpRequest) -> HttpResponse:
+        """Show the form for the list of the query string, or as the export that it names was requested."""
+        exporter = self.exporter_class()
+        # A filter of the list may have the same name, with other parameters beside it.
+        named = request.GET if set(request.GET) == {"from"} else {}
+        try:
+            opened = opened_by(request.user, exporter, named)
+        except FileRequest.DoesNotExist:
+            raise Http404("There is no such export.") from None
+        if not isinstance(opened, FileRequest):
+            return self._render_export_form(request, list_query(request.GET), [])
+        criteria = exporter.restore(opened)
+        return self._render_export_form(request, criteria["query"], criteria["selected"], opened)
+
+    def _render_export_form(
+        self, request: HttpRequest, query: str, selected: Sequence[str], opened: FileRequest | None = None
+    ) -> HttpResponse:
         exporter = self.exporter_class()
         context = self._export_context(request, query, selected)
         if context["row_count"] is None:
             return HttpResponseRedirect(f"{self._admin_url('changelist')}?{ERROR_FLAG}=1")
         form = exporter.get_form(None, request.user)
         form.initial = {"query": query, "selected": selected}
-        return views.render_form(request, exporter, form, template_name=FORM_TEMPLATE, extra_context=context)
+        return views.render_form(
+            request, exporter, form, opened=opened, template_name=FORM_TEMPLATE, extra_context=context
+        )
 
     def _export_context(self, request: HttpRequest, query: str, selected: Sequence[str]) -> dict[str, Any]:
         request.current_app = self.admin_site.name

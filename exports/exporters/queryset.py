@@ -141,6 +141,10 @@ class QuerySetExport(TableExport):
         """Return the filter form, bound to `criteria`; unbound for None."""
         return self.form_class(criteria)
 
+    def get_form_url(self) -> str:
+        """Return the URL of the project's page that shows the form, "" by default for that of the app."""
+        return ""
+
     def get_options_form(self, posted: QueryDict | None = None) -> Form:
         """Return a form of the options in `form_options`, for those formats that are offered."""
         form = Form(posted)

@@ -145,6 +145,8 @@ def form_view(
         record_refusal(request, AuditEntry.Verb.REQUEST, file_type=file_type)
         return _refuse(request, 403, "not_allowed", _("You may not export this."))
     if request.method != "POST":
+        if own_url := exporter.get_form_url():
+            return HttpResponseRedirect(f"{own_url}?{request.GET.urlencode()}")
         opened = opened_by(request.user, exporter, request.GET)
         is_filled = opened is not None and not erased_message(opened)
         form = exporter.get_form(QueryDict(opened.criteria) if opened and is_filled else None, request.user)
