@@ -20,6 +20,7 @@ from exports.worker import loop
 from tests.office import people
 from tests.office.browsers import HTML, JSON
 from tests.office.markup import HtmlPage
+from tests.shop.databases import needs_sqlite
 from tests.shop.exports import OrderExport, order_rule, registered
 from tests.shop.models import Customer, Order
 
@@ -248,6 +249,7 @@ def test_without_javascript_the_form_comes_back_with_the_estimate(browser: Clien
     assert not FileRequest.objects.exists()
 
 
+@needs_sqlite
 def test_rows_that_take_too_long_to_count_are_left_to_the_worker(
     browser: Client, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, url_of
 from tests.office.exports import ReportExport
+from tests.shop.databases import needs_sqlite
 from tests.shop.exports import OrderExport, order_rule, registered
 from tests.shop.models import Customer, Order
 
@@ -85,6 +86,7 @@ def refusing(what: str, export: FileRequest) -> Iterator[None]:
         yield
 
 
+@needs_sqlite
 def test_first_rows_that_take_too_long_are_left_out(
     browser: Client, export: FileRequest, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""The outbox of mails and the audit log in the admin."""
+"""The outbox of mails, the presets and the audit log in the admin."""
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from exports.admin.base import ExportActionsAdmin, ReadOnlyAdmin
-from exports.models import AuditEntry, Notification
+from exports.models import AuditEntry, Notification, Preset
 
 
 @admin.register(Notification)
@@ -22,6 +22,17 @@ class NotificationAdmin(ExportActionsAdmin):
     @admin.action(description=_("Send the selected mails again"), permissions=["change_requests"])
     def resend_mails(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
         self.resend(request, [notification.request for notification in queryset.select_related("request")])
+
+
+@admin.register(Preset)
+class PresetAdmin(ReadOnlyAdmin):
+    """Who has saved which presets, without their criteria."""
+
+    list_display = ("name", "file_type", "format", "owner", "is_shared", "changed_at")
+    list_filter = ("is_shared", "file_type", "format")
+    search_fields = ("name", f"owner__{get_user_model().USERNAME_FIELD}")
+    list_select_related = ("owner",)
+    fields = readonly_fields = list_display
 
 
 @admin.register(AuditEntry)
