@@ -183,7 +183,7 @@ OUTAGES = (
     ),
     Outage(
         "all workers of the queue are frozen or gone",
-        '"Waiting for another worker"',
+        '"No worker is running"',
         '`worker large` error: "None is running"',
         "as soon as a worker runs",
         worker_frozen,
