@@ -59,6 +59,7 @@ def let_go(request_id: UUID) -> None:
     """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer."""
     if config.MAX_RUNNING_PER_USER is None:
         return
+    # Django 6.1 wants to see that the subqueries return one row.
     ended = FileRequest.objects.filter(pk=request_id)
     of_owner = _held_back().filter(
         queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])

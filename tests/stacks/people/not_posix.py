@@ -23,9 +23,11 @@ NAMES = {
 }  # fmt: skip
 
 
+# Python's own modules, those of a POSIX system, need them.
+KEPT = ("O_NONBLOCK", "sched_getaffinity")
 LIBRARIES = (
     "asyncio", "boto3", "celery.app.base", "channels.testing", "channels_redis.pubsub", "daphne.server",
-    "django.contrib.admin", "django.core.files.locks", "django.test", "django_tasks", "health_check", "huey.consumer",
+    "django.contrib.admin", "django.core.files.locks", "django.test", "health_check", "huey.consumer",
     "multiprocessing.spawn", "multiprocessing.popen_spawn_posix", "multiprocessing.resource_tracker",
     "prometheus_client", "psycopg", "pyarrow.parquet", "redis", "rest_framework", "subprocess",
     "twisted.internet.reactor", "xlsxwriter",
@@ -36,7 +38,7 @@ def hide() -> None:
     """Remove these modules and names from Python, which Windows does not have."""
     for module in (os, signal):
         for name in NAMES[module.__name__]:
-            if hasattr(module, name):
+            if hasattr(module, name) and name not in KEPT:
                 delattr(module, name)
     for name in MODULES:
         sys.modules[name] = None  # type: ignore[assignment]
