@@ -290,6 +290,13 @@ def test_exporters_with_sheets_and_handlers_without_attributes_pass():
 # The site
 
 
+@pytest.mark.parametrize("name", ["AUTHENTICATE", "TENANT_CONTEXT"])
+@pytest.mark.parametrize("value", ["nowhere.function", "exports.checks.settings.NUMBERS", 3])
+def test_a_setting_that_names_no_function_is_an_error(settings: LazySettings, name: str, value: Any):
+    settings.EXPORTS = {**settings.EXPORTS, name: value}
+    assert ids([message for message in basic_checks() if name in message.msg]) == ["E047"]
+
+
 @pytest.mark.shows("MariaDB and MySQL")
 def test_the_tables_of_the_app_must_be_in_a_database_that_is_supported(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(connection, "vendor", "mysql")
