@@ -96,10 +96,11 @@ export class ExportsConnection {
 
   /**
    * Follow all exports of the user, with a listener as for `watch`, and `removed(id)` for those that the user deletes.
-   * Return a function that stops following.
+   * What is known already is told first. Return a function that stops following.
    */
   subscribe(listener) {
     this.#subscribers.add(listener);
+    for (const state of this.#known.values()) listener.changed?.(state);
     this.#revive();
     return () => {
       this.#subscribers.delete(listener);
@@ -138,6 +139,14 @@ export class ExportsConnection {
   /** Tell the listeners at once that the server is out of reach, because the browser says so. */
   goOffline() {
     if (this.#isNeeded()) this.#contact.lost({ isCertain: true });
+  }
+
+  /** Close the socket until `wake` is called, because the page is left. */
+  suspend() {
+    this.#socket?.close();
+    this.#socket = null;
+    this.#stopReconnecting();
+    this.#triedAt = -Infinity;
   }
 
   /** Forget an export that its owner has deleted. */

@@ -1,10 +1,7 @@
 import { systemClock } from "./clock.js";
-import { get } from "./http.js";
-import { connectionTo, pageFetch, socketUrl, words } from "./page.js";
-import { isActive, isState } from "./state.js";
-
-const READ_EVERY = 60_000;
-const READ_WITHOUT_SOCKET_EVERY = 5_000;
+import { ListReader } from "./list-reader.js";
+import { connectionTo, socketUrl, words } from "./page.js";
+import { isActive } from "./state.js";
 
 /**
  * Show the user's exports live: also those that are requested in other tabs, on other pages or by a program. Its
@@ -16,8 +13,7 @@ const READ_WITHOUT_SOCKET_EVERY = 5_000;
 export class ExportList extends HTMLElement {
   #connection;
   #listening;
-  #timer = null;
-  #isReading = false;
+  #reader = null;
   #stop = () => {};
 
   connectedCallback() {
@@ -30,7 +26,7 @@ export class ExportList extends HTMLElement {
 
   disconnectedCallback() {
     this.#listening.abort();
-    systemClock.clearTimeout(this.#timer);
+    this.#reader?.stop();
     this.#stop();
   }
 
@@ -67,24 +63,20 @@ export class ExportList extends HTMLElement {
     this.#stop = this.#connection.subscribe({
       changed: (state) => this.#learn(state),
       removed: (id) => this.#remove(id),
-      troubled: (isLost) => isLost || this.#read(),
+      troubled: (isLost) => isLost || this.#reader?.read(),
     });
     this.addEventListener("export:removed", (event) => this.#remove(event.detail.id), { signal });
-    // Back shows the page as it was, or as the browser has kept it.
-    window.addEventListener("pageshow", () => this.#read(), { signal });
-    document.addEventListener("visibilitychange", () => this.#isSeen && this.#read(), { signal });
-    this.#readLater();
-  }
-
-  get #isSeen() {
-    return document.visibilityState === "visible";
+    if (!this.hasAttribute("src")) return;
+    const take = (states) => this.#take(states);
+    this.#reader = new ListReader({ url: this.getAttribute("src"), connection: this.#connection, take });
+    this.#reader.start();
   }
 
   #learn(state) {
     if (this.#cardOf(state.id)) return;
     const fileType = this.getAttribute("file-type");
     if (fileType && fileType !== state.file_type) return;
-    if (this.hasAttribute("filtered")) return void (isActive(state) && this.#read());
+    if (this.hasAttribute("filtered")) return void (isActive(state) && this.#reader?.read());
     // The first message of a socket has the exports of a whole day.
     const isFull = this.#cards.length >= this.#room;
     if (!isFull || requestedAt(this.#cards.at(-1)) < state.requested_at) this.insert(state);
@@ -107,18 +99,6 @@ export class ExportList extends HTMLElement {
     if (excess > 0) for (const card of ended.slice(-excess)) card.remove();
   }
 
-  /** Read the list by GET, to find what no message told. */
-  async #read() {
-    if (this.#isReading || !this.hasAttribute("src")) return;
-    this.#isReading = true;
-    const { signal } = this.#listening;
-    const { body } = await get(this.getAttribute("src"), { fetch: pageFetch, clock: systemClock });
-    this.#isReading = false;
-    if (signal.aborted) return;
-    if (Array.isArray(body?.exports)) this.#take(body.exports.filter(isState));
-    this.#readLater();
-  }
-
   #take(states) {
     const known = new Set(states.map(({ id }) => id));
     const oldest = states.at(-1)?.requested_at ?? "";
@@ -130,12 +110,6 @@ export class ExportList extends HTMLElement {
     for (const card of this.#cards.filter((each) => each.state && !isActive(each.state))) {
       if (!known.has(card.state.id) && card.state.requested_at >= oldest) this.#remove(card.state.id);
     }
-  }
-
-  #readLater() {
-    systemClock.clearTimeout(this.#timer);
-    const delay = this.#connection.isHeard ? READ_EVERY : READ_WITHOUT_SOCKET_EVERY;
-    this.#timer = systemClock.setTimeout(() => (this.#isSeen ? this.#read() : this.#readLater()), delay);
   }
 
   /** Put a heading above the exports of each day, in the time zone of the browser. */

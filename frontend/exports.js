@@ -3,6 +3,7 @@
 import { ExportForm } from "./export-form.js";
 import { ExportList } from "./export-list.js";
 import { ExportProgress } from "./export-progress.js";
+import { ExportTray } from "./export-tray.js";
 import { showCopyButtons, showFirstRows } from "./extras.js";
 import { pageFetch, words } from "./page.js";
 import { showLocalTimes } from "./times.js";
@@ -10,6 +11,7 @@ import { showLocalTimes } from "./times.js";
 function define() {
   if (!customElements.get("export-progress")) customElements.define("export-progress", ExportProgress);
   if (!customElements.get("export-list")) customElements.define("export-list", ExportList);
+  if (!customElements.get("export-tray")) customElements.define("export-tray", ExportTray);
   if (!customElements.get("export-form")) customElements.define("export-form", ExportForm);
   showLocalTimes(document, words());
   showCopyButtons(document, navigator.clipboard);

@@ -4,6 +4,7 @@ import { AutoDownloads, MemoryStorage } from "./auto-download.js";
 import { systemClock } from "./clock.js";
 import { ExportsConnection } from "./connection.js";
 import { csrfTokens, post } from "./http.js";
+import { sharedSocketClass } from "./shared-socket.js";
 import { Words } from "./words.js";
 
 const connections = new Map();
@@ -69,7 +70,14 @@ function tabStorage() {
 }
 
 function newConnection(url) {
-  return new ExportsConnection({ url, WebSocket, fetch: pageFetch, tokens, isVisible });
+  return new ExportsConnection({ url, WebSocket: socketClass(), fetch: pageFetch, tokens, isVisible });
+}
+
+/** Return the class for sockets that the tabs share; where the browser has no locks (also: no HTTPS), that for one each. */
+function socketClass() {
+  const { WebSocket, BroadcastChannel, navigator } = window;
+  if (!BroadcastChannel || !navigator.locks) return WebSocket;
+  return sharedSocketClass({ WebSocket, BroadcastChannel, locks: navigator.locks, clock: systemClock });
 }
 
 function isVisible() {
@@ -80,6 +88,8 @@ function wakened(connection) {
   const wake = () => isVisible() && connection.wake();
   window.addEventListener("offline", () => connection.goOffline());
   window.addEventListener("online", wake);
+  // A page that the browser keeps for Back must not hold the socket of the other tabs.
+  window.addEventListener("pagehide", () => connection.suspend());
   window.addEventListener("pageshow", wake);
   document.addEventListener("visibilitychange", wake);
   return connection;

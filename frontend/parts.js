@@ -56,7 +56,7 @@ function part(name, tag, attributes, children = []) {
   return make(tag, { "data-part": name, ...attributes }, children);
 }
 
-function make(tag, attributes, children = []) {
+export function make(tag, attributes, children = []) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);

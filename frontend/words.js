@@ -141,7 +141,18 @@ export class Words {
   }
 
   rows(count) {
-    return this.#counted("rows", count);
+    return this.counted("rows", count);
+  }
+
+  /** Return how many exports run, wait and are ready, and how far those that run are: "2 running, 45 %". */
+  tray({ running, waiting, ready, percent }) {
+    const parts = [
+      running > 0 && this.counted("tray_running", running),
+      percent !== null && this.percent(percent),
+      waiting > 0 && this.counted("tray_waiting", waiting),
+      ready > 0 && this.counted("tray_ready", ready),
+    ];
+    return new Intl.ListFormat(this.#locale, { style: "narrow", type: "unit" }).format(parts.filter(Boolean));
   }
 
   /** Return the title and, if there is one, the label. */
@@ -172,7 +183,7 @@ export class Words {
   /** Return how many cells were altered because the format cannot hold them; the export's page lists the kinds. */
   altered(receipt) {
     const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
-    return cells > 0 && this.#counted("cells_altered", cells);
+    return cells > 0 && this.counted("cells_altered", cells);
   }
 
   /** Return the columns that were left out because the user lacks a permission. */
@@ -237,7 +248,7 @@ export class Words {
   }
 
   /** Return the plural form whose sample count is in the same plural category as `count`. */
-  #counted(key, count) {
+  counted(key, count) {
     const forms = Object.entries(this.#catalogue[key]);
     const isSame = ([sample]) => this.#plural.select(Number(sample)) === this.#plural.select(count);
     const [, form] = forms.find(isSame) ?? forms.at(-1);

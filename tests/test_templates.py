@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from django.utils import translation
 
 from exports import notifications
-from exports.http import words
+from exports.http import assets, words
 from exports.models import FileRequest, Notification, Status, transitions
 from exports.models.progress import WRITING, Snapshot
 from exports.models.result import ExportResult
@@ -268,8 +268,8 @@ def test_export_list_shows_an_anonymous_user_nothing():
 
 def test_export_assets_include_the_stylesheet_the_script_and_its_words(owner: User):
     page = render("{% export_assets %}", owner)
-    assert [link["href"] for link in page.all("link")] == ["/static/exports/exports.css"]
-    assert {"type": "module", "src": "/static/exports/exports.js"} in page.all("script")
+    assert [link["href"] for link in page.all("link")] == [f"/static/exports/{assets.stem()}.css"]
+    assert {"type": "module", "src": f"/static/exports/{assets.stem()}.js"} in page.all("script")
     assert page.config["words"]["writing"] == "Writing rows: {done} of {total}"
     assert page.config["words"]["rows"]["1"] == "{count} row"
 

@@ -79,6 +79,10 @@ WORDS: Mapping[str, Promise] = {
     "login": _("Log in again"),
     "reload": _("Look again"),
     "regenerate": _("Make it again"),
+    "show": _("Show"),
+    "close": _("Close"),
+    "all_exports": _("All my exports"),
+    "notify": _("Notify me here when an export is ready"),
     "delete": _("Delete"),
     "delete_label": _("Delete export: {title}"),
     # The notices
@@ -111,6 +115,10 @@ def catalogue(*, for_staff: bool = False) -> dict[str, str | dict[int, str]]:
     """Return all words in the active language, for `frontend/words.js`; only staff learn how a worker is started."""
     counted = {
         "rows": {n: ngettext("{count} row", "{count} rows", n) for n in SAMPLE_COUNTS},
+        "tray_running": {n: ngettext("{count} running", "{count} running", n) for n in SAMPLE_COUNTS},
+        "tray_waiting": {n: ngettext("{count} waiting", "{count} waiting", n) for n in SAMPLE_COUNTS},
+        "tray_ready": {n: ngettext("{count} ready", "{count} ready", n) for n in SAMPLE_COUNTS},
+        "files_ready": {n: ngettext("{count} file is ready", "{count} files are ready", n) for n in SAMPLE_COUNTS},
         "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
     }
     start_worker = _start_worker("{queue}") if for_staff and config.QUEUE_BACKEND else ""

@@ -19,7 +19,7 @@ from django.utils.safestring import SafeString
 from exports.conf import url_of
 from exports.exporters import permissions, registry
 from exports.exporters.options import format_of
-from exports.http import words
+from exports.http import assets, words
 from exports.http.forms import form_context
 from exports.http.history import own_states
 from exports.http.lists import LIST_FORMATS, export_links
@@ -77,10 +77,23 @@ def export_list(context: Context, user: AnyUser, count: int = RECENT, file_type:
     }
 
 
+@register.inclusion_tag("exports/_tray.html", takes_context=True)
+def export_tray(context: Context) -> dict[str, Any]:
+    """Show a signed-in user on every page what is being exported and what is ready. For the base template of a site."""
+    request = context.get("request")
+    return {"user": getattr(request, "user", None), "is_plain": context.get("is_plain")}
+
+
 @register.inclusion_tag("exports/_assets.html", takes_context=True)
 def export_assets(context: Context) -> dict[str, Any]:
     """Include the stylesheet, the script and what the script needs, in the head of a page; no script if it is plain."""
-    return {"is_plain": context.get("is_plain")}
+    # A developer sees each change of the modules at once.
+    stem = "exports" if settings.DEBUG else assets.stem()
+    return {
+        "stylesheet": f"exports/{stem}.css",
+        "script": f"exports/{stem}.js",
+        "is_plain": context.get("is_plain"),
+    }
 
 
 @register.simple_tag(takes_context=True)

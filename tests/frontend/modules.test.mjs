@@ -3,8 +3,9 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 const FOLDER = new URL("../../frontend/", import.meta.url);
-// Not a module: it helps pages whose modules were not loaded.
-const modules = readdirSync(FOLDER).filter((name) => name.endsWith(".js") && name !== "plain.js");
+// plain.js is no module: it helps pages whose modules were not loaded. bundle.js is made of the modules.
+const OTHERS = ["plain.js", "bundle.js"];
+const modules = readdirSync(FOLDER).filter((name) => name.endsWith(".js") && !OTHERS.includes(name));
 const importsOf = (name) => [...read(name).matchAll(/ from "\.\/(.+?)";/g)].map(([, path]) => path);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
 

@@ -1,0 +1,141 @@
+/**
+ * One WebSocket for all tabs of a browser. The tab that holds a lock has the connection and passes its messages on over
+ * a BroadcastChannel; when it is closed, the next tab gets the lock and connects.
+ */
+
+const ANSWER_WITHIN = 1_000;
+const FRESH = 4_000;
+const ABNORMAL = 1006;
+const PING = JSON.stringify({ type: "ping" });
+const PONG = JSON.stringify({ type: "pong" });
+const CHANGED = /"export\.changed".*?"id": ?"([^"]+)"/;
+
+/** Return a class that is used like `WebSocket`. `locks` is `navigator.locks`; tests replace all four. */
+export function sharedSocketClass({ WebSocket, BroadcastChannel, locks, clock }) {
+  return class SharedSocket {
+    onopen = null;
+    onmessage = null;
+    onclose = null;
+    #name;
+    #url;
+    #channel;
+    #waiting = new AbortController();
+    #patience;
+    #socket = null;
+    #heardAt = -Infinity;
+    #newest = new Map();
+    #isOpen = false;
+    #isOver = false;
+    #release = () => {};
+
+    constructor(url) {
+      this.#url = url;
+      this.#name = `exports:${url}`;
+      this.#channel = new BroadcastChannel(this.#name);
+      this.#channel.onmessage = ({ data }) => this.#hear(data);
+      this.#tell({ kind: "join" });
+      this.#ask({ signal: this.#waiting.signal });
+      // A tab that the browser has frozen keeps its lock and passes nothing on.
+      this.#patience = clock.setTimeout(() => this.#ask({ steal: true }), ANSWER_WITHIN);
+    }
+
+    send(text) {
+      if (this.#socket) this.#socket.send(text);
+      else this.#tell({ kind: "send", text });
+    }
+
+    close() {
+      this.#isOver = true;
+      clock.clearTimeout(this.#patience);
+      this.#waiting.abort();
+      if (this.#socket) this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
+      this.#socket?.close();
+      this.#socket = null;
+      this.#channel.close();
+      this.#release();
+    }
+
+    #ask(options) {
+      const held = locks.request(this.#name, options, () => this.#lead());
+      // Either another tab has taken the lock of this one, or this one does not want it any more.
+      held.catch(() => this.#end(ABNORMAL));
+    }
+
+    /** Connect, and keep the lock until the socket closes. */
+    #lead() {
+      if (this.#isOver || this.#socket) return undefined;
+      clock.clearTimeout(this.#patience);
+      this.#tell({ kind: "welcome", isOpen: false, texts: [] });
+      try {
+        this.#socket = new WebSocket(this.#url);
+      } catch {
+        // A browser may refuse the address itself (policy, mixed content).
+        return this.#end(ABNORMAL);
+      }
+      this.#socket.onopen = () => this.#pass({ kind: "open" });
+      this.#socket.onmessage = ({ data }) => this.#receive(data);
+      this.#socket.onclose = ({ code }) => this.#pass({ kind: "close", code });
+      return new Promise((resolve) => (this.#release = resolve));
+    }
+
+    #receive(text) {
+      this.#heardAt = clock.now();
+      const [, id] = CHANGED.exec(text) ?? [];
+      if (id) this.#newest.set(id, text);
+      this.#pass({ kind: "message", text });
+    }
+
+    #tell(message) {
+      if (!this.#isOver) this.#channel.postMessage(message);
+    }
+
+    /** Handle what the connection said here and in the other tabs. */
+    #pass(message) {
+      this.#tell(message);
+      this.#hear(message);
+    }
+
+    #hear({ kind, ...rest }) {
+      if (this.#isOver) return;
+      if (kind === "join" && this.#socket) this.#welcome();
+      if (kind === "send" && this.#socket) this.#forward(rest.text);
+      if (kind === "welcome" && !this.#socket) this.#join(rest);
+      if (kind === "open") this.#opened();
+      if (kind === "message" && this.#isOpen) this.onmessage?.({ data: rest.text });
+      if (kind === "close") this.#end(rest.code);
+    }
+
+    #welcome() {
+      this.#tell({ kind: "welcome", isOpen: this.#isOpen, texts: [...this.#newest.values()] });
+    }
+
+    /** Take part in the connection of another tab, and in what it has heard so far. */
+    #join({ isOpen, texts }) {
+      clock.clearTimeout(this.#patience);
+      if (!isOpen || this.#isOpen) return;
+      this.#opened();
+      for (const text of texts) this.onmessage?.({ data: text });
+    }
+
+    /** Send what another tab says. The pings of many tabs become one. */
+    #forward(text) {
+      if (!this.#isOpen) return;
+      const isFresh = clock.now() - this.#heardAt < FRESH;
+      if (text === PING && isFresh) this.#tell({ kind: "message", text: PONG });
+      else this.#socket.send(text);
+    }
+
+    #opened() {
+      if (this.#isOpen) return;
+      this.#isOpen = true;
+      this.onopen?.();
+    }
+
+    #end(code) {
+      if (this.#isOver) return undefined;
+      this.close();
+      this.onclose?.({ code });
+      return undefined;
+    }
+  };
+}

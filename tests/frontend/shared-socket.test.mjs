@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { sharedSocketClass } from "../../frontend/shared-socket.js";
+import { Clock, ID, running, settled, socketClass } from "./stand_ins.mjs";
+
+const URL = "ws://host/ws/exports/";
+
+/** Locks and channels as browsers have them, for the tabs of one browser. */
+class Browser {
+  clock = new Clock();
+  Socket = socketClass();
+  #holder = null;
+  #queue = [];
+  #channels = new Set();
+
+  locks = {
+    request: (name, { signal, steal = false }, callback) =>
+      new Promise((resolve, reject) => {
+        const entry = { callback, resolve, reject };
+        signal?.addEventListener("abort", () => {
+          this.#queue = this.#queue.filter((each) => each !== entry);
+          if (this.#holder !== entry) reject(new DOMException("aborted", "AbortError"));
+        });
+        if (steal && this.#holder) this.#holder.reject(new DOMException("stolen", "AbortError"));
+        if (steal) this.#grant(entry);
+        else this.#queue.push(entry), this.#next();
+      }),
+  };
+
+  get BroadcastChannel() {
+    const channels = this.#channels;
+    return class {
+      constructor() {
+        channels.add(this);
+      }
+      postMessage(data) {
+        for (const each of channels) if (each !== this && !each.isFrozen) queueMicrotask(() => each.onmessage?.({ data }));
+      }
+      close() {
+        channels.delete(this);
+      }
+    };
+  }
+
+  freezeFirst() {
+    [...this.#channels][0].isFrozen = true;
+  }
+
+  #next() {
+    if (!this.#holder && this.#queue.length > 0) this.#grant(this.#queue.shift());
+  }
+
+  #grant(entry) {
+    this.#holder = entry;
+    queueMicrotask(async () => {
+      await entry.callback();
+      if (this.#holder === entry) this.#holder = null;
+      entry.resolve();
+      this.#next();
+    });
+  }
+}
+
+/** Open a tab; it records what its socket tells. */
+async function tab(browser) {
+  const Shared = sharedSocketClass({ WebSocket: browser.Socket, BroadcastChannel: browser.BroadcastChannel, locks: browser.locks, clock: browser.clock });
+  const socket = new Shared(URL);
+  const heard = [];
+  socket.onopen = () => heard.push("open");
+  socket.onmessage = ({ data }) => heard.push(JSON.parse(data).type);
+  socket.onclose = ({ code }) => heard.push(code);
+  await settled();
+  return { socket, heard };
+}
+
+test("two tabs have one connection, and both hear it", async () => {
+  const browser = new Browser();
+  const [first, second] = [await tab(browser), await tab(browser)];
+  browser.Socket.last.open();
+  browser.Socket.last.change(running());
+  await settled();
+  assert.equal(browser.Socket.sockets.length, 1);
+  for (const { heard } of [first, second]) assert.deepEqual(heard, ["open", "export.changed"]);
+});
+
+test("a tab that joins later hears the newest states at once", async () => {
+  const browser = new Browser();
+  await tab(browser);
+  browser.Socket.last.open();
+  for (const seq of [3, 4]) browser.Socket.last.change(running({ seq }));
+  const { heard } = await tab(browser);
+  assert.deepEqual(heard, ["open", "export.changed"]);
+});
+
+test("when the tab with the connection is closed, another one connects and nothing is lost", async () => {
+  const browser = new Browser();
+  const [first, second] = [await tab(browser), await tab(browser)];
+  browser.Socket.last.open();
+  await settled();
+  first.socket.close();
+  await settled();
+  assert.equal(browser.Socket.sockets.length, 2);
+  browser.Socket.last.open();
+  browser.Socket.last.change(running());
+  assert.deepEqual(second.heard, ["open", "export.changed"]);
+});
+
+test("all tabs learn with which code the connection was closed", async () => {
+  const browser = new Browser();
+  const tabs = [await tab(browser), await tab(browser)];
+  browser.Socket.last.open();
+  browser.Socket.last.drop(4401);
+  await settled();
+  for (const { heard } of tabs) assert.deepEqual(heard, ["open", 4401]);
+});
+
+test("another tab's messages are sent, its pings only if the server was silent", async () => {
+  const browser = new Browser();
+  await tab(browser);
+  browser.Socket.last.open();
+  const { socket, heard } = await tab(browser);
+  browser.Socket.last.change(running());
+  socket.send(JSON.stringify({ type: "ping" }));
+  socket.send(JSON.stringify({ type: "seen", id: ID }));
+  await settled();
+  assert.deepEqual(browser.Socket.last.sent.map(({ type }) => type), ["seen"]);
+  assert.equal(heard.at(-1), "pong");
+  await browser.clock.advance(5_000);
+  socket.send(JSON.stringify({ type: "ping" }));
+  await settled();
+  assert.equal(browser.Socket.last.sent.at(-1).type, "ping");
+});
+
+test("a tab that is frozen loses the connection to one that works", async () => {
+  const browser = new Browser();
+  const frozen = await tab(browser);
+  browser.Socket.last.open();
+  browser.freezeFirst();
+  const second = await tab(browser);
+  await browser.clock.advance(1_000);
+  assert.equal(browser.Socket.sockets.length, 2);
+  browser.Socket.last.open();
+  assert.deepEqual(second.heard, ["open"]);
+  assert.deepEqual(frozen.heard, ["open", 1006]);
+});
+
+test("an address that the browser refuses ends the socket", async () => {
+  const browser = new Browser();
+  browser.Socket = class {
+    constructor() {
+      throw new DOMException("blocked", "SecurityError");
+    }
+  };
+  assert.deepEqual((await tab(browser)).heard, [1006]);
+});
