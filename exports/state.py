@@ -16,7 +16,7 @@ from exports.exporters import registry
 from exports.models import ACTIVE, TERMINAL, FileRequest, Status, progress
 from exports.models.clock import Now
 from exports.models.locale import local_time
-from exports.models.scheduling import queue_position
+from exports.models.scheduling import estimated_wait, queue_position
 from exports.queue import base as queue
 from exports.tabular import writers
 
@@ -34,6 +34,7 @@ class ProgressState(TypedDict):
     rows_per_second: float | None
     eta_seconds: float | None
     queue_position: int | None
+    wait_seconds: float | None
     unserved_queue: str | None
 
 
@@ -180,6 +181,7 @@ def serialize(export: FileRequest) -> State:
         seconds = (export.progressed_at - export.phase_started_at).total_seconds()
         rows_per_second = progress.rate(export.rows_done, seconds)
         eta_seconds = progress.eta(export.progress, rows_per_second)
+    place = queue_position(export) if status == Status.QUEUED else None
     worker: WorkerState | None = None
     if status == Status.RUNNING and export.lease_expires_at is not None:
         lease_began_at = export.lease_expires_at - timedelta(seconds=config.LEASE_SECONDS)
@@ -211,7 +213,8 @@ def serialize(export: FileRequest) -> State:
             "fraction": fraction,
             "rows_per_second": rows_per_second,
             "eta_seconds": eta_seconds,
-            "queue_position": queue_position(export) if status == Status.QUEUED else None,
+            "queue_position": place,
+            "wait_seconds": estimated_wait(export, place) if place is not None else None,
             "unserved_queue": _unserved_queue(export) if status == Status.QUEUED else None,
         },
         "worker": worker,

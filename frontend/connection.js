@@ -17,6 +17,7 @@ import {
 const FIRST_MESSAGE_WITHIN = 2_000;
 const POLL_EVERY = 1_000;
 const RESYNC_EVERY = 15_000;
+const RESYNC_WAITING_EVERY = 3_000;
 const STABLE_AFTER = 10_000;
 const NEWS_WITHIN = 5_000;
 const ANSWER_WITHIN = 5_000;
@@ -122,6 +123,7 @@ export class ExportsConnection {
     const watch = this.#watched.get(after.id);
     for (const listener of [...this.#subscribers, ...(watch?.listeners ?? [])]) listener.changed?.(after);
     if (watch && isTerminal(after)) watch.poll.stop();
+    else if (watch?.poll.isRunning && before?.status !== after.status) watch.poll.start(this.#intervalOf(watch));
     if (watch) this.#noteSeen(after);
     this.#expectNews();
   }
@@ -239,7 +241,14 @@ export class ExportsConnection {
   #poll(interval, { soon = false } = {}) {
     this.#clock.clearTimeout(this.#grace);
     this.#pollEvery = interval;
-    for (const watch of this.#watched.values()) if (this.#isFollowed(watch)) watch.poll.start(interval, { soon });
+    for (const watch of this.#watched.values()) if (this.#isFollowed(watch)) watch.poll.start(this.#intervalOf(watch), { soon });
+  }
+
+  /** Return the interval of a poll. No message tells that others in the queue have moved: those that wait read more. */
+  #intervalOf(watch) {
+    if (!this.isHeard || this.#known.get(watch.id).status !== "queued") return this.#pollEvery;
+    const waiting = [...this.#watched.keys()].filter((id) => this.#known.get(id).status === "queued").length;
+    return Math.min(RESYNC_EVERY, Math.max(RESYNC_WAITING_EVERY, waiting * 1_000));
   }
 
   #reported(watch, outcome) {
@@ -290,7 +299,7 @@ export class ExportsConnection {
     if (this.#isNeeded() && !this.#socket && this.#reconnecting === null) this.#connect();
     if (this.#pollEvery === null) return;
     for (const watch of this.#watched.values())
-      if (this.#isFollowed(watch) && !watch.poll.isRunning) watch.poll.start(this.#pollEvery);
+      if (this.#isFollowed(watch) && !watch.poll.isRunning) watch.poll.start(this.#intervalOf(watch));
   }
 
   #rest() {

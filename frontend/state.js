@@ -10,6 +10,7 @@
  * @property {number | null} rows_per_second
  * @property {number | null} eta_seconds
  * @property {number | null} queue_position
+ * @property {number | null} wait_seconds
  * @property {string | null} unserved_queue the queue in which it waits, if no worker of it is running
  *
  * @typedef {object} ExportFile

@@ -24,7 +24,8 @@ const PHASE = {
 
 const DETAIL = {
   queued: (words, state) => [
-    words.startWorker(state), words.text("asked_for", { time: words.moment(state.requested_at) }), words.mail(state),
+    words.startWorker(state), words.wait(state), words.text("asked_for", { time: words.moment(state.requested_at) }),
+    words.mail(state),
   ],
   running: (words, state) => [...words.pace(state), words.mail(state)],
   ready: (words, state) => words.inFile(state),
@@ -109,6 +110,11 @@ export class Words {
   /** Return how a missing worker is started, or "" if the page is not for staff, whose catalogue alone says it. */
   startWorker({ progress: { unserved_queue: queue } }) {
     return queue && this.text("start_worker", { queue });
+  }
+
+  /** Return when a worker is expected to take a waiting export, or false if that is not known. */
+  wait({ progress: { wait_seconds: wait } }) {
+    return Number.isFinite(wait) && this.text("starts_in", { duration: this.duration(Math.max(1, wait), "short") });
   }
 
   phase(state) {

@@ -15,13 +15,13 @@ from django.utils import timezone
 from exports import housekeeping, services
 from exports.models import FileRequest, Status, scheduling, transitions
 from exports.models.audit import SYSTEM
-from exports.models.scheduling import queue_position
+from exports.models.scheduling import estimated_wait, queue_position
 from exports.models.transitions import Claim
 from tests.office import people, rows
 from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
 from tests.servers import Valkey, wait_until
-from tests.shop.requests import after, in_status, made, queued, row, user
+from tests.shop.requests import after, claimed, in_status, made, queued, row, user
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -337,3 +337,12 @@ def test_a_large_export_does_not_delay_a_small_one(office: Callable[..., Long]) 
             each.let_go()
         larges[-1].wait_for(Status.READY)
         assert timezone.now() - rows.fresh(small).requested_at < timedelta(minutes=1)
+
+
+def test_the_wait_is_estimated_from_the_last_files_of_the_queue():
+    export = queued(requested_at=after(100))
+    assert estimated_wait(export, 2) is None
+    for seconds in (10, 20, 30):
+        _, claim = claimed(requester=user("grace"), requested_at=after(0), now=after(0))
+        assert transitions.publish(claim, made(filename=f"{seconds}.csv"), now=after(seconds))
+    assert estimated_wait(export, 2) == 40.0

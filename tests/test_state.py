@@ -60,6 +60,7 @@ def test_the_state_of_a_running_export() -> None:
             "rows_per_second": 10.0,
             "eta_seconds": 15.0,
             "queue_position": None,
+            "wait_seconds": None,
             "unserved_queue": None,
         },
         "worker": {"silent_seconds": 0.0, "lease_seconds": 60.0},
@@ -124,6 +125,7 @@ def test_the_state_of_a_ready_file() -> None:
         "rows_per_second": None,
         "eta_seconds": None,
         "queue_position": None,
+        "wait_seconds": None,
         "unserved_queue": None,
     }
     assert (state["phase"], state["finished_at"]) == ("done", "2026-06-01T12:00:30Z")

@@ -55,6 +55,7 @@ WORDS: Mapping[str, Promise] = {
     # The details
     "asked_for": _("asked for {time}"),
     "mail_comes": _("you may close this page, a mail will come"),
+    "starts_in": _("starts in about {duration}"),
     "rate": _("{rows} rows/s"),
     "slow_rate": _("less than 1 row/s"),
     "time_left": _("about {duration} left"),

@@ -21,6 +21,8 @@ from exports.models.request import FileRequest, FileRequestQuerySet, Status
 
 MAX_PLACE = 100
 """Positions behind it are not counted: they are one more."""
+RECENT_RUNS = 20
+ENOUGH_RUNS = 3
 HELD_BACK_AT_ONCE = 1000
 """The rows of one owner that one claim marks as held back."""
 
@@ -94,6 +96,25 @@ def queue_position(export: FileRequest) -> int | None:
         if pk == export.pk and place <= MAX_PLACE:
             return place
     return MAX_PLACE + 1 if _waiting(export.queue_name).filter(pk=export.pk).exists() else None
+
+
+def estimated_wait(export: FileRequest, place: int) -> float | None:
+    """Return about how many seconds pass before a worker takes the request at this place of its queue.
+
+    From how long the newest files of the queue took, with as many workers as rows are running, at least one. None if
+    fewer than ENOUGH_RUNS files are known.
+    """
+    rows = FileRequest.objects.filter(queue_name=export.queue_name)
+    ended = rows.filter(status=Status.READY, started_at__isnull=False).order_by("-finished_at")
+    runs = [
+        (finished - started).total_seconds()
+        for started, finished in ended.values_list("started_at", "finished_at")[:RECENT_RUNS]
+        if started is not None and finished is not None
+    ]
+    if len(runs) < ENOUGH_RUNS:
+        return None
+    workers = max(1, rows.filter(status=Status.RUNNING).count())
+    return round(place * sum(runs) / len(runs) / workers, 1)
 
 
 def _forecast(queue_name: str) -> Iterator[UUID]:

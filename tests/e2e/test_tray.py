@@ -58,7 +58,7 @@ def test_several_ready_files_are_one_note_that_opens_the_list(stack: Stack, open
     toast = visit.page.locator(".export-tray-toast")
     expect(toast).to_contain_text("2 files are ready")
     toast.get_by_role("button", name="Show").click()
-    expect(visit.page.locator(".export-tray-rows").get_by_role("button", name="Download")).to_have_count(2)
+    expect(visit.page.locator(".export-tray-rows").get_by_role("button", name="Download")).to_have_count(3)
 
 
 @in_both_browsers

@@ -564,3 +564,13 @@ test("an export that waits is not asked about every five seconds", async () => {
   await clock.advance(20_000);
   assert.equal(Socket.last.sent.length, 1);
 });
+
+test("the place of an export that waits is read every three seconds until it runs", async () => {
+  const { clock, Socket, server } = given({ shown: stateOf(), answers: { [SELF]: { body: stateOf() } } });
+  Socket.last.open();
+  await clock.advance(9_000);
+  assert.equal(server.count(SELF), 3);
+  Socket.last.change(running());
+  await clock.advance(14_000);
+  assert.equal(server.count(SELF), 3);
+});

@@ -10,7 +10,7 @@ export function stateOf({ progress = {}, urls = {}, ...rest } = {}) {
   const id = rest.id ?? ID;
   const none = {
     rows_done: 0, rows_total: null, rows_total_is_estimate: false, fraction: 0, rows_per_second: null, eta_seconds: null,
-    queue_position: null,
+    queue_position: null, wait_seconds: null,
     unserved_queue: null,
   };
   const addresses = {
