@@ -59,7 +59,7 @@ NOT_RUN = {
     ("architecture.md", "interfaces    http  realtime.consumers"): "a drawing",
     ("architecture.md", "readers       copy · cursor · instances"): "a drawing",
     ("deploying.md", "map $http_upgrade "): "tests/test_nginx.py runs it",
-    ("migrating-from-dj-bgfiles.md", "class ScheduleWithCelery:"): "needs Celery",
+    ("migrating-from-dj-bgfiles.md", "class ScheduleWithCelery:"): "a hook for a task of the project",
     ("migrating-from-dj-bgfiles.md", "migrations.RunSQL("): "a part of a migration",
     ("operations.md", "ZeroDivisionError at shop/exports.py:31"): "a line of a log",
 }
