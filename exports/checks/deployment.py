@@ -6,6 +6,7 @@ What Django checks itself (DEBUG, SECRET_KEY, cookies, HTTPS) is left to Django.
 import math
 from collections.abc import Iterator
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -128,7 +129,8 @@ def check_idle_sockets() -> Iterator[CheckMessage]:
     """
     if channel_layer_backend() != "channels_redis.core.RedisChannelLayer" or int(version("redis").split(".")[0]) < 8:
         return
-    hosts = settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts") or [""]
+    layer: dict[str, Any] = settings.CHANNEL_LAYERS["default"]
+    hosts = layer.get("CONFIG", {}).get("hosts") or [""]
     if not all(isinstance(host, dict) and "socket_timeout" in host for host in hosts):
         message = "With redis-py 8 the core layer of channels_redis closes idle sockets every five seconds."
         hint = "Use channels_redis.pubsub.RedisPubSubChannelLayer, redis<8, or hosts with 'socket_timeout': None."
