@@ -130,6 +130,21 @@ def test_what_a_killed_server_was_making_is_made_again_at_once(owner: User):
     assert [state.attempts for state in states] == [0, 0, 1, 1]
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_server_that_runs_before_migrate_says_so_and_waits(monkeypatch: pytest.MonkeyPatch, log_lines):
+    monkeypatch.setattr(development, "TRY_AGAIN_SECONDS", 0.01)
+    with monkeypatch.context() as before:
+        before.setattr(FileRequest._meta, "db_table", "exports_not_yet")
+        waiting = threading.Thread(target=development._wait_for_tables)
+        waiting.start()
+        wait_until(lambda: log_lines("exports.development"))
+        assert waiting.is_alive()
+    waiting.join(SOON)
+    assert not waiting.is_alive()
+    [line] = log_lines("exports.development")
+    assert line.startswith("no exports are made: has manage.py migrate been run?: ")
+
+
 @pytest.mark.usefixtures("development_queue")
 def test_a_worker_process_of_the_development_queue_is_refused():
     with pytest.raises(CommandError, match="start runserver"):

@@ -16,7 +16,7 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from exports import failures, housekeeping
 from exports.conf import LOCAL, config
@@ -26,6 +26,8 @@ from exports.queue import base as queue
 from exports.worker import loop, runner
 
 log = logging.getLogger("exports.development")
+
+TRY_AGAIN_SECONDS = 2.0
 
 _starting = threading.Lock()
 # Functions of atexit are called after the thread pools of Python have closed, in which a run may be compressing: it
@@ -70,6 +72,7 @@ def _stop(threads: list[threading.Thread]) -> None:
 
 def _work(queue_name: str) -> None:
     try:
+        _wait_for_tables()
         _release_orphans(queue_name)
         loop.work(queue_name, may_exit_process=False)
     except UnsafeWorkDir as error:
@@ -80,9 +83,23 @@ def _work(queue_name: str) -> None:
 
 def _housekeep() -> None:
     try:
+        _wait_for_tables()
         housekeeping.run_forever(runner.stopping)
     finally:
         connections.close_all()
+
+
+def _wait_for_tables() -> None:
+    """Return once the tables of the app can be read: a server may run before `manage.py migrate`."""
+    while not runner.stopping.is_set():
+        try:
+            FileRequest.objects.exists()
+        except (DatabaseError, InterfaceError) as error:
+            failures.report_outage(log, "no exports are made: has manage.py migrate been run?", error)
+            connections.close_all()
+            runner.stopping.wait(TRY_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _release_orphans(queue_name: str) -> None:
@@ -91,14 +108,10 @@ def _release_orphans(queue_name: str) -> None:
     uvicorn ends the process by a signal when a file changes, without a chance to stop the run.
     """
     owned = FileRequest.objects.filter(status=Status.RUNNING, queue_name=queue_name)
-    try:
-        for export in owned.filter(lease_owner__startswith=f"{socket.gethostname()}:"):
-            pid = int(export.lease_owner.split(":")[-2])
-            if pid == os.getpid() or not _is_running(pid):
-                transitions.release(transitions.Claim(export.pk, export.epoch, "", export.file_type))
-    except Exception as error:
-        # The tables may not exist yet; otherwise the lease expires.
-        failures.report_outage(log, "interrupted exports are not found", error)
+    for export in owned.filter(lease_owner__startswith=f"{socket.gethostname()}:"):
+        pid = int(export.lease_owner.split(":")[-2])
+        if pid == os.getpid() or not _is_running(pid):
+            transitions.release(transitions.Claim(export.pk, export.epoch, "", export.file_type))
 
 
 def _is_running(pid: int) -> bool:

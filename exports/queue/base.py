@@ -28,7 +28,7 @@ _answers: dict[tuple[str | None, str], tuple[float, bool | None]] = {}
 
 NOT_CONFIGURED = (
     "EXPORTS names no queue, and DEBUG is off. Set EXPORTS['REDIS_URL'] to the Redis of the workers, "
-    "or EXPORTS['QUEUE_BACKEND'] to another queue, or to None if cron runs the exports."
+    "or EXPORTS['QUEUE_BACKEND'] to another queue, or to None where cron or a test runs the exports."
 )
 
 
