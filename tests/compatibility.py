@@ -41,6 +41,13 @@ VARIATIONS: Mapping[str, Variation] = {
     "Django REST framework, JWT, single-page applications": Variation(
         "yes", "[`AUTHENTICATE`](single-page-applications.md)"
     ),
+    "django-unfold": Variation("yes", "[`ExportMixin`](admin.md) with its `ModelAdmin`"),
+    "django-filter": Variation("yes", "[`ExportableListMixin`](export-response.md#add-an-export-to-a-list-view)"),
+    "django-import-export": Variation("yes", "[`register_resource`](adopting.md#a-resource-of-django-import-export)"),
+    "django-tables2": Variation("yes", "[`register_table`](adopting.md#a-table-of-django-tables2)"),
+    "viewsets of Django REST framework": Variation(
+        "yes", "[`register_viewset`](adopting.md#a-viewset-of-django-rest-framework)"
+    ),
     "own user model": Variation("yes", "`AUTH_USER_MODEL`, with any primary key and `USERNAME_FIELD`"),
     "tenants": Variation("yes", "[`TENANT_OF`](tenants.md)"),
     "base URL per site": Variation("yes", "[`BASE_URL` as a function of the tenant](tenants.md)"),

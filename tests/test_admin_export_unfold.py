@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.servers
+@pytest.mark.shows("django-unfold")
 def test_the_admin_of_django_unfold_exports_its_lists(tmp_path: Path):
     command = [sys.executable, "-m", "pytest", "-q", "--ds=tests.backoffice.unfold", "-p", "no:cacheprovider"]
     command += [f"--basetemp={tmp_path / 'tests'}", "tests/test_admin_export.py"]

@@ -91,6 +91,7 @@ def cells(content: bytes) -> list[list[object]]:
     return [[None if value == "" else value for value in row] for row in sheet.iter_rows(values_only=True)]
 
 
+@pytest.mark.shows("django-import-export")
 def test_every_resource_has_the_cells_of_its_csv(root: User):
     for resource in RESOURCES:
         register_resource(resource, "adopted")
@@ -104,6 +105,7 @@ def test_every_resource_has_the_cells_of_its_workbook(root: User):
         assert cells(content_of(root, "adopted", "xlsx")) == cells(original)
 
 
+@pytest.mark.shows("django-tables2")
 def test_every_table_has_the_cells_of_its_csv(root: User):
     for table in TABLES:
         register_table(table, "adopted")
@@ -132,6 +134,7 @@ def flat(row: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 QUERIES = ("", "status=open", "search=ada&ordering=-quantity", "quantity__gte=10&status=sent", "ordering=-number")
 
 
+@pytest.mark.shows("viewsets of Django REST framework")
 @pytest.mark.parametrize("is_staff", [True, False])
 def test_a_viewset_has_the_rows_and_values_of_its_list(is_staff: bool):
     someone = User.objects.create_user("ada", is_staff=is_staff)

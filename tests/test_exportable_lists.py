@@ -112,6 +112,7 @@ def shown(client: Client, address: str) -> list[str]:
         "/filtered/?quantity__gte=nonsense",
     ],
 )
+@pytest.mark.shows("django-filter")
 @pytest.mark.parametrize("max_rows", [0, 100], ids=["queued", "at once"])
 def test_the_file_has_the_rows_of_all_pages(client: Client, settings: Any, address: str, max_rows: int):
     configure(settings, INLINE_MAX_ROWS=max_rows)
