@@ -57,16 +57,16 @@ def test_without_javascript_a_preset_is_saved_opened_edited_and_deleted(open_vis
     page.get_by_label("Name", exact=True).fill("Kennedy")
     page.get_by_role("button", name="Save").click()
     page.goto("/exports/new/weather/")
-    page.get_by_role("link", name="Kennedy").click()
+    page.get_by_role("link", name="Kennedy", exact=True).click()
     assert page.locator("[name=origin]").input_value() == "JFK"
     page.get_by_role("button", name="Export", exact=True).click()
     page.wait_for_url("**/page/")
     page.get_by_role("link", name="Edit and run again").click()
     assert page.locator("[name=origin]").input_value() == "JFK"
     assert page.get_by_label("Format").input_value() == "csv"
-    page.get_by_role("link", name="Kennedy").click()
+    page.get_by_role("link", name="Kennedy", exact=True).click()
     page.get_by_role("button", name="Delete the preset Kennedy").click()
-    expect(page.get_by_role("link", name="Kennedy")).to_have_count(0)
+    expect(page.get_by_role("link", name="Kennedy", exact=True)).to_have_count(0)
 
 
 @pytest.mark.usefixtures("slowly")
