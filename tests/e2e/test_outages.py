@@ -30,7 +30,9 @@ def check(stack: Stack, visit: Visit, outage: Outage) -> None:
         for text in outage.shown:
             visit.card(export_id).get_by_text(text).first.wait_for()
         if outage.page.startswith(GOES_ON):
-            visit.wait_for_bar(export_id, visit.entries(export_id)[-1].value + 0.05)
+            bar = visit.part(export_id, "bar").element_handle()
+            more = min(visit.entries(export_id)[-1].value + 0.05, 1)
+            visit.page.wait_for_function("([bar, value]) => bar.value >= value", arg=[bar, more])
         findings = examine(stack)
     # A busy machine answers the doctor late.
     errors = {each for each in findings if each[1] == "error" and each[2] != "No answer in time."}
