@@ -40,7 +40,7 @@ class DehydratedResource(resources.ModelResource):
         fields = ("id", "full_title", "total", "is_paid")
 
     def dehydrate_full_title(self, order: Order) -> str:
-        return f"{order.number} for {order.customer or 'nobody'}"
+        return f"{order.number} for {order.customer or 'no customer'}"
 
     def dehydrate_is_paid(self, order: Order) -> str:
         return "paid" if order.is_paid else "due"
