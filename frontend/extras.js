@@ -15,8 +15,8 @@ export function showCopyButtons(root, clipboard) {
 /** Fill the places for the first rows of an export. Where that fails, the link to them stays. */
 export async function showFirstRows(root, fetch) {
   for (const place of root.querySelectorAll("[data-first-rows]")) {
-    const reply = await fetch(place.dataset.firstRows, { headers: { accept: "application/json" } });
-    if (reply.status === 200) place.replaceChildren(tableOf(await reply.json()));
+    const reply = await fetch(place.dataset.firstRows, { headers: { accept: "application/json" } }).catch(() => null);
+    if (reply?.status === 200) place.replaceChildren(tableOf(await reply.json()));
   }
 }
 
