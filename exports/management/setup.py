@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 
-from django.conf import settings
+from django.conf import ENVIRONMENT_VARIABLE, settings
 from django.core.checks import CheckMessage, run_checks
 from django.urls import NoReverseMatch, reverse
 
@@ -70,11 +70,11 @@ def _append_to_settings(text: str) -> Step:
         # Without it, these are not the settings of startproject.
         return f"{source.rstrip()}\n\n{text}\n" if "BASE_DIR = " in source else None
 
-    return Step(Path(str(sys.modules[settings.SETTINGS_MODULE].__file__)), text, add)
+    return Step(Path(str(sys.modules[os.environ[ENVIRONMENT_VARIABLE]].__file__)), text, add)
 
 
 def _storage() -> Step:
-    has_storages = hasattr(sys.modules[settings.SETTINGS_MODULE], "STORAGES")
+    has_storages = hasattr(sys.modules[os.environ[ENVIRONMENT_VARIABLE]], "STORAGES")
     return _append_to_settings(f'STORAGES["exports"] = {STORAGE}' if has_storages else NEW_STORAGES)
 
 
