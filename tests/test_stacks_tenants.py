@@ -7,14 +7,14 @@ from types import ModuleType
 import pytest
 from asgiref.sync import sync_to_async
 from django.conf import LazySettings
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from exports import notifications, services, storage
 from exports.access import tenants
 from exports.checks.site import check_tenants
 from exports.exporters import QuerySetExport
-from exports.models import FileRequest
+from exports.models import FileRequest, Preset
 from exports.models.audit import Actor
 from exports.worker import loop
 from tests.office import people, rows
@@ -89,6 +89,19 @@ def test_permission_is_asked_in_the_tenant_of_the_export_everywhere(member: User
     member.groups.remove(Group.objects.get(name="north"))
     loop.WorkerLoop(None).run_due()
     assert rows.fresh(export).error_code == "permission_lost"
+
+
+def test_presets_belong_to_the_tenant_in_which_they_were_saved(member: User):
+    member.user_permissions.add(Permission.objects.get(codename="share_preset"))
+    client, given = signed_in(member), {"format": "csv", "preset_name": "Ours", "preset_shared": "1"}
+    for host in (SOUTH, NORTH, SOUTH):
+        assert client.post("/exports/new/members/presets/", given, headers={**JSON, **host}).status_code == 201
+    in_south = Preset.objects.get(tenant="south")
+    other = signed_in(User.objects.get(username="other"))
+    assert f"preset={in_south.pk}" in other.get("/exports/new/members/", headers=SOUTH).content.decode()
+    assert other.get(f"/exports/new/members/?preset={in_south.pk}", headers=SOUTH).status_code == 200
+    assert client.get(f"/exports/new/members/?preset={in_south.pk}", headers=NORTH).status_code == 404
+    assert client.post(f"/exports/presets/{in_south.pk}/delete/", headers={**JSON, **NORTH}).status_code == 404
 
 
 def test_an_export_is_tried_again_in_its_tenant_from_anywhere(member: User):

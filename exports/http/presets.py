@@ -68,7 +68,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     if is_shared and not user.has_perm("exports.share_preset"):
         record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
         return _again(request, exporter, _("You may not share presets."), 403)
-    own = Preset.objects.filter(owner=user.pk, file_type=file_type)
+    own = Preset.objects.of_tenant().filter(owner=user.pk, file_type=file_type)
     if not name:
         return _again(request, exporter, _("Give the preset a name."), 400)
     if own.count() >= MAX_PRESETS and not own.filter(name=name).exists():
@@ -90,7 +90,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
 def delete_preset_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete one of the user's own presets."""
     refuse_unknown_fields(request)
-    preset = Preset.objects.get(pk=pk, owner=request.user.pk)
+    preset = Preset.objects.of_tenant().get(pk=pk, owner=request.user.pk)
     delete_preset(preset, actor_of(request))
     if wants_json(request):
         return HttpResponse(status=204)

@@ -1,12 +1,14 @@
 """Presets: what a user has chosen in the form of an export, kept under a name."""
 
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from exports.access import tenants
+from exports.conf import config
 from exports.models.audit import Actor, AuditEntry, record
 from exports.models.request import AnyUser
 from exports.storage.field import FileNameField
@@ -15,9 +17,13 @@ from exports.storage.field import FileNameField
 class PresetQuerySet(models.QuerySet["Preset"]):
     """Queries of the form."""
 
-    def open_to(self, user: AnyUser) -> "PresetQuerySet":
-        """Keep the user's own presets, and those that are shared with all users."""
-        return self.filter(models.Q(owner=user.pk) | models.Q(is_shared=True))
+    def of_tenant(self) -> Self:
+        """Keep the presets of the current tenant, or all of a site without tenants."""
+        return self if config.TENANT_OF is None else self.filter(tenant=tenants.current())
+
+    def open_to(self, user: AnyUser) -> Self:
+        """Keep the user's own presets, and those that are shared with all users of the tenant."""
+        return self.of_tenant().filter(models.Q(owner=user.pk) | models.Q(is_shared=True))
 
 
 class Preset(models.Model):
@@ -35,6 +41,7 @@ class Preset(models.Model):
     options = models.JSONField(default=dict, blank=True)
     columns = models.JSONField(default=list, blank=True)
     changed_at = models.DateTimeField(default=timezone.now)
+    tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current)
 
     objects = PresetQuerySet.as_manager()
 
@@ -42,7 +49,9 @@ class Preset(models.Model):
         ordering = ("name", "pk")
         permissions = (("share_preset", "Can share presets with all users"),)
         constraints = (
-            models.UniqueConstraint(fields=["owner", "file_type", "name"], name="exports_one_preset_per_name"),
+            models.UniqueConstraint(
+                fields=["owner", "file_type", "name", "tenant"], name="exports_one_preset_per_name"
+            ),
         )
 
     def __str__(self) -> str:
@@ -51,11 +60,10 @@ class Preset(models.Model):
 
 # Any: the values of columns.
 def save_preset(owner_id: Any, file_type: str, name: str, actor: Actor, **chosen: Any) -> Preset:
-    """Save a preset, in place of one of the same owner and name, with an entry in the audit log."""
+    """Save a preset, in place of one of the same owner, tenant and name, with an entry in the audit log."""
+    own = {"owner_id": owner_id, "file_type": file_type, "name": name, "tenant": tenants.current()}
     with transaction.atomic():
-        preset, _is_new = Preset.objects.update_or_create(
-            owner_id=owner_id, file_type=file_type, name=name, defaults={**chosen, "changed_at": timezone.now()}
-        )
+        preset, _is_new = Preset.objects.update_or_create(**own, defaults={**chosen, "changed_at": timezone.now()})
         _record(preset, "shared" if preset.is_shared else "saved", actor)
     return preset
 
