@@ -135,7 +135,7 @@ def test_a_server_that_runs_before_migrate_says_so_and_waits(monkeypatch: pytest
     monkeypatch.setattr(development, "TRY_AGAIN_SECONDS", 0.01)
     with monkeypatch.context() as before:
         before.setattr(FileRequest._meta, "db_table", "exports_not_yet")
-        waiting = threading.Thread(target=development._wait_for_tables)
+        waiting = threading.Thread(target=lambda: (development._wait_for_tables(), connections.close_all()))
         waiting.start()
         wait_until(lambda: log_lines("exports.development"))
         assert waiting.is_alive()
@@ -183,7 +183,7 @@ async def test_a_thread_reaches_the_sockets_of_its_process_without_a_channel_lay
         await page.next_state()
         assert (await page.receive_nothing()) is True
         # From a thread of its own, as a worker: no callback of this event loop is due meanwhile.
-        threading.Thread(target=events.send_state, args=[export]).start()
+        threading.Thread(target=lambda: (events.send_state(export), connections.close_all())).start()
         async with asyncio.timeout(SOON):
             assert (await page.next_state())["id"] == str(export.pk)
 
