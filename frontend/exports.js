@@ -1,5 +1,6 @@
 /** Define the elements. A page includes only this script: `<script type="module" src=".../exports/exports.js">`. */
 
+import { followEnd } from "./ended-page.js";
 import { ExportForm } from "./export-form.js";
 import { ExportList } from "./export-list.js";
 import { ExportProgress } from "./export-progress.js";
@@ -13,6 +14,11 @@ function define() {
   if (!customElements.get("export-list")) customElements.define("export-list", ExportList);
   if (!customElements.get("export-tray")) customElements.define("export-tray", ExportTray);
   if (!customElements.get("export-form")) customElements.define("export-form", ExportForm);
+  enrich();
+  followEnd(document, { fetch: pageFetch, shown: enrich });
+}
+
+function enrich() {
   showLocalTimes(document, words());
   showCopyButtons(document, navigator.clipboard);
   showFirstRows(document, pageFetch);

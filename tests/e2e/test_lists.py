@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
-from tests.e2e.visits import Visit
+from tests.e2e.visits import FINISH, Visit
 
 
 @pytest.mark.usefixtures("slowly")
@@ -71,3 +71,11 @@ def test_without_javascript_the_list_is_searched_and_cleared(stack: Stack, open_
     visit.page.get_by_role("button", name="Clear ended exports").click()
     expect(visit.card(kept["id"])).to_be_visible()
     expect(visit.card(gone["id"])).to_have_count(0)
+
+
+@pytest.mark.usefixtures("slowly")
+def test_the_receipt_appears_on_the_page_of_an_export_without_a_reload(stack: Stack, open_visit: OpenVisit):
+    state = stack.client("ada").request_export(month_from="12")
+    visit = open_visit("ada").go(state["urls"]["page"])
+    assert visit.page.locator(".export-receipt").count() == 0
+    expect(visit.page.locator(".export-receipt")).to_contain_text("28,135 rows", timeout=FINISH)
