@@ -13,7 +13,7 @@ const NOTIFY = "exports:notify";
  * a list, a note with Download when a file is ready, and the progress in the title of the page. It hides itself on
  * pages that have a list of exports.
  *
- * Attributes: `src` (URL of the list as JSON); `socket`. Set by the element: `open`, `empty`.
+ * Attributes: `src` (URL of the list as JSON); `socket`. Set by the element: `open`, `empty`, `idle`.
  */
 export class ExportTray extends HTMLElement {
   #words;
@@ -142,6 +142,7 @@ export class ExportTray extends HTMLElement {
     const waiting = active.length - running.length;
     const text = this.#words.tray({ running: running.length, waiting, ready: ready.length, percent });
     this.toggleAttribute("empty", newest.length === 0);
+    this.toggleAttribute("idle", text === "");
     const label = text || this.#words.text("all_exports");
     if (this.#parts.pill.textContent !== label) this.#parts.pill.textContent = label;
     this.#showTitle(percent);
