@@ -30,18 +30,23 @@ export class ExportList extends HTMLElement {
     this.#stop();
   }
 
-  /** Show an export at its place among the others. Return its card. */
+  /** Show an export at its place among the others, newest first. Return its card. */
   insert(state) {
     const present = this.#cardOf(state.id);
     if (present) return present;
+    const card = this.#newCard(state);
+    const newer = this.#cards.findLast((each) => requestedAt(each) >= state.requested_at);
+    if (newer) newer.after(card);
+    else this.prepend(card);
+    this.#trim();
+    this.#group();
+    return card;
+  }
+
+  #newCard(state) {
     const card = document.createElement("export-progress");
     card.setAttribute("state", JSON.stringify(state));
     if (this.hasAttribute("socket")) card.setAttribute("socket", this.getAttribute("socket"));
-    const older = this.#cards.find((each) => requestedAt(each) < state.requested_at);
-    if (older) older.before(card);
-    else (this.#cards.at(-1) ?? null)?.after(card) ?? this.prepend(card);
-    this.#trim();
-    this.#group();
     return card;
   }
 
@@ -102,10 +107,17 @@ export class ExportList extends HTMLElement {
   #take(states) {
     const known = new Set(states.map(({ id }) => id));
     const oldest = states.at(-1)?.requested_at ?? "";
+    let before = null;
     for (const state of states) {
       this.#connection.learn(state);
-      if (!this.#cardOf(state.id)) this.insert(state);
+      const present = this.#cardOf(state.id);
+      const card = present ?? this.#newCard(state);
+      if (!present && before) before.after(card);
+      else if (!present) this.prepend(card);
+      before = card;
     }
+    this.#trim();
+    this.#group();
     if (this.hasAttribute("filtered")) return;
     for (const card of this.#cards.filter((each) => each.state && !isActive(each.state))) {
       if (!known.has(card.state.id) && card.state.requested_at >= oldest) this.#remove(card.state.id);

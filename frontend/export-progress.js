@@ -256,10 +256,17 @@ export class ExportProgress extends HTMLElement {
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
     autoDownloads().want(state.id);
+    const list = this.closest("export-list");
+    // The list shows both, and may have heard of the new one before.
+    if (list) list.insert(state).scrollIntoView({ block: "nearest" });
+    else this.#continueWith(state);
+    this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
+  }
+
+  #continueWith(state) {
     // A reload then shows the new export.
     if (location.pathname === this.#state.urls.page) history.replaceState(history.state, "", state.urls.page);
     this.#follow(state);
-    this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
     this.#fire("changed", state);
   }
 
