@@ -38,7 +38,8 @@ def address_of(pattern: URLPattern, owner: User, chance: random.Random) -> str:
     """Return a URL of the view, with the id of an export or a random one."""
     request = rows.ready(owner) if chance.random() < 0.5 else rows.running(owner)
     given = {
-        "pk": chance.choice([request.pk, uuid4()]),
+        # Presets have numbers.
+        "pk": chance.randint(1, 9) if pattern.name == "delete_preset" else chance.choice([request.pk, uuid4()]),
         "file_type": chance.choice(["report", "nowhere"]),
         "ticket": ticket_for(request, owner).split("/")[-2],
         "link": "x:y:z",
