@@ -109,16 +109,20 @@ def web_frozen(stack: Stack, visit: Visit) -> Iterator[None]:
 @contextmanager
 def offline(stack: Stack, visit: Visit) -> Iterator[None]:
     visit.page.context.set_offline(True)
-    yield
-    visit.page.context.set_offline(False)
+    try:
+        yield
+    finally:
+        visit.page.context.set_offline(False)
 
 
 @contextmanager
 def database_down(stack: Stack, visit: Visit) -> Iterator[None]:
     assert stack.database is not None
     stack.database.stop()
-    yield
-    stack.database.start()
+    try:
+        yield
+    finally:
+        stack.database.start()
 
 
 @contextmanager
@@ -131,23 +135,29 @@ def queue_frozen(stack: Stack, visit: Visit) -> Iterator[None]:
 def queue_full(stack: Stack, visit: Visit) -> Iterator[None]:
     with client_of_queue(stack) as client:
         client.config_set("maxmemory", 1)
-        yield
-        client.config_set("maxmemory", 0)
+        try:
+            yield
+        finally:
+            client.config_set("maxmemory", 0)
 
 
 @contextmanager
 def queue_read_only(stack: Stack, visit: Visit) -> Iterator[None]:
     with client_of_queue(stack) as client:
         client.replicaof("127.0.0.1", 1)
-        yield
-        client.replicaof("NO", "ONE")
+        try:
+            yield
+        finally:
+            client.replicaof("NO", "ONE")
 
 
 @contextmanager
 def mail_server_down(stack: Stack, visit: Visit) -> Iterator[None]:
     stack.smtp.stop()
-    yield
-    stack.smtp.start()
+    try:
+        yield
+    finally:
+        stack.smtp.start()
 
 
 @contextmanager
@@ -246,7 +256,7 @@ OUTAGES = (
     ),
     Outage(
         "the database (PostgreSQL)",
-        '"Connection lost, still trying"',
+        '"No news from the worker for"',
         '`database` error: "OperationalError"',
         "within 15 s after it is back; the export starts over, after the lease if its worker was lost",
         database_down,
