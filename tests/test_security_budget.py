@@ -24,7 +24,9 @@ from tests.test_asgi_limits import MOST_BYTES, MOST_SECONDS, answer, memory_of, 
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 TEXT = (DOCS / "security.md").read_text()
-BUDGET = {name: int(queries) for name, queries in re.findall(r"^\| `([a-z ]+)` \|[^|]*\| (\d+) \|", TEXT, re.MULTILINE)}
+BUDGET = {
+    name: int(queries) for name, queries in re.findall(r"^\| `([a-z_ ]+)` \|[^|]*\| (\d+) \|", TEXT, re.MULTILINE)
+}
 # What an attacker chooses: a session that does not exist, and a CSRF token, which makes Django read the form.
 COOKIES = {"sessionid": "x" * 32, "csrftoken": "t" * 32}
 TIMES = 20
@@ -41,7 +43,7 @@ def addresses(export: FileRequest) -> dict[str, str]:
     }
     found = {
         pattern.name: "/exports/"
-        + re.sub(r"<\w+:(\w+)>", lambda match: arguments[match.group(1)], str(pattern.pattern))
+        + re.sub(r"<(int)?\w*:(\w+)>", lambda match: "1" if match[1] else arguments[match[2]], str(pattern.pattern))
         for pattern in urls.urlpatterns
     }
     forged = PublicLink(uuid4(), 1, 2_000_000_000).sign()
