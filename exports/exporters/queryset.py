@@ -354,7 +354,7 @@ class QuerySetExport(TableExport):
             if chosen:
                 sheets = [choose(sheet, chosen, self.writer_of(export.format))]
                 columns = list(sheets[0].columns)
-            if not columns:
+            if export.columns and not columns:
                 raise UnknownColumn("None of the chosen columns exists any more.")
         held = self.held(owner, columns)
         if not held:
