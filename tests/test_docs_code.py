@@ -8,6 +8,7 @@ import ast
 import configparser
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -129,6 +130,7 @@ def test_commands_exist_and_take_their_arguments(block: Block):
     assert [problem for line in lines if (problem := problem_of_command(line))] == []
 
 
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node is not installed")
 @of("javascript", "js")
 def test_javascript_can_be_parsed(block: Block):
     command = ["node", "--check", "--input-type=module", "-"]
