@@ -1,7 +1,7 @@
 """The export of a changelist: one exporter class for each ModelAdmin with an ExportMixin."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import ValidationError
@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
+from exports.admin.exporting import ExportingAdmin
 from exports.admin.list_columns import columns_of
 from exports.admin.replay import ListRequest, describe_list, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
@@ -24,9 +25,6 @@ from exports.models.request import AnyUser
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.readers import resolve
-
-if TYPE_CHECKING:
-    from exports.admin.mixin import ExportMixin
 
 
 class ChangeListForm(Form):
@@ -55,7 +53,7 @@ class ChangeListForm(Form):
 class AdminExport(QuerySetExport):
     """What a changelist shows, for users who may see it there. `create_exporter` makes a subclass with a ModelAdmin."""
 
-    model_admin: ClassVar["ExportMixin"]
+    model_admin: ClassVar[ExportingAdmin]
     columns_need_database = True
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
@@ -96,7 +94,7 @@ class AdminExport(QuerySetExport):
         return f"{'-'.join(filter(None, [name, slug_of(export.label), day]))}.{self.extension(export)}"
 
 
-def create_exporter(model_admin: "ExportMixin") -> type[AdminExport]:
+def create_exporter(model_admin: ExportingAdmin) -> type[AdminExport]:
     """Return the exporter of a ModelAdmin. Its file type is "admin-<site>-<app>-<model>"."""
     options, owner = model_admin.opts, type(model_admin)
     names = [each if isinstance(each, str) else getattr(each, "name", "") for each in model_admin.export_columns or ()]

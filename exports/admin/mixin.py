@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
-from django.contrib.auth import get_permission_codename
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -20,9 +19,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from exports import services
-from exports.admin.base import ModelAdmin
 from exports.admin.exporter import create_exporter
-from exports.admin.list_columns import Entry, field_names
+from exports.admin.exporting import ExportingAdmin
 from exports.admin.replay import ListRequest, RowsOnly, list_query, replayed_list, rows_of
 from exports.exceptions import InvalidStoredCriteria
 from exports.exporters import registry
@@ -34,7 +32,7 @@ RECENT = 5
 FORM_TEMPLATE = "exports/admin/export.html"
 
 
-class ExportMixin(ModelAdmin):
+class ExportMixin(ExportingAdmin):
     """Let users export what a changelist shows: `class OrderAdmin(ExportMixin, ModelAdmin)`.
 
     A button exports all rows that match the filters, the search and the ordering of the list, an action those that are
@@ -42,28 +40,9 @@ class ExportMixin(ModelAdmin):
     the list of all installed formats.
     """
 
-    export_columns: Sequence[Entry] = ()
-    export_formats: Sequence[str] = ()
-
     def __init__(self, model: type[Model], admin_site: admin.AdminSite) -> None:
         super().__init__(model, admin_site)
         self.exporter_class = registry.register(create_exporter(self))
-
-    def has_export_permission(self, request: HttpRequest) -> bool:
-        """Return True if the user may export the list. Asked again in the worker, and whenever the file is handed out.
-
-        By default that is who may view it; if the model has a permission `export_<model>`, the user must hold it too.
-        """
-        options = self.opts
-        codename = get_permission_codename("export", options)
-        is_declared = "export" in options.default_permissions or codename in dict(options.permissions)
-        may_export = not is_declared or request.user.has_perm(f"{options.app_label}.{codename}")
-        return may_export and self.has_view_permission(request)
-
-    def get_export_columns(self, request: HttpRequest) -> Sequence[Entry]:
-        """Return the columns to choose from: `export_columns`, else `list_display`, else all fields of the model."""
-        shown = self.export_columns or self.get_list_display(request)
-        return field_names(self.model) if tuple(shown) == ("__str__",) else shown
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_export"

@@ -1,0 +1,32 @@
+"""What the export of a changelist asks of its ModelAdmin."""
+
+from collections.abc import Sequence
+
+from django.contrib.auth import get_permission_codename
+from django.http import HttpRequest
+
+from exports.admin.base import ModelAdmin
+from exports.admin.list_columns import Entry, field_names
+
+
+class ExportingAdmin(ModelAdmin):
+    """The columns, formats and permission of the export; ExportMixin adds the pages."""
+
+    export_columns: Sequence[Entry] = ()
+    export_formats: Sequence[str] = ()
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Return True if the user may export the list. Asked again in the worker, and whenever the file is handed out.
+
+        By default that is who may view it; if the model has a permission `export_<model>`, the user must hold it too.
+        """
+        options = self.opts
+        codename = get_permission_codename("export", options)
+        is_declared = "export" in options.default_permissions or codename in dict(options.permissions)
+        may_export = not is_declared or request.user.has_perm(f"{options.app_label}.{codename}")
+        return may_export and self.has_view_permission(request)
+
+    def get_export_columns(self, request: HttpRequest) -> Sequence[Entry]:
+        """Return the columns to choose from: `export_columns`, else `list_display`, else all fields of the model."""
+        shown = self.export_columns or self.get_list_display(request)
+        return field_names(self.model) if tuple(shown) == ("__str__",) else shown
