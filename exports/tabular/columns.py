@@ -30,7 +30,7 @@ ALTERATIONS: Final = {
     "number_left_out": "NaN and infinite numbers, which a column of decimals cannot hold, were left empty.",
     "date_as_text": "Dates outside Excel's calendar (before 1 March 1900) were written as text.",
     "zone_assumed": "Times without a zone, in a column of times that have one, were taken as local times.",
-    "time_as_text": "Times of day with a zone of their own were written as text.",
+    "time_as_text": "Times of day with a time zone were written as text.",
     "hour_repeated": "When clocks are set back, an hour occurs twice. A spreadsheet does not show which of both it is.",
     "duration_as_text": "Durations that Excel cannot show (negative, or beyond the year 9999) were written as text.",
 }
