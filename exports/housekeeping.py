@@ -297,25 +297,36 @@ def remove_old_rows() -> int:
 def send_mails(stop: threading.Event | None = None) -> int:
     """Send the mails that are due, for at most EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"]; the next sweep sends the rest.
 
-    No other mail is begun once `stop` is set. A mail about a file is sent only for registered types, because the
-    exporter may have its own mail.
+    Exports of one user that ended within the mail delay go in one mail. No other mail is begun once `stop` is set. A
+    mail about a file is sent only for registered types, because the exporter may have its own mail.
     """
     ends_at = time.monotonic() + config.HOUSEKEEPING_INTERVAL_SECONDS
 
     def send(notification: Notification) -> bool:
         is_over = time.monotonic() >= ends_at or (stop is not None and stop.is_set())
-        if is_over or not notifications.claim(notification):
+        if is_over:
             return False
         export = notification.request
         with locale_of(export):
-            if notification.kind != Notification.Kind.READY:
-                return notifications.deliver(notification)
-            if not permissions.is_still_granted(export):
-                return notifications.suppress(notification, "permission lost")
-            return notifications.deliver(notification, registry.exporter_of(export).own_mail(export))
+            if not notifications.has_own_mail(notification):
+                return notifications.deliver(_permitted(notifications.claim_together(notification)))
+            if not notifications.claim(notification):
+                return False
+            return notifications.deliver(_permitted([notification]), registry.exporter_of(export).own_mail(export))
 
     registered = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
     return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
+
+
+def _permitted(claimed: list[Notification]) -> list[Notification]:
+    """Return the mails whose user may still have the file; suppress the others."""
+    permitted = []
+    for each in claimed:
+        if each.kind == Notification.Kind.READY and not permissions.is_still_granted(each.request):
+            notifications.suppress(each, "permission lost")
+        else:
+            permitted.append(each)
+    return permitted
 
 
 def _run_steps(**steps: Callable[[], int]) -> Swept:

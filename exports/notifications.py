@@ -6,10 +6,11 @@ mail server's 250 and our commit it is sent again with the same Message-ID.
 
 import logging
 import warnings
-from collections.abc import Callable
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
-from typing import Any
+from typing import Any, TypedDict
+from urllib.parse import urlsplit
 
 import django
 from django.conf import settings
@@ -17,7 +18,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import AnonymousUser
 from django.core import mail
 from django.core.mail import EmailMultiAlternatives
-from django.db.models import F, Q
+from django.db.models import Q
 from django.template.loader import render_to_string
 from django.urls import NoReverseMatch
 from django.utils import timezone
@@ -27,6 +28,7 @@ from django.utils.module_loading import import_string
 from exports import failures, faults
 from exports.access.tenants import absolute_url, base_url
 from exports.conf import config, url_of
+from exports.exporters import registry
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.models.locale import local_time
@@ -40,6 +42,7 @@ CLAIM_SECONDS = 120
 SEND_SECONDS = 30
 RETRY_SECONDS = 30
 MAX_RETRY_SECONDS = 3600
+MAX_IN_A_MAIL = 20
 
 EXPECTED_STATUS: dict[str, Status] = {
     Notification.Kind.READY: Status.READY,
@@ -53,54 +56,106 @@ def are_wanted_by(user: AnyUser) -> bool:
     return user.is_authenticated and bool(address_of(user)) and bool(given(user) if callable(given) else given)
 
 
+class ToldExport(TypedDict):
+    """What a mail tells about one export, for its templates: see docs/templates.md. `rows` is None if not counted."""
+
+    request: FileRequest
+    title: str
+    is_ready: bool
+    rows: int | None
+    made: str
+    until: str
+    reason: str
+    can_retry: bool
+    url: str
+
+
 class NoRecipient(Exception):
     """Raised by a `send` function if the mail has no recipient; the message is stored as the reason."""
 
 
 def claim(notification: Notification, *, early: bool = False) -> bool:
-    """Claim a due mail for this process; return False if another process has it.
+    """Claim a mail that is due when it is read, for this process; return False if another process has it.
 
-    A mail whose mailer dies is due again after CLAIM_SECONDS, later after each further time. With `early` it is claimed
-    before it is due, if it was never claimed.
+    What goes in the same mail is claimed with it. A mail whose mailer dies is due again after CLAIM_SECONDS, later
+    after each further time. With `early` it is claimed before it is due, if it was never claimed.
     """
-    if early:
-        claimable = Notification.objects.filter(state=Notification.State.PENDING)
-    else:
-        claimable = Notification.objects.due(Now())
-    due_again = Now() + timedelta(seconds=max(CLAIM_SECONDS, _pause(notification.attempts)))
-    unchanged = claimable.filter(pk=notification.pk, attempts=notification.attempts)
-    return unchanged.update(state=Notification.State.SENDING, attempts=F("attempts") + 1, due_at=due_again) == 1
+    claimable = Notification.objects.filter(state=Notification.State.PENDING) if early else Notification.objects.open()
+    same_mail = claimable.filter(message_id=notification.message_id, attempts=notification.attempts)
+    return same_mail.update(**_claimed(notification.attempts)) > 0
 
 
-def deliver(notification: Notification, send: Callable[[], object] | None = None) -> bool:
-    """Send a claimed mail and return True, or return False if it was suppressed or could not be sent.
+def claim_together(first: Notification) -> list[Notification]:
+    """Claim a due mail with all that it tells, or return [] if another process has it or it waits.
+
+    Mails for the same user that were never tried go in one. The first waits for those of exports that ended within
+    EXPORTS["MAIL_DELAY_SECONDS"] after its own. They take its Message-ID, and so stay one mail when it is sent again:
+    a mail server that takes the second for a copy and drops it drops no news.
+    """
+    if first.attempts:
+        others = Notification.objects.open().exclude(pk=first.pk).select_related("request")
+        same_mail = list(others.filter(message_id=first.message_id, attempts=first.attempts).order_by("due_at"))
+        return [first, *same_mail] if claim(first) else []
+    fresh = Notification.objects.untried_beside(first)
+    if fresh.filter(due_at__gt=Now(), due_at__lte=first.due_at + timedelta(seconds=config.MAIL_DELAY_SECONDS)).exists():
+        return []
+    if not claim(first):
+        return []
+    found = fresh.due(Now()).select_related("request").order_by("due_at")[: MAX_IN_A_MAIL - 1]
+    beside = {each.pk: each for each in found if not has_own_mail(each)}
+    untried = Notification.objects.filter(pk__in=beside, state=Notification.State.PENDING, attempts=0)
+    untried.update(message_id=first.message_id, **_claimed(0))
+    for each in beside.values():
+        each.message_id = first.message_id
+    taken = Notification.objects.filter(pk__in=beside, message_id=first.message_id).values_list("pk", flat=True)
+    return [first, *(beside[pk] for pk in beside if pk in set(taken))]
+
+
+def has_own_mail(notification: Notification) -> bool:
+    """Return True if the exporter sends its own mail in place of this one, or may, since its type is not registered."""
+    if notification.kind != Notification.Kind.READY:
+        return False
+    export = notification.request
+    return export.file_type not in registry.handlers or registry.exporter_of(export).own_mail(export) is not None
+
+
+def deliver(claimed: Sequence[Notification], send: Callable[[], object] | None = None) -> bool:
+    """Send what was claimed in one mail and return True, or return False if it was suppressed or could not be sent.
 
     `send` sends the exporter's own mail in place of the default one; it may raise NoRecipient. A mail that cannot be
     sent is retried with a growing delay for EXPORTS["MAIL_RETRY_SECONDS"] after the export ended or staff asked for it
     again; one that the mail server refuses for good is not (RFC 5321, 4.2.1: replies from 500 on).
     """
-    export = FileRequest.objects.select_related("requester").get(pk=notification.request_id)
-    if reason := _reason_not_to_send(export, notification, is_own_mail=send is not None):
-        return suppress(notification, reason)
+    exports = FileRequest.objects.select_related("requester").in_bulk([each.request_id for each in claimed])
+    wanted = []
+    for notification in claimed:
+        notification.request = exports[notification.request_id]
+        if reason := _reason_not_to_send(notification.request, notification, is_own_mail=send is not None):
+            suppress(notification, reason)
+        else:
+            wanted.append(notification)
+    if not wanted:
+        return False
     try:
         faults.point("before_smtp")
         if send is None:
-            connection().send_messages([compose(export, notification)])
+            connection().send_messages([compose(wanted)])
         else:
             send()
     except NoRecipient as error:
-        return suppress(notification, str(error))
+        _settle(wanted, Notification.State.SUPPRESSED, str(error))
+        return False
     except Exception as error:
-        _note_failure(notification, error)
+        _note_failure(wanted, error)
         return False
     faults.point("after_250")
-    _settle(notification, Notification.State.SENT, "")
+    _settle(wanted, Notification.State.SENT, "")
     return True
 
 
 def suppress(notification: Notification, reason: str) -> bool:
     """Settle a claimed mail without sending it. Return False, like `deliver`."""
-    _settle(notification, Notification.State.SUPPRESSED, reason)
+    _settle([notification], Notification.State.SUPPRESSED, reason)
     return False
 
 
@@ -124,27 +179,48 @@ def send_again(export: FileRequest) -> bool:
     return resent == 1
 
 
-def compose(export: FileRequest, notification: Notification) -> EmailMultiAlternatives:
-    """Return the default mail. Call this with the recipient's language and time zone active."""
-    error, zone = error_of(export), timezone.get_current_timezone_name()
+def compose(notifications: Sequence[Notification]) -> EmailMultiAlternatives:
+    """Return the default mail that tells these. Call this with the recipient's language and time zone active."""
+    first, told = notifications[0], [_told(each) for each in notifications]
+    kind = first.kind if len(told) == 1 else "digest"
+    ready = sum(each["is_ready"] for each in told)
+    several = {"exports": told, "ready": ready, "failed": len(told) - ready, "url": list_url(first.request)}
     context = {
-        "title": name_of(export),
-        "request": export,
-        "reason": error["message"] if error else "",
-        "url": page_url(export),
-        # With the name of the zone, so that a mail read elsewhere is not misunderstood.
-        "until": export.expires_at and f"{date_format(local_time(export.expires_at), 'DATETIME_FORMAT')} ({zone})",
+        **(told[0] if len(told) == 1 else several),
+        "site": urlsplit(base_url(first.request.tenant)).netloc,
+        "unsubscribe_url": config.MAIL_UNSUBSCRIBE_URL,
     }
-    subject = render_to_string(f"exports/mail/{notification.kind}_subject.txt", context)
     message = EmailMultiAlternatives(
-        subject=" ".join(subject.split()),
-        body=render_to_string(f"exports/mail/{notification.kind}.txt", context),
+        subject=" ".join(render_to_string(f"exports/mail/{kind}_subject.txt", context).split()),
+        body=render_to_string(f"exports/mail/{kind}.txt", context),
         from_email=config.FROM_EMAIL,
-        to=[email_of(export)],
-        headers={"Message-ID": notification.message_id} | common_headers(),
+        to=[email_of(first.request)],
+        headers={"Message-ID": first.message_id} | common_headers(),
     )
-    message.attach_alternative(render_to_string(f"exports/mail/{notification.kind}.html", context), "text/html")
+    message.attach_alternative(render_to_string(f"exports/mail/{kind}.html", context), "text/html")
     return message
+
+
+def _told(notification: Notification) -> ToldExport:
+    export = notification.request
+    error = error_of(export)
+    return {
+        "request": export,
+        "title": name_of(export),
+        "is_ready": notification.kind == Notification.Kind.READY,
+        "rows": export.receipt.get("rows"),
+        "made": _with_zone(export.finished_at),
+        "until": _with_zone(export.expires_at),
+        "reason": error["message"] if error else "",
+        "can_retry": registry.is_repeatable(export) and export.error_code != "permission_lost",
+        "url": page_url(export),
+    }
+
+
+def _with_zone(moment: datetime | None) -> str:
+    """Return a time with the name of its zone, so that a mail read elsewhere is not misunderstood; "" for None."""
+    zone = timezone.get_current_timezone_name().replace("_", " ")
+    return f"{date_format(local_time(moment), 'DATETIME_FORMAT')} ({zone})" if moment else ""
 
 
 # Any: backends have nothing in common but `open`, `close` and `send_messages`.
@@ -187,10 +263,19 @@ def page_url(export: FileRequest) -> str:
 
     The host comes from EXPORTS["BASE_URL"], never from a Host header, which an attacker can set.
     """
+    return _url_or_base(export.tenant, "page", export.pk)
+
+
+def list_url(export: FileRequest) -> str:
+    """Return the absolute URL of the list of exports in which this one is, or EXPORTS["BASE_URL"] like `page_url`."""
+    return _url_or_base(export.tenant, "list")
+
+
+def _url_or_base(tenant: str, name: str, *arguments: object) -> str:
     try:
-        return absolute_url(url_of("page", export.pk), export.tenant)
+        return absolute_url(url_of(name, *arguments), tenant)
     except NoReverseMatch:
-        return base_url(export.tenant)
+        return base_url(tenant)
 
 
 def email_of(export: FileRequest) -> str:
@@ -221,24 +306,32 @@ def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_o
     return ""
 
 
-def _settle(notification: Notification, state: str, reason: str) -> None:
-    claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING)
+def _claimed(attempts: int) -> dict[str, Any]:
+    due_again = Now() + timedelta(seconds=max(CLAIM_SECONDS, _pause(attempts)))
+    return {"state": Notification.State.SENDING, "attempts": attempts + 1, "due_at": due_again}
+
+
+def _settle(notifications: Sequence[Notification], state: str, reason: str) -> None:
+    keys = [each.pk for each in notifications]
+    claimed = Notification.objects.filter(pk__in=keys, state=Notification.State.SENDING)
     claimed.update(state=state, reason=reason, settled_at=Now())
 
 
-def _note_failure(notification: Notification, error: Exception) -> None:
-    attempt, reason = notification.attempts + 1, type(error).__name__
-    message = "mail of request %s not sent, attempt %d: %s"
-    failures.report(log, message, notification.request_id, attempt, error=error)
-    # Nothing changes if another mailer has claimed it since.
-    claimed = Notification.objects.filter(pk=notification.pk, state=Notification.State.SENDING, attempts=attempt)
-    if is_permanent(error):
-        claimed.update(state=Notification.State.SUPPRESSED, reason=f"{GAVE_UP}: refused ({reason})", settled_at=Now())
-    elif _is_time_up(notification):
-        claimed.update(state=Notification.State.SUPPRESSED, reason=f"{GAVE_UP}: {reason}", settled_at=Now())
-    else:
-        due_at = Now() + timedelta(seconds=_pause(attempt - 1))
-        claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
+def _note_failure(notifications: Sequence[Notification], error: Exception) -> None:
+    attempt, reason = notifications[0].attempts + 1, type(error).__name__
+    keys = ", ".join(str(each.request_id) for each in notifications)
+    failures.report(log, "mail of request %s not sent, attempt %d: %s", keys, attempt, error=error)
+    gave_up = {"state": Notification.State.SUPPRESSED, "settled_at": Now()}
+    for each in notifications:
+        # Nothing changes if another mailer has claimed it since.
+        claimed = Notification.objects.filter(pk=each.pk, state=Notification.State.SENDING, attempts=attempt)
+        if is_permanent(error):
+            claimed.update(**gave_up, reason=f"{GAVE_UP}: refused ({reason})")
+        elif _is_time_up(each):
+            claimed.update(**gave_up, reason=f"{GAVE_UP}: {reason}")
+        else:
+            due_at = Now() + timedelta(seconds=_pause(attempt - 1))
+            claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
 
 
 def is_permanent(error: Exception) -> bool:

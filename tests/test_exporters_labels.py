@@ -131,8 +131,8 @@ def test_the_label_is_wherever_the_export_is_shown(browser: Client, owner: User,
 @pytest.mark.usefixtures("office")
 def test_the_mail_names_the_label(owner: User) -> None:
     export = rows.failed(owner, label="Month: April")
-    mail = compose(export, export.notifications.get())
-    assert mail.subject == "Your export failed: Report, Month: April"
+    mail = compose([export.notifications.get()])
+    assert mail.subject == "Report, Month: April: the export failed"
 
 
 @pytest.mark.django_db

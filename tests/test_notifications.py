@@ -107,7 +107,7 @@ def test_a_user_who_did_not_see_the_end_gets_one_mail_about_the_file(settings: A
     request, notification = ended()
     assert [housekeeping.send_mails() for _ in range(3)] == [1, 0, 0]
     [message] = mail.outbox
-    assert (message.to, message.subject) == ([request.requester.email], "Your export is ready: Orders")
+    assert (message.to, message.subject) == ([request.requester.email], "Orders: 7 rows ready")
     assert "orders.csv" in message.body
     assert f"https://exports.example/exports/{request.pk}/page/" in message.body
     assert settled(notification) == ("sent", "")
@@ -167,7 +167,7 @@ def test_the_mail_about_a_failure_explains_it_and_escapes_the_title() -> None:
     assert str(ERROR_MESSAGES["took_too_long"]) in message.body
     for internal in ("secret.py", "took_too_long"):
         assert internal not in message.subject + message.body + html
-    assert message.subject == "Your export failed: Tea & <b>Biscuits</b> Bcc: x@example.com"
+    assert message.subject == "Tea & <b>Biscuits</b> Bcc: x@example.com: the export failed"
     assert message.bcc == []
     assert "Tea & <b>Biscuits</b>" in message.body
     assert "Tea &amp; &lt;b&gt;Biscuits&lt;/b&gt;" in html
@@ -278,7 +278,7 @@ def test_a_slow_mailer_does_not_change_a_mail_that_another_is_sending(settings: 
     Notification.objects.update(due_at=just_now())
     assert notifications.claim(Notification.objects.get())
     send_mails_by(settings, DOWN)
-    assert not notifications.deliver(slow)
+    assert not notifications.deliver([slow])
     assert settled(slow)[0] == "sending"
 
 

@@ -20,7 +20,25 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
     """Queries for the mailer."""
 
     def due(self, now: DatabaseTime) -> Self:
-        return self.filter(state__in=(Notification.State.PENDING, Notification.State.SENDING), due_at__lte=now)
+        return self.open().filter(due_at__lte=now)
+
+    def open(self) -> Self:
+        return self.filter(state__in=(Notification.State.PENDING, Notification.State.SENDING))
+
+    def untried_beside(self, first: "Notification") -> Self:
+        """Return mails never tried, about unseen ends, to the same user in the same tenant, language and time zone."""
+        export = first.request
+        if export.requester_id is None:
+            return self.none()
+        return self.filter(
+            state=Notification.State.PENDING,
+            attempts=0,
+            request__requester=export.requester_id,
+            request__tenant=export.tenant,
+            request__requester_language=export.requester_language,
+            request__requester_timezone=export.requester_timezone,
+            request__seen_at=None,
+        ).exclude(pk=first.pk)
 
     def resendable(self) -> Self:
         """Return mails that were sent or given up, about exports that are still as the mail says."""

@@ -146,4 +146,4 @@ def send_mail_now(pattern: Pattern, export: FileRequest) -> None:
     with locale_of(export):
         for notification in export.notifications.filter(kind=Notification.Kind.READY):
             if notifications.claim(notification, early=True):
-                notifications.deliver(notification, partial(send_mail, pattern, export))
+                notifications.deliver([notification], partial(send_mail, pattern, export))
