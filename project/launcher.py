@@ -196,7 +196,7 @@ def stop(signal_number: int, frame: FrameType | None) -> None:
 
 def welcome(demo: Demo, *, seconds: float) -> None:
     users = "\n".join(f"    {username:<6} {password}" for username, password in demo.passwords.items())
-    mails = "go where EMAIL_URL says" if demo.environment.get("EMAIL_URL") else f"are files in {demo.var_dir / 'mails'}"
+    mails = "go where EMAIL_URL says" if demo.environment.get("EMAIL_URL") else f"are shown at {demo.url}mails/"
     say(f"\n  Users and their passwords (staff may use the admin):\n{users}")
     say(f"  Mails {mails}\n  Started in {seconds:.1f} s. Ctrl-C stops everything.\n")
     say(f"Ready: {demo.url}")

@@ -184,6 +184,8 @@ else:
         "EMAIL_FILE_PATH": str(VAR_DIR / "mails"),
     }
 globals().update(environment.mail_settings(mails))
+# Where the page "Mails" finds them, or None if they are sent.
+MAILS_DIR = mails.get("EMAIL_FILE_PATH")
 
 # The queue, the channel layer and the exports
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")

@@ -1,13 +1,19 @@
 from urllib.parse import urlencode
 
+from csp.constants import NONE, SELF, UNSAFE_INLINE
+from csp.decorators import csp
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods
+from django.views.decorators.cache import never_cache
+from django.views.decorators.clickjacking import xframe_options_sameorigin
+from django.views.decorators.http import require_http_methods, require_safe
 
 from project.demo.forms import FlightFilter
+from project.demo.mails import mails_of
 from project.demo.models import Flight
 from project.demo.tables import table_of
 
@@ -25,6 +31,27 @@ def home(request: HttpRequest) -> HttpResponse:
     flights = Flight.objects.matching(chosen.cleaned_data) if chosen.is_valid() else Flight.objects.none()
     table = table_of(flights, sort=request.GET.get("sort", ""), page=request.GET.get("page"))
     return render(request, "demo/home.html", {"filter": chosen, "table": table})
+
+
+@require_safe
+@never_cache
+@login_required
+def mails(request: HttpRequest) -> HttpResponse:
+    """Show the mails that the site would send: to the user, or for staff to anyone."""
+    return render(request, "demo/mails.html", {"mails": mails_of(request.user), "is_sent": settings.MAILS_DIR is None})
+
+
+@require_safe
+@never_cache
+@login_required
+@xframe_options_sameorigin
+@csp({"default-src": [NONE], "style-src": [UNSAFE_INLINE], "frame-ancestors": [SELF]})
+def mail(request: HttpRequest, key: str) -> HttpResponse:
+    """Answer with the HTML part of one of these mails, as a mail program shows it: without scripts, with its styles."""
+    found = next((each for each in mails_of(request.user) if each.key == key), None)
+    if found is None:
+        raise Http404
+    return HttpResponse(found.html)
 
 
 def favicon(request: HttpRequest) -> HttpResponse:

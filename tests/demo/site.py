@@ -17,6 +17,8 @@ from django.conf import LazySettings
 from django.conf import settings as django_settings
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.sessions.models import Session
+from django.core.mail import EmailMultiAlternatives
+from django.core.mail.backends.filebased import EmailBackend as FileBackend
 from django.core.management import call_command
 from django.http import HttpRequest, QueryDict
 from django.test import AsyncClient, Client, override_settings
@@ -289,3 +291,29 @@ def test_the_sixth_wrong_password_is_not_tried_and_each_is_logged(caplog: pytest
             assert answer_to("wrong", HTTP_X_FORWARDED_FOR="192.0.2.2:80") == 200
     assert sum("failure" in record.getMessage() for record in caplog.records) >= 5
     assert "wrong" not in caplog.text
+
+
+# Mails
+
+
+def test_users_see_their_own_mails_and_staff_see_all(client: Client):
+    users = get_user_model().objects
+    grace, ada, staff = (users.get(username=name) for name in ("grace", "ada", "staff"))
+    for user in (grace, ada):
+        mail = EmailMultiAlternatives(f"For {user.username}", "The text", to=[user.email])
+        mail.attach_alternative("<p style='color:red'>The page</p>", "text/html")
+        FileBackend(file_path=django_settings.MAILS_DIR).send_messages([mail])
+    frames: dict[str, list[str]] = {}
+    for user in (staff, grace, ada):
+        client.force_login(user)
+        page = client.get("/mails/").content.decode()
+        assert [f"For {name}" in page for name in ("grace", "ada")] == [user != ada, user != grace]
+        frames[user.username] = re.findall(r'<iframe sandbox [^>]*src="([^"]+)"', page)
+    assert len(frames["staff"]) == 2
+    answer = client.get(*frames["ada"])
+    assert answer.content.decode() == "<p style='color:red'>The page</p>"
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
+    assert client.get(*frames["grace"]).status_code == 404
+    assert Client().get("/mails/").status_code == 302
