@@ -34,6 +34,7 @@ from exports.models.audit import record
 from exports.tabular import writers
 from exports.tabular.columns import Column
 from exports.tabular.readers import querysets
+from exports.tabular.readers.resolve import resolve
 
 log = logging.getLogger("exports.shortcuts")
 
@@ -76,8 +77,9 @@ def export_response(
     A queryset that must be queued is stored as JSON, or else its rows are, up to EXPORTS["STORED_MAX_ROWS"]. More rows
     are answered with 400; the log has the reason, in development also while there are few rows.
 
-    Raises DeclarationError for rows of another kind, SensitiveColumn for columns that may hold secrets and are not
-    named, and PermissionDenied if the user may not have the rows, or is not signed in and they must be queued.
+    Raises DeclarationError for rows of another kind, UnknownColumn for columns that a queryset does not have,
+    SensitiveColumn for columns that may hold secrets and are not named, and PermissionDenied if the user may not have
+    the rows, or is not signed in and they must be queued.
     """
     rule, actor = permissions.stored_rule(permission), actor_of(request)
     if rule and not permissions.holds(request.user, rule):
@@ -92,7 +94,10 @@ def export_response(
     if isinstance(rows, BaseManager):
         rows = rows.all()
     if isinstance(rows, QuerySet):
-        names = list(columns) if columns else [column.name for column in columns_of_queryset(rows, None)]
+        chosen = columns_of_queryset(rows, columns)
+        # A mistake in a name shows at the request, however many rows there are, and not in a worker.
+        resolve(rows, chosen)
+        names = [column.name for column in chosen]
         # Counts one row beyond the limit at most.
         count = querysets.count(rows if rows.query.is_sliced else rows.order_by()[: limit + 1])
     elif isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows):

@@ -24,7 +24,7 @@ from django.utils.safestring import SafeString
 from openpyxl import load_workbook
 
 from exports import housekeeping, services, storage
-from exports.exceptions import DeclarationError
+from exports.exceptions import DeclarationError, UnknownColumn
 from exports.models import Artifact, FileRequest
 from exports.models.audit import SYSTEM
 from exports.shortcuts import export_response
@@ -125,6 +125,14 @@ def test_a_large_queryset_redirects_a_browser_to_its_live_page(ask, ada):
     lines = file_of(request).decode("utf-8-sig").splitlines()
     assert len(lines) == 11
     assert lines[1].startswith(f"{Order.objects.get(quantity=11).pk},A11")
+
+
+@pytest.mark.parametrize("threshold", [1, 100])
+def test_a_column_that_does_not_exist_is_an_error_at_every_size(ask, threshold):
+    many(3)
+    with pytest.raises(UnknownColumn, match="Did you mean 'number'"):
+        ask(Order.objects.all(), threshold=threshold, columns=["nmber"])
+    assert not FileRequest.objects.exists()
 
 
 def test_a_large_queryset_returns_202_with_the_state_to_a_program(ask):
