@@ -14,6 +14,9 @@ from tests.docs_tables import commands
 # The changelog also names what is gone.
 READ = [page for page in PAGES if page.name != "CHANGELOG.md"]
 VERBS = {line.split()[2] for line in commands() if line.startswith("## ")}
+TESTS = set(re.findall(r"def (test_\w+)", "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))))
+    name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+}
 FOLDERS = ("bench", "bin", "docs", "exports", "frontend", "project", "tests")
 CODENAMES = {
     f"exports.{codename}"
@@ -35,7 +38,9 @@ def test_names_in_sentences_exist(page: Path):
 
 
 def exists(span: str) -> bool:
-    """Return False for a path of the repository, a name of the app or a command that is not there."""
+    """Return False for a path of the repository, a name of the app, a test or a command that is not there."""
+    if re.fullmatch(r"test_\w+", span):
+        return span in TESTS
     if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./-]*", span):
         return (ROOT / span).exists() or (ROOT / "exports" / "templates" / span).exists()
     if command := re.match(r"(?:python )?manage\.py exports ([a-z]+)", span):
