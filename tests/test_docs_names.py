@@ -15,8 +15,6 @@ from tests.docs_tables import commands
 READ = [page for page in PAGES if page.name != "CHANGELOG.md"]
 VERBS = {line.split()[2] for line in commands() if line.startswith("## ")}
 TESTS = set(re.findall(r"def (test_\w+)", "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))))
-    name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
-}
 FOLDERS = ("bench", "bin", "docs", "exports", "frontend", "project", "tests")
 CODENAMES = {
     f"exports.{codename}"
