@@ -144,14 +144,20 @@ class Notification:
 def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[str]:
     """Yield the mails that are missing, superfluous or wrong.
 
-    An owner who has not seen the end gets exactly one mail, one who has gets none. A second copy, with the same
-    Message-ID, is allowed only if the sender died between the server's 250 and its commit. A mail that the server has
-    refused for good is given up.
+    Each export whose owner has not seen the end is told in exactly one mail, any other in none. A second copy, with the
+    same Message-ID, is allowed only if the sender died between the server's 250 and its commit. A mail that the server
+    has refused for good is given up.
     """
     notifications = [Notification(pk, str(request), *rest) for pk, request, *rest in site.sql(MAILS)]
     arrived: dict[str, list[Mail]] = defaultdict(list)
+    identities: dict[str, set[str]] = defaultdict(set)
+    for each in notifications:
+        identities[each.request_id].add(each.message_id)
     for mail in site.mailbox.mails():
         arrived[mail.message_id].append(mail)
+        for request_id in mail.told:
+            if mail.message_id not in identities[request_id]:
+                yield f"mail: {mail.message_id} tells of request {request_id}, which has another mail"
     refused = site.mailbox.refused_for_good()
     steps: dict[int, list[MailStep]] = defaultdict(list)
     for mail_id, at, old_state, state in site.sql(SENDINGS):
@@ -164,7 +170,7 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
     for message_id in arrived.keys() - {each.message_id for each in notifications}:
         yield f"mail: no notification has the Message-ID {message_id}"
     for each in notifications:
-        copies = arrived[each.message_id]
+        copies = [mail for mail in arrived[each.message_id] if each.request_id in mail.told]
         counts["mails"] += len(copies)
         counts["duplicate mails"] += max(len(copies) - 1, 0)
         if each.state == "suppressed" and each.message_id in refused:

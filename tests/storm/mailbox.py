@@ -4,6 +4,7 @@ python -m tests.storm.mailbox PORT FOLDER
 """
 
 import asyncio
+import re
 import signal
 import sys
 import time
@@ -18,17 +19,19 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from tests.servers import Server, free_port
 
+PAGE = re.compile("/exports/([0-9a-f-]{36})/page/")
 REFUSES, REFUSES_FOR_GOOD, IS_SILENT = "refuses", "refuses for good", "is silent"
 """How the server may behave: "try again later", "no such user", or no answer while it lasts."""
 
 
 @dataclass(frozen=True)
 class Mail:
-    """A mail that was accepted at this time (epoch seconds)."""
+    """A mail that was accepted at this time (epoch seconds), and the exports whose pages it links to."""
 
     at: float
     to: str
     message_id: str
+    told: frozenset[str]
 
 
 class Mailbox(Server):
@@ -75,7 +78,9 @@ class Mailbox(Server):
 def _mails_in(folder: Path) -> Iterator[Mail]:
     for path in sorted(folder.glob("*.eml")):
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-        yield Mail(float(path.name.split("-")[0]), str(mail["To"]), str(mail["Message-ID"]).strip())
+        text = mail.get_body(("plain",))
+        told = frozenset(PAGE.findall(text.get_content() if text else ""))
+        yield Mail(float(path.name.split("-")[0]), str(mail["To"]), str(mail["Message-ID"]).strip(), told)
 
 
 class Handler:

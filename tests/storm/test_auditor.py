@@ -19,7 +19,8 @@ def site(tmp_path_factory: pytest.TempPathFactory, needs_postgres: None) -> Iter
     folder = tmp_path_factory.mktemp("site")
     with Site(folder, bucket=True, workers=("large", "small"), exports=PATIENT, rows=1000) as site:
         for number, format in enumerate(("csv", "xlsx", "csv", "xlsx")):
-            site.request(number % 2, format=format, first=number + 1, rows=100 + number * 200)
+            # Different users, or one mail would tell of several.
+            site.request(number, format=format, first=number + 1, rows=100 + number * 200)
         site.wait_until_ended()
         site.wait_until_mailed()
         for program in site.programs.values():
@@ -151,7 +152,19 @@ def test_a_mail_with_an_unknown_message_id_is_found(site: Site, mail: Path):
     found = findings(site)
     other.unlink()
 
-    assert found.startswith("mail: no notification has the Message-ID ")
+    assert "mail: no notification has the Message-ID " in found
+
+
+def test_a_mail_that_tells_of_an_export_with_another_mail_is_found(site: Site, mail: Path):
+    content = mail.read_bytes()
+    told = next(each.id for each in site.requested if each.id.encode() in content)
+    other = next(each.id for each in site.requested if each.id != told)
+    mail.write_bytes(content.replace(told.encode(), other.encode()))
+    found = findings(site)
+    mail.write_bytes(content)
+
+    assert f"tells of request {other}, which has another mail" in found
+    assert found.endswith("it was never sent")
 
 
 def test_a_mail_that_did_not_arrive_is_found(site: Site, mail: Path):
