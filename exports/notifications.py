@@ -129,6 +129,9 @@ def deliver(claimed: Sequence[Notification], send: Callable[[], object] | None =
     exports = FileRequest.objects.select_related("requester").in_bulk([each.request_id for each in claimed])
     wanted = []
     for notification in claimed:
+        # Its row is gone with its export if that was deleted meanwhile.
+        if notification.request_id not in exports:
+            continue
         notification.request = exports[notification.request_id]
         if reason := _reason_not_to_send(notification.request, notification, is_own_mail=send is not None):
             suppress(notification, reason)

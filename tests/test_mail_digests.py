@@ -91,7 +91,7 @@ def test_a_mail_waits_neither_for_a_later_end_nor_for_one_that_was_seen(smtp: Sm
     assert told_in(smtp, exports) == [1, 0, 0]
 
 
-def test_each_export_of_a_digest_is_asked_about_before_it_is_told(smtp: Smtp, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_export_of_a_digest_is_asked_about_before_it_is_told(smtp: Smtp) -> None:
     exports = ended(3)
     FileRequest.objects.filter(pk=exports[1].pk).update(file_type="gone")
     FileRequest.objects.filter(pk=exports[2].pk).update(sends_mail=False)
@@ -99,6 +99,15 @@ def test_each_export_of_a_digest_is_asked_about_before_it_is_told(smtp: Smtp, mo
     assert told_in(smtp, exports) == [1, 0, 0]
     assert smtp.mails[0]["Subject"] == "Orders, Month: 1: 7 rows ready"
     assert outcomes() == {"Month: 1": "sent", "Month: 2": "pending", "Month: 3": "suppressed"}
+
+
+def test_an_export_that_was_deleted_after_the_claim_is_left_out(smtp: Smtp) -> None:
+    exports = ended(2)
+    claimed = notifications.claim_together(Notification.objects.order_by("pk")[0])
+    FileRequest.objects.filter(pk=exports[0].pk).delete()
+    assert notifications.deliver(claimed)
+    assert told_in(smtp, exports) == [0, 1]
+    assert outcomes() == {"Month: 2": "sent"}
 
 
 def test_a_digest_names_no_more_exports_than_a_reader_can_use(smtp: Smtp, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,15 @@ def mails(request: HttpRequest) -> HttpResponse:
 @never_cache
 @login_required
 @xframe_options_sameorigin
-@csp({"default-src": [NONE], "style-src": [UNSAFE_INLINE], "frame-ancestors": [SELF]})
+@csp(
+    {
+        "default-src": [NONE],
+        "style-src": [UNSAFE_INLINE],
+        "frame-ancestors": [SELF],
+        "form-action": [NONE],
+        "base-uri": [NONE],
+    }
+)
 def mail(request: HttpRequest, key: str) -> HttpResponse:
     """Answer with the HTML part of one of these mails, as a mail program shows it: without scripts, with its styles."""
     found = next((each for each in mails_of(request.user) if each.key == key), None)
