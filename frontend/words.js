@@ -253,12 +253,16 @@ export class Words {
     return new Intl.DateTimeFormat(this.#locale, { timeStyle: "medium" }).format(new Date(milliseconds));
   }
 
-  /** Return the plural form whose sample count is in the same plural category as `count`. */
+  /**
+   * Return the plural form for `count`: its own if it is one of the samples, else that of the largest sample in the same
+   * plural category. The catalogue's rule for 0 and 1 may differ from the browser's: in Portugal and Brazil, for one.
+   */
   counted(key, count) {
-    const forms = Object.entries(this.#catalogue[key]);
-    const isSame = ([sample]) => this.#plural.select(Number(sample)) === this.#plural.select(count);
-    const [, form] = forms.find(isSame) ?? forms.at(-1);
-    return filled(form, { count: this.#number.format(count) });
+    const forms = this.#catalogue[key];
+    const category = this.#plural.select(count);
+    const samples = Object.keys(forms).map(Number).sort((one, other) => one - other);
+    const sample = count in forms ? count : samples.findLast((each) => this.#plural.select(each) === category);
+    return filled(forms[sample ?? samples.at(-1)], { count: this.#number.format(count) });
   }
 
   #unit(amount, unit, options) {

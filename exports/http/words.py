@@ -21,6 +21,7 @@ from exports.models.locale import local_time
 from exports.models.scheduling import MAX_PLACE
 from exports.queue import base as queue
 from exports.state import NAME, ProgressState, State
+from exports.tabular.columns import alteration_sentence
 
 WORDS: Mapping[str, Promise] = {
     "label": _("Export: {title}"),
@@ -209,6 +210,13 @@ def receipt_text(state: State) -> str:
 def cells_text(count: int) -> str:
     """Return "Cells: 1,024."."""
     return word("cells", count=grouped(count))
+
+
+def alteration_text(kind: str) -> str:
+    """Return what an alteration that the receipt counts was, in a sentence."""
+    name, _space, offset = kind.partition(" ")
+    sentence = gettext(alteration_sentence(name))
+    return sentence + " " + gettext("Offset: {offset}.").format(offset=offset) if offset else sentence
 
 
 def rows_text(count: int) -> str:

@@ -16,23 +16,31 @@ FORMULA_MODES: Final = ("escape", "raw", "reject")
 # For whom CSV is written: programs, which need ISO 8601, or people, whose spreadsheet must recognize dates.
 PROFILES: Final = ("exchange", "spreadsheet")
 
+
+def _(message: str) -> str:
+    """Mark a message for translation. Who shows it translates it: this module knows no Django."""
+    return message
+
+
 # Every way in which a cell may differ from its value, with the sentence that the receipt shows for it. Cells that are
 # counted by their offset have it behind the name: "hour_repeated +02:00".
 ALTERATIONS: Final = {
-    "formula_escaped": "Text that a spreadsheet would run as a formula was made harmless by an apostrophe.",
-    "control_removed": "Control characters were removed from text.",
-    "fraction_cut": "Fractions of a second were cut off where a spreadsheet does not show them.",
-    "surrogate_replaced": "Halves of characters, which no file can hold, became replacement characters.",
-    "line_break_changed": "Carriage returns in text became the line breaks that Excel uses.",
-    "text_cut": "Text was cut at the 32,767 characters that an Excel cell can hold.",
-    "number_as_text": "Numbers that Excel would round (over 15 digits) or cannot hold were written as text.",
-    "not_a_number": "NaN and infinite numbers, which the format does not have, were written as text.",
-    "number_left_out": "NaN and infinite numbers, which a column of decimals cannot hold, were left empty.",
-    "date_as_text": "Dates outside Excel's calendar (before 1 March 1900) were written as text.",
-    "zone_assumed": "Times without a zone, in a column of times that have one, were taken as local times.",
-    "time_as_text": "Times of day with a time zone were written as text.",
-    "hour_repeated": "When clocks are set back, an hour occurs twice. A spreadsheet does not show which of both it is.",
-    "duration_as_text": "Durations that Excel cannot show (negative, or beyond the year 9999) were written as text.",
+    "formula_escaped": _("Text that a spreadsheet would run as a formula was made harmless by an apostrophe."),
+    "control_removed": _("Control characters were removed from text."),
+    "fraction_cut": _("Fractions of a second were cut off where a spreadsheet does not show them."),
+    "surrogate_replaced": _("Halves of characters, which no file can hold, became replacement characters."),
+    "line_break_changed": _("Carriage returns in text became the line breaks that Excel uses."),
+    "text_cut": _("Text was cut at the 32,767 characters that an Excel cell can hold."),
+    "number_as_text": _("Numbers that Excel would round (over 15 digits) or cannot hold were written as text."),
+    "not_a_number": _("NaN and infinite numbers, which the format does not have, were written as text."),
+    "number_left_out": _("NaN and infinite numbers, which a column of decimals cannot hold, were left empty."),
+    "date_as_text": _("Dates outside Excel's calendar (before 1 March 1900) were written as text."),
+    "zone_assumed": _("Times without a zone, in a column of times that have one, were taken as local times."),
+    "time_as_text": _("Times of day with a time zone were written as text."),
+    "hour_repeated": _(
+        "When clocks are set back, an hour occurs twice. A spreadsheet does not show which of both it is."
+    ),
+    "duration_as_text": _("Durations that Excel cannot show (negative, or beyond the year 9999) were written as text."),
 }
 
 
@@ -121,6 +129,6 @@ class Alterations(Counter[str]):
 
 def alteration_sentence(kind: str) -> str:
     """Return the sentence that the receipt shows for a counted kind of alteration."""
-    name, _, offset = kind.partition(" ")
+    name, _space, offset = kind.partition(" ")
     sentence = ALTERATIONS.get(name, name.replace("_", " "))
     return f"{sentence} Offset: {offset}." if offset else sentence

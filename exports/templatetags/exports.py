@@ -28,7 +28,6 @@ from exports.models.locale import local_time
 from exports.models.request import AnyUser
 from exports.realtime import SOCKET_PATH
 from exports.state import State
-from exports.tabular.columns import alteration_sentence
 
 register = template.Library()
 
@@ -168,13 +167,8 @@ def item(values: Mapping[str, Any], key: str) -> Any:
     return values.get(key)
 
 
-@register.filter
-def alteration(kind: str) -> str:
-    """Return what an alteration that the receipt counts was, in words."""
-    return alteration_sentence(kind)
-
-
 register.filter("option_format", format_of)
+register.filter("alteration", words.alteration_text)
 register.filter(words.cells_text)
 register.filter(words.duration_text)
 register.filter(words.receipt_text)

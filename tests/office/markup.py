@@ -4,6 +4,8 @@ import json
 from html.parser import HTMLParser
 from typing import Any
 
+from django.utils.translation import get_language_info
+
 VOID = {"br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
@@ -56,7 +58,8 @@ def check_page(text: str, *, language: str = "en") -> HtmlPage:
     """Check what holds for every page of the app, and return the page."""
     page = HtmlPage(text)
     assert text.startswith("<!doctype html>\n<html")
-    assert page.all("html") == [{"lang": language}]
+    direction = "rtl" if get_language_info(language)["bidi"] else "ltr"
+    assert page.all("html") == [{"lang": language, "dir": direction}]
     assert page.all("title")
     check_no_inline_code(page)
     check_labels(page)

@@ -17,8 +17,8 @@ from exports.tabular.columns import Column
 class Period(forms.Form):
     """The first and last day, both included, in the time zone of the user; and what happened, by default anything."""
 
-    since = forms.DateField(label=_("From"), required=False, widget=forms.DateInput({"type": "date"}))
-    until = forms.DateField(label=_("To"), required=False, widget=forms.DateInput({"type": "date"}))
+    since = forms.DateField(label=_("First day"), required=False, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label=_("Last day"), required=False, widget=forms.DateInput({"type": "date"}))
     verb = forms.ChoiceField(label=_("Event"), required=False, choices=[("", _("All")), *AuditEntry.Verb.choices])
 
 
