@@ -10,7 +10,9 @@ from typing import Any
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
-LOCALE = Path(__file__).resolve().parent.parent / "exports" / "locale"
+ROOT = Path(__file__).resolve().parent.parent
+# Of the app, and of the demo.
+LOCALES = (ROOT / "exports" / "locale", ROOT / "project" / "locale")
 
 
 def compile_translations(folder: Path) -> None:
@@ -34,10 +36,11 @@ def get_build_hook() -> type[Any]:
 
     class CompileTranslations(BuildHookInterface):  # type: ignore[type-arg] # not subscriptable at run time
         def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-            compile_translations(LOCALE)
+            compile_translations(LOCALES[0])
 
     return CompileTranslations
 
 
 if __name__ == "__main__":
-    compile_translations(LOCALE)
+    for locale in LOCALES:
+        compile_translations(locale)

@@ -31,8 +31,12 @@ export function socketUrl(element) {
   return url.href;
 }
 
+/** Return the words of this page, in the formats of its language, or in those of the words if the two differ. */
 export function words() {
-  return new Words(document.documentElement.lang, config().words);
+  const { language, words } = config();
+  const { lang } = document.documentElement;
+  const isSame = lang.split("-")[0] === language.split("-")[0];
+  return new Words(isSame ? lang : language, words);
 }
 
 /** Return what `{% export_assets %}` has put into the head: the socket's path, the CSRF cookie's name, and the words. */

@@ -72,6 +72,7 @@ MIDDLEWARE = [
     "project.static_files.StaticFiles",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "project.sessions.KeepSessions",
+    "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -132,6 +133,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Language and time
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="en")
+LANGUAGES = [
+    ("en", "English"), ("de", "German"), ("fr", "French"), ("es", "Spanish"), ("pt", "Portuguese"), ("ar", "Arabic"),
+    ("ja", "Japanese"),
+]  # fmt: skip
+LOCALE_PATHS = [BASE_DIR / "project" / "locale"]
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
 USE_TZ = True
 USE_I18N = True

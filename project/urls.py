@@ -12,6 +12,8 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("mails/", mails, name="mails"),
     path("mails/<slug:key>/", mail, name="mail"),
+    # Stores the chosen language in a cookie; LocaleMiddleware takes it, or else that of the browser.
+    path("i18n/", include("django.conf.urls.i18n")),
     path("favicon.ico", favicon, name="favicon"),
     path("admin/", admin.site.urls),
     # The middleware project.probes.Probes answers these; they are listed here so that they can be reversed.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from bin.compile_translations import LOCALE, compile_translations
+from bin.compile_translations import LOCALES, compile_translations
 from tests.bucket.server import Moto
 from tests.seed.fake_time import FakeTime
 from tests.servers import NotInstalled, Postgres, Smtp, Valkey, postgres_program
@@ -19,7 +19,8 @@ settings.register_profile("tests", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("tests")
 
 # A checkout has the sources of the translations only.
-compile_translations(LOCALE)
+for folder in LOCALES:
+    compile_translations(folder)
 
 
 @pytest.fixture(scope="session")

@@ -178,7 +178,8 @@ def test_an_error_message_is_in_the_language_of_the_requester() -> None:
     with translation.override("fr"):
         state = serialize(request)
         assert translation.get_language() == "fr"
-    assert state["error"] == {"code": "expired_in_queue", "message": "No worker was free in time. Please try again."}
+    message = "Es war nicht rechtzeitig ein Worker frei. Bitte versuchen Sie es erneut."
+    assert state["error"] == {"code": "expired_in_queue", "message": message}
 
 
 def test_an_unknown_error_code_has_a_general_message() -> None:

@@ -97,11 +97,12 @@ def export_assets(context: Context) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def export_config(context: Context) -> SafeString:
-    """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, and the words."""
+    """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, the words and their language."""
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
     given = {
         "socket": _socket_path(),
         "csrf_cookie": csrf_cookie,
+        "language": translation.get_language() or settings.LANGUAGE_CODE,
         "words": words.catalogue(for_staff=_is_staff(context)),
     }
     return json_script(given, "exports-config")
@@ -111,6 +112,13 @@ def export_config(context: Context) -> SafeString:
 def export_url(name: str, *args: object) -> str:
     """Return the URL of a view of the app, such as "list" or "form", whatever namespace its URLs are included under."""
     return url_of(name, *args)
+
+
+@register.simple_tag
+def language_attributes() -> SafeString:
+    """Return the attributes `lang` and `dir` of an element whose texts are in the active language."""
+    language = translation.get_language() or settings.LANGUAGE_CODE
+    return format_html('lang="{}" dir="{}"', language, "rtl" if translation.get_language_bidi() else "ltr")
 
 
 @register.simple_tag

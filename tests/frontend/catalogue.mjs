@@ -12,5 +12,12 @@ const python = (code, input) =>
 
 export const catalogue = python("print(json.dumps(words.catalogue(for_staff=True)))", "");
 
+/** Return the words in another language. */
+export const catalogueIn = (language) =>
+  python(
+    "from django.utils import translation; translation.activate(sys.stdin.read()); print(json.dumps(words.catalogue()))",
+    language,
+  );
+
 export const serverTexts = (states) =>
   python("print(json.dumps([words.status_text(state) for state in json.load(sys.stdin)]))", JSON.stringify(states));

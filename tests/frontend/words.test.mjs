@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { Words } from "../../frontend/words.js";
 import { viewOf } from "../../frontend/view.js";
-import { catalogue, serverTexts } from "./catalogue.mjs";
+import { catalogue, catalogueIn, serverTexts } from "./catalogue.mjs";
 import { ready, running, stateOf } from "./stand_ins.mjs";
 
 const words = new Words("en", catalogue);
@@ -97,6 +97,32 @@ test("languages with several plural forms get the correct one", () => {
   const rows = { 0: "{count} wierszy", 1: "{count} wiersz", 2: "{count} wiersze", 3: "{count} wiersze" };
   const polish = new Words("pl", { ...catalogue, rows });
   assert.deepEqual([1, 4, 5, 22].map((count) => polish.rows(count)), ["1 wiersz", "4 wiersze", "5 wierszy", "22 wiersze"]);
+});
+
+test("a sample has its own form, other numbers that of the largest sample of their category", () => {
+  const rows = { 0: "{count} linhas", 1: "{count} linha", 2: "{count} linhas", 100: "{count} linhas" };
+  for (const language of ["pt", "pt-PT"]) {
+    const portuguese = new Words(language, { ...catalogue, rows });
+    assert.deepEqual([0, 1, 5].map((count) => portuguese.rows(count)), ["0 linhas", "1 linha", "5 linhas"]);
+  }
+});
+
+test("a German page has German words, numbers, times and places in the queue", () => {
+  const german = new Words("de", catalogueIn("de"));
+  assert.equal(german.rows(1), "1 Zeile");
+  assert.equal(german.rows(336_776), "336.776 Zeilen");
+  assert.equal(german.timeLeft(20), "noch etwa 20 Sek.");
+  assert.equal(german.day(new Date(NOW - 86_400_000).toISOString(), NOW), "Gestern");
+  const progress = { queue_position: 2, unserved_queue: null };
+  assert.equal(german.waiting({ resumed: false, progress }), "Wartet, Platz 2 in der Warteschlange");
+});
+
+test("an Arabic page has the form of each kind of number", () => {
+  const arabic = new Words("ar", catalogueIn("ar"));
+  assert.deepEqual(
+    [0, 1, 2, 5, 15, 500].map((count) => arabic.rows(count).replace(/[\d٠-٩]+/, "N")),
+    ["N صف", "صف واحد", "صفان", "N صفوف", "N صفًا", "N صف"],
+  );
 });
 
 test("time left is coarse and rounded up", () => {
