@@ -152,7 +152,7 @@ def export_response(
 class ExportableListMixin:
     """Let a ListView, or a FilterView of django-filter, answer `?export=xlsx` with the rows that the page shows.
 
-        class OrderList(ExportableListMixin, ListView):
+        class OrderList(LoginRequiredMixin, ExportableListMixin, ListView):
             export_columns = ["number", "customer__name"]
 
     All pages of the list are exported, filtered and ordered as the page is, by `export_response`, which has the rules

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from exports import storage
+from exports.admin import ExportMixin
 from exports.exporters import permissions
 from exports.models import FileRequest, Status
 from exports.worker import loop
@@ -310,3 +312,14 @@ def test_the_label_tells_how_the_list_is_searched_and_filtered(orders: list[Orde
     assert export.filename.startswith("orders-ada-status-open-paid-no-")
     assert requested(client, selected=[orders[0].pk, orders[1].pk]).label == "2 selected"
     assert requested(client).label == ""
+
+
+def test_a_column_that_does_not_exist_is_found_by_the_checks() -> None:
+    class Wrong(ExportMixin, ModelAdmin):
+        export_columns = ("number", "customer__city", "nope", "customer__nope")
+
+    found = Wrong(Order, AdminSite(name="checked")).check()
+    assert [(each.id, each.msg.split(":")[1]) for each in found] == [
+        ("exports.E050", " 'nope'"),
+        ("exports.E050", " 'customer__nope'"),
+    ]

@@ -31,7 +31,7 @@ from exports.state import serialize
 from exports.worker import registry as worker_registry
 from exports.worker import runner
 from tests.office import pages
-from tests.office.browsers import signed_in, url_of
+from tests.office.browsers import JSON, signed_in, url_of
 from tests.servers import Valkey, wait_until
 from tests.shop import requests
 from tests.shop.runs import claimed_now
@@ -197,6 +197,16 @@ def test_a_request_without_a_queue_fails_and_says_what_to_set(settings: LazySett
     with pytest.raises(ImproperlyConfigured, match=r"Set EXPORTS\['REDIS_URL'\]"):
         services.request_export(owner, "orders", {}, format="csv")
     assert not FileRequest.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_page_without_a_queue_answers_503_and_logs_what_to_set(
+    settings: LazySettings, owner: User, caplog: pytest.LogCaptureFixture
+):
+    settings.EXPORTS = {name: value for name, value in settings.EXPORTS.items() if name != "QUEUE_BACKEND"}
+    response = signed_in(owner).post("/exports/new/orders/", {"format": "csv"}, headers=JSON)
+    assert (response.status_code, response.json()["error"]["code"]) == (503, "no_queue")
+    assert "Set EXPORTS['REDIS_URL']" in caplog.text
 
 
 @pytest.mark.parametrize(

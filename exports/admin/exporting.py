@@ -1,12 +1,15 @@
 """What the export of a changelist asks of its ModelAdmin."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from django.contrib.auth import get_permission_codename
+from django.core.checks import CheckMessage, Error
+from django.core.exceptions import FieldDoesNotExist
 from django.http import HttpRequest
 
 from exports.admin.base import ModelAdmin
-from exports.admin.list_columns import Entry, field_names
+from exports.admin.list_columns import Entry, columns_of, field_names
 
 
 class ExportingAdmin(ModelAdmin):
@@ -14,6 +17,18 @@ class ExportingAdmin(ModelAdmin):
 
     export_columns: Sequence[Entry] = ()
     export_formats: Sequence[str] = ()
+
+    # Any: arguments that only Django reads.
+    def check(self, **kwargs: Any) -> list[CheckMessage]:
+        """Add the errors of entries of `export_columns` that do not exist to Django's checks of the ModelAdmin."""
+        found = super().check(**kwargs)
+        for entry in self.export_columns:
+            try:
+                columns_of(self, [entry], named=())
+            except (AttributeError, FieldDoesNotExist) as error:
+                hint = "Name a field, a path such as customer__name, or a method of the model or of its admin."
+                found.append(Error(f"export_columns: {entry!r}: {error}", hint=hint, obj=type(self), id="exports.E050"))
+        return found
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         """Return True if the user may export the list. Asked again in the worker, and whenever the file is handed out.

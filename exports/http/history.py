@@ -15,6 +15,7 @@ from exports import services
 from exports.conf import url_of
 from exports.exceptions import TransitionNotAllowed
 from exports.exporters import registry
+from exports.exporters.stored_rows import StoredExport
 from exports.http import bodies
 from exports.http.actors import actor_of
 from exports.http.views import get_changeable, is_plain, refusal_response, signed_in, wants_json
@@ -71,7 +72,10 @@ class ListFilter(forms.Form):
 
 def title_of_type(file_type: str) -> str:
     """Return the title of the exports of this type, or its name in words if it is not registered any more."""
-    title = getattr(registry.handlers.get(file_type), "title", "")
+    handler = registry.handlers.get(file_type)
+    if isinstance(handler, type) and issubclass(handler, StoredExport):
+        return str(_("Lists of pages"))
+    title = getattr(handler, "title", "")
     return str(title) or capfirst(file_type.replace("_", " "))
 
 

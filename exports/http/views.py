@@ -54,6 +54,7 @@ from exports.http.ranges import is_match
 from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
+from exports.queue.base import QueueNotConfigured
 from exports.state import ERROR_MESSAGES, limit_message
 
 if TYPE_CHECKING:
@@ -110,6 +111,9 @@ def answering(view: View) -> View:
             return _refuse(request, error.status, error.code, str(error), **error.extra)
         except (FileRequest.DoesNotExist, Preset.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
+        except QueueNotConfigured:
+            # The log says what to set.
+            return _refuse(request, 503, "no_queue", _("No files can be made on this site at the moment."))
         if "Cache-Control" not in response.headers:
             patch_cache_control(response, private=True, no_store=True)
         # With "no-referrer" browsers send "Origin: null" with forms, and Django's CSRF check fails.

@@ -74,10 +74,18 @@ def wake(queue_name: str) -> None:
         failures.report(log, "queue %s not woken: %s", queue_name, error=error)
 
 
+class QueueNotConfigured(ImproperlyConfigured):
+    """Raised for a request on a site without a queue."""
+
+
 def ensure_configured() -> None:
-    """Raise ImproperlyConfigured if no queue is configured: a request would wait for ever. Cron mode needs none."""
+    """Raise QueueNotConfigured, and log it, if no queue is configured: a request would wait for ever.
+
+    Cron mode needs none.
+    """
     if config.QUEUE_BACKEND == "":
-        raise ImproperlyConfigured(NOT_CONFIGURED)
+        log.error(NOT_CONFIGURED)
+        raise QueueNotConfigured(NOT_CONFIGURED)
 
 
 def is_served(queue_name: str) -> bool | None:
