@@ -41,6 +41,7 @@ export class Words {
   #percent;
   #locale;
   #plural;
+  #list;
 
   /** `language` is a BCP 47 tag, or anything else for the browser's; `catalogue` comes from exports/http/words.py. */
   constructor(language, catalogue) {
@@ -50,6 +51,7 @@ export class Words {
     this.#rounded = new Intl.NumberFormat(this.#locale, { maximumSignificantDigits: 3 });
     this.#percent = new Intl.NumberFormat(this.#locale, { style: "percent" });
     this.#plural = new Intl.PluralRules(this.#locale);
+    this.#list = new Intl.ListFormat(this.#locale, { style: "short", type: "unit" });
   }
 
   /** Return the text of this key with its placeholders filled in. */
@@ -195,7 +197,7 @@ export class Words {
   /** Return the columns that were left out because the user lacks a permission. */
   withheld(receipt) {
     const names = receipt?.columns_withheld ?? [];
-    return names.length > 0 && this.text("withheld", { names: names.join(", ") });
+    return names.length > 0 && this.text("withheld", { names: this.#list.format(names) });
   }
 
   rate(rowsPerSecond) {

@@ -110,7 +110,7 @@ class ExportMixin(ExportingAdmin):
         try:
             opened = opened_by(request.user, exporter, named)
         except FileRequest.DoesNotExist:
-            raise Http404("There is no such export.") from None
+            raise Http404(_("There is no such export.")) from None
         if not isinstance(opened, FileRequest):
             return self._render_export_form(request, list_query(request.GET), [])
         criteria = exporter.restore(opened)

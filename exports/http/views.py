@@ -445,7 +445,7 @@ def not_found(request: HttpRequest) -> HttpResponse:
     """Return the 404 of every export that does not exist or that the user may not see; for HTML, raise Http404."""
     if wants_json(request):
         return error_response(404, "not_found", _("There is no such export."))
-    raise Http404("There is no such export.")
+    raise Http404(_("There is no such export."))
 
 
 def get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:

@@ -52,6 +52,7 @@ WORDS: Mapping[str, Promise] = {
     "failed_unexplained": _("Failed"),
     "cancelled": _("Cancelled"),
     "expired": _("Expired"),
+    "percent": _("{number}%"),
     "about": _("about {number}"),
     # The details
     "asked_for": _("asked for {time}"),
@@ -240,10 +241,10 @@ def percent_text(state: State) -> str:
     """Return how much of an export is done: "36%", "about 36%" if the total is an estimate, "" if it is not known."""
     progress = state["progress"]
     if state["status"] == "ready":
-        return "100%"
+        return word("percent", number=100)
     if state["status"] != "running" or progress["fraction"] is None:
         return ""
-    percent = f"{round(progress['fraction'] * 99)}%"
+    percent = word("percent", number=round(progress["fraction"] * 99))
     return word("about", number=percent) if progress["rows_total_is_estimate"] else percent
 
 

@@ -111,27 +111,37 @@ class AuditEntry(models.Model):
         REDIRECTED = "redirected", _("Redirected to the storage")
         HANDED_OVER = "handed_over", _("Handed over to the web server")
 
-    at = models.DateTimeField(default=timezone.now)
-    actor_kind = models.CharField(max_length=12, choices=ActorKind)
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    actor_kind = models.CharField(_("actor kind"), max_length=12, choices=ActorKind)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
     )
-    actor_name = models.CharField(max_length=100, blank=True)
-    address = models.CharField(max_length=45, blank=True)
-    verb = models.CharField(max_length=10, choices=Verb)
-    outcome = models.CharField(max_length=12, choices=Outcome, default=Outcome.DONE)
-    reason = models.CharField(max_length=100, blank=True)
+    actor_name = models.CharField(_("actor name"), max_length=100, blank=True)
+    address = models.CharField(_("address"), max_length=45, blank=True)
+    verb = models.CharField(_("verb"), max_length=10, choices=Verb)
+    outcome = models.CharField(_("outcome"), max_length=12, choices=Outcome, default=Outcome.DONE)
+    reason = models.CharField(_("reason"), max_length=100, blank=True)
     export = models.ForeignKey(
-        FileRequest, null=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="audit_entries"
+        FileRequest,
+        verbose_name=_("export"),
+        null=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="audit_entries",
     )
-    file_type = models.CharField(max_length=100, blank=True)
-    filename = models.CharField(max_length=200, blank=True)
-    count = models.PositiveIntegerField(default=1)
-    byte_count = models.BigIntegerField(null=True)
-    bytes_sent = models.BigIntegerField(null=True)
-    position = models.BigIntegerField(null=True)
-    previous = models.CharField(max_length=64, blank=True)
-    seal = models.CharField(max_length=64, blank=True)
+    file_type = models.CharField(_("file type"), max_length=100, blank=True)
+    filename = models.CharField(_("filename"), max_length=200, blank=True)
+    count = models.PositiveIntegerField(_("count"), default=1)
+    byte_count = models.BigIntegerField(_("byte count"), null=True)
+    bytes_sent = models.BigIntegerField(_("bytes sent"), null=True)
+    position = models.BigIntegerField(_("position"), null=True)
+    previous = models.CharField(_("previous"), max_length=64, blank=True)
+    seal = models.CharField(_("seal"), max_length=64, blank=True)
 
     class Meta:
         ordering = ("-at", "-pk")

@@ -63,19 +63,23 @@ class Notification(models.Model):
         SENT = "sent", _("Sent")
         SUPPRESSED = "suppressed", _("Suppressed")
 
-    request = models.ForeignKey(FileRequest, on_delete=models.CASCADE, related_name="notifications")
-    kind = models.CharField(max_length=10, choices=Kind)
-    state = models.CharField(max_length=10, choices=State, default=State.PENDING)
-    message_id = models.CharField(max_length=255)
-    due_at = models.DateTimeField()
-    attempts = models.PositiveSmallIntegerField(default=0)
-    settled_at = models.DateTimeField(null=True)
-    reason = models.CharField(max_length=100, blank=True)
-    resent_at = models.DateTimeField(null=True)
+    request = models.ForeignKey(
+        FileRequest, verbose_name=_("request"), on_delete=models.CASCADE, related_name="notifications"
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
+    message_id = models.CharField(_("message id"), max_length=255)
+    due_at = models.DateTimeField(_("due at"))
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    settled_at = models.DateTimeField(_("settled at"), null=True)
+    reason = models.CharField(_("reason"), max_length=100, blank=True)
+    resent_at = models.DateTimeField(_("resent at"), null=True)
 
     objects = NotificationQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
         constraints = (models.UniqueConstraint(fields=["request", "kind"], name="exports_one_mail_per_kind"),)
         indexes = (models.Index(fields=["state", "due_at"], name="exports_outbox"),)
 

@@ -32,20 +32,24 @@ class Preset(models.Model):
     Who requests a file with it needs the permission for the export, like any user of the form.
     """
 
-    file_type = models.CharField(max_length=100)
+    file_type = models.CharField(_("file type"), max_length=100)
     name = FileNameField(max_length=100, verbose_name=_("name"))
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="export_presets")
-    is_shared = models.BooleanField(default=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, verbose_name=_("owner"), on_delete=models.CASCADE, related_name="export_presets"
+    )
+    is_shared = models.BooleanField(_("is shared"), default=False)
     criteria = models.TextField(blank=True)
-    format = models.CharField(max_length=20)
+    format = models.CharField(_("format"), max_length=20)
     options = models.JSONField(default=dict, blank=True)
     columns = models.JSONField(default=list, blank=True)
-    changed_at = models.DateTimeField(default=timezone.now)
+    changed_at = models.DateTimeField(_("changed at"), default=timezone.now)
     tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current)
 
     objects = PresetQuerySet.as_manager()
 
     class Meta:
+        verbose_name = _("preset")
+        verbose_name_plural = _("presets")
         ordering = ("name", "pk")
         permissions = (("share_preset", "Can share presets with all users"),)
         constraints = (

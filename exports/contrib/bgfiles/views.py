@@ -6,6 +6,7 @@ from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.core.signing import BadSignature, SignatureExpired
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 
 from exports.contrib.bgfiles import toolbox
 from exports.contrib.bgfiles.toolbox import TokenSigner
@@ -54,7 +55,7 @@ def evaluate_request(
     except BadSignature as error:
         raise SuspiciousToken("This link is not valid.") from error
     except FileRequest.DoesNotExist as error:
-        raise Http404("There is no such file.") from error
+        raise Http404(_("There is no such file.")) from error
     if verify_requester and (file_request.requester_id is None or file_request.requester_id != request.user.pk):
         record_refusal(request, AuditEntry.Verb.DOWNLOAD, file_request.pk)
         raise UserIsNotRequester("This file belongs to another user.")
@@ -63,7 +64,7 @@ def evaluate_request(
         record_refusal(request, AuditEntry.Verb.DOWNLOAD, file_request.pk)
         is_gone = True
     if is_gone:
-        raise Http404("There is no such file.")
+        raise Http404(_("There is no such file."))
     return file_request, data
 
 
