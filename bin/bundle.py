@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-FRONTEND = ROOT / "frontend"
+# A link to frontend/ in the repository, and a folder in a source distribution.
+FRONTEND = ROOT / "exports" / "static" / "exports"
 TOOLS = ROOT / "var" / "npm"
 ESBUILD = "esbuild@0.28.2"
 

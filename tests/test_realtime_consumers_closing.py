@@ -263,8 +263,7 @@ async def test_a_socket_whose_channel_layer_fails_leaves_no_task(
     await page.connect(timeout=IN_TIME)
     monkeypatch.setattr(get_channel_layer(), "receive", fail)
     await sent({"type": "export.recheck"}, events.group_of_reader(owner.pk))
-    with pytest.raises(ConnectionError):
-        await page.wait(IN_TIME)
+    await page.wait(IN_TIME)
     async with asyncio.timeout(IN_TIME):
         while any("ExportsConsumer" in repr(task) for task in asyncio.all_tasks()):
             await asyncio.sleep(0.01)

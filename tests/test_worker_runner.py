@@ -214,7 +214,7 @@ def updates() -> Iterator[list[str]]:
 def test_progress_is_written_and_published_four_times_a_second_at_most(
     events: Events, settings: Any, updates: list[str], batch_seconds: float, most: int
 ) -> None:
-    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15)
+    configure(settings, PROGRESS_INTERVAL_SECONDS=0.25, HEARTBEAT_SECONDS=15, MAX_RUNNING_PER_USER=None)
     clock = Lockstep()
 
     def make(run: Run) -> None:
