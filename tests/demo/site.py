@@ -296,6 +296,25 @@ def test_the_sixth_wrong_password_is_not_tried_and_each_is_logged(caplog: pytest
 # Mails
 
 
+def test_pages_are_in_the_language_of_the_browser_until_one_is_chosen():
+    client = Client(headers={"accept-language": "de-AT,de;q=0.9"})
+    page = client.get("/login/").content.decode()
+    assert '<html lang="de" dir="ltr">' in page
+    assert "Zum Inhalt springen" in page
+    chosen = client.post("/i18n/setlang/", {"language": "ar"}, headers={"referer": "http://testserver/login/"})
+    assert chosen.headers["Location"] == "http://testserver/login/"
+    page = client.get("/login/").content.decode()
+    assert '<html lang="ar" dir="rtl">' in page
+    assert "الانتقال إلى المحتوى" in page
+
+
+def test_every_language_that_the_demo_offers_has_its_translations():
+    folders = {
+        path.parents[1].name for path in (django_settings.BASE_DIR / "project").glob("locale/*/LC_MESSAGES/*.mo")
+    }
+    assert {code for code, _name in django_settings.LANGUAGES} == folders | {"en"}
+
+
 def test_users_see_their_own_mails_and_staff_see_all(client: Client):
     users = get_user_model().objects
     grace, ada, staff = (users.get(username=name) for name in ("grace", "ada", "staff"))
