@@ -50,7 +50,7 @@ def update(folder: Path) -> None:
     messages = messages_of(folder)
     for path in sorted(folder.glob("locale/*/LC_MESSAGES/django.po")):
         catalogue = catalogue_of(path)
-        catalogue.update(messages, no_fuzzy_matching=True)
+        catalogue.update(messages, no_fuzzy_matching=True, update_creation_date=False)
         catalogue.obsolete.clear()
         with path.open("wb") as file:
             write_po(file, catalogue, width=120, no_location=True)
