@@ -93,6 +93,25 @@ def test_lines_and_spaces_at_the_ends_are_kept(path: Path):
     assert wrong == []
 
 
+TAGS = re.compile(
+    r"{% comment %}.*?{% endcomment %}|{% blocktranslate.*?{% endblocktranslate %}|<style>.*?</style>|{[%{#].*?[%}#]}",
+    re.DOTALL,
+)
+# What a reader sees of a page: its text, and the attributes that screen readers and browsers say.
+SEEN = re.compile(r"(?:aria-label|title|placeholder|alt)=\"([^\"]*)\"|<[^>]*>")
+# Names, and the icon "download" of Material Symbols.
+NAMES = {"Live Exports", "SHA", "rsaquo", "download"}
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_templates_have_no_words_outside_the_catalogue(folder: Path):
+    found = set()
+    for template in folder.rglob("*.html"):
+        text = SEEN.sub(r" \1 ", TAGS.sub("", template.read_text()))
+        found |= {(template.name, seen.strip()) for seen in re.findall(r"[A-Za-z][A-Za-z ]{2,}", text)}
+    assert {each for each in found if each[1] not in NAMES} == set()
+
+
 def test_a_new_message_is_added_and_one_that_is_gone_is_deleted(tmp_path: Path):
     target = tmp_path / "locale" / "de" / "LC_MESSAGES" / "django.po"
     target.parent.mkdir(parents=True)
