@@ -383,7 +383,7 @@ def test_an_asgi_application_without_sockets_is_noted(settings: LazySettings, tm
 
 def test_every_check_is_in_the_documentation():
     folder = Path(__file__).parent.parent
-    used = {each for source in (folder / "exports" / "checks").glob("*.py") for each in ID.findall(source.read_text())}
+    used = {each for source in (folder / "exports").rglob("*.py") for each in ID.findall(source.read_text())}
     documented = ID.findall((folder / "docs" / "checks.md").read_text())
     assert sorted(documented) == sorted(used)
 

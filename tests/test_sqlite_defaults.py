@@ -55,4 +55,6 @@ print(export.status, export.error_detail, sorted(set(words)))
 print(set(User.objects.values_list("first_name", flat=True)))
 """
     printed = run(MEANWHILE + code, tmp_path, DATABASES={"default": database})
-    assert printed.splitlines()[-2:] == ["ready  ['Name', 'old']", "{'new'}"]
+    # Python 3.13 warns at the end of connections that are open.
+    lines = [line for line in printed.splitlines() if "ResourceWarning" not in line]
+    assert lines[-2:] == ["ready  ['Name', 'old']", "{'new'}"]

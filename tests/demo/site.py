@@ -330,7 +330,7 @@ def test_users_see_their_own_mails_and_staff_see_all(client: Client):
         frames[user.username] = re.findall(r'<iframe sandbox [^>]*src="([^"]+)"', page)
     assert len(frames["staff"]) == 2
     answer = client.get(*frames["ada"])
-    assert answer.content.decode() == "<p style='color:red'>The page</p>"
+    assert answer.content.decode().strip() == "<p style='color:red'>The page</p>"
     assert "script-src" not in answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
