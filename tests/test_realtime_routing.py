@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
+from django.http import HttpRequest
 
+from exports.access import authentication
 from exports.realtime.routing import SameOrigin, is_allowed_origin
 
 HOST = "exports.example"
@@ -183,3 +185,19 @@ async def test_the_scheme_of_the_origin_is_that_of_the_socket_or_the_trusted_pro
 ):
     site.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if trusts_proxy else None
     assert await is_passed_on(scheme, HOST_HEADER, *headers) == expected
+
+
+def cookie_of(request: HttpRequest) -> str | None:
+    """A function for EXPORTS["AUTHENTICATE"] that also knows a cookie."""
+    return request.COOKIES.get("jwt")
+
+
+@pytest.mark.parametrize("subprotocols", [[], ["exports", "authorization.Bearer%20guess"]])
+def test_a_page_of_another_site_sends_no_cookie_beside_a_guessed_token(site: LazySettings, subprotocols: list[str]):
+    site.EXPORTS = {**site.EXPORTS, "AUTHENTICATE": cookie_of}
+    headers = [(b"host", HOST.encode()), (b"cookie", b"jwt=of-the-user")]
+    scope = {"type": "websocket", "path": "/ws/exports/", "headers": headers, "subprotocols": subprotocols}
+    # Without the check of the origin no cookie counts.
+    is_checked = not authentication.socket_carries_token(scope)
+    assert cookie_of(authentication.request_of(scope)) == ("of-the-user" if is_checked else None)
+    assert is_checked == (not subprotocols)

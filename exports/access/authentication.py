@@ -57,9 +57,15 @@ def socket_carries_token(scope: dict[str, Any]) -> bool:
 
 
 def request_of(scope: dict[str, Any]) -> HttpRequest:
-    """Return the request that opened a socket, with its headers and cookies. No middleware has seen it."""
+    """Return the request that opened a socket: its headers, and its cookies unless it carries a token.
+
+    No middleware has seen it.
+    """
     request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
     for offered in scope.get("subprotocols", ()):
         if offered.startswith(HEADER_IN_SUBPROTOCOL):
             request.META.setdefault("HTTP_AUTHORIZATION", unquote(offered.removeprefix(HEADER_IN_SUBPROTOCOL)))
+    # A page of another site can offer any subprotocol, and browsers send the cookies along.
+    if carries_token(request):
+        request.META.pop("HTTP_COOKIE", None)
     return request
