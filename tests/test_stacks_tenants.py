@@ -9,12 +9,13 @@ from asgiref.sync import sync_to_async
 from django.conf import LazySettings
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from exports import notifications, services, storage
 from exports.access import tenants
 from exports.checks.site import check_tenants
 from exports.exporters import QuerySetExport
-from exports.models import FileRequest, Preset
+from exports.models import AuditEntry, FileRequest, Notification, Preset
 from exports.models.audit import Actor
 from exports.worker import loop
 from tests.office import people, rows
@@ -108,6 +109,20 @@ def test_an_export_is_tried_again_in_its_tenant_from_anywhere(member: User):
     export = ask(signed_in(member), SOUTH)
     services.cancel(export, Actor.of(member))
     assert services.retry(rows.fresh(export), Actor.of(member))[0].tenant == "south"
+
+
+def test_staff_see_mails_presets_and_audit_log_of_their_tenant_only(member: User):
+    export = ask(signed_in(member), SOUTH)
+    mail = Notification.objects.create(request=export, kind="ready", message_id="<of.south>", due_at=timezone.now())
+    preset = Preset.objects.create(owner=member, file_type="members", name="Ours", tenant="south")
+    shown = {"notification": mail, "preset": preset, "auditentry": AuditEntry.objects.get(export=export)}
+    staff = signed_in(people.user("staff", *(f"view_{name}" for name in shown), is_staff=True))
+    for name, row in shown.items():
+        for host, found in ((SOUTH, True), (NORTH, False)):
+            listed = staff.get(f"/admin/exports/{name}/", headers=host).content.decode()
+            assert (f"/admin/exports/{name}/{row.pk}/change/" in listed) == found
+            answer = staff.get(f"/admin/exports/{name}/{row.pk}/change/", headers=host)
+            assert answer.status_code == (200 if found else 302)
 
 
 def test_staff_see_the_exports_of_the_tenant_and_on_the_main_site_those_of_all(member: User):

@@ -1,14 +1,15 @@
 """What the admin pages of this app share."""
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib import admin, messages
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import ngettext
 
 from exports import services
+from exports.access import tenants
 from exports.exceptions import TransitionNotAllowed
 from exports.http.actors import actor_of
 from exports.models import FileRequest
@@ -21,7 +22,17 @@ else:
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """A model that the admin shows and does not change, and that can be filtered by what its own pages offer only."""
+    """A model that the admin shows and does not change, and that can be filtered by what its own pages offer only.
+
+    `tenant_path` leads from a row to its tenant.
+    """
+
+    tenant_path: ClassVar = "tenant"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
+        """Keep the rows of the current tenant, or all on a site without one."""
+        found = super().get_queryset(request)
+        return found.filter(**{self.tenant_path: tenants.current()}) if tenants.current() else found
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Return True for the lookups of `list_filter` and `date_hierarchy`.

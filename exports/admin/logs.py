@@ -14,6 +14,7 @@ from exports.models import AuditEntry, Notification, Preset
 class NotificationAdmin(ExportActionsAdmin):
     """The outbox of mails. Staff can send those again that were sent or given up."""
 
+    tenant_path = "request__tenant"
     list_display = ("request", "kind", "state", "attempts", "due_at", "settled_at", "reason")
     list_filter = ("state", "kind")
     list_select_related = ("request__requester",)
@@ -37,8 +38,9 @@ class PresetAdmin(ReadOnlyAdmin):
 
 @admin.register(AuditEntry)
 class AuditEntryAdmin(ReadOnlyAdmin):
-    """The audit log."""
+    """The audit log. Entries without an export belong to no tenant."""
 
+    tenant_path = "export__tenant"
     list_display = (
         "at", "actor_kind", "user", "actor_name", "verb", "outcome", "reason", "file_type", "export_id", "byte_count",
         "bytes_sent", "count", "address",

@@ -15,7 +15,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from exports import services
-from exports.access import tenants
 from exports.admin.base import ExportActionsAdmin
 from exports.conf import url_of
 from exports.models import FileRequest, Status
@@ -45,8 +44,7 @@ class FileRequestAdmin(ExportActionsAdmin):
         return [*super().get_list_display(request), self._links_for(request)]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
-        exports = super().get_queryset(request).prefetch_related("notifications")
-        return exports.filter(tenant=tenants.current()) if tenants.current() else exports
+        return super().get_queryset(request).prefetch_related("notifications")
 
     @admin.display(description=_("mail"))
     def mail(self, export: FileRequest) -> str:
