@@ -167,6 +167,15 @@ def test_the_permission_classes_of_a_viewset_are_asked():
     assert FileRequest.objects.get(pk=export.pk).error_code == "permission_lost"
 
 
+def test_a_permission_is_required_besides_those_of_a_viewset(root: User):
+    assert register_viewset(BookViewSet, "adopted").permission == ""
+    register_viewset(BookViewSet, "adopted", permission="shop.delete_book")
+    staff = User.objects.create_user("bo", is_staff=True)
+    with pytest.raises(services.NotAllowed):
+        services.request_export(staff, "adopted", {})
+    services.request_export(root, "adopted", {})
+
+
 def test_filters_that_a_viewset_refuses_are_refused(root: User):
     register_viewset(OrderViewSet, "adopted")
     with pytest.raises(InvalidForm):

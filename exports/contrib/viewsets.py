@@ -67,7 +67,9 @@ class ViewSetExport(QuerySetExport):
         return view
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
-        """Return True if the permission classes of the viewset allow its list to this user."""
+        """Return True if the permission classes of the viewset allow its list to this user, who holds `permission`."""
+        if not super().has_permission(user, criteria):
+            return False
         view = self.get_view(user, "" if isinstance(criteria, NoCriteriaYet) else criteria["query"])
         try:
             view.check_permissions(view.request)
@@ -107,8 +109,11 @@ class ViewSetExport(QuerySetExport):
 
 
 def register_viewset(viewset_class: type[Any], file_type: str, **attributes: Any) -> type[ViewSetExport]:
-    """Register the export of a viewset's list. `attributes` are those of an export class, such as `title`."""
-    attributes["viewset_class"] = viewset_class
+    """Register the export of a viewset's list. `attributes` are those of an export class, such as `title`.
+
+    The permission classes of the viewset are asked; a `permission` is required besides.
+    """
+    attributes = {"permission": "", **attributes, "viewset_class": viewset_class}
     model = getattr(viewset_class.queryset, "model", None)
     return register_adopted(ViewSetExport, viewset_class, file_type, model, attributes)
 
