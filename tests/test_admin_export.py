@@ -15,6 +15,7 @@ from django.test import Client
 
 from exports import storage
 from exports.admin import ExportMixin
+from exports.admin.replay import ListRequest
 from exports.exporters import permissions
 from exports.models import FileRequest, Status
 from exports.worker import loop
@@ -141,6 +142,20 @@ def test_another_text_for_missing_values_is_in_the_cells():
 
 def test_a_list_without_columns_offers_every_field():
     assert offered(signed_in(employee()), "/backoffice/shop/customer/export/") == ["id", "name", "city", "tier"]
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"exclude": ["city"]},
+        {"fields": [("name", "tier")]},
+        {"fieldsets": [(None, {"fields": ["name", "tier"]})]},
+    ],
+)
+def test_a_field_that_the_admin_hides_is_not_offered(declared: dict[str, Any]):
+    customers = type("HidingAdmin", (ExportMixin, ModelAdmin), declared)(Customer, AdminSite(name="hiding"))
+    request = ListRequest(customers, employee(SEES_ALL, "view_customer"))
+    assert customers.get_export_columns(request) == ["id", "name", "tier"]
 
 
 def test_the_button_leads_to_the_rows_of_the_list(orders: list[Order]):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.auth import get_permission_codename
 from django.core.checks import CheckMessage, Error
 from django.core.exceptions import FieldDoesNotExist
@@ -42,6 +43,14 @@ class ExportingAdmin(ModelAdmin):
         return may_export and self.has_view_permission(request)
 
     def get_export_columns(self, request: HttpRequest) -> Sequence[Entry]:
-        """Return the columns to choose from: `export_columns`, else `list_display`, else all fields of the model."""
+        """Return the columns to choose from: `export_columns`, else `list_display`, else the fields that the admin has.
+
+        Those are all fields of the model without `exclude`; if `fields` or `fieldsets` are declared, these and the key.
+        """
         shown = self.export_columns or self.get_list_display(request)
-        return field_names(self.model) if tuple(shown) == ("__str__",) else shown
+        if tuple(shown) != ("__str__",):
+            return shown
+        names, hidden = field_names(self.model), self.get_exclude(request) or ()
+        if declared := flatten_fieldsets(self.fieldsets or [(None, {"fields": self.fields or ()})]):
+            names = [name for name in names if name in declared or name == self.opts.pk.name]
+        return [name for name in names if name not in hidden]
