@@ -136,6 +136,7 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
     """
     work_dir.ensure_private()
     rescue()
+    scheduling.let_go_all_with_room(_registered(), at_once=MAX_PER_STEP)
     worker, handled = loop.WorkerLoop(None), 0
     while not budget.is_spent(handled):
         if handled and budget.sleep:
@@ -227,7 +228,7 @@ def time_out() -> int:
 
 def wake_again() -> int:
     """Wake the queues of due exports that no worker has picked up for EXPORTS["WAKE_AGAIN_SECONDS"]."""
-    scheduling.let_go_all_with_room(at_once=MAX_PER_STEP)
+    scheduling.let_go_all_with_room(_registered(), at_once=MAX_PER_STEP)
     waiting = _registered().due(Now()).filter(is_held_back=False).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS))
     woken = [
         export.queue_name

@@ -1,15 +1,19 @@
 """The order of a queue and the positions in it: owners take turns, and the running quota is respected."""
 
 import random
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
+from django.db import connection, transaction
 from django.utils import timezone
 
 from exports import housekeeping, services
@@ -17,11 +21,12 @@ from exports.models import FileRequest, Status, scheduling, transitions
 from exports.models.audit import SYSTEM
 from exports.models.scheduling import estimated_wait, queue_position
 from exports.models.transitions import Claim
+from exports.worker.loop import WorkerLoop
 from tests.office import people, rows
 from tests.office.exports import LongExport, open_office
 from tests.office.processes import Worker
 from tests.servers import Valkey, wait_until
-from tests.shop.requests import after, claimed, in_status, made, queued, row, user
+from tests.shop.requests import after, at_once, claimed, in_status, made, queued, row, user
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -29,6 +34,12 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 QUEUE = "large"
 TYPES = ["orders"]
 SOON_SECONDS = 8.0
+
+
+@pytest.fixture
+def only_with_row_locks() -> None:
+    if not connection.features.has_select_for_update:
+        pytest.skip("SQLite has one writer at a time.")
 
 
 def limited(name: str, seconds: float = 0, **columns: Any) -> FileRequest:
@@ -104,6 +115,19 @@ def test_an_owner_who_made_no_requests_has_no_advance_over_the_others() -> None:
     assert [claimed_next()[0] for _ in range(3)] == [of_bob[0], of_ada, of_bob[1]]
 
 
+def test_a_retried_request_gives_new_owners_no_advance() -> None:
+    retried = take(limited("ada"), now=after(0))
+    for number in range(1, 6):
+        transitions.publish(take(limited("bob", number), now=after(number)), made())
+    of_bob = limited("bob", 10)
+    transitions.release(retried, now=after(11))
+    take(FileRequest.objects.get(pk=retried.request_id), now=after(12))
+
+    of_eve = [limited("eve", 20 + number) for number in range(3)]
+
+    assert [claimed_next(now=after(30))[0] for _ in range(3)] == [of_eve[0], of_bob, of_eve[1]]
+
+
 def test_requests_cancelled_before_they_began_do_not_cost_a_turn() -> None:
     for _ in range(5):
         transitions.cancel(limited("ada"))
@@ -173,6 +197,75 @@ def test_no_request_stays_held_back_for_ever(settings: LazySettings, correct: st
     housekeeping.wake_again()
 
     assert claimed_next()[0] == held_back
+
+
+@pytest.mark.parametrize("why", ["unknown type", "not due"])
+def test_only_a_request_that_can_be_claimed_is_let_go(settings: LazySettings, why: str) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    running = take(limited("ada"))
+    first = {"file_type": "unknown"} if why == "unknown type" else {"not_before": timezone.now() + timedelta(hours=1)}
+    limited("ada", 1, **first)
+    held_back = limited("ada", 2)
+    assert claim_next() is None
+
+    transitions.publish(running, made())
+
+    assert claimed_next()[0] == held_back
+
+
+@pytest.mark.parametrize("in_cron_mode", [False, True])
+def test_housekeeping_lets_go_beside_a_request_that_no_worker_claims(
+    settings: LazySettings, in_cron_mode: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    limited("ada", file_type="unknown")
+    limited("ada", 2, is_held_back=True)
+    monkeypatch.setattr(WorkerLoop, "run_next", lambda loop: None)
+
+    if in_cron_mode:
+        housekeeping.process(housekeeping.Budget(), on_handled=lambda export: None)
+    else:
+        housekeeping.wake_again()
+
+    assert not FileRequest.objects.filter(is_held_back=True).exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_requests_cancelled_at_the_same_time_do_not_wait_for_each_other(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch, only_with_row_locks: None
+) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    held_back = [limited("ada", number, is_held_back=True) for number in range(2)]
+    both_written, let_go = threading.Barrier(2, timeout=5), scheduling.let_go
+
+    def let_go_later(request_id: UUID) -> None:
+        both_written.wait()
+        let_go(request_id)
+
+    monkeypatch.setattr(scheduling, "let_go", let_go_later)
+    assert list(at_once(*[partial(transitions.cancel, each) for each in held_back])) == [True, True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_during_the_end_of_a_run_is_not_held_back_after_it(
+    settings: LazySettings, only_with_row_locks: None
+) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    running, waiting = take(limited("ada")), limited("ada", 1)
+    is_written = threading.Event()
+
+    def end() -> None:
+        with transaction.atomic():
+            transitions.publish(running, made())
+            is_written.set()
+            time.sleep(0.3)
+
+    def claim_meanwhile() -> Any:
+        assert is_written.wait(5)
+        return claim_next()
+
+    _, claimed = at_once(end, claim_meanwhile)
+    assert (claimed or claimed_next())[0] == waiting
 
 
 def test_a_cancel_wakes_a_worker_for_the_owners_next_request(

@@ -5,6 +5,8 @@ unless the user has the permission `exports.exceed_limits`.
 """
 
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.db import connection
@@ -22,13 +24,25 @@ RETRY_AFTER_SECONDS = 15.0
 def lock_owner(export: FileRequest) -> None:
     """Until the transaction ends, block other transactions that would add to this owner's waiting or running rows."""
     if connection.features.has_select_for_update:
-        # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
-        can_lock_without_key = connection.features.has_select_for_no_key_update
-        users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key)
-        users.filter(pk=export.requester_id).values_list("pk").first()  # type: ignore[misc]  # NULL locks no user.
+        _lock_user(export.requester_id)
     else:
         # SQLite has one write lock. It must be taken before the first read: a reader cannot always become a writer.
         FileRequest.objects.filter(pk=export.pk).update(seq=F("seq"))
+
+
+def lock_owner_of(request_id: UUID) -> None:
+    """Lock the owner like `lock_owner`, if the request counts, in a transaction that has written already."""
+    if connection.features.has_select_for_update:
+        counted = FileRequest.objects.filter(pk=request_id, counts_toward_quota=True)
+        _lock_user(counted.values_list("requester_id", flat=True).first())
+
+
+# Any: the primary key of the project's user model.
+def _lock_user(pk: Any) -> None:
+    # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
+    can_lock_without_key = connection.features.has_select_for_no_key_update
+    users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key)
+    users.filter(pk=pk).values_list("pk").first()  # NULL locks no user.
 
 
 def check_quota(export: FileRequest) -> None:

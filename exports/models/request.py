@@ -31,6 +31,10 @@ DatabaseTime = datetime | Combinable
 """`Now()`, the time of the database's clock; in tests a datetime."""
 
 
+LAST_STARTED = 20
+"""How many requests that began last tell which turn is served now."""
+
+
 class Status(models.TextChoices):
     """The states of an export. docs/architecture.md has the table of transitions between them."""
 
@@ -393,8 +397,9 @@ def _next_turn(export: FileRequest) -> int:
     Requests that were cancelled before they began do not count. Each anonymous request has an owner to itself.
     """
     rows = FileRequest.objects.filter(queue_name=export.queue_name)
-    turns = rows.filter(started_at__isnull=False).order_by("-started_at").values_list("turn", flat=True)[:1]
-    served = next(iter(turns), 1)
+    turns = rows.filter(started_at__isnull=False).order_by("-started_at").values_list("turn", flat=True)
+    # The last that began may have an old turn, since it was held back or retried.
+    served = max(turns[:LAST_STARTED], default=1)
     if export.requester_id is None:
         return served
     counting = rows.filter(Q(status=Status.QUEUED) | Q(started_at__isnull=False), requester=export.requester_id)

@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Subquery
 
 from exports.conf import config
+from exports.models import quotas
 from exports.models.clock import Now
 from exports.models.request import FileRequest, FileRequestQuerySet, Status
 
@@ -46,37 +47,51 @@ def has_room(export: FileRequest) -> bool:
     return running.filter(requester=export.requester_id, counts_toward_quota=True).count() < limit
 
 
-def hold_back(export: FileRequest) -> None:
-    """Let workers pass over the owner's waiting requests in this queue until one of the owner's runs ends."""
-    waiting = _waiting(export.queue_name).filter(requester=export.requester_id, counts_toward_quota=True)
-    claimable = waiting.filter(is_held_back=False).in_turn()
+def hold_back(export: FileRequest, claimable: FileRequestQuerySet) -> None:
+    """Let workers pass over the owner's requests of this queue in `claimable` until one of the owner's runs ends.
+
+    A request that no worker could claim must not be among them: when a run ends, it would be let go for another.
+    """
+    owned = claimable.filter(queue_name=export.queue_name, requester=export.requester_id, counts_toward_quota=True)
+    claimable = owned.filter(is_held_back=False).in_turn()
     if connection.features.has_select_for_update_skip_locked:
         # Another worker that is claiming one of these rows may be waiting for this one.
         claimable = claimable.select_for_update(skip_locked=True)
     keys = list(claimable.values_list("pk", flat=True)[:HELD_BACK_AT_ONCE])
-    waiting.filter(pk__in=keys).update(is_held_back=True)
+    _waiting(export.queue_name).filter(pk__in=keys).update(is_held_back=True)
 
 
 def let_go(request_id: UUID) -> None:
-    """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer."""
+    """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer.
+
+    The transaction has written the row of this request, so that it waits for no other row with the owner locked.
+    """
     if config.MAX_RUNNING_PER_USER is None:
         return
+    # A worker that still saw this run may be holding back the owner's requests.
+    quotas.lock_owner_of(request_id)
     # Django 6.1 wants to see that the subqueries return one row.
     ended = FileRequest.objects.filter(pk=request_id)
     of_owner = _held_back().filter(
         queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])
     )
-    _held_back().filter(pk__in=of_owner.in_turn().values("pk")[:1]).update(is_held_back=False)
+    first = of_owner.in_turn()
+    if connection.features.has_select_for_update_skip_locked:
+        # Another request of the owner that is cancelled at the same time would wait for this one.
+        first = first.select_for_update(skip_locked=True)
+    _held_back().filter(pk__in=list(first.values_list("pk", flat=True)[:1])).update(is_held_back=False)
 
 
-def let_go_all_with_room(*, at_once: int) -> int:
-    """Correct what a deleted row or a changed setting has left held back. Return the number of rows let go."""
+def let_go_all_with_room(waiting: FileRequestQuerySet, *, at_once: int) -> int:
+    """Correct what a deleted row or a changed setting has left held back. Return the number of rows let go.
+
+    `waiting` are the requests that workers can claim once they are due.
+    """
     limit, held_back = config.MAX_RUNNING_PER_USER, _held_back()
     if limit is not None:
-        counted = FileRequest.objects.filter(
-            queue_name=OuterRef("queue_name"), requester=OuterRef("requester"), counts_toward_quota=True
-        )
-        claimable = counted.filter(status=Status.QUEUED, is_held_back=False)
+        of_owner = {"queue_name": OuterRef("queue_name"), "requester": OuterRef("requester")}
+        claimable = waiting.due(Now()).filter(**of_owner, counts_toward_quota=True, is_held_back=False)
+        counted = FileRequest.objects.filter(**of_owner, counts_toward_quota=True)
         running = counted.filter(status=Status.RUNNING).order_by("pk")
         held_back = held_back.exclude(Exists(claimable)).exclude(Exists(running[limit - 1 : limit]))
     keys = list(held_back.order_by("turn", "requested_at").values_list("pk", flat=True)[:at_once])

@@ -117,18 +117,24 @@ def claim_first(
             if export is None:
                 return None
             extension, runtime = attempt(export)
-            claimed = claim(export, owner=owner, extension=extension, runtime=runtime, now=now)
+            claimed = claim(export, owner=owner, extension=extension, runtime=runtime, waiting=waiting, now=now)
         if claimed is not None:
             return export, claimed
 
 
 def claim(
-    export: FileRequest, *, owner: str, extension: str, runtime: float | None = None, now: DatabaseTime | None = None
+    export: FileRequest,
+    *,
+    owner: str,
+    extension: str,
+    runtime: float | None = None,
+    waiting: FileRequestQuerySet | None = None,
+    now: DatabaseTime | None = None,
 ) -> Claim | None:
     """Claim a due request for the worker `owner`, and record the storage key before the first byte is written.
 
     `runtime` is the number of seconds that the attempt may take, None for no deadline. A request whose owner has
-    EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead.
+    EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead, with the owner's others among `waiting` that are due.
     """
     now = now or Now()
     epoch = export.epoch + 1
@@ -137,7 +143,8 @@ def claim(
         if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
             quotas.lock_owner(export)
             if not scheduling.has_room(export):
-                scheduling.hold_back(export)
+                waiting = FileRequest.objects.filter(pk=export.pk) if waiting is None else waiting
+                scheduling.hold_back(export, waiting.due(now))
                 return None
         won = _change(
             FileRequest.objects.due(now).filter(pk=export.pk, epoch=export.epoch),
