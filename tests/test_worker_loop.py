@@ -290,6 +290,21 @@ def test_a_worker_runs_all_due_exports_of_its_queue_only() -> None:
     assert loop.WorkerLoop("large").run_due() == 0
 
 
+def test_an_exporter_that_cannot_be_made_fails_and_does_not_block_the_queue() -> None:
+    class UnmadeExport(OrderExport):
+        file_type = "unmade"
+
+        def __init__(self) -> None:
+            raise RuntimeError("its configuration is missing")
+
+    unmade, fine = queued(file_type="unmade"), queued()
+    with registered(UnmadeExport):
+        assert loop.WorkerLoop("large").run_due() == 2
+
+    assert (row(unmade.pk)["status"], row(fine.pk)["status"]) == ("failed", "ready")
+    assert row(unmade.pk)["attempts"] == 1
+
+
 def test_users_take_turns() -> None:
     order: list[str] = []
 

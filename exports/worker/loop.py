@@ -106,13 +106,18 @@ class WorkerLoop:
         if self._queue_name is not None:
             waiting = waiting.filter(queue_name=self._queue_name)
         claimed = transitions.claim_first(
-            waiting, owner=_owner(), attempt=lambda export: _attempt(export, registry.exporter_of(export))
+            waiting, owner=_owner(), attempt=lambda export: _attempt(export, registry.exporter_of)
         )
         if claimed is None:
             return None
         export, claim = claimed
         try:
-            _run_for_owner(export, claim, registry.exporter_of(export))
+            try:
+                exporter = registry.exporter_of(export)
+            except Exception as error:
+                _fail(export, claim, error)
+            else:
+                _run_for_owner(export, claim, exporter)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             # Housekeeping puts it back into the queue when its lease expires.
             failures.report(log, "request %s: abandoned: %s", export.pk, error=error)
@@ -162,17 +167,26 @@ def claim_and_run(
 
 
 def _claim(export: FileRequest, exporter: FileMaker) -> transitions.Claim | None:
-    extension, runtime = _attempt(export, exporter)
+    extension, runtime = _attempt(export, lambda export: exporter)
     return transitions.claim(export, owner=_owner(), extension=extension, runtime=runtime)
 
 
-def _attempt(export: FileRequest, exporter: FileMaker) -> transitions.Attempt:
+def _attempt(export: FileRequest, exporter_of: Callable[[FileRequest], FileMaker]) -> transitions.Attempt:
     try:
+        exporter = exporter_of(export)
         return transitions.Attempt(exporter.extension(export), RunLimits.of(exporter).runtime)
     except Exception as error:
         # The run asks again and fails for the same reason, which is then on the row.
         failures.report(log, "request %s: %s", export.pk, error=error)
         return transitions.Attempt("bin", None)
+
+
+def _fail(export: FileRequest, claim: transitions.Claim, error: Exception) -> None:
+    """Record why a claimed export could not begin; the queue goes on with the next one."""
+    export.refresh_from_db()
+    if runner.record_failure(export, claim, error):
+        export.refresh_from_db()
+        runner.notify(events.send_state, export)
 
 
 def _run_for_owner(export: FileRequest, claim: transitions.Claim, exporter: Exporter) -> None:

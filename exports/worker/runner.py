@@ -161,12 +161,32 @@ def run(
     except WorkerStopping:
         won = _retry_database(partial(transitions.release, claim))
     except Exception as error:
-        won = _record_failure(export, claim, error)
+        won = record_failure(export, claim, error)
     if not won:
         log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
         return
     export.refresh_from_db()
     notify(on_change, export)
+
+
+def record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
+    """Return the export to the queue if another attempt may help and is left, else let it fail."""
+    is_retryable = failures.may_pass(error)
+    if isinstance(error, ExportError):
+        code = error.code
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code = StorageFull.code
+    else:
+        code = RetryableError.code if is_retryable else ExportError.code
+    detail = failures.describe_error(error)
+    numbers = error.numbers if isinstance(error, ExportError) else {}
+    # At the level ERROR, which services such as Sentry collect, stands what only a developer can correct.
+    level = logging.ERROR if code == ExportError.code else logging.WARNING
+    failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
+    if is_retryable and export.attempts < config.MAX_ATTEMPTS:
+        delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
+        return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
+    return _retry_database(partial(transitions.fail, claim, code=code, detail=detail, numbers=numbers))
 
 
 def notify(on_change: OnChange, export: FileRequest) -> None:
@@ -256,26 +276,6 @@ def _check_attached(attempt: Run, exporter: FileMaker) -> None:
         raise NoFile("The handler attached no file.")
     if permissions.refusal(export, exporter) is not None:
         transitions.expire(export, WORKER)
-
-
-def _record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
-    """Return the export to the queue if another attempt may help and is left, else let it fail."""
-    is_retryable = failures.may_pass(error)
-    if isinstance(error, ExportError):
-        code = error.code
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        code = StorageFull.code
-    else:
-        code = RetryableError.code if is_retryable else ExportError.code
-    detail = failures.describe_error(error)
-    numbers = error.numbers if isinstance(error, ExportError) else {}
-    # At the level ERROR, which services such as Sentry collect, stands what only a developer can correct.
-    level = logging.ERROR if code == ExportError.code else logging.WARNING
-    failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
-    if is_retryable and export.attempts < config.MAX_ATTEMPTS:
-        delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
-        return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
-    return _retry_database(partial(transitions.fail, claim, code=code, detail=detail, numbers=numbers))
 
 
 def _retry_database(step: Callable[[], Answer]) -> Answer:
