@@ -86,7 +86,7 @@ def numbers_in(path: Path) -> list[Any]:
     return [row[0] for row in sheet.iter_rows(values_only=True)]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_filtered_list_is_exported_with_the_chosen_columns(
     browser: Browser, site: str, theme: str, scheme: Any, tmp_path: Path, folder: Path
 ):

@@ -81,7 +81,9 @@ FAULTS: dict[str, Fault] = {
 
 
 @pytest.mark.usefixtures("slowly")
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "offline" else pytest.mark.slow) for name in FAULTS]
+)
 def test_a_page_never_shows_an_old_speed_and_ends_right(stack: Stack, open_visit: OpenVisit, name: str):
     visit = open_visit("ada")
     visit.page.add_init_script(WATCH)
