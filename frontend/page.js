@@ -39,7 +39,7 @@ export function words() {
   return new Words(isSame ? lang : language, words);
 }
 
-/** Return what `{% export_assets %}` has put into the head: the socket's path, the CSRF cookie's name, and the words. */
+/** Return what `{% export_assets %}` has put into the head: the socket's path, names of CSRF cookie and user, the words. */
 function config() {
   const script = document.getElementById("exports-config");
   if (script === null) throw new Error("The page has no exports-config: put {% export_assets %} into its head.");
@@ -77,11 +77,15 @@ function newConnection(url) {
   return new ExportsConnection({ url, WebSocket: socketClass(), fetch: pageFetch, tokens, isVisible });
 }
 
-/** Return the class for sockets that the tabs share; where the browser has no locks (also: no HTTPS), that for one each. */
+/**
+ * Return the class for sockets that the tabs of a user share; that for one each where the page does not know its user or
+ * the browser has no locks (also: no HTTPS).
+ */
 function socketClass() {
   const { WebSocket, BroadcastChannel, navigator } = window;
-  if (!BroadcastChannel || !navigator.locks) return WebSocket;
-  return sharedSocketClass({ WebSocket, BroadcastChannel, locks: navigator.locks, clock: systemClock });
+  const { reader } = config();
+  if (!BroadcastChannel || !navigator.locks || !reader) return WebSocket;
+  return sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks: navigator.locks, clock: systemClock });
 }
 
 function isVisible() {

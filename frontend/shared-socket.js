@@ -1,6 +1,6 @@
 /**
- * One WebSocket for all tabs of a browser. The tab that holds a lock has the connection and passes its messages on over
- * a BroadcastChannel; when it is closed, the next tab gets the lock and connects.
+ * One WebSocket for all tabs of a user in a browser. The tab that holds a lock has the connection and passes its messages
+ * on over a BroadcastChannel; when it is closed, the next tab gets the lock and connects.
  */
 
 const ANSWER_WITHIN = 1_000;
@@ -9,9 +9,13 @@ const ABNORMAL = 1006;
 const PING = JSON.stringify({ type: "ping" });
 const PONG = JSON.stringify({ type: "pong" });
 const CHANGED = /"export\.changed".*?"id": ?"([^"]+)"/;
+const REMOVED = /^\{"type": ?"export\.removed", ?"id": ?"([^"]+)"/;
 
-/** Return a class that is used like `WebSocket`. `locks` is `navigator.locks`; tests replace all four. */
-export function sharedSocketClass({ WebSocket, BroadcastChannel, locks, clock }) {
+/**
+ * Return a class that is used like `WebSocket`. `reader` names the user: a tab in which another user has signed in since
+ * hears nothing of this one's. `locks` is `navigator.locks`.
+ */
+export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, clock }) {
   return class SharedSocket {
     onopen = null;
     onmessage = null;
@@ -30,7 +34,7 @@ export function sharedSocketClass({ WebSocket, BroadcastChannel, locks, clock })
 
     constructor(url) {
       this.#url = url;
-      this.#name = `exports:${url}`;
+      this.#name = `exports:${reader}:${url}`;
       this.#channel = new BroadcastChannel(this.#name);
       this.#channel.onmessage = ({ data }) => this.#hear(data);
       this.#tell({ kind: "join" });
@@ -82,6 +86,7 @@ export function sharedSocketClass({ WebSocket, BroadcastChannel, locks, clock })
       this.#heardAt = clock.now();
       const [, id] = CHANGED.exec(text) ?? [];
       if (id) this.#newest.set(id, text);
+      this.#newest.delete(REMOVED.exec(text)?.[1]);
       this.#pass({ kind: "message", text });
     }
 

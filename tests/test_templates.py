@@ -275,6 +275,12 @@ def test_export_assets_include_the_stylesheet_the_script_and_its_words(owner: Us
     assert page.config["words"]["rows"]["1"] == "{count} row"
 
 
+def test_the_tabs_of_a_user_share_a_socket_that_those_of_another_do_not(browser: Client, owner: User):
+    mine = HtmlPage(browser.get("/exports/").content.decode()).config["reader"]
+    assert mine == render("{% export_assets %}", owner).config["reader"]
+    assert mine != render("{% export_assets %}", people.user("other")).config["reader"]
+
+
 def test_the_script_only_uses_words_that_the_catalogue_has():
     sources = [path.read_text() for path in sorted((ROOT / "frontend").glob("*.js"))]
     used = {key for source in sources for key in re.findall(r"\.text\(\"(\w+)\"", source)}

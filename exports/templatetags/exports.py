@@ -12,6 +12,7 @@ from django.forms import Form
 from django.template.context import Context
 from django.urls import get_script_prefix
 from django.utils import translation
+from django.utils.crypto import salted_hmac
 from django.utils.formats import date_format
 from django.utils.html import format_html, json_script
 from django.utils.safestring import SafeString
@@ -97,10 +98,16 @@ def export_assets(context: Context) -> dict[str, Any]:
 
 @register.simple_tag(takes_context=True)
 def export_config(context: Context) -> SafeString:
-    """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, the words and their language."""
+    """Return what the script needs as JSON: the socket's path, the CSRF cookie's name, the words and their language.
+
+    `reader` names the user, whose tabs share a socket; it is "" where the page does not know its user.
+    """
+    user = getattr(getattr(context, "request", None), "user", None)
+    reader = "" if user is None else salted_hmac("exports.tabs", str(user.pk)).hexdigest()[:16]
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
     given = {
         "socket": _socket_path(),
+        "reader": reader,
         "csrf_cookie": csrf_cookie,
         "language": translation.get_language() or settings.LANGUAGE_CODE,
         "words": words.catalogue(for_staff=_is_staff(context)),

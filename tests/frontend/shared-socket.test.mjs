@@ -31,11 +31,13 @@ class Browser {
   get BroadcastChannel() {
     const channels = this.#channels;
     return class {
-      constructor() {
+      constructor(name) {
+        this.name = name;
         channels.add(this);
       }
       postMessage(data) {
-        for (const each of channels) if (each !== this && !each.isFrozen) queueMicrotask(() => each.onmessage?.({ data }));
+        const others = [...channels].filter((each) => each !== this && each.name === this.name && !each.isFrozen);
+        for (const each of others) queueMicrotask(() => each.onmessage?.({ data }));
       }
       close() {
         channels.delete(this);
@@ -63,8 +65,8 @@ class Browser {
 }
 
 /** Open a tab; it records what its socket tells. */
-async function tab(browser) {
-  const Shared = sharedSocketClass({ WebSocket: browser.Socket, BroadcastChannel: browser.BroadcastChannel, locks: browser.locks, clock: browser.clock });
+async function tab(browser, reader = "ada") {
+  const Shared = sharedSocketClass({ reader, WebSocket: browser.Socket, BroadcastChannel: browser.BroadcastChannel, locks: browser.locks, clock: browser.clock });
   const socket = new Shared(URL);
   const heard = [];
   socket.onopen = () => heard.push("open");
@@ -91,6 +93,27 @@ test("a tab that joins later hears the newest states at once", async () => {
   for (const seq of [3, 4]) browser.Socket.last.change(running({ seq }));
   const { heard } = await tab(browser);
   assert.deepEqual(heard, ["open", "export.changed"]);
+});
+
+test("a tab in which another user has signed in hears nothing of the first user", async () => {
+  const browser = new Browser();
+  await tab(browser, "ada");
+  browser.Socket.last.open();
+  browser.Socket.last.change(running());
+  const { heard } = await tab(browser, "bo");
+  browser.Socket.last.change(running({ seq: 9 }));
+  await settled();
+  assert.deepEqual(heard, []);
+});
+
+test("a tab that joins later hears nothing of an export that was deleted", async () => {
+  const browser = new Browser();
+  await tab(browser);
+  browser.Socket.last.open();
+  browser.Socket.last.change(running());
+  browser.Socket.last.onmessage({ data: `{"type": "export.removed", "id": "${ID}"}` });
+  const { heard } = await tab(browser);
+  assert.deepEqual(heard, ["open"]);
 });
 
 test("when the tab with the connection is closed, another one connects and nothing is lost", async () => {
