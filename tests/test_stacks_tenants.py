@@ -105,6 +105,15 @@ def test_presets_belong_to_the_tenant_in_which_they_were_saved(member: User):
     assert client.post(f"/exports/presets/{in_south.pk}/delete/", headers={**JSON, **NORTH}).status_code == 404
 
 
+def test_an_estimate_takes_its_pace_from_the_files_of_the_tenant(member: User):
+    client = signed_in(member)
+    ask(client, SOUTH)
+    loop.WorkerLoop(None).run_due()
+    for host, is_known in ((SOUTH, True), (NORTH, False)):
+        answer = client.post("/exports/new/members/estimate/", {"format": "csv"}, headers={**JSON, **host})
+        assert (answer.json()["rows"], answer.json()["bytes"] is not None) == (2 if is_known else 1, is_known)
+
+
 def test_an_export_is_tried_again_in_its_tenant_from_anywhere(member: User):
     export = ask(signed_in(member), SOUTH)
     services.cancel(export, Actor.of(member))

@@ -109,15 +109,19 @@ def _counts(sheets: Sequence[Sheet]) -> list[int] | None:
 
 
 def _pace(asked: Asked) -> tuple[float, float] | None:
-    """Return the bytes and the seconds that a row took in the newest files of this type and format."""
-    made = FileRequest.objects.filter(
-        file_type=asked.exporter.file_type,
-        format=asked.writer.format,
-        status__in=(Status.READY, Status.EXPIRED),
-        rows_done__gt=0,
-        size__isnull=False,
-        started_at__isnull=False,
-    ).order_by("-requested_at")[:SAMPLES]
+    """Return the bytes and the seconds that a row took in the newest files of this type and format in this tenant."""
+    made = (
+        FileRequest.objects.of_tenant()
+        .filter(
+            file_type=asked.exporter.file_type,
+            format=asked.writer.format,
+            status__in=(Status.READY, Status.EXPIRED),
+            rows_done__gt=0,
+            size__isnull=False,
+            started_at__isnull=False,
+        )
+        .order_by("-requested_at")[:SAMPLES]
+    )
     rows, size, seconds = 0, 0, 0.0
     for each in made.only("rows_done", "size", "started_at", "finished_at"):
         rows, size, seconds = rows + each.rows_done, size + (each.size or 0), seconds + (took_seconds(each) or 0.0)
