@@ -25,7 +25,7 @@ from exports.models import FileRequest, Status
 from exports.worker import loop
 from tests.adopted.resources import RESOURCES, ReportResource
 from tests.adopted.tables import TABLES, AccessorTable
-from tests.adopted.viewsets import BookViewSet, OrderViewSet
+from tests.adopted.viewsets import BookViewSet, OrderViewSet, TaggedViewSet
 from tests.office.browsers import signed_in
 from tests.shop.models import Book, Customer, EveryField, Order, Tag
 from tests.shop.runs import configure, use_folders
@@ -228,3 +228,13 @@ def test_a_subclass_adds_a_filter(root: User):
 
     registry.register(OpenOrders)
     assert [line[1] for line in lines(content_of(root, "adopted", "csv"))] == ["number", "n1", "n2", "n5"]
+
+
+def test_sensitive_fields_in_a_list_of_objects_must_be_named(root: User, settings: Any):
+    configure(settings, SENSITIVE_FIELDS=("name",))
+    register_viewset(TaggedViewSet, "adopted")
+    export, _is_new = services.request_export(root, "adopted", {}, format="csv")
+    loop.WorkerLoop(None).run_due()
+    assert FileRequest.objects.get(pk=export.pk).error_code == "sensitive_column"
+    register_viewset(TaggedViewSet, "adopted", sensitive_columns=["tags"])
+    assert lines(content_of(root, "adopted", "csv"))[0] == ["Title", "Tags"]

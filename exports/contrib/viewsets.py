@@ -5,7 +5,7 @@
 The one criterion is `query`, the query string of the list: "status=open&ordering=-placed_at".
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -103,8 +103,8 @@ class ViewSetExport(QuerySetExport):
         if not isinstance(serializer, Serializer):
             raise DeclarationError(f"{type(serializer).__name__} has no fields to make columns of.")
         return [
-            Column(".".join(path), header, source=AdoptedCell("__".join(path), partial(_cell, serializer, path)))
-            for path, header in _paths(serializer)
+            Column(".".join(path), header, source=AdoptedCell(shown, partial(_cell, serializer, path)))
+            for path, header, shown in _paths(serializer)
         ]
 
 
@@ -118,17 +118,22 @@ def register_viewset(viewset_class: type[Any], file_type: str, **attributes: Any
     return register_adopted(ViewSetExport, viewset_class, file_type, model, attributes)
 
 
-def _paths(serializer: Any) -> Iterable[tuple[tuple[str, ...], str]]:
-    """Yield the names that lead to each value, and its header. A list of objects is one value."""
+def _paths(serializer: Any) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Yield the names that lead to each value, its header, and the path of the field that it shows.
+
+    A list of objects is one value. If they have a field that EXPORTS["SENSITIVE_FIELDS"] protects, it shows that one.
+    """
     for name, field in serializer.fields.items():
         if field.write_only:
             continue
         header = str(field.label or "")
         if isinstance(field, Serializer):
-            for path, inner in _paths(field):
-                yield (name, *path), f"{header or name} {inner or path[-1]}"
+            for path, inner, shown in _paths(field):
+                yield (name, *path), f"{header or name} {inner or path[-1]}", f"{name}__{shown}"
         else:
-            yield (name,), header
+            child = getattr(field, "child", None)
+            inside = [shown for _path, _header, shown in _paths(child)] if isinstance(child, Serializer) else []
+            yield (name,), header, "__".join([name, *filter(is_sensitive, inside)][:2])
 
 
 def _cell(serializer: BaseSerializer, path: Sequence[str], row: Model) -> object:

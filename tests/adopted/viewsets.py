@@ -8,7 +8,7 @@ from django.urls import include, path
 from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import filters, permissions, routers, serializers, viewsets
 
-from tests.shop.models import Book, Customer, Order
+from tests.shop.models import Book, Customer, Order, Tag
 
 
 class CustomerSerializer(serializers.ModelSerializer):
@@ -76,6 +76,28 @@ class BookViewSet(viewsets.ReadOnlyModelViewSet):
 
     def get_serializer_class(self) -> type[serializers.BaseSerializer]:
         return BookSerializer if self.action == "list" else serializers.Serializer
+
+
+class TagSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Tag
+        fields = ("name",)
+
+
+class TaggedSerializer(serializers.ModelSerializer):
+    tags = TagSerializer(many=True)
+
+    class Meta:
+        model = Book
+        fields = ("title", "tags")
+
+
+class TaggedViewSet(viewsets.ReadOnlyModelViewSet):
+    """Rows that have lists of objects."""
+
+    queryset = Book.objects.prefetch_related("tags").order_by("pk")
+    serializer_class = TaggedSerializer
+    permission_classes = (permissions.IsAdminUser,)
 
 
 router = routers.DefaultRouter()
