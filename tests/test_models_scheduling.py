@@ -236,14 +236,36 @@ def test_requests_cancelled_at_the_same_time_do_not_wait_for_each_other(
 ) -> None:
     configure(settings, MAX_RUNNING_PER_USER=1)
     held_back = [limited("ada", number, is_held_back=True) for number in range(2)]
-    both_written, let_go = threading.Barrier(2, timeout=5), scheduling.let_go
+    let_go = scheduling.let_go
 
     def let_go_later(request_id: UUID) -> None:
-        both_written.wait()
+        time.sleep(0.2)
         let_go(request_id)
 
     monkeypatch.setattr(scheduling, "let_go", let_go_later)
     assert list(at_once(*[partial(transitions.cancel, each) for each in held_back])) == [True, True]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_does_not_wait_for_a_transaction_that_cancels_several(
+    settings: LazySettings, only_with_row_locks: None
+) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    first, second = limited("ada"), limited("ada", 1)
+    is_written = threading.Event()
+
+    def cancel_both() -> bool:
+        with transaction.atomic():
+            transitions.cancel(first)
+            is_written.set()
+            time.sleep(0.2)
+            return transitions.cancel(second)
+
+    def claim_meanwhile() -> Any:
+        assert is_written.wait(5)
+        return claim_next()
+
+    assert list(at_once(cancel_both, claim_meanwhile)) == [True, None]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -21,28 +21,37 @@ RETRY_AFTER_SECONDS = 15.0
 """Suggested when too many requests wait. When a worker takes the next one is not known."""
 
 
-def lock_owner(export: FileRequest) -> None:
-    """Until the transaction ends, block other transactions that would add to this owner's waiting or running rows."""
+class OwnerBusy(Exception):
+    """Raised if another transaction has the owner locked."""
+
+
+def lock_owner(export: FileRequest, *, waits: bool = True) -> None:
+    """Until the transaction ends, block others that would change the number of this owner's waiting or running rows.
+
+    To be called before a row of the owner is locked: transactions that lock both do so in this order, or one that
+    does not wait. Without `waits`, raise OwnerBusy if another transaction has the lock.
+    """
     if connection.features.has_select_for_update:
-        _lock_user(export.requester_id)
+        if not _lock_user(export.requester_id, waits=waits) and not waits:
+            raise OwnerBusy
     else:
         # SQLite has one write lock. It must be taken before the first read: a reader cannot always become a writer.
         FileRequest.objects.filter(pk=export.pk).update(seq=F("seq"))
 
 
 def lock_owner_of(request_id: UUID) -> None:
-    """Lock the owner like `lock_owner`, if the request counts, in a transaction that has written already."""
+    """Lock the owner like `lock_owner`, if the request counts; on SQLite the caller's first statement is a write."""
     if connection.features.has_select_for_update:
         counted = FileRequest.objects.filter(pk=request_id, counts_toward_quota=True)
-        _lock_user(counted.values_list("requester_id", flat=True).first())
+        _lock_user(counted.values_list("requester_id", flat=True).first(), waits=True)
 
 
 # Any: the primary key of the project's user model.
-def _lock_user(pk: Any) -> None:
+def _lock_user(pk: Any, *, waits: bool) -> bool:
     # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
     can_lock_without_key = connection.features.has_select_for_no_key_update
-    users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key)
-    users.filter(pk=pk).values_list("pk").first()  # NULL locks no user.
+    users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key, skip_locked=not waits)
+    return pk is None or users.filter(pk=pk).values_list("pk").first() is not None
 
 
 def check_quota(export: FileRequest) -> None:

@@ -16,7 +16,6 @@ from django.db import connection
 from django.db.models import Exists, OuterRef, Subquery
 
 from exports.conf import config
-from exports.models import quotas
 from exports.models.clock import Now
 from exports.models.request import FileRequest, FileRequestQuerySet, Status
 
@@ -64,12 +63,10 @@ def hold_back(export: FileRequest, claimable: FileRequestQuerySet) -> None:
 def let_go(request_id: UUID) -> None:
     """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer.
 
-    The transaction has written the row of this request, so that it waits for no other row with the owner locked.
+    The caller has locked the owner: a worker that still saw this run may be holding back the owner's requests.
     """
     if config.MAX_RUNNING_PER_USER is None:
         return
-    # A worker that still saw this run may be holding back the owner's requests.
-    quotas.lock_owner_of(request_id)
     # Django 6.1 wants to see that the subqueries return one row.
     ended = FileRequest.objects.filter(pk=request_id)
     of_owner = _held_back().filter(

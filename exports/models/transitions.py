@@ -110,63 +110,35 @@ def claim_first(
     now = now or Now()
     due = waiting.due(now).filter(is_held_back=False).in_turn()
     skips_locked = connection.features.has_select_for_update_skip_locked
+    export: FileRequest | None = None
     while True:
-        # SQLite has one writer, and a transaction that begins with a read may not be able to become it.
-        with _short_transaction() if skips_locked else nullcontext():
-            export = (due.select_for_update(skip_locked=True) if skips_locked else due).first()
-            if export is None:
-                return None
-            extension, runtime = attempt(export)
-            claimed = claim(export, owner=owner, extension=extension, runtime=runtime, waiting=waiting, now=now)
-        if claimed is not None:
-            return export, claimed
+        try:
+            # SQLite has one writer, and a transaction that begins with a read may not be able to become it.
+            with _short_transaction() if skips_locked else nullcontext():
+                export = (due.select_for_update(skip_locked=True) if skips_locked else due).first()
+                if export is None:
+                    return None
+                extension, runtime = attempt(export)
+                claimed = _claim(export, owner, extension, runtime, waiting, now, waits=not skips_locked)
+            if claimed is not None:
+                return export, claimed
+        except quotas.OwnerBusy:
+            if export is not None:
+                # Wait without a lock on the row, which the transaction that has the owner locked may be about to write.
+                with _short_transaction():
+                    quotas.lock_owner(export)
 
 
 def claim(
-    export: FileRequest,
-    *,
-    owner: str,
-    extension: str,
-    runtime: float | None = None,
-    waiting: FileRequestQuerySet | None = None,
-    now: DatabaseTime | None = None,
+    export: FileRequest, *, owner: str, extension: str, runtime: float | None = None, now: DatabaseTime | None = None
 ) -> Claim | None:
     """Claim a due request for the worker `owner`, and record the storage key before the first byte is written.
 
     `runtime` is the number of seconds that the attempt may take, None for no deadline. A request whose owner has
-    EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead, with the owner's others among `waiting` that are due.
+    EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead.
     """
-    now = now or Now()
-    epoch = export.epoch + 1
-    key = storage.new_key(export.pk, epoch, extension)
-    with _short_transaction(savepoint=False):
-        if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
-            quotas.lock_owner(export)
-            if not scheduling.has_room(export):
-                waiting = FileRequest.objects.filter(pk=export.pk) if waiting is None else waiting
-                scheduling.hold_back(export, waiting.due(now))
-                return None
-        won = _change(
-            FileRequest.objects.due(now).filter(pk=export.pk, epoch=export.epoch),
-            AuditEntry.Verb.START,
-            export,
-            WORKER,
-            status=Status.RUNNING,
-            epoch=epoch,
-            is_held_back=False,
-            attempts=F("attempts") + 1,
-            lease_owner=owner,
-            lease_expires_at=now + timedelta(seconds=config.LEASE_SECONDS),
-            deadline_at=None if runtime is None else now + timedelta(seconds=runtime),
-            started_at=now,
-            phase=COUNTING,
-            phase_started_at=now,
-            progressed_at=now,
-            **NO_PROGRESS,
-        )
-        if won:
-            Artifact.objects.create(request=export, epoch=epoch, key=key)
-    return Claim(export.pk, epoch, key, export.file_type) if won else None
+    alone = FileRequest.objects.filter(pk=export.pk)
+    return _claim(export, owner, extension, runtime, alone, now or Now(), waits=True)
 
 
 def renew_lease(
@@ -427,6 +399,48 @@ def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     return ended.update(seen_at=now or Now()) == 1
 
 
+def _claim(
+    export: FileRequest,
+    owner: str,
+    extension: str,
+    runtime: float | None,
+    waiting: FileRequestQuerySet,
+    now: DatabaseTime,
+    *,
+    waits: bool,
+) -> Claim | None:
+    """Claim a request, or hold back the owner's due ones among `waiting`. For `waits` see `quotas.lock_owner`."""
+    epoch = export.epoch + 1
+    key = storage.new_key(export.pk, epoch, extension)
+    with _short_transaction(savepoint=False):
+        if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
+            quotas.lock_owner(export, waits=waits)
+            if not scheduling.has_room(export):
+                scheduling.hold_back(export, waiting.due(now))
+                return None
+        won = _change(
+            FileRequest.objects.due(now).filter(pk=export.pk, epoch=export.epoch),
+            AuditEntry.Verb.START,
+            export,
+            WORKER,
+            status=Status.RUNNING,
+            epoch=epoch,
+            is_held_back=False,
+            attempts=F("attempts") + 1,
+            lease_owner=owner,
+            lease_expires_at=now + timedelta(seconds=config.LEASE_SECONDS),
+            deadline_at=None if runtime is None else now + timedelta(seconds=runtime),
+            started_at=now,
+            phase=COUNTING,
+            phase_started_at=now,
+            progressed_at=now,
+            **NO_PROGRESS,
+        )
+        if won:
+            Artifact.objects.create(request=export, epoch=epoch, key=key)
+    return Claim(export.pk, epoch, key, export.file_type) if won else None
+
+
 def _insert_or_join(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     try:
         _insert(export, actor)
@@ -486,9 +500,13 @@ def _change(
 ) -> bool:
     """Update the row and add an entry to the audit log, both or neither. Return True if the row was updated."""
     with _short_transaction(savepoint=False):
+        # The end of a READY file makes no room.
+        makes_room = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
+        if makes_room and config.MAX_RUNNING_PER_USER is not None:
+            quotas.lock_owner_of(_id_of(about))
         won = _update(guarded, **columns)
         if won:
-            if columns.get("status", Status.RUNNING) != Status.RUNNING:
+            if makes_room:
                 scheduling.let_go(_id_of(about))
             given: Columns = {"file_type": about.file_type, "outcome": outcome, "reason": reason}
             record(verb, _id_of(about), actor, byte_count=byte_count, **given)
