@@ -139,17 +139,22 @@ def deliver(claimed: Sequence[Notification], send: Callable[[], object] | None =
             wanted.append(notification)
     if not wanted:
         return False
+    is_refused_for_its_content = False
     try:
         faults.point("before_smtp")
         if send is None:
-            connection().send_messages([compose(wanted)])
+            is_refused_for_its_content = True
+            message = compose(wanted)
+            is_refused_for_its_content = False
+            connection().send_messages([message])
         else:
             send()
     except NoRecipient as error:
         _settle(wanted, Notification.State.SUPPRESSED, str(error))
         return False
     except Exception as error:
-        _note_failure(wanted, error)
+        is_refused_for_its_content |= isinstance(error, SMTPDataError) and is_permanent(error)
+        _note_failure(wanted, error, tells_apart=is_refused_for_its_content and len(wanted) > 1)
         return False
     faults.point("after_250")
     _settle(wanted, Notification.State.SENT, "")
@@ -320,7 +325,11 @@ def _settle(notifications: Sequence[Notification], state: str, reason: str) -> N
     claimed.update(state=state, reason=reason, settled_at=Now())
 
 
-def _note_failure(notifications: Sequence[Notification], error: Exception) -> None:
+def _note_failure(notifications: Sequence[Notification], error: Exception, *, tells_apart: bool) -> None:
+    """Give up or try again later; with `tells_apart` in a mail for each, so that one export does not cost the others.
+
+    No mail server has taken the one for all then, so each may have another Message-ID.
+    """
     attempt, reason = notifications[0].attempts + 1, type(error).__name__
     keys = ", ".join(str(each.request_id) for each in notifications)
     failures.report(log, "mail of request %s not sent, attempt %d: %s", keys, attempt, error=error)
@@ -328,13 +337,16 @@ def _note_failure(notifications: Sequence[Notification], error: Exception) -> No
     for each in notifications:
         # Nothing changes if another mailer has claimed it since.
         claimed = Notification.objects.filter(pk=each.pk, state=Notification.State.SENDING, attempts=attempt)
-        if is_permanent(error):
+        due_again = {"state": Notification.State.PENDING, "due_at": Now() + timedelta(seconds=_pause(attempt - 1))}
+        if tells_apart:
+            own_id = new_message_id(each.request_id, each.kind)
+            claimed.update(**due_again, reason=reason, message_id=own_id)
+        elif is_permanent(error):
             claimed.update(**gave_up, reason=f"{GAVE_UP}: refused ({reason})")
         elif _is_time_up(each):
             claimed.update(**gave_up, reason=f"{GAVE_UP}: {reason}")
         else:
-            due_at = Now() + timedelta(seconds=_pause(attempt - 1))
-            claimed.update(state=Notification.State.PENDING, due_at=due_at, reason=reason)
+            claimed.update(**due_again, reason=reason)
 
 
 def is_permanent(error: Exception) -> bool:

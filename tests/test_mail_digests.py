@@ -160,3 +160,29 @@ def test_one_export_of_a_digest_can_be_mailed_again_alone(smtp: Smtp) -> None:
     assert housekeeping.send_mails() == 1
     assert told_in(smtp, exports) == [2, 1]
     assert len({mail["Message-ID"] for mail in smtp.mails}) == 2
+
+
+def test_an_export_that_cannot_be_told_does_not_cost_the_others_their_mail(
+    smtp: Smtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_for_the_first(export: FileRequest) -> str:
+        if export.label == "Month: 1":
+            raise RuntimeError("its page has no address")
+        return ""
+
+    exports = ended(3)
+    monkeypatch.setattr(notifications, "page_url", break_for_the_first)
+    assert housekeeping.send_mails() == 0
+    make_due()
+    assert housekeeping.send_mails() == 2
+    assert outcomes() == {"Month: 1": "pending", "Month: 2": "sent", "Month: 3": "sent"}
+    assert len(Notification.objects.values_list("message_id").distinct()) == len(exports)
+
+
+def test_exports_whose_mail_is_refused_for_its_content_are_told_apart(smtp: Smtp) -> None:
+    exports = ended(2)
+    with smtp.refusing("554 Message content rejected"):
+        assert housekeeping.send_mails() == 0
+    make_due()
+    assert housekeeping.send_mails() == 2
+    assert told_in(smtp, exports) == [1, 1]
