@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from exports import services
 from exports.exporters import Column, preview
@@ -74,6 +75,11 @@ def test_the_first_rows_are_refused_with(browser: Client, export: FileRequest, w
         reader = signed_in(staff) if what == "another user" else browser
         assert first_rows(reader, export).status_code == (404 if what == "another user" else 204)
         assert "=N0" not in reader.get(f"{url_of('page', export)}?rows=1").content.decode()
+
+
+def test_an_export_whose_choices_are_deleted_shows_no_first_rows(browser: Client, export: FileRequest) -> None:
+    FileRequest.objects.filter(pk=export.pk).update(status="failed", criteria="", columns=[], erased_at=timezone.now())
+    assert first_rows(browser, export).status_code == 404
 
 
 @contextmanager

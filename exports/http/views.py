@@ -249,7 +249,9 @@ def rows_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     A browser is redirected to the page that shows them.
     """
     export = get_visible(request, pk)
-    if export.requester_id != request.user.pk or not registry.is_offered(export.file_type):
+    is_own = export.requester_id == request.user.pk
+    # Without its criteria it would show other rows.
+    if not is_own or export.erased_at is not None or not registry.is_offered(export.file_type):
         raise Http404
     if not wants_json(request):
         return HttpResponseRedirect(f"{url_of('page', pk)}?rows=1#rows")
