@@ -35,7 +35,7 @@ def mails_of(user: AbstractUser) -> list[Mail]:
     for path in sorted(Path(settings.MAILS_DIR).glob("*.log"), reverse=True):
         for number, content in enumerate(path.read_bytes().split(SEPARATOR)):
             mail = _parsed(f"{path.stem}-{number}", content)
-            if content.strip() and (user.is_staff or mail.to == user.email):
+            if content.strip() and (user.is_staff or (user.email and mail.to == user.email)):
                 found.append(mail)
         if len(found) >= MAX_SHOWN:
             break

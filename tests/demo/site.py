@@ -30,6 +30,7 @@ from exports.worker import loop
 from project.demo import credentials
 from project.demo.forms import FlightFilter
 from project.demo.loading import FlightsMissing, load
+from project.demo.mails import mails_of
 from project.demo.models import Flight, Weather
 from project.demo.tables import table_of
 from tests.demo.archive import FLIGHTS, write_archive
@@ -336,3 +337,10 @@ def test_users_see_their_own_mails_and_staff_see_all(client: Client):
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
     assert client.get(*frames["grace"]).status_code == 404
     assert Client().get("/mails/").status_code == 302
+
+
+def test_a_user_without_an_address_sees_no_part_of_a_mail():
+    # The line with which the file backend ends a mail, in a text.
+    mail = EmailMultiAlternatives("For ada", f"The text\n{'-' * 79}\n\nThe rest", to=["ada@example.com"])
+    FileBackend(file_path=django_settings.MAILS_DIR).send_messages([mail])
+    assert mails_of(get_user_model()(username="new", email="")) == []
