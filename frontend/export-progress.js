@@ -297,7 +297,10 @@ export class ExportProgress extends HTMLElement {
     this.#connection.learn(state);
     if (state.urls.ticket === null) return;
     save(state);
-    this.#notice(this.#words.text("download_started"), { isLasting: true });
+    const started = this.#words.text("download_started");
+    this.#notice(started, { isLasting: true });
+    // A screen reader may not have come to the end of the export yet, and hears only the last sentence.
+    this.#say(`${this.#words.status(state)}. ${started}`);
   }
 }
 
