@@ -7,10 +7,12 @@ import pytest
 
 from tests.e2e.conftest import OpenVisit
 from tests.e2e.stack import Stack
-from tests.e2e.visits import Visit, assert_ended_well
+from tests.e2e.visits import Visit
 from tests.servers import Smtp, wait_until
 
 ADA = "ada@example.com"
+HIDE = "Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})"
+SHOW = "delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))"
 
 
 def mails_about(smtp: Smtp, export_id: str) -> list[EmailMessage]:
@@ -48,9 +50,7 @@ def test_a_user_who_saw_the_end_gets_no_mail(stack: Stack, visit: Visit):
 
 def test_a_user_whose_tab_is_hidden_at_the_end_gets_a_mail(stack: Stack, open_visit: OpenVisit):
     visit = open_visit("ada")
-    visit.page.add_init_script(
-        "Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true})"
-    )
+    visit.page.add_init_script(HIDE)
     # A download, as by the recorder, would count as seen.
     visit.page.route("**/download/", lambda route: route.abort())
     export_id = stack.client("ada").request_export(month_from="1", month_to="3")["id"]
@@ -59,22 +59,8 @@ def test_a_user_whose_tab_is_hidden_at_the_end_gets_a_mail(stack: Stack, open_vi
     stack.housekeep()
     assert len(mails_about(stack.smtp, export_id)) == 1
     assert stack.column("seen_at", "filerequest", export_id, key="id") == [None]
-    visit.page.evaluate("delete document.visibilityState; document.dispatchEvent(new Event('visibilitychange'))")
+    visit.page.evaluate(SHOW)
     wait_until(lambda: stack.column("seen_at", "filerequest", export_id, key="id") != [None], seconds=10)
-
-
-@pytest.mark.usefixtures("slowly")
-def test_a_frozen_tab_has_seen_nothing_and_catches_up_when_it_goes_on(stack: Stack, visit: Visit):
-    # Not requested on the page, which would save the file: that counts as seen.
-    export_id = stack.client("ada").request_export()["id"]
-    visit.go("/exports/").wait_for_bar(export_id, 0.1)
-    devtools = visit.page.context.new_cdp_session(visit.page)
-    devtools.send("Page.setWebLifecycleState", {"state": "frozen"})
-    wait_for_notification(stack, export_id)
-    assert len(mails_about(stack.smtp, export_id)) == 1
-    devtools.send("Page.setWebLifecycleState", {"state": "active"})
-    visit.wait_for_ready(export_id)
-    assert_ended_well(visit, export_id)
 
 
 def test_the_mail_links_to_the_page_behind_login_and_not_to_the_file(stack: Stack, open_visit: OpenVisit):

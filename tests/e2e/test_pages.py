@@ -165,7 +165,7 @@ def test_a_page_whose_script_was_not_loaded_offers_to_look_again(stack: Stack, o
 def test_a_page_whose_modules_were_not_loaded_updates_itself(stack: Stack, open_visit: OpenVisit):
     state = stack.client("ada").request_export()
     page = open_visit("ada").page
-    page.route("**/state.js", lambda route: route.abort())
+    page.route(re.compile(r"/(state|bundle)[.\w]*\.js"), lambda route: route.abort())
     page.goto(state["urls"]["page"])
     page.wait_for_url("**/page/?plain=1")
     page.get_by_role("button", name="Cancel").click()
