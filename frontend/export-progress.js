@@ -234,7 +234,7 @@ export class ExportProgress extends HTMLElement {
     else this.#refused(reply);
   }
 
-  /** Tell the list that the user has deleted this export. On a page of its own, go to the list, as the form would. */
+  /** Tell the list that the user has deleted this export. The page of this export alone is left for the list, as by its form. */
   #leave() {
     this.#fire("removed", this.#state);
     if (this.isConnected) location.assign(new URL("../../", new URL(this.#state.urls.page, location.href)));

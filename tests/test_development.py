@@ -182,7 +182,7 @@ async def test_a_thread_reaches_the_sockets_of_its_process_without_a_channel_lay
     async with pages.opened(owner) as page:
         await page.next_state()
         assert (await page.receive_nothing()) is True
-        # From a thread of its own, as a worker: no callback of this event loop is due meanwhile.
+        # From another thread, as a worker does; this event loop has nothing else to do meanwhile.
         threading.Thread(target=lambda: (events.send_state(export), connections.close_all())).start()
         async with asyncio.timeout(SOON):
             assert (await page.next_state())["id"] == str(export.pk)

@@ -44,7 +44,7 @@ def part_of(mail: EmailMessage, kind: str) -> str:
 
 
 def ready(rows: int | None, **columns: Any) -> FileRequest:
-    """Return an export of so many rows that ended, with its mail in the outbox."""
+    """Return an ended export with this number of rows, and its mail in the outbox."""
     request, claim = claimed(label=LABEL, **columns)
     assert transitions.publish(claim, made(rows=rows or 0, receipt={} if rows is None else {"rows": rows}))
     return request

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 
 def ended(count: int, status: str = Status.READY, *, due_in: float = -1, **columns: Any) -> list[FileRequest]:
-    """Return exports that have just ended this way, with mails that are due in so many seconds."""
+    """Return exports that have just ended this way, whose mails are due in `due_in` seconds."""
     exports = [in_status(status, label=f"Month: {number}", **columns) for number in range(1, count + 1)]
     keys = [export.pk for export in exports]
     FileRequest.objects.filter(pk__in=keys).update(finished_at=timezone.now())
