@@ -2,7 +2,7 @@ import { systemClock } from "./clock.js";
 import { showEstimates } from "./estimate.js";
 import { clearErrors, showErrors } from "./field-errors.js";
 import { clearOffer, showOffer } from "./offer.js";
-import { autoDownloads, connectionTo, mark, postFromPage, socketUrl, words } from "./page.js";
+import { autoDownloads, connectionTo, mark, postFromPage, socketUrl, whenParsed, words } from "./page.js";
 import { isActive, isState } from "./state.js";
 
 /**
@@ -22,8 +22,7 @@ export class ExportForm extends HTMLElement {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
     this.addEventListener("submit", (event) => this.#submit(event), { signal });
-    if (document.readyState !== "loading") this.#start(signal);
-    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
+    whenParsed(() => this.#start(signal), signal);
   }
 
   disconnectedCallback() {

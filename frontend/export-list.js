@@ -1,6 +1,6 @@
 import { systemClock } from "./clock.js";
 import { ListReader } from "./list-reader.js";
-import { connectionTo, socketUrl, words } from "./page.js";
+import { connectionTo, socketUrl, whenParsed, words } from "./page.js";
 import { isActive } from "./state.js";
 
 /**
@@ -19,9 +19,7 @@ export class ExportList extends HTMLElement {
   connectedCallback() {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    // While the page is being parsed, the cards inside the element may not exist yet.
-    if (document.readyState !== "loading") this.#start(signal);
-    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
+    whenParsed(() => this.#start(signal), signal);
   }
 
   disconnectedCallback() {

@@ -2,7 +2,7 @@ import { Announcements } from "./announcements.js";
 import { systemClock } from "./clock.js";
 import { freshLink, save } from "./download.js";
 import { load } from "./load.js";
-import { autoDownloads, connectionTo, mark, pageFetch, postFromPage, socketUrl, words } from "./page.js";
+import { autoDownloads, connectionTo, mark, pageFetch, postFromPage, socketUrl, whenParsed, words } from "./page.js";
 import { partsOf } from "./parts.js";
 import { Silence } from "./silence.js";
 import { isActive, isEmpty, isReady, isState, isTerminal } from "./state.js";
@@ -50,9 +50,7 @@ export class ExportProgress extends HTMLElement {
   connectedCallback() {
     this.#listening = new AbortController();
     const { signal } = this.#listening;
-    // While the page is being parsed, the markup inside the element may not exist yet.
-    if (document.readyState !== "loading") this.#start(signal);
-    else document.addEventListener("DOMContentLoaded", () => this.#start(signal), { once: true, signal });
+    whenParsed(() => this.#start(signal), signal);
   }
 
   disconnectedCallback() {

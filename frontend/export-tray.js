@@ -1,7 +1,7 @@
 import { systemClock } from "./clock.js";
 import { freshLink, save } from "./download.js";
 import { ListReader } from "./list-reader.js";
-import { autoDownloads, connectionTo, pageFetch, socketUrl, words } from "./page.js";
+import { autoDownloads, connectionTo, pageFetch, socketUrl, whenParsed, words } from "./page.js";
 import { barValue, isActive, isReady } from "./state.js";
 import { builtPanel, builtRow, builtToast } from "./tray-parts.js";
 
@@ -28,8 +28,7 @@ export class ExportTray extends HTMLElement {
   #lastTitle = document.title;
 
   connectedCallback() {
-    if (document.readyState !== "loading") this.#start();
-    else document.addEventListener("DOMContentLoaded", () => this.isConnected && this.#start(), { once: true });
+    whenParsed(() => this.isConnected && this.#start());
   }
 
   disconnectedCallback() {

@@ -60,6 +60,12 @@ export function pageFetch(...args) {
   return window.fetch(...args);
 }
 
+/** Call `start` once the page is parsed: until then the markup inside an element may not exist. */
+export function whenParsed(start, signal) {
+  if (document.readyState !== "loading") start();
+  else document.addEventListener("DOMContentLoaded", start, { once: true, signal });
+}
+
 export function mark(name) {
   performance.mark(`export:${name}`);
 }
