@@ -323,10 +323,7 @@ def expire(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
     """End the links of a READY export now. Its bytes are deleted EXPORTS["FILE_DELETE_DELAY_SECONDS"] later."""
     now = now or Now()
     guarded = FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=export.epoch)
-    # An expiry in the past remains, since the delay counts from it.
-    expired_at = Least(Coalesce(F("expires_at"), now), now)
-    end: Columns = {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
-    return _change(guarded, AuditEntry.Verb.EXPIRE, export, actor, **end)
+    return _change(guarded, AuditEntry.Verb.EXPIRE, export, actor, **_expired(now))
 
 
 def remove(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
@@ -338,8 +335,7 @@ def remove(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
     guarded = FileRequest.objects.filter(pk=export.pk, status__in=TERMINAL, epoch=export.epoch, removed_at=None)
     gone: Columns = {"removed_at": now}
     if export.status == Status.READY:
-        expired_at = Least(Coalesce(F("expires_at"), now), now)
-        gone |= {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
+        gone |= _expired(now)
     return _change(guarded, AuditEntry.Verb.REMOVE, export, actor, **gone)
 
 
@@ -546,6 +542,13 @@ def _queued(now: DatabaseTime) -> Columns:
     """Return the columns of a request that goes back into the queue, for which a worker is to be woken again."""
     times: Columns = {"not_before": None, "woken_at": None, "phase_started_at": None, "progressed_at": now}
     return {"status": Status.QUEUED, "phase": QUEUED} | times | NO_LEASE | NO_PROGRESS
+
+
+def _expired(now: DatabaseTime) -> Columns:
+    """Return the columns of a READY export whose links end now."""
+    # An expiry in the past remains, since the delay until the bytes are deleted counts from it.
+    expired_at = Least(Coalesce(F("expires_at"), now), now)
+    return {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
 
 
 def _notify(request_id: UUID, kind: str, now: DatabaseTime) -> None:
