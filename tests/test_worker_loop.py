@@ -305,6 +305,32 @@ def test_an_exporter_that_cannot_be_made_fails_and_does_not_block_the_queue() ->
     assert row(unmade.pk)["attempts"] == 1
 
 
+@pytest.mark.parametrize(
+    "attributes", [{"max_runtime_seconds": "an hour"}, {"max_rows": "many"}, {"max_bytes": float("nan")}]
+)
+def test_a_limit_that_is_no_number_fails_its_export_alone(attributes: dict[str, Any]) -> None:
+    limited, fine = queued(file_type="limited"), queued()
+    with registered(type("Limited", (OrderExport,), {"file_type": "limited", **attributes})):
+        assert loop.WorkerLoop("large").run_due() == 2
+
+    assert (row(limited.pk)["status"], row(fine.pk)["status"]) == ("failed", "ready")
+    assert "must be a number" in row(limited.pk)["error_detail"]
+
+
+def test_an_extension_too_long_for_a_storage_key_stops_no_queue() -> None:
+    class LongExport(OrderExport):
+        file_type = "long"
+
+        def extension(self, export: FileRequest) -> str:
+            return "x" * 300
+
+    long, fine = queued(file_type="long"), queued()
+    with registered(LongExport):
+        assert loop.WorkerLoop("large").run_due() == 2
+
+    assert (row(long.pk)["status"], row(fine.pk)["status"]) == ("ready", "ready")
+
+
 def test_users_take_turns() -> None:
     order: list[str] = []
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from exports.conf import config
-from exports.exceptions import TooManyBytes, TooManyRows
+from exports.exceptions import DeclarationError, TooManyBytes, TooManyRows
 
 log = logging.getLogger("exports.worker.limits")
 
@@ -26,11 +26,16 @@ class RunLimits:
 
     @classmethod
     def of(cls, exporter: object) -> Self:
-        """Return `max_rows`, `max_bytes` and `max_runtime_seconds` of the exporter, or else those of EXPORTS."""
+        """Return `max_rows`, `max_bytes` and `max_runtime_seconds` of the exporter, or else those of EXPORTS.
+
+        Raise DeclarationError for one that is no number.
+        """
         limits: list[float | None] = []
         for name in ("max_rows", "max_bytes", "max_runtime_seconds"):
             own = getattr(exporter, name, None)
             limit = getattr(config, name.upper()) if own is None else own
+            if not isinstance(limit, int | float | None) or limit != limit:
+                raise DeclarationError(f"{name} is {limit!r}, and must be a number or None.")
             limits.append(None if limit == math.inf else limit)
         return cls(*limits)
 

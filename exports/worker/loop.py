@@ -13,6 +13,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from exports import failures, faults
 from exports.exporters import registry
 from exports.exporters.base import Exporter, FileMaker
+from exports.filenames import extension_of
 from exports.models import FileRequest, Status, transitions
 from exports.models.locale import locale_of
 from exports.queue import base as queue
@@ -174,7 +175,7 @@ def _claim(export: FileRequest, exporter: FileMaker) -> transitions.Claim | None
 def _attempt(export: FileRequest, exporter_of: Callable[[FileRequest], FileMaker]) -> transitions.Attempt:
     try:
         exporter = exporter_of(export)
-        return transitions.Attempt(exporter.extension(export), RunLimits.of(exporter).runtime)
+        return transitions.Attempt(extension_of(f"file.{exporter.extension(export)}"), RunLimits.of(exporter).runtime)
     except Exception as error:
         # The run asks again and fails for the same reason, which is then on the row.
         failures.report(log, "request %s: %s", export.pk, error=error)
