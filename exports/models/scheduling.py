@@ -65,8 +65,6 @@ def let_go(request_id: UUID) -> None:
 
     The caller has locked the owner: a worker that still saw this run may be holding back the owner's requests.
     """
-    if config.MAX_RUNNING_PER_USER is None:
-        return
     # Django 6.1 wants to see that the subqueries return one row.
     ended = FileRequest.objects.filter(pk=request_id)
     of_owner = _held_back().filter(

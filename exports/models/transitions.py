@@ -497,8 +497,9 @@ def _change(
     """Update the row and add an entry to the audit log, both or neither. Return True if the row was updated."""
     with _short_transaction(savepoint=False):
         # The end of a READY file makes no room.
-        makes_room = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
-        if makes_room and config.MAX_RUNNING_PER_USER is not None:
+        has_left = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
+        makes_room = has_left and config.MAX_RUNNING_PER_USER is not None
+        if makes_room:
             quotas.lock_owner_of(_id_of(about))
         won = _update(guarded, **columns)
         if won:
