@@ -103,7 +103,7 @@ def export_config(context: Context) -> SafeString:
     `reader` names the user, whose tabs share a socket; it is "" where the page does not know its user.
     """
     user = getattr(getattr(context, "request", None), "user", None)
-    reader = "" if user is None else salted_hmac("exports.tabs", str(user.pk)).hexdigest()[:16]
+    reader = "" if user is None else salted_hmac("exports.tabs", str(user.pk), algorithm="sha256").hexdigest()[:16]
     csrf_cookie = None if settings.CSRF_USE_SESSIONS else settings.CSRF_COOKIE_NAME
     given = {
         "socket": _socket_path(),

@@ -178,13 +178,16 @@ def _of_parquet(content: bytes, delimiter: str, width: int) -> list[Cells]:
 
 def _of_xlsx(content: bytes, delimiter: str, width: int) -> list[Cells]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        sheet, styles, shared = (
-            ElementTree.fromstring(archive.read(f"xl/{part}.xml"))
-            for part in ("worksheets/sheet1", "styles", "sharedStrings")
+        sheet, styles = (
+            ElementTree.fromstring(archive.read(f"xl/{part}.xml")) for part in ("worksheets/sheet1", "styles")
+        )
+        # A workbook without a text has no such part.
+        has_texts = "xl/sharedStrings.xml" in archive.namelist()
+        shared_texts = (
+            list(map(_text, ElementTree.fromstring(archive.read("xl/sharedStrings.xml")))) if has_texts else []
         )
     codes = {each.get("numFmtId"): each.get("formatCode") for each in styles.iterfind(".//{*}numFmt")}
     patterns = [(BUILT_IN | codes)[each.get("numFmtId")] for each in styles.iterfind("{*}cellXfs/{*}xf")]
-    shared_texts = list(map(_text, shared))
 
     def read(cell: ElementTree.Element) -> ExcelCell | None:
         kind, value = cell.get("t", "n"), cell.findtext("{*}v")
