@@ -32,16 +32,14 @@ from exports.exporters import registry
 from exports.models import FileRequest, Notification, Status
 from exports.models.clock import Now
 from exports.models.locale import local_time
-from exports.models.notification import GAVE_UP, new_message_id
+from exports.models.notification import new_message_id
+from exports.models.outbox import GAVE_UP
 from exports.models.request import AnyUser
 from exports.state import error_of, name_of
 
 log = logging.getLogger("exports.mail")
 
-CLAIM_SECONDS = 120
 SEND_SECONDS = 30
-RETRY_SECONDS = 30
-MAX_RETRY_SECONDS = 3600
 MAX_IN_A_MAIL = 20
 
 EXPECTED_STATUS: dict[str, Status] = {
@@ -77,12 +75,11 @@ class NoRecipient(Exception):
 def claim(notification: Notification, *, early: bool = False) -> bool:
     """Claim a mail that is due when it is read, for this process; return False if another process has it.
 
-    What goes in the same mail is claimed with it. A mail whose mailer dies is due again after CLAIM_SECONDS, later
-    after each further time. With `early` it is claimed before it is due, if it was never claimed.
+    What goes in the same mail is claimed with it. With `early` it is claimed before it is due, if it was never claimed.
     """
     claimable = Notification.objects.filter(state=Notification.State.PENDING) if early else Notification.objects.open()
     same_mail = claimable.filter(message_id=notification.message_id, attempts=notification.attempts)
-    return same_mail.update(**_claimed(notification.attempts)) > 0
+    return same_mail.claim(notification.attempts) > 0
 
 
 def claim_together(first: Notification) -> list[Notification]:
@@ -104,7 +101,7 @@ def claim_together(first: Notification) -> list[Notification]:
     found = fresh.due(Now()).select_related("request").order_by("due_at")[: MAX_IN_A_MAIL - 1]
     beside = {each.pk: each for each in found if not has_own_mail(each)}
     untried = Notification.objects.filter(pk__in=beside, state=Notification.State.PENDING, attempts=0)
-    untried.update(message_id=first.message_id, **_claimed(0))
+    untried.claim(0, message_id=first.message_id)
     for each in beside.values():
         each.message_id = first.message_id
     taken = Notification.objects.filter(pk__in=beside, message_id=first.message_id).values_list("pk", flat=True)
@@ -314,15 +311,8 @@ def _reason_not_to_send(export: FileRequest, notification: Notification, *, is_o
     return ""
 
 
-def _claimed(attempts: int) -> dict[str, Any]:
-    due_again = Now() + timedelta(seconds=max(CLAIM_SECONDS, _pause(attempts)))
-    return {"state": Notification.State.SENDING, "attempts": attempts + 1, "due_at": due_again}
-
-
 def _settle(notifications: Sequence[Notification], state: str, reason: str) -> None:
-    keys = [each.pk for each in notifications]
-    claimed = Notification.objects.filter(pk__in=keys, state=Notification.State.SENDING)
-    claimed.update(state=state, reason=reason, settled_at=Now())
+    Notification.objects.filter(pk__in=[each.pk for each in notifications]).settle(state, reason)
 
 
 def _note_failure(notifications: Sequence[Notification], error: Exception, *, tells_apart: bool) -> None:
@@ -333,20 +323,16 @@ def _note_failure(notifications: Sequence[Notification], error: Exception, *, te
     attempt, reason = notifications[0].attempts + 1, type(error).__name__
     keys = ", ".join(str(each.request_id) for each in notifications)
     failures.report(log, "mail of request %s not sent, attempt %d: %s", keys, attempt, error=error)
-    gave_up = {"state": Notification.State.SUPPRESSED, "settled_at": Now()}
     for each in notifications:
-        # Nothing changes if another mailer has claimed it since.
-        claimed = Notification.objects.filter(pk=each.pk, state=Notification.State.SENDING, attempts=attempt)
-        due_again = {"state": Notification.State.PENDING, "due_at": Now() + timedelta(seconds=_pause(attempt - 1))}
+        claimed = Notification.objects.filter(pk=each.pk, attempts=attempt)
         if tells_apart:
-            own_id = new_message_id(each.request_id, each.kind)
-            claimed.update(**due_again, reason=reason, message_id=own_id)
+            claimed.retry_later(attempt, reason, message_id=new_message_id(each.request_id, each.kind))
         elif is_permanent(error):
-            claimed.update(**gave_up, reason=f"{GAVE_UP}: refused ({reason})")
+            claimed.settle(Notification.State.SUPPRESSED, f"{GAVE_UP}: refused ({reason})")
         elif _is_time_up(each):
-            claimed.update(**gave_up, reason=f"{GAVE_UP}: {reason}")
+            claimed.settle(Notification.State.SUPPRESSED, f"{GAVE_UP}: {reason}")
         else:
-            claimed.update(**due_again, reason=reason)
+            claimed.retry_later(attempt, reason)
 
 
 def is_permanent(error: Exception) -> bool:
@@ -366,8 +352,3 @@ def _is_time_up(notification: Notification) -> bool:
     ended_before = Now() - timedelta(seconds=config.MAIL_RETRY_SECONDS)
     is_old = Q(resent_at=None, request__finished_at__lt=ended_before) | Q(resent_at__lt=ended_before)
     return Notification.objects.filter(is_old, pk=notification.pk).exists()
-
-
-def _pause(attempts: int) -> float:
-    """Return the seconds to wait after this number of earlier attempts: 30, doubled each time, at most an hour."""
-    return min(RETRY_SECONDS * 2.0 ** min(attempts, 16), MAX_RETRY_SECONDS)

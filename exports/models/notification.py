@@ -10,20 +10,12 @@ from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
 from exports.access import tenants
-from exports.models.request import DatabaseTime, FileRequest
-
-GAVE_UP = "gave up"
-"""How the reason of a mail begins that could not be sent."""
+from exports.models.outbox import GAVE_UP, OutboxEntry, OutboxQuerySet
+from exports.models.request import FileRequest
 
 
-class NotificationQuerySet(models.QuerySet["Notification"]):
+class NotificationQuerySet(OutboxQuerySet["Notification"]):
     """Queries for the mailer."""
-
-    def due(self, now: DatabaseTime) -> Self:
-        return self.open().filter(due_at__lte=now)
-
-    def open(self) -> Self:
-        return self.filter(state__in=(Notification.State.PENDING, Notification.State.SENDING))
 
     def untried_beside(self, first: "Notification") -> Self:
         """Return mails never tried, about unseen ends, to the same user in the same tenant, language and time zone."""
@@ -46,34 +38,17 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
         return self.filter(Q(state=Notification.State.SENT) | given_up, request__status=F("kind"))
 
 
-class Notification(models.Model):
-    """One e-mail to the owner of an export, about its end.
-
-    `due_at` is the time of the next attempt. A mailer that claims the row sets it to a later time, so that another
-    one takes over if the mailer dies. `resent_at` is when staff last asked to send it again.
-    """
+class Notification(OutboxEntry):
+    """One e-mail to the owner of an export, about its end."""
 
     class Kind(models.TextChoices):
         READY = "ready", _("Ready")
         FAILED = "failed", _("Failed")
 
-    class State(models.TextChoices):
-        PENDING = "pending", _("Pending")
-        SENDING = "sending", _("Sending")
-        SENT = "sent", _("Sent")
-        SUPPRESSED = "suppressed", _("Suppressed")
-
     request = models.ForeignKey(
         FileRequest, verbose_name=_("request"), on_delete=models.CASCADE, related_name="notifications"
     )
     kind = models.CharField(_("kind"), max_length=10, choices=Kind)
-    state = models.CharField(_("state"), max_length=10, choices=State, default=State.PENDING)
-    message_id = models.CharField(_("message id"), max_length=255)
-    due_at = models.DateTimeField(_("due at"))
-    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
-    settled_at = models.DateTimeField(_("settled at"), null=True)
-    reason = models.CharField(_("reason"), max_length=100, blank=True)
-    resent_at = models.DateTimeField(_("resent at"), null=True)
 
     objects = NotificationQuerySet.as_manager()
 

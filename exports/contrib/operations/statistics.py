@@ -19,7 +19,7 @@ from exports.conf import config
 from exports.exporters import registry
 from exports.models import ACTIVE, AuditEntry, FileRequest, Notification, Status
 from exports.models.clock import Now
-from exports.models.notification import GAVE_UP
+from exports.models.outbox import GAVE_UP
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
 
