@@ -1,7 +1,8 @@
 """The body of a POST: a form, or a JSON object with the same fields. What is not understood is refused by name."""
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from django.conf import settings
@@ -24,14 +25,30 @@ class BadBody(Exception):
         self.extra = extra
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number of a JSON body with the digits that were sent, since forms parse texts."""
+
+    digits: str
+
+    def __str__(self) -> str:
+        return self.digits
+
+
 def read_body(request: HttpRequest) -> None:
     """Make the fields of a JSON object the fields of `request.POST`, so that forms read them as they read a form's.
 
-    Numbers keep their digits, true and false become the words, lists are fields with several values, and null is a
-    field without one. Raise BadBody for anything else, and for a body of another type.
+    Raise BadBody for anything that `read_json` and `fields_of` refuse.
     """
-    if request.content_type in FORMS:
-        return
+    if request.content_type not in FORMS:
+        fields = fields_of(read_json(request))
+        if request.content_type == JSON:
+            request.POST = fields  # type: ignore[assignment] # the stubs know no way to make an immutable one
+
+
+# Any: what JSON can hold, with each number as a Number.
+def read_json(request: HttpRequest) -> dict[str, Any]:
+    """Return the JSON object in the body, {} for an empty body. Raise BadBody for other JSON and other types."""
     try:
         body = request.body
     except ValueError:
@@ -41,13 +58,24 @@ def read_body(request: HttpRequest) -> None:
         if body:
             types = _("Send application/json, application/x-www-form-urlencoded or multipart/form-data.")
             raise BadBody(415, "unsupported_media_type", types)
-        return
+        return {}
     try:
-        given = json.loads(body or b"{}", object_pairs_hook=_unique, parse_int=str, parse_float=str)
+        given = json.loads(body or b"{}", object_pairs_hook=_unique, parse_int=Number, parse_float=Number)
+        # An escaped half of a surrogate pair is no character, and could not be stored.
+        json.dumps(given, ensure_ascii=False, default=str).encode()
     except (ValueError, RecursionError):
         raise BadBody(400, "invalid_body", _("The body is not valid JSON.")) from None
     if not isinstance(given, dict):
         raise BadBody(400, "invalid_body", _("The body must be a JSON object with the fields of the form."))
+    return given
+
+
+def fields_of(given: Mapping[str, object]) -> QueryDict:
+    """Return values of JSON as the fields of a posted form.
+
+    Numbers keep their digits, true and false become the words, lists are fields with several values, and null is a
+    field without one. Raise BadBody for nested values, and for more than DATA_UPLOAD_MAX_NUMBER_FIELDS.
+    """
     posted = QueryDict(mutable=True)
     for name, value in given.items():
         posted.setlist(name, list(_texts(name, value)))
@@ -55,12 +83,18 @@ def read_body(request: HttpRequest) -> None:
     if limit is not None and sum(len(values) for _name, values in posted.lists()) > limit:
         raise BadBody(400, "invalid_body", _("The body has too many values."))
     posted._mutable = False
-    request.POST = posted  # type: ignore[assignment] # the stubs know no way to make an immutable one
+    return posted
 
 
 def refuse_unknown_fields(request: HttpRequest, known: Collection[str] = ()) -> None:
     """Raise BadBody if a JSON body has fields that are not known. Forms may have others, such as the CSRF token."""
-    unknown = [] if request.content_type != JSON else [name for name in request.POST if name not in known]
+    if request.content_type == JSON:
+        refuse_unknown(request.POST, known)
+
+
+def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
+    """Raise BadBody, which names them, if there are names that are not known."""
+    unknown = [name for name in names if name not in known]
     if unknown:
         message = _("There are no such fields: %(names)s.") % {"names": ", ".join(unknown)}
         fields = {name: [_("There is no such field.")] for name in unknown}
@@ -90,8 +124,8 @@ def _texts(name: str, value: object) -> Iterator[str]:
     for each in value if isinstance(value, list) else [value]:
         if isinstance(each, bool):
             yield "true" if each else "false"
-        elif isinstance(each, str):
-            yield each
+        elif isinstance(each, str | Number):
+            yield str(each)
         elif each is not None:
             message = _("The field %(name)s must be a text, a number, true, false, null or a list of these.")
             raise BadBody(400, "invalid_body", message % {"name": name}, fields={name: [_("Enter a valid value.")]})

@@ -61,13 +61,21 @@ class ListFilter(forms.Form):
         """Keep the exports that match, in the chosen order."""
         self.is_valid()
         chosen = self.cleaned_data
-        if text := chosen.get("q"):
-            own = own.filter(Q(description__icontains=text) | Q(label__icontains=text) | Q(filename__icontains=text))
-        if status := chosen.get("status"):
-            own = own.filter(status__in=ACTIVE if status == ACTIVE_CHOICE else [status])
-        if file_type := chosen.get("type"):
-            own = own.filter(file_type=file_type)
+        names = {"text": "q", "status": "status", "file_type": "type"}
+        own = matching(own, **{name: chosen.get(field, "") for name, field in names.items()})
         return own.order_by(SORTS[chosen.get("sort", "")], "-requested_at", "pk")
+
+
+def matching(own: FileRequestQuerySet, *, text: str, status: str, file_type: str) -> FileRequestQuerySet:
+    """Keep the exports with `text` in their title, label or file name, of a status or "active", and of a type.
+
+    An empty text finds everything.
+    """
+    if text:
+        own = own.filter(Q(description__icontains=text) | Q(label__icontains=text) | Q(filename__icontains=text))
+    if status:
+        own = own.filter(status__in=ACTIVE if status == ACTIVE_CHOICE else [status])
+    return own.filter(file_type=file_type) if file_type else own
 
 
 def title_of_type(file_type: str) -> str:

@@ -13,8 +13,8 @@ from exports.exporters import registry
 from exports.http.actors import actor_of, record_refusal
 from exports.http.bodies import refuse_unknown_fields
 from exports.http.estimates import check_rate, estimate
+from exports.http.refusals import REFUSALS
 from exports.http.views import (
-    REFUSALS,
     YES,
     error_response,
     posted_choices,
@@ -26,8 +26,17 @@ from exports.http.views import (
 )
 from exports.models import AuditEntry, Preset
 from exports.models.preset import delete_preset, save_preset
+from exports.services import Asked
 
 MAX_PRESETS = 100
+
+
+class BadPreset(Exception):
+    """Raised for a preset that cannot be saved, with the status of the response and a message for the user."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @require_POST
@@ -54,7 +63,6 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Save what is chosen in a form as a preset, in place of the user's own one of the same name."""
     exporter, user = registry.find_exporter(file_type), request.user
     refuse_unknown_choices(request, exporter, "preset_name", "preset_shared")
-    name = " ".join(request.POST.get("preset_name", "").split())[:100]
     try:
         chosen = posted_choices(exporter, request.POST)
         asked = services.check_request(user, file_type, request.POST, **chosen, actor=actor_of(request))
@@ -64,25 +72,32 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
         return render_form(request, exporter, error.form, status=400)
     except REFUSALS as error:
         return refusal_response(request, error)
-    is_shared = request.POST.get("preset_shared") in YES
-    if is_shared and not user.has_perm("exports.share_preset"):
-        record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
-        return _again(request, exporter, _("You may not share presets."), 403)
-    own = Preset.objects.of_tenant().filter(owner=user.pk, file_type=file_type)
-    if not name:
-        return _again(request, exporter, _("Give the preset a name."), 400)
-    if own.count() >= MAX_PRESETS and not own.filter(name=name).exists():
-        return _again(
-            request, exporter, _("You have {count} presets and may have no more.").format(count=MAX_PRESETS), 400
-        )
-    # Any: the values of columns.
-    kept: dict[str, Any] = {"criteria": asked.criteria, "format": asked.writer.format, "columns": asked.columns}
-    preset = save_preset(
-        user.pk, file_type, name, actor_of(request), options=chosen["options"], is_shared=is_shared, **kept
-    )
+    name, is_shared = request.POST.get("preset_name", ""), request.POST.get("preset_shared") in YES
+    try:
+        preset = keep_preset(request, asked, name, chosen["options"], is_shared=is_shared)
+    except BadPreset as error:
+        return _again(request, exporter, str(error), error.status)
     if wants_json(request):
         return JsonResponse({"id": preset.pk, "name": preset.name, "is_shared": preset.is_shared}, status=201)
     return HttpResponseRedirect(f"{url_of('form', file_type)}?preset={preset.pk}")
+
+
+# Any: the values of options.
+def keep_preset(request: HttpRequest, asked: Asked, name: str, options: dict[str, Any], *, is_shared: bool) -> Preset:
+    """Save what the user asks for as a preset, in place of their own one of this name. Raise BadPreset."""
+    user, file_type = request.user, asked.exporter.file_type
+    name = " ".join(name.split())[:100]
+    if is_shared and not user.has_perm("exports.share_preset"):
+        record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
+        raise BadPreset(403, _("You may not share presets."))
+    own = Preset.objects.owned_by(user).filter(file_type=file_type)
+    if not name:
+        raise BadPreset(400, _("Give the preset a name."))
+    if own.count() >= MAX_PRESETS and not own.filter(name=name).exists():
+        raise BadPreset(400, _("You have {count} presets and may have no more.").format(count=MAX_PRESETS))
+    # Any: the values of columns.
+    kept: dict[str, Any] = {"criteria": asked.criteria, "format": asked.writer.format, "columns": asked.columns}
+    return save_preset(user.pk, file_type, name, actor_of(request), options=options, is_shared=is_shared, **kept)
 
 
 @require_POST
@@ -90,7 +105,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
 def delete_preset_view(request: HttpRequest, pk: int) -> HttpResponse:
     """Delete one of the user's own presets."""
     refuse_unknown_fields(request)
-    preset = Preset.objects.of_tenant().get(pk=pk, owner=request.user.pk)
+    preset = Preset.objects.owned_by(request.user).get(pk=pk)
     delete_preset(preset, actor_of(request))
     if wants_json(request):
         return HttpResponse(status=204)

@@ -33,14 +33,11 @@ from exports.access.authentication import carries_token
 from exports.access.tenants import base_url
 from exports.conf import config, url_of
 from exports.exceptions import (
-    BadOption,
     ExportError,
     InvalidForm,
     LimitReached,
     TransitionNotAllowed,
     UnknownFileType,
-    UnknownFormat,
-    UnstorableQuerySet,
 )
 from exports.exporters import QuerySetExport, permissions, registry
 from exports.exporters.choosing import FIELD, HEADER, OFFERED_FIELD, POSITION, posted_columns
@@ -51,11 +48,12 @@ from exports.http.actors import actor_of, record_refusal
 from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
+from exports.http.refusals import REFUSALS, refusal_of
 from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
 from exports.queue.base import QueueNotConfigured
-from exports.state import ERROR_MESSAGES, limit_message
+from exports.state import limit_message
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -66,9 +64,6 @@ POLL_SECONDS = 2
 YES = ("1", "true")
 
 View = Callable[..., HttpResponseBase]
-
-REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
-"""What services raise when they refuse a request; `refusal_response` answers them."""
 
 
 def signed_in(view: View) -> View:
@@ -195,20 +190,7 @@ def detail_view(request: HttpRequest, pk: UUID) -> HttpResponseBase:
         export = get_visible(request, pk)
     except FileRequest.DoesNotExist:
         return error_response(404, "not_found", _("There is no such export."))
-    state = services.state_for(request.user, export, is_bearer=carries_token(request))
-    # The ticket is another one each time, and the worker's silence grows.
-    compared = {**state, "worker": None, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
-    etag = f'W/"{hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:32]}"'
-    status = 410 if export.status == Status.EXPIRED else 200
-    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
-        response: HttpResponse = HttpResponse(status=304)
-    else:
-        response = JsonResponse(state, status=status)
-    response.headers["ETag"] = etag
-    response.headers["Cache-Control"] = "private, no-store"
-    if export.is_active:
-        response.headers["Retry-After"] = str(POLL_SECONDS)
-    return response
+    return polled_state(request, export)
 
 
 @require_safe
@@ -339,6 +321,24 @@ def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:
         raise
 
 
+def polled_state(request: HttpRequest, export: FileRequest) -> HttpResponse:
+    """Return the response to a GET of STATE: 200, 304 or 410, with ETag, and Retry-After while it is active."""
+    state = services.state_for(request.user, export, is_bearer=carries_token(request))
+    # The ticket is another one each time, and the worker's silence grows.
+    compared = {**state, "worker": None, "urls": {**state["urls"], "ticket": None, "ticket_expires_at": None}}
+    etag = f'W/"{hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:32]}"'
+    status = 410 if export.status == Status.EXPIRED else 200
+    if status == 200 and is_match(request.headers.get("If-None-Match"), etag):
+        response: HttpResponse = HttpResponse(status=304)
+    else:
+        response = JsonResponse(state, status=status)
+    response.headers["ETag"] = etag
+    response.headers["Cache-Control"] = "private, no-store"
+    if export.is_active:
+        response.headers["Retry-After"] = str(POLL_SECONDS)
+    return response
+
+
 def wants_json(request: HttpRequest) -> bool:
     """Return True if the client carries a token, sends JSON, or prefers JSON to HTML."""
     types = [bodies.JSON, "text/html"] if request.content_type == bodies.JSON else ["text/html", bodies.JSON]
@@ -414,25 +414,11 @@ def render_form(
 
 def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
     """Return the response to a request that a service refused with one of REFUSALS: 400, 403, 409 or 429."""
-    match error:
-        case InvalidForm():
-            fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
-            message = _("Please correct the marked fields.")
-            return _refuse(request, 400, "invalid_criteria", message, fields=fields)
-        case LimitReached():
-            response = _refuse(request, 429, error.code, limit_message(error), limit=error.limit)
-            response.headers["Retry-After"] = str(ceil(error.seconds))
-            return response
-        case services.NotAllowed():
-            return _refuse(request, 403, "not_allowed", str(error))
-        case TransitionNotAllowed():
-            return _refuse(request, 409, "too_late", str(error))
-        case UnknownFormat() | BadOption():
-            return _refuse(request, 400, error.code, str(error))
-        case UnstorableQuerySet():
-            return _refuse(request, 400, "too_many_rows", str(ERROR_MESSAGES["too_many_rows"]))
-        case _:
-            raise TypeError(f"{error!r} is not a refusal.")
+    refusal = refusal_of(error)
+    response = _refuse(request, refusal.status, refusal.code, refusal.message, **refusal.extra)
+    if refusal.retry_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_seconds)
+    return response
 
 
 def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:

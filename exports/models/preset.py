@@ -21,6 +21,10 @@ class PresetQuerySet(models.QuerySet["Preset"]):
         """Keep the presets of the current tenant, or all of a site without tenants."""
         return self if config.TENANT_OF is None else self.filter(tenant=tenants.current())
 
+    def owned_by(self, user: AnyUser) -> Self:
+        """Keep the user's own presets of the tenant."""
+        return self.of_tenant().filter(owner=user.pk)
+
     def open_to(self, user: AnyUser) -> Self:
         """Keep the user's own presets, and those that are shared with all users of the tenant."""
         return self.of_tenant().filter(models.Q(owner=user.pk) | models.Q(is_shared=True))

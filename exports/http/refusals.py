@@ -1,0 +1,53 @@
+"""How refusals of the services are told: the status, the stable code and the sentence, for pages and the JSON API."""
+
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from exports import services
+from exports.exceptions import (
+    BadOption,
+    InvalidForm,
+    LimitReached,
+    TransitionNotAllowed,
+    UnknownFormat,
+    UnstorableQuerySet,
+)
+from exports.state import ERROR_MESSAGES, limit_message
+
+REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
+"""What services raise when they refuse a request; `refusal_of` describes them."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The status, the code and the message of a response, what else it tells, and when to try again, in seconds."""
+
+    status: int
+    code: str
+    message: str
+    # Any: values of JSON.
+    extra: dict[str, Any] = field(default_factory=dict)
+    retry_seconds: int | None = None
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """Describe one of REFUSALS or an UnstorableQuerySet. Raise TypeError for anything else."""
+    match error:
+        case InvalidForm():
+            fields = {name: [str(each) for each in errors] for name, errors in error.form.errors.items()}
+            return Refusal(400, "invalid_criteria", _("Please correct the marked fields."), {"fields": fields})
+        case LimitReached():
+            return Refusal(429, error.code, limit_message(error), {"limit": error.limit}, ceil(error.seconds))
+        case services.NotAllowed():
+            return Refusal(403, "not_allowed", str(error))
+        case TransitionNotAllowed():
+            return Refusal(409, "too_late", str(error))
+        case UnknownFormat() | BadOption():
+            return Refusal(400, error.code, str(error))
+        case UnstorableQuerySet():
+            return Refusal(400, "too_many_rows", str(ERROR_MESSAGES["too_many_rows"]))
+        case _:
+            raise TypeError(f"{error!r} is not a refusal.")
