@@ -99,6 +99,8 @@ class Settings:
     SEND_MAILS: bool | str = True
     # Users and tenants
     AUTHENTICATE: Callable[..., Any] | str | None = None
+    ACCESS_TOKENS: bool = True
+    ACCESS_TOKEN_MAX_AGE_SECONDS: float | None = 365 * DAY
     TENANT_OF: Callable[..., Any] | str | None = None
     TENANT_CONTEXT: Callable[..., Any] | str | None = None
     # WebSockets

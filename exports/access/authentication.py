@@ -1,9 +1,10 @@
-"""The user of a request: of its session, or whom EXPORTS["AUTHENTICATE"] finds by a token. Sockets ask here as well.
+"""The user of a request: of its session or its token. Sockets ask here as well.
 
-EXPORTS["AUTHENTICATE"] is a function, or the dotted path of one, that takes an HttpRequest and returns a user, or None.
-It is asked for each request, when a socket opens, and whenever its user is checked again. The request of a socket is
-the one that opened it; there the header may be missing, because browsers let scripts set none. Such a script offers the
-subprotocols "exports" and "authorization." with the header's value, encoded as by JavaScript's encodeURIComponent.
+Tokens of this app (`exports.access.tokens`) count without any setting. For others there is EXPORTS["AUTHENTICATE"]: a
+function, or the dotted path of one, that takes an HttpRequest and returns a user, or None. It is asked for each
+request, when a socket opens, and whenever its user is checked again. The request of a socket is the one that opened it;
+there the header may be missing, because browsers let scripts set none. Such a script offers the subprotocols "exports"
+and "authorization." with the header's value, encoded as by JavaScript's encodeURIComponent.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest
 
+from exports.access import tokens
 from exports.conf import function_of
 
 SUBPROTOCOL = "exports"
@@ -29,6 +31,8 @@ def carries_token(request: HttpRequest) -> bool:
 
     Such a request needs no check against forgery (CSRF, Origin), and its cookies do not count.
     """
+    if tokens.is_carried_by(request):
+        return True
     scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return bool(function_of("AUTHENTICATE") and scheme and credentials) and scheme.lower() not in BROWSER_SCHEMES
 
@@ -39,6 +43,9 @@ def user_of(request: HttpRequest, session_user: Callable[[], Any]) -> AbstractUs
     A token alone decides if the request carries one, even if it is not valid. Otherwise the session does, whose user
     `session_user` returns, and for a session without a user EXPORTS["AUTHENTICATE"] is asked.
     """
+    if tokens.is_carried_by(request):
+        token = tokens.token_of(request)
+        return AnonymousUser() if token is None else token.user()
     authenticate = function_of("AUTHENTICATE")
     if authenticate is None or not carries_token(request):
         user: AbstractUser | AnonymousUser = session_user()
@@ -53,7 +60,7 @@ def user_of(request: HttpRequest, session_user: Callable[[], Any]) -> AbstractUs
 
 def socket_carries_token(scope: dict[str, Any]) -> bool:
     """Return what `carries_token` does for the request that opened a socket."""
-    return function_of("AUTHENTICATE") is not None and carries_token(request_of(scope))
+    return carries_token(request_of(scope))
 
 
 def request_of(scope: dict[str, Any]) -> HttpRequest:

@@ -424,7 +424,7 @@ def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
 def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
     """Return an error as docs/protocol.md describes it."""
     headers = {"Cache-Control": "private, no-store", "Vary": "Accept"}
-    if status == 401 and config.AUTHENTICATE:
+    if status == 401 and (config.ACCESS_TOKENS or config.AUTHENTICATE):
         headers["WWW-Authenticate"] = "Bearer"
     return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
 

@@ -5,10 +5,12 @@ from exports.models.audit import Actor, AuditEntry
 from exports.models.notification import Notification
 from exports.models.preset import Preset
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
+from exports.models.token import AccessToken
 
 __all__ = [
     "ACTIVE",
     "TERMINAL",
+    "AccessToken",
     "Actor",
     "Artifact",
     "AuditEntry",

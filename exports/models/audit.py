@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy as _
 from exports import failures
 from exports.filenames import visible_name
 from exports.models.request import AnyUser, FileRequest
+from exports.models.token import token_of_user
 
 log = logging.getLogger("exports.audit")
 errors = logging.getLogger("exports.audit_errors")
@@ -48,17 +49,23 @@ class ActorKind(models.TextChoices):
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something, and the network of the client. `user_id` is also that of a token or a schedule."""
+    """Who does something, and the network of the client. `user_id` is also that of a token or a schedule.
+
+    A token that only reads is `is_reader`: the services let it change nothing.
+    """
 
     kind: str
     user_id: Any = None
     name: str = ""
     address: str = ""
+    is_reader: bool = False
 
     @classmethod
     def of(cls, user: AnyUser | None, address: str = "") -> Self:
         if user is None or not user.is_authenticated:
             return cls(ActorKind.ANONYMOUS, address=address)
+        if (token := token_of_user(user)) is not None:
+            return cls(ActorKind.TOKEN, user.pk, str(token), address, is_reader=not token.can_create)
         return cls(ActorKind.USER, user.pk, address=address)
 
 
@@ -99,6 +106,7 @@ class AuditEntry(models.Model):
         RESEND = "resend", _("Mail sent again")
         PRESET = "preset", _("Preset changed")
         REMOVE = "remove", _("Deleted from the list")
+        TOKEN = "token", _("API token changed")
 
     class Outcome(models.TextChoices):
         DONE = "done", _("Done")

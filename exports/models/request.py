@@ -24,6 +24,7 @@ from exports.exceptions import TransitionNotAllowed
 from exports.models.clock import Now
 from exports.models.progress import QUEUED as QUEUED_PHASE
 from exports.models.progress import Snapshot
+from exports.models.token import is_open_to, within_token
 from exports.storage.field import ConfigurableFileField, FileNameField
 
 AnyUser = AbstractUser | AnonymousUser
@@ -56,16 +57,16 @@ class FileRequestQuerySet(models.QuerySet["FileRequest"]):
     def visible_to(self, user: AnyUser) -> Self:
         """Keep the user's own requests, or all if the user has the permission to view file requests.
 
-        Requests that their owner has deleted are left out.
+        Requests that their owner has deleted, or whose type the user's token does not open, are left out.
         """
         if not user.is_authenticated or not user.is_active:
             return self.none()
-        kept = self.of_tenant().filter(removed_at=None)
+        kept: Self = within_token(self.of_tenant().filter(removed_at=None), user)
         return kept if user.has_perm("exports.view_filerequest") else kept.filter(requester=user)
 
     def owned_by(self, user: AnyUser) -> Self:
         """Keep the user's own requests, except those that the user has deleted. An anonymous user has none."""
-        own = self.of_tenant().filter(requester=user.pk, removed_at=None)
+        own: Self = within_token(self.of_tenant().filter(requester=user.pk, removed_at=None), user)
         return own if user.is_authenticated else self.none()
 
     def of_tenant(self) -> Self:
@@ -364,7 +365,7 @@ class FileRequest(models.Model):
         return self._is_open_to(user, "exports.download_any_filerequest")
 
     def _is_open_to(self, user: AnyUser, permission: str) -> bool:
-        if not user.is_active:
+        if not user.is_active or not is_open_to(user, self.file_type):
             return False
         is_owner = user.is_authenticated and self.requester_id == user.pk
         return is_owner or (user.has_perm("exports.view_filerequest") and user.has_perm(permission))
