@@ -36,6 +36,7 @@
   x LeaseLost
   x WorkerStopping
 * TransitionNotAllowed      The export has changed state, so the action was not applied.
+* KeyReused                 The idempotency key belongs to another request, so nothing was added.
 * LimitReached              The user has reached a quota, so nothing was added.
 * InvalidCriteria           A dj-bgfiles pattern cannot use the submitted criteria.
   x InvalidForm
@@ -299,6 +300,10 @@ class WorkerStopping(RunInterrupted):
 
 class TransitionNotAllowed(Exception):
     """Raised when an export is no longer in a state that allows the action. Nothing was changed; show the new state."""
+
+
+class KeyReused(Exception):
+    """Raised when a request has the idempotency key of an earlier one with other contents. Use another key."""
 
 
 class LimitReached(Exception):

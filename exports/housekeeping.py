@@ -20,7 +20,16 @@ from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
 from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
-from exports.models import Artifact, AuditEntry, FileRequest, Notification, Status, scheduling, transitions
+from exports.models import (
+    Artifact,
+    AuditEntry,
+    FileRequest,
+    IdempotencyKey,
+    Notification,
+    Status,
+    scheduling,
+    transitions,
+)
 from exports.models.audit import HOUSEKEEPING, record
 from exports.models.clock import Now
 from exports.models.locale import locale_of
@@ -55,6 +64,7 @@ class Swept:
     work_dirs: int = 0
     sealed: int = 0
     pruned: int = 0
+    forgotten_keys: int = 0
     failed: int = 0
 
     def __str__(self) -> str:
@@ -92,6 +102,7 @@ def sweep(*, mails: bool = True) -> Swept:
         **mailing,
         sealed=audit.seal,
         pruned=audit.prune,
+        forgotten_keys=forget_keys,
     )
     _presence.show()
     return swept
@@ -293,6 +304,11 @@ def remove_old_rows() -> int:
     """Delete the rows of exports that ended more than EXPORTS["HISTORY_SECONDS"] ago and have no file."""
     expired_before = _ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS)
     return _remove(Q(status=Status.EXPIRED, expires_at__lt=expired_before) | _failed_long_ago())
+
+
+def forget_keys() -> int:
+    """Delete idempotency keys that no client repeats any more."""
+    return IdempotencyKey.objects.outdated().delete()[0]
 
 
 def send_mails(stop: threading.Event | None = None) -> int:

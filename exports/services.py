@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.forms import Form
 from django.http import QueryDict
@@ -42,8 +42,9 @@ from exports.exporters.stored_rows import (
     store_rows,
     table_of_rows,
 )
-from exports.models import Actor, AuditEntry, FileRequest, Status, quotas, transitions
+from exports.models import Actor, AuditEntry, FileRequest, Status, idempotency, quotas, transitions
 from exports.models.audit import record
+from exports.models.idempotency import Repeatable
 from exports.models.request import AnyUser
 from exports.queue import base as queue
 from exports.realtime import events
@@ -75,6 +76,7 @@ def request_export(
     columns: Chosen | None = None,
     time_zone: str = "",
     fresh: bool = False,
+    repeatable: Repeatable | None = None,
     actor: Actor | None = None,
 ) -> tuple[FileRequest, bool]:
     """Queue an export for `user` and wake a worker when the transaction commits.
@@ -83,11 +85,14 @@ def request_export(
     returns the first. Unless `fresh`, it also returns a READY file that is at most EXPORTS["REUSE_WITHIN_SECONDS"] old
     (or `reuse_within_seconds` of the export class). The language is the active one; `time_zone` is an IANA name, the
     active zone if it is empty or unknown. `columns` are pairs of a name and a header, "" for its own; None means the
-    usual columns. `actor` asks for it: by default the user.
+    usual columns. A request of a signed-in user that is `repeatable` returns the export of the first one with its key.
+    `actor` asks for it: by default the user.
 
-    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed or LimitReached.
+    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed, LimitReached or KeyReused.
     """
     actor = actor or Actor.of(user)
+    if repeatable is not None and (earlier := idempotency.find_earlier(user, repeatable)) is not None:
+        return earlier, False
     asked = check_request(user, file_type, criteria, format=format, options=options, columns=columns, actor=actor)
     exporter, form = asked.exporter, asked.form
     try:
@@ -134,7 +139,9 @@ def request_export(
             and not fresh
             and (ready := _find_ready(export, asked.column_permissions, max_age=max_age)) is not None
         ):
-            return ready, False
+            return (ready, False) if repeatable is None else _once(repeatable, user, lambda: (ready, False))
+    if repeatable is not None:
+        return _once(repeatable, user, lambda: _enqueue(export, actor))
     return _enqueue(export, actor)
 
 
@@ -498,6 +505,21 @@ def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, boo
         transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
         _on_commit(events.send_state, export)
     return export, is_new
+
+
+def _once(
+    repeatable: Repeatable, user: AnyUser, request: Callable[[], tuple[FileRequest, bool]]
+) -> tuple[FileRequest, bool]:
+    """Request an export and keep its key, or return the export of a request with the same key at the same moment."""
+    try:
+        with transaction.atomic():
+            export, is_new = request()
+            idempotency.keep_key(user, repeatable, export)
+            return export, is_new
+    except IntegrityError:
+        if (earlier := idempotency.find_earlier(user, repeatable)) is None:
+            raise
+        return earlier, False
 
 
 def _on_commit(publish: Callable[[FileRequest], None], export: FileRequest) -> None:

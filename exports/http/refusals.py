@@ -10,6 +10,7 @@ from exports import services
 from exports.exceptions import (
     BadOption,
     InvalidForm,
+    KeyReused,
     LimitReached,
     TransitionNotAllowed,
     UnknownFormat,
@@ -17,7 +18,15 @@ from exports.exceptions import (
 )
 from exports.state import ERROR_MESSAGES, limit_message
 
-REFUSALS = (InvalidForm, LimitReached, services.NotAllowed, TransitionNotAllowed, UnknownFormat, BadOption)
+REFUSALS = (
+    InvalidForm,
+    KeyReused,
+    LimitReached,
+    services.NotAllowed,
+    TransitionNotAllowed,
+    UnknownFormat,
+    BadOption,
+)
 """What services raise when they refuse a request; `refusal_of` describes them."""
 
 
@@ -47,6 +56,8 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(409, "too_late", str(error))
         case UnknownFormat() | BadOption():
             return Refusal(400, error.code, str(error))
+        case KeyReused():
+            return Refusal(422, "key_reused", str(error))
         case UnstorableQuerySet():
             return Refusal(400, "too_many_rows", str(ERROR_MESSAGES["too_many_rows"]))
         case _:

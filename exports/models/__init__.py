@@ -2,6 +2,7 @@
 
 from exports.models.artifact import Artifact
 from exports.models.audit import Actor, AuditEntry
+from exports.models.idempotency import IdempotencyKey
 from exports.models.notification import Notification
 from exports.models.preset import Preset
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
@@ -16,6 +17,7 @@ __all__ = [
     "AuditEntry",
     "FileRequest",
     "FileRequestQuerySet",
+    "IdempotencyKey",
     "Notification",
     "Preset",
     "Status",

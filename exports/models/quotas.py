@@ -4,6 +4,7 @@ Only rows with `counts_toward_quota` count and are limited: requests of a signed
 unless the user has the permission `exports.exceed_limits`.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -54,18 +55,42 @@ def _lock_user(pk: Any, *, waits: bool) -> bool:
     return pk is None or users.filter(pk=pk).values_list("pk").first() is not None
 
 
+@dataclass(frozen=True)
+class Quota:
+    """A quota of a user: its error code, how many requests it allows, how many of them are left.
+
+    `seconds` is the length of its window, None for one that counts the requests that wait; `reset_seconds` is when
+    another request is allowed, at the earliest.
+    """
+
+    code: str
+    limit: int
+    left: int
+    seconds: int | None
+    reset_seconds: float
+
+
+def quotas_of(requester_id: Any) -> list[Quota]:
+    """Return the quotas of a user as they are now. Exact only after `lock_owner`."""
+    counted = FileRequest.objects.filter(requester=requester_id, counts_toward_quota=True)
+    found = []
+    if (limit := config.MAX_QUEUED_PER_USER) is not None:
+        left = max(limit - counted.filter(status=Status.QUEUED).count(), 0)
+        found.append(Quota("too_many_queued", limit, left, None, RETRY_AFTER_SECONDS))
+    if (limit := config.MAX_PER_USER_PER_DAY) is not None:
+        now = timezone.now()
+        newest_first = counted.filter(requested_at__gt=now - timedelta(seconds=DAY)).order_by("-requested_at")
+        count = newest_first.count()
+        # With none left, another is allowed once the oldest of the last `limit` is a day old.
+        place = min(count, limit) - 1
+        oldest = newest_first.values_list("requested_at", flat=True)[place] if place >= 0 else now
+        reset_seconds = max(DAY - (now - oldest).total_seconds(), 0.0)
+        found.append(Quota("too_many_today", limit, max(limit - count, 0), DAY, reset_seconds))
+    return found
+
+
 def check_quota(export: FileRequest) -> None:
     """Raise LimitReached if the owner may not make another request. Exact only after `lock_owner`."""
-    counted = FileRequest.objects.filter(requester=export.requester_id, counts_toward_quota=True)
-    max_queued = config.MAX_QUEUED_PER_USER
-    if max_queued is not None and counted.filter(status=Status.QUEUED).count() >= max_queued:
-        raise LimitReached("too_many_queued", max_queued, seconds=RETRY_AFTER_SECONDS)
-    max_per_day = config.MAX_PER_USER_PER_DAY
-    if max_per_day is None:
-        return
-    now = timezone.now()
-    newest_first = counted.filter(requested_at__gt=now - timedelta(seconds=DAY)).order_by("-requested_at")
-    # The limit is reached until this one, the oldest of the allowed number, is a day old.
-    oldest = newest_first.values_list("requested_at", flat=True)[max_per_day - 1 : max_per_day].first()
-    if oldest is not None and (seconds := DAY - (now - oldest).total_seconds()) > 0:
-        raise LimitReached("too_many_today", max_per_day, seconds=seconds)
+    for quota in quotas_of(export.requester_id):
+        if quota.left == 0:
+            raise LimitReached(quota.code, quota.limit, seconds=quota.reset_seconds)
