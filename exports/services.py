@@ -27,6 +27,7 @@ from django.utils.translation import gettext as _
 
 from exports import faults, notifications
 from exports.access import tenants
+from exports.access.system import SystemUser
 from exports.conf import config, url_of
 from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
@@ -100,7 +101,9 @@ def request_export(
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         zone = timezone.get_current_timezone_name()
     export = FileRequest(
-        requester=cast("User", user) if user.is_authenticated else None,
+        # Users that are no rows, as the system is, own nothing.
+        requester=cast("User", user) if user.pk is not None else None,
+        by_system=isinstance(user, SystemUser),
         file_type=file_type,
         format=asked.writer.format,
         options=asked.options,

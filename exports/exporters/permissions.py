@@ -11,8 +11,6 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any
 
-from django.contrib.auth.models import AnonymousUser
-
 from exports import failures
 from exports.access import tenants
 from exports.conf import config
@@ -71,7 +69,7 @@ def holds(user: AnyUser, rule: str) -> bool:
 def refusal(export: FileRequest, exporter: FileMaker) -> str | None:
     """Return the error code of why its owner may not have this export now, or None. A rule may raise anything."""
     with tenants.active(export.tenant):
-        if export.permission and not holds(export.requester or AnonymousUser(), export.permission):
+        if export.permission and not holds(export.owner, export.permission):
             return "permission_lost"
         return exporter.refusal(export)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar, Final
 
-from django.contrib.auth.models import AbstractUser, AnonymousUser
+from django.contrib.auth.models import AbstractUser
 from django.db.models import QuerySet
 from django.db.models.manager import BaseManager
 from django.forms import Form
@@ -289,7 +289,7 @@ class QuerySetExport(TableExport):
         return self.writer_of(export.format).extension
 
     def refusal(self, export: FileRequest) -> str | None:
-        owner = _owner(export)
+        owner = export.owner
         if export.requester_id and not owner.is_active:
             return "permission_lost"
         try:
@@ -323,7 +323,7 @@ class QuerySetExport(TableExport):
 
     def restore(self, export: FileRequest) -> Mapping[str, Any]:
         """Return the stored criteria as cleaned_data. Raise InvalidStoredCriteria if the form refuses them."""
-        form = self.get_form(QueryDict(export.criteria), _owner(export))
+        form = self.get_form(QueryDict(export.criteria), export.owner)
         if not form.is_valid():
             raise InvalidStoredCriteria(f"Not valid any more: {', '.join(sorted(form.errors))}.")
         return form.cleaned_data
@@ -340,7 +340,7 @@ class QuerySetExport(TableExport):
 
         Raise SensitiveColumn, UnknownColumn, PermissionLost and InvalidStoredCriteria.
         """
-        owner = _owner(export)
+        owner = export.owner
         sheets = self._checked_sheets(owner, self.restore(export))
         columns: list[Column] = []
         for sheet in sheets:
@@ -402,7 +402,3 @@ class _ReadNames(MultiValueDict[str, str]):
     def getlist(self, name: str, default: Any = None) -> Any:
         self.read.add(name)
         return super().getlist(name, default)
-
-
-def _owner(export: FileRequest) -> AnyUser:
-    return export.requester or AnonymousUser()

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 
 from exports import storage
 from exports.access import tenants
+from exports.access.system import SYSTEM_USER
 from exports.conf import config
 from exports.exceptions import TransitionNotAllowed
 from exports.models.clock import Now
@@ -146,7 +147,7 @@ class FileRequest(models.Model):
             "not_before", "woken_at", "deadline_at", "phase", "phase_started_at", "progressed_at", "rows_done",
             "rows_total", "rows_estimated", "bytes_done", "bytes_total", "started_at", "error_code", "error_detail",
             "error_numbers", "sha256", "receipt", "dedupe_key", "seen_at", "public_until", "erased_at", "permission",
-            "tenant", "removed_at",
+            "tenant", "removed_at", "by_system",
         }
     )  # fmt: skip
 
@@ -207,6 +208,7 @@ class FileRequest(models.Model):
     permission = models.CharField(_("permission"), max_length=200, blank=True, editable=False)
     tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current)
     counts_toward_quota = models.BooleanField(default=False, editable=False)
+    by_system = models.BooleanField(default=False, db_default=False, editable=False)
     sends_mail = models.BooleanField(default=True, editable=False)
     seen_at = models.DateTimeField(_("seen at"), null=True, editable=False)
     public_until = models.DateTimeField(_("public until"), null=True, editable=False)
@@ -341,6 +343,11 @@ class FileRequest(models.Model):
     def expire_in(self, delta: timedelta, timestamp: datetime | None = None) -> None:
         """Let the file expire `delta` after `timestamp` (default: now), without saving. A name of dj-bgfiles."""
         self.expires_at = (timestamp or timezone.now()) + delta
+
+    @property
+    def owner(self) -> AnyUser:
+        """The user about whom the permission policy is asked: the requester, or the system."""
+        return self.requester or (SYSTEM_USER if self.by_system else AnonymousUser())
 
     @property
     def is_active(self) -> bool:

@@ -118,7 +118,7 @@ class WorkerLoop:
             except Exception as error:
                 _fail(export, claim, error)
             else:
-                _run_for_owner(export, claim, exporter)
+                run_claimed(export, claim, exporter)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
             # Housekeeping puts it back into the queue when its lease expires.
             failures.report(log, "request %s: abandoned: %s", export.pk, error=error)
@@ -141,10 +141,10 @@ def dispatch(file_request_id: UUID) -> bool:
     if export.finished_at is not None:
         return False
     exporter = registry.exporter_of(export)
-    claim = _claim(export, exporter)
+    claim = claim_export(export, exporter)
     if claim is None:
         return False
-    _run_for_owner(export, claim, exporter)
+    run_claimed(export, claim, exporter)
     return True
 
 
@@ -157,7 +157,7 @@ def claim_and_run(
     clock: lease.Clock = lease.CLOCK,
 ) -> bool:
     """Claim a due export and make its file. Return False if another worker has claimed it, or if it is not due."""
-    claim = _claim(export, exporter)
+    claim = claim_export(export, exporter)
     if claim is None:
         return False
     faults.point("after_claim")
@@ -167,7 +167,8 @@ def claim_and_run(
     return True
 
 
-def _claim(export: FileRequest, exporter: FileMaker) -> transitions.Claim | None:
+def claim_export(export: FileRequest, exporter: FileMaker) -> transitions.Claim | None:
+    """Claim a due export for this thread. None if another worker has claimed it, or if it is not due."""
     extension, runtime = _attempt(export, lambda export: exporter)
     return transitions.claim(export, owner=_owner(), extension=extension, runtime=runtime)
 
@@ -190,13 +191,19 @@ def _fail(export: FileRequest, claim: transitions.Claim, error: Exception) -> No
         runner.notify(events.send_state, export)
 
 
-def _run_for_owner(export: FileRequest, claim: transitions.Claim, exporter: Exporter) -> None:
+def run_claimed(
+    export: FileRequest,
+    claim: transitions.Claim,
+    exporter: Exporter,
+    *,
+    on_change: runner.OnChange = events.send_state,
+) -> None:
     """Run a claimed export in the language and time zone of its owner."""
     faults.point("after_claim")
     export.refresh_from_db()
     with locale_of(export):
-        runner.notify(events.send_state, export)
-        runner.run(export, claim, exporter, on_change=events.send_state)
+        runner.notify(on_change, export)
+        runner.run(export, claim, exporter, on_change=on_change)
         exporter.finish(export)
     if export.status == Status.QUEUED and export.not_before is None:
         # A stopping worker has released it: let another one take it.

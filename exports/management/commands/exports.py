@@ -1,6 +1,7 @@
-"""manage.py exports: run workers and housekeeping, or process and clean from cron."""
+"""manage.py exports: run workers and housekeeping, process and clean from cron, make a file here and now."""
 
 import signal
+import sys
 import threading
 import time
 from argparse import SUPPRESS, ArgumentParser
@@ -8,13 +9,13 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from tqdm import tqdm
 
 from exports import audit, housekeeping
 from exports.conf import LOCAL, config
 from exports.contrib.operations import doctor
 from exports.exceptions import UnsafeWorkDir
-from exports.management import explain, setup
+from exports.management import explain, run, setup
+from exports.management.progress import Bar, ExportProgress
 from exports.models import FileRequest
 from exports.worker import loop
 
@@ -22,7 +23,7 @@ from exports.worker import loop
 class Command(BaseCommand):
     """Run the processes of the app. Each verb is a method of this class."""
 
-    help = "Run workers and housekeeping; or process and clean, for cron."
+    help = "Run workers and housekeeping; or process and clean, for cron; or make a file here and now."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -32,6 +33,7 @@ class Command(BaseCommand):
             "housekeep", help="Recover, wake queues, expire, delete and send mails, until stopped."
         )
         housekeep.add_argument("--once", action="store_true", help="Do it once, for cron.")
+        run.add_arguments(verbs.add_parser("run", help="Make a file here and now, as a user or as the system."))
         doctor = verbs.add_parser("doctor", help="Check everything that exports need and say how to fix what is wrong.")
         doctor.add_argument("--json", action="store_true", dest="is_json", help="Print JSON.")
         explain = verbs.add_parser(
@@ -111,6 +113,14 @@ class Command(BaseCommand):
         if doctor.worst(findings) is doctor.Level.ERROR:
             raise CommandError("There are errors: see the lines that say error.")
 
+    def run(self, file_type: str, *, quiet: bool, **options: Any) -> None:
+        """Print the path of the file. Exit as docs/client.md says."""
+        given = {name: options[name] for name in ("criteria", "user", "format", "output", "option", "column", "tenant")}
+        with ExportProgress(sys.stderr, is_quiet=quiet) as progress:
+            path = run.run(file_type, **given, stdout=sys.stdout.buffer, on_change=progress)
+        if path != run.STDOUT:
+            self._print(path)
+
     def explain(self, file_type: str, *, verbosity: int, **options: Any) -> None:
         given = {name: options[name] for name in ("criteria", "user", "database")}
         for line in explain.lines(file_type, verbosity=verbosity, **given):
@@ -176,16 +186,11 @@ class Command(BaseCommand):
         self.stdout.write(line, ending="\n")
         self.stdout.flush()
 
-    def _progress_bar(self, total: int | None) -> "tqdm[Any]":
+    def _progress_bar(self, total: int | None) -> Bar:
         """Return a bar on a terminal, or one that prints nothing if stdout is a file or a pipe."""
         # tqdm ends its own lines.
         self.stdout.ending = ""
-        return _Bar(total=total, file=self.stdout, disable=None, leave=False, unit=" requests")
-
-
-class _Bar(tqdm):  # type: ignore[misc]  # tqdm has no annotations
-    # Without a thread that redraws the bar: it would be started even where no bar is shown.
-    monitor_interval = 0
+        return Bar(total=total, file=self.stdout, disable=None, leave=False, unit=" requests")
 
 
 def _budget(sleep: float | None, timeout: int | None, items: int | None) -> housekeeping.Budget:

@@ -1,0 +1,262 @@
+"""`manage.py exports run`: a file here and now, as a user or as the system."""
+
+import csv
+import hashlib
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group
+from django.core.management import CommandError, call_command
+from django.db import connections
+
+from exports import services
+from exports.exit_codes import Exit
+from exports.models import Actor, AuditEntry, FileRequest, Notification, Status
+from exports.worker import loop
+from tests.office import processes
+from tests.servers import wait_until
+from tests.shop.exports import OrderExport, order_rule, registered
+from tests.shop.models import Customer, Order
+from tests.shop.requests import user
+from tests.shop.runs import configure, use_folders
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, in which files are written; three orders are in the database."""
+    use_folders(settings, tmp_path)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    customer = Customer.objects.create(name="Ada", city="Rome")
+    for number in (1, 2, 3):
+        Order.objects.create(number=f"A{number}", quantity=number, customer=customer)
+    return tmp_path / "here"
+
+
+def run(*arguments: str) -> None:
+    call_command("exports", "run", *arguments)
+
+
+def rows_of(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text("utf-8-sig"))))
+
+
+def entries(**about: Any) -> list[tuple[str, str, str, str]]:
+    found = AuditEntry.objects.filter(**about).order_by("pk")
+    return list(found.values_list("verb", "actor_kind", "actor_name", "outcome"))
+
+
+@pytest.mark.both_databases
+def test_a_user_gets_the_file_under_its_own_name_and_the_audit_log_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str], settings: Any
+) -> None:
+    configure(settings, QUEUE_BACKEND="tests.shop.exports.RecordingQueue")
+    ada = user()
+    run("orders", "--user", "ada", "--column", "number", "--column", "quantity", "at_least=2")
+    export = FileRequest.objects.get()
+    told = capsys.readouterr()
+    assert told.out == f"{export.filename}\n"
+    assert told.err.splitlines()[-1].startswith("done: 2")
+    path = folder / export.filename
+    assert [path.name] == os.listdir(folder)
+    assert rows_of(path) == [["Order number", "Quantity"], ["A2", "2"], ["A3", "3"]]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == export.sha256
+    assert (export.requester, export.status, export.attempts) == (ada, Status.READY, 1)
+    assert export.seen_at is not None
+    assert entries() == [
+        ("request", "user", "command", "done"),
+        ("start", "system", "worker", "done"),
+        ("publish", "system", "worker", "done"),
+        ("download", "user", "command", "sent"),
+    ]
+    assert AuditEntry.objects.get(verb="download").bytes_sent == path.stat().st_size
+
+
+def test_the_system_may_have_every_export_and_gets_no_mail(folder: Path) -> None:
+    with order_rule(lambda someone: someone.has_perm("shop.view_order")):
+        run("orders", "--system", "--format", "xlsx", "--output", "orders.xlsx", "--quiet")
+    export = FileRequest.objects.get()
+    assert (export.requester, export.by_system, export.dedupe_key) == (None, True, "")
+    assert (folder / "orders.xlsx").read_bytes().startswith(b"PK")
+    assert not Notification.objects.filter(state=Notification.State.PENDING).exists()
+    assert entries(verb__in=("request", "download")) == [
+        ("request", "system", "command", "done"),
+        ("download", "system", "command", "sent"),
+    ]
+    # Staff that asks for it again asks for nobody, not for the system.
+    with order_rule(lambda someone: someone.has_perm("shop.view_order")), pytest.raises(services.NotAllowed):
+        services.regenerate(export, Actor.of(user("staff")))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing", "--system"], Exit.USAGE, "No exporter is registered for 'nothing'"),
+        (["orders", "--user", "bob"], Exit.USAGE, "There is no user 'bob'"),
+        (["orders", "--system", "at_least"], Exit.USAGE, "'at_least' is not NAME=VALUE"),
+        (["orders", "--system", "at_lest=2"], Exit.USAGE, "no criterion at_lest. Its form has status, at_least, city"),
+        (["customers", "--system", "x=2"], Exit.USAGE, "Its form has no fields"),
+        (["orders", "--system", "at_least=two"], Exit.USAGE, "at_least: Enter a whole number"),
+        (["orders", "--system", "--format", "doc"], Exit.USAGE, "no format named 'doc'"),
+        (["orders", "--system", "--option", "bom=maybe"], Exit.USAGE, "'maybe' is not allowed"),
+        (["orders", "--system", "--column", "price"], Exit.USAGE, "there is no column 'price'"),
+        (["orders", "--system", "--output", "missing/x.csv"], Exit.USAGE, "missing is no folder"),
+        (["orders", "--user", "ada"], Exit.DENIED, "You may not export this"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_made(
+    arguments: list[str], code: Exit, message: str, folder: Path
+) -> None:
+    user()
+    with order_rule(lambda someone: someone.username == "system"), pytest.raises(CommandError, match=message) as raised:
+        run(*arguments)
+    assert raised.value.returncode == code
+    assert not FileRequest.objects.exists()
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.both_databases
+def test_a_user_at_the_limit_is_refused_and_no_row_is_left(settings: Any) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=1)
+    export, _ = services.request_export(user(), "customers", {})
+    assert loop.claim_export(export, loop.registry.exporter_of(export)) is not None
+    with pytest.raises(CommandError, match="1 exports running, which is the limit") as raised:
+        run("orders", "--user", "ada")
+    assert raised.value.returncode == Exit.UNAVAILABLE
+    assert FileRequest.objects.get() == export
+
+
+class Losing(OrderExport):
+    """The orders; their owner loses the right while they are read."""
+
+    def get_queryset(self, user: Any, criteria: Any) -> Any:
+        FileRequest.objects.get().requester.groups.clear()
+        return super().get_queryset(user, criteria)
+
+    def has_permission(self, user: Any, criteria: Any) -> bool:
+        return user.groups.exists()
+
+
+def test_a_right_that_is_lost_during_the_run_leaves_no_file(folder: Path) -> None:
+    user().groups.add(Group.objects.create(name="clerks"))
+    # Its queue is asked about the number of rows at the request, which would lose the right too early.
+    with registered(type("Losing", (Losing,), {"queue_name": "small"})):
+        with pytest.raises(CommandError, match="permission_lost") as raised:
+            run("orders", "--user", "ada")
+    assert raised.value.returncode == Exit.DENIED
+    assert os.listdir(folder) == []
+
+
+class Failing(OrderExport):
+    queue_name = "small"
+
+    def get_queryset(self, user: Any, criteria: Any) -> Any:
+        raise ZeroDivisionError
+
+
+def test_a_failed_export_ends_with_its_code_and_keeps_the_old_file(folder: Path) -> None:
+    (folder / "orders.csv").write_text("the old one")
+    with (
+        registered(Failing),
+        pytest.raises(CommandError, match=r"failed\. export_failed: .*ZeroDivisionError") as raised,
+    ):
+        run("orders", "--system", "--output", "orders.csv")
+    assert raised.value.returncode == Exit.FAILED
+    assert (folder / "orders.csv").read_text() == "the old one"
+    assert os.listdir(folder) == ["orders.csv"]
+
+
+# Other processes
+
+
+class Slow(OrderExport):
+    """The orders, read while `meanwhile` says so."""
+
+    queue_name = "small"
+    meanwhile: Any = staticmethod(lambda: None)
+
+    def get_queryset(self, user: Any, criteria: Any) -> Any:
+        type(self).meanwhile()
+        return super().get_queryset(user, criteria)
+
+
+@pytest.mark.both_databases
+def test_an_export_that_a_worker_runs_already_is_followed_and_not_made_twice(folder: Path) -> None:
+    going_on = threading.Event()
+    slow = type("Slow", (Slow,), {"meanwhile": staticmethod(lambda: going_on.wait(10))})
+    with registered(slow):
+        export, _ = services.request_export(user(), "orders", {}, format="csv")
+
+        def work() -> None:
+            loop.dispatch(export.pk)
+            connections.close_all()
+
+        worker = threading.Thread(target=work)
+        worker.start()
+        wait_until(lambda: FileRequest.objects.get().status == Status.RUNNING)
+        threading.Timer(0.3, going_on.set).start()
+        run("orders", "--user", "ada", "--output", "orders.csv", "--format", "csv")
+        worker.join()
+    assert (FileRequest.objects.get().attempts, len(rows_of(folder / "orders.csv"))) == (1, 4)
+
+
+@pytest.mark.both_databases
+def test_no_worker_can_claim_the_export_in_between(folder: Path) -> None:
+    """The row is never seen waiting: the worker that the request wakes finds nothing."""
+    found: list[Any] = []
+
+    def look() -> None:
+        found.append(loop.WorkerLoop(None).run_next())
+        connections.close_all()
+
+    def meanwhile() -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+
+    with registered(type("Slow", (Slow,), {"meanwhile": staticmethod(meanwhile)})):
+        run("orders", "--system", "--output", "orders.csv")
+    assert found == [None]
+    assert (folder / "orders.csv").exists()
+
+
+def test_a_damaged_file_in_the_storage_is_not_handed_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damage(*_given: Any) -> None:
+        export = FileRequest.objects.get()
+        path = Path(export.filehandle.path)
+        path.chmod(0o600)
+        path.write_bytes(path.read_bytes().replace(b"A2", b"A9"))
+
+    monkeypatch.setattr(services, "mark_seen", damage)
+    with pytest.raises(CommandError, match="not the one that was made") as raised:
+        run("orders", "--system", "--output", "orders.csv")
+    assert raised.value.returncode == Exit.DAMAGED
+    assert os.listdir(folder) == []
+    assert entries(verb="download") == [("download", "system", "command", "begun")]
+
+
+@pytest.mark.servers
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_cancel_the_export_and_leave_no_file(signum: int, folder: Path, tmp_path: Path) -> None:
+    log = folder.parent / "log"
+    command = [sys.executable, str(processes.ROOT / "manage.py"), "exports", "run", "long", "--system"]
+    command += [f"until={tmp_path}/never", f"log={log}", "--output", "-"]
+    running = subprocess.Popen(
+        command, env=processes.environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_until(log.exists)
+    running.send_signal(signum)
+    written, said = running.communicate(timeout=10)
+    assert (running.returncode, written) == (Exit.INTERRUPTED, "")
+    assert said.splitlines()[-1] == "CommandError: Stopped; the export is cancelled."
+    assert FileRequest.objects.get().status == Status.CANCELLED
+    assert entries(verb="cancel") == [("cancel", "system", "command", "done")]
