@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         parsed.criteria += [text for text in rest if not text.startswith("-")]
         return parsed, [text for text in rest if text.startswith("-")]
 
-    parser.parse_known_args = parse_criteria_anywhere  # type: ignore[method-assign]
+    parser.parse_known_args = parse_criteria_anywhere  # type: ignore[method-assign, assignment]
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", help="The name of the user who gets the file, with the rights of this user.")
     who.add_argument("--system", action="store_true", help="The file is nobody's, and no right is missing.")
