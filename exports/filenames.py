@@ -41,6 +41,16 @@ def visible_name(filename: str) -> str:
     return INVISIBLE.sub(" ", filename).strip()
 
 
+def shorten(name: str, length: int) -> str:
+    """Return a name of at most `length` characters, which keeps its extension unless that is too long for one."""
+    if len(name) <= length:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    if not dot or len(extension) > MAX_EXTENSION_LENGTH:
+        return name[:length].rstrip(". ")
+    return f"{stem[: length - len(extension) - 1]}.{extension}"
+
+
 def slug_of(text: str) -> str:
     """Return the letters and digits of a text in lower case, with hyphens between its words: a part of a file name.
 
@@ -64,10 +74,4 @@ def extension_of(filename: str) -> str:
 
 def _tidy(name: str) -> str:
     """Replace unsafe characters and runs of white space by one space, and shorten the stem of a long name."""
-    name = " ".join(UNSAFE.sub(" ", name).split()).strip(". ")
-    if len(name) <= MAX_NAME_LENGTH:
-        return name
-    stem, dot, extension = name.rpartition(".")
-    if not dot or len(extension) > MAX_EXTENSION_LENGTH:
-        return name[:MAX_NAME_LENGTH].rstrip(". ")
-    return f"{stem[: MAX_NAME_LENGTH - len(extension) - 1]}.{extension}"
+    return shorten(" ".join(UNSAFE.sub(" ", name).split()).strip(". "), MAX_NAME_LENGTH)

@@ -329,6 +329,7 @@ def test_an_extension_too_long_for_a_storage_key_stops_no_queue() -> None:
         assert loop.WorkerLoop("large").run_due() == 2
 
     assert (row(long.pk)["status"], row(fine.pk)["status"]) == ("ready", "ready")
+    assert len(row(long.pk)["filename"]) == 200
 
 
 def test_users_take_turns() -> None:

@@ -8,7 +8,7 @@ from django.db import models
 
 from exports import storage
 from exports.conf import config
-from exports.filenames import visible_name
+from exports.filenames import shorten, visible_name
 
 if TYPE_CHECKING:
     _CharField = models.CharField[str, str]
@@ -43,11 +43,16 @@ def _upload_to(instance: models.Model, filename: str) -> str:
 
 
 class FileNameField(_CharField):
-    """The name of a file, stored without characters that make it look like another: see `filenames.visible_name`."""
+    """The name of a file, stored without characters that make it look like another, and shortened to `max_length`.
+
+    See `filenames.visible_name`.
+    """
 
     def get_prep_value(self, value: Any) -> Any:
         prepared = super().get_prep_value(value)
-        return visible_name(prepared) if isinstance(prepared, str) else prepared
+        if not isinstance(prepared, str):
+            return prepared
+        return shorten(visible_name(prepared), self.max_length or len(prepared))
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
         name, _path, args, kwargs = super().deconstruct()
