@@ -37,6 +37,7 @@
   x WorkerStopping
 * TransitionNotAllowed      The export has changed state, so the action was not applied.
 * KeyReused                 The idempotency key belongs to another request, so nothing was added.
+* ReadOnlyToken             The user has come by an API token that only reads.
 * LimitReached              The user has reached a quota, so nothing was added.
 * InvalidCriteria           A dj-bgfiles pattern cannot use the submitted criteria.
   x InvalidForm
@@ -304,6 +305,10 @@ class TransitionNotAllowed(Exception):
 
 class KeyReused(Exception):
     """Raised when a request has the idempotency key of an earlier one with other contents. Use another key."""
+
+
+class ReadOnlyToken(Exception):
+    """Raised when a user who has come by an API token that only reads would request or change something."""
 
 
 class LimitReached(Exception):

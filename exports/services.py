@@ -2,7 +2,8 @@
 
 Each verb makes one transition, with an entry in the audit log that names its actor, and publishes it when the
 transaction commits. A verb that comes too late for the status of the export raises TransitionNotAllowed and changes
-nothing. A verb that the user may not do is recorded as denied.
+nothing. A verb that the user may not do is recorded as denied; one that an API token may not do, since it only reads,
+raises ReadOnlyToken.
 """
 
 import hashlib
@@ -16,7 +17,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
@@ -44,9 +44,10 @@ from exports.exporters.stored_rows import (
     table_of_rows,
 )
 from exports.models import Actor, AuditEntry, FileRequest, Status, idempotency, quotas, transitions
-from exports.models.audit import record
+from exports.models.audit import record, refuse_reader
 from exports.models.idempotency import Repeatable
 from exports.models.request import AnyUser
+from exports.models.token import present_user, token_id_of
 from exports.queue import base as queue
 from exports.realtime import events
 from exports.signing import InvalidLink, PublicLink, Ticket
@@ -89,9 +90,11 @@ def request_export(
     usual columns. A request of a signed-in user that is `repeatable` returns the export of the first one with its key.
     `actor` asks for it: by default the user.
 
-    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed, LimitReached or KeyReused.
+    Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed, ReadOnlyToken, LimitReached or KeyReused.
     """
     actor = actor or Actor.of(user)
+    # A token gets no export of another type by the key of an earlier request.
+    permissions.find_exporter(user, file_type)
     if repeatable is not None and (earlier := idempotency.find_earlier(user, repeatable)) is not None:
         return earlier, False
     asked = check_request(user, file_type, criteria, format=format, options=options, columns=columns, actor=actor)
@@ -173,7 +176,8 @@ def check_request(
     actor: Actor,
 ) -> Asked:
     """Check what a user asks for, without requesting it. Arguments and exceptions are those of `request_export`."""
-    exporter = registry.find_exporter(file_type)
+    exporter = permissions.find_exporter(user, file_type)
+    refuse_reader(actor, AuditEntry.Verb.REQUEST, file_type=file_type)
     if not permissions.may_open_form(user, exporter):
         raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
     writer = exporter.writer_of(format)
@@ -222,6 +226,7 @@ def request_rows(
     Of a queryset that JSON cannot represent, up to EXPORTS["STORED_MAX_ROWS"] rows are read and stored now. Raises
     UnstorableQuerySet for more, and LimitReached.
     """
+    refuse_reader(actor or Actor.of(user), AuditEntry.Verb.REQUEST)
     export = FileRequest(
         requester=cast("User", user),
         file_type=StoredRows.file_type,
@@ -263,6 +268,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     Returns like `request_export`. Raises TransitionNotAllowed for any other status, if the criteria have been deleted,
     or if only a view of the project knows who may have it; and everything that `request_export` raises.
     """
+    refuse_reader(actor, AuditEntry.Verb.REQUEST, export.pk, file_type=export.file_type)
     if export.status not in (Status.FAILED, Status.CANCELLED, Status.EXPIRED):
         raise TransitionNotAllowed(_("Only a request that failed, was cancelled or has expired can be tried again."))
     if export.erased_at is not None:
@@ -306,6 +312,7 @@ def regenerate(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
     Returns like `request_export`. Raises TransitionNotAllowed if the export is not READY or has no form, and everything
     that `request_export` raises.
     """
+    refuse_reader(actor, AuditEntry.Verb.REQUEST, export.pk, file_type=export.file_type)
     if not can_regenerate(export):
         raise TransitionNotAllowed(_("Only a file that is there can be made again."))
     return _request_again(export, actor)
@@ -318,6 +325,7 @@ def can_regenerate(export: FileRequest) -> bool:
 
 def cancel(export: FileRequest, actor: Actor) -> None:
     """End a QUEUED or RUNNING export now. Raises TransitionNotAllowed if it has ended."""
+    refuse_reader(actor, AuditEntry.Verb.CANCEL, export.pk, file_type=export.file_type)
     _transition(transitions.cancel, export, actor)
     # The owner's next export may have room now, and the worker that ran this one may notice late.
     transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
@@ -328,6 +336,7 @@ def expire(export: FileRequest, actor: Actor) -> None:
 
     Raises TransitionNotAllowed if the export is not READY.
     """
+    refuse_reader(actor, AuditEntry.Verb.EXPIRE, export.pk, file_type=export.file_type)
     _transition(transitions.expire, export, actor)
 
 
@@ -336,6 +345,7 @@ def remove(export: FileRequest, actor: Actor) -> None:
 
     Raises TransitionNotAllowed if the export is QUEUED or RUNNING.
     """
+    refuse_reader(actor, AuditEntry.Verb.REMOVE, export.pk, file_type=export.file_type)
     # Who deletes it knows how it ended, so no mail is needed.
     transitions.mark_seen(export)
     _transition(transitions.remove, export, actor, publish=events.send_removal)
@@ -343,6 +353,7 @@ def remove(export: FileRequest, actor: Actor) -> None:
 
 def remove_ended(user: AnyUser, actor: Actor) -> int:
     """Delete this user's failed, cancelled and expired exports from their lists. Return how many were deleted."""
+    refuse_reader(actor, AuditEntry.Verb.REMOVE)
     ended = FileRequest.objects.owned_by(user).filter(status__in=(Status.FAILED, Status.CANCELLED, Status.EXPIRED))
     removed = 0
     for export in ended.without_details():
@@ -357,6 +368,7 @@ def revoke(export: FileRequest, actor: Actor) -> None:
 
     Raises TransitionNotAllowed if the export is not READY.
     """
+    refuse_reader(actor, AuditEntry.Verb.REVOKE, export.pk, file_type=export.file_type)
     _transition(transitions.revoke_links, export, actor)
 
 
@@ -365,6 +377,7 @@ def share(export: FileRequest, actor: Actor) -> None:
 
     Raises NotAllowed if the export class offers no public links, and TransitionNotAllowed if the export is not READY.
     """
+    refuse_reader(actor, AuditEntry.Verb.SHARE, export.pk, file_type=export.file_type)
     seconds = permissions.public_link_seconds(export)
     if seconds is None:
         message = _("This export has no links for anyone.")
@@ -377,6 +390,7 @@ def resend_mail(export: FileRequest, actor: Actor) -> None:
 
     Raises TransitionNotAllowed if it still waits, was not needed, or if the export has changed since.
     """
+    refuse_reader(actor, AuditEntry.Verb.RESEND, export.pk, file_type=export.file_type)
     with transaction.atomic():
         if not notifications.send_again(export):
             raise TransitionNotAllowed(_("There is no mail about this export that can be sent again."))
@@ -404,8 +418,8 @@ def may_download(user: AnyUser, export: FileRequest) -> bool:
 def may_go_on(user: AnyUser | None, export: FileRequest) -> bool:
     """Return True if a download that has begun may go on: by this user, or by a public link if `user` is None.
 
-    The user, the export and its permission are read again. A download may outlast its link and, until the bytes are
-    deleted, the time for which the file is kept.
+    The user, their token, the export and its permission are read again. A download may outlast its link and, until the
+    bytes are deleted, the time for which the file is kept.
     """
     current = FileRequest.objects.select_related("requester").filter(pk=export.pk).first()
     if current is None:
@@ -421,7 +435,7 @@ def may_go_on(user: AnyUser | None, export: FileRequest) -> bool:
             and permissions.public_link_seconds(current) is not None
             and permissions.is_still_granted(current)
         )
-    present = get_user_model()._default_manager.filter(pk=user.pk).first() if user.is_authenticated else None
+    present = present_user(user.pk, token_id_of(user))
     return present is not None and may_download(present, current)
 
 
@@ -455,7 +469,7 @@ def find_public(text: str, actor: Actor) -> FileRequest:
 def sign_ticket(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) -> tuple[str, datetime]:
     """Return the URL of a fresh ticket for this user, and when it expires. The caller has checked the permission."""
     expires = int(timezone.now().timestamp()) + config.TICKET_MAX_AGE_SECONDS
-    ticket = Ticket(export.pk, export.epoch, str(user.pk), expires, is_bearer).sign()
+    ticket = Ticket(export.pk, export.epoch, str(user.pk), expires, is_bearer, token_id_of(user)).sign()
     return url_of("file", ticket), datetime.fromtimestamp(expires, UTC)
 
 

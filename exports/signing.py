@@ -64,7 +64,7 @@ class Ticket:
 
     It contains the epoch of the row, so revoking, expiring or replacing the file ends all its tickets. `expires` is in
     seconds since 1970. Until then a bearer ticket counts without signing in: it was given to a request with a token,
-    whose page cannot open a link with that token.
+    whose page cannot open a link with that token. One that was given to an API token of this app ends with it.
     """
 
     request_id: UUID
@@ -72,9 +72,11 @@ class Ticket:
     user_id: str
     expires: int
     is_bearer: bool = False
+    token_id: int | None = None
 
     def sign(self) -> str:
-        payload = [self.request_id.hex, self.epoch, self.user_id, self.expires, *([True] if self.is_bearer else [])]
+        bearer = [True, self.token_id] if self.is_bearer else []
+        payload = [self.request_id.hex, self.epoch, self.user_id, self.expires, *bearer]
         return _signer(signing.TimestampSigner, TICKET_SALT).sign_object(payload)
 
     @classmethod
@@ -82,8 +84,9 @@ class Ticket:
         """Verify the signature and return the ticket, which may have expired. Raise InvalidLink for anything else."""
         try:
             payload = _signer(signing.TimestampSigner, TICKET_SALT).unsign_object(text)
-            request_id, epoch, user_id, expires, *is_bearer = payload
-            return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires), is_bearer == [True])
+            request_id, epoch, user_id, expires, *bearer = payload
+            is_bearer, token_id = bearer or (False, None)
+            return cls(UUID(hex=request_id), int(epoch), str(user_id), int(expires), is_bearer is True, token_id)
         except MALFORMED as error:
             raise InvalidLink("This link is not one of ours.") from error
 

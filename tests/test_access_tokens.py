@@ -11,7 +11,7 @@ from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from exports.access import tokens
-from exports.models import AccessToken, Actor, AuditEntry
+from exports.models import AccessToken, Actor, AuditEntry, Status
 from exports.models.audit import SYSTEM
 from tests.office import people, rows
 
@@ -108,3 +108,15 @@ def test_a_token_with_types_sees_no_others(owner: User):
     assert listed["id"] == str(long.pk)
     assert Client().get(f"/exports/{long.pk}/", headers=headers).status_code == 200
     assert Client().get(f"/exports/{report.pk}/", headers=headers).status_code == 404
+
+
+READ_ONLY = "This API token only reads: it can request nothing and change nothing."
+CHANGES = {"cancel": "queued", "expire": "ready", "revoke": "ready", "delete": "failed"}
+
+
+@pytest.mark.parametrize(("view", "status"), CHANGES.items())
+def test_a_token_that_only_reads_changes_nothing(owner: User, view: str, status: str):
+    export = rows.IN_STATUS[Status(status)](owner)
+    _token, headers = made(owner)
+    answer = Client().post(f"/exports/{export.pk}/{view}/", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (403, {"code": "read_only_token", "message": READ_ONLY})

@@ -133,7 +133,7 @@ async def is_passed_on(scheme: str, *headers: tuple[str, str]) -> bool:
         sent.append(message["type"])
 
     encoded = [(name.encode(), value.encode()) for name, value in headers]
-    scope = {"type": "websocket", "scheme": scheme, "headers": encoded}
+    scope = {"type": "websocket", "path": "/ws/exports/", "scheme": scheme, "headers": encoded}
     await asyncio.wait_for(SameOrigin(application)(scope, receive, send), 5)
     assert sent == ([] if scopes else ["websocket.close"])
     return bool(scopes)

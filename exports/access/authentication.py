@@ -4,7 +4,8 @@ Tokens of this app (`exports.access.tokens`) count without any setting. For othe
 function, or the dotted path of one, that takes an HttpRequest and returns a user, or None. It is asked for each
 request, when a socket opens, and whenever its user is checked again. The request of a socket is the one that opened it;
 there the header may be missing, because browsers let scripts set none. Such a script offers the subprotocols "exports"
-and "authorization." with the header's value, encoded as by JavaScript's encodeURIComponent.
+and "authorization." with the header's value, encoded as by JavaScript's encodeURIComponent; or it adds
+"?authenticate=message" to the address and sends the token, which stands in no address, as its first message.
 """
 
 from collections.abc import Callable
@@ -64,7 +65,7 @@ def socket_carries_token(scope: dict[str, Any]) -> bool:
 
 
 def request_of(scope: dict[str, Any]) -> HttpRequest:
-    """Return the request that opened a socket: its headers, and its cookies unless it carries a token.
+    """Return the request that opened a socket: its headers, and its cookies unless it carries a token or awaits one.
 
     No middleware has seen it.
     """
@@ -73,6 +74,23 @@ def request_of(scope: dict[str, Any]) -> HttpRequest:
         if offered.startswith(HEADER_IN_SUBPROTOCOL):
             request.META.setdefault("HTTP_AUTHORIZATION", unquote(offered.removeprefix(HEADER_IN_SUBPROTOCOL)))
     # A page of another site can offer any subprotocol, and browsers send the cookies along.
-    if carries_token(request):
+    if carries_token(request) or _asks_to_wait(request):
         request.META.pop("HTTP_COOKIE", None)
     return request
+
+
+def awaits_token(scope: dict[str, Any]) -> bool:
+    """Return True if the client of this socket sends the token as its first message, since it can set no header."""
+    request = request_of(scope)
+    return _asks_to_wait(request) and not carries_token(request)
+
+
+def with_token(scope: dict[str, Any], token: str) -> dict[str, Any]:
+    """Return the scope of a socket as if it had been opened with this token in its header, and without cookies."""
+    header = (b"authorization", f"Bearer {token}".encode("latin1", "replace"))
+    kept = {name: value for name, value in scope.items() if name not in ("user", "session")}
+    return {**kept, "headers": [*scope["headers"], header], "cookies": {}}
+
+
+def _asks_to_wait(request: HttpRequest) -> bool:
+    return request.GET.get("authenticate") == "message"

@@ -83,7 +83,7 @@ def token_of(request: HttpRequest) -> AccessToken | None:
     text = _text_of(request)
     if text is None:
         return None
-    token = AccessToken.objects.valid().select_related("owner").filter(digest=_digest(text)).first()
+    token = AccessToken.objects.of_tenant().valid().filter(digest=_digest(text)).first()
     if token is None:
         log.info("a token was refused that is unknown, revoked, expired or of a user who is not active")
         return None

@@ -3,6 +3,9 @@
 Every way by which a file is made or handed out asks here, always about the present: form, request, retry, claim,
 publish, mail, page, download and public link. There are two rules: that of the exporter, and the one that a view gave
 to a request without a form (`FileRequest.permission`).
+
+A user who has come by an API token sees only the types that it opens: here, in the querysets of the models and in
+`FileRequest.is_downloadable_by`. By one that only reads they change nothing: each verb asks `refuse_reader`.
 """
 
 import logging
@@ -21,6 +24,7 @@ from exports.exporters.criteria import NoCriteriaYet, UndecidedYet
 from exports.exporters.queryset import QuerySetExport
 from exports.models import FileRequest
 from exports.models.request import AnyUser
+from exports.models.token import is_open_to
 
 log = logging.getLogger("exports.permissions")
 
@@ -28,8 +32,20 @@ Rule = str | Callable[[AnyUser], bool]
 """A permission such as "shop.view_order", or a function of a module that takes a user."""
 
 
+def find_exporter(user: AnyUser, file_type: str) -> QuerySetExport:
+    """Return the exporter that users can request under this type.
+
+    Raise UnknownFileType, also for a type that the token of this user does not open.
+    """
+    if not is_open_to(user, file_type):
+        raise UnknownFileType(f"The token of this user opens no exports of the type {file_type!r}.")
+    return registry.find_exporter(file_type)
+
+
 def may_open_form(user: AnyUser, exporter: QuerySetExport) -> bool:
-    """Return False if the export refuses this user whatever they choose in its form."""
+    """Return False if the user's token does not open the export, or it refuses them whatever its form has."""
+    if not is_open_to(user, exporter.file_type):
+        return False
     try:
         return exporter.has_permission(user, NoCriteriaYet())
     except UndecidedYet:

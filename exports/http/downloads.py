@@ -6,7 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from uuid import UUID
 
-from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -23,6 +22,7 @@ from exports.http.responses import DELIVERING, FileStream, file_response
 from exports.http.views import answering, get_visible, not_found, refusal_response, signed_in, state_response
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.models.audit import ActorKind, record
+from exports.models.token import present_user
 from exports.signing import InvalidLink, Ticket
 
 RETRY_SECONDS = 10
@@ -53,15 +53,14 @@ def file_view(request: HttpRequest, ticket: str) -> HttpResponseBase:
     A browser resumes a download that was cut at the same URL, after any time, and asks for a range then. Chromium
     (checked with 156) gives up if the answer is a redirect. Nor do the clocks of web servers have to agree: one that
     takes a ticket for expired signs the next by its own clock.
-    A bearer ticket is that of its user until it expires, also if another user is signed in.
+    A bearer ticket is that of its user and token until it expires, also if another user is signed in.
     """
     try:
         signed = Ticket.read(ticket)
     except InvalidLink:
         signed = None
     if signed is not None and signed.is_bearer and signed.expires > timezone.now().timestamp():
-        users = get_user_model()._default_manager.filter(pk=signed.user_id, is_active=True)
-        request.user = users.first() or AnonymousUser()
+        request.user = present_user(signed.user_id, signed.token_id) or AnonymousUser()
         return answering(_ticket_response)(request, signed)
     return signed_in(_ticket_response)(request, signed)
 

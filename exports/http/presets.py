@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 from exports import services
 from exports.conf import url_of
 from exports.exceptions import InvalidForm
-from exports.exporters import registry
+from exports.exporters import permissions
 from exports.http.actors import actor_of, record_refusal
 from exports.http.bodies import refuse_unknown_fields
 from exports.http.estimates import check_rate, estimate
@@ -46,7 +46,7 @@ def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
 
     The user, the criteria and the columns are checked as for a request of the file.
     """
-    exporter = registry.find_exporter(file_type)
+    exporter = permissions.find_exporter(request.user, file_type)
     refuse_unknown_choices(request, exporter)
     try:
         check_rate(request.user)
@@ -61,7 +61,8 @@ def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
 @signed_in
 def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Save what is chosen in a form as a preset, in place of the user's own one of the same name."""
-    exporter, user = registry.find_exporter(file_type), request.user
+    user = request.user
+    exporter = permissions.find_exporter(user, file_type)
     refuse_unknown_choices(request, exporter, "preset_name", "preset_shared")
     try:
         chosen = posted_choices(exporter, request.POST)

@@ -12,6 +12,7 @@ from exports.exceptions import (
     InvalidForm,
     KeyReused,
     LimitReached,
+    ReadOnlyToken,
     TransitionNotAllowed,
     UnknownFormat,
     UnstorableQuerySet,
@@ -23,6 +24,7 @@ REFUSALS = (
     KeyReused,
     LimitReached,
     services.NotAllowed,
+    ReadOnlyToken,
     TransitionNotAllowed,
     UnknownFormat,
     BadOption,
@@ -52,6 +54,8 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(429, error.code, limit_message(error), {"limit": error.limit}, ceil(error.seconds))
         case services.NotAllowed():
             return Refusal(403, "not_allowed", str(error))
+        case ReadOnlyToken():
+            return Refusal(403, "read_only_token", str(error))
         case TransitionNotAllowed():
             return Refusal(409, "too_late", str(error))
         case UnknownFormat() | BadOption():

@@ -36,6 +36,7 @@ from exports.exceptions import (
     ExportError,
     InvalidForm,
     LimitReached,
+    ReadOnlyToken,
     TransitionNotAllowed,
     UnknownFileType,
 )
@@ -106,6 +107,8 @@ def answering(view: View) -> View:
             return _refuse(request, error.status, error.code, str(error), **error.extra)
         except (FileRequest.DoesNotExist, Preset.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
+        except ReadOnlyToken as error:
+            return refusal_response(request, error)
         except QueueNotConfigured:
             # The log says what to set.
             return _refuse(request, 503, "no_queue", _("No files can be made on this site at the moment."))
@@ -137,7 +140,7 @@ def form_view(
 
     `template_name` and `extra_context` are for pages of other sites, such as the admin, that show the same form.
     """
-    exporter = registry.find_exporter(file_type)
+    exporter = permissions.find_exporter(request.user, file_type)
     posted = request.POST
     shown = partial(render_form, request, exporter, template_name=template_name, extra_context=extra_context)
     if not permissions.may_open_form(request.user, exporter):

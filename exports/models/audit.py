@@ -19,9 +19,11 @@ from django.db import DatabaseError, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from exports import failures
+from exports.exceptions import ReadOnlyToken
 from exports.filenames import visible_name
 from exports.models.request import AnyUser, FileRequest
 from exports.models.token import token_of_user
@@ -196,6 +198,13 @@ class AuditEntry(models.Model):
         sealed["at"] = (self.at.astimezone(UTC) if timezone.is_aware(self.at) else self.at).isoformat()
         sealed |= {"user_id": str(self.user_id), "export_id": str(self.export_id)}
         return hmac.digest(key.encode(), json.dumps(sealed, sort_keys=True).encode(), "sha256").hex()
+
+
+def refuse_reader(actor: Actor, verb: str, export_id: UUID | None = None, *, file_type: str = "") -> None:
+    """Raise ReadOnlyToken, and record it, for an actor that came by a token that only reads. Each verb asks first."""
+    if actor.is_reader:
+        record(verb, export_id, actor, file_type=file_type, outcome=AuditEntry.Outcome.DENIED, reason="read_only_token")
+        raise ReadOnlyToken(gettext("This API token only reads: it can request nothing and change nothing."))
 
 
 def record(

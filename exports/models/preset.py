@@ -9,8 +9,9 @@ from django.utils.translation import gettext_lazy as _
 
 from exports.access import tenants
 from exports.conf import config
-from exports.models.audit import Actor, AuditEntry, record
+from exports.models.audit import Actor, AuditEntry, record, refuse_reader
 from exports.models.request import AnyUser
+from exports.models.token import within_token
 from exports.storage.field import FileNameField
 
 
@@ -23,11 +24,14 @@ class PresetQuerySet(models.QuerySet["Preset"]):
 
     def owned_by(self, user: AnyUser) -> Self:
         """Keep the user's own presets of the tenant."""
-        return self.of_tenant().filter(owner=user.pk)
+        own: Self = within_token(self.of_tenant().filter(owner=user.pk), user)
+        return own
 
     def open_to(self, user: AnyUser) -> Self:
         """Keep the user's own presets, and those that are shared with all users of the tenant."""
-        return self.of_tenant().filter(models.Q(owner=user.pk) | models.Q(is_shared=True))
+        is_open = models.Q(owner=user.pk) | models.Q(is_shared=True)
+        found: Self = within_token(self.of_tenant().filter(is_open), user)
+        return found
 
 
 class Preset(models.Model):
@@ -68,7 +72,11 @@ class Preset(models.Model):
 
 # Any: the values of columns.
 def save_preset(owner_id: Any, file_type: str, name: str, actor: Actor, **chosen: Any) -> Preset:
-    """Save a preset, in place of one of the same owner, tenant and name, with an entry in the audit log."""
+    """Save a preset, in place of one of the same owner, tenant and name, with an entry in the audit log.
+
+    Raise ReadOnlyToken.
+    """
+    refuse_reader(actor, AuditEntry.Verb.PRESET, file_type=file_type)
     own = {"owner_id": owner_id, "file_type": file_type, "name": name, "tenant": tenants.current()}
     with transaction.atomic():
         preset, _is_new = Preset.objects.update_or_create(**own, defaults={**chosen, "changed_at": timezone.now()})
@@ -77,7 +85,8 @@ def save_preset(owner_id: Any, file_type: str, name: str, actor: Actor, **chosen
 
 
 def delete_preset(preset: Preset, actor: Actor) -> None:
-    """Delete a preset, with an entry in the audit log."""
+    """Delete a preset, with an entry in the audit log. Raise ReadOnlyToken."""
+    refuse_reader(actor, AuditEntry.Verb.PRESET, file_type=preset.file_type)
     with transaction.atomic():
         _record(preset, "deleted", actor)
         preset.delete()

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AbstractUser, AnonymousUser
 from django.db import models
 from django.db.models import Q
@@ -34,8 +35,10 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
 
     def valid(self) -> Self:
         """Keep the tokens that are not revoked, have not expired, and whose owner is active."""
+        if not config.ACCESS_TOKENS:
+            return self.none()
         unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
-        return self.of_tenant().filter(unexpired, revoked_at=None, owner__is_active=True)
+        return self.select_related("owner").filter(unexpired, revoked_at=None, owner__is_active=True)
 
 
 class AccessToken(models.Model):
@@ -94,16 +97,24 @@ def token_of_user(user: AbstractUser | AnonymousUser) -> AccessToken | None:
     return getattr(user, "access_token", None)
 
 
-def may_create(user: AbstractUser | AnonymousUser) -> bool:
-    """Return False if the user has come by a token that only reads."""
+def token_id_of(user: AbstractUser | AnonymousUser) -> int | None:
+    """Return the key of `token_of_user`, or None."""
     token = token_of_user(user)
-    return token is None or token.can_create
+    return None if token is None else token.pk
 
 
 def is_open_to(user: AbstractUser | AnonymousUser, file_type: str) -> bool:
     """Return False if the user has come by a token that does not open exports of this type."""
     token = token_of_user(user)
     return token is None or not token.exporters or file_type in token.exporters
+
+
+def present_user(user_id: Any, token_id: int | None) -> "User | None":
+    """Return an active user as the database has them now, by this token if there is one; None if either has ended."""
+    if token_id is None:
+        return get_user_model()._default_manager.filter(pk=user_id, is_active=True).first()
+    token = AccessToken.objects.valid().filter(pk=token_id, owner=user_id).first()
+    return None if token is None else token.user()
 
 
 # Any: a queryset of any model with a column `file_type`.

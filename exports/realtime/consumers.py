@@ -39,6 +39,7 @@ from exports.conf import LOCAL, config
 from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser
+from exports.models.token import token_of_user
 from exports.realtime import connections, events
 from exports.state import State, serialize, urls_of
 
@@ -53,6 +54,9 @@ UNREAD_CHECK_SECONDS = 0.5
 # Django sends its signals just before a session ends, so one check at once is not enough.
 RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
 SNAPSHOT_AGE = timedelta(hours=24)
+TOKEN_TIMEOUT_SECONDS = 5.0
+MAX_WAITING_SOCKETS = 100
+"""How many sockets may wait for a token in this process; further ones are refused."""
 # A code of the registry of RFC 6455.
 TRY_AGAIN_LATER = 1013
 
@@ -127,30 +131,58 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._opened: list[Any] = []
         self._older_sockets: set[str] = set()
         self._is_closed = False
-        if self.channel_layer is None or is_deaf(self.channel_layer):
-            await self.close()
-            return
-        self._opened = [time.time(), self.channel_name]
-        try:
-            followed, reader = await in_thread(groups_for)(self.scope)
-            # Join the groups before reading the rows, so that no change falls between the two.
-            for group in (followed, reader):
-                await self.channel_layer.group_add(group, self.channel_name)
-                self._groups.append(group)
-            if config.MAX_SOCKETS_PER_USER is not None:
-                opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
-                await self.channel_layer.group_send(reader, opened)
-            snapshot = await in_thread(snapshot_for)(self.scope)
-        except SocketRefused:
+        self._file_types: list[str] = []
+        self._awaits_token = authentication.awaits_token(self.scope)
+        is_full = self._awaits_token and connections.waiting_now() >= MAX_WAITING_SOCKETS
+        if self.channel_layer is None or is_deaf(self.channel_layer) or is_full:
             await self.close()
             return
         offered = self.scope.get("subprotocols", ())
         # A browser closes a socket that accepts none of the subprotocols it offered.
-        await self.accept(authentication.SUBPROTOCOL if authentication.SUBPROTOCOL in offered else None)
+        subprotocol = authentication.SUBPROTOCOL if authentication.SUBPROTOCOL in offered else None
+        if self._awaits_token:
+            connections.waits(self)
+            await self.accept(subprotocol)
+            self._tasks = [asyncio.create_task(self._end_without_token())]
+            return
+        try:
+            snapshot = await self._join()
+        except SocketRefused:
+            await self.close()
+            return
+        await self.accept(subprotocol)
+        self._begin(snapshot)
+
+    async def _join(self) -> list[State]:
+        """Join the groups of the user, and return the states to begin with. Raise SocketRefused."""
+        self._opened = [time.time(), self.channel_name]
+        followed, reader, self._file_types = await in_thread(followed_by)(self.scope)
+        # Join the groups before reading the rows, so that no change falls between the two.
+        for group in (followed, reader):
+            await self.channel_layer.group_add(group, self.channel_name)
+            self._groups.append(group)
+        if config.MAX_SOCKETS_PER_USER is not None:
+            opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
+            await self.channel_layer.group_send(reader, opened)
+        return await in_thread(snapshot_for)(self.scope)
+
+    def _begin(self, snapshot: list[State]) -> None:
+        """Send these states, and every change from now on."""
         connections.opened(self)
         for state in snapshot:
             self._queue(state)
-        self._tasks = [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
+        self._tasks += [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
+
+    async def _authenticate(self, token: str) -> None:
+        """Go on as if the token had been in the header of the handshake. Raise SocketRefused if it is not valid."""
+        self.scope = authentication.with_token(self.scope, token)
+        self._begin(await self._join())
+        self._awaits_token = False
+
+    async def _end_without_token(self) -> None:
+        await asyncio.sleep(TOKEN_TIMEOUT_SECONDS)
+        if self._awaits_token:
+            await self._end(CloseCode.LOGGED_OUT, "no token was sent")
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle events of the channel layer here and leave the messages of the server to channels.
@@ -160,10 +192,12 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         """
         match message:
             case {"type": "exports.event", "event": {"type": "export.changed", "export": state}}:
-                self._queue(state)
-            case {"type": "exports.event", "event": {"type": "export.removed", "id": export_id} as event}:
+                if self._opens(state["file_type"]):
+                    self._queue(state)
+            case {"type": "exports.event", "event": {"type": "export.removed", "id": export_id, "file_type": removed}}:
                 self._waiting.pop(export_id, None)
-                await self.send(text_data=json.dumps(event))
+                if self._opens(removed):
+                    await self.send(text_data=json.dumps({"type": "export.removed", "id": export_id}))
             case {"type": "exports.event", "event": {"type": "export.recheck"}}:
                 self._wants_recheck = True
                 if self._recheck is None or self._recheck.done():
@@ -191,8 +225,12 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self._end(CloseCode.TOO_FAST, "too many frames")
             return
         frame = parse_frame(text_data)
-        if frame is None:
+        if frame is None or (frame["type"] == "authenticate" and not self._awaits_token):
             await self._end(CloseCode.MALFORMED, "malformed frame")
+        elif frame["type"] == "authenticate":
+            await self._end_if_refused(self._authenticate(frame["token"]))
+        elif self._awaits_token:
+            await self._end(CloseCode.LOGGED_OUT, "the first message is no token")
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
@@ -224,6 +262,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             with suppress(TimeoutError, ValueError, TypeError, RecursionError):
                 async with asyncio.timeout(0):
                     await self.channel_layer.receive(self.channel_name)
+
+    def _opens(self, file_type: str) -> bool:
+        """Return True unless the socket was opened with an API token for other types."""
+        return not self._file_types or file_type in self._file_types
 
     def _queue(self, state: State) -> None:
         """Let this state wait to be sent, in place of an older one of the same export."""
@@ -277,7 +319,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await self._end(CloseCode.SILENT, "silent")
             elif now - checked_at > config.SOCKET_RECHECK_SECONDS:
                 checked_at = now
-                await self._end_if_refused(in_thread(groups_for)(self.scope))
+                await self._end_if_refused(in_thread(followed_by)(self.scope))
 
     async def _recheck_user(self) -> None:
         """Check the user at once and twice more; then again, if that was asked for meanwhile."""
@@ -285,7 +327,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             self._wants_recheck = False
             for seconds in RECHECK_DELAYS_SECONDS:
                 await asyncio.sleep(seconds)
-                await self._end_if_refused(in_thread(groups_for)(self.scope))
+                await self._end_if_refused(in_thread(followed_by)(self.scope))
 
     async def _end_if_refused(self, step: Awaitable[object]) -> None:
         """Await a step that checks the user, and close the socket if it raises SocketRefused."""
@@ -341,6 +383,8 @@ def parse_frame(text: str | None) -> dict[str, Any] | None:
         frame = json.loads(text)
         if frame["type"] == "seen":
             return {"type": "seen", "id": UUID(frame["id"])}
+        if frame["type"] == "authenticate" and isinstance(frame["token"], str):
+            return {"type": "authenticate", "token": frame["token"]}
         return {"type": "ping"} if frame["type"] == "ping" else None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
@@ -381,17 +425,19 @@ def active_user(scope: Scope) -> AnyUser:
     return user
 
 
-def groups_for(scope: Scope) -> tuple[str, str]:
-    """Return the groups of what this socket follows and of its user's sockets.
+def followed_by(scope: Scope) -> tuple[str, str, list[str]]:
+    """Return the groups of what this socket follows and of its user's sockets, and the file types that its token opens.
 
     Raises SocketRefused if the user is not signed in or active, or may not see the export.
     """
     user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
+    token = token_of_user(user)
+    file_types = token.exporters if token is not None else []
     if export_id is None:
-        return events.group_of_user(user.pk, tenants.current()), events.group_of_reader(user.pk)
+        return events.group_of_user(user.pk, tenants.current()), events.group_of_reader(user.pk), file_types
     if not FileRequest.objects.visible_to(user).filter(pk=export_id).exists():
         raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
-    return events.group_of_request(export_id), events.group_of_reader(user.pk)
+    return events.group_of_request(export_id), events.group_of_reader(user.pk), file_types
 
 
 def snapshot_for(scope: Scope) -> list[State]:

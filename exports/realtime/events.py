@@ -44,7 +44,7 @@ def send_state(export: FileRequest) -> None:
 
 def send_removal(export: FileRequest) -> None:
     """Tell the sockets that follow an export that its owner has deleted it. Returns at once and never raises."""
-    _publish(export, lambda: {"type": "export.removed", "id": str(export.pk)})
+    _publish(export, lambda: {"type": "export.removed", "id": str(export.pk), "file_type": export.file_type})
 
 
 def recheck_sockets(user_id: object) -> None:

@@ -39,7 +39,7 @@ websocket_urlpatterns = [
 
 
 class SameOrigin:
-    """Refuse a handshake unless it has one Origin header that `is_allowed_origin` accepts, or carries a token.
+    """Refuse a handshake unless it has one Origin header that `is_allowed_origin` accepts, or a token says who it is.
 
     channels' own validator ignores a wrong port, and with a leading dot in ALLOWED_HOSTS accepts every subdomain.
     """
@@ -55,7 +55,7 @@ class SameOrigin:
         is_secure = _is_secure(scope, headers)
         is_allowed = are_unique and is_allowed_origin(headers, is_secure=is_secure)
         # Only a page that knows the token can send it, and no cookie counts then.
-        is_allowed = is_allowed or authentication.socket_carries_token(scope)
+        is_allowed = is_allowed or authentication.socket_carries_token(scope) or authentication.awaits_token(scope)
         if not is_allowed:
             log.warning(
                 "socket refused: the page is of %r, this site is %s://%s. If both are yours, set "
