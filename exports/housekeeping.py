@@ -331,7 +331,7 @@ def send_mails(stop: threading.Event | None = None) -> int:
                 return False
             return notifications.deliver(_permitted([notification]), registry.exporter_of(export).own_mail(export))
 
-    registered = Q(kind=Notification.Kind.FAILED) | Q(request__file_type__in=registry.handlers.keys())
+    registered = ~Q(kind=Notification.Kind.READY) | Q(request__file_type__in=registry.handlers.keys())
     return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
 
 

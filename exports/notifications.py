@@ -1,4 +1,4 @@
-"""Mail about finished and failed exports, for users who did not see the end on a page.
+"""Mail about exports that are ready, failed or were cancelled by staff, for users who did not see it on a page.
 
 A mail links to the export's page behind login, never to the file. It is sent at least once: after a crash between the
 mail server's 250 and our commit it is sent again with the same Message-ID.
@@ -45,6 +45,7 @@ MAX_IN_A_MAIL = 20
 EXPECTED_STATUS: dict[str, Status] = {
     Notification.Kind.READY: Status.READY,
     Notification.Kind.FAILED: Status.FAILED,
+    Notification.Kind.CANCELLED: Status.CANCELLED,
 }
 
 
@@ -60,6 +61,7 @@ class ToldExport(TypedDict):
     request: FileRequest
     title: str
     is_ready: bool
+    is_cancelled: bool
     rows: int | None
     made: str
     until: str
@@ -188,8 +190,9 @@ def compose(notifications: Sequence[Notification]) -> EmailMultiAlternatives:
     """Return the default mail that tells these. Call this with the recipient's language and time zone active."""
     first, told = notifications[0], [_told(each) for each in notifications]
     kind = first.kind if len(told) == 1 else "digest"
-    ready = sum(each["is_ready"] for each in told)
-    several = {"exports": told, "ready": ready, "failed": len(told) - ready, "url": list_url(first.request)}
+    ready, cancelled = (sum(each[key] for each in told) for key in ("is_ready", "is_cancelled"))
+    counts = {"count": len(told), "ready": ready, "cancelled": cancelled, "failed": len(told) - ready - cancelled}
+    several = {"exports": told, **counts, "url": list_url(first.request)}
     context = {
         **(told[0] if len(told) == 1 else several),
         "site": urlsplit(base_url(first.request.tenant)).netloc,
@@ -213,6 +216,7 @@ def _told(notification: Notification) -> ToldExport:
         "request": export,
         "title": name_of(export),
         "is_ready": notification.kind == Notification.Kind.READY,
+        "is_cancelled": notification.kind == Notification.Kind.CANCELLED,
         "rows": export.receipt.get("rows"),
         "made": _with_zone(export.finished_at),
         "until": _with_zone(export.expires_at),

@@ -108,6 +108,7 @@ class State(TypedDict):
 
 ERROR_MESSAGES = {
     "worker_lost": _("The worker stopped several times while it made this file. Please tell your administrator."),
+    "cancelled_by_staff": _("An administrator cancelled this export."),
     "expired_in_queue": _("No worker was free in time. Please try again."),
     "permission_lost": _("You may no longer export this."),
     "invalid_criteria": _("The chosen filter is no longer valid. Please choose again."),
@@ -167,15 +168,6 @@ def serialize(export: FileRequest) -> State:
             "expires_at": rfc3339(export.expires_at),
             "public_until": rfc3339(export.public_until) if is_shared else None,
         }
-    fraction: float | None = None
-    if status in (Status.RUNNING, Status.FAILED, Status.CANCELLED):
-        try:
-            finishing_share = writers.get(export.format).finishing_share
-        except UnknownFormat:
-            finishing_share = 0.0
-        fraction = progress.fraction(export.progress, finishing_share=finishing_share)
-    elif status != Status.EXPIRED:
-        fraction = 1.0 if has_file else 0.0
     rows_per_second = eta_seconds = None
     if export.phase == progress.WRITING and export.phase_started_at and export.progressed_at:
         seconds = (export.progressed_at - export.phase_started_at).total_seconds()
@@ -188,7 +180,9 @@ def serialize(export: FileRequest) -> State:
         # Without the time of reading it is the worker that tells, right after it has renewed its lease.
         silent = (export.read_at - lease_began_at).total_seconds() if export.read_at else 0.0
         worker = {"silent_seconds": max(round(silent, 1), 0.0), "lease_seconds": config.LEASE_SECONDS}
-    is_unseen = status in (Status.READY, Status.FAILED) and export.seen_at is None
+    error = error_of(export)
+    is_told = status in (Status.READY, Status.FAILED) or (status == Status.CANCELLED and error is not None)
+    is_unseen = is_told and export.seen_at is None
     has_ended = status in (Status.FAILED, Status.CANCELLED, Status.EXPIRED)
     can_edit = export.erased_at is None and registry.is_offered(export.file_type) and export.requester_id is not None
     can_retry = has_ended and export.erased_at is None and registry.is_repeatable(export)
@@ -210,7 +204,7 @@ def serialize(export: FileRequest) -> State:
             "rows_done": export.rows_done,
             "rows_total": export.rows_total,
             "rows_total_is_estimate": export.rows_estimated,
-            "fraction": fraction,
+            "fraction": fraction_of(export),
             "rows_per_second": rows_per_second,
             "eta_seconds": eta_seconds,
             "queue_position": place,
@@ -219,7 +213,7 @@ def serialize(export: FileRequest) -> State:
         },
         "worker": worker,
         "file": file,
-        "error": error_of(export),
+        "error": error,
         "sends_mail": export.sends_mail,
         "receipt": export.receipt,
         "urls": urls_of(
@@ -269,6 +263,22 @@ def name_of(export: FileRequest) -> str:
     return str(NAME).format(title=title, label=export.label) if export.label else title
 
 
+def fraction_of(export: FileRequest) -> float | None:
+    """Return how much of the export is done, 0 to 1, or None if that is not known or its file is gone."""
+    match export.status:
+        case Status.READY:
+            return 1.0
+        case Status.QUEUED:
+            return 0.0
+        case Status.EXPIRED:
+            return None
+    try:
+        finishing_share = writers.get(export.format).finishing_share
+    except UnknownFormat:
+        finishing_share = 0.0
+    return progress.fraction(export.progress, finishing_share=finishing_share)
+
+
 def took_seconds(export: FileRequest) -> float | None:
     """Return how long the last attempt of an ended export took, or None if it has not ended or never began."""
     if export.started_at is None or export.finished_at is None:
@@ -277,10 +287,10 @@ def took_seconds(export: FileRequest) -> float | None:
 
 
 def error_of(export: FileRequest) -> ErrorState | None:
-    """Return why a FAILED export failed, without the detail, which is for staff only; None for any other status."""
-    if export.status != Status.FAILED:
-        return None
-    return error_state(export, export.error_code or "export_failed")
+    """Return why an export failed, or that staff cancelled it; None for any other. The detail is for staff only."""
+    if export.status == Status.FAILED:
+        return error_state(export, export.error_code or "export_failed")
+    return error_state(export, export.error_code) if export.status == Status.CANCELLED and export.error_code else None
 
 
 def error_state(export: FileRequest, code: str) -> ErrorState:

@@ -11,7 +11,7 @@ const STATUS = {
   running: (words, state) => (state.resumed ? words.text("resumed", state) : words.phase(state)),
   ready: (words, state) => words.ready(state),
   failed: (words, { error }) => (error ? words.text("failed", error) : words.text("failed_unexplained")),
-  cancelled: (words) => words.text("cancelled"),
+  cancelled: (words, { error }) => error?.message ?? words.text("cancelled"),
   expired: (words) => words.text("expired"),
 };
 

@@ -1,8 +1,13 @@
 """The admin: staff can look, cancel and expire; they cannot edit, and criteria and storage keys are hidden."""
 
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
+from django.core import mail
 from django.db import connection
 from django.db.models import Model
 from django.http import HttpResponse
@@ -11,6 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from exports import housekeeping
+from exports.admin import requests, search
 from exports.models import Actor, Artifact, AuditEntry, FileRequest, Notification, Preset
 from exports.models.audit import record
 from tests.office import people, rows
@@ -209,12 +216,144 @@ def test_the_search_does_not_look_into_what_is_hidden(root: Client, exports: lis
         assert not root.get(LIST, {"q": text}).context["cl"].queryset.exists()
 
 
-def test_exports_are_found_by_id_file_name_and_owner(root: Client, owner: User):
-    wanted = rows.queued(owner, filename="wanted.csv")
+def test_exports_are_found_by_id_label_file_name_and_owner(root: Client, owner: User):
+    wanted = rows.queued(owner, filename="wanted.csv", label="From month: April")
     rows.queued(people.user("grace"), filename="other.csv")
-    for text in (str(wanted.pk), "wanted", "owner"):
+    for text in (str(wanted.pk), "wanted", "april", "own", "OWNER@example.com", " owner@ "):
         found = root.get(LIST, {"q": text}).context["cl"].queryset
-        assert [request.pk for request in found] == [wanted.pk]
+        assert [request.pk for request in found] == [wanted.pk], text
+
+
+@pytest.mark.both_databases
+def test_a_search_reads_a_bounded_part_of_the_history(root: Client, owner: User, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(search, "SEARCHED", 2)
+    for day, label in enumerate(("old", "new", "newest")):
+        rows.queued(owner, label=label, requested_at=datetime(2026, 1, 1 + day, tzinfo=UTC))
+    labels = [export.label for export in root.get(LIST, {"q": "report"}).context["cl"].queryset]
+    assert labels == ["newest", "new"]
+
+
+def test_a_search_keeps_the_filters_of_the_list(root: Client, owner: User):
+    rows.queued(owner)
+    lost = rows.failed(owner)
+    assert [row.pk for row in root.get(LIST, {"q": "owner", "status": "failed"}).context["cl"].queryset] == [lost.pk]
+
+
+def test_failed_exports_are_filtered_by_their_code(root: Client, owner: User):
+    full, stalled = rows.failed(owner, "storage_full"), rows.failed(owner, "stalled")
+    rows.ready(owner)
+    page = root.get(LIST, {"error": "stalled"})
+    assert [row.pk for row in page.context["cl"].queryset] == [stalled.pk]
+    assert f'"?error={full.error_code}"' in page.content.decode()
+
+
+def test_the_list_shows_sizes_durations_and_a_live_bar(root: Client, owner: User):
+    rows.ready(owner)
+    running = [rows.running(owner) for _ in range(requests.LIVE_ROWS + 1)]
+    page = root.get(LIST).content.decode()
+    assert "23.4\xa0KB" in page
+    assert "1 second" in page
+    assert page.count("<export-progress") == len(running)
+    assert page.count(" socket=") == requests.LIVE_ROWS
+    for export in running:
+        assert f'src="{reverse("exports:detail", args=[export.pk])}"' in page
+
+
+def press(client: Client, export: FileRequest, verb: str) -> HttpResponse:
+    return client.post(reverse("admin:exports_filerequest_act", args=[export.pk, verb]), follow=True)
+
+
+def verbs_shown(client: Client, export: FileRequest) -> list[str]:
+    return re.findall(r'formaction="[^"]*/act/(\w+)/"', client.get(page_of(export)).content.decode())
+
+
+def test_the_page_has_the_buttons_that_apply(owner: User):
+    staff = changer()
+    queued, ready, lost = rows.queued(owner), rows.ready(owner), rows.failed(owner)
+    Notification.objects.filter(request=lost).update(state="sent")
+    assert [verbs_shown(staff, each) for each in (queued, ready, lost)] == [["cancel"], ["expire"], ["retry", "resend"]]
+    assert f'href="{reverse("exports:page", args=[ready.pk])}"' in staff.get(page_of(ready)).content.decode()
+    assert verbs_shown(signed_in(people.staff("viewer", people.VIEW)), queued) == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "make", "recorded"),
+    [("cancel", rows.running, "cancel"), ("expire", rows.ready, "expire"), ("retry", rows.expired, "request")],
+)
+def test_a_button_is_recorded_with_its_actor(
+    owner: User, verb: str, make: Callable[[User], FileRequest], recorded: str
+):
+    staff = people.staff("changer", people.VIEW, people.CHANGE)
+    response = press(signed_in(staff), make(owner), verb)
+    assert response.status_code == 200
+    assert len(messages_of(response)) == 1
+    assert AuditEntry.objects.filter(verb=recorded, user=staff).count() == 1
+
+
+def test_try_again_shows_the_new_export_of_the_same_owner(owner: User):
+    old = rows.expired(owner)
+    response = press(changer(), old, "retry")
+    new = FileRequest.objects.exclude(pk=old.pk).get()
+    assert (new.requester_id, new.status) == (owner.pk, "queued")
+    assert response.redirect_chain == [(page_of(new), 302)]
+    assert messages_of(response) == ["This is the new request."]
+
+
+def test_try_again_says_why_it_was_refused(owner: User):
+    gone, refused = rows.expired(owner, file_type="gone"), rows.expired(owner)
+    people.refuse(owner)
+    staff = changer()
+    assert messages_of(press(staff, gone, "retry")) == ["This export does not exist any more."]
+    assert messages_of(press(staff, refused, "retry")) == ["You may not export this."]
+    assert messages_of(press(staff, rows.queued(owner), "retry"))[0].startswith("Only a request that failed")
+
+
+def test_buttons_are_for_staff_who_may_change_and_only_by_post(owner: User):
+    export = rows.queued(owner)
+    act = reverse("admin:exports_filerequest_act", args=[export.pk, "cancel"])
+    assert signed_in(people.staff("viewer", people.VIEW)).post(act).status_code == 403
+    staff = changer()
+    assert staff.get(act).status_code == 404
+    assert press(staff, export, "delete").status_code == 404
+    assert rows.fresh(export).status == "queued"
+
+
+def test_the_owner_is_told_when_staff_cancel(owner: User):
+    export, own = rows.running(owner), rows.queued(owner)
+    press(changer(), export, "cancel")
+    signed_in(owner).post(reverse("exports:cancel", args=[own.pk]))
+    told = signed_in(owner).get(reverse("exports:detail", args=[export.pk])).json()
+    assert told["error"] == {"code": "cancelled_by_staff", "message": "An administrator cancelled this export."}
+    assert signed_in(owner).get(reverse("exports:detail", args=[own.pk])).json()["error"] is None
+    assert "An administrator cancelled" in signed_in(owner).get(told["urls"]["page"]).content.decode()
+    Notification.objects.update(due_at=timezone.now())
+    housekeeping.sweep()
+    [sent] = mail.outbox
+    assert (sent.to, sent.subject) == ([owner.email], "Report: the export was cancelled")
+    assert "An administrator cancelled this export." in sent.body
+
+
+def test_an_owner_who_has_read_that_staff_cancelled_gets_no_mail(owner: User):
+    export = rows.running(owner)
+    press(changer(), export, "cancel")
+    signed_in(owner).post(reverse("exports:seen", args=[export.pk]))
+    Notification.objects.update(due_at=timezone.now())
+    housekeeping.sweep()
+    assert mail.outbox == []
+
+
+def test_the_timeline_is_for_staff_who_may_read_the_audit_log(owner: User):
+    export = rows.failed(owner)
+    Notification.objects.filter(request=export).update(state="sent", settled_at=timezone.now())
+    record("download", export.pk, Actor.of(owner), outcome="denied")
+    reader = signed_in(people.staff("reader", people.VIEW, "view_auditentry"))
+    page = reader.get(page_of(export)).content.decode()
+    cells = [re.findall(r"<td>(.*?)</td>", row, re.DOTALL) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    told = [(what, by, outcome) for _, what, by, outcome in filter(None, cells)]
+    assert ("Failed", "worker", "Failed (storage_full)") in told
+    assert ("Downloaded", "owner", "Denied") in told
+    assert ("Mail", "", "Failed: Sent") in told
+    assert "export-admin-timeline" not in changer().get(page_of(export)).content.decode()
 
 
 def test_the_list_of_requests_links_to_pages_and_to_files_that_the_user_may_download(owner: User):

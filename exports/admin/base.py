@@ -42,7 +42,10 @@ class ReadOnlyAdmin(ModelAdmin):
         """
         allowed = {f"{self.date_hierarchy}__{unit}" for unit in ("year", "month", "day")}
         for name in self.list_filter:
-            allowed |= {f"{name}{suffix}" for suffix in ("", "__exact", "__isnull")}
+            own_parameter = getattr(name, "parameter_name", None)
+            allowed |= (
+                {own_parameter} if own_parameter else {f"{name}{suffix}" for suffix in ("", "__exact", "__isnull")}
+            )
         return lookup in allowed
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:

@@ -174,6 +174,8 @@ def status_text(state: State) -> str:
             return word("failed", message=error["message"])
         case "failed":
             return word("failed_unexplained")
+        case "cancelled" if error is not None:
+            return error["message"]
         case status:
             return word(status) if status in WORDS else status
 

@@ -44,6 +44,7 @@ class Notification(OutboxEntry):
     class Kind(models.TextChoices):
         READY = "ready", _("Ready")
         FAILED = "failed", _("Failed")
+        CANCELLED = "cancelled", _("Cancelled")
 
     request = models.ForeignKey(
         FileRequest, verbose_name=_("request"), on_delete=models.CASCADE, related_name="notifications"

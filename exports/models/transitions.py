@@ -38,6 +38,7 @@ from exports.models.result import ExportResult
 
 # Values of columns for `QuerySet.update`, whose types differ.
 Columns = dict[str, Any]
+CANCELLED_BY_STAFF = "cancelled_by_staff"
 NO_LEASE: Final[Columns] = {"lease_owner": "", "lease_expires_at": None, "deadline_at": None}
 NO_PROGRESS: Final[Columns] = {
     "rows_done": 0,
@@ -307,11 +308,22 @@ def rescue(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
 
 
 def cancel(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
-    """Cancel a waiting or running export at once. Its worker loses the lease and stops at its next write."""
+    """Cancel a waiting or running export at once. Its worker loses the lease and stops at its next write.
+
+    If another user than its owner cancels it, the owner is told on the page and by mail.
+    """
+    now = now or Now()
     waiting = Q(status=Status.QUEUED, finished_at=None)
     guarded = FileRequest.objects.filter(waiting | Q(status=Status.RUNNING), pk=export.pk)
-    end: Columns = {"status": Status.CANCELLED, "finished_at": now or Now(), "epoch": F("epoch") + 1}
-    return _change(guarded, AuditEntry.Verb.CANCEL, export, actor, **end, **NO_LEASE)
+    end: Columns = {"status": Status.CANCELLED, "finished_at": now, "epoch": F("epoch") + 1}
+    is_by_staff = export.requester_id is not None and actor.user_id not in (None, export.requester_id)
+    if is_by_staff:
+        end["error_code"] = CANCELLED_BY_STAFF
+    with _short_transaction():
+        won = _change(guarded, AuditEntry.Verb.CANCEL, export, actor, **end, **NO_LEASE)
+        if won and is_by_staff:
+            _notify(export.pk, Notification.Kind.CANCELLED, now)
+    return won
 
 
 def time_out(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -391,7 +403,8 @@ def erase_details(
 
 def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     """Record that a page has shown the owner how the export ended, so that no mail is needed."""
-    ended = FileRequest.objects.filter(pk=export.pk, status__in=(Status.READY, Status.FAILED), seen_at=None)
+    has_mail = Q(status__in=(Status.READY, Status.FAILED)) | Q(status=Status.CANCELLED, error_code=CANCELLED_BY_STAFF)
+    ended = FileRequest.objects.filter(has_mail, pk=export.pk, seen_at=None)
     return ended.update(seen_at=now or Now()) == 1
 
 

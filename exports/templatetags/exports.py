@@ -147,9 +147,9 @@ def _is_staff(context: Context) -> bool:
 
 
 @register.filter
-def socket_path(state: State) -> str:
-    """Return the path of the socket that follows this export only."""
-    return _socket_path(f"{state['id']}/")
+def socket_path(export_id: object) -> str:
+    """Return the path of the socket that follows the export of this id only."""
+    return _socket_path(f"{export_id}/")
 
 
 def _socket_path(name: str = "") -> str:

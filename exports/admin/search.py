@@ -1,0 +1,58 @@
+"""What staff look for in the list of exports: a search and a filter that read a bounded part of the history."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from exports.models import FileRequest, Status
+
+SEARCHED = 10_000
+"""In how many of the newest exports the labels and the file names are searched."""
+
+MAX_FOUND = 500
+MAX_USERS = 100
+SEARCHED_FAILURES = 1_000
+
+
+def found(exports: QuerySet[Any], text: str) -> QuerySet[Any]:
+    """Keep the exports of this id, those of users whose name or address begins so, and those whose label has the text.
+
+    File names count as labels. A text with an @ is an address and nothing else.
+    """
+    try:
+        return exports.filter(pk=UUID(text))
+    except ValueError:
+        pass
+    matching = Q(requester__in=_users_of(text))
+    if "@" not in text:
+        newest = exports.order_by("-requested_at").values("pk")[:SEARCHED]
+        has_text = Q(label__icontains=text) | Q(filename__icontains=text)
+        matching |= Q(pk__in=list(exports.filter(has_text, pk__in=newest).values_list("pk", flat=True)[:MAX_FOUND]))
+    return exports.filter(matching)
+
+
+def _users_of(text: str) -> list[Any]:
+    """Return the keys of the users whose name or e-mail address begins with this text."""
+    users = get_user_model()
+    names = {users.USERNAME_FIELD, users.get_email_field_name()} & {field.name for field in users._meta.fields}
+    matching = Q(*((f"{name}__istartswith", text) for name in sorted(names)), _connector=Q.OR)
+    return list(users._default_manager.filter(matching).values_list("pk", flat=True)[:MAX_USERS])
+
+
+class ErrorFilter(admin.SimpleListFilter):
+    """Failed exports with one error code, among the codes of some of them."""
+
+    title = _("error code")
+    parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        codes = FileRequest.objects.filter(status=Status.FAILED).values_list("error_code", flat=True)
+        return [(code, code) for code in sorted(set(codes[:SEARCHED_FAILURES]))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        return queryset.filter(status=Status.FAILED, error_code=self.value()) if self.value() else queryset
