@@ -3,7 +3,7 @@
 from django.urls import path
 
 from exports.exceptions import without_stop_iteration
-from exports.http import downloads, history, presets, views
+from exports.http import downloads, history, presets, tokens, views
 
 app_name = "exports"
 
@@ -14,6 +14,8 @@ urlpatterns = [
     path("new/<slug:file_type>/estimate/", presets.estimate_view, name="estimate"),
     path("new/<slug:file_type>/presets/", presets.presets_view, name="presets"),
     path("presets/<int:pk>/delete/", presets.delete_preset_view, name="delete_preset"),
+    path("tokens/", tokens.tokens_view, name="tokens"),
+    path("tokens/<int:pk>/revoke/", tokens.revoke_token_view, name="revoke_token"),
     path("file/<str:ticket>/", downloads.file_view, name="file"),
     path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),

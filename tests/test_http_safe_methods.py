@@ -10,7 +10,8 @@ from django.test import Client
 from django.urls import reverse
 
 from exports import services
-from exports.models import Artifact, FileRequest, Notification, Preset, Status
+from exports.access import tokens
+from exports.models import AccessToken, Artifact, FileRequest, Notification, Preset, Status
 from exports.models.audit import SYSTEM
 from exports.urls import urlpatterns
 from tests.office import rows
@@ -20,7 +21,7 @@ from tests.office.worlds import open_worlds
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 METHODS = ("get", "head", "options", "put", "patch", "delete", "trace")
-POSTED = {"month": "4", "format": "csv", "fresh": "1", "preset_name": "Another"}
+POSTED = {"month": "4", "format": "csv", "fresh": "1", "preset_name": "Another", "name": "weekly", "days": "1"}
 # A GET of these records a download, which also counts as seen.
 FILES = ("file", "public")
 EACH_URL = pytest.mark.parametrize("name", [pattern.name for pattern in urlpatterns])
@@ -34,7 +35,8 @@ def office() -> Iterator[None]:
 
 def stored() -> list[Any]:
     """Return every row of the app, without the recorded downloads."""
-    return [list(model.objects.order_by("pk").values()) for model in (FileRequest, Artifact, Notification, Preset)]
+    models = (FileRequest, Artifact, Notification, Preset, AccessToken)
+    return [list(model.objects.order_by("pk").values()) for model in models]
 
 
 def url_for(name: str, export: FileRequest) -> str:
@@ -42,7 +44,8 @@ def url_for(name: str, export: FileRequest) -> str:
         return ticket_for(export, export.requester)
     if name == "public":
         return reverse("exports:public", args=[services.public_link_of(export) or "none"])
-    args: dict[str, list[Any]] = {"list": [], "clear": [], "delete_preset": [Preset.objects.get().pk]}
+    args: dict[str, list[Any]] = {"list": [], "clear": [], "tokens": [], "delete_preset": [Preset.objects.get().pk]}
+    args["revoke_token"] = [AccessToken.objects.get().pk]
     args |= {key: ["report"] for key in ("form", "estimate", "presets")}
     return reverse(f"exports:{name}", args=args.get(name, [export.pk]))
 
@@ -52,6 +55,7 @@ def exports(office: None, owner: User) -> list[FileRequest]:
     """An export in every status, and one with a public link."""
     shared = rows.ready(owner)
     services.share(shared, SYSTEM)
+    tokens.create(owner, "nightly", SYSTEM)
     Preset.objects.create(owner=owner, file_type="report", name="Month end", criteria="month=4", format="csv")
     return [*(make(owner) for make in rows.IN_STATUS.values()), rows.fresh(shared)]
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST, require_safe
 
 from exports import services
-from exports.conf import url_of
+from exports.conf import config, url_of
 from exports.exceptions import TransitionNotAllowed
 from exports.exporters import registry
 from exports.exporters.stored_rows import StoredExport
@@ -111,6 +111,7 @@ def list_view(request: HttpRequest) -> HttpResponse:
         "count": PAGE_SIZE,
         "is_live": any(state["status"] in ACTIVE for state in exports),
         "is_plain": is_plain(request),
+        "has_tokens": config.ACCESS_TOKENS,
     }
     return render(request, "exports/list.html", context)
 
