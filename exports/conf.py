@@ -68,6 +68,7 @@ class Settings:
     MAX_CRITERIA_BYTES: int = 1 << 16
     MAX_ESTIMATES_PER_MINUTE: int = 60
     ESTIMATE_SECONDS: float = 1.0
+    MAX_WAIT_SECONDS: float = 30.0
     MAX_DOWNLOADS_PER_USER: int | None = 16
     # Files and links
     UPLOAD_TO: str = ""

@@ -29,10 +29,10 @@ from exports import faults, notifications
 from exports.access import tenants
 from exports.access.system import SystemUser
 from exports.conf import config, url_of
-from exports.exceptions import InvalidForm, TransitionNotAllowed, UnstorableQuerySet
+from exports.exceptions import BadOption, InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
 from exports.exporters.base import table_of
-from exports.exporters.choosing import Chosen, checked
+from exports.exporters.choosing import FIELD, Chosen, checked
 from exports.exporters.queryset import QuerySetExport, as_query_dict
 from exports.exporters.sheets import Sheet, has_at_most, is_withheld
 from exports.exporters.stored_rows import (
@@ -119,7 +119,7 @@ def request_export(
         requester_language=translation.get_language() or "",
         requester_timezone=zone,
         woken_at=timezone.now(),
-        counts_toward_quota=_counts_toward_quota(user),
+        counts_toward_quota=counts_toward_quota(user),
         sends_mail=notifications.are_wanted_by(user) and exporter.wants_mail(user),
     )
     export.filename = exporter.get_filename(export)
@@ -196,6 +196,8 @@ def check_request(
             form.errors["columns"] = form.error_class([_("Choose at least one column.")])
             raise InvalidForm("No column is chosen.", form=form)
         chosen = checked(columns, available, usual)
+    elif columns:
+        raise BadOption(FIELD, "this export has no columns to choose.")
     if available:
         names = {name for name, _header in chosen} or set(exporter.default_columns)
         declared = [column for column in declared if not names or column.name in names]
@@ -240,7 +242,7 @@ def request_rows(
         requester_timezone=timezone.get_current_timezone_name(),
         woken_at=timezone.now(),
         permission=permission,
-        counts_toward_quota=_counts_toward_quota(user),
+        counts_toward_quota=counts_toward_quota(user),
     )
     if export.counts_toward_quota:
         quotas.check_quota(export)
@@ -296,7 +298,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         woken_at=timezone.now(),
         permission=export.permission,
         tenant=export.tenant,
-        counts_toward_quota=_counts_toward_quota(export.requester or AnonymousUser()),
+        counts_toward_quota=counts_toward_quota(export.requester or AnonymousUser()),
         sends_mail=export.sends_mail,
     )
     with transaction.atomic():
@@ -400,6 +402,11 @@ def resend_mail(export: FileRequest, actor: Actor) -> None:
 def mark_seen(export: FileRequest) -> None:
     """Note that the owner has seen how the export ended, so that no mail is sent."""
     transitions.mark_seen(export)
+
+
+def counts_toward_quota(user: AnyUser) -> bool:
+    """Return True if the quotas limit what this user may request."""
+    return user.is_authenticated and not user.has_perm("exports.exceed_limits")
 
 
 def may_share(user: AnyUser, export: FileRequest) -> bool:
@@ -556,10 +563,6 @@ def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool
             fresh=True,
             actor=actor,
         )
-
-
-def _counts_toward_quota(user: AnyUser) -> bool:
-    return user.is_authenticated and not user.has_perm("exports.exceed_limits")
 
 
 def _find_ready(export: FileRequest, column_permissions: Mapping[str, bool], *, max_age: float) -> FileRequest | None:

@@ -7,6 +7,7 @@ from project.sessions import LogoutView
 
 urlpatterns = [
     path("", home, name="home"),
+    path("exports/api/v1/", include("exports.contrib.api.urls")),
     path("exports/", include("exports.urls")),
     path("login/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),

@@ -1,9 +1,10 @@
-"""The parts of the reference pages that are made from the code: commands, template tags and error codes.
+"""What is made from the code: commands, template tags and error codes in the reference pages, docs/openapi.json.
 
 `python -m tests.docs_tables` writes them into docs/ between their markers; tests/test_docs_reference.py compares them.
 """
 
 import inspect
+import json
 import os
 from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
 from collections.abc import Callable, Iterator
@@ -79,6 +80,14 @@ def subclasses_of_export_error() -> Iterator[type]:
         found.extend(found.pop().__subclasses__())
 
 
+def openapi() -> str:
+    """Return docs/openapi.json: the OpenAPI document of the API where the demo mounts it."""
+    from exports.contrib.api.documented import document_of
+    from exports.contrib.api.urls import api
+
+    return json.dumps(document_of(api, "/exports/api/v1/"), indent=2) + "\n"
+
+
 TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands.md": commands,
     "error-codes.md": error_codes,
@@ -104,3 +113,4 @@ if __name__ == "__main__":
     for page in TABLES:
         path = DOCS / page
         path.write_text(path.read_text().replace(BEGIN + documented(page), BEGIN + made(page)))
+    (DOCS / "openapi.json").write_text(openapi())

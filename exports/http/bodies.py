@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from django.conf import settings
 from django.forms import Form
-from django.forms.widgets import ChoiceWidget
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext as _
+
+from exports.exporters.json_schema import inputs_of
 
 JSON: Final = "application/json"
 FORMS: Final = ("application/x-www-form-urlencoded", "multipart/form-data")
@@ -38,26 +39,22 @@ class Number:
 def read_body(request: HttpRequest) -> None:
     """Make the fields of a JSON object the fields of `request.POST`, so that forms read them as they read a form's.
 
-    Raise BadBody for anything that `read_json` and `fields_of` refuse.
+    Raise BadBody for anything that `read_json` and `fields_of` refuse, and for a body of another type.
     """
-    if request.content_type not in FORMS:
-        fields = fields_of(read_json(request))
-        if request.content_type == JSON:
-            request.POST = fields  # type: ignore[assignment] # the stubs know no way to make an immutable one
+    if request.content_type == JSON:
+        request.POST = fields_of(read_json(request))  # type: ignore[assignment] # stubs know no immutable QueryDict
+    elif request.content_type not in FORMS and _body_of(request):
+        types = _("Send application/json, application/x-www-form-urlencoded or multipart/form-data.")
+        raise BadBody(415, "unsupported_media_type", types)
 
 
 # Any: what JSON can hold, with each number as a Number.
 def read_json(request: HttpRequest) -> dict[str, Any]:
     """Return the JSON object in the body, {} for an empty body. Raise BadBody for other JSON and other types."""
-    try:
-        body = request.body
-    except ValueError:
-        # Django reads the length first, which a server may pass on unchecked.
-        raise BadBody(400, "invalid_body", _("The length of the body is not a number.")) from None
+    body = _body_of(request)
     if request.content_type != JSON:
         if body:
-            types = _("Send application/json, application/x-www-form-urlencoded or multipart/form-data.")
-            raise BadBody(415, "unsupported_media_type", types)
+            raise BadBody(415, "unsupported_media_type", "Send application/json.")
         return {}
     try:
         given = json.loads(body or b"{}", object_pairs_hook=_unique, parse_int=Number, parse_float=Number)
@@ -105,11 +102,15 @@ def names_of(form: Form) -> Iterator[str]:
     """Yield the names under which a form reads its fields; a widget of several inputs has several."""
     for field in form:
         yield field.html_name
-        widget = field.field.widget
-        # The context of a choice has all its options, which may be rows of the database.
-        if not isinstance(widget, ChoiceWidget):
-            inputs: list[dict[str, Any]] = widget.get_context(field.html_name, None, {})["widget"].get("subwidgets", [])
-            yield from (each["name"] for each in inputs)
+        yield from inputs_of(field)
+
+
+def _body_of(request: HttpRequest) -> bytes:
+    try:
+        return request.body
+    except ValueError:
+        # Django reads the length first, which a server may pass on unchecked.
+        raise BadBody(400, "invalid_body", _("The length of the body is not a number.")) from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from exports.exporters import QuerySetExport
 from exports.exporters.sheets import Sheet
 from exports.http.words import duration_text, grouped, rows_text, word
 from exports.models import FileRequest, Status
+from exports.models.quotas import Quota
 from exports.models.request import AnyUser
 from exports.services import Asked
 from exports.state import took_seconds
@@ -59,6 +60,15 @@ def check_rate(user: AnyUser) -> None:
         if len(times) >= limit:
             raise LimitReached("too_many_estimates", limit, seconds=times[0] + WINDOW_SECONDS - now)
         times.append(now)
+
+
+def quota_of(user: AnyUser) -> Quota:
+    """Return how many more estimates the user may ask this process for."""
+    limit, now = config.MAX_ESTIMATES_PER_MINUTE, time.monotonic()
+    with _lock:
+        times = [moment for moment in _asked.get(user.pk, ()) if moment >= now - WINDOW_SECONDS]
+    reset_seconds = times[0] + WINDOW_SECONDS - now if times else 0.0
+    return Quota("too_many_estimates", limit, max(limit - len(times), 0), int(WINDOW_SECONDS), reset_seconds)
 
 
 def estimate(user: AnyUser, asked: Asked) -> Estimate:

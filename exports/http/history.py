@@ -145,10 +145,10 @@ def to_list() -> HttpResponseRedirect:
     return response
 
 
-def own_states(user: AnyUser, exports: Any) -> list[State]:
+def own_states(user: AnyUser, exports: Any, *, is_bearer: bool = False) -> list[State]:
     """Return the states of the user's own exports. The user's permissions are loaded once, not once for each."""
     states = []
     for export in exports:
         export.requester = user
-        states.append(services.state_for(user, export))
+        states.append(services.state_for(user, export, is_bearer=is_bearer))
     return states

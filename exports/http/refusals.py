@@ -19,17 +19,23 @@ from exports.exceptions import (
 )
 from exports.state import ERROR_MESSAGES, limit_message
 
+
+class NotOwner(Exception):
+    """Raised when a user wants to try an export of another one again."""
+
+
 REFUSALS = (
     InvalidForm,
     KeyReused,
     LimitReached,
     services.NotAllowed,
     ReadOnlyToken,
+    NotOwner,
     TransitionNotAllowed,
     UnknownFormat,
     BadOption,
 )
-"""What services raise when they refuse a request; `refusal_of` describes them."""
+"""What is raised when a request is refused; `refusal_of` describes it."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,8 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(403, "not_allowed", str(error))
         case ReadOnlyToken():
             return Refusal(403, "read_only_token", str(error))
+        case NotOwner():
+            return Refusal(403, "not_owner", _("Only its owner can try an export again."))
         case TransitionNotAllowed():
             return Refusal(409, "too_late", str(error))
         case UnknownFormat() | BadOption():

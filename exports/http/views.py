@@ -49,7 +49,7 @@ from exports.http.actors import actor_of, record_refusal
 from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
-from exports.http.refusals import REFUSALS, refusal_of
+from exports.http.refusals import REFUSALS, NotOwner, refusal_of
 from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
@@ -301,17 +301,22 @@ def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
 @signed_in
 def retry_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Request the same again as a new export; with `fresh=1` a newer file in place of one that is ready."""
-    export = get_visible(request, pk, AuditEntry.Verb.REQUEST)
-    if export.requester_id != request.user.pk:
-        record_refusal(request, AuditEntry.Verb.REQUEST, pk)
-        return _refuse(request, 403, "not_owner", _("Only its owner can try an export again."))
     bodies.refuse_unknown_fields(request, {"fresh"})
-    verb = services.regenerate if request.POST.get("fresh") in YES else services.retry
     try:
-        again, _is_new = verb(export, actor_of(request))
+        again = request_again(request, pk, fresh=request.POST.get("fresh") in YES)
     except REFUSALS as error:
         return refusal_response(request, error)
     return state_response(request, again, status=201)
+
+
+def request_again(request: HttpRequest, pk: UUID, *, fresh: bool) -> FileRequest:
+    """Request the same as an export of the user as a new one. Raises DoesNotExist and REFUSALS."""
+    export = get_visible(request, pk, AuditEntry.Verb.REQUEST)
+    if export.requester_id != request.user.pk:
+        record_refusal(request, AuditEntry.Verb.REQUEST, pk)
+        raise NotOwner
+    verb = services.regenerate if fresh else services.retry
+    return verb(export, actor_of(request))[0]
 
 
 def get_visible(request: HttpRequest, pk: UUID, verb: str = "") -> FileRequest:

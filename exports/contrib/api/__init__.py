@@ -1,0 +1,1 @@
+"""The JSON API for programs, by django-ninja: the same services, permissions and audit log as the pages."""

@@ -1,0 +1,97 @@
+"""The URLs of the API: path("exports/api/v1/", include("exports.contrib.api.urls")), before those of `exports.urls`."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.urls import URLPattern, path, re_path, reverse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
+from ninja import NinjaAPI
+from ninja.parser import Parser
+from ninja.utils import check_csrf
+
+from exports.access.authentication import carries_token
+from exports.contrib.api import presets, problems, requests, types
+from exports.contrib.api.documented import document_of
+from exports.contrib.api.problems import Forged, NotSignedIn
+from exports.exceptions import without_stop_iteration
+from exports.http.bodies import read_json
+from exports.http.views import identify
+from exports.models.request import AnyUser
+
+app_name = "exports_api"
+
+
+class JsonObjects(Parser):
+    """Reads bodies as the pages do: a JSON object, in which no name stands twice and numbers keep their digits."""
+
+    # Any: what JSON can hold.
+    def parse_body(self, request: HttpRequest) -> dict[str, Any]:
+        return read_json(request)
+
+
+def admit(request: HttpRequest) -> AnyUser:
+    """Return the user of the session or the token. Raise NotSignedIn, Forged, or BadBody for an unreadable body."""
+    identify(request)
+    if not request.user.is_authenticated:
+        raise NotSignedIn
+    if request.method not in ("GET", "HEAD"):
+        # Here, since django-ninja would answer 400 for every body that cannot be read.
+        read_json(request)
+        if not carries_token(request) and check_csrf(request) is not None:
+            raise Forged
+    return request.user
+
+
+api = NinjaAPI(
+    title="Live Exports",
+    version="1",
+    description="Request files that take a while, follow them, and get them.",
+    openapi_url=None,
+    docs_url=None,
+    auth=admit,
+    parser=JsonObjects(),
+    urls_namespace=app_name,
+)
+api.add_router("/types", types.router)
+api.add_router("/exports", requests.router)
+api.add_router("", presets.router)
+for _error in problems.ANSWERED:
+    api.add_exception_handler(_error, problems.answer)  # type: ignore[arg-type] # it is given exceptions alone
+
+
+@require_safe
+def openapi_view(request: HttpRequest) -> HttpResponseBase:
+    """Return the OpenAPI document, for anyone."""
+    match = request.resolver_match
+    root = reverse(f"{match.namespace if match else app_name}:openapi").removesuffix("openapi.json")
+    return problems.json_response(document_of(api, root))
+
+
+def as_problem(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer methods that an address does not have with a problem, too."""
+
+    @wraps(view)
+    def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = view(request, *args, **kwargs)
+        if response.status_code == 405:
+            # django-ninja takes them from a set.
+            allowed = ", ".join(sorted(response.headers["Allow"].split(", ")))
+            response = problems.problem(405, "method_not_allowed", f"Allowed: {allowed}.")
+            response.headers["Allow"] = allowed
+        return response
+
+    return respond
+
+
+urlpatterns: list[URLPattern] = [
+    path("openapi.json", openapi_view, name="openapi"),
+    *(each for each in api.urls[0] if isinstance(each, URLPattern) and each.name != "api-root"),
+    re_path("", csrf_exempt(problems.not_found)),
+]
+
+for _pattern in urlpatterns:
+    _pattern.callback = as_problem(without_stop_iteration(_pattern.callback))
