@@ -63,15 +63,13 @@ def main(tool: str, shift: Shift) -> Counted:
 def _ours(shift: Shift) -> None:
     from exports.models import FileRequest, transitions
 
-    waiting = FileRequest.objects.filter(queue_name="large", file_type__in=["flights"])
-
     def attempt(export: FileRequest) -> transitions.Attempt:
         shift.tries += 1
         return transitions.Attempt("csv", None)
 
     shift.begin()
     while shift.goes_on:
-        claimed = transitions.claim_first(waiting, owner=f"bench:{os.getpid()}:1", attempt=attempt)
+        claimed = transitions.claim_first("large", ["flights"], owner=f"bench:{os.getpid()}:1", attempt=attempt)
         assert claimed is not None
         shift.claims += transitions.fail(claimed[1], code="export_failed", detail="")
 

@@ -462,27 +462,25 @@ def test_publish_and_its_rival_at_once_have_one_winner(rival: Transition, status
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no server that could end a transaction")
-def test_the_locks_of_a_frozen_process_are_released_after_a_lease(
-    settings: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_locks_of_a_frozen_process_are_released_after_a_lease(settings: Any) -> None:
     configure(settings, LEASE_SECONDS=0.5)
-    export, claim = claimed()
+    export = queued()
     is_frozen, thaw, raised = threading.Event(), threading.Event(), []
 
-    def freeze(*arguments: Any) -> None:
+    def freeze(export: FileRequest) -> transitions.Attempt:
         is_frozen.set()
         thaw.wait(30)
+        return transitions.Attempt("csv", None)
 
-    def fail() -> None:
+    def claim() -> None:
         try:
-            transitions.fail(claim, code="export_failed", detail="")
+            transitions.claim_first("large", ["orders"], owner="host:1:1", attempt=freeze)
         except DatabaseError as error:
             raised.append(error)
         finally:
             connection.close()
 
-    monkeypatch.setattr(transitions, "_notify", freeze)
-    worker = threading.Thread(target=fail)
+    worker = threading.Thread(target=claim)
     worker.start()
     assert is_frozen.wait(30)
     assert transitions.cancel(export), "it waits for the lock no longer than a lease"

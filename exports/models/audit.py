@@ -212,15 +212,37 @@ def record(
     export_id: UUID | None,
     actor: Actor,
     *,
+    is_part: bool = False,
+    # Any: columns are of any type.
+    **columns: Any,
+) -> AuditEntry:
+    """Add an entry. A part of a download, and a refusal, is counted in a recent entry of the same if there is one."""
+    entry = new_entry(verb, export_id, actor, **columns)
+    if is_part or entry.outcome == AuditEntry.Outcome.DENIED:
+        for same in _to_join(entry):
+            unsealed = AuditEntry.objects.filter(pk=same.pk, position=None)
+            more = entry.byte_count
+            total = F("byte_count") if more is None else Coalesce(F("byte_count"), 0) + more
+            if unsealed.update(count=F("count") + 1, outcome=entry.outcome, byte_count=total):
+                return same
+    entry.save(force_insert=True)
+    log_entry(entry)
+    return entry
+
+
+def new_entry(
+    verb: str,
+    export_id: UUID | None,
+    actor: Actor,
+    *,
     file_type: str = "",
     outcome: str = AuditEntry.Outcome.DONE,
     reason: str = "",
     filename: str = "",
     byte_count: int | None = None,
-    is_part: bool = False,
 ) -> AuditEntry:
-    """Add an entry. A part of a download, and a refusal, is counted in a recent entry of the same if there is one."""
-    entry = AuditEntry(
+    """Return an entry that is not saved yet."""
+    return AuditEntry(
         actor_kind=actor.kind,
         user_id=actor.user_id,
         actor_name=actor.name,
@@ -233,19 +255,15 @@ def record(
         filename=visible_name(filename)[:200],
         byte_count=byte_count,
     )
-    if is_part or outcome == AuditEntry.Outcome.DENIED:
-        for same in _to_join(entry):
-            unsealed = AuditEntry.objects.filter(pk=same.pk, position=None)
-            total = F("byte_count") if byte_count is None else Coalesce(F("byte_count"), 0) + byte_count
-            if unsealed.update(count=F("count") + 1, outcome=outcome, byte_count=total):
-                return same
-    entry.save(force_insert=True)
-    if outcome == AuditEntry.Outcome.DENIED:
+
+
+def log_entry(entry: AuditEntry) -> None:
+    """Write a new entry to the log, when its transaction is committed."""
+    if entry.outcome == AuditEntry.Outcome.DENIED:
         # Under ATOMIC_REQUESTS a response of 404 rolls back the entry: the line remains.
         _log(entry)
     else:
         transaction.on_commit(lambda: _log(entry), robust=True)
-    return entry
 
 
 def _to_join(entry: AuditEntry) -> Iterator[AuditEntry]:

@@ -6,53 +6,82 @@ unless the user has the permission `exports.exceed_limits`.
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.contrib.auth import get_user_model
-from django.db import connection
-from django.db.models import F
+from django.db import OperationalError, connection
+from django.db.models import F, Subquery
 from django.utils import timezone
 
 from exports.conf import DAY, config
 from exports.exceptions import LimitReached
+from exports.models.prepared import AnyRows, Bound, Given, Select
 from exports.models.request import FileRequest, Status
 
 RETRY_AFTER_SECONDS = 15.0
 """Suggested when too many requests wait. When a worker takes the next one is not known."""
 
 
-class OwnerBusy(Exception):
-    """Raised if another transaction has the owner locked."""
+LOCK_NOT_AVAILABLE = "55P03"
 
 
-def lock_owner(export: FileRequest, *, waits: bool = True) -> None:
+def lock_owner(export: FileRequest) -> None:
     """Until the transaction ends, block others that would change the number of this owner's waiting or running rows.
 
     To be called before a row of the owner is locked: transactions that lock both do so in this order, or one that
-    does not wait. Without `waits`, raise OwnerBusy if another transaction has the lock.
+    does not wait.
     """
     if connection.features.has_select_for_update:
-        if not _lock_user(export.requester_id, waits=waits) and not waits:
-            raise OwnerBusy
+        for lock in owner_lock(export):
+            lock.run()
     else:
         # SQLite has one write lock. It must be taken before the first read: a reader cannot always become a writer.
         FileRequest.objects.filter(pk=export.pk).update(seq=F("seq"))
 
 
-def lock_owner_of(request_id: UUID) -> None:
-    """Lock the owner like `lock_owner`, if the request counts; on SQLite the caller's first statement is a write."""
-    if connection.features.has_select_for_update:
-        counted = FileRequest.objects.filter(pk=request_id, counts_toward_quota=True)
-        _lock_user(counted.values_list("requester_id", flat=True).first(), waits=True)
+def owner_lock(export: FileRequest, *, waits: bool = True) -> list[Bound]:
+    """Return the statement that locks the owner like `lock_owner`, if the database has row locks and there is an owner.
+
+    Without `waits`, it fails if another transaction has the lock: see `is_busy`.
+    """
+    if not connection.features.has_select_for_update or export.requester_id is None:
+        return []
+    return [_lock(waits=waits).bind(user=export.requester_id)]
 
 
-# Any: the primary key of the project's user model.
-def _lock_user(pk: Any, *, waits: bool) -> bool:
+def owner_lock_of(request_id: UUID) -> list[Bound]:
+    """Return the same for the owner of a request, if it counts."""
+    return [_LOCK_OF_REQUEST.bind(request=request_id)] if connection.features.has_select_for_update else []
+
+
+def is_busy(error: OperationalError) -> bool:
+    """Return True if a statement has failed since another transaction has the lock."""
+    # psycopg calls the code sqlstate, psycopg2 pgcode.
+    cause = error.__cause__
+    return (getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)) == LOCK_NOT_AVAILABLE
+
+
+@cache
+def _lock(*, waits: bool) -> Select:
+    user = get_user_model()
+    return Select(user, lambda now: _locked_users(waits=waits).filter(pk=Given("user", user._meta.pk)))
+
+
+def _locking_owner_of_request(now: Any) -> AnyRows:
+    counted = FileRequest.objects.filter(pk=Given("request", FileRequest._meta.pk), counts_toward_quota=True)
+    return _locked_users(waits=True).filter(pk=Subquery(counted.values("requester")[:1]))
+
+
+def _locked_users(*, waits: bool) -> AnyRows:
     # FOR UPDATE would also block inserts of unrelated rows that refer to this user.
     can_lock_without_key = connection.features.has_select_for_no_key_update
-    users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key, skip_locked=not waits)
-    return pk is None or users.filter(pk=pk).values_list("pk").first() is not None
+    users = get_user_model()._base_manager.select_for_update(no_key=can_lock_without_key, nowait=not waits)
+    return users.values("pk")
+
+
+_LOCK_OF_REQUEST = Select(FileRequest, _locking_owner_of_request)
 
 
 @dataclass(frozen=True)

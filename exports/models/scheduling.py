@@ -9,7 +9,7 @@ however many requests wait.
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection
@@ -17,6 +17,7 @@ from django.db.models import Exists, OuterRef, Subquery
 
 from exports.conf import config
 from exports.models.clock import Now
+from exports.models.prepared import AnyRows, Bound, Columns, Update, given
 from exports.models.request import FileRequest, FileRequestQuerySet, Status
 
 MAX_PLACE = 100
@@ -42,8 +43,14 @@ def has_room(export: FileRequest) -> bool:
     limit = config.MAX_RUNNING_PER_USER
     if limit is None or not export.counts_toward_quota:
         return True
-    running = FileRequest.objects.filter(queue_name=export.queue_name, status=Status.RUNNING)
-    return running.filter(requester=export.requester_id, counts_toward_quota=True).count() < limit
+    return not last_in_room(limit, export.queue_name, export.requester_id).exists()
+
+
+# Any: the values of a row, or expressions.
+def last_in_room(limit: int, queue_name: Any, requester_id: Any) -> FileRequestQuerySet:
+    """Return one of the owner's requests of this queue if `limit` of them are running, which leaves no room."""
+    running = FileRequest.objects.filter(queue_name=queue_name, status=Status.RUNNING)
+    return running.filter(requester=requester_id, counts_toward_quota=True).order_by("pk")[limit - 1 : limit]
 
 
 def hold_back(export: FileRequest, claimable: FileRequestQuerySet) -> None:
@@ -60,21 +67,13 @@ def hold_back(export: FileRequest, claimable: FileRequestQuerySet) -> None:
     _waiting(export.queue_name).filter(pk__in=keys).update(is_held_back=True)
 
 
-def let_go(request_id: UUID) -> None:
-    """Let workers claim the first of the owner's requests held back, since this one waits or runs no longer.
+def letting_go(request_id: UUID) -> Bound:
+    """Return the statement that lets workers claim the first of the owner's requests held back.
 
-    The caller has locked the owner: a worker that still saw this run may be holding back the owner's requests.
+    It runs when this request waits or runs no longer, with the owner locked: a worker that still saw this run may be
+    holding back the owner's requests.
     """
-    # Django 6.1 wants to see that the subqueries return one row.
-    ended = FileRequest.objects.filter(pk=request_id)
-    of_owner = _held_back().filter(
-        queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])
-    )
-    first = of_owner.in_turn()
-    if connection.features.has_select_for_update_skip_locked:
-        # Another request of the owner that is cancelled at the same time would wait for this one.
-        first = first.select_for_update(skip_locked=True)
-    _held_back().filter(pk__in=list(first.values_list("pk", flat=True)[:1])).update(is_held_back=False)
+    return _LET_GO.bind(id=request_id)
 
 
 def let_go_all_with_room(waiting: FileRequestQuerySet, *, at_once: int) -> int:
@@ -86,9 +85,8 @@ def let_go_all_with_room(waiting: FileRequestQuerySet, *, at_once: int) -> int:
     if limit is not None:
         of_owner = {"queue_name": OuterRef("queue_name"), "requester": OuterRef("requester")}
         claimable = waiting.due(Now()).filter(**of_owner, counts_toward_quota=True, is_held_back=False)
-        counted = FileRequest.objects.filter(**of_owner, counts_toward_quota=True)
-        running = counted.filter(status=Status.RUNNING).order_by("pk")
-        held_back = held_back.exclude(Exists(claimable)).exclude(Exists(running[limit - 1 : limit]))
+        no_room = last_in_room(limit, OuterRef("queue_name"), OuterRef("requester"))
+        held_back = held_back.exclude(Exists(claimable)).exclude(Exists(no_room))
     keys = list(held_back.order_by("turn", "requested_at").values_list("pk", flat=True)[:at_once])
     return _held_back().filter(pk__in=keys).update(is_held_back=False)
 
@@ -172,3 +170,19 @@ def _waiting(queue_name: str) -> FileRequestQuerySet:
 
 def _held_back() -> FileRequestQuerySet:
     return FileRequest.objects.filter(status=Status.QUEUED, is_held_back=True)
+
+
+def _first_held_back(now: Any) -> tuple[AnyRows, Columns]:
+    # Django 6.1 wants to see that the subqueries return one row.
+    ended = FileRequest.objects.filter(**given(FileRequest, ["id"]))
+    of_owner = _held_back().filter(
+        queue_name=Subquery(ended.values("queue_name")[:1]), requester=Subquery(ended.values("requester")[:1])
+    )
+    first = of_owner.in_turn()
+    if connection.features.has_select_for_update_skip_locked:
+        # Another request of the owner that is cancelled at the same time would wait for this one.
+        first = first.select_for_update(skip_locked=True)
+    return _held_back().filter(pk=Subquery(first.values("pk")[:1])), {"is_held_back": False}
+
+
+_LET_GO = Update(FileRequest, _first_held_back)

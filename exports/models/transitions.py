@@ -9,35 +9,35 @@ docs/architecture.md has the table of transitions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.core.files import File
-from django.db import IntegrityError, connection, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models import Case, DurationField, Exists, F, Q, Value, When
 from django.db.models.functions import Coalesce, Least
 
 from exports import storage
 from exports.conf import config
 from exports.exceptions import PermissionLost
 from exports.filenames import extension_of
-from exports.models import quotas, scheduling
+from exports.models import prepared, quotas, scheduling
 from exports.models.artifact import Artifact
-from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry, record
+from exports.models.audit import HOUSEKEEPING, SYSTEM, WORKER, Actor, AuditEntry, log_entry, new_entry, record
 from exports.models.clock import Now
 from exports.models.notification import Notification, new_message_id
+from exports.models.prepared import Bound, Columns, Given, Insert, Select, Update, given
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
 from exports.models.request import TERMINAL, DatabaseTime, FileRequest, FileRequestQuerySet, Status
 from exports.models.result import ExportResult
 
-# Values of columns for `QuerySet.update`, whose types differ.
-Columns = dict[str, Any]
 CANCELLED_BY_STAFF = "cancelled_by_staff"
 NO_LEASE: Final[Columns] = {"lease_owner": "", "lease_expires_at": None, "deadline_at": None}
 NO_PROGRESS: Final[Columns] = {
@@ -97,37 +97,39 @@ def enqueue(export: FileRequest, actor: Actor | None = None) -> tuple[FileReques
 
 
 def claim_first(
-    waiting: FileRequestQuerySet,
+    queue_name: str | None,
+    file_types: Iterable[str],
     *,
     owner: str,
     attempt: Callable[[FileRequest], Attempt],
     now: DatabaseTime | None = None,
 ) -> tuple[FileRequest, Claim] | None:
-    """Claim the first of these requests that is due and that no other worker is claiming. None if there is none.
+    """Claim the first request of these types that is due and that no other worker is claiming. None if there is none.
 
-    `attempt` tells what kind of attempt it will be. An owner who has EXPORTS["MAX_RUNNING_PER_USER"] running is passed
-    over.
+    `queue_name` is None for all queues. `attempt` tells what kind of attempt it will be. An owner who has
+    EXPORTS["MAX_RUNNING_PER_USER"] running is passed over.
     """
-    now = now or Now()
-    due = waiting.due(now).filter(is_held_back=False).in_turn()
+    first, waiting = _first_in_turn(queue_name, tuple(file_types)), _waiting(queue_name, file_types)
     skips_locked = connection.features.has_select_for_update_skip_locked
+    limit = [] if connection.in_atomic_block else _transaction_limit()
     export: FileRequest | None = None
     while True:
         try:
             # SQLite has one writer, and a transaction that begins with a read may not be able to become it.
-            with _short_transaction() if skips_locked else nullcontext():
-                export = (due.select_for_update(skip_locked=True) if skips_locked else due).first()
+            with transaction.atomic() if skips_locked else nullcontext():
+                export = first.first(now, before=limit)
                 if export is None:
                     return None
                 extension, runtime = attempt(export)
                 claimed = _claim(export, owner, extension, runtime, waiting, now, waits=not skips_locked)
             if claimed is not None:
                 return export, claimed
-        except quotas.OwnerBusy:
-            if export is not None:
-                # Wait without a lock on the row, which the transaction that has the owner locked may be about to write.
-                with _short_transaction():
-                    quotas.lock_owner(export)
+        except OperationalError as error:
+            if export is None or not quotas.is_busy(error):
+                raise
+            # Wait without a lock on the row, which the transaction that has the owner locked may be about to write.
+            with _short_transaction():
+                quotas.lock_owner(export)
 
 
 def claim(
@@ -139,7 +141,7 @@ def claim(
     EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead.
     """
     alone = FileRequest.objects.filter(pk=export.pk)
-    return _claim(export, owner, extension, runtime, alone, now or Now(), waits=True)
+    return _claim(export, owner, extension, runtime, alone, now, waits=True)
 
 
 def renew_lease(
@@ -182,38 +184,27 @@ def renew_lease(
 
 def publish(claim: Claim, result: ExportResult, *, now: DatabaseTime | None = None) -> bool:
     """Make the export READY: its file is stored and checked, and its link works from now on."""
-    now = now or Now()
-    expiry: Columns = {}
-    if result.retention_seconds is not None:
-        expiry["expires_at"] = now + timedelta(seconds=result.retention_seconds)
-    with _short_transaction():
-        won = _change(
-            _held(claim),
-            AuditEntry.Verb.PUBLISH,
-            claim,
-            WORKER,
-            byte_count=result.size,
-            status=Status.READY,
-            filehandle=claim.key,
-            size=result.size,
-            sha256=result.sha256,
-            filename=result.filename,
-            content_type=result.content_type,
-            receipt=dict(result.receipt),
-            rows_done=result.rows,
-            rows_total=result.rows,
-            rows_estimated=False,
-            phase=DONE,
-            finished_at=now,
-            error_code="",
-            error_detail="",
-            **expiry,
-            **NO_LEASE,
-        )
-        if won:
-            Artifact.objects.filter(key=claim.key).update(state=Artifact.State.PUBLISHED)
-            _notify(claim.request_id, Notification.Kind.READY, now)
-    return won
+    return _end_run(
+        claim,
+        now,
+        AuditEntry.Verb.PUBLISH,
+        then=[_ARTIFACT_PUBLISHED.bind(key=claim.key), _mail(claim.request_id, Notification.Kind.READY)],
+        byte_count=result.size,
+        retention=result.retention_seconds,
+        status=Status.READY,
+        filehandle=claim.key,
+        size=result.size,
+        sha256=result.sha256,
+        filename=result.filename,
+        content_type=result.content_type,
+        receipt=dict(result.receipt),
+        rows_done=result.rows,
+        rows_total=result.rows,
+        rows_estimated=False,
+        phase=DONE,
+        error_code="",
+        error_detail="",
+    )
 
 
 def attach(
@@ -235,28 +226,25 @@ def attach(
         key = storage.new_key(export.pk, epoch, extension_of(filename))
         Artifact.objects.create(request=export, epoch=epoch, key=key)
     storage.put_contents(contents, key)
-    with _short_transaction():
-        won = _change(
-            guarded,
-            AuditEntry.Verb.PUBLISH,
-            export,
-            actor,
-            status=Status.READY,
-            epoch=epoch,
-            phase=DONE,
-            filehandle=key,
-            finished_at=now or Now(),
-            # These described another file, or an earlier attempt.
-            sha256="",
-            receipt={},
-            error_code="",
-            error_detail="",
-            public_until=None,
-            **NO_LEASE,
-        )
-        if won:
-            Artifact.objects.filter(key=key).update(state=Artifact.State.PUBLISHED)
-    return won
+    return _change(
+        guarded,
+        AuditEntry.Verb.PUBLISH,
+        export,
+        actor,
+        then=[_ARTIFACT_PUBLISHED.bind(key=key)],
+        status=Status.READY,
+        epoch=epoch,
+        phase=DONE,
+        filehandle=key,
+        finished_at=now or Now(),
+        # These described another file, or an earlier attempt.
+        sha256="",
+        receipt={},
+        error_code="",
+        error_detail="",
+        public_until=None,
+        **NO_LEASE,
+    )
 
 
 # `FileRequest.attach_file` calls it. The module of FileRequest cannot import this one.
@@ -291,8 +279,18 @@ def fail(
     claim: Claim, *, code: str, detail: str, numbers: Mapping[str, int] | None = None, now: DatabaseTime | None = None
 ) -> bool:
     """End a running export as FAILED. `numbers` are those of the message for users."""
-    counted: Columns = {"error_numbers": dict(numbers or {})}
-    return _fail(_held(claim), claim, WORKER, code=code, detail=detail, now=now, **counted)
+    return _end_run(
+        claim,
+        now,
+        AuditEntry.Verb.FAIL,
+        then=[_mail(claim.request_id, Notification.Kind.FAILED)],
+        outcome=_failure(code),
+        reason=code,
+        status=Status.FAILED,
+        error_code=code,
+        error_detail=detail,
+        error_numbers=dict(numbers or {}),
+    )
 
 
 def rescue(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -317,13 +315,11 @@ def cancel(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
     guarded = FileRequest.objects.filter(waiting | Q(status=Status.RUNNING), pk=export.pk)
     end: Columns = {"status": Status.CANCELLED, "finished_at": now, "epoch": F("epoch") + 1}
     is_by_staff = export.requester_id is not None and actor.user_id not in (None, export.requester_id)
+    then = []
     if is_by_staff:
         end["error_code"] = CANCELLED_BY_STAFF
-    with _short_transaction():
-        won = _change(guarded, AuditEntry.Verb.CANCEL, export, actor, **end, **NO_LEASE)
-        if won and is_by_staff:
-            _notify(export.pk, Notification.Kind.CANCELLED, now)
-    return won
+        then.append(_mail(export.pk, Notification.Kind.CANCELLED))
+    return _change(guarded, AuditEntry.Verb.CANCEL, export, actor, then=then, now=now, **end, **NO_LEASE)
 
 
 def time_out(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
@@ -414,40 +410,127 @@ def _claim(
     extension: str,
     runtime: float | None,
     waiting: FileRequestQuerySet,
-    now: DatabaseTime,
+    now: DatabaseTime | None,
     *,
     waits: bool,
 ) -> Claim | None:
     """Claim a request, or hold back the owner's due ones among `waiting`. For `waits` see `quotas.lock_owner`."""
     epoch = export.epoch + 1
     key = storage.new_key(export.pk, epoch, extension)
+    limit = config.MAX_RUNNING_PER_USER if export.counts_toward_quota else None
+    times: Columns = {"lease": timedelta(seconds=config.LEASE_SECONDS)}
+    if runtime is not None:
+        times["runtime"] = timedelta(seconds=runtime)
+    start = _starting(limit, has_deadline=runtime is not None).bind(
+        id=export.pk,
+        queue_name=export.queue_name,
+        requester=export.requester_id,
+        seen_epoch=export.epoch,
+        epoch=epoch,
+        lease_owner=owner,
+        **times,
+    )
+    entry = new_entry(AuditEntry.Verb.START, export.pk, WORKER, file_type=export.file_type)
     with _short_transaction(savepoint=False):
-        if export.counts_toward_quota and config.MAX_RUNNING_PER_USER is not None:
-            quotas.lock_owner(export, waits=waits)
-            if not scheduling.has_room(export):
-                scheduling.hold_back(export, waiting.due(now))
-                return None
-        won = _change(
-            FileRequest.objects.due(now).filter(pk=export.pk, epoch=export.epoch),
-            AuditEntry.Verb.START,
-            export,
-            WORKER,
-            status=Status.RUNNING,
-            epoch=epoch,
-            is_held_back=False,
-            attempts=F("attempts") + 1,
-            lease_owner=owner,
-            lease_expires_at=now + timedelta(seconds=config.LEASE_SECONDS),
-            deadline_at=None if runtime is None else now + timedelta(seconds=runtime),
-            started_at=now,
-            phase=COUNTING,
-            phase_started_at=now,
-            progressed_at=now,
-            **NO_PROGRESS,
+        won = _run(
+            [] if limit is None else quotas.owner_lock(export, waits=waits),
+            start,
+            [_NEW_ARTIFACT.bind_row(Artifact(request_id=export.pk, epoch=epoch, key=key)), _NEW_ENTRY.bind_row(entry)],
+            now,
         )
         if won:
-            Artifact.objects.create(request=export, epoch=epoch, key=key)
+            log_entry(entry)
+        elif not scheduling.has_room(export):
+            scheduling.hold_back(export, waiting.due(now or Now()))
     return Claim(export.pk, epoch, key, export.file_type) if won else None
+
+
+def _waiting(queue_name: str | None, file_types: Iterable[str]) -> FileRequestQuerySet:
+    waiting = FileRequest.objects.filter(file_type__in=list(file_types))
+    return waiting if queue_name is None else waiting.filter(queue_name=queue_name)
+
+
+@lru_cache
+def _first_in_turn(queue_name: str | None, file_types: tuple[str, ...]) -> Select:
+    def rows(now: Any) -> FileRequestQuerySet:
+        due = _waiting(queue_name, file_types).due(now).filter(is_held_back=False).in_turn()
+        skips_locked = connection.features.has_select_for_update_skip_locked
+        return (due.select_for_update(skip_locked=True) if skips_locked else due)[:1]
+
+    return Select(FileRequest, rows)
+
+
+@lru_cache
+def _starting(limit: int | None, *, has_deadline: bool) -> Update:
+    """Return the UPDATE that starts a run, if the owner has fewer than `limit` running."""
+
+    def rows_and_columns(now: Any) -> tuple[FileRequestQuerySet, Columns]:
+        values = given(FileRequest, ["id", "queue_name", "requester", "epoch", "lease_owner"])
+        due = FileRequest.objects.due(now).filter(id=values["id"], epoch=Given("seen_epoch", FileRequest.epoch.field))
+        if limit is not None:
+            due = due.filter(~Exists(scheduling.last_in_room(limit, values["queue_name"], values["requester"])))
+        return due, {
+            "seq": F("seq") + 1,
+            "status": Status.RUNNING,
+            "epoch": values["epoch"],
+            "is_held_back": False,
+            "attempts": F("attempts") + 1,
+            "lease_owner": values["lease_owner"],
+            "lease_expires_at": now + Given("lease", DurationField()),
+            "deadline_at": now + Given("runtime", DurationField()) if has_deadline else None,
+            "started_at": now,
+            "phase": COUNTING,
+            "phase_started_at": now,
+            "progressed_at": now,
+            **NO_PROGRESS,
+        }
+
+    return Update(FileRequest, rows_and_columns)
+
+
+def _end_run(
+    claim: Claim,
+    now: DatabaseTime | None,
+    verb: str,
+    *,
+    then: Sequence[Bound],
+    outcome: str = AuditEntry.Outcome.DONE,
+    reason: str = "",
+    byte_count: int | None = None,
+    retention: float | None = None,
+    **columns: Any,
+) -> bool:
+    """End a run with these columns and run the statements of `then`. A file expires after `retention` seconds."""
+    values = {**columns, "id": claim.request_id, "held_epoch": claim.epoch}
+    if retention is not None:
+        values["retention"] = timedelta(seconds=retention)
+    update = _ending(frozenset(columns), expires=retention is not None).bind(**values)
+    entry = new_entry(
+        verb,
+        claim.request_id,
+        WORKER,
+        file_type=claim.file_type,
+        outcome=outcome,
+        reason=reason,
+        byte_count=byte_count,
+    )
+    return _record(update, entry, then, makes_room=True, now=now)
+
+
+@lru_cache
+def _ending(names: frozenset[str], *, expires: bool) -> Update:
+    """Return the UPDATE of a run that ends, which sets these columns."""
+
+    def rows_and_columns(now: Any) -> tuple[FileRequestQuerySet, Columns]:
+        held = FileRequest.objects.filter(
+            **given(FileRequest, ["id"]), status=Status.RUNNING, epoch=Given("held_epoch", FileRequest.epoch.field)
+        )
+        columns: Columns = {**given(FileRequest, sorted(names)), "seq": F("seq") + 1, "finished_at": now, **NO_LEASE}
+        if expires:
+            columns["expires_at"] = now + Given("retention", DurationField())
+        return held, columns
+
+    return Update(FileRequest, rows_and_columns)
 
 
 def _insert_or_join(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
@@ -474,17 +557,24 @@ def _insert(export: FileRequest, actor: Actor) -> None:
 
 @contextmanager
 def _short_transaction(*, savepoint: bool = True) -> Iterator[None]:
-    """Open a transaction that PostgreSQL ends after a lease if this process freezes or is cut off.
-
-    Otherwise housekeeping and new requests would wait for its locks for as long as the process is frozen. Without a
-    `savepoint`, an error also ends the transaction around this one.
-    """
+    """Open a transaction with a `_transaction_limit`. Without a `savepoint`, an error also ends the one around it."""
     is_outermost = not connection.in_atomic_block
     with transaction.atomic(savepoint=savepoint):
-        if is_outermost and connection.vendor == "postgresql":
+        if is_outermost:
             with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL idle_in_transaction_session_timeout = {round(config.LEASE_SECONDS * 1000)}")
+                for statement in _transaction_limit():
+                    cursor.execute(statement)
         yield
+
+
+def _transaction_limit() -> list[str]:
+    """Return SQL with which PostgreSQL ends the transaction after a lease if this process freezes or is cut off.
+
+    Otherwise housekeeping and new requests would wait for its locks for as long as the process is frozen.
+    """
+    if connection.vendor != "postgresql":
+        return []
+    return [f"SET LOCAL idle_in_transaction_session_timeout = {round(config.LEASE_SECONDS * 1000)}"]
 
 
 def _held(claim: Claim) -> FileRequestQuerySet:
@@ -505,22 +595,46 @@ def _change(
     outcome: str = AuditEntry.Outcome.DONE,
     reason: str = "",
     byte_count: int | None = None,
+    then: Sequence[Bound] = (),
+    now: DatabaseTime | None = None,
     **columns: Any,
 ) -> bool:
     """Update the row and add an entry to the audit log, both or neither. Return True if the row was updated."""
-    with _short_transaction(savepoint=False):
-        # The end of a READY file makes no room.
-        has_left = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
-        makes_room = has_left and config.MAX_RUNNING_PER_USER is not None
-        if makes_room:
-            quotas.lock_owner_of(_id_of(about))
-        won = _update(guarded, **columns)
-        if won:
-            if makes_room:
-                scheduling.let_go(_id_of(about))
-            given: Columns = {"file_type": about.file_type, "outcome": outcome, "reason": reason}
-            record(verb, _id_of(about), actor, byte_count=byte_count, **given)
+    entry = new_entry(
+        verb,
+        _id_of(about),
+        actor,
+        file_type=about.file_type,
+        outcome=outcome,
+        reason=reason,
+        byte_count=byte_count,
+    )
+    update = Update(FileRequest, lambda now: (guarded, {"seq": F("seq") + 1, **columns}))
+    # The end of a READY file makes no room.
+    makes_room = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
+    return _record(update.bind(), entry, then, makes_room=makes_room, now=now)
+
+
+def _record(
+    update: Bound, entry: AuditEntry, then: Sequence[Bound], *, makes_room: bool, now: DatabaseTime | None = None
+) -> bool:
+    """Run `update` and, if it changes the row, let the owner's next request go, add the entry and run `then`."""
+    assert entry.export_id is not None
+    makes_room = makes_room and config.MAX_RUNNING_PER_USER is not None
+    before = quotas.owner_lock_of(entry.export_id) if makes_room else []
+    let_go = [scheduling.letting_go(entry.export_id)] if makes_room else []
+    won = _run(before, update, [*let_go, _NEW_ENTRY.bind_row(entry), *then], now)
+    if won:
+        log_entry(entry)
     return won
+
+
+def _run(before: Sequence[Bound], update: Bound, then: Sequence[Bound], now: DatabaseTime | None) -> bool:
+    """Run statements like `prepared.change`, in one transaction."""
+    if prepared.is_one_transaction(connection):
+        return prepared.change(before, update, then, now)
+    with _short_transaction(savepoint=False):
+        return prepared.change(before, update, then, now)
 
 
 def _update(guarded: FileRequestQuerySet, **columns: Any) -> bool:
@@ -537,15 +651,24 @@ def _fail(
     now: DatabaseTime | None,
     **columns: Any,
 ) -> bool:
-    now = now or Now()
-    outcome = AuditEntry.Outcome.DENIED if code == PermissionLost.code else AuditEntry.Outcome.FAILED
-    with _short_transaction():
-        end: Columns = {"status": Status.FAILED, "finished_at": now, "error_code": code, "error_detail": detail}
-        columns |= end | NO_LEASE
-        won = _change(guarded, AuditEntry.Verb.FAIL, about, actor, outcome=outcome, reason=code, **columns)
-        if won:
-            _notify(_id_of(about), Notification.Kind.FAILED, now)
-    return won
+    columns |= {"status": Status.FAILED, "finished_at": now or Now(), "error_code": code, "error_detail": detail}
+    columns |= NO_LEASE
+    return _change(
+        guarded,
+        AuditEntry.Verb.FAIL,
+        about,
+        actor,
+        outcome=_failure(code),
+        reason=code,
+        then=[_mail(_id_of(about), Notification.Kind.FAILED)],
+        now=now,
+        **columns,
+    )
+
+
+def _failure(code: str) -> str:
+    """Return the outcome of a failed run in the audit log."""
+    return AuditEntry.Outcome.DENIED if code == PermissionLost.code else AuditEntry.Outcome.FAILED
 
 
 def _id_of(about: FileRequest | Claim) -> UUID:
@@ -565,10 +688,15 @@ def _expired(now: DatabaseTime) -> Columns:
     return {"status": Status.EXPIRED, "expires_at": expired_at, "epoch": F("epoch") + 1, "public_until": None}
 
 
-def _notify(request_id: UUID, kind: str, now: DatabaseTime) -> None:
-    """Put a mail into the outbox, once per kind. It keeps its Message-ID when it is sent again."""
-    due: Columns = {
-        "due_at": now + timedelta(seconds=config.MAIL_DELAY_SECONDS),
-        "message_id": new_message_id(request_id, kind),
-    }
-    Notification.objects.bulk_create([Notification(request_id=request_id, kind=kind, **due)], ignore_conflicts=True)
+def _mail(request_id: UUID, kind: str) -> Bound:
+    """Return the statement that puts a mail into the outbox, once per kind. It keeps its Message-ID when sent again."""
+    mail = Notification(request_id=request_id, kind=kind, message_id=new_message_id(request_id, kind))
+    return _NEW_MAIL.bind_row(mail, delay=timedelta(seconds=config.MAIL_DELAY_SECONDS))
+
+
+_NEW_ARTIFACT = Insert(Artifact)
+_NEW_ENTRY = Insert(AuditEntry)
+_NEW_MAIL = Insert(Notification, lambda now: {"due_at": now + Given("delay", DurationField())}, ignores_conflicts=True)
+_ARTIFACT_PUBLISHED = Update(
+    Artifact, lambda now: (Artifact.objects.filter(**given(Artifact, ["key"])), {"state": Artifact.State.PUBLISHED})
+)

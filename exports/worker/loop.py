@@ -103,11 +103,11 @@ class WorkerLoop:
         """
         if runner.stopping.is_set() or not runner.has_room():
             return None
-        waiting = FileRequest.objects.filter(file_type__in=registry.handlers.keys())
-        if self._queue_name is not None:
-            waiting = waiting.filter(queue_name=self._queue_name)
         claimed = transitions.claim_first(
-            waiting, owner=_owner(), attempt=lambda export: _attempt(export, registry.exporter_of)
+            self._queue_name,
+            registry.handlers.keys(),
+            owner=_owner(),
+            attempt=lambda export: _attempt(export, registry.exporter_of),
         )
         if claimed is None:
             return None
