@@ -110,7 +110,7 @@ def test_a_request_is_accepted_with_where_to_follow_it(client: Client, ada: User
     assert response.headers["RateLimit"].startswith('"queued";r=19;t=15, "today";r=499;t=')
     export = FileRequest.objects.get()
     assert (export.requester, export.criteria, export.format) == (ada, "month=4", "csv")
-    assert AuditEntry.objects.get(verb=AuditEntry.Verb.REQUEST).actor_name == "ada"
+    assert AuditEntry.objects.get(verb=AuditEntry.Verb.REQUEST).user == ada
 
 
 def test_columns_options_and_numbers_are_taken_as_they_were_sent(client: Client):
