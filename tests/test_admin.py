@@ -17,16 +17,17 @@ from django.urls import reverse
 from django.utils import timezone
 
 from exports import housekeeping
+from exports.access import tokens
 from exports.admin import requests, search
-from exports.models import Actor, Artifact, AuditEntry, FileRequest, Notification, Preset
-from exports.models.audit import record
+from exports.models import AccessToken, Actor, Artifact, AuditEntry, FileRequest, Notification, Preset
+from exports.models.audit import SYSTEM, record
 from tests.office import people, rows
 from tests.office.browsers import signed_in, ticket_for
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 LIST = "/admin/exports/filerequest/"
-MODELS = (FileRequest, Notification, AuditEntry, Preset)
+MODELS = (FileRequest, Notification, AuditEntry, Preset, AccessToken)
 
 
 @pytest.fixture
@@ -41,6 +42,7 @@ def exports(office: None, owner: User) -> list[FileRequest]:
     requests = [make(owner, criteria="month=4&secret=blue") for make in rows.IN_STATUS.values()]
     ready = rows.ready(owner)
     Preset.objects.create(owner=owner, file_type="report", name="Month end", criteria="month=4&secret=blue")
+    tokens.create(owner, "nightly", SYSTEM)
     signed_in(owner).get(ticket_for(ready, owner)).getvalue()
     return [*requests, ready]
 

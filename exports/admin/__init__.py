@@ -3,5 +3,6 @@
 from exports.admin.logs import AuditEntryAdmin, NotificationAdmin, PresetAdmin
 from exports.admin.mixin import ExportMixin
 from exports.admin.requests import FileRequestAdmin
+from exports.admin.tokens import AccessTokenAdmin
 
-__all__ = ["AuditEntryAdmin", "ExportMixin", "FileRequestAdmin", "NotificationAdmin", "PresetAdmin"]
+__all__ = ["AccessTokenAdmin", "AuditEntryAdmin", "ExportMixin", "FileRequestAdmin", "NotificationAdmin", "PresetAdmin"]

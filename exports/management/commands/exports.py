@@ -14,7 +14,7 @@ from exports import audit, housekeeping
 from exports.conf import LOCAL, config
 from exports.contrib.operations import doctor
 from exports.exceptions import UnsafeWorkDir
-from exports.management import explain, run, setup
+from exports.management import explain, run, setup, tokens
 from exports.management.progress import Bar, ExportProgress
 from exports.models import FileRequest
 from exports.worker import loop
@@ -34,6 +34,7 @@ class Command(BaseCommand):
         )
         housekeep.add_argument("--once", action="store_true", help="Do it once, for cron.")
         run.add_arguments(verbs.add_parser("run", help="Make a file here and now, as a user or as the system."))
+        tokens.add_arguments(verbs.add_parser("tokens", help="List, create and revoke the API tokens of a user."))
         doctor = verbs.add_parser("doctor", help="Check everything that exports need and say how to fix what is wrong.")
         doctor.add_argument("--json", action="store_true", dest="is_json", help="Print JSON.")
         explain = verbs.add_parser(
@@ -124,6 +125,11 @@ class Command(BaseCommand):
     def explain(self, file_type: str, *, verbosity: int, **options: Any) -> None:
         given = {name: options[name] for name in ("criteria", "user", "database")}
         for line in explain.lines(file_type, verbosity=verbosity, **given):
+            self._print(line)
+
+    def tokens(self, action: str, **options: Any) -> None:
+        given = {name: options[name] for name in ("user", "name", "can_create", "type", "days", "tenant")}
+        for line in tokens.run(action, **given):
             self._print(line)
 
     def setup(self, *, writes: bool, **options: Any) -> None:
