@@ -26,8 +26,10 @@ from tests.office.worlds import (
     SEEING,
     SIGNED_IN,
     STATUSES,
+    TOKENS,
     World,
     open_worlds,
+    with_token,
     world_of,
 )
 
@@ -125,7 +127,8 @@ CELLS = [
 def worlds(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, World]]:
     """The exports and the client of every user, made once; each test is rolled back."""
     with django_db_blocker.unblock(), open_worlds(), transaction.atomic():
-        yield {name: world_of(name) for name in EVERYBODY}
+        made = {name: world_of(name) for name in EVERYBODY}
+        yield made | {name: with_token(made[given.owner], given) for name, given in TOKENS.items()}
         transaction.set_rollback(True)
 
 
@@ -241,6 +244,51 @@ def test_only_users_who_may_have_the_file_see_its_urls(worlds: dict[str, World],
         assert (state["error"]["code"], state["file"]) == ("permission_lost", None)
     else:
         assert (state["error"] is not None, state["file"] is not None) == (status == "failed", status == "ready")
+
+
+# Programs with API tokens
+
+CHANGES = ("ask", "cancel", "expire", "revoke", "retry", "retry fresh", "share")
+
+
+def expected_of_token(view: str, name: str, status: str) -> int:
+    given = TOKENS[name]
+    like = given.like or given.owner
+    if "other type" in name and view in ("form", "ask"):
+        return 404
+    expected = expected_of(view, like, status, "json")
+    if not given.scope.get("can_create") and view in CHANGES and expected not in (401, 404):
+        return 403
+    # Without a file a program gets the state, and no page.
+    return 409 if (view, expected) == ("ticket", 302) and status != "ready" else expected
+
+
+@pytest.mark.parametrize("name", TOKENS)
+@pytest.mark.parametrize("view", VIEWS)
+def test_each_view_answers_a_token_as_its_scope_says(
+    worlds: dict[str, World], before: Stored, missing: Missing, view: str, name: str
+) -> None:
+    for status in STATUSES if view not in ABOUT_NO_EXPORT else ("ready",):
+        world, expected = worlds[name], expected_of_token(view, name, status)
+        request, link = world.requests[status], world.links[status]
+        url = url_for(view, world, request, link)
+        with transaction.atomic():
+            response = send(world, view, url, HTML)
+            assert response.status_code == expected, status
+            if expected in (401, 403, 404, 409):
+                assert stored(request) == before[request.pk]
+            if expected in (401, 404) and view not in ABOUT_NO_EXPORT:
+                told = url.rstrip("/").rpartition("/")[2] if view.startswith(("file", "public")) else str(request.pk)
+                assert comparable(response, told) == missing(name, view, "html")
+            transaction.set_rollback(True)
+
+
+def test_a_token_lists_the_exports_of_its_types_only(worlds: dict[str, World]) -> None:
+    listed = {name: worlds[name].client.get(reverse("exports:list")).json().get("exports") for name in TOKENS}
+    own = {each for each in TOKENS if TOKENS[each].owner in OWN and not TOKENS[each].like}
+    assert {name: len(found) for name, found in listed.items() if found is not None} == {
+        name: len(STATUSES) if name in own else 0 for name in TOKENS if TOKENS[name].like != "anonymous"
+    }
 
 
 # Beside the table

@@ -11,7 +11,19 @@ from django.core.management import call_command
 from django.urls import reverse
 
 from tests.office.pages import ALL, IN_TIME, leave, one, page_of
-from tests.office.worlds import EVERYBODY, HAVING, OWN, SEEING, SIGNED_IN, STATUSES, World, open_worlds, world_of
+from tests.office.worlds import (
+    EVERYBODY,
+    HAVING,
+    OWN,
+    SEEING,
+    SIGNED_IN,
+    STATUSES,
+    TOKENS,
+    World,
+    open_worlds,
+    with_token,
+    world_of,
+)
 
 State = dict[str, Any]
 QUIET_SECONDS = 0.15
@@ -21,7 +33,8 @@ QUIET_SECONDS = 0.15
 def worlds(django_db_setup: None, django_db_blocker: Any) -> Iterator[dict[str, World]]:
     """A world for each user, committed, since sockets read it over their own database connections."""
     with django_db_blocker.unblock(), open_worlds():
-        yield {name: world_of(name) for name in EVERYBODY}
+        made = {name: world_of(name) for name in EVERYBODY}
+        yield made | {name: with_token(made[given.owner], given) for name, given in TOKENS.items()}
         call_command("flush", verbosity=0, interactive=False)
 
 
@@ -77,6 +90,26 @@ async def test_the_socket_of_a_user_sends_all_own_exports_and_no_other(worlds: d
         assert set(states) == set(own)
         for export_id, status in own.items():
             assert_state(states[export_id], world, status, name)
+    await leave()
+
+
+@pytest.mark.parametrize("name", TOKENS)
+async def test_the_sockets_of_a_program_open_for_what_its_token_opens(worlds: dict[str, World], name: str) -> None:
+    world, like = worlds[name], TOKENS[name].like or TOKENS[name].owner
+    none = await received(world, f"{ALL}{uuid4()}/")
+    for status, export in world.requests.items():
+        states = await received(world, one(export))
+        if like in SEEING:
+            [state] = states.values()
+            assert_state(state, world, status, like)
+        else:
+            assert isinstance(states, int)
+            assert states == none
+    all_of_user = await received(world, ALL, everything=True)
+    if like == "anonymous":
+        assert isinstance(all_of_user, int)
+    else:
+        assert set(all_of_user) == ({str(export.pk) for export in world.requests.values()} if like in OWN else set())
     await leave()
 
 

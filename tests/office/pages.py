@@ -67,6 +67,8 @@ def page_of(client: Client, path: str, host: str = "testserver") -> Page:
     headers = {"host": host, "origin": f"http://{host}"}
     if cookie := client.cookies.get(settings.SESSION_COOKIE_NAME):
         headers["cookie"] = f"{cookie.key}={cookie.value}"
+    if token := client.defaults.get("HTTP_AUTHORIZATION"):
+        headers["authorization"] = token
     return Page(websocket_application, path, headers=[(n.encode(), v.encode()) for n, v in headers.items()])
 
 

@@ -1,13 +1,18 @@
 """For each user of the access table: an owner, an export in every status, and a client."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.test import Client
+from django.utils import timezone
 
+from exports.access import tokens
 from exports.models import FileRequest, Status, transitions
+from exports.models.audit import SYSTEM
 from exports.signing import PublicLink
 from tests.office import people, rows
 from tests.office.exports import ReportExport, open_office
@@ -23,6 +28,32 @@ SIGNED_IN = {*EVERYBODY} - {"anonymous", "deactivated owner"}
 SEEING = OWN | {"viewer", "changer", "downloader", "steward"}
 CHANGING = OWN | {"changer", "steward"}
 HAVING = {"owner", "downloader", "steward"}
+
+
+@dataclass(frozen=True)
+class TokenOf:
+    """An API token of a user of the table. Its requests are answered like those of `like`, or of `owner` if empty."""
+
+    owner: str
+    scope: Mapping[str, Any]
+    like: str = ""
+    is_revoked: bool = False
+
+
+ENDED = timezone.now() - timedelta(seconds=1)
+
+TOKENS = {
+    "creating token": TokenOf("owner", {"can_create": True}),
+    "token of this type": TokenOf("owner", {"can_create": True, "exporters": ["long", "report"]}),
+    "token of another type": TokenOf("owner", {"can_create": True, "exporters": ["long"]}, like="stranger"),
+    "reading token": TokenOf("owner", {}),
+    "staff's reading token": TokenOf("steward", {}),
+    "staff's token of another type": TokenOf("steward", {"exporters": ["long"]}, like="stranger"),
+    "stranger's token": TokenOf("stranger", {"can_create": True}),
+    "refused owner's token": TokenOf("refused owner", {"can_create": True}),
+    "revoked token": TokenOf("owner", {"can_create": True}, like="anonymous", is_revoked=True),
+    "expired token": TokenOf("owner", {"expires_at": ENDED}, like="anonymous"),
+}
 
 
 class SharedReport(ReportExport):
@@ -75,3 +106,12 @@ def entered(owner: User, name: str, requests: dict[str, FileRequest], links: dic
     if someone is not None:
         client.force_login(someone)
     return World(owner, someone, client, requests, links)
+
+
+def with_token(world: World, given: TokenOf) -> World:
+    """Return the world of a user with a program that has this token instead of the user's browser."""
+    assert world.someone is not None
+    token, text = tokens.create(world.someone, "nightly", SYSTEM, **given.scope)
+    if given.is_revoked:
+        assert tokens.revoke(token, SYSTEM)
+    return replace(world, client=Client(headers={"authorization": f"Bearer {text}"}))
