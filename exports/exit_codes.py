@@ -25,4 +25,4 @@ class Exit(IntEnum):
     """The bytes are not those that the export made: their SHA-256 differs."""
 
     INTERRUPTED = 130
-    """Stopped by Ctrl-C or SIGTERM; the export is cancelled."""
+    """Stopped by Ctrl-C, which cancels the export."""

@@ -20,7 +20,7 @@ INDENTED: Final = re.compile(r"(?P<before>.*)\n\n(?P<first>    \S.*)")
 # Programs of others, whose arguments are not checked.
 OTHER_PROGRAMS: Final = {
     ".",
-    *("aws", "cd", "celery", "curl", "git", "gunicorn", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
+    *("aws", "cd", "celery", "curl", "git", "gunicorn", "gzip", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
     *("systemctl", "twine", "unzip", "uvicorn", "xargs"),
 }
 # Commands of apps that are not installed here.

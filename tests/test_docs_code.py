@@ -46,6 +46,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 # These modules read their page and run its Python with more than the rules of this module.
 OWN_TESTS = {
     "admin.md": "test_admin_guide.py",
+    "client.md": "test_client.py",
     "custom-writers.md": "test_custom_writers.py",
     "exports.md": "test_exporters_guide.py",
     "migrating-from-dj-bgfiles.md": "test_migration_guide.py",

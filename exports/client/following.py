@@ -1,0 +1,115 @@
+"""Follow one export until it ends: by a WebSocket while there is one, else by polling."""
+
+import asyncio
+import json
+import time
+from typing import Any, Final
+
+import websockets
+from websockets.asyncio.client import ClientConnection, connect
+
+from exports.client.errors import ClientError, Denied
+from exports.client.progress import OnProgress, Progress
+from exports.client.site import Site, backoff, retry_after, state_in
+
+ACTIVE: Final = ("queued", "running")
+
+# As docs/protocol.md asks of clients.
+POLL_SECONDS: Final = 1.0
+POLL_BESIDE_SOCKET_SECONDS: Final = 15.0
+PING_SECONDS: Final = 25.0
+SILENCE_SECONDS: Final = 5.0
+STABLE_SECONDS: Final = 10.0
+TOO_MANY_SOCKETS_SECONDS: Final = 60.0
+LOGGED_OUT, TOO_MANY_SOCKETS = 4401, 4430
+
+
+class Follower:
+    """Keeps the newest STATE of one export. Any: values of JSON."""
+
+    def __init__(self, site: Site, state: dict[str, Any], on_progress: OnProgress) -> None:
+        self.state = state
+        self._site, self._on_progress = site, on_progress
+        self._etag = ""
+        self._polled_at = time.monotonic()
+        self._poll_pause = POLL_SECONDS
+
+    async def follow(self) -> dict[str, Any]:
+        """Return the STATE in which the export has ended. Raises what `Site.request` does."""
+        self._on_progress(Progress.of_state(self.state))
+        attempt = 0
+        while self._is_active:
+            opened_at, pause = time.monotonic(), backoff(attempt)
+            try:
+                await self._listen()
+            except (OSError, TimeoutError, websockets.WebSocketException) as error:
+                closed = error.rcvd.code if isinstance(error, websockets.ConnectionClosed) and error.rcvd else None
+                if closed == LOGGED_OUT:
+                    raise Denied("The token is not valid any more.", code="not_signed_in") from error
+                if closed == TOO_MANY_SOCKETS:
+                    pause = TOO_MANY_SOCKETS_SECONDS
+            attempt = 0 if time.monotonic() - opened_at > STABLE_SECONDS else attempt + 1
+            await self._poll_for(pause)
+        return self.state
+
+    @property
+    def _is_active(self) -> bool:
+        return self.state["status"] in ACTIVE
+
+    async def _listen(self) -> None:
+        """Read the socket until the export has ended. Raises an OSError or a WebSocketException when it breaks."""
+        url, headers = self._site.socket_url(self.state["id"]), self._site.authorization
+        # The server answers pings of the protocol's own kind, not those of WebSocket.
+        async with connect(
+            url, additional_headers=headers, ping_interval=None, max_size=None, ssl=self._site.socket_ssl
+        ) as socket:
+            await socket.send('{"type": "ping"}')
+            pinged_at = time.monotonic()
+            while self._is_active:
+                try:
+                    await self._receive(socket)
+                except TimeoutError:
+                    # It may be silent because it is cut: the answer to a ping, or the end of the export, must come.
+                    await socket.send('{"type": "ping"}')
+                    pinged_at = time.monotonic()
+                    await self._receive(socket)
+                if time.monotonic() - pinged_at > PING_SECONDS:
+                    await socket.send('{"type": "ping"}')
+                    pinged_at = time.monotonic()
+                if time.monotonic() - self._polled_at > POLL_BESIDE_SOCKET_SECONDS:
+                    await self._poll()
+
+    async def _receive(self, socket: ClientConnection) -> None:
+        message = json.loads(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
+        if message.get("type") == "export.changed" and message["export"]["id"] == self.state["id"]:
+            self._take(message["export"])
+        elif message.get("type") == "export.removed" and message["id"] == self.state["id"]:
+            raise ClientError("The export was deleted.", code="not_found")
+
+    async def _poll_for(self, seconds: float) -> None:
+        """Poll until these seconds are over or the export has ended, once at least."""
+        end = time.monotonic() + seconds
+        while self._is_active:
+            await self._poll()
+            left = end - time.monotonic()
+            if left <= 0 or not self._is_active:
+                return
+            await asyncio.sleep(min(self._poll_pause, left))
+
+    async def _poll(self) -> None:
+        headers = {"If-None-Match": self._etag} if self._etag else {}
+        response = await self._site.request("GET", self.state["urls"]["self"], headers=headers, allowed=(304, 410))
+        self._polled_at = time.monotonic()
+        self._poll_pause = max(retry_after(response), POLL_SECONDS)
+        if response.status_code != 304:
+            self._etag = response.headers.get("ETag", "")
+            self._take(state_in(response))
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Keep a STATE unless it is older than the one that is known."""
+        if state["seq"] < self.state["seq"]:
+            return
+        is_new = state["seq"] > self.state["seq"]
+        self.state = state
+        if is_new:
+            self._on_progress(Progress.of_state(state))
