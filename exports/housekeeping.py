@@ -21,6 +21,7 @@ from exports.conf import config
 from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
 from exports.models import (
+    AccessToken,
     Artifact,
     AuditEntry,
     FileRequest,
@@ -65,6 +66,7 @@ class Swept:
     sealed: int = 0
     pruned: int = 0
     forgotten_keys: int = 0
+    forgotten_tokens: int = 0
     failed: int = 0
 
     def __str__(self) -> str:
@@ -103,6 +105,7 @@ def sweep(*, mails: bool = True) -> Swept:
         sealed=audit.seal,
         pruned=audit.prune,
         forgotten_keys=forget_keys,
+        forgotten_tokens=forget_tokens,
     )
     _presence.show()
     return swept
@@ -309,6 +312,11 @@ def remove_old_rows() -> int:
 def forget_keys() -> int:
     """Delete idempotency keys that no client repeats any more."""
     return IdempotencyKey.objects.outdated().delete()[0]
+
+
+def forget_tokens() -> int:
+    """Delete API tokens that have ended so long ago that their owners need not see them any more."""
+    return AccessToken.objects.outdated().delete()[0]
 
 
 def send_mails(stop: threading.Event | None = None) -> int:

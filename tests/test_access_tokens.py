@@ -1,7 +1,9 @@
 """API tokens: made, scoped, expiring, used and revoked, for requests over HTTP."""
 
 import hashlib
+from contextlib import closing
 from datetime import timedelta
+from inspect import isfunction, signature
 from typing import Any
 
 import pytest
@@ -10,8 +12,11 @@ from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from exports.access import tokens
-from exports.models import AccessToken, Actor, AuditEntry, Status
+from exports import housekeeping, services
+from exports.access import tenants, tokens
+from exports.exceptions import ReadOnlyToken
+from exports.http import responses
+from exports.models import AccessToken, Actor, AuditEntry, Preset, Status
 from exports.models.audit import SYSTEM
 from tests.office import people, rows
 
@@ -24,6 +29,13 @@ def made(owner: User, **scope: Any) -> tuple[AccessToken, dict[str, str]]:
     """Return a token of this user and the header of a request with it."""
     token, text = tokens.create(owner, "nightly", SYSTEM, **scope)
     return token, {"authorization": f"Bearer {text}"}
+
+
+def takes_actor(function: object) -> bool:
+    """Return True for the public verbs of services, all of which name their actor."""
+    is_verb = isfunction(function) and function.__module__ == services.__name__ and function.__name__[0] != "_"
+    # A public link is for anyone, whoever opens it.
+    return is_verb and "actor" in signature(function).parameters and function is not services.find_public
 
 
 def status_of(headers: dict[str, str]) -> int:
@@ -120,3 +132,97 @@ def test_a_token_that_only_reads_changes_nothing(owner: User, view: str, status:
     _token, headers = made(owner)
     answer = Client().post(f"/exports/{export.pk}/{view}/", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (403, {"code": "read_only_token", "message": READ_ONLY})
+
+
+@pytest.mark.parametrize("verb", sorted(name for name, each in vars(services).items() if takes_actor(each)))
+def test_every_verb_refuses_an_actor_that_only_reads(owner: User, verb: str):
+    """Whatever way it is called: by a page, a program or an interface that is added later."""
+    token, _text = tokens.create(owner, "reader", SYSTEM)
+    actor = Actor.of(token.user())
+    export, function = rows.ready(owner), getattr(services, verb)
+    first = {"user": owner, "export": export}[next(iter(signature(function).parameters))]
+    others: dict[str, Any] = {
+        "request_export": {"file_type": "report", "criteria": {"month": "4"}},
+        "check_request": {"file_type": "report", "criteria": {}, "format": "", "options": None, "columns": None},
+        "request_rows": {
+            "rows": [], "columns": [], "format": "csv", "options": {}, "filename": "x.csv", "is_small": True,
+        },
+    }  # fmt: skip
+    with pytest.raises(ReadOnlyToken):
+        function(first, **others.get(verb, {}), actor=actor)
+    denied = AuditEntry.objects.get(outcome="denied")
+    assert (denied.actor_kind, denied.actor_name, denied.reason) == ("token", str(token), "read_only_token")
+    assert (rows.fresh(export).status, rows.fresh(export).epoch) == ("ready", export.epoch)
+
+
+def test_a_read_only_token_leaves_presets_as_they_are_and_asks_no_estimates(owner: User):
+    preset = Preset.objects.create(owner=owner, file_type="report", name="Month end", criteria="month=4", format="csv")
+    _token, headers = made(owner)
+    for address in (f"presets/{preset.pk}/delete/", "new/report/presets/", "new/report/estimate/"):
+        answer = Client().post(f"/exports/{address}", CHOICES | {"preset_name": "Mine"}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "read_only_token")
+    assert Preset.objects.get() == preset
+
+
+def test_a_token_with_types_knows_no_others_in_forms_presets_and_rows(owner: User):
+    preset = Preset.objects.create(owner=owner, file_type="report", name="Month end", criteria="month=4", format="csv")
+    export = rows.running(owner)
+    _token, headers = made(owner, exporters=["long"], can_create=True)
+    client = Client(headers=headers)
+    assert client.get("/exports/new/long/").status_code == 200
+    answers = [
+        client.get("/exports/new/report/"),
+        client.get("/exports/new/nowhere/"),
+        client.post("/exports/new/report/", CHOICES),
+        client.post("/exports/new/report/estimate/", CHOICES),
+        client.post("/exports/new/report/presets/", CHOICES | {"preset_name": "x"}),
+        client.post(f"/exports/presets/{preset.pk}/delete/"),
+        client.get(f"/exports/{export.pk}/rows/"),
+    ]
+    assert {(each.status_code, each.content) for each in answers} == {(404, answers[1].content)}
+    assert not AuditEntry.objects.filter(verb="request").exists()
+
+
+def test_the_audit_log_names_the_token_that_downloaded_and_its_link_ends_with_it(owner: User):
+    token, headers = made(owner)
+    export = rows.ready(owner)
+    ticket = Client().get(f"/exports/{export.pk}/", headers=headers).json()["urls"]["ticket"]
+    assert Client().get(ticket).getvalue() == rows.CONTENT
+    entry = AuditEntry.objects.get(verb="download")
+    assert (entry.actor, entry.outcome) == (f"token {owner.pk} {token}", "sent")
+    tokens.revoke(token, SYSTEM)
+    assert Client().get(ticket).status_code == 404
+
+
+def test_a_revoked_token_ends_its_running_downloads(owner: User, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(responses, "RECHECK_SECONDS", 0.0)
+    (token, headers), export = made(owner), rows.ready(owner, b"x" * (3 * responses.BLOCK))
+    ticket = Client().get(f"/exports/{export.pk}/", headers=headers).json()["urls"]["ticket"]
+    with closing(Client().get(ticket)) as response:
+        blocks = iter(response)
+        next(blocks)
+        tokens.revoke(token, SYSTEM)
+        with pytest.raises(responses.DownloadStopped):
+            next(blocks)
+
+
+def test_a_token_counts_in_its_tenant_only(owner: User, settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "TENANT_OF": lambda request: request.headers["x-tenant"]}
+    with tenants.active("north"):
+        _token, headers = made(owner)
+    for tenant, expected in (("north", True), ("south", False)):
+        request = RequestFactory().get("/", headers=headers | {"x-tenant": tenant})
+        with tenants.active(tenants.tenant_of(request)):
+            assert (tokens.token_of(request) is not None) == expected
+
+
+def test_housekeeping_forgets_tokens_that_ended_long_ago(owner: User):
+    now, long_ago = timezone.now(), timezone.now() - timedelta(days=31)
+    for name, ended in {
+        "valid": {"expires_at": now + timedelta(hours=1)}, "endless": {}, "just revoked": {"revoked_at": now},
+        "revoked": {"revoked_at": long_ago}, "expired": {"expires_at": long_ago},
+    }.items():  # fmt: skip
+        token, _text = tokens.create(owner, name, SYSTEM)
+        AccessToken.objects.filter(pk=token.pk).update(**ended)
+    assert housekeeping.sweep().forgotten_tokens == 2
+    assert {token.name for token in AccessToken.objects.all()} == {"valid", "endless", "just revoked"}

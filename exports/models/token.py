@@ -16,7 +16,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from exports.access import tenants
-from exports.conf import config
+from exports.conf import DAY, config
 from exports.storage.field import FileNameField
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 USED_AGAIN_SECONDS = 60
 """The last use of a token is written at most this often."""
+
+ENDED_KEPT_SECONDS = 30 * DAY
+"""For how long a token that was revoked or has expired is still listed."""
 
 
 class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
@@ -39,6 +42,11 @@ class AccessTokenQuerySet(models.QuerySet["AccessToken"]):
             return self.none()
         unexpired = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
         return self.select_related("owner").filter(unexpired, revoked_at=None, owner__is_active=True)
+
+    def outdated(self) -> Self:
+        """Keep the tokens that were revoked or expired more than ENDED_KEPT_SECONDS ago."""
+        before = timezone.now() - timedelta(seconds=ENDED_KEPT_SECONDS)
+        return self.filter(Q(revoked_at__lt=before) | Q(expires_at__lt=before))
 
 
 class AccessToken(models.Model):
