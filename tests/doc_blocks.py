@@ -20,8 +20,8 @@ INDENTED: Final = re.compile(r"(?P<before>.*)\n\n(?P<first>    \S.*)")
 # Programs of others, whose arguments are not checked.
 OTHER_PROGRAMS: Final = {
     ".",
-    *("aws", "cd", "celery", "curl", "git", "gunicorn", "gzip", "hypercorn", "node", "npm", "pre-commit", "rm", "sed", "sudo"),
-    *("systemctl", "twine", "unzip", "uvicorn", "xargs"),
+    *("aws", "cd", "celery", "curl", "git", "gunicorn", "gzip", "hypercorn", "node", "npm", "pre-commit", "rm", "sed"),
+    *("sudo", "systemctl", "twine", "unzip", "uvicorn", "xargs"),
 }
 # Commands of apps that are not installed here.
 OTHER_COMMANDS: Final = {"db_worker"}
