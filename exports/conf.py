@@ -98,6 +98,14 @@ class Settings:
     MAIL_RETRY_SECONDS: float = 3 * DAY
     MAIL_UNSUBSCRIBE_URL: str | None = None
     SEND_MAILS: bool | str = True
+    # Webhooks
+    WEBHOOKS: bool = False
+    WEBHOOK_KEYS: str | Sequence[str] | None = None
+    WEBHOOK_ALLOWED_NETWORKS: Sequence[str] = ()
+    WEBHOOK_TIMEOUT_SECONDS: float = 10.0
+    WEBHOOK_RETRY_SECONDS: float = 3 * DAY
+    WEBHOOK_DISABLE_SECONDS: float = 5 * DAY
+    WEBHOOK_ROTATION_SECONDS: float = DAY
     # Users and tenants
     AUTHENTICATE: Callable[..., Any] | str | None = None
     ACCESS_TOKENS: bool = True

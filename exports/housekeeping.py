@@ -1,4 +1,4 @@
-"""Housekeeping: recover from crashed workers, wake queues again, expire and delete files, send mails that are due.
+"""Housekeeping: rescue, wake queues again, expire and delete files, send the mails and webhooks that are due.
 
 Every step is idempotent, so several housekeepers may run at the same time.
 """
@@ -37,6 +37,7 @@ from exports.models.locale import locale_of
 from exports.models.request import FileRequestQuerySet
 from exports.queue import base as queue
 from exports.realtime import events
+from exports.webhooks import sending
 from exports.worker import loop, runner, work_dir
 from exports.worker import registry as worker_registry
 
@@ -44,6 +45,9 @@ log = logging.getLogger("exports.housekeeping")
 
 MAX_PER_STEP = 500
 MAX_FAILURES_IN_A_ROW = 3
+WEBHOOK_THREADS = 4
+"""How many webhooks one process sends side by side, so that a slow address does not delay the others."""
+WEBHOOK_POLL_SECONDS = 2
 
 Row = TypeVar("Row", bound=Model)
 
@@ -62,6 +66,7 @@ class Swept:
     erased: int = 0
     removed_rows: int = 0
     mailed: int = 0
+    webhooks_sent: int = 0
     work_dirs: int = 0
     sealed: int = 0
     pruned: int = 0
@@ -89,9 +94,12 @@ class Budget:
         return self.until is not None and time.time() > self.until
 
 
-def sweep(*, mails: bool = True) -> Swept:
-    """Run every step once. A step that fails is logged and counted and does not stop the others."""
-    mailing = {"mailed": send_mails} if mails else {}
+def sweep(*, sends: bool = True) -> Swept:
+    """Run every step once. A step that fails is logged and counted and does not stop the others.
+
+    Without `sends` no mails and no webhooks are sent.
+    """
+    outboxes: dict[str, Callable[[], int]] = {"mailed": send_mails, "webhooks_sent": send_webhooks} if sends else {}
     swept = _run_steps(
         rescued=rescue,
         timed_out=time_out,
@@ -101,7 +109,7 @@ def sweep(*, mails: bool = True) -> Swept:
         erased=erase,
         removed_rows=remove_old_rows,
         work_dirs=runner.sweep_work_dirs,
-        **mailing,
+        **outboxes,
         sealed=audit.seal,
         pruned=audit.prune,
         forgotten_keys=forget_keys,
@@ -114,36 +122,44 @@ def sweep(*, mails: bool = True) -> Swept:
 def run_forever(stop: threading.Event) -> None:
     """Sweep every EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"] seconds until `stop` is set.
 
-    Mails are sent in a thread beside: a mail server that does not answer delays no rescue.
+    Mails and webhooks are sent in threads beside: a server that does not answer delays no rescue.
     """
 
-    def repeat(sweep: Callable[[], Swept]) -> None:
+    def repeat(sweep: Callable[[], Swept], *, seconds: float) -> None:
         while True:
             close_old_connections()
             swept = sweep()
             if str(swept) != "nothing":
                 log.info("swept: %s", swept)
-            if stop.wait(config.HOUSEKEEPING_INTERVAL_SECONDS):
+            if stop.wait(seconds):
                 return
 
-    def sweep_all_but_mails() -> Swept:
+    def sweep_without_sending() -> Swept:
         # Logs a warning while the disk is too full for workers to claim exports.
         runner.has_room()
-        return sweep(mails=False)
+        return sweep(sends=False)
 
-    def send() -> None:
-        repeat(lambda: _run_steps(mailed=lambda: send_mails(stop)))
+    def repeat_mails() -> None:
+        repeat(lambda: _run_steps(mailed=lambda: send_mails(stop)), seconds=config.HOUSEKEEPING_INTERVAL_SECONDS)
         connections.close_all()
 
-    mailing = threading.Thread(target=send, daemon=True)
-    mailing.start()
-    repeat(sweep_all_but_mails)
-    # Let the mail server answer, or the mail would be sent once more.
-    mailing.join(config.SHUTDOWN_GRACE_SECONDS)
+    def repeat_webhooks() -> None:
+        repeat(lambda: _run_steps(webhooks_sent=lambda: send_webhooks(stop)), seconds=WEBHOOK_POLL_SECONDS)
+        connections.close_all()
+
+    senders = [repeat_mails, *([repeat_webhooks] * WEBHOOK_THREADS if config.WEBHOOKS else [])]
+    threads = [threading.Thread(target=sender, daemon=True) for sender in senders]
+    for thread in threads:
+        thread.start()
+    repeat(sweep_without_sending, seconds=config.HOUSEKEEPING_INTERVAL_SECONDS)
+    # Let the servers answer, or the messages would be sent once more.
+    ends_at = time.monotonic() + config.SHUTDOWN_GRACE_SECONDS
+    for thread in threads:
+        thread.join(max(ends_at - time.monotonic(), 0.0))
 
 
 def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int:
-    """Make the files that are due, one after the other, then send the mails that are due. For a cron job.
+    """Make the files that are due, one after the other, then send the mails and webhooks that are due. For a cron job.
 
     `on_handled` gets each export in its final state. Exports of unregistered types stay in the queue. Returns the
     number of exports handled. Raises UnsafeWorkDir.
@@ -162,6 +178,7 @@ def process(budget: Budget, *, on_handled: Callable[[FileRequest], None]) -> int
         # The handler may have deleted the row.
         on_handled(FileRequest.objects.filter(pk=export.pk).first() or export)
     send_mails()
+    send_webhooks()
     return handled
 
 
@@ -341,6 +358,11 @@ def send_mails(stop: threading.Event | None = None) -> int:
 
     registered = ~Q(kind=Notification.Kind.READY) | Q(request__file_type__in=registry.handlers.keys())
     return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
+
+
+def send_webhooks(stop: threading.Event | None = None) -> int:
+    """Send the webhooks that are due, for at most EXPORTS["HOUSEKEEPING_INTERVAL_SECONDS"]; return how many arrived."""
+    return sending.send_due(stop, seconds=config.HOUSEKEEPING_INTERVAL_SECONDS)
 
 
 def _permitted(claimed: list[Notification]) -> list[Notification]:

@@ -54,6 +54,7 @@ from exports.signing import InvalidLink, PublicLink, Ticket
 from exports.state import State, error_state, rfc3339, serialize
 from exports.tabular import writers
 from exports.tabular.writers import Writer
+from exports.webhooks import verbs as webhooks
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -79,6 +80,7 @@ def request_export(
     time_zone: str = "",
     fresh: bool = False,
     repeatable: Repeatable | None = None,
+    callback_url: str = "",
     actor: Actor | None = None,
 ) -> tuple[FileRequest, bool]:
     """Queue an export for `user` and wake a worker when the transaction commits.
@@ -88,6 +90,7 @@ def request_export(
     (or `reuse_within_seconds` of the export class). The language is the active one; `time_zone` is an IANA name, the
     active zone if it is empty or unknown. `columns` are pairs of a name and a header, "" for its own; None means the
     usual columns. A request of a signed-in user that is `repeatable` returns the export of the first one with its key.
+    `callback_url` is told how the export ends, signed by a webhook of the user (docs/webhooks.md).
     `actor` asks for it: by default the user.
 
     Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed, ReadOnlyToken, LimitReached or KeyReused.
@@ -99,6 +102,7 @@ def request_export(
         return earlier, False
     asked = check_request(user, file_type, criteria, format=format, options=options, columns=columns, actor=actor)
     exporter, form = asked.exporter, asked.form
+    callback = webhooks.callback_of(user, callback_url, file_type) if callback_url else None
     try:
         zone = zoneinfo.ZoneInfo(time_zone).key
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
@@ -123,6 +127,7 @@ def request_export(
         sends_mail=notifications.are_wanted_by(user) and exporter.wants_mail(user),
     )
     export.filename = exporter.get_filename(export)
+    ready = None
     if export.requester_id is not None:
         same = [
             str(export.requester_id),
@@ -140,15 +145,19 @@ def request_export(
         max_age = (
             config.REUSE_WITHIN_SECONDS if exporter.reuse_within_seconds is None else exporter.reuse_within_seconds
         )
-        if (
-            max_age
-            and not fresh
-            and (ready := _find_ready(export, asked.column_permissions, max_age=max_age)) is not None
-        ):
-            return (ready, False) if repeatable is None else _once(repeatable, user, lambda: (ready, False))
+        if max_age and not fresh:
+            ready = _find_ready(export, asked.column_permissions, max_age=max_age)
+
+    def request() -> tuple[FileRequest, bool]:
+        found, is_new = (ready, False) if ready is not None else _enqueue(export, actor)
+        if callback is not None:
+            callback.add(found, actor)
+        return found, is_new
+
     if repeatable is not None:
-        return _once(repeatable, user, lambda: _enqueue(export, actor))
-    return _enqueue(export, actor)
+        return _once(repeatable, user, request)
+    with transaction.atomic() if callback else nullcontext():
+        return request()
 
 
 @dataclass(frozen=True)

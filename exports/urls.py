@@ -3,7 +3,7 @@
 from django.urls import path
 
 from exports.exceptions import without_stop_iteration
-from exports.http import downloads, history, presets, tokens, views
+from exports.http import downloads, history, presets, tokens, views, webhooks
 
 app_name = "exports"
 
@@ -16,6 +16,13 @@ urlpatterns = [
     path("presets/<int:pk>/delete/", presets.delete_preset_view, name="delete_preset"),
     path("tokens/", tokens.tokens_view, name="tokens"),
     path("tokens/<int:pk>/revoke/", tokens.revoke_token_view, name="revoke_token"),
+    path("webhooks/", webhooks.list_view, name="webhooks"),
+    path("webhooks/<int:pk>/", webhooks.webhook_view, name="webhook"),
+    path("webhooks/<int:pk>/rotate/", webhooks.rotate_view, name="rotate_webhook"),
+    path("webhooks/<int:pk>/enable/", webhooks.enable_view, name="enable_webhook"),
+    path("webhooks/<int:pk>/disable/", webhooks.disable_view, name="disable_webhook"),
+    path("webhooks/<int:pk>/delete/", webhooks.delete_view, name="delete_webhook"),
+    path("webhooks/deliveries/<int:pk>/again/", webhooks.send_again_view, name="send_webhook_again"),
     path("file/<str:ticket>/", downloads.file_view, name="file"),
     path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),

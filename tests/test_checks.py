@@ -103,6 +103,8 @@ def test_safe_settings_pass_all_checks():
             for name in ("SOCKET_ALLOWED_ORIGINS", "TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "TRUSTED_PROXIES")
         ),
         ({"TRUSTED_PROXIES": ["10.0.0.1/8"]}, "E036"),
+        ({"WEBHOOK_ALLOWED_NETWORKS": ["intranet"]}, "E036"),
+        ({"WEBHOOK_TIMEOUT_SECONDS": 0}, "E014"),
         *(({"SOCKET_ALLOWED_ORIGINS": ("https://one.example", origin)}, "E034") for origin in ("", "null", "*")),
     ],
 )
@@ -150,6 +152,13 @@ def test_a_queue_without_its_libraries_is_an_error(monkeypatch: pytest.MonkeyPat
     assert "needs huey, which" in message.msg
 
 
+def test_webhooks_without_their_library_are_an_error(monkeypatch: pytest.MonkeyPatch, settings: LazySettings):
+    change(settings, WEBHOOKS=True)
+    assert basic_checks() == []
+    monkeypatch.setattr("exports.checks.settings.find_spec", lambda name: None if name == "httpcore" else True)
+    assert ids(basic_checks()) == ["E060"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -180,6 +189,8 @@ def test_settings_that_work_pass(settings: LazySettings, given: Mapping[str, Any
         *(({"TOKEN_MAX_AGE_SECONDS": seconds}, "W034") for seconds in (None, 90 * 24 * 3600)),
         ({"SOCKET_ALLOWED_ORIGINS": ("http://other.example",)}, "W038"),
         *(({name: None}, "W039") for name in ("TICKET_KEYS", "QUEUE_KEYS")),
+        ({"WEBHOOKS": True}, "W039"),
+        ({"WEBHOOK_KEYS": [KEY]}, "E031"),
         *(({"TICKET_KEYS": keys}, "E030") for keys in (["short"], [KEY, KEY])),
         *(({"QUEUE_KEYS": [OTHER_KEY, key]}, id) for key, id in (("", "E030"), (KEY, "E031"))),
         *(({"METRICS_TOKEN": token}, id) for token, id in (("short", "E030"), (KEY, "E031"))),

@@ -55,6 +55,7 @@ OWN_TESTS = {
     "single-page-applications.md": "test_stacks_tokens.py",
     "task-queues.md": "test_stacks_queues.py",
     "tenants.md": "test_stacks_tenants.py",
+    "webhooks.md": "test_webhooks_docs.py",
 }
 NOT_RUN = {
     ("architecture.md", "browser ──POST──▶ http.views ──▶ "): "a drawing",

@@ -11,12 +11,13 @@ from django.urls import reverse
 
 from exports import services
 from exports.access import tokens
-from exports.models import AccessToken, Artifact, FileRequest, Notification, Preset, Status
+from exports.models import AccessToken, Artifact, FileRequest, Notification, Preset, Status, Webhook, WebhookDelivery
 from exports.models.audit import SYSTEM
 from exports.urls import urlpatterns
 from tests.office import rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.worlds import open_worlds
+from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
@@ -35,7 +36,7 @@ def office() -> Iterator[None]:
 
 def stored() -> list[Any]:
     """Return every row of the app, without the recorded downloads."""
-    models = (FileRequest, Artifact, Notification, Preset, AccessToken)
+    models = (FileRequest, Artifact, Notification, Preset, AccessToken, Webhook, WebhookDelivery)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
@@ -46,13 +47,19 @@ def url_for(name: str, export: FileRequest) -> str:
         return reverse("exports:public", args=[services.public_link_of(export) or "none"])
     args: dict[str, list[Any]] = {"list": [], "clear": [], "tokens": [], "delete_preset": [Preset.objects.get().pk]}
     args["revoke_token"] = [AccessToken.objects.get().pk]
+    args["webhooks"] = []
+    one = ("webhook", "rotate_webhook", "enable_webhook", "disable_webhook", "delete_webhook")
+    args |= {key: [Webhook.objects.get().pk] for key in one}
+    args["send_webhook_again"] = [WebhookDelivery.objects.earliest("pk").pk]
     args |= {key: ["report"] for key in ("form", "estimate", "presets")}
     return reverse(f"exports:{name}", args=args.get(name, [export.pk]))
 
 
 @pytest.fixture
-def exports(office: None, owner: User) -> list[FileRequest]:
+def exports(office: None, owner: User, settings: Any) -> list[FileRequest]:
     """An export in every status, and one with a public link."""
+    configure(settings, WEBHOOKS=True)
+    Webhook.objects.create(owner=owner, url="https://hooks.example/")
     shared = rows.ready(owner)
     services.share(shared, SYSTEM)
     tokens.create(owner, "nightly", SYSTEM)

@@ -28,7 +28,7 @@ from django.utils import timezone
 from exports import housekeeping
 from exports.contrib.operations import doctor
 from exports.contrib.operations.doctor import Finding, Level, findings, services
-from exports.models import Artifact, FileRequest, Notification
+from exports.models import Artifact, FileRequest, Notification, Webhook
 from exports.queue import huey as huey_queue
 from exports.queue import presence
 from exports.worker import registry as worker_registry
@@ -333,6 +333,21 @@ def test_failed_mails_and_those_given_up_are_counted(owner: User):
     mails.update(state="suppressed", reason="gave up: SMTPServerDisconnected", settled_at=timezone.now())
     assert "1 were given up" in text("mails")
     assert level("mails") is Level.ERROR
+
+
+def test_webhooks_that_fail_and_those_disabled_are_counted(owner: User, settings: LazySettings):
+    assert "webhooks" not in {finding.name for finding in doctor.examine(seconds=TIMEOUT_SECONDS)}
+    change(settings, WEBHOOKS=True)
+    webhook = Webhook.objects.create(owner=owner, url="https://hooks.example/")
+    rows.ready(owner)
+    assert level("webhooks") is Level.OK
+    webhook.deliveries.update(attempts=1)
+    assert "1 have failed at least once" in text("webhooks")
+    webhook.deliveries.update(state="suppressed", reason="gave up: HTTP 500", settled_at=timezone.now())
+    Webhook.objects.update(disabled_at=timezone.now())
+    assert "1 were given up" in text("webhooks")
+    assert "1 webhooks are disabled" in text("webhooks")
+    assert level("webhooks") is Level.WARNING
 
 
 # Files

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exports.contrib.operations import metrics
-from exports.models import FileRequest, Notification
+from exports.models import FileRequest, Notification, Webhook, WebhookDelivery
 from exports.queue import huey as huey_queue
 from exports.realtime import connections
 from exports.worker import loop
@@ -25,6 +25,7 @@ from tests.office import pages, people, rows
 from tests.office.exports import open_office
 from tests.office.processes import Daphne
 from tests.servers import Valkey
+from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -154,6 +155,23 @@ def test_mails_are_counted_by_outcome_and_downloads_with_their_bytes(owner: User
     settled = {outcome: found["exports_mails_settled", outcome] for outcome in ("sent", "suppressed", "gave_up")}
     assert settled == {"sent": 1, "suppressed": 0, "gave_up": 1}
     assert (found["exports_downloads",], found["exports_downloaded_bytes",]) == (1, 7)
+    assert ("exports_webhooks_waiting", "pending") not in found
+
+
+def test_messages_of_webhooks_are_counted_on_a_site_that_sends_them(owner: User, settings: LazySettings):
+    configure(settings, WEBHOOKS=True)
+    webhook = Webhook.objects.create(owner=owner, url="https://hooks.example/")
+    for _ in range(3):
+        rows.ready(owner)
+    failing, lost, _fresh = webhook.deliveries.order_by("pk")
+    WebhookDelivery.objects.filter(pk=failing.pk).update(due_at=ago(minutes=7), attempts=1)
+    WebhookDelivery.objects.filter(pk=lost.pk).update(
+        state="suppressed", reason="gave up: HTTP 500", settled_at=timezone.now()
+    )
+    found = scrape()
+    assert (found["exports_webhooks_waiting", "pending"], found["exports_webhooks_failing",]) == (2, 1)
+    assert found["exports_webhooks_oldest_due_seconds",] == seconds(420)
+    assert found["exports_webhooks_settled", "gave_up"] == 1
 
 
 def test_processes_and_messages_are_read_from_the_queues_server(valkey: Valkey, owner: User):

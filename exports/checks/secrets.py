@@ -12,7 +12,7 @@ from exports.checks.registration import register
 from exports.conf import config
 
 MIN_LENGTH = 20
-KEYS = ("TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "METRICS_TOKEN")
+KEYS = ("TICKET_KEYS", "QUEUE_KEYS", "AUDIT_KEYS", "WEBHOOK_KEYS", "METRICS_TOKEN")
 GENERATE_ONE = "Generate one: python -c 'import secrets; print(secrets.token_hex(32))'."
 
 
@@ -25,6 +25,8 @@ def check_secrets() -> Iterator[CheckMessage]:
     purposes = {"TICKET_KEYS": "download links"}
     if config.QUEUE_BACKEND:
         purposes["QUEUE_KEYS"] = "queue messages"
+    if config.WEBHOOKS:
+        purposes["WEBHOOK_KEYS"] = "webhooks"
     for name, purpose in purposes.items():
         if not getattr(config, name):
             hint = f"Set EXPORTS[{name!r}] to a list of long random secrets, the newest first. {GENERATE_ONE}"

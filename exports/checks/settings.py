@@ -28,7 +28,7 @@ NUMBERS = (
         none_means="no limit",
     ),
     NumberRule(("MAX_ROWS", "MAX_BYTES", "MAX_RUNTIME_SECONDS"), 1, "exports.E014", none_means="no limit"),
-    NumberRule(("PUBLIC_LINK_MAX_AGE_SECONDS",), 1, "exports.E014"),
+    NumberRule(("PUBLIC_LINK_MAX_AGE_SECONDS", "WEBHOOK_TIMEOUT_SECONDS"), 1, "exports.E014"),
     NumberRule(("BUCKET_URL_MAX_AGE_SECONDS",), 1, "exports.E014", whole=True),
     NumberRule(("MIN_FREE_DISK_BYTES", "REUSE_WITHIN_SECONDS"), 0, "exports.E014"),
 )
@@ -114,6 +114,16 @@ def check_queue_backend() -> Iterator[CheckMessage]:
 
 
 @register()
+def check_webhooks() -> Iterator[CheckMessage]:
+    """Report the library that sends webhooks if it is missing."""
+    # Its module imports it when a webhook is sent, so that other sites need not install it.
+    if config.WEBHOOKS and find_spec("httpcore") is None:
+        message = "EXPORTS['WEBHOOKS'] needs httpcore, which cannot be imported."
+        hint = "pip install 'django-live-exports[webhooks]'"
+        yield checks.Error(message, hint=hint, id="exports.E060")
+
+
+@register()
 def check_functions() -> Iterator[CheckMessage]:
     """Report settings that are to name a function, and do not."""
     for name in FUNCTIONS:
@@ -142,13 +152,14 @@ def check_compression() -> Iterator[CheckMessage]:
 @register()
 def check_addresses() -> Iterator[CheckMessage]:
     """Report networks that do not exist, and origins that no browser sends."""
-    proxies = () if isinstance(config.TRUSTED_PROXIES, str) else config.TRUSTED_PROXIES
-    for proxy in proxies:
-        try:
-            ip_network(proxy)
-        except ValueError as error:
-            hint = "Write an address or a network, such as '10.0.0.0/8'."
-            yield checks.Error(f"EXPORTS['TRUSTED_PROXIES']: {error}.", hint=hint, id="exports.E036")
+    for name in ("TRUSTED_PROXIES", "WEBHOOK_ALLOWED_NETWORKS"):
+        given = getattr(config, name)
+        for network in () if isinstance(given, str) else given:
+            try:
+                ip_network(network)
+            except ValueError as error:
+                hint = "Write an address or a network, such as '10.0.0.0/8'."
+                yield checks.Error(f"EXPORTS[{name!r}]: {error}.", hint=hint, id="exports.E036")
     origins = () if isinstance(config.SOCKET_ALLOWED_ORIGINS, str) else config.SOCKET_ALLOWED_ORIGINS
     for origin in {"", "null", "*"}.intersection(origins):
         message = f"EXPORTS['SOCKET_ALLOWED_ORIGINS'] contains {origin!r}, which is not an origin."

@@ -112,6 +112,7 @@ def list_view(request: HttpRequest) -> HttpResponse:
         "is_live": any(state["status"] in ACTIVE for state in exports),
         "is_plain": is_plain(request),
         "has_tokens": config.ACCESS_TOKENS,
+        "has_webhooks": config.WEBHOOKS,
     }
     return render(request, "exports/list.html", context)
 

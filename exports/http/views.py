@@ -167,6 +167,7 @@ def form_view(
             **posted_choices(exporter, posted),
             time_zone=posted.get("time_zone", ""),
             fresh=posted.get("fresh") in YES,
+            callback_url=posted.get("callback_url", ""),
             actor=actor_of(request),
         )
     except REFUSALS as error:
@@ -388,7 +389,18 @@ def refuse_unknown_choices(request: HttpRequest, exporter: QuerySetExport, *more
     names = {name for writer in exporter.offered() for name in writer.choices}
     options = {f"{PREFIX}{writer.format}.{name}" for writer in exporter.offered() for name in writer.choices}
     columns = {f"{kind}{name}" for kind in (POSITION, HEADER) for name in request.POST.getlist(FIELD)}
-    known = {"format", "time_zone", "fresh", "estimate", FIELD, OFFERED_FIELD, *more, *columns, *options}
+    known = {
+        "format",
+        "time_zone",
+        "fresh",
+        "callback_url",
+        "estimate",
+        FIELD,
+        OFFERED_FIELD,
+        *more,
+        *columns,
+        *options,
+    }
     known |= {f"{PREFIX}{name}" for name in names}
     bodies.refuse_unknown_fields(request, known | {*bodies.names_of(exporter.get_form(request.POST, request.user))})
 

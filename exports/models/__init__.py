@@ -7,6 +7,7 @@ from exports.models.notification import Notification
 from exports.models.preset import Preset
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
 from exports.models.token import AccessToken
+from exports.models.webhook import Webhook, WebhookCallback, WebhookDelivery
 
 __all__ = [
     "ACTIVE",
@@ -21,4 +22,7 @@ __all__ = [
     "Notification",
     "Preset",
     "Status",
+    "Webhook",
+    "WebhookCallback",
+    "WebhookDelivery",
 ]

@@ -108,6 +108,7 @@ class AuditEntry(models.Model):
         RESEND = "resend", _("Mail sent again")
         PRESET = "preset", _("Preset changed")
         REMOVE = "remove", _("Deleted from the list")
+        WEBHOOK = "webhook", _("Webhook changed")
         TOKEN = "token", _("API token changed")
 
     class Outcome(models.TextChoices):

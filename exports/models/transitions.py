@@ -37,6 +37,7 @@ from exports.models.prepared import Bound, Columns, Given, Insert, Select, Updat
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
 from exports.models.request import TERMINAL, DatabaseTime, FileRequest, FileRequestQuerySet, Status
 from exports.models.result import ExportResult
+from exports.models.webhook import queue_deliveries
 
 CANCELLED_BY_STAFF = "cancelled_by_staff"
 NO_LEASE: Final[Columns] = {"lease_owner": "", "lease_expires_at": None, "deadline_at": None}
@@ -514,7 +515,7 @@ def _end_run(
         reason=reason,
         byte_count=byte_count,
     )
-    return _record(update, entry, then, makes_room=True, now=now)
+    return _record(update, entry, then, columns["status"], makes_room=True, now=now)
 
 
 @lru_cache
@@ -612,18 +613,31 @@ def _change(
     update = Update(FileRequest, lambda now: (guarded, {"seq": F("seq") + 1, **columns}))
     # The end of a READY file makes no room.
     makes_room = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
-    return _record(update.bind(), entry, then, makes_room=makes_room, now=now)
+    return _record(update.bind(), entry, then, columns.get("status"), makes_room=makes_room, now=now)
 
 
 def _record(
-    update: Bound, entry: AuditEntry, then: Sequence[Bound], *, makes_room: bool, now: DatabaseTime | None = None
+    update: Bound,
+    entry: AuditEntry,
+    then: Sequence[Bound],
+    status: str | None,
+    *,
+    makes_room: bool,
+    now: DatabaseTime | None = None,
 ) -> bool:
-    """Run `update` and, if it changes the row, let the owner's next request go, add the entry and run `then`."""
+    """Run `update` and, if it changes the row, let the owner's next request go, add the entry and run `then`.
+
+    With the `status` of an end, messages about it go into the outbox of webhooks.
+    """
     assert entry.export_id is not None
     makes_room = makes_room and config.MAX_RUNNING_PER_USER is not None
     before = quotas.owner_lock_of(entry.export_id) if makes_room else []
     let_go = [scheduling.letting_go(entry.export_id)] if makes_room else []
-    won = _run(before, update, [*let_go, _NEW_ENTRY.bind_row(entry), *then], now)
+    end = Status(status) if config.WEBHOOKS and status in TERMINAL else None
+    with _short_transaction(savepoint=False) if end else nullcontext():
+        won = _run(before, update, [*let_go, _NEW_ENTRY.bind_row(entry), *then], now)
+        if won and end:
+            queue_deliveries(entry.export_id, end, now or Now())
     if won:
         log_entry(entry)
     return won

@@ -16,6 +16,8 @@ from prometheus_client.registry import Collector
 from exports import housekeeping
 from exports.conf import config
 from exports.contrib.operations import statistics
+from exports.models import Notification, WebhookDelivery
+from exports.models.outbox import OutboxEntry
 from exports.queue import base as queue
 from exports.realtime import connections
 from exports.worker import registry as worker_registry
@@ -89,19 +91,27 @@ def _requests(window: float) -> Iterator[Metric]:
 
 
 def _deliveries(window: float) -> Iterator[Metric]:
-    mails = statistics.mails()
-    unsettled = GaugeMetricFamily("exports_mails_waiting", "Mails that are not sent yet.", labels=["state"])
-    for state, count in mails.by_state.items():
-        unsettled.add_metric([str(state)], count)
-    yield unsettled
-    yield _gauge("mails_oldest_due_seconds", "How long the oldest due mail has waited.", mails.oldest_due)
-    settled = GaugeMetricFamily("exports_mails_settled", "Mails settled in the window.", labels=["outcome"])
-    for outcome, count in statistics.settled_mails(window).items():
-        settled.add_metric([outcome], count)
-    yield settled
+    yield from _outbox("mails", "Mails", Notification, window)
+    if config.WEBHOOKS:
+        yield from _outbox("webhooks", "Webhook messages", WebhookDelivery, window)
     count, size = statistics.downloads(window)
     yield _gauge("downloads", "Downloads begun in the window.", count)
     yield _gauge("downloaded_bytes", "Bytes sent by them.", size)
+
+
+def _outbox(name: str, messages: str, model: type[OutboxEntry], window: float) -> Iterator[Metric]:
+    outbox = statistics.outbox(model)
+    waiting = GaugeMetricFamily(f"exports_{name}_waiting", f"{messages} that are not sent yet.", labels=["state"])
+    for state, count in outbox.by_state.items():
+        waiting.add_metric([str(state)], count)
+    yield waiting
+    yield _gauge(f"{name}_failing", "Those of them that have failed at least once.", outbox.failing)
+    oldest = f"How long the oldest due one of the {messages.lower()} has waited."
+    yield _gauge(f"{name}_oldest_due_seconds", oldest, outbox.oldest_due)
+    settled = GaugeMetricFamily(f"exports_{name}_settled", f"{messages} settled in the window.", labels=["outcome"])
+    for outcome, count in statistics.settled(model, window).items():
+        settled.add_metric([outcome], count)
+    yield settled
 
 
 def _processes() -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from exports.conf import config
 from exports.exporters import registry
 from exports.models import ACTIVE, AuditEntry, FileRequest, Notification, Status
 from exports.models.clock import Now
-from exports.models.outbox import GAVE_UP
+from exports.models.outbox import GAVE_UP, OutboxEntry
 from exports.queue import huey as huey_queue
 from exports.worker import registry as worker_registry
 
@@ -81,8 +81,8 @@ class Processes:
 
 
 @dataclass(frozen=True)
-class Mails:
-    """The mails that are not settled: their number by state, those that failed before, the age of the oldest due."""
+class Outbox:
+    """The messages that are not settled: their number by state, those that failed before, the age of the oldest due."""
 
     by_state: Mapping[str, int]
     failing: int
@@ -134,7 +134,11 @@ def overdue() -> dict[str, float]:
     lost = FileRequest.objects.abandoned(Now()).aggregate(age=_age(Min("lease_expires_at")))
     stale = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
     expired = stale.aggregate(age=_age(Min("expires_at")))
-    return {"rescue": _seconds(lost["age"]), "expire": _seconds(expired["age"]), "mail": mails().oldest_due}
+    return {
+        "rescue": _seconds(lost["age"]),
+        "expire": _seconds(expired["age"]),
+        "mail": outbox(Notification).oldest_due,
+    }
 
 
 def ended(window: float) -> list[Ended]:
@@ -161,26 +165,26 @@ def finished(window: float) -> list[Finished]:
     ]
 
 
-def mails() -> Mails:
-    """Count the mails that are not settled yet."""
-    states = (Notification.State.PENDING, Notification.State.SENDING)
-    unsettled = Notification.objects.filter(state__in=states)
+def outbox(model: type[OutboxEntry]) -> Outbox:
+    """Count the messages of this outbox, mails or webhooks, that are not settled yet."""
+    states = (OutboxEntry.State.PENDING, OutboxEntry.State.SENDING)
+    unsettled = model._default_manager.filter(state__in=states)
     by_state = dict(unsettled.order_by().values_list("state").annotate(count=Count("pk")))
-    failing = Count("pk", filter=Q(attempts__gt=0, state=Notification.State.PENDING))
+    failing = Count("pk", filter=Q(attempts__gt=0, state=OutboxEntry.State.PENDING))
     found = unsettled.aggregate(failing=failing, oldest=_age(Min("due_at")))
-    return Mails({state: by_state.get(state, 0) for state in states}, found["failing"], _seconds(found["oldest"]))
+    return Outbox({state: by_state.get(state, 0) for state in states}, found["failing"], _seconds(found["oldest"]))
 
 
-def settled_mails(window: float) -> dict[str, int]:
-    """Count the mails settled within the last `window` seconds, by "sent", "suppressed" and "gave_up"."""
+def settled(model: type[OutboxEntry], window: float) -> dict[str, int]:
+    """Count the messages settled within the last `window` seconds, by "sent", "suppressed" and "gave_up"."""
     # A claim moves `due_at` past the end of sending: this condition excludes no row, and has an index.
-    settled = Notification.objects.filter(
-        state__in=(Notification.State.SENT, Notification.State.SUPPRESSED),
+    rows = model._default_manager.filter(
+        state__in=(OutboxEntry.State.SENT, OutboxEntry.State.SUPPRESSED),
         due_at__gte=_ago(window),
         settled_at__gte=_ago(window),
     )
     outcome = Case(When(reason__startswith=GAVE_UP, then=Value("gave_up")), default=F("state"))
-    found = settled.annotate(outcome=outcome).order_by().values_list("outcome").annotate(count=Count("pk"))
+    found = rows.annotate(outcome=outcome).order_by().values_list("outcome").annotate(count=Count("pk"))
     return {"sent": 0, "suppressed": 0, "gave_up": 0} | dict(found)
 
 

@@ -1,12 +1,13 @@
-"""Probe the work: workers, housekeeper, waiting requests and mails."""
+"""Probe the work: workers, housekeeper, waiting requests, mails and webhooks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from exports import housekeeping
 from exports.conf import DAY, LOCAL, config
 from exports.contrib.operations import statistics
 from exports.contrib.operations.doctor.findings import Finding, Probe, duration, error, ok, warning
 from exports.contrib.operations.doctor.other_queues import workers as workers_elsewhere
+from exports.models import Notification, Webhook, WebhookDelivery
 from exports.queue import base as queue
 
 LONG_WAIT_SECONDS = 900.0
@@ -84,23 +85,46 @@ def housekeeper(name: str) -> Iterator[Finding]:
         yield ok(name, text) if processes.housekeeper.age < allowed else error(name, text, advice)
 
 
-def outbox(name: str) -> Iterator[Finding]:
+def mails(name: str) -> Iterator[Finding]:
     """Report the mails that wait, failed or were given up."""
-    mails, settled = statistics.mails(), statistics.settled_mails(DAY)
-    waiting = sum(mails.by_state.values())
-    text = f"{waiting} waiting; in the last day {settled['sent']} sent, {settled['suppressed']} not needed."
     advice = "Fix the mail server. Waiting mails are retried; send those given up again in the admin."
+    waiting, settled = statistics.outbox(Notification), statistics.settled(Notification, DAY)
+    text = _outbox_text(waiting, settled)
     if settled["gave_up"]:
-        yield error(name, f"{text} {settled['gave_up']} were given up.", advice)
-    elif mails.failing:
-        yield warning(name, f"{text} {mails.failing} have failed at least once.", advice)
+        yield error(name, text, advice)
+    elif waiting.failing:
+        yield warning(name, text, advice)
     else:
         yield ok(name, text)
+
+
+def webhooks(name: str) -> Iterator[Finding]:
+    """Report the messages of webhooks that wait, failed or were given up, and webhooks that were disabled for that."""
+    if not config.WEBHOOKS:
+        return
+    waiting, settled = statistics.outbox(WebhookDelivery), statistics.settled(WebhookDelivery, DAY)
+    disabled = Webhook.objects.exclude(disabled_at=None).count()
+    text = _outbox_text(waiting, settled) + (f" {disabled} webhooks are disabled." if disabled else "")
+    if settled["gave_up"] or waiting.failing or disabled:
+        # The fault is often that of the address, which its owner sees.
+        advice = "If all fail, let housekeeping connect to the addresses. Their owners see each failure on their page."
+        yield warning(name, text, advice)
+    else:
+        yield ok(name, text)
+
+
+def _outbox_text(outbox: statistics.Outbox, settled: Mapping[str, int]) -> str:
+    waiting = sum(outbox.by_state.values())
+    text = f"{waiting} waiting; in the last day {settled['sent']} sent, {settled['suppressed']} not needed."
+    if settled["gave_up"]:
+        text += f" {settled['gave_up']} were given up."
+    return text + (f" {outbox.failing} have failed at least once." if outbox.failing else "")
 
 
 PROBES = (
     Probe("worker", workers, "Fix the database first.", needs_rows=True),
     Probe("queued", waiting_requests, "Fix the database first.", needs_rows=True),
     Probe("housekeeper", housekeeper, "Fix the database first.", needs_rows=True),
-    Probe("mails", outbox, "Fix the database first.", needs_rows=True),
+    Probe("mails", mails, "Fix the database first.", needs_rows=True),
+    Probe("webhooks", webhooks, "Fix the database first.", needs_rows=True),
 )
