@@ -46,6 +46,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 # These modules read their page and run its Python with more than the rules of this module.
 OWN_TESTS = {
     "admin.md": "test_admin_guide.py",
+    "api.md": "test_api_guide.py",
     "client.md": "test_client.py",
     "custom-writers.md": "test_custom_writers.py",
     "exports.md": "test_exporters_guide.py",
@@ -58,6 +59,10 @@ OWN_TESTS = {
     "webhooks.md": "test_webhooks_docs.py",
 }
 NOT_RUN = {
+    (
+        "api.md",
+        'curl --fail --header "Authorization: Bearer $TOKEN" --header "Idempotency',
+    ): "tests/test_api_guide.py runs it",
     ("architecture.md", "browser ──POST──▶ http.views ──▶ "): "a drawing",
     ("architecture.md", "interfaces    http  realtime.consumers"): "a drawing",
     ("architecture.md", "readers       copy · cursor · instances"): "a drawing",
