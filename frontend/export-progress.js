@@ -125,12 +125,21 @@ export class ExportProgress extends HTMLElement {
     if (this.#parts.title) this.#setAttributes(this.#parts.title, { href: view.page, "aria-label": view.name });
     this.#parts.login?.setAttribute("href", view.page);
     this.#showBar(view);
+    this.#showAltered(view);
     this.#showLink(this.#parts.download, view.download);
     this.#showLink(this.#parts.edit, view.edit);
     for (const name of ["cancel", "retry", "delete"]) this.#showForm(this.#parts[name], view[name]);
     if (focused?.closest("[hidden]")) this.#keepFocus();
     if (state.status === "running") this.#silence.heard((state.worker?.silent_seconds ?? 0) * 1000);
     else this.#silence.stop();
+  }
+
+  #showAltered({ altered, page }) {
+    const node = this.#parts.altered;
+    if (!node) return;
+    this.#text("altered", altered);
+    this.#setAttributes(node, { href: `${page}#receipt` });
+    node.hidden = altered === "";
   }
 
   #showBar({ bar, hasBar, label }) {

@@ -28,6 +28,7 @@ function builtFoot(words) {
     make("div", { class: "export-words" }, [
       part("status", "p", { class: "export-status" }),
       part("detail", "p", { class: "export-detail" }),
+      part("altered", "a", { class: "export-link", hidden: "" }),
       part("notice", "p", { class: "export-notice" }),
     ]),
     make("div", { class: "export-actions" }, [

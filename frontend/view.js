@@ -20,6 +20,7 @@ export function viewOf(state, words) {
     percent: percent !== null && WITH_PERCENT.has(state.status) ? words.reached(percent, state) : "",
     status: words.status(state),
     detail: words.detail(state),
+    altered: words.altered(state),
     cancel: { url: state.urls.cancel, label: words.text("cancel_label", { title: name }) },
     edit: { url: state.urls.edit ?? null, label: words.text("edit_label", { title: name }) },
     retry: { url: state.urls.retry, label: words.text("retry_label", { title: name }) },

@@ -4,7 +4,8 @@ import { isEmpty } from "./state.js";
 
 // Places behind it are not counted.
 const MAX_PLACE = 100;
-const BYTE_UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"];
+// Of 1,024 ** 5 bytes.
+const LARGEST_UNIT = 5;
 
 const STATUS = {
   queued: (words, state) => words.waiting(state),
@@ -38,6 +39,7 @@ export class Words {
   #catalogue;
   #number;
   #rounded;
+  #decimal;
   #percent;
   #locale;
   #plural;
@@ -49,6 +51,7 @@ export class Words {
     this.#locale = localeOf(language);
     this.#number = new Intl.NumberFormat(this.#locale);
     this.#rounded = new Intl.NumberFormat(this.#locale, { maximumSignificantDigits: 3 });
+    this.#decimal = new Intl.NumberFormat(this.#locale, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
     this.#percent = new Intl.NumberFormat(this.#locale, { style: "percent" });
     this.#plural = new Intl.PluralRules(this.#locale);
     this.#list = new Intl.ListFormat(this.#locale, { style: "short", type: "unit" });
@@ -171,7 +174,7 @@ export class Words {
   inFile(state) {
     const { receipt, file } = state;
     return [
-      this.rowsInFile(receipt), this.altered(receipt), this.withheld(receipt), this.made(state),
+      this.rowsInFile(receipt), this.withheld(receipt), this.made(state),
       this.keptUntil(file?.expires_at),
     ];
   }
@@ -188,10 +191,10 @@ export class Words {
     return Number.isFinite(receipt?.rows) && this.rows(receipt.rows);
   }
 
-  /** Return how many cells were altered because the format cannot hold them; the export's page lists the kinds. */
-  altered(receipt) {
+  /** Return how many cells were altered because the format cannot hold them, or "" for none. */
+  altered({ status, receipt }) {
     const cells = Object.values(receipt?.alterations ?? {}).reduce((sum, count) => sum + count, 0);
-    return cells > 0 && this.counted("cells_altered", cells);
+    return status === "ready" && cells > 0 ? this.counted("cells_altered", cells) : "";
   }
 
   /** Return the columns that were left out because the user lacks a permission. */
@@ -218,13 +221,11 @@ export class Words {
     return this.#unit(Math.ceil(seconds / 1800) / 2, "hour", { unitDisplay });
   }
 
-  /** Return a size in units of 1,024 bytes, as Django does. */
+  /** Return a size in the units and the words of Django, so that it does not change when a script takes over. */
   size(bytes) {
-    const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), BYTE_UNITS.length - 1);
-    const amount = bytes / 1024 ** power;
-    const digits = power > 0 && amount < 10 ? 1 : 0;
-    const unitDisplay = power > 0 ? "short" : "long";
-    return this.#unit(amount, BYTE_UNITS[power], { unitDisplay, maximumFractionDigits: digits });
+    const power = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), LARGEST_UNIT);
+    if (power === 0) return this.counted("bytes", bytes);
+    return filled(this.#catalogue[`size_${power}`], { size: this.#decimal.format(bytes / 1024 ** power) });
   }
 
   percent(whole) {

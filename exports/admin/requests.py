@@ -177,14 +177,14 @@ class FileRequestAdmin(ExportActionsAdmin):
         return "; ".join(each.summary for each in export.notifications.all())
 
     @admin.display(description=_("size"), ordering="size")
-    def file_size(self, export: FileRequest) -> str | None:
-        return None if export.size is None else filesizeformat(export.size)
+    def file_size(self, export: FileRequest) -> str:
+        return self.get_empty_value_display() if export.size is None else filesizeformat(export.size)
 
     @admin.display(description=_("duration"))
-    def duration(self, export: FileRequest) -> str | None:
+    def duration(self, export: FileRequest) -> str:
         """Return how long the last attempt of an ended export took."""
         seconds = took_seconds(export)
-        return None if seconds is None else duration_text(seconds)
+        return self.get_empty_value_display() if seconds is None else duration_text(seconds)
 
     @admin.display(description=_("What happened"))
     def timeline(self, export: FileRequest) -> str:

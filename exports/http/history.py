@@ -1,5 +1,6 @@
 """The list of a user's own exports, as a page or as JSON: search, filter and sort it, delete one, clear what ended."""
 
+from collections import Counter
 from typing import Any
 
 from django import forms
@@ -55,7 +56,10 @@ class ListFilter(forms.Form):
         ended = [(str(status), status.label) for status in Status if status not in ACTIVE]
         self.fields["status"].choices = [("", _("All")), (ACTIVE_CHOICE, _("Under way")), *ended]  # type: ignore[attr-defined]
         types = own.order_by("file_type").values_list("file_type", flat=True).distinct()
-        self.fields["type"].choices = [("", _("All")), *((name, title_of_type(name)) for name in types)]  # type: ignore[attr-defined]
+        titles = [(name, title_of_type(name)) for name in types]
+        uses = Counter(title for _name, title in titles)
+        named = [(name, title if uses[title] == 1 else f"{title} ({name})") for name, title in titles]
+        self.fields["type"].choices = [("", _("All")), *named]  # type: ignore[attr-defined]
 
     def found(self, own: FileRequestQuerySet) -> FileRequestQuerySet:
         """Keep the exports that match, in the chosen order."""

@@ -122,10 +122,13 @@ def catalogue(*, for_staff: bool = False) -> dict[str, str | dict[int, str]]:
         "tray_waiting": {n: ngettext("{count} waiting", "{count} waiting", n) for n in SAMPLE_COUNTS},
         "tray_ready": {n: ngettext("{count} ready", "{count} ready", n) for n in SAMPLE_COUNTS},
         "files_ready": {n: ngettext("{count} file is ready", "{count} files are ready", n) for n in SAMPLE_COUNTS},
+        "bytes": {n: filesizeformat(n).replace(str(n), "{count}") for n in SAMPLE_COUNTS},
         "cells_altered": {n: ngettext("{count} cell altered", "{count} cells altered", n) for n in SAMPLE_COUNTS},
     }
     start_worker = _start_worker("{queue}") if for_staff and config.QUEUE_BACKEND else ""
-    return {**{key: str(text) for key, text in WORDS.items()}, **counted, "start_worker": start_worker}
+    one = number_format(1, 1)
+    sizes = {f"size_{power}": filesizeformat(1024**power).replace(one, "{size}") for power in range(1, 6)}
+    return {**{key: str(text) for key, text in WORDS.items()}, **counted, **sizes, "start_worker": start_worker}
 
 
 def day_text(state: State) -> str:
@@ -194,6 +197,14 @@ def detail_text(state: State) -> str:
     said = [] if rows is None else [rows_text(rows)]
     said.append(word("made", time=made) if took is None else word("made_in", time=made, duration=duration_text(took)))
     return capfirst(" · ".join(said))
+
+
+def altered_text(state: State) -> str:
+    """Return how many cells of a ready file were altered, "" if none; the receipt on the export's page says how."""
+    count = sum(state["receipt"].get("alterations", {}).values()) if state["status"] == "ready" else 0
+    return (
+        ngettext("{count} cell altered", "{count} cells altered", count).format(count=grouped(count)) if count else ""
+    )
 
 
 def receipt_text(state: State) -> str:

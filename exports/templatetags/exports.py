@@ -184,6 +184,7 @@ def item(values: Mapping[str, Any], key: str) -> Any:
 
 register.filter("option_format", format_of)
 register.filter("alteration", words.alteration_text)
+register.filter(words.altered_text)
 register.filter(words.cells_text)
 register.filter(words.duration_text)
 register.filter(words.receipt_text)

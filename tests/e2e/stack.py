@@ -77,6 +77,13 @@ class Stack:
         yield
         self._faults.write_text("")
 
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Let every export fail at its first row while the block runs."""
+        self._faults.write_text("first_row=raise")
+        yield
+        self._faults.write_text("")
+
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process; the launcher starts it again."""
         self.processes[name].kill()

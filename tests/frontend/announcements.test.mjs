@@ -20,7 +20,7 @@ test("a hundred messages give three announcements, one per quarter", () => {
 
 test("a change of status is announced", () => {
   const states = [at(0, { phase: "counting" }), ready({ file: { name: "flights.csv", size: 1536 } })];
-  assert.deepEqual(spoken(stateOf(), ...states), ["Flights: Counting rows", "Flights: Ready: flights.csv, 1.5 kB"]);
+  assert.deepEqual(spoken(stateOf(), ...states), ["Flights: Counting rows", "Flights: Ready: flights.csv, 1.5\u00a0KB"]);
 });
 
 test("a quarter that was skipped is not announced later", () => {

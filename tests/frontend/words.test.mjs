@@ -24,7 +24,7 @@ test("each status has its text", () => {
     [running({ phase: "finishing" }), "Finishing the file"],
     [running({ phase: "storing" }), "Storing the file"],
     [running({ phase: "something new" }), "Working"],
-    [ready({ file: FILE }), "Ready: flights.xlsx, 46 MB"],
+    [ready({ file: FILE }), "Ready: flights.xlsx, 46.0\u00a0MB"],
     [stateOf({ status: "failed", error: { code: "stalled", message: "It stalled." } }), "Failed: It stalled."],
     [stateOf({ status: "cancelled" }), "Cancelled"],
     [stateOf({ status: "expired" }), "Expired"],
@@ -78,7 +78,7 @@ test("a resumed run says so and keeps its numbers in the second line", () => {
   assert.equal(words.status(state), "Starting over, attempt 2");
   assert.equal(words.detail(state), "Writing rows: 10 of 20 · 5 rows/s · a few seconds left");
   assert.equal(words.status(stateOf({ resumed: true })), "Waiting for another worker");
-  assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46 MB");
+  assert.equal(words.status(ready({ resumed: true, file: FILE })), "Ready: flights.xlsx, 46.0\u00a0MB");
 });
 
 test("the age of an offered file is shown", () => {
@@ -138,9 +138,9 @@ test("the rate has three significant digits", () => {
   assert.deepEqual(rates, ["12,300 rows/s", "988 rows/s", "less than 1 row/s"]);
 });
 
-test("sizes have units of 1,024 bytes and one decimal below ten", () => {
+test("sizes are those of the server, in units of 1,024 bytes", () => {
   const sizes = [0, 1, 999, 1536, 48_234_496, 5 * 1024 ** 3].map((bytes) => words.size(bytes));
-  assert.deepEqual(sizes, ["0 bytes", "1 byte", "999 bytes", "1.5 kB", "46 MB", "5 GB"]);
+  assert.deepEqual(sizes, ["0 bytes", "1 byte", "999 bytes", "1.5 KB", "46.0 MB", "5.0 GB"].map((size) => size.replace(" ", "\u00a0")));
 });
 
 test("a single row is in the singular", () => {
@@ -167,8 +167,9 @@ test("a file that its owner may not have any more is explained", () => {
 
 test("altered cells are counted", () => {
   const receipt = { rows: 10, alterations: { text_cut: 2, number_as_text: 1 } };
-  assert.equal(words.detail(ready({ receipt, finished_at: null })), "10 rows · 3 cells altered");
-  assert.equal(words.detail(ready({ receipt: { rows: 10, alterations: {} }, finished_at: null })), "10 rows");
+  assert.equal(words.altered(ready({ receipt })), "3 cells altered");
+  assert.equal(words.altered(ready({ receipt: { rows: 10, alterations: {} } })), "");
+  assert.equal(words.altered(ready({ status: "expired", receipt })), "");
 });
 
 test("a ready file says when it was made and how long that took", () => {
