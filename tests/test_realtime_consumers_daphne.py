@@ -4,9 +4,12 @@ This daphne re-checks users only once a minute, so whatever closes a socket earl
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -19,11 +22,16 @@ from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import transaction
 from django.test import Client
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
+from exports.access import tokens
 from exports.http import responses
+from exports.models import transitions
+from exports.models.audit import SYSTEM
 from exports.realtime import events
 from tests.office import people, rows
-from tests.office.browsers import second_window, signed_in, ticket_for
+from tests.office.browsers import JSON, second_window, signed_in, ticket_for
 from tests.office.pages import ALL, IN_TIME, made, moved, one
 from tests.office.processes import Daphne, run
 from tests.office.wires import close_code, cookie_of, daphne_with, handshake_status, next_state, opened
@@ -191,6 +199,32 @@ async def test_the_sockets_of_a_user_who_signs_out_close_within_two_seconds(
         codes = await asyncio.gather(*(close_code(each, seconds=CLOSED_WITHIN) for each in (all_exports, single)))
         assert codes == [4401, 4401]
     assert await handshake_status(daphne, window) == 403
+
+
+async def test_a_token_that_is_revoked_in_another_process_closes_its_sockets(
+    daphne: Daphne, owner: User, browser: Client
+):
+    export = await made(rows.running, owner)
+    token, text = await sync_to_async(tokens.create)(owner, "nightly", SYSTEM)
+    headers, site = {"Authorization": f"Bearer {text}"}, f"ws://{daphne.host}"
+    subprotocols: list[Any] = ["exports", f"authorization.{quote(headers['Authorization'], safe='')}"]
+    async with (
+        connect(f"{site}{ALL}", additional_headers=headers) as by_header,
+        connect(f"{site}{one(export)}", subprotocols=subprotocols) as by_subprotocol,
+        connect(f"{site}{ALL}?authenticate=message") as by_message,
+        opened(daphne, browser) as of_session,
+    ):
+        await by_message.send(json.dumps({"type": "authenticate", "token": text}))
+        sockets = (by_header, by_subprotocol, by_message)
+        for each in (*sockets, of_session):
+            assert (await next_state(each))["id"] == str(export.pk)
+        answer = await sync_to_async(browser.post)(f"/exports/tokens/{token.pk}/revoke/", headers=JSON)
+        assert answer.status_code == 200
+        assert await asyncio.gather(*(close_code(each, seconds=CLOSED_WITHIN) for each in sockets)) == [4401] * 3
+        await moved(transitions.cancel, export)
+        assert (await next_state(of_session))["status"] == "cancelled"
+    with pytest.raises(InvalidStatus):
+        await connect(f"{site}{ALL}", additional_headers=headers)
 
 
 async def test_a_logout_in_another_process_closes_the_socket_within_two_seconds(
