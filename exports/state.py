@@ -1,7 +1,10 @@
 """STATE: the JSON of one export in WebSocket messages, polling and the first render. See docs/protocol.md."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypedDict
+from uuid import UUID
 
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone, translation
@@ -10,22 +13,31 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
+from exports.access import tenants
 from exports.conf import config, url_of
 from exports.exceptions import LimitReached, UnknownFormat
 from exports.exporters import registry
 from exports.models import ACTIVE, TERMINAL, FileRequest, Status, progress
 from exports.models.clock import Now
 from exports.models.locale import local_time
-from exports.models.scheduling import estimated_wait, queue_position
+from exports.models.scheduling import MAX_PLACE, estimated_wait, places, queue_position, seconds_per_place
 from exports.queue import base as queue
 from exports.tabular import writers
 
 
-class ProgressState(TypedDict):
-    """How far the export is. `rows_per_second` and `eta_seconds` are None unless rows are being written.
+class QueuedState(TypedDict):
+    """What a waiting export waits for; all None for any other.
 
     `unserved_queue` is the queue in which it waits, if no worker of it is known to be running.
     """
+
+    queue_position: int | None
+    wait_seconds: float | None
+    unserved_queue: str | None
+
+
+class ProgressState(QueuedState):
+    """How far the export is. `rows_per_second` and `eta_seconds` are None unless rows are being written."""
 
     rows_done: int
     rows_total: int | None
@@ -33,9 +45,6 @@ class ProgressState(TypedDict):
     fraction: float | None
     rows_per_second: float | None
     eta_seconds: float | None
-    queue_position: int | None
-    wait_seconds: float | None
-    unserved_queue: str | None
 
 
 class FileState(TypedDict):
@@ -154,8 +163,11 @@ MESSAGES_WITH_NUMBERS = {
 UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your administrator.")
 
 
-def serialize(export: FileRequest) -> State:
-    """Return STATE without anything that depends on the user who reads it: no ticket, and no permission is checked."""
+def serialize(export: FileRequest, *, queue_seconds: float = 0.0) -> State:
+    """Return STATE without anything that depends on the user who reads it: no ticket, and no permission is checked.
+
+    With `queue_seconds`, what it says about the queue may be so old: thousands of readers then share a few queries.
+    """
     status, has_file = export.status, export.status == Status.READY
     file: FileState | None = None
     if has_file:
@@ -173,7 +185,9 @@ def serialize(export: FileRequest) -> State:
         seconds = (export.progressed_at - export.phase_started_at).total_seconds()
         rows_per_second = progress.rate(export.rows_done, seconds)
         eta_seconds = progress.eta(export.progress, rows_per_second)
-    place = queue_position(export) if status == Status.QUEUED else None
+    queued: QueuedState = {"queue_position": None, "wait_seconds": None, "unserved_queue": None}
+    if status == Status.QUEUED:
+        queued = _queued_lately(export, queue_seconds) if queue_seconds else _queued_now(export)
     worker: WorkerState | None = None
     if status == Status.RUNNING and export.lease_expires_at is not None:
         lease_began_at = export.lease_expires_at - timedelta(seconds=config.LEASE_SECONDS)
@@ -207,9 +221,7 @@ def serialize(export: FileRequest) -> State:
             "fraction": fraction_of(export),
             "rows_per_second": rows_per_second,
             "eta_seconds": eta_seconds,
-            "queue_position": place,
-            "wait_seconds": estimated_wait(export, place) if place is not None else None,
-            "unserved_queue": _unserved_queue(export) if status == Status.QUEUED else None,
+            **queued,
         },
         "worker": worker,
         "file": file,
@@ -330,11 +342,36 @@ def limit_message(error: LimitReached) -> str:
     ) % {"limit": error.limit, "moment": date_format(ends, "DATETIME_FORMAT")}
 
 
-def _unserved_queue(export: FileRequest) -> str | None:
-    if queue.is_served(export.queue_name) is not False:
+def _queued_now(export: FileRequest) -> QueuedState:
+    place = queue_position(export)
+    return {
+        "queue_position": place,
+        "wait_seconds": estimated_wait(export, place) if place is not None else None,
+        "unserved_queue": _unserved(export.queue_name),
+    }
+
+
+def _queued_lately(export: FileRequest, seconds: float) -> QueuedState:
+    queue_places, wait, unserved = _queue_at(export.queue_name, tenants.current(), int(time.monotonic() / seconds))
+    if export.pk not in queue_places and len(queue_places) < MAX_PLACE:
+        # It is newer than what is known.
+        return _queued_now(export)
+    place = queue_places.get(export.pk, MAX_PLACE + 1)
+    wait_seconds = None if wait is None else round(place * wait, 1)
+    return {"queue_position": place, "wait_seconds": wait_seconds, "unserved_queue": unserved}
+
+
+@lru_cache(maxsize=64)
+def _queue_at(queue_name: str, tenant: str, moment: int) -> tuple[dict[UUID, int], float | None, str | None]:
+    """Return the places of a queue, by how much each adds to the wait, and its name if it is not served."""
+    return places(queue_name), seconds_per_place(queue_name), _unserved(queue_name)
+
+
+def _unserved(queue_name: str) -> str | None:
+    if queue.is_served(queue_name) is not False:
         return None
-    held = FileRequest.objects.filter(status=Status.RUNNING, queue_name=export.queue_name, lease_expires_at__gte=Now())
-    return None if held.exists() else export.queue_name
+    held = FileRequest.objects.filter(status=Status.RUNNING, queue_name=queue_name, lease_expires_at__gte=Now())
+    return None if held.exists() else queue_name
 
 
 def rfc3339(moment: datetime | None) -> str | None:

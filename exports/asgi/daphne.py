@@ -17,6 +17,7 @@ from exports.signing import SIGNED
 
 REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 LINGER_SECONDS = 2.0
+HANDSHAKE_SECONDS = 30.0
 
 
 class LimitedRequest(WebRequest):  # type: ignore[misc]  # daphne has no annotations
@@ -62,7 +63,14 @@ class LimitedFactory(HTTPFactory):  # type: ignore[misc]  # daphne has no annota
 
 
 class LimitedServer(server.Server):  # type: ignore[misc]  # daphne has no annotations
-    """A server whose access log has no links to files."""
+    """A server whose access log has no links to files, and whose sockets may wait until they are admitted."""
+
+    # Any: the arguments of daphne's own server.
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        for name in ("websocket_connect_timeout", "websocket_handshake_timeout"):
+            # The default of its option is 5 s.
+            kwargs[name] = max(kwargs[name], HANDSHAKE_SECONDS)
+        super().__init__(*args, **kwargs)
 
     def log_action(self, protocol: str, action: str, details: dict[str, Any]) -> None:
         super().log_action(protocol, action, details | {"path": SIGNED.sub("(signed)", details["path"])})

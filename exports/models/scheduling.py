@@ -9,6 +9,7 @@ however many requests wait.
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -100,10 +101,15 @@ def queue_position(export: FileRequest) -> int | None:
     """
     if export.status != Status.QUEUED:
         return None
-    for place, pk in enumerate(_forecast(export.queue_name), start=1):
-        if pk == export.pk and place <= MAX_PLACE:
-            return place
+    place = places(export.queue_name).get(export.pk)
+    if place is not None:
+        return place
     return MAX_PLACE + 1 if _waiting(export.queue_name).filter(pk=export.pk).exists() else None
+
+
+def places(queue_name: str) -> dict[UUID, int]:
+    """Return the requests up to MAX_PLACE with their places."""
+    return {pk: place for place, pk in enumerate(islice(_forecast(queue_name), MAX_PLACE), start=1)}
 
 
 def estimated_wait(export: FileRequest, place: int) -> float | None:
@@ -112,7 +118,13 @@ def estimated_wait(export: FileRequest, place: int) -> float | None:
     From how long the newest files of the queue took, with as many workers as rows are running, at least one. None if
     fewer than ENOUGH_RUNS files are known.
     """
-    rows = FileRequest.objects.filter(queue_name=export.queue_name)
+    seconds = seconds_per_place(export.queue_name)
+    return None if seconds is None else round(place * seconds, 1)
+
+
+def seconds_per_place(queue_name: str) -> float | None:
+    """Return by how much each place adds to `estimated_wait`."""
+    rows = FileRequest.objects.filter(queue_name=queue_name)
     ended = rows.filter(status=Status.READY, started_at__isnull=False).order_by("-finished_at")
     runs = [
         (finished - started).total_seconds()
@@ -122,7 +134,7 @@ def estimated_wait(export: FileRequest, place: int) -> float | None:
     if len(runs) < ENOUGH_RUNS:
         return None
     workers = max(1, rows.filter(status=Status.RUNNING).count())
-    return round(place * sum(runs) / len(runs) / workers, 1)
+    return sum(runs) / len(runs) / workers
 
 
 def _forecast(queue_name: str) -> Iterator[UUID]:

@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import IntEnum
@@ -38,9 +38,9 @@ from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
 from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
-from exports.models.request import AnyUser
+from exports.models.request import AnyUser, FileRequestQuerySet
 from exports.models.token import token_of_user
-from exports.realtime import connections, events
+from exports.realtime import admission, connections, events
 from exports.state import State, serialize, urls_of
 
 log = logging.getLogger("exports.realtime.consumers")
@@ -51,9 +51,11 @@ Result = TypeVar("Result")
 SEND_INTERVAL_SECONDS = 0.05
 MAX_UNREAD_BYTES = 64 * 1024
 UNREAD_CHECK_SECONDS = 0.5
+JOIN_SECONDS = 10.0
 # Django sends its signals just before a session ends, so one check at once is not enough.
 RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
 SNAPSHOT_AGE = timedelta(hours=24)
+SNAPSHOT_QUEUE_SECONDS = 1.0
 TOKEN_TIMEOUT_SECONDS = 5.0
 MAX_WAITING_SOCKETS = 100
 """How many sockets may wait for a token in this process; further ones are refused."""
@@ -85,10 +87,11 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
 
     # Any: ASGI's callables, which channels does not annotate.
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Run the socket until it is closed, as channels does (checked against 4.3.2), with two differences.
+        """Run the socket until it is closed, as channels does (checked against 4.3.2), with three differences.
 
         Messages of the channel layer are only handled as events: one with a type such as "websocket.disconnect" is
-        none of the server's. And its tasks end, and the layer forgets it, however the socket ends.
+        none of the server's. Its tasks end, and the layer forgets it, however the socket ends. And a handshake waits
+        for its turn, and is forgotten if its client leaves before.
 
         While the server of the channel layer is down the socket is refused, or closed: pages then poll.
         """
@@ -104,27 +107,32 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self.scope, self.base_send = scope, send
         self.channel_layer = events.channel_layer()
         events.sockets_run_on(asyncio.get_running_loop())
+        self.channel_name = ""
         self._groups: list[str] = []
-        self._has_dropped = False
+        # The client may leave while it joins.
+        self._joining = asyncio.Lock()
+        self._has_joined = asyncio.Event()
+        self._has_dropped = self._has_left = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._sending: asyncio.Task[None] | None = None
         self._recheck: asyncio.Task[None] | None = None
-        sources = [receive]
-        if self.channel_layer is not None:
-            self.channel_name = await self.channel_layer.new_channel()
-            sources.append(self._next_event)
+        frames = admission.Frames(receive)
         try:
-            await await_many_dispatch(sources, self.dispatch)
+            if await admission.opens(frames, self.connect):
+                await await_many_dispatch([frames.next, self._next_event], self.dispatch)
         except StopConsumer:
             pass
         finally:
-            for task in [*self._tasks, *filter(None, [self._recheck])]:
+            for task in [*self._tasks, *filter(None, [self._sending, self._recheck])]:
                 task.cancel()
             connections.closed(self)
-            await self._leave_channel_layer()
+            frames.stop()
+            # A server that cancels the socket again while it leaves would leave it subscribed.
+            await asyncio.shield(asyncio.ensure_future(self._leave_channel_layer()))
 
-    async def connect(self) -> None:
+    async def connect(self) -> bool:
+        """Answer the handshake. Return False if the socket is refused, and nothing more may be sent."""
         self._waiting: dict[str, State] = {}
-        self._has_waiting = asyncio.Event()
         self._last_frame_at = time.monotonic()
         self._frame_times: deque[float] = deque(maxlen=config.SOCKET_MAX_FRAMES_PER_SECOND + 1)
         self._wants_recheck = False
@@ -136,7 +144,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         is_full = self._awaits_token and connections.waiting_now() >= MAX_WAITING_SOCKETS
         if self.channel_layer is None or is_deaf(self.channel_layer) or is_full:
             await self.close()
-            return
+            return False
         offered = self.scope.get("subprotocols", ())
         # A browser closes a socket that accepts none of the subprotocols it offered.
         subprotocol = authentication.SUBPROTOCOL if authentication.SUBPROTOCOL in offered else None
@@ -144,34 +152,47 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             connections.waits(self)
             await self.accept(subprotocol)
             self._tasks = [asyncio.create_task(self._end_without_token())]
-            return
+            return True
         try:
             snapshot = await self._join()
         except SocketRefused:
             await self.close()
-            return
+            return False
         await self.accept(subprotocol)
         self._begin(snapshot)
+        return True
 
     async def _join(self) -> list[State]:
         """Join the groups of the user, and return the states to begin with. Raise SocketRefused."""
+        loop = asyncio.get_running_loop()
+
+        def join(*groups: str) -> None:
+            asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)
+
+        reader, self._file_types, snapshot = await admission.in_turn(lambda: of_tenant(open_for)(self.scope, join))
         self._opened = [time.time(), self.channel_name]
-        followed, reader, self._file_types = await in_thread(followed_by)(self.scope)
-        # Join the groups before reading the rows, so that no change falls between the two.
-        for group in (followed, reader):
-            await self.channel_layer.group_add(group, self.channel_name)
-            self._groups.append(group)
         if config.MAX_SOCKETS_PER_USER is not None:
             opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
             await self.channel_layer.group_send(reader, opened)
-        return await in_thread(snapshot_for)(self.scope)
+        return snapshot
+
+    async def _join_groups(self, groups: Sequence[str]) -> None:
+        """Receive the events of these groups from now on. Raises SocketRefused if the client has gone."""
+        async with self._joining:
+            if self._has_left:
+                raise SocketRefused(CloseCode.SILENT, "gone")
+            self.channel_name = await self.channel_layer.new_channel()
+            for group in groups:
+                self._groups.append(group)
+                await self.channel_layer.group_add(group, self.channel_name)
+            self._has_joined.set()
 
     def _begin(self, snapshot: list[State]) -> None:
         """Send these states, and every change from now on."""
         connections.opened(self)
         for state in snapshot:
             self._queue(state)
-        self._tasks += [asyncio.create_task(self._send_states()), asyncio.create_task(self._watch())]
+        self._tasks.append(asyncio.create_task(self._watch()))
 
     async def _authenticate(self, token: str) -> None:
         """Go on as if the token had been in the header of the handshake. Raise SocketRefused if it is not valid."""
@@ -185,10 +206,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self._end(CloseCode.LOGGED_OUT, "no token was sent")
 
     async def dispatch(self, message: dict[str, Any]) -> None:
-        """Handle events of the channel layer here and leave the messages of the server to channels.
+        """Handle an event of the channel layer, or a message of the server.
 
-        channels closes old database connections in its one shared thread before each event, so that one slow query
-        would delay every socket.
+        channels would close old database connections in its one shared thread before each, so that one slow query would
+        delay every socket.
         """
         match message:
             case {"type": "exports.event", "event": {"type": "export.changed", "export": state}}:
@@ -213,8 +234,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                     await self._end(CloseCode.TOO_MANY, "too many sockets")
             case {"type": "exports.event"}:
                 log.info("an event of another version of this site was ignored")
-            case _:
-                await super().dispatch(message)
+            case {"type": "websocket.receive"}:
+                await self.websocket_receive(message)
+            case {"type": "websocket.disconnect"}:
+                await self.websocket_disconnect(message)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         if self._is_closed:
@@ -238,6 +261,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
 
     async def _next_event(self) -> dict[str, Any]:
         """Return the next event that this site sent to this socket. Drop other messages, and log the first of them."""
+        await self._has_joined.wait()
         while True:
             try:
                 message = await self.channel_layer.receive(self.channel_name)
@@ -254,14 +278,14 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         channels_redis (checked against 4.3.0) forgets it only when it interrupts a `receive` that waits, and not if a
         message has just arrived.
         """
-        if self.channel_layer is None:
-            return
-        for group in self._groups:
-            await self.channel_layer.group_discard(group, self.channel_name)
-        while self.channel_name in getattr(self.channel_layer, "channels", ()):
-            with suppress(TimeoutError, ValueError, TypeError, RecursionError):
-                async with asyncio.timeout(0):
-                    await self.channel_layer.receive(self.channel_name)
+        async with self._joining:
+            self._has_left = True
+            for group in self._groups:
+                await self.channel_layer.group_discard(group, self.channel_name)
+            while self.channel_name and self.channel_name in getattr(self.channel_layer, "channels", ()):
+                with suppress(TimeoutError, ValueError, TypeError, RecursionError):
+                    async with asyncio.timeout(0):
+                        await self.channel_layer.receive(self.channel_name)
 
     def _opens(self, file_type: str) -> bool:
         """Return True unless the socket was opened with an API token for other types."""
@@ -271,14 +295,13 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         """Let this state wait to be sent, in place of an older one of the same export."""
         if state["seq"] >= self._waiting.get(state["id"], state)["seq"]:
             self._waiting[state["id"]] = state
-            self._has_waiting.set()
+            if self._sending is None or self._sending.done():
+                self._sending = asyncio.create_task(self._send_states())
 
     async def _send_states(self) -> None:
-        """Send the waiting states, at most once in SEND_INTERVAL_SECONDS, for as long as the socket is open."""
-        while not self._is_closed:
-            await self._has_waiting.wait()
+        """Send the waiting states, at most once in SEND_INTERVAL_SECONDS, until none waits."""
+        while self._waiting and not self._is_closed:
             await self._wait_until_read()
-            self._has_waiting.clear()
             waiting, self._waiting = self._waiting, {}
             for state in waiting.values():
                 await self._end_if_refused(self._send_state(state))
@@ -319,7 +342,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await self._end(CloseCode.SILENT, "silent")
             elif now - checked_at > config.SOCKET_RECHECK_SECONDS:
                 checked_at = now
-                await self._end_if_refused(in_thread(followed_by)(self.scope))
+                await self._end_if_refused(in_thread(check)(self.scope))
 
     async def _recheck_user(self) -> None:
         """Check the user at once and twice more; then again, if that was asked for meanwhile."""
@@ -327,7 +350,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             self._wants_recheck = False
             for seconds in RECHECK_DELAYS_SECONDS:
                 await asyncio.sleep(seconds)
-                await self._end_if_refused(in_thread(followed_by)(self.scope))
+                await self._end_if_refused(in_thread(check)(self.scope))
 
     async def _end_if_refused(self, step: Awaitable[object]) -> None:
         """Await a step that checks the user, and close the socket if it raises SocketRefused."""
@@ -361,8 +384,17 @@ def is_deaf(layer: object) -> bool:
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
     """Return an async version of a function that queries the database for a socket, whose scope it takes first.
 
-    Each call has its own thread of a pool. The tenant is that of the request that opened the socket.
+    Each call has its own thread, of a pool that only sockets use. The tenant is as in `of_tenant`.
     """
+    wrapped: Callable[..., Awaitable[Result]]
+    wrapped = database_sync_to_async(
+        without_stop_iteration(of_tenant(function)), thread_sensitive=False, executor=admission.threads
+    )
+    return wrapped
+
+
+def of_tenant(function: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a function run with the tenant of the request that opened the socket, whose scope it takes first."""
 
     def call(scope: Scope, *args: Any) -> Result:
         if config.TENANT_OF is None:
@@ -370,9 +402,7 @@ def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result
         with tenants.active(tenants.tenant_of(authentication.request_of(scope))):
             return function(scope, *args)
 
-    wrapped: Callable[..., Awaitable[Result]]
-    wrapped = database_sync_to_async(without_stop_iteration(call), thread_sensitive=False)
-    return wrapped
+    return call
 
 
 def parse_frame(text: str | None) -> dict[str, Any] | None:
@@ -425,34 +455,45 @@ def active_user(scope: Scope) -> AnyUser:
     return user
 
 
-def followed_by(scope: Scope) -> tuple[str, str, list[str]]:
-    """Return the groups of what this socket follows and of its user's sockets, and the file types that its token opens.
+def open_for(scope: Scope, join: Callable[..., None]) -> tuple[str, list[str], list[State]]:
+    """Return the group of the user's sockets, the file types that its token opens, and the states to send on connect.
 
-    Raises SocketRefused if the user is not signed in or active, or may not see the export.
+    These are, oldest first, of active exports and of those that ended within SNAPSHOT_AGE. `join` is called with the
+    groups of the socket before the rows are read, so that no change falls between the two. Raises SocketRefused if the
+    user is not signed in or active, or may not see the export.
     """
     user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
-    token = token_of_user(user)
-    file_types = token.exporters if token is not None else []
+    token, reader = token_of_user(user), events.group_of_reader(user.pk)
     if export_id is None:
-        return events.group_of_user(user.pk, tenants.current()), events.group_of_reader(user.pk), file_types
-    if not FileRequest.objects.visible_to(user).filter(pk=export_id).exists():
-        raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
-    return events.group_of_request(export_id), events.group_of_reader(user.pk), file_types
+        join(events.group_of_user(user.pk, tenants.current()), reader)
+        recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
+        newest = FileRequest.objects.owned_by(user).filter(recent).without_details().timed().order_by("-requested_at")
+        exports = [*reversed(newest[: config.SNAPSHOT_MAX_EXPORTS])]
+    else:
+        join(events.group_of_request(export_id), reader)
+        exports = [visible(user, export_id, FileRequest.objects.without_details().timed())]
+    return (
+        reader,
+        token.exporters if token is not None else [],
+        [serialize(export, queue_seconds=SNAPSHOT_QUEUE_SECONDS) for export in exports],
+    )
 
 
-def snapshot_for(scope: Scope) -> list[State]:
-    """Return the states to send on connect, oldest first: active exports and those that ended within SNAPSHOT_AGE.
-
-    Raises SocketRefused if the user is not signed in or active.
-    """
+def check(scope: Scope) -> None:
+    """Raise SocketRefused if the user is not signed in or active, or may not see the export any more."""
     user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
     if export_id is not None:
-        exports = FileRequest.objects.visible_to(user).filter(pk=export_id)
-    else:
-        recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
-        exports = FileRequest.objects.owned_by(user).filter(recent)
-    newest = exports.without_details().timed().order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS]
-    return [serialize(export) for export in reversed(newest)]
+        visible(user, export_id, FileRequest.objects.only("pk"))
+
+
+def visible(user: AnyUser, export_id: UUID, exports: FileRequestQuerySet) -> FileRequest:
+    """Return one of these exports if the user may see it. Raises SocketRefused if not, or if it is gone."""
+    # Most are the user's own, and permissions cost two queries more.
+    for allowed in (exports.owned_by, exports.visible_to):
+        export = allowed(user).filter(pk=export_id).first()
+        if export is not None:
+            return export
+    raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
 
 
 def ready_state_for(scope: Scope, export_id: str) -> State | None:
