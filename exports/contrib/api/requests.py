@@ -69,6 +69,7 @@ def create_export(
         **chosen_by(given),
         time_zone=given.time_zone,
         fresh=given.fresh,
+        callback_url=given.callback_url,
         repeatable=repeatable,
         actor=actor_of(request),
     )

@@ -1,8 +1,9 @@
 """The bodies, the parameters and the answers of the API. Bodies with other fields are refused."""
 
+import zoneinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from exports.http.history import ACTIVE_CHOICE
 from exports.models import Status
@@ -35,11 +36,24 @@ class Choices(Body):
 
 
 class NewExport(Choices):
-    """A request for a file. `time_zone` is an IANA name; `fresh` asks for a new file where a recent one exists."""
+    """A request for a file. `time_zone` is an IANA name; `fresh` asks for a new file where a recent one exists.
+
+    `callback_url` is told how the export ends, signed by a webhook of the user.
+    """
 
     type: str
     time_zone: str = ""
     fresh: bool = False
+    callback_url: str = ""
+
+    @field_validator("time_zone")
+    @classmethod
+    def check_time_zone(cls, name: str) -> str:
+        """Refuse a name that is none, for which the services take the zone of the site."""
+        try:
+            return zoneinfo.ZoneInfo(name).key if name else ""
+        except (zoneinfo.ZoneInfoNotFoundError, OSError):
+            raise ValueError("There is no such time zone.") from None
 
 
 class NewPreset(Choices):
