@@ -81,6 +81,7 @@ class Settings:
     PUBLIC_LINK_MAX_AGE_SECONDS: float = HOUR
     BUCKET_URL_MAX_AGE_SECONDS: int = HOUR
     ACCEL_REDIRECT: str | None = None
+    FEED_WAIT_SECONDS: float = 20.0
     INLINE_MAX_ROWS: int = 1000
     STORED_MAX_ROWS: int = 100_000
     # Tokens and criteria of dj-bgfiles' patterns

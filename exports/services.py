@@ -43,7 +43,18 @@ from exports.exporters.stored_rows import (
     store_rows,
     table_of_rows,
 )
-from exports.models import Actor, AuditEntry, FileRequest, Status, idempotency, quotas, transitions
+from exports.models import (
+    TERMINAL,
+    Actor,
+    AuditEntry,
+    Feed,
+    FileRequest,
+    FileRequestQuerySet,
+    Status,
+    idempotency,
+    quotas,
+    transitions,
+)
 from exports.models.audit import record, refuse_reader
 from exports.models.idempotency import Repeatable
 from exports.models.request import AnyUser
@@ -81,6 +92,7 @@ def request_export(
     fresh: bool = False,
     repeatable: Repeatable | None = None,
     callback_url: str = "",
+    feed: Feed | None = None,
     actor: Actor | None = None,
 ) -> tuple[FileRequest, bool]:
     """Queue an export for `user` and wake a worker when the transaction commits.
@@ -91,7 +103,8 @@ def request_export(
     active zone if it is empty or unknown. `columns` are pairs of a name and a header, "" for its own; None means the
     usual columns. A request of a signed-in user that is `repeatable` returns the export of the first one with its key.
     `callback_url` is told how the export ends, signed by a webhook of the user (docs/webhooks.md).
-    `actor` asks for it: by default the user.
+    One of a `feed` has its name, reuses a file up to its maximum age and sends no mail. `actor` asks for it: by default
+    the user.
 
     Raises UnknownFileType, UnknownFormat, BadOption, InvalidForm, NotAllowed, ReadOnlyToken, LimitReached or KeyReused.
     """
@@ -117,14 +130,15 @@ def request_export(
         columns=asked.columns,
         criteria=asked.criteria,
         description=str(exporter.title),
-        label=exporter.label_of(form),
+        label=exporter.label_of(form) if feed is None else feed.label,
         content_type=asked.writer.content_type,
         queue_name=exporter.get_queue_name(user, form.cleaned_data),
         requester_language=translation.get_language() or "",
         requester_timezone=zone,
         woken_at=timezone.now(),
         counts_toward_quota=counts_toward_quota(user),
-        sends_mail=notifications.are_wanted_by(user) and exporter.wants_mail(user),
+        sends_mail=feed is None and notifications.are_wanted_by(user) and exporter.wants_mail(user),
+        feed=feed,
     )
     export.filename = exporter.get_filename(export)
     ready = None
@@ -142,9 +156,11 @@ def request_export(
             asked.column_permissions,
         ]
         export.dedupe_key = hashlib.sha256(json.dumps(same, sort_keys=True).encode()).hexdigest()
-        max_age = (
+        max_age: float = (
             config.REUSE_WITHIN_SECONDS if exporter.reuse_within_seconds is None else exporter.reuse_within_seconds
         )
+        if feed is not None:
+            max_age = feed.max_age_seconds
         if max_age and not fresh:
             ready = _find_ready(export, asked.column_permissions, max_age=max_age)
 
@@ -366,12 +382,13 @@ def remove_ended(user: AnyUser, actor: Actor) -> int:
     """Delete this user's failed, cancelled and expired exports from their lists. Return how many were deleted."""
     refuse_reader(actor, AuditEntry.Verb.REMOVE)
     ended = FileRequest.objects.owned_by(user).filter(status__in=(Status.FAILED, Status.CANCELLED, Status.EXPIRED))
-    removed = 0
-    for export in ended.without_details():
-        if transitions.remove(export, actor):
-            removed += 1
-            _on_commit(events.send_removal, export)
-    return removed
+    return _remove_all(ended, actor)
+
+
+def remove_replaced(feed: Feed, newest: FileRequest, actor: Actor) -> int:
+    """Delete the runs of a feed that ended before its newest from the lists of its owner, and end their links."""
+    replaced = feed.runs.filter(status__in=TERMINAL, requested_at__lt=newest.requested_at, removed_at=None)
+    return _remove_all(replaced, actor)
 
 
 def revoke(export: FileRequest, actor: Actor) -> None:
@@ -527,6 +544,15 @@ def _transition(
     if not won:
         raise TransitionNotAllowed(_("It is too late for that: the export has changed since."))
     _on_commit(publish, export)
+
+
+def _remove_all(exports: FileRequestQuerySet, actor: Actor) -> int:
+    removed = 0
+    for export in exports.without_details():
+        if transitions.remove(export, actor):
+            removed += 1
+            _on_commit(events.send_removal, export)
+    return removed
 
 
 def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, bool]:

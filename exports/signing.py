@@ -23,12 +23,12 @@ PUBLIC_SALT = "exports.public"
 MALFORMED = (signing.BadSignature, ValueError, TypeError, AttributeError, UnicodeError)
 
 
-SIGNED = re.compile(r"[\w.=-]+(?::|%3A)(?:[0-9A-Za-z]{6}(?::|%3A))?[\w-]{43}\b")
-"""Text signed by Django: links and tokens, which open a file for anyone who has them. Logs must not show it."""
+SIGNED = re.compile(r"[\w.=-]+(?::|%3A)(?:[0-9A-Za-z]{6}(?::|%3A))?[\w-]{43}\b|\bfeed_[\w-]{43}")
+"""Text signed by Django, and the tokens of feeds: they open a file for anyone who has them. Logs must not show it."""
 
 
 class WithoutLinks(logging.Filter):
-    """Replaces signed text in a record by "(signed)"."""
+    """Replaces signed text and the tokens of feeds in a record by "(signed)"."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):

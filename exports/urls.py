@@ -3,7 +3,7 @@
 from django.urls import path
 
 from exports.exceptions import without_stop_iteration
-from exports.http import downloads, history, presets, tokens, views, webhooks
+from exports.http import downloads, feeds, history, presets, tokens, views, webhooks
 
 app_name = "exports"
 
@@ -23,6 +23,9 @@ urlpatterns = [
     path("webhooks/<int:pk>/disable/", webhooks.disable_view, name="disable_webhook"),
     path("webhooks/<int:pk>/delete/", webhooks.delete_view, name="delete_webhook"),
     path("webhooks/deliveries/<int:pk>/again/", webhooks.send_again_view, name="send_webhook_again"),
+    path("new/<slug:file_type>/feeds/", feeds.feeds_view, name="feeds"),
+    path("feeds/<int:pk>/revoke/", feeds.revoke_feed_view, name="revoke_feed"),
+    path("feed/<str:address>", feeds.feed_view, name="feed"),
     path("file/<str:ticket>/", downloads.file_view, name="file"),
     path("public/<str:link>/", downloads.public_view, name="public"),
     path("<uuid:pk>/", views.detail_view, name="detail"),

@@ -48,11 +48,11 @@ def csv_filter(separators: str, *, quote: str, is_quoted_text: bool, language: i
 
 
 def convert(
-    files: Sequence[Path], folder: Path, *, to: str, read_as: str | None = None, locale: str = "en-US"
+    files: Sequence[Path | str], folder: Path, *, to: str, read_as: str | None = None, locale: str = "en-US"
 ) -> list[Path]:
-    """Convert the files to the type `to` in `folder`, in the same order. Raises NotInstalled or NotConverted.
+    """Convert the files, or what is at these URLs, to the type `to` in `folder`, in the same order.
 
-    `to` may have a filter behind a colon.
+    `to` may have a filter behind a colon. Raises NotInstalled or NotConverted.
     `locale` is that of the user's system; it decides how numbers are shown.
     """
     profile = folder.parent / f"profile-{locale}"
@@ -64,7 +64,7 @@ def convert(
     command += [f"--infilter={read_as}"] if read_as else []
     command += ["--convert-to", to, "--outdir", str(folder), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
-    made = [folder / f"{file.stem}.{to.partition(':')[0]}" for file in files]
+    made = [folder / f"{Path(file).stem}.{to.partition(':')[0]}" for file in files]
     if missing := [file.name for file in made if not file.is_file()]:
         raise NotConverted(f"Not written: {', '.join(missing)}. LibreOffice: {(done.stdout + done.stderr)[-2000:]}")
     return made

@@ -176,7 +176,7 @@ class Postgres(Server):
         "fsync=off",
         "synchronous_commit=off",
         "full_page_writes=off",
-        "max_connections=100",
+        "max_connections=200",
         "shared_buffers=128MB",
     )
 

@@ -15,7 +15,9 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.urls import reverse
 
-from exports.models import FileRequest, Notification
+from exports.models import Feed, FileRequest, Notification
+from exports.models.audit import SYSTEM
+from exports.models.feed import create_feed
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
 from tests.office.worlds import (
@@ -325,6 +327,50 @@ def test_permissions_to_change_and_download_need_the_one_to_view(worlds: dict[st
     for view in VIEWS.keys() - {*ABOUT_NO_EXPORT, "file", "file of the owner's ticket", "public"}:
         assert send(world, view, url_for(view, world, ready, ""), JSON).status_code == 404
     assert world.client.get(ticket_for(ready, half)).status_code == 404
+
+
+# Feeds
+
+FEED_CODES = in_every_status((503, 503), ready=OK)
+OWN_TOKENS = ("creating token", "token of this type", "reading token", "refused owner's token")
+ENDS_FEED = {"owner": 204, "refused owner": 204, **dict.fromkeys(OWN_TOKENS, 403)}
+
+
+def feed_of(world: World, status: str) -> tuple[Feed, str]:
+    """Make a feed of the world's owner whose newest run is in this status; return it and its URL."""
+    chosen = {"name": "Month end", "file_type": "report", "criteria": "month=4", "format": "csv"}
+    feed, token = create_feed(world.owner, SYSTEM, export=world.requests[status], **chosen)
+    return feed, reverse("exports:feed", args=[f"{token}.csv"])
+
+
+@pytest.mark.parametrize("status", STATUSES)
+@pytest.mark.parametrize("name", EVERYBODY)
+def test_a_feed_asks_for_the_permission_of_its_owner_whoever_reads_it(
+    worlds: dict[str, World], settings: Any, name: str, status: str
+) -> None:
+    settings.EXPORTS = {**settings.EXPORTS, "FEED_WAIT_SECONDS": 0}
+    _feed, url = feed_of(worlds[name], status)
+    response = worlds[name].client.get(url)
+    is_refused = name in ("refused owner", "deactivated owner")
+    assert response.status_code == (404 if is_refused else FEED_CODES[status][0])
+    body, missing = response.getvalue(), worlds[name].client.get("/exports/feed/nonsense.csv")
+    if is_refused:
+        assert (body, sorted(response.items())) == (missing.content, sorted(missing.items()))
+
+
+@pytest.mark.parametrize("name", [*EVERYBODY, *TOKENS])
+def test_only_its_owner_lists_and_ends_a_feed(worlds: dict[str, World], name: str) -> None:
+    client, (feed, _url) = worlds[name].client, feed_of(worlds[name], "ready")
+    listed = client.get(reverse("exports:feeds", args=["report"]), headers=JSON)
+    assert ("Month end" in listed.content.decode()) == (ENDS_FEED.get(name) == 204)
+    url = reverse("exports:revoke_feed", args=[feed.pk])
+    response, missing = (client.post(each, headers=JSON) for each in (url, url.replace(str(feed.pk), "987654")))
+    assert response.status_code == ENDS_FEED.get(name, missing.status_code)
+    if name not in ENDS_FEED:
+        assert response.status_code in (401, 404)
+        assert comparable(response, url) == comparable(missing, url)
+    feed.refresh_from_db()
+    assert (feed.revoked_at is None) == (ENDS_FEED.get(name) != 204)
 
 
 # The admin

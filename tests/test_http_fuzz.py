@@ -39,7 +39,9 @@ def address_of(pattern: URLPattern, owner: User, chance: random.Random) -> str:
     request = rows.ready(owner) if chance.random() < 0.5 else rows.running(owner)
     given = {
         # Presets have numbers.
-        "pk": chance.randint(1, 9) if pattern.name == "delete_preset" else chance.choice([request.pk, uuid4()]),
+        "pk": chance.randint(1, 9)
+        if pattern.name in ("delete_preset", "revoke_feed")
+        else chance.choice([request.pk, uuid4()]),
         "file_type": chance.choice(["report", "nowhere"]),
         "ticket": ticket_for(request, owner).split("/")[-2],
         "link": "x:y:z",

@@ -11,8 +11,19 @@ from django.urls import reverse
 
 from exports import services
 from exports.access import tokens
-from exports.models import AccessToken, Artifact, FileRequest, Notification, Preset, Status, Webhook, WebhookDelivery
+from exports.models import (
+    AccessToken,
+    Artifact,
+    Feed,
+    FileRequest,
+    Notification,
+    Preset,
+    Status,
+    Webhook,
+    WebhookDelivery,
+)
 from exports.models.audit import SYSTEM
+from exports.models.feed import create_feed
 from exports.urls import urlpatterns
 from tests.office import rows
 from tests.office.browsers import HTML, JSON, signed_in, ticket_for
@@ -23,7 +34,7 @@ pytestmark = [pytest.mark.servers, pytest.mark.django_db]
 
 METHODS = ("get", "head", "options", "put", "patch", "delete", "trace")
 POSTED = {"month": "4", "format": "csv", "fresh": "1", "preset_name": "Another", "name": "weekly", "days": "1"}
-# A GET of these records a download, which also counts as seen.
+# A GET of these records a download, which also counts as seen. That of a genuine feed requests a run: test_feeds.py.
 FILES = ("file", "public")
 EACH_URL = pytest.mark.parametrize("name", [pattern.name for pattern in urlpatterns])
 
@@ -36,7 +47,7 @@ def office() -> Iterator[None]:
 
 def stored() -> list[Any]:
     """Return every row of the app, without the recorded downloads."""
-    models = (FileRequest, Artifact, Notification, Preset, AccessToken, Webhook, WebhookDelivery)
+    models = (FileRequest, Artifact, Notification, Preset, AccessToken, Feed, Webhook, WebhookDelivery)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 
@@ -47,11 +58,12 @@ def url_for(name: str, export: FileRequest) -> str:
         return reverse("exports:public", args=[services.public_link_of(export) or "none"])
     args: dict[str, list[Any]] = {"list": [], "clear": [], "tokens": [], "delete_preset": [Preset.objects.get().pk]}
     args["revoke_token"] = [AccessToken.objects.get().pk]
+    args["revoke_feed"] = [Feed.objects.get().pk]
     args["webhooks"] = []
     one = ("webhook", "rotate_webhook", "enable_webhook", "disable_webhook", "delete_webhook")
     args |= {key: [Webhook.objects.get().pk] for key in one}
     args["send_webhook_again"] = [WebhookDelivery.objects.earliest("pk").pk]
-    args |= {key: ["report"] for key in ("form", "estimate", "presets")}
+    args |= {key: ["report"] for key in ("form", "estimate", "presets", "feeds")}
     return reverse(f"exports:{name}", args=args.get(name, [export.pk]))
 
 
@@ -63,6 +75,7 @@ def exports(office: None, owner: User, settings: Any) -> list[FileRequest]:
     shared = rows.ready(owner)
     services.share(shared, SYSTEM)
     tokens.create(owner, "nightly", SYSTEM)
+    create_feed(owner, SYSTEM, name="Month end", file_type="report", criteria="month=4", format="csv")
     Preset.objects.create(owner=owner, file_type="report", name="Month end", criteria="month=4", format="csv")
     return [*(make(owner) for make in rows.IN_STATUS.values()), rows.fresh(shared)]
 

@@ -40,6 +40,7 @@ def addresses(export: FileRequest) -> dict[str, str]:
         "ticket": Ticket(export.pk, export.epoch, str(export.requester_id), 2_000_000_000).sign(),
         "link": shared.rstrip("/").rpartition("/")[2],
         "pk": str(export.pk),
+        "address": f"feed_{'x' * 43}.csv",
     }
     found = {
         pattern.name: "/exports/"

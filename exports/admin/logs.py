@@ -1,13 +1,16 @@
-"""The outbox of mails, the presets and the audit log in the admin."""
+"""The outbox of mails, the presets, the addresses for other programs and the audit log in the admin."""
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from exports.admin.base import ExportActionsAdmin, ReadOnlyAdmin
-from exports.models import AuditEntry, Notification, Preset
+from exports.http.actors import actor_of
+from exports.models import AuditEntry, Feed, Notification, Preset
+from exports.models.feed import revoke_feed
 
 
 @admin.register(Notification)
@@ -34,6 +37,25 @@ class PresetAdmin(ReadOnlyAdmin):
     search_fields = ("name", f"owner__{get_user_model().USERNAME_FIELD}")
     list_select_related = ("owner",)
     fields = readonly_fields = list_display
+
+
+@admin.register(Feed)
+class FeedAdmin(ExportActionsAdmin):
+    """The addresses for other programs, without their tokens and choices. Staff can end them."""
+
+    list_display = (
+        "name", "file_type", "format", "owner", "max_age_seconds", "created_at", "last_used_at", "revoked_at",
+    )  # fmt: skip
+    list_filter = ("file_type", "format")
+    search_fields = ("name", f"owner__{get_user_model().USERNAME_FIELD}")
+    list_select_related = ("owner",)
+    fields = readonly_fields = list_display
+    actions = ("revoke_feeds",)
+
+    @admin.action(description=_("End the selected addresses"), permissions=["change_requests"])
+    def revoke_feeds(self, request: HttpRequest, queryset: QuerySet[Feed]) -> None:
+        ended = sum(revoke_feed(feed, actor_of(request)) for feed in queryset)
+        self.message_user(request, ngettext("%d address ended.", "%d addresses ended.", ended) % ended)
 
 
 @admin.register(AuditEntry)

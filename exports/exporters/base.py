@@ -124,6 +124,12 @@ class TableExport:
         """The key of the tenant in which the export was requested; "" on a site without tenants: docs/tenants.md."""
         return tenants.current()
 
+    @property
+    def kept_seconds(self) -> float | None:
+        """For how long a file is kept, None for ever."""
+        seconds = config.RETENTION_SECONDS if self.retention_seconds is None else self.retention_seconds
+        return None if seconds == math.inf else seconds
+
     def tables(self, export: FileRequest) -> AbstractContextManager[Sequence[Table]]:
         """Return a context manager that opens the tables of this export, at least one, for reading in their order."""
         raise MissingMethod(f"{type(self).__name__} must define tables(export).")
@@ -189,13 +195,12 @@ class TableExport:
         }
         for table in tables:
             receipt |= table.receipt
-        retention = config.RETENTION_SECONDS if self.retention_seconds is None else self.retention_seconds
         return ExportResult(
             self.get_filename(export),
             writer.content_type,
             rows,
             receipt,
-            retention_seconds=None if retention == math.inf else retention,
+            retention_seconds=self.kept_seconds,
         )
 
 

@@ -1,8 +1,8 @@
 """The permission policy: whether a user may make an export, and whether the owner of a file may still have it.
 
 Every way by which a file is made or handed out asks here, always about the present: form, request, retry, claim,
-publish, mail, page, download and public link. There are two rules: that of the exporter, and the one that a view gave
-to a request without a form (`FileRequest.permission`).
+publish, mail, page, download, public link and feed. There are two rules: that of the exporter, and the one that a view
+gave to a request without a form (`FileRequest.permission`).
 
 A user who has come by an API token sees only the types that it opens: here, in the querysets of the models and in
 `FileRequest.is_downloadable_by`. By one that only reads they change nothing: each verb asks `refuse_reader`.
@@ -149,6 +149,11 @@ def public_link_seconds(export: FileRequest) -> float | None:
         return None
     chosen = exporter.public_link_max_age_seconds
     return config.PUBLIC_LINK_MAX_AGE_SECONDS if chosen is None else chosen
+
+
+def offers_feeds(file_type: str) -> bool:
+    """Return True if users may make feeds of this export, and those that exist still work."""
+    return registry.is_offered(file_type) and registry.find_exporter(file_type).feeds
 
 
 def _function_of(rule: str) -> Callable[[AnyUser], bool]:

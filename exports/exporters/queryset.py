@@ -81,6 +81,7 @@ class QuerySetExport(TableExport):
         form_options: The options that the form lets users choose, by format: {"csv": ["profile"]}.
         for_machines: True allows users to choose text without formula escaping.
         columns_need_database: True where `get_queryset` asks the database, as no system check may.
+        feeds: True lets users make lasting addresses of the file for Excel and other programs: docs/feeds.md.
         sensitive_columns: Columns that are not in `columns`, and that EXPORTS["SENSITIVE_FIELDS"] protects.
         sensitive_criteria: Fields of the form that stay out of the label and the file name.
 
@@ -99,6 +100,7 @@ class QuerySetExport(TableExport):
     count: ClassVar[str] = "exact"
     reuse_within_seconds: ClassVar[float | None] = None
     for_machines: ClassVar[bool] = False
+    feeds: ClassVar[bool] = False
     default_options: ClassVar[Mapping[str, Mapping[str, object]]] = {}
     form_options: ClassVar[Mapping[str, Sequence[str]]] = {"csv": ("profile",), "tsv": ("profile",)}
     # True where get_queryset asks the database, as no system check may.

@@ -7,6 +7,7 @@ from uuid import UUID
 from django.http import HttpRequest
 
 from exports.conf import config
+from exports.models import Feed
 from exports.models.audit import Actor, ActorKind, AuditEntry, record
 
 
@@ -18,6 +19,11 @@ def actor_of(request: HttpRequest) -> Actor:
 def public_actor(request: HttpRequest) -> Actor:
     """Return the actor of a request with a public link, which is for no user, even if one is signed in."""
     return Actor(ActorKind.PUBLIC_LINK, address=network_of(client_address(request)))
+
+
+def feed_actor(request: HttpRequest, feed: Feed) -> Actor:
+    """Return the actor of a request with the address of a feed: its owner, by the feed."""
+    return Actor(ActorKind.FEED, feed.owner_id, feed.name, network_of(client_address(request)))
 
 
 def record_refusal(request: HttpRequest, verb: str, export_id: UUID | None = None, **about: Any) -> None:

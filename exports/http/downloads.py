@@ -99,16 +99,26 @@ def public_view(request: HttpRequest, link: str) -> HttpResponseBase:
         return not_found(request)
 
 
-def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -> HttpResponseBase:
+def download_response(
+    request: HttpRequest,
+    export: FileRequest,
+    actor: Actor,
+    *,
+    may_go_on: Callable[[], bool] | None = None,
+    refuse: Callable[[HttpRequest, LimitReached], HttpResponse] = refusal_response,
+    filename: str = "",
+    by_app: bool = False,
+) -> HttpResponseBase:
     """Return the file of a READY export and record the download. The caller has checked the permission.
 
-    Raises Http404 if the file is missing.
+    `may_go_on` is asked during the download, by default `services.may_go_on`; `refuse` answers one that is too many.
+    `filename` and `by_app` are those of `file_response`. Raises Http404 if the file is missing.
     """
     # A public link has no user, even if one is signed in.
     user = None if actor.kind == ActorKind.PUBLIC_LINK else request.user
     reader = str(export.pk) if user is None else f"user {user.pk}"
     try:
-        response = file_response(request, export)
+        response = file_response(request, export, filename=filename, by_app=by_app)
     except FileNotFoundError:
         raise Http404 from None
     if request.method == "POST" and response.status_code == 302:
@@ -119,9 +129,9 @@ def download_response(request: HttpRequest, export: FileRequest, actor: Actor) -
             _begin_reading(reader)
         except LimitReached as refused:
             response.part.close()
-            return refusal_response(request, refused)
+            return refuse(request, refused)
         response.part.on_close = lambda _sent: _end_reading(reader)
-        response.part.may_go_on = partial(services.may_go_on, user, export)
+        response.part.may_go_on = may_go_on or partial(services.may_go_on, user, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
         end = record_download(request, export, response, actor)
         if isinstance(response, FileStream):
@@ -175,7 +185,9 @@ def record_download(
             byte_count=None if is_range_elsewhere else length,
             is_part=is_range_elsewhere or response.status_code == 206,
         )
-        if actor.user_id is not None and export.requester_id == actor.user_id:
+        # A program that reads a feed shows its owner nothing.
+        is_person = actor.kind != ActorKind.FEED and actor.user_id is not None
+        if is_person and export.requester_id == actor.user_id:
             services.mark_seen(export)
     except DatabaseError:
         # Without an entry there is no download; the file is open already.

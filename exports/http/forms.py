@@ -8,10 +8,11 @@ from django.forms import Form
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
-from exports.exporters import QuerySetExport
+from exports.exporters import QuerySetExport, permissions
 from exports.exporters.choosing import Chosen, offered_columns, posted_columns
 from exports.exporters.options import PREFIX
-from exports.models import FileRequest, Preset
+from exports.models import Feed, FileRequest, Preset
+from exports.models.feed import MAX_AGES
 from exports.models.request import AnyUser
 
 
@@ -39,6 +40,7 @@ def form_context(
     criteria = form.cleaned_data if form.is_bound and form.is_valid() else None
     available, withheld = exporter.columns_to_choose(user, *([] if criteria is None else [criteria]))
     usual = exporter.usual_columns(available)
+    offers_feeds = user.is_authenticated and permissions.offers_feeds(exporter.file_type)
     is_own = isinstance(opened, Preset) and opened.owner_id == user.pk
     return {
         "exporter": exporter,
@@ -53,6 +55,8 @@ def form_context(
         "opened_preset": opened if isinstance(opened, Preset) else None,
         "preset_name": posted["preset_name"] if posted and "preset_name" in posted else getattr(opened, "name", ""),
         "can_delete_preset": is_own,
+        "feeds": Feed.objects.owned_by(user).filter(file_type=exporter.file_type) if offers_feeds else [],
+        "feed_max_ages": MAX_AGES if offers_feeds else [],
         "can_share_presets": user.has_perm("exports.share_preset"),
     }
 

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST
 from exports import services
 from exports.conf import url_of
 from exports.exceptions import InvalidForm
-from exports.exporters import permissions
+from exports.exporters import QuerySetExport, permissions
 from exports.http.actors import actor_of, record_refusal
 from exports.http.bodies import refuse_unknown_fields
 from exports.http.estimates import check_rate, estimate
@@ -61,21 +61,14 @@ def estimate_view(request: HttpRequest, file_type: str) -> HttpResponse:
 @signed_in
 def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """Save what is chosen in a form as a preset, in place of the user's own one of the same name."""
-    user = request.user
-    exporter = permissions.find_exporter(user, file_type)
-    refuse_unknown_choices(request, exporter, "preset_name", "preset_shared")
-    try:
-        chosen = posted_choices(exporter, request.POST)
-        asked = services.check_request(user, file_type, request.POST, **chosen, actor=actor_of(request))
-    except InvalidForm as error:
-        if wants_json(request):
-            return refusal_response(request, error)
-        return render_form(request, exporter, error.form, status=400)
-    except REFUSALS as error:
-        return refusal_response(request, error)
+    exporter = permissions.find_exporter(request.user, file_type)
+    asked = check_posted(request, exporter, "preset_name", "preset_shared")
+    if isinstance(asked, HttpResponse):
+        return asked
     name, is_shared = request.POST.get("preset_name", ""), request.POST.get("preset_shared") in YES
+    options = posted_choices(exporter, request.POST)["options"]
     try:
-        preset = keep_preset(request, asked, name, chosen["options"], is_shared=is_shared)
+        preset = keep_preset(request, asked, name, options, is_shared=is_shared)
     except BadPreset as error:
         return _again(request, exporter, str(error), error.status)
     if wants_json(request):
@@ -111,6 +104,24 @@ def delete_preset_view(request: HttpRequest, pk: int) -> HttpResponse:
     if wants_json(request):
         return HttpResponse(status=204)
     return HttpResponseRedirect(url_of("form", preset.file_type))
+
+
+def check_posted(request: HttpRequest, exporter: QuerySetExport, *more: str) -> services.Asked | HttpResponse:
+    """Return what is chosen in a posted form, checked as for a request of the file, or the response that refuses it.
+
+    `more` names fields that the form has besides those of a request.
+    """
+    refuse_unknown_choices(request, exporter, *more)
+    try:
+        chosen = posted_choices(exporter, request.POST)
+        actor = actor_of(request)
+        return services.check_request(request.user, exporter.file_type, request.POST, **chosen, actor=actor)
+    except InvalidForm as error:
+        if wants_json(request):
+            return refusal_response(request, error)
+        return render_form(request, exporter, error.form, status=400)
+    except REFUSALS as error:
+        return refusal_response(request, error)
 
 
 def _again(request: HttpRequest, exporter: Any, message: str, status: int) -> HttpResponse:

@@ -44,15 +44,18 @@ REDIRECT_HEADERS = {name: HEADERS[name] for name in ("Cache-Control", "Referrer-
 DELIVERING = (200, 206, 302)
 
 
-def file_response(request: HttpRequest, export: FileRequest) -> HttpResponse | StreamingHttpResponse:
+def file_response(
+    request: HttpRequest, export: FileRequest, *, filename: str = "", by_app: bool = False
+) -> HttpResponse | StreamingHttpResponse:
     """Return the response to a GET or HEAD of a READY export: 200, 206, 304 or 416, or 302 to a URL of the storage.
 
+    `filename` replaces that of the export. With `by_app` neither the storage nor the front web server sends the bytes.
     Raises FileNotFoundError if the file is missing. A redirect does not check that: the storage itself answers 404.
     """
     key, content_type = str(export.filehandle), export.content_type or UNKNOWN_TYPE
-    disposition = create_content_disposition(export.filename)
+    disposition = create_content_disposition(filename or export.filename)
     is_head = request.method == "HEAD"
-    if not config.ACCEL_REDIRECT:
+    if not (config.ACCEL_REDIRECT or by_app):
         url = storage.presign(
             key,
             seconds=config.BUCKET_URL_MAX_AGE_SECONDS,
@@ -74,18 +77,17 @@ def file_response(request: HttpRequest, export: FileRequest) -> HttpResponse | S
             part = parse_range(request.headers["Range"], size)
         except RangeNotSatisfiable:
             return HttpResponse(status=416, headers=headers | {"Content-Range": f"bytes */{size}"})
-    if config.ACCEL_REDIRECT:
+    if config.ACCEL_REDIRECT and not by_app:
         storage.check_key(key)
         return HttpResponse(headers=headers | {"X-Accel-Redirect": config.ACCEL_REDIRECT + quote(key)})
     sent = part or ByteRange(0, size)
     headers["Content-Length"] = str(sent.count)
     if part is not None:
         headers["Content-Range"] = f"bytes {part.first}-{part.last}/{size}"
-    file = storage.open_file(key)
     if is_head:
-        file.close()
+        storage.size_of(key)
         return HttpResponse(headers=headers)
-    return FileStream(FilePart(file, sent), status=200 if part is None else 206, headers=headers)
+    return FileStream(FilePart(storage.open_file(key), sent), status=200 if part is None else 206, headers=headers)
 
 
 def buffer_response(

@@ -50,7 +50,7 @@ from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
 from exports.http.refusals import REFUSALS, NotOwner, refusal_of
-from exports.models import AuditEntry, FileRequest, Preset, Status
+from exports.models import AuditEntry, Feed, FileRequest, Preset, Status
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
 from exports.queue.base import QueueNotConfigured
@@ -105,7 +105,7 @@ def answering(view: View) -> View:
             response = view(request, *args, **kwargs)
         except bodies.BadBody as error:
             return _refuse(request, error.status, error.code, str(error), **error.extra)
-        except (FileRequest.DoesNotExist, Preset.DoesNotExist, UnknownFileType, Http404):
+        except (FileRequest.DoesNotExist, Preset.DoesNotExist, Feed.DoesNotExist, UnknownFileType, Http404):
             return not_found(request)
         except ReadOnlyToken as error:
             return refusal_response(request, error)

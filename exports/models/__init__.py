@@ -2,6 +2,7 @@
 
 from exports.models.artifact import Artifact
 from exports.models.audit import Actor, AuditEntry
+from exports.models.feed import Feed
 from exports.models.idempotency import IdempotencyKey
 from exports.models.notification import Notification
 from exports.models.preset import Preset
@@ -16,6 +17,7 @@ __all__ = [
     "Actor",
     "Artifact",
     "AuditEntry",
+    "Feed",
     "FileRequest",
     "FileRequestQuerySet",
     "IdempotencyKey",

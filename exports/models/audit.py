@@ -45,13 +45,14 @@ class ActorKind(models.TextChoices):
     TOKEN = "token", _("API token")
     SCHEDULE = "schedule", _("Schedule")
     PUBLIC_LINK = "public_link", _("Public link")
+    FEED = "feed", _("Address")
     ANONYMOUS = "anonymous", _("Anonymous")
     SYSTEM = "system", _("System")
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does something, and the network of the client. `user_id` is also that of a token or a schedule.
+    """Who does something, and the network of the client. `user_id` is also that of a token, a schedule or a feed.
 
     A token that only reads is `is_reader`: the services let it change nothing.
     """
@@ -110,6 +111,7 @@ class AuditEntry(models.Model):
         REMOVE = "remove", _("Deleted from the list")
         WEBHOOK = "webhook", _("Webhook changed")
         TOKEN = "token", _("API token changed")
+        FEED = "feed", _("Address made or ended")
 
     class Outcome(models.TextChoices):
         DONE = "done", _("Done")

@@ -210,6 +210,9 @@ class FileRequest(models.Model):
     counts_toward_quota = models.BooleanField(default=False, editable=False)
     by_system = models.BooleanField(default=False, db_default=False, editable=False)
     sends_mail = models.BooleanField(default=True, editable=False)
+    feed = models.ForeignKey(
+        "exports.Feed", null=True, editable=False, on_delete=models.SET_NULL, related_name="runs", db_index=False
+    )
     seen_at = models.DateTimeField(_("seen at"), null=True, editable=False)
     public_until = models.DateTimeField(_("public until"), null=True, editable=False)
     erased_at = models.DateTimeField(_("erased at"), null=True, editable=False)
@@ -252,6 +255,7 @@ class FileRequest(models.Model):
             models.Index(
                 fields=["queue_name", "started_at"], name="exports_started", condition=Q(started_at__isnull=False)
             ),
+            models.Index(fields=["feed"], name="exports_of_feed", condition=Q(feed__isnull=False)),
             models.Index(
                 fields=["queue_name", "requester"], name="exports_running", condition=Q(status=Status.RUNNING)
             ),

@@ -398,6 +398,12 @@ def erase_details(
     return erasable.update(seq=F("seq") + 1, erased_at=now or Now(), filename=filename, **erased)
 
 
+def keep_until(export: FileRequest, until: DatabaseTime) -> bool:
+    """Let a READY file that expires earlier expire at this time. One that never expires stays as it is."""
+    earlier = FileRequest.objects.filter(pk=export.pk, status=Status.READY, epoch=export.epoch, expires_at__lt=until)
+    return _update(earlier, expires_at=until)
+
+
 def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     """Record that a page has shown the owner how the export ended, so that no mail is needed."""
     has_mail = Q(status__in=(Status.READY, Status.FAILED)) | Q(status=Status.CANCELLED, error_code=CANCELLED_BY_STAFF)

@@ -57,9 +57,10 @@ TOKENS = {
 
 
 class SharedReport(ReportExport):
-    """The report, with public links."""
+    """The report, with public links and feeds."""
 
     public_links = True
+    feeds = True
 
 
 @dataclass(frozen=True)
