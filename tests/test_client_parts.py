@@ -1,17 +1,21 @@
 """The parts of the client that need no site, and that it needs no Django."""
 
+import io
 import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
 import pytest
+from rich.console import Console
 
 from exports.client import Client, Denied, Progress, RequestRefused, Unavailable
-from exports.client.__main__ import main, pairs
+from exports.client.__main__ import BarReporter, main, pairs
 from exports.client.downloads import Note, forget, note_path
-from exports.client.site import backoff, error_of, own_path, state_in
+from exports.client.site import Site, backoff, error_of, own_path, state_in
 from exports.exit_codes import Exit
 from tests.office.processes import ROOT
 
@@ -84,6 +88,51 @@ def test_the_token_is_sent_to_no_other_host(path: str) -> None:
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(RequestRefused, match="not the address of a site"):
         Client(url, "exp_x")
+
+
+def test_a_site_may_have_a_path() -> None:
+    site = Site("https://site.example/intern/", "exp_x")
+    assert site.api("types/") == "/intern/exports/api/v1/types/"
+    assert site.socket_url("1") == "wss://site.example/intern/ws/exports/1/"
+    assert Site("http://[::1]:8000", "exp_x").socket_url("1") == "ws://[::1]:8000/ws/exports/1/"
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Redirects the path /file to the same server under another name, and returns the header with the token."""
+
+    def do_GET(self) -> None:
+        if self.path == "/file":
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_port}/bytes")
+            self.end_headers()
+            return
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.headers['Authorization']} {self.headers['Range']}".encode())
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Print nothing."""
+
+
+async def test_a_redirect_to_another_host_takes_the_range_along_and_not_the_token() -> None:
+    with HTTPServer(("", 0), Elsewhere) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        async with Site(f"http://127.0.0.1:{server.server_port}", "exp_x") as site:
+            told = [
+                (await site.request("GET", path, headers={"Range": "bytes=3-"})).text for path in ("/here", "/file")
+            ]
+        server.shutdown()
+        thread.join()
+    assert told == ["Bearer exp_x bytes=3-", "None bytes=3-"]
+
+
+def test_a_terminal_shows_a_bar() -> None:
+    shown = io.StringIO()
+    bar = BarReporter(Console(file=shown, force_terminal=True, width=100))
+    with bar:
+        bar(Progress.of_state(STATE))
+    assert "writing: 1,200 of 4,800 rows, 25%" in shown.getvalue()
 
 
 def test_waits_grow_up_to_a_quarter_of_a_minute() -> None:

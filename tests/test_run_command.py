@@ -17,6 +17,7 @@ from django.db import connections
 
 from exports import services
 from exports.exit_codes import Exit
+from exports.management.progress import ExportProgress
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.worker import loop
 from tests.office import processes
@@ -176,6 +177,22 @@ def test_a_failed_export_ends_with_its_code_and_keeps_the_old_file(folder: Path)
     assert raised.value.returncode == Exit.FAILED
     assert (folder / "orders.csv").read_text() == "the old one"
     assert names_in(folder) == ["orders.csv"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal_and_a_line_for_each_phase_elsewhere() -> None:
+    row = FileRequest(phase="writing", rows_done=1_200, rows_total=4_800)
+    outputs = [Terminal(), io.StringIO(), io.StringIO()]
+    for output in outputs:
+        with ExportProgress(output, is_quiet=output is outputs[2]) as progress:
+            progress(row)
+            progress(row)
+    assert "writing:  25%" in outputs[0].getvalue()
+    assert [output.getvalue() for output in outputs[1:]] == ["writing: 1,200 of 4,800 rows\n", ""]
 
 
 # Other processes

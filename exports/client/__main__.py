@@ -198,7 +198,7 @@ class BarReporter(LineReporter):
         self._bar.stop()
 
     def __call__(self, progress: Progress) -> None:
-        # 100 % means that the file is there, so rows of an unknown number move the bar without filling it.
+        # While the number of rows is not known the bar is empty, and the line beside it counts them.
         self._bar.update(self._task, description=str(progress), total=1.0, completed=progress.fraction or 0.0)
 
 

@@ -7,13 +7,14 @@ log. It is claimed in the transaction that inserts it, so that no worker takes i
 import hashlib
 import os
 import signal
+import threading
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
@@ -25,24 +26,18 @@ from exports import services, storage
 from exports.access import tenants
 from exports.access.system import SYSTEM_USER
 from exports.conf import config
-from exports.exceptions import (
-    BadOption,
-    InvalidForm,
-    LimitReached,
-    TransitionNotAllowed,
-    UnknownFileType,
-    UnknownFormat,
-)
+from exports.exceptions import TransitionNotAllowed, UnknownFileType, UnknownFormat
 from exports.exit_codes import Exit
 from exports.exporters import QuerySetExport, registry
 from exports.exporters.options import PREFIX, posted_options
 from exports.http import bodies
+from exports.http.refusals import REFUSALS, refusal_of
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.models.audit import ActorKind, record
 from exports.models.request import AnyUser
 from exports.models.transitions import Claim
 from exports.realtime import events
-from exports.state import error_state, limit_message
+from exports.state import error_state
 from exports.worker import loop, runner, work_dir
 
 STDOUT = "-"
@@ -84,7 +79,7 @@ def run(
     option: Sequence[str],
     column: Sequence[str],
     tenant: str,
-    stdout: BinaryIO,
+    stdout: TextIO,
     on_change: runner.OnChange,
 ) -> str:
     """Make a file and write it. Return its path, STDOUT for stdout.
@@ -195,15 +190,11 @@ def _claimed(
                 message = f"{user} has {config.MAX_RUNNING_PER_USER} exports running, which is the limit."
                 raise CommandError(message, returncode=Exit.UNAVAILABLE)
             return export, claim
-    except InvalidForm as error:
-        wrong = " ".join(f"{name}: {' '.join(map(str, errors))}" for name, errors in error.form.errors.items())
-        raise CommandError(f"These criteria are not valid. {wrong}", returncode=Exit.USAGE) from error
-    except (UnknownFormat, BadOption) as error:
-        raise CommandError(str(error), returncode=Exit.USAGE) from error
-    except services.NotAllowed as error:
-        raise CommandError(str(error), returncode=Exit.DENIED) from error
-    except LimitReached as error:
-        raise CommandError(limit_message(error), returncode=Exit.UNAVAILABLE) from error
+    except REFUSALS as error:
+        refusal = refusal_of(error)
+        wrong = [f"{name}: {' '.join(errors)}" for name, errors in refusal.extra.get("fields", {}).items()]
+        code = {403: Exit.DENIED, 429: Exit.UNAVAILABLE}.get(refusal.status, Exit.USAGE)
+        raise CommandError(" ".join([refusal.message, *wrong]), returncode=code) from error
 
 
 def _stop(export: FileRequest, claim: Claim | None, actor: Actor) -> str:
@@ -216,7 +207,7 @@ def _stop(export: FileRequest, claim: Claim | None, actor: Actor) -> str:
     return f"Stopped; the export is {export.status}."
 
 
-def _save(export: FileRequest, user: AnyUser, actor: Actor, output: str | None, stdout: BinaryIO) -> str:
+def _save(export: FileRequest, user: AnyUser, actor: Actor, output: str | None, stdout: TextIO) -> str:
     services.mark_seen(export)
     if export.status != Status.READY:
         error = error_state(export, export.error_code)
@@ -230,7 +221,7 @@ def _save(export: FileRequest, user: AnyUser, actor: Actor, output: str | None, 
     size = storage.size_of(str(export.filehandle))
     entry = record_download(outcome=AuditEntry.Outcome.BEGUN, byte_count=size)
     if output == STDOUT:
-        entry.end(_copy(export, stdout), of=size)
+        entry.end(_copy(export, stdout.buffer), of=size)
         return STDOUT
     path = Path(output or ".")
     path = path / export.filename if path.is_dir() else path
@@ -262,6 +253,10 @@ def _copy(export: FileRequest, target: BinaryIO) -> int:
 
 @contextmanager
 def _interrupted_by_sigterm() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM too; only the main thread gets signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

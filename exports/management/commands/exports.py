@@ -118,7 +118,7 @@ class Command(BaseCommand):
         """Print the path of the file. Exit as docs/client.md says."""
         given = {name: options[name] for name in ("criteria", "user", "format", "output", "option", "column", "tenant")}
         with ExportProgress(sys.stderr, is_quiet=quiet) as progress:
-            path = run.run(file_type, **given, stdout=sys.stdout.buffer, on_change=progress)
+            path = run.run(file_type, **given, stdout=sys.stdout, on_change=progress)
         if path != run.STDOUT:
             self._print(path)
 
