@@ -312,3 +312,20 @@ def test_the_callback_of_a_token_is_signed_by_its_own_secret(receiver: Receiver,
     own = verbs.create(owner, "", SYSTEM, token=token)
     assert ask(Client(headers={"authorization": f"Bearer {text}"}), receiver.url).status_code == 202
     assert WebhookCallback.objects.get().webhook == own
+
+
+def test_a_request_over_the_api_names_an_address_too(receiver: Receiver, owner: User) -> None:
+    _token, text = tokens.create(owner, "nightly", SYSTEM, can_create=True)
+    verbs.create(owner, "", SYSTEM)
+    program = Client(headers={"authorization": f"Bearer {text}"})
+    posted = {"type": "report", "criteria": {"month": 4}, "format": "csv"}
+    answers = [
+        program.post("/exports/api/v1/exports/", {**posted, "callback_url": url}, content_type="application/json")
+        for url in ("https://169.254.169.254/", receiver.url)
+    ]
+    assert [(each.status_code, each["Content-Type"]) for each in answers] == [
+        (400, "application/problem+json"), (202, "application/json"),
+    ]  # fmt: skip
+    assert answers[0].json()["code"] == "bad_option"
+    end(FileRequest.objects.get(), Status.CANCELLED)
+    assert housekeeping.send_webhooks() == 1
