@@ -17,6 +17,7 @@ import pytest
 from django.contrib.auth.models import User
 from pytest_django import DjangoDbBlocker
 
+from exports import services
 from exports.access import tokens
 from exports.client import (
     AsyncClient,
@@ -30,6 +31,7 @@ from exports.client import (
     downloads,
     following,
 )
+from exports.client.asynchronous import request_body
 from exports.client.downloads import Note
 from exports.exit_codes import Exit
 from exports.models import AccessToken, AuditEntry, FileRequest, Status
@@ -372,6 +374,27 @@ def test_bytes_of_another_file_are_an_error_and_leave_no_file(client: Client, bi
         export.save("big.csv")
     assert names_in(here) == []
     assert export.save("big.csv").read_bytes() == big
+
+
+def test_what_was_downloaded_by_a_client_that_was_killed_is_not_downloaded_again(client: Client, big: bytes) -> None:
+    export = client.run("report", month=4, format="csv")
+    Note(export.id, "", export.state["file"]["sha256"]).write(Path("big.csv"))
+    downloads.part_path(Path("big.csv")).write_bytes(big[:100_000])
+    told: list[Progress] = []
+    assert export.save("big.csv", on_progress=told.append).read_bytes() == big
+    assert told[0].done > 100_000
+    assert AuditEntry.objects.get(verb="download").byte_count == len(big) - 100_000
+
+
+def test_an_earlier_export_that_has_expired_is_requested_again(client: Client, site: Site, here: Path) -> None:
+    first = client.run("report", month=4, format="csv", idempotency_key="earlier")
+    services.expire(FileRequest.objects.get(), SYSTEM)
+    request = json.dumps([site.url, request_body("report", {"month": 4}, "csv", None, None)], sort_keys=True)
+    Note(request, "earlier").write(Path("report.csv"))
+    assert client.download("report", "report.csv", month=4, format="csv").read_bytes() == REPORT
+    assert [export.status for export in FileRequest.objects.order_by("requested_at")] == ["expired", "ready"]
+    assert first.id != str(FileRequest.objects.get(status="ready").pk)
+    assert names_in(here) == ["report.csv"]
 
 
 # In a terminal

@@ -3,9 +3,8 @@
 import csv
 import hashlib
 import io
+import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from exports.exit_codes import Exit
 from exports.management.progress import ExportProgress
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.worker import loop
-from tests.office import processes
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, order_rule, registered
 from tests.shop.models import Customer, Order
@@ -264,19 +262,12 @@ def test_a_damaged_file_in_the_storage_is_not_handed_out(folder: Path, monkeypat
     assert entries(verb="download") == [("download", "system", "command", "begun")]
 
 
-@pytest.mark.servers
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_cancel_the_export_and_leave_no_file(signum: int, folder: Path, tmp_path: Path) -> None:
-    log = folder.parent / "log"
-    command = [sys.executable, str(processes.ROOT / "manage.py"), "exports", "run", "long", "--system"]
-    command += [f"until={tmp_path}/never", f"log={log}", "--output", "-"]
-    running = subprocess.Popen(
-        command, env=processes.environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_until(log.exists)
-    running.send_signal(signum)
-    written, said = running.communicate(timeout=10)
-    assert (running.returncode, written) == (Exit.INTERRUPTED, "")
-    assert said.splitlines()[-1] == "CommandError: Stopped; the export is cancelled."
+def test_ctrl_c_and_sigterm_cancel_the_export_and_leave_no_file(signum: int, folder: Path) -> None:
+    slow = type("Slow", (Slow,), {"meanwhile": staticmethod(lambda: os.kill(os.getpid(), signum))})
+    with registered(slow), pytest.raises(CommandError, match="Stopped; the export is cancelled") as raised:
+        run("orders", "--system", "--output", "orders.csv")
+    assert raised.value.returncode == Exit.INTERRUPTED
     assert FileRequest.objects.get().status == Status.CANCELLED
     assert entries(verb="cancel") == [("cancel", "system", "command", "done")]
+    assert names_in(folder) == []
