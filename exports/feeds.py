@@ -38,7 +38,9 @@ def check(feed: Feed, actor: Actor) -> services.Asked:
     Raises NotAllowed, UnknownFileType, and InvalidForm, UnknownFormat or BadOption for choices that are valid no more.
     """
     if not (feed.owner.is_active and permissions.offers_feeds(feed.file_type)):
-        raise _refused(feed, actor)
+        denied = AuditEntry.Outcome.DENIED
+        record(AuditEntry.Verb.DOWNLOAD, feed.export_id, actor, file_type=feed.file_type, outcome=denied)
+        raise services.NotAllowed("The owner or the export does not allow this feed.")
     columns = feed.columns or None
     chosen = {"format": feed.format, "options": feed.options, "columns": columns}
     return services.check_request(feed.owner, feed.file_type, QueryDict(feed.criteria), **chosen, actor=actor)
@@ -47,10 +49,10 @@ def check(feed: Feed, actor: Actor) -> services.Asked:
 def current_file(feed: Feed, actor: Actor, *, may_run: bool) -> FileRequest:
     """Return the READY export to serve. With `may_run`, request a new one if it is due, and wait for it.
 
-    The caller has asked `check`. Raises NotAllowed, NoFileYet, and LimitReached if there is no older file either.
+    The caller has asked `check`. Raises NoFileYet, and LimitReached if there is no older file either.
     """
     limit: LimitReached | None = None
-    if may_run and feed.is_due(timezone.now()):
+    if may_run and _is_due(feed):
         try:
             _refresh(feed, actor)
         except LimitReached as error:
@@ -58,17 +60,13 @@ def current_file(feed: Feed, actor: Actor, *, may_run: bool) -> FileRequest:
     newest = feed.export
     if may_run and newest is not None and newest.is_active:
         newest = _waited_for(newest)
-    if newest is not None and newest.status == Status.READY:
-        good: FileRequest | None = newest
-        _note_good(feed, newest, actor)
-    else:
-        good = feed.last_good
-    if good is None or good.status != Status.READY:
+    good = next((each for each in (newest, feed.last_good) if each is not None and _may_serve(feed, each)), None)
+    if good is None:
         if limit is not None:
             raise limit
         raise NoFileYet(newest if newest is not None and not newest.is_active else None)
-    if not services.may_download(feed.owner, good):
-        raise _refused(feed, actor)
+    if good == newest:
+        _note_good(feed, good, actor)
     _note_use(feed, good)
     return good
 
@@ -79,11 +77,16 @@ def may_go_on(feed: Feed, export: FileRequest) -> bool:
     return is_live and services.may_go_on(feed.owner, export)
 
 
-def _refused(feed: Feed, actor: Actor) -> services.NotAllowed:
-    """Record that the feed may not be used, and return the exception to raise."""
-    denied = AuditEntry.Outcome.DENIED
-    record(AuditEntry.Verb.DOWNLOAD, feed.export_id, actor, file_type=feed.file_type, outcome=denied)
-    return services.NotAllowed("The owner or the export does not allow this feed.")
+def _may_serve(feed: Feed, export: FileRequest) -> bool:
+    return export.status == Status.READY and services.may_download(feed.owner, export)
+
+
+def _is_due(feed: Feed) -> bool:
+    """Return True if a new run is needed, also for a file with a column that its owner may not have any more."""
+    if feed.is_due(timezone.now()):
+        return True
+    newest = feed.export
+    return newest is not None and newest.status == Status.READY and not _may_serve(feed, newest)
 
 
 def _refresh(feed: Feed, actor: Actor) -> None:
@@ -92,7 +95,7 @@ def _refresh(feed: Feed, actor: Actor) -> None:
         # This locks the row: of many refreshes at once the first requests a run, and the others find it here.
         Feed.objects.filter(pk=feed.pk).update(last_used_at=Now())
         current = Feed.objects.select_related("owner", "export", "last_good").get(pk=feed.pk)
-        if current.is_due(timezone.now()):
+        if _is_due(current):
             if current.export is not None and current.export.status == Status.READY:
                 current.last_good = current.export
             with translation.override(feed.language or translation.get_language()):

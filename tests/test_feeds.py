@@ -14,13 +14,14 @@ import openpyxl
 import pandas
 import pytest
 from django.conf import LazySettings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone, translation
 
 from exports import checks, housekeeping, services, storage
+from exports.exporters import Column
 from exports.models import AuditEntry, Feed, FileRequest, Notification, Status, transitions
 from exports.models.audit import SYSTEM
 from exports.signing import SIGNED
@@ -200,7 +201,10 @@ def test_head_and_a_wrong_extension_make_no_run(address: str) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_request_waits_for_the_run_that_it_makes(address: str, settings: LazySettings) -> None:
+def test_a_request_waits_for_the_run_that_it_makes_also_with_atomic_requests(
+    address: str, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
     configure(settings, FEED_WAIT_SECONDS=20)
     with working():
         assert get(address).content_read.decode("utf-8-sig").split() == ["Name", "owner"]
@@ -328,6 +332,29 @@ def test_a_run_stays_secret_from_who_has_the_address_of_a_refused_owner(address:
     assert get(address).status_code == 503
     people.refuse(owner)
     assert get(address).status_code == 404
+
+
+def test_a_column_that_its_owner_may_not_have_any_more_leaves_the_file_at_the_next_refresh(owner: User) -> None:
+    columns = (Column("username", "Name"), Column("email", permission="exports.view_filerequest"))
+    owner.user_permissions.add(Permission.objects.get(codename="view_filerequest"))
+    with registered(type("Wide", (FedReport,), {"columns": columns})):
+        address = made(owner)
+        filled(address)
+        assert b"owner@example.com" in get(address).content_read
+        owner.user_permissions.clear()
+        assert get(address).status_code == 503
+        finish()
+        assert get(address).content_read.decode("utf-8-sig").split() == ["Name", "owner"]
+
+
+def test_an_address_works_for_its_own_tenant_alone(owner: User, settings: LazySettings) -> None:
+    settings.MIDDLEWARE = ["exports.access.tenants.TenantMiddleware", *settings.MIDDLEWARE]
+    configure(settings, TENANT_OF=lambda request: request.headers.get("X-Tenant", ""))
+    response = signed_in(owner).post(FEEDS, CHOSEN, headers=JSON | {"X-Tenant": "oslo"})
+    address = urlsplit(response.json()["address"]).path
+    assert get(address, **{"X-Tenant": "rome"}).status_code == 404
+    assert get(address, **{"X-Tenant": "oslo"}).status_code == 503
+    assert FileRequest.objects.get().tenant == "oslo"
 
 
 def test_choices_that_are_no_longer_valid_are_told(address: str) -> None:
