@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FRONTEND = ROOT / "exports" / "static" / "exports"
 TOOLS = ROOT / "var" / "npm"
 ESBUILD = "esbuild@0.28.2"
+# npm asks a registry out of reach for minutes.
+INSTALL_SECONDS = 60.0
 
 
 def bundle() -> bool:
@@ -31,7 +33,9 @@ def bundle() -> bool:
     if not program.exists():
         TOOLS.mkdir(parents=True, exist_ok=True)
         install = [npm, "install", "--prefix", str(TOOLS), "--no-save", "--no-audit", "--no-fund", ESBUILD]
-        if subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        try:
+            subprocess.run(install, capture_output=True, check=True, timeout=INSTALL_SECONDS)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
             return False
     for source, name in (("exports.css", "bundle.css"), ("exports.js", "bundle.js")):
         target = FRONTEND / name
