@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.urls.converters import IntConverter
 
 from exports import urls
 from exports.models import FileRequest, Notification
@@ -37,14 +38,14 @@ def strict(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def address_of(pattern: URLPattern, owner: User, chance: random.Random) -> str:
     """Return a URL of the view, with the id of an export or a random one."""
     request = rows.ready(owner) if chance.random() < 0.5 else rows.running(owner)
+    has_number = isinstance(pattern.pattern.converters.get("pk"), IntConverter)
     given = {
-        # Presets have numbers.
-        "pk": chance.randint(1, 9)
-        if pattern.name in ("delete_preset", "revoke_feed")
-        else chance.choice([request.pk, uuid4()]),
+        # All but exports have numbers.
+        "pk": chance.randint(1, 9) if has_number else chance.choice([request.pk, uuid4()]),
         "file_type": chance.choice(["report", "nowhere"]),
         "ticket": ticket_for(request, owner).split("/")[-2],
         "link": "x:y:z",
+        "address": "x.csv",
     }
     wanted = set(pattern.pattern.converters)
     assert wanted <= set(given), f"Tell this test what to put into {wanted - set(given)}."
