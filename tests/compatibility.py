@@ -58,6 +58,7 @@ VARIATIONS: Mapping[str, Variation] = {
     "another URL prefix": Variation("yes", '`path("any/prefix/", include("exports.urls"))`, without parameters'),
     "another namespace": Variation("yes", "nothing to do; templates link by `{% export_url %}`"),
     "replica router": Variation("yes", "[a router in front](deploying.md#read-from-replicas)"),
+    "WebKit, the engine of Safari": Variation("yes", "nothing to do; beside Chromium and Firefox"),
     "MariaDB and MySQL": Variation(
         "no", "[`manage.py check` refuses](checks.md) the app's tables there; a router may keep them in PostgreSQL"
     ),

@@ -4,10 +4,14 @@ import gzip
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory
 
 from exports.http import assets
+from project.static_files import StaticFiles
 
 ROOT = Path(__file__).resolve().parent.parent
 BUDGET_BYTES = 25 * 1024
@@ -38,3 +42,15 @@ def test_a_changed_module_makes_pages_load_the_modules(tmp_path: Path) -> None:
     assert assets.is_bundle_current(tmp_path)
     (tmp_path / "clock.js").write_text("export const systemClock = null;")
     assert not assets.is_bundle_current(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["bundle.js", "bundle.css"])
+async def test_the_bundle_is_served_compressed(settings: Any, name: str) -> None:
+    async def not_found(request: HttpRequest) -> HttpResponse:
+        return HttpResponse(status=404)
+
+    settings.WHITENOISE_USE_FINDERS = settings.WHITENOISE_AUTOREFRESH = True
+    request = RequestFactory().get(f"/static/exports/{name}", headers={"accept-encoding": "gzip"})
+    answer = await StaticFiles(not_found)(request)
+    assert answer["Content-Encoding"] == "gzip"
+    assert gzip.decompress(answer.content) == (ROOT / "frontend" / name).read_bytes()

@@ -65,6 +65,13 @@ def test_the_list_can_be_searched_filtered_and_sorted(ada: Client, query: str, e
     assert listed(ada, query) == expected
 
 
+def test_types_of_one_title_are_told_apart_in_the_filter(ada: Client) -> None:
+    for file_type in ("exports.queryset", "exports.rows", "weather"):
+        own(file_type=file_type)
+    shown = [str(name) for _, name in ada.get(LIST).context["chosen"].fields["type"].choices]
+    assert shown == ["All", "Lists of pages (exports.queryset)", "Lists of pages (exports.rows)", "Weather"]
+
+
 def test_the_page_groups_by_day_and_works_without_javascript(ada: Client) -> None:
     own(description="Newer")
     own(description="Older", requested_at=timezone.now() - timedelta(days=1))

@@ -136,6 +136,16 @@ def test_the_receipt_tells_where_the_first_altered_cells_are(browser: Client, ex
     assert "Cells: 25. The first: A2, A3, A4, A5, A6." in page
 
 
+def test_the_card_links_from_the_number_of_altered_cells_to_what_it_means(browser: Client, owner: User) -> None:
+    export = rows.ready(owner)
+    address = url_of("page", export)
+    page = browser.get(address).content.decode()
+    assert f'data-part="altered" href="{address}#receipt">2 cells altered</a>' in page
+    assert '<section class="export-receipt" id="receipt">' in page
+    assert 'data-part="altered"' in (waiting := browser.get(url_of("page", rows.queued(owner))).content.decode())
+    assert '#receipt" hidden></a>' in waiting
+
+
 # The link for anyone
 
 

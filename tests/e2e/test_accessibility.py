@@ -39,7 +39,7 @@ WIDE, NARROW, LARGE_TEXT = (
 PAGES = {
     "ada": [
         "/", "/exports/", "/exports/?q=nothing", "/exports/new/flights/", "/exports/new/weather/",
-        "/exports/new/reference/", "/exports/tokens/", "/mails/", "/nothing-here/",
+        "/exports/new/reference/", "/exports/tokens/", "/exports/webhooks/", "/mails/", "/nothing-here/",
     ],
     None: ["/login/"],
 }  # fmt: skip
@@ -131,7 +131,8 @@ def test_axe_finds_nothing_on_an_export_in_any_status_nor_in_the_admin(open_judg
         visit.go(path).page.wait_for_function("window.axe")
         expect(visit.page.locator(f"export-progress[status={status}]").first).to_be_visible(timeout=FINISH)
         faults += faults_of(visit.page, status)
-        faults += judged(staff, f"{LIST_OF_STAFF}{path.split('/')[2]}/change/", include=".export-admin-state")
+    staff_page = f"{LIST_OF_STAFF}{exports['failed'].split('/')[2]}/change/"
+    faults += judged(staff, staff_page, include=".export-admin-state")
     faults += faults_of(staff.page, "timeline", include=".export-admin-timeline")
     visit.page.set_viewport_size(WIDE)
     visit.go(exports["ready"]).page.locator(".export-tray-pill").click()

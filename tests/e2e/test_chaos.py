@@ -1,4 +1,7 @@
-"""Faults at random moments: a page never shows a speed or a time left older than six seconds, and ends right."""
+"""Faults at random moments: a page never shows a speed or a time left older than six seconds, and ends right.
+
+CHAOS_RUNS=100 .venv/bin/python -m pytest tests/e2e/test_chaos.py makes so many runs, at other moments each.
+"""
 
 import os
 import random
@@ -6,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from math import ceil
 
 import pytest
 
@@ -81,14 +85,15 @@ FAULTS: dict[str, Fault] = {
 
 
 @pytest.mark.usefixtures("slowly")
+@pytest.mark.parametrize("run", range(ceil(int(os.environ.get("CHAOS_RUNS", len(FAULTS))) / len(FAULTS))))
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "offline" else pytest.mark.slow) for name in FAULTS]
 )
-def test_a_page_never_shows_an_old_speed_and_ends_right(stack: Stack, open_visit: OpenVisit, name: str):
+def test_a_page_never_shows_an_old_speed_and_ends_right(stack: Stack, open_visit: OpenVisit, name: str, run: int):
     visit = open_visit("ada")
     visit.page.add_init_script(WATCH)
     export_id = visit.go().export()
-    visit.wait_for_bar(export_id, random.Random(name).uniform(0.05, 0.3))
+    visit.wait_for_bar(export_id, random.Random(f"{name} {run}").uniform(0.05, 0.3))
     with FAULTS[name](stack, visit):
         # The clock of a frozen tab stands still.
         time.sleep(FAULT_SECONDS)

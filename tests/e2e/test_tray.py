@@ -10,6 +10,15 @@ from tests.e2e.visits import FINISH, Visit
 COUNT_SOCKETS = (
     "window.sockets = 0; window.WebSocket = class extends WebSocket { constructor(url) { super(url); sockets += 1; } };"
 )
+# A page in the background, which Playwright cannot have, and the notifications that it shows.
+WATCH_NOTES = """
+window.notes = [];
+window.isAway = false;
+Object.defineProperty(document, "visibilityState", { get: () => (isAway ? "hidden" : "visible") });
+window.Notification = class extends Notification {
+  constructor(title, options) { super(title, options); notes.push(`${title}: ${options.body}`); }
+};
+"""
 
 
 def elsewhere(stack: Stack, username: str) -> str:
@@ -75,3 +84,19 @@ def test_the_tabs_of_a_browser_share_one_socket_and_the_last_one_keeps_it(stack:
         tab.page.close()
     tabs[3].wait_for_ready(state["id"])
     assert tabs[3].page.evaluate("sockets") == 1
+
+
+def test_a_user_who_asked_for_it_is_notified_on_the_desktop(stack: Stack, open_visit: OpenVisit):
+    path, client = elsewhere(stack, "grace"), stack.client("grace")
+    visit = open_visit("grace", permissions=["notifications"])
+    visit.page.add_init_script(WATCH_NOTES)
+    visit.go(path).page.locator(".export-tray-pill").click()
+    visit.page.get_by_label("Notify me here when an export is ready").check()
+    client.make("weather", origin="JFK")
+    expect(visit.page.locator(".export-tray-toast")).to_contain_text("Ready")
+    visit.page.evaluate("isAway = true")
+    client.make("weather", origin="LGA")
+    visit.page.wait_for_function("notes.length > 0")
+    assert visit.page.evaluate("notes.map((note) => note.replace(/-20.*/, ''))") == [
+        "Weather, Airport: La Guardia (LGA): Ready: weather-airport-la-guardia-lga"
+    ]

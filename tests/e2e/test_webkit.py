@@ -1,0 +1,32 @@
+"""The main job in WebKit, Safari's engine."""
+
+import pytest
+
+from tests.e2e.stack import Stack
+from tests.e2e.webkit import webkit
+
+CARD = "document.querySelector('export-progress')"
+WATCH = "window.bars = new Set(); setInterval(() => bars.add(document.querySelector('progress')?.value), 50);"
+
+
+@pytest.mark.usefixtures("slowly")
+@pytest.mark.shows("WebKit, the engine of Safari")
+def test_an_export_is_requested_followed_and_downloadable_in_webkit(stack: Stack):
+    with webkit() as browser:
+        browser.go(f"{stack.url}/login/")
+        for cookie in stack.client("grace").cookies.jar:
+            browser.send("cookie", cookie={"name": cookie.name, "value": cookie.value, "path": "/"})
+        browser.go(f"{stack.url}/")
+        browser.wait_for("customElements.get('export-progress') !== undefined")
+        browser.run(WATCH)
+        for name, value in (("month_from", "2"), ("month_to", "2"), ("format", "csv")):
+            browser.run(
+                "document.querySelector(`export-form [name=${arguments[0]}]`).value = arguments[1]", name, value
+            )
+        browser.press(".export-formats .export-button-main")
+        browser.wait_for(f"{CARD}?.getAttribute('status') === 'ready'")
+        state = browser.run(f"return {CARD}.state")
+        assert state["receipt"]["rows"] == 24_951
+        assert browser.run("return bars.size") > 3
+        link = browser.run(f"return {CARD}.querySelector('[data-part=download]').href")
+        assert stack.client("grace").get(link, follow_redirects=True).status_code == 200
