@@ -387,6 +387,7 @@ def remove_ended(user: AnyUser, actor: Actor) -> int:
 
 def remove_replaced(feed: Feed, newest: FileRequest, actor: Actor) -> int:
     """Delete the runs of a feed that ended before its newest from the lists of its owner, and end their links."""
+    refuse_reader(actor, AuditEntry.Verb.REMOVE, file_type=feed.file_type)
     replaced = feed.runs.filter(status__in=TERMINAL, requested_at__lt=newest.requested_at, removed_at=None)
     return _remove_all(replaced, actor)
 

@@ -16,7 +16,7 @@ from exports import housekeeping, services
 from exports.access import tenants, tokens
 from exports.exceptions import ReadOnlyToken
 from exports.http import responses
-from exports.models import AccessToken, Actor, AuditEntry, Preset, Status
+from exports.models import AccessToken, Actor, AuditEntry, Feed, Preset, Status
 from exports.models.audit import SYSTEM
 from tests.office import people, rows
 
@@ -140,10 +140,12 @@ def test_every_verb_refuses_an_actor_that_only_reads(owner: User, verb: str):
     token, _text = tokens.create(owner, "reader", SYSTEM)
     actor = Actor.of(token.user())
     export, function = rows.ready(owner), getattr(services, verb)
-    first = {"user": owner, "export": export}[next(iter(signature(function).parameters))]
+    objects = {"user": owner, "export": export, "feed": Feed(owner=owner, file_type="report")}
+    first = objects[next(iter(signature(function).parameters))]
     others: dict[str, Any] = {
         "request_export": {"file_type": "report", "criteria": {"month": "4"}},
         "check_request": {"file_type": "report", "criteria": {}, "format": "", "options": None, "columns": None},
+        "remove_replaced": {"newest": export},
         "request_rows": {
             "rows": [], "columns": [], "format": "csv", "options": {}, "filename": "x.csv", "is_small": True,
         },
