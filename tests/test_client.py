@@ -240,6 +240,17 @@ def test_an_export_that_fails_or_is_cancelled_ends_as_an_exception(client: Clien
     assert names_in(here) == []
 
 
+def test_a_file_that_its_owner_may_not_have_any_more_is_not_saved(client: Client, owner: User, here: Path) -> None:
+    export = client.run("report", month=4, format="csv")
+    people.refuse(owner)
+    with pytest.raises(ExportFailed) as failed:
+        client.get(export.id).save()
+    assert failed.value.code == "permission_lost"
+    with pytest.raises(Denied):
+        export.save()
+    assert [name for name in names_in(here) if not name.endswith((".part", ".part.json"))] == []
+
+
 def test_a_token_that_is_revoked_meanwhile_ends_the_wait(client: Client, long: Long, token: str) -> None:
     def revoke(progress: Progress) -> None:
         if progress.status == "running" and not revoked:

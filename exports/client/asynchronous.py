@@ -158,6 +158,11 @@ class AsyncExport:
     def status(self) -> str:
         return str(self.state["status"])
 
+    @property
+    def _has_file(self) -> bool:
+        """Return False also for a file that its owner may not have any more."""
+        return self.status == "ready" and self.state["file"] is not None
+
     async def wait(self, on_progress: OnProgress = ignore) -> Self:
         """Return this export when its file is ready. If the task is cancelled meanwhile, so is the export.
 
@@ -170,14 +175,14 @@ class AsyncExport:
             self.state = follower.state
             await self.cancel()
             raise
-        if self.status != "ready":
+        if not self._has_file:
             raise ExportFailed(self.state)
         return self
 
     async def cancel(self) -> None:
         """Cancel the export, if the site answers within CANCEL_SECONDS; no error is raised if it has ended."""
         if self.state["urls"]["cancel"]:
-            with suppress(httpx.TransportError):
+            with suppress(httpx.RequestError):
                 await self._site.post_once(self.state["urls"]["cancel"], seconds=CANCEL_SECONDS)
 
     async def save(self, path: str | Path = "", *, on_progress: OnProgress = ignore) -> Path:
@@ -186,7 +191,7 @@ class AsyncExport:
         A download that was cut is resumed, also the next time that this is called for the same file. Raises
         DamagedFile, ExportFailed, Denied, Unavailable and OSError.
         """
-        if self.status != "ready":
+        if not self._has_file:
             await self.wait(on_progress)
         target = Path(path or Path(self.state["file"]["name"]).name)
         note = Note.read(target, self.id) or Note(self.id, "")

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from exports.client.errors import ClientError, DamagedFile, ExportFailed
+from exports.client.errors import ClientError, DamagedFile
 from exports.client.progress import OnProgress, Progress
 from exports.client.site import PASSING_STATUSES, Site, error_of, retry_after
 
@@ -69,11 +69,9 @@ def forget(path: Path) -> None:
 async def save(site: Site, state: Mapping[str, Any], path: Path, note: Note, on_progress: OnProgress) -> None:
     """Download the file of a READY export to `path`, which is replaced at once when all bytes are there.
 
-    Raises DamagedFile, ExportFailed if the file is gone, what `Site.request` raises, and OSError.
+    Raises DamagedFile, what `Site.request` raises, and OSError.
     """
     part, file = part_path(path), state["file"]
-    if file is None:
-        raise ExportFailed(state)
     if note.sha256 != file["sha256"]:
         part.unlink(missing_ok=True)
         Note(note.request, note.key, file["sha256"]).write(path)
@@ -83,7 +81,7 @@ async def save(site: Site, state: Mapping[str, Any], path: Path, note: Note, on_
             before = target.tell()
             try:
                 error, pause = await _read_on(site, state, target, on_progress)
-            except httpx.TransportError as broken:
+            except httpx.RequestError as broken:
                 error, pause = ClientError(f"The download was cut: {broken!r}", code="unreachable"), 0.0
             if error is None:
                 break

@@ -100,7 +100,7 @@ class Site:
                 if response.status_code not in PASSING_STATUSES or is_final(response):
                     raise error_of(response)
                 await patience.wait(error_of(response), retry_after=retry_after(response))
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 await patience.wait(Unavailable(f"{self.url.host} does not answer: {error}", code="unreachable"))
 
     @asynccontextmanager
