@@ -63,7 +63,7 @@ def shown(browser: Client, name: str, *args: Any) -> str:
 
 
 def secret_in(page: str) -> str:
-    return page.partition("<code>")[2].partition("</code>")[0]
+    return page.partition('<code id="export-webhook-secret">')[2].partition("</code>")[0]
 
 
 # Create, and replace the secret
@@ -83,6 +83,7 @@ def test_create_shows_the_secret_once(receiver: Receiver, browser: Client, owner
     [received] = receiver.received
     assert Reader(secret).verify(received.body, dict(received.headers))
     assert audited() == [("user", "created", "done")]
+    assert AuditEntry.objects.get(verb="webhook").reason == f"created: {webhook.pk} 127.0.0.1"
 
 
 def test_a_program_with_a_session_gets_json(receiver: Receiver, browser: Client) -> None:

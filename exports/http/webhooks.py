@@ -45,7 +45,10 @@ class WebhookForm(forms.Form):
         help_text=_("Leave it empty for a secret that signs the messages to the callback_url of single requests."),
     )
     exporters = forms.MultipleChoiceField(
-        label=_("Only these exports"), required=False, widget=forms.CheckboxSelectMultiple
+        label=_("Only these exports"),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        help_text=_("Choose none to be told of all."),
     )
     token = forms.ModelChoiceField(
         label=_("Ends with the API token"), required=False, queryset=AccessToken.objects.none(), empty_label=_("none")

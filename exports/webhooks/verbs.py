@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 from django.db import transaction
 from django.utils import timezone
@@ -113,6 +114,7 @@ def callback_of(user: AnyUser, url: str, file_type: str) -> Callback:
 
 
 def _record(webhook: Webhook, what: str, actor: Actor, export: FileRequest | None = None) -> None:
-    reason = f"{what}: {webhook.pk} {webhook}"[:100]
+    # The path and the query of an address may be secret.
+    reason = f"{what}: {webhook.pk} {urlsplit(webhook.url).hostname or 'callback_url'}"[:100]
     file_type = export.file_type if export else ""
     record(AuditEntry.Verb.WEBHOOK, export.pk if export else None, actor, file_type=file_type, reason=reason)
