@@ -10,14 +10,15 @@ from exports.contrib.api.schemas import Choices, RenamedColumn
 from exports.exporters import QuerySetExport, permissions
 from exports.http.actors import actor_of
 from exports.http.bodies import Number, fields_of, names_of, refuse_unknown
+from exports.models.request import AnyUser
 
 
-def criteria_of(request: HttpRequest, exporter: QuerySetExport, given: Choices) -> QueryDict:
+def criteria_of(user: AnyUser, exporter: QuerySetExport, given: Choices) -> QueryDict:
     """Return the criteria as the fields of the form. Raise BadBody, which names fields that the form does not have."""
     criteria = fields_of(given.criteria)
     # The services refuse a user who may not see the form, and record that.
-    if permissions.may_open_form(request.user, exporter):
-        refuse_unknown(criteria, {*names_of(exporter.get_form(criteria, request.user))})
+    if permissions.may_open_form(user, exporter):
+        refuse_unknown(criteria, {*names_of(exporter.get_form(criteria, user))})
     return criteria
 
 
@@ -37,7 +38,7 @@ def chosen_by(given: Choices) -> dict[str, Any]:
 
 def check(request: HttpRequest, exporter: QuerySetExport, given: Choices) -> services.Asked:
     """Check what the user chooses without requesting it. Raise BadBody and what `services.check_request` raises."""
-    criteria = criteria_of(request, exporter, given)
+    criteria = criteria_of(request.user, exporter, given)
     return services.check_request(
         request.user, exporter.file_type, criteria, **chosen_by(given), actor=actor_of(request)
     )

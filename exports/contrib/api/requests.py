@@ -65,7 +65,7 @@ def create_export(
     export, _is_new = services.request_export(
         request.user,
         given.type,
-        criteria_of(request, exporter, given),
+        criteria_of(request.user, exporter, given),
         **chosen_by(given),
         time_zone=given.time_zone,
         fresh=given.fresh,

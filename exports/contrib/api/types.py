@@ -1,22 +1,19 @@
 """What can be exported: the types with their schemas, and how much an export will be."""
 
-from typing import Any
-
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from ninja import Router
 
 from exports.contrib.api.choices import check
+from exports.contrib.api.described import describe_type, open_types
 from exports.contrib.api.documented import errors
 from exports.contrib.api.headers import add_rate_limit
 from exports.contrib.api.problems import json_response
 from exports.contrib.api.schemas import Choices, EstimateAnswer, TypeAnswer, TypesAnswer
-from exports.exporters import QuerySetExport, permissions, registry
-from exports.exporters.json_schema import schema_of_columns, schema_of_criteria, schema_of_options
+from exports.exporters import permissions
 from exports.http.actors import record_refusal
 from exports.http.estimates import check_rate, estimate, quota_of
 from exports.models import AuditEntry
-from exports.models.request import AnyUser
 from exports.services import NotAllowed
 
 router = Router(tags=["types"])
@@ -25,9 +22,7 @@ router = Router(tags=["types"])
 @router.get("/", response={200: TypesAnswer, **errors(401)}, url_name="types", operation_id="list_types")
 def list_types(request: HttpRequest) -> HttpResponse:
     """List the types that the user may export, with JSON Schemas of their criteria, columns and options."""
-    exporters = [registry.find_exporter(name) for name in sorted(registry.handlers) if registry.is_offered(name)]
-    open_to_user = [exporter for exporter in exporters if permissions.may_open_form(request.user, exporter)]
-    return json_response({"types": [_described(request.user, exporter) for exporter in open_to_user]})
+    return json_response({"types": [describe_type(request.user, each) for each in open_types(request.user)]})
 
 
 @router.get(
@@ -39,7 +34,7 @@ def get_type(request: HttpRequest, type: str) -> HttpResponse:
     if not permissions.may_open_form(request.user, exporter):
         record_refusal(request, AuditEntry.Verb.REQUEST, file_type=type)
         raise NotAllowed(_("You may not export this."))
-    return json_response(_described(request.user, exporter))
+    return json_response(describe_type(request.user, exporter))
 
 
 @router.post(
@@ -55,17 +50,3 @@ def estimate_size(request: HttpRequest, type: str, given: Choices) -> HttpRespon
     response = json_response(estimate(request.user, check(request, exporter, given)))
     add_rate_limit(response, [quota_of(request.user)])
     return response
-
-
-# Any: values of JSON.
-def _described(user: AnyUser, exporter: QuerySetExport) -> dict[str, Any]:
-    writers = exporter.offered()
-    names = ("format", "label", "content_type", "extension")
-    return {
-        "type": exporter.file_type,
-        "title": str(exporter.title),
-        "formats": [{name: getattr(writer, name) for name in names} for writer in writers],
-        "criteria": schema_of_criteria(exporter.get_form(None, user)),
-        "columns": schema_of_columns(user, exporter),
-        "options": {writer.format: schema_of_options(exporter, writer) for writer in writers},
-    }

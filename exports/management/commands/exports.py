@@ -7,6 +7,7 @@ import time
 from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
@@ -35,6 +36,9 @@ class Command(BaseCommand):
         housekeep.add_argument("--once", action="store_true", help="Do it once, for cron.")
         run.add_arguments(verbs.add_parser("run", help="Make a file here and now, as a user or as the system."))
         tokens.add_arguments(verbs.add_parser("tokens", help="List, create and revoke the API tokens of a user."))
+        mcp = verbs.add_parser("mcp", help="Serve agents over stdin and stdout, by the Model Context Protocol.")
+        mcp.add_argument("--user", required=True, help="The name of the user as whom they act.")
+        mcp.add_argument("--tenant", default="", help="The key of the tenant, on a site that has several.")
         doctor = verbs.add_parser("doctor", help="Check everything that exports need and say how to fix what is wrong.")
         doctor.add_argument("--json", action="store_true", dest="is_json", help="Print JSON.")
         explain = verbs.add_parser(
@@ -131,6 +135,15 @@ class Command(BaseCommand):
         given = {name: options[name] for name in ("user", "name", "can_create", "type", "days", "tenant")}
         for line in tokens.run(action, **given):
             self._print(line)
+
+    def mcp(self, *, user: str, tenant: str, **options: Any) -> None:
+        try:
+            from exports.contrib.mcp import server_for
+        except ModuleNotFoundError as error:
+            raise CommandError(f"{error}. Install django-live-exports[mcp].") from error
+        if not get_user_model()._default_manager.filter(**{get_user_model().USERNAME_FIELD: user}).exists():
+            raise CommandError(f"There is no user {user!r}.")
+        server_for(user, tenant).run()
 
     def setup(self, *, writes: bool, **options: Any) -> None:
         for line in setup.run(writes=writes):
