@@ -507,6 +507,7 @@ WAYS = {
     "shortcuts.export_response": "permissions.holds, if the project's own view gives a rule",
     "shortcuts._write_response": "its caller",
     "exporters.stored_rows.tables": "the input of a run, not a file of a user",
+    "webhooks.sending.send_due": "message_of: permissions.is_still_granted",
     "management.run._copy": "_save: services.may_download",
     "contrib.operations.doctor.configuration.secrets": "not a file of a user",
     "contrib.operations.doctor.files.finished_files": "not a file of a user",
