@@ -60,7 +60,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.parse_known_args = parse_criteria_anywhere  # type: ignore[method-assign, assignment]
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", help="The name of the user who gets the file, with the rights of this user.")
-    who.add_argument("--system", action="store_true", help="The file is nobody's, and no right is missing.")
+    who.add_argument("--system", action="store_true", help="The file belongs to no user; every permission is held.")
     parser.add_argument("--format", default="", help="The format; by default the first of the export.")
     parser.add_argument("--output", metavar="PATH", help="The file or its folder; - is stdout. By default a file here.")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="An option of the format.")
