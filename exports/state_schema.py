@@ -1,5 +1,6 @@
 """JSON Schemas of STATE, made from its types, for the documents that describe the API and the sockets."""
 
+import inspect
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -42,7 +43,7 @@ def _add(declared: Any, ref: str, found: dict[str, Schema]) -> None:
     # The objects of a later version may have more keys, so they are not closed.
     found[declared.__name__] = {
         "type": "object",
-        "description": (declared.__doc__ or "").strip(),
+        "description": inspect.getdoc(declared) or "",
         "properties": {name: _schema_of(hint, ref, found) | KNOWN_TEXTS.get(name, {}) for name, hint in fields.items()},
         "required": sorted(fields),
     }

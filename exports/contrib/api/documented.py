@@ -1,5 +1,7 @@
 """The OpenAPI document: what django-ninja makes of the operations, and what it cannot know."""
 
+import json
+from functools import lru_cache
 from typing import Any, Final
 
 from ninja import NinjaAPI
@@ -40,6 +42,12 @@ SECURITY: Final = {
 def errors(*statuses: int) -> dict[int, Any]:
     """Return the answers of these statuses, all of which are problems."""
     return dict.fromkeys(statuses, ProblemAnswer)
+
+
+@lru_cache(maxsize=8)
+def document_text(api: NinjaAPI, root: str) -> str:
+    """Return the document as JSON, which takes long to make and is the same for everyone."""
+    return json.dumps(document_of(api, root))
 
 
 def document_of(api: NinjaAPI, root: str) -> Document:

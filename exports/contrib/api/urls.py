@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern, path, re_path, reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -15,7 +15,7 @@ from ninja.utils import check_csrf
 
 from exports.access.authentication import carries_token
 from exports.contrib.api import presets, problems, requests, types
-from exports.contrib.api.documented import document_of
+from exports.contrib.api.documented import document_text
 from exports.contrib.api.problems import Forged, NotSignedIn
 from exports.exceptions import without_stop_iteration
 from exports.http.bodies import read_json
@@ -68,7 +68,7 @@ def openapi_view(request: HttpRequest) -> HttpResponseBase:
     """Return the OpenAPI document, for anyone."""
     match = request.resolver_match
     root = reverse(f"{match.namespace if match else app_name}:openapi").removesuffix("openapi.json")
-    return problems.json_response(document_of(api, root))
+    return HttpResponse(document_text(api, root), content_type="application/json")
 
 
 def as_problem(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
