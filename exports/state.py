@@ -2,8 +2,7 @@
 
 import time
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
 from django.template.defaultfilters import filesizeformat
@@ -161,6 +160,19 @@ MESSAGES_WITH_NUMBERS = {
     ),
 }
 UNKNOWN_ERROR_MESSAGE = _("The export failed. Please try again, or tell your administrator.")
+
+
+class _Queue(NamedTuple):
+    """What was known of a queue at a moment of the monotonic clock."""
+
+    seen_at: float
+    places: dict[UUID, int]
+    seconds_per_place: float | None
+    unserved: str | None
+
+
+_queues: dict[tuple[str, str], _Queue] = {}
+"""By queue and tenant."""
 
 
 def serialize(export: FileRequest, *, queue_seconds: float = 0.0) -> State:
@@ -352,19 +364,17 @@ def _queued_now(export: FileRequest) -> QueuedState:
 
 
 def _queued_lately(export: FileRequest, seconds: float) -> QueuedState:
-    queue_places, wait, unserved = _queue_at(export.queue_name, tenants.current(), int(time.monotonic() / seconds))
-    if export.pk not in queue_places and len(queue_places) < MAX_PLACE:
-        # It is newer than what is known.
-        return _queued_now(export)
-    place = queue_places.get(export.pk, MAX_PLACE + 1)
-    wait_seconds = None if wait is None else round(place * wait, 1)
-    return {"queue_position": place, "wait_seconds": wait_seconds, "unserved_queue": unserved}
-
-
-@lru_cache(maxsize=64)
-def _queue_at(queue_name: str, tenant: str, moment: int) -> tuple[dict[UUID, int], float | None, str | None]:
-    """Return the places of a queue, by how much each adds to the wait, and its name if it is not served."""
-    return places(queue_name), seconds_per_place(queue_name), _unserved(queue_name)
+    key = export.queue_name, tenants.current()
+    known = _queues.get(key)
+    is_old = known is None or time.monotonic() - known.seen_at > seconds
+    if known is None or is_old or (export.pk not in known.places and len(known.places) < MAX_PLACE):
+        name = export.queue_name
+        known = _Queue(time.monotonic(), places(name), seconds_per_place(name), _unserved(name))
+        _queues[key] = known
+    behind = MAX_PLACE + 1 if len(known.places) >= MAX_PLACE else None
+    place = known.places.get(export.pk, behind)
+    wait = None if place is None or known.seconds_per_place is None else round(place * known.seconds_per_place, 1)
+    return {"queue_position": place, "wait_seconds": wait, "unserved_queue": known.unserved}
 
 
 def _unserved(queue_name: str) -> str | None:

@@ -1,4 +1,5 @@
-"""What is made from the code: commands, template tags and error codes in the reference pages, docs/openapi.json.
+"""What is made from the code: commands, template tags and error codes in the reference pages, docs/openapi.json and
+docs/asyncapi.yaml.
 
 `python -m tests.docs_tables` writes them into docs/ between their markers; tests/test_docs_reference.py compares them.
 """
@@ -88,6 +89,14 @@ def openapi() -> str:
     return json.dumps(document_of(api, "/exports/api/v1/"), indent=2) + "\n"
 
 
+def asyncapi() -> str:
+    """Return docs/asyncapi.yaml: the AsyncAPI document of the sockets."""
+    # Its module needs the models.
+    from tests.asyncapi import text
+
+    return text()
+
+
 TABLES: Final[dict[str, Callable[[], Iterator[str]]]] = {
     "commands.md": commands,
     "error-codes.md": error_codes,
@@ -114,3 +123,4 @@ if __name__ == "__main__":
         path = DOCS / page
         path.write_text(path.read_text().replace(BEGIN + documented(page), BEGIN + made(page)))
     (DOCS / "openapi.json").write_text(openapi())
+    (DOCS / "asyncapi.yaml").write_text(asyncapi())

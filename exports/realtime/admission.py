@@ -11,59 +11,71 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from django.db import close_old_connections
+
+from exports.exceptions import without_stop_iteration
 
 Result = TypeVar("Result")
 
 HANDSHAKES_AT_ONCE = 4
 THREADS = 8
-"""The threads in which sockets query the database: more than handshakes, for which open sockets need not wait then."""
+"""The threads in which sockets query the database. The others are for open sockets, which wait for no handshake."""
 
-threads = ThreadPoolExecutor(THREADS, thread_name_prefix="exports-sockets")
-
-_lock = threading.Lock()
-_waiting: deque[tuple["Future[Any]", Callable[[], Any]]] = deque()
-_at_work = 0
+_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="exports-sockets")
 
 
-async def in_turn(work: Callable[[], Result]) -> Result:
-    """Call a function that queries the database in a thread, once those before it are done; not at all if cancelled."""
-    global _at_work
-    future: Future[Result] = Future()
-    with _lock:
-        context = contextvars.copy_context()
-        _waiting.append((future, lambda: context.run(work)))
-        needs_thread = _at_work < HANDSHAKES_AT_ONCE
-        _at_work += needs_thread
-    if needs_thread:
-        threads.submit(_work_off)
-    return await asyncio.wrap_future(future)
+class Turns:
+    """Calls functions that query the database in threads, at most `at_once` at a time, in the order of the calls."""
+
+    def __init__(self, at_once: int) -> None:
+        self._lock = threading.Lock()
+        # Any: results of different functions.
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._free = at_once
+
+    async def call(self, function: Callable[..., Result], *args: Any) -> Result:
+        """Return what the function returns, or raise what it raises. If this is cancelled before, it is not called."""
+        future: Future[Result] = Future()
+        # A Future cannot raise StopIteration.
+        work = partial(contextvars.copy_context().run, without_stop_iteration(function), *args)
+        with self._lock:
+            self._waiting.append((future, work))
+            needs_thread = self._free > 0
+            self._free -= needs_thread
+        if needs_thread:
+            _threads.submit(self._work_off)
+        return await asyncio.wrap_future(future)
+
+    def _work_off(self) -> None:
+        """Do the work that waits until there is none, with one connection to the database."""
+        close_old_connections()
+        while (following := self._next()) is not None:
+            future, work = following
+            if not future.set_running_or_notify_cancel():
+                continue
+            try:
+                future.set_result(work())
+            except BaseException as error:
+                future.set_exception(error)
+                close_old_connections()
+
+    def _next(self) -> tuple["Future[Any]", Callable[[], Any]] | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+        close_old_connections()
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._free += 1
+            return None
 
 
-def _work_off() -> None:
-    """Do the work that waits until there is none, with one connection to the database."""
-    close_old_connections()
-    while (following := _next()) is not None:
-        future, work = following
-        if not future.set_running_or_notify_cancel():
-            continue
-        try:
-            future.set_result(work())
-        except BaseException as error:
-            future.set_exception(error)
-            close_old_connections()
-
-
-def _next() -> tuple["Future[Any]", Callable[[], Any]] | None:
-    global _at_work
-    with _lock:
-        if _waiting:
-            return _waiting.popleft()
-        _at_work -= 1
-    close_old_connections()
-    return None
+handshakes = Turns(HANDSHAKES_AT_ONCE)
+open_sockets = Turns(THREADS - HANDSHAKES_AT_ONCE)
 
 
 class Frames:

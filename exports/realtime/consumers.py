@@ -13,12 +13,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from enum import IntEnum
+from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 from uuid import UUID
 
-from channels.db import database_sync_to_async
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
@@ -36,7 +36,6 @@ from exports import failures, services
 from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
-from exports.exceptions import without_stop_iteration
 from exports.models import ACTIVE, FileRequest, Status
 from exports.models.request import AnyUser, FileRequestQuerySet
 from exports.models.token import token_of_user
@@ -169,7 +168,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         def join(*groups: str) -> None:
             asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)
 
-        reader, self._file_types, snapshot = await admission.in_turn(lambda: of_tenant(open_for)(self.scope, join))
+        reader, self._file_types, snapshot = await admission.handshakes.call(of_tenant(open_for), self.scope, join)
         self._opened = [time.time(), self.channel_name]
         if config.MAX_SOCKETS_PER_USER is not None:
             opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
@@ -382,15 +381,11 @@ def is_deaf(layer: object) -> bool:
 
 
 def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
-    """Return an async version of a function that queries the database for a socket, whose scope it takes first.
+    """Return an async version of a function that queries the database for an open socket, whose scope it takes first.
 
-    Each call has its own thread, of a pool that only sockets use. The tenant is as in `of_tenant`.
+    The tenant is as in `of_tenant`.
     """
-    wrapped: Callable[..., Awaitable[Result]]
-    wrapped = database_sync_to_async(
-        without_stop_iteration(of_tenant(function)), thread_sensitive=False, executor=admission.threads
-    )
-    return wrapped
+    return partial(admission.open_sockets.call, of_tenant(function))
 
 
 def of_tenant(function: Callable[..., Result]) -> Callable[..., Result]:
