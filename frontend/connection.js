@@ -185,6 +185,12 @@ export class ExportsConnection {
     if (this.#pollEvery !== RESYNC_EVERY) this.#poll(RESYNC_EVERY);
     if (message.type === "export.changed" && isState(message.export)) this.learn(message.export);
     if (message.type === "export.removed") this.#remove(message.id);
+    if (message.type === "resumed" && message.is_restored) this.#expectOlder();
+  }
+
+  /** Accept any number from now on: the server's database is that of a backup. */
+  #expectOlder() {
+    for (const [id, state] of this.#known) this.#known.set(id, { ...state, seq: -1, attempt: -1 });
   }
 
   /** Ask for an answer once nothing has been heard of a run for 5 s. Without one, read by GET and soon say so. */

@@ -8,6 +8,10 @@ const FRESH = 4_000;
 const ABNORMAL = 1006;
 const PING = JSON.stringify({ type: "ping" });
 const PONG = JSON.stringify({ type: "pong" });
+/** The socket of all exports of the user, which is asked only for what this browser has not heard yet. */
+const OF_USER = /\/ws\/exports\/(\?|$)/;
+const RESUMED = /^\{"type": ?"resumed"/;
+const MOST_KNOWN = 50;
 const CHANGED = /"export\.changed".*?"id": ?"([^"]+)"/;
 const REMOVED = /^\{"type": ?"export\.removed", ?"id": ?"([^"]+)"/;
 
@@ -16,6 +20,26 @@ const REMOVED = /^\{"type": ?"export\.removed", ?"id": ?"([^"]+)"/;
  * hears nothing of this one's. `locks` is `navigator.locks`.
  */
 export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, clock }) {
+  // What this tab has heard over all its sockets, whichever tab had the connection.
+  const newest = new Map();
+  let epoch = null;
+
+  function note(text) {
+    const [, id] = CHANGED.exec(text) ?? [];
+    if (id) newest.set(id, text);
+    newest.delete(REMOVED.exec(text)?.[1]);
+    if (!RESUMED.test(text)) return;
+    const resumed = JSON.parse(text);
+    if (resumed.is_restored) newest.clear();
+    epoch = resumed.epoch;
+  }
+
+  /** Return the message that says what is known, so that the server sends only what is newer. */
+  function resume() {
+    const states = [...newest.values()].slice(-MOST_KNOWN).map((text) => JSON.parse(text).export);
+    return JSON.stringify({ type: "resume", epoch, known: Object.fromEntries(states.map(({ id, seq }) => [id, seq])) });
+  }
+
   return class SharedSocket {
     onopen = null;
     onmessage = null;
@@ -27,7 +51,6 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
     #patience;
     #socket = null;
     #heardAt = -Infinity;
-    #newest = new Map();
     #isOpen = false;
     #isOver = false;
     #release = () => {};
@@ -71,23 +94,29 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       clock.clearTimeout(this.#patience);
       this.#tell({ kind: "welcome", isOpen: false, texts: [] });
       try {
-        this.#socket = new WebSocket(this.#url);
+        this.#socket = new WebSocket(this.#resumes ? withResume(this.#url) : this.#url);
       } catch {
         // A browser may refuse the address itself (policy, mixed content).
         return this.#end(ABNORMAL);
       }
-      this.#socket.onopen = () => this.#pass({ kind: "open" });
+      this.#socket.onopen = () => {
+        if (this.#resumes) this.#socket.send(resume());
+        this.#pass({ kind: "open" });
+      };
       this.#socket.onmessage = ({ data }) => this.#receive(data);
       this.#socket.onclose = ({ code }) => this.#pass({ kind: "close", code });
       return new Promise((resolve) => (this.#release = resolve));
     }
 
+    get #resumes() {
+      return OF_USER.test(this.#url);
+    }
+
     #receive(text) {
       this.#heardAt = clock.now();
-      const [, id] = CHANGED.exec(text) ?? [];
-      if (id) this.#newest.set(id, text);
-      this.#newest.delete(REMOVED.exec(text)?.[1]);
       this.#pass({ kind: "message", text });
+      // Another tab may have been opened while there was no connection, and the server does not repeat what this one knows.
+      if (RESUMED.test(text)) for (const known of newest.values()) this.#tell({ kind: "message", text: known });
     }
 
     #tell(message) {
@@ -106,12 +135,17 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       if (kind === "send" && this.#socket) this.#forward(rest.text);
       if (kind === "welcome" && !this.#socket) this.#join(rest);
       if (kind === "open") this.#opened();
-      if (kind === "message" && this.#isOpen) this.onmessage?.({ data: rest.text });
+      if (kind === "message" && this.#isOpen) this.#heard(rest.text);
       if (kind === "close") this.#end(rest.code);
     }
 
+    #heard(text) {
+      note(text);
+      this.onmessage?.({ data: text });
+    }
+
     #welcome() {
-      this.#tell({ kind: "welcome", isOpen: this.#isOpen, texts: [...this.#newest.values()] });
+      this.#tell({ kind: "welcome", isOpen: this.#isOpen, texts: [...newest.values()] });
     }
 
     /** Take part in the connection of another tab, and in what it has heard so far. */
@@ -119,7 +153,7 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       clock.clearTimeout(this.#patience);
       if (!isOpen || this.#isOpen) return;
       this.#opened();
-      for (const text of texts) this.onmessage?.({ data: text });
+      for (const text of texts) this.#heard(text);
     }
 
     /** Send what another tab says. The pings of many tabs become one. */
@@ -143,4 +177,8 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       return undefined;
     }
   };
+}
+
+function withResume(url) {
+  return `${url}${url.includes("?") ? "&" : "?"}resume=1`;
 }

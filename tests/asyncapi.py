@@ -36,17 +36,24 @@ REMARKS: Final[dict[str, Schema]] = {
 SENT: Final = {
     "export.changed": "On connect once for each export that is active or ended lately, then after every change.",
     "export.removed": "The owner has deleted this export.",
+    "resumed": "The first answer to resume. If is_restored, accept states with smaller numbers than those known.",
     "pong": "The answer to a ping.",
 }
 RECEIVED: Final = {
     "ping": "When the socket has opened, then every 25 seconds.",
     "authenticate": "The first message of a socket that was opened with ?authenticate=message.",
+    "resume": "The first message of a socket opened with ?resume=1: the numbers of the states that the client knows.",
     "seen": "The owner was shown how the export ended.",
 }
 FIELDS: Final[dict[str, dict[str, Schema]]] = {
     "export.changed": {"export": {"$ref": "#/components/schemas/State"}},
     "export.removed": {"id": ID},
     "authenticate": {"token": {"type": "string"}},
+    "resumed": {"epoch": {"type": "string"}, "is_restored": {"type": "boolean"}},
+    "resume": {
+        "epoch": {"type": ["string", "null"]},
+        "known": {"type": "object", "additionalProperties": {"type": "integer"}, "propertyNames": {"format": "uuid"}},
+    },
     "seen": {"id": ID},
 }
 

@@ -46,7 +46,7 @@ def test_every_reference_of_the_document_leads_somewhere():
 
 @pytest.mark.parametrize("name", asyncapi.RECEIVED)
 def test_the_server_reads_each_message_of_a_client(name: str):
-    fields = {"id": ID, "token": "secret"}
+    fields = {"id": ID, "token": "secret", "epoch": None, "known": {ID: 3}}
     frame = {"type": name, **{field: fields[field] for field in asyncapi.FIELDS.get(name, {})}}
     assert parse_frame(json.dumps(frame))["type"] == name
 

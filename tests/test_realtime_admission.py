@@ -133,7 +133,7 @@ async def test_a_connect_takes_three_queries_however_many_exports_it_shows(owner
         with CaptureQueriesContext(
             connection,
         ) as captured:
-            states = consumers.open_for(scope, lambda *groups: None)[2]
+            states = consumers.open_for(scope, lambda *groups: None).states
         assert [state["progress"]["queue_position"] for state in states][:10] == list(range(1, len(states) + 1))[:10]
         return [query["sql"] for query in captured]
 

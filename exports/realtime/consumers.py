@@ -11,11 +11,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import timedelta
 from enum import IntEnum
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -28,18 +27,17 @@ from django.contrib.auth import get_user, get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.core.handlers import asgi
 from django.db import DatabaseError, InterfaceError
-from django.db.models import Q
 from django.urls import get_script_prefix, set_script_prefix
-from django.utils import timezone, translation
+from django.utils import translation
 
 from exports import failures, services
 from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
-from exports.models import ACTIVE, FileRequest, Status
+from exports.models import FileRequest, Status
 from exports.models.request import AnyUser, FileRequestQuerySet
 from exports.models.token import token_of_user
-from exports.realtime import admission, connections, events
+from exports.realtime import admission, connections, events, resume
 from exports.state import State, serialize, urls_of
 
 log = logging.getLogger("exports.realtime.consumers")
@@ -53,9 +51,10 @@ UNREAD_CHECK_SECONDS = 0.5
 JOIN_SECONDS = 10.0
 # Django sends its signals just before a session ends, so one check at once is not enough.
 RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
-SNAPSHOT_AGE = timedelta(hours=24)
 SNAPSHOT_QUEUE_SECONDS = 1.0
 TOKEN_TIMEOUT_SECONDS = 5.0
+RESUME_TIMEOUT_SECONDS = 5.0
+RESUME_BYTES_PER_EXPORT = 64
 MAX_WAITING_SOCKETS = 100
 """How many sockets may wait for a token in this process; further ones are refused."""
 # A code of the registry of RFC 6455.
@@ -139,6 +138,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._older_sockets: set[str] = set()
         self._is_closed = False
         self._file_types: list[str] = []
+        self._awaits_resume = resumes(self.scope)
         self._awaits_token = authentication.awaits_token(self.scope)
         is_full = self._awaits_token and connections.waiting_now() >= MAX_WAITING_SOCKETS
         if self.channel_layer is None or is_deaf(self.channel_layer) or is_full:
@@ -168,12 +168,13 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         def join(*groups: str) -> None:
             asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)
 
-        reader, self._file_types, snapshot = await admission.handshakes.call(of_tenant(open_for), self.scope, join)
+        first = await admission.handshakes.call(of_tenant(open_for), self.scope, join)
+        self._user_id, self._tenant, self._file_types = first.user_id, first.tenant, first.file_types
         self._opened = [time.time(), self.channel_name]
         if config.MAX_SOCKETS_PER_USER is not None:
-            opened = events.seal({"type": "export.opened", "since": self._opened}, reader)
-            await self.channel_layer.group_send(reader, opened)
-        return snapshot
+            opened = events.seal({"type": "export.opened", "since": self._opened}, first.reader)
+            await self.channel_layer.group_send(first.reader, opened)
+        return first.states
 
     async def _join_groups(self, groups: Sequence[str]) -> None:
         """Receive the events of these groups from now on. Raises SocketRefused if the client has gone."""
@@ -192,6 +193,8 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         for state in snapshot:
             self._queue(state)
         self._tasks.append(asyncio.create_task(self._watch()))
+        if self._awaits_resume:
+            self._tasks.append(asyncio.create_task(self._tell_without_resume()))
 
     async def _authenticate(self, token: str) -> None:
         """Go on as if the token had been in the header of the handshake. Raise SocketRefused if it is not valid."""
@@ -203,6 +206,24 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         await asyncio.sleep(TOKEN_TIMEOUT_SECONDS)
         if self._awaits_token:
             await self._end(CloseCode.LOGGED_OUT, "no token was sent")
+
+    async def _resume(self, known: dict[UUID, int], epoch: str | None) -> None:
+        """Tell a client that knows these states what it has missed. Raise SocketRefused if the user has signed out."""
+        self._awaits_resume = False
+        missed = await resume.missed(resume.Question(self._user_id, known, epoch), self._tenant)
+        resumed = {"type": "resumed", "epoch": missed.epoch, "is_restored": missed.is_restored}
+        gone = [{"type": "export.removed", "id": str(export_id)} for export_id in missed.gone]
+        states = await in_thread(states_for)(self.scope, missed.changed) if missed.changed else []
+        if not self._is_closed:
+            for message in [resumed, *gone]:
+                await self.send(text_data=json.dumps(message))
+            for state in states:
+                self._queue(state)
+
+    async def _tell_without_resume(self) -> None:
+        await asyncio.sleep(RESUME_TIMEOUT_SECONDS)
+        if self._awaits_resume:
+            await self._end_if_refused(self._resume({}, None))
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle an event of the channel layer, or a message of the server.
@@ -253,6 +274,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             await self._end_if_refused(self._authenticate(frame["token"]))
         elif self._awaits_token:
             await self._end(CloseCode.LOGGED_OUT, "the first message is no token")
+        elif frame["type"] == "resume" and not self._awaits_resume:
+            await self._end(CloseCode.MALFORMED, "a second resume")
+        elif frame["type"] == "resume":
+            await self._end_if_refused(self._resume(frame["known"], frame["epoch"]))
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
@@ -402,10 +427,17 @@ def of_tenant(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def parse_frame(text: str | None) -> dict[str, Any] | None:
     """Return a client's frame, or None if it is too long or docs/protocol.md does not define it."""
-    if text is None or len(text.encode()) > config.SOCKET_MAX_FRAME_BYTES:
+    most_bytes = config.SOCKET_MAX_FRAME_BYTES + RESUME_BYTES_PER_EXPORT * config.SNAPSHOT_MAX_EXPORTS
+    if text is None or len(text.encode()) > most_bytes:
         return None
     try:
         frame = json.loads(text)
+        if frame["type"] == "resume":
+            known = {UUID(export_id): seq for export_id, seq in frame["known"].items()}
+            is_valid = all(type(seq) is int for seq in known.values()) and isinstance(frame["epoch"], str | None)
+            return {"type": "resume", "known": known, "epoch": frame["epoch"]} if is_valid else None
+        if len(text.encode()) > config.SOCKET_MAX_FRAME_BYTES:
+            return None
         if frame["type"] == "seen":
             return {"type": "seen", "id": UUID(frame["id"])}
         if frame["type"] == "authenticate" and isinstance(frame["token"], str):
@@ -450,28 +482,55 @@ def active_user(scope: Scope) -> AnyUser:
     return user
 
 
-def open_for(scope: Scope, join: Callable[..., None]) -> tuple[str, list[str], list[State]]:
-    """Return the group of the user's sockets, the file types that its token opens, and the states to send on connect.
+class Opened(NamedTuple):
+    """Whose socket this is: the group of the user's sockets, the types that the token opens, and the first states."""
 
-    These are, oldest first, of active exports and of those that ended within SNAPSHOT_AGE. `join` is called with the
-    groups of the socket before the rows are read, so that no change falls between the two. Raises SocketRefused if the
-    user is not signed in or active, or may not see the export.
+    reader: str
+    user_id: object
+    tenant: str
+    file_types: list[str]
+    states: list[State]
+
+
+def open_for(scope: Scope, join: Callable[..., None]) -> Opened:
+    """Return whose socket this is, and the states of active exports and of those that ended lately, oldest first.
+
+    A client that says what it knows gets no states yet. `join` is called with the groups of the socket before the rows
+    are read, so that no change falls between the two. Raises SocketRefused if the user is not signed in or active, or
+    may not see the export.
     """
     user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
     token, reader = token_of_user(user), events.group_of_reader(user.pk)
-    if export_id is None:
-        join(events.group_of_user(user.pk, tenants.current()), reader)
-        recent = Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
-        newest = FileRequest.objects.owned_by(user).filter(recent).without_details().timed().order_by("-requested_at")
-        exports = [*reversed(newest[: config.SNAPSHOT_MAX_EXPORTS])]
-    else:
+    exports: list[FileRequest] = []
+    if export_id is not None:
         join(events.group_of_request(export_id), reader)
         exports = [visible(user, export_id, FileRequest.objects.without_details().timed())]
-    return (
-        reader,
-        token.exporters if token is not None else [],
-        [serialize(export, queue_seconds=SNAPSHOT_QUEUE_SECONDS) for export in exports],
-    )
+    else:
+        join(events.group_of_user(user.pk, tenants.current()), reader)
+        if not resumes(scope):
+            newest = FileRequest.objects.owned_by(user).filter(resume.recent()).without_details().timed()
+            exports = [*reversed(newest.order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS])]
+    return Opened(reader, user.pk, tenants.current(), token.exporters if token is not None else [], states_of(exports))
+
+
+def resumes(scope: Scope) -> bool:
+    """Return True if the client of this socket begins by saying what it knows. A socket of one export never does."""
+    asked = parse_qs(scope["query_string"].decode("latin1")).get("resume") == ["1"]
+    return asked and scope["url_route"]["kwargs"].get("pk") is None
+
+
+def states_for(scope: Scope, export_ids: Sequence[UUID]) -> list[State]:
+    """Return the states of these exports, oldest first, as far as they are the user's own.
+
+    Raises SocketRefused if the user is not signed in or active.
+    """
+    own = FileRequest.objects.owned_by(active_user(scope)).without_details().timed()
+    return states_of([*own.filter(pk__in=export_ids).order_by("requested_at")])
+
+
+def states_of(exports: Sequence[FileRequest]) -> list[State]:
+    """Return the states of many exports; what they say about queues may be a second old."""
+    return [serialize(export, queue_seconds=SNAPSHOT_QUEUE_SECONDS) for export in exports]
 
 
 def check(scope: Scope) -> None:

@@ -66,8 +66,16 @@ class Browser {
 
 /** Open a tab; it records what its socket tells. */
 async function tab(browser, reader = "ada") {
+  return (await page(browser, reader)).connect();
+}
+
+/** Open a tab whose sockets are made by `connect`. */
+async function page(browser, reader = "ada", url = URL) {
   const Shared = sharedSocketClass({ reader, WebSocket: browser.Socket, BroadcastChannel: browser.BroadcastChannel, locks: browser.locks, clock: browser.clock });
-  const socket = new Shared(URL);
+  return { connect: () => connected(new Shared(url)) };
+}
+
+async function connected(socket) {
   const heard = [];
   socket.onopen = () => heard.push("open");
   socket.onmessage = ({ data }) => heard.push(JSON.parse(data).type);
@@ -147,7 +155,7 @@ test("another tab's messages are sent, its pings only if the server was silent",
   socket.send(JSON.stringify({ type: "ping" }));
   socket.send(JSON.stringify({ type: "seen", id: ID }));
   await settled();
-  assert.deepEqual(browser.Socket.last.sent.map(({ type }) => type), ["seen"]);
+  assert.deepEqual(browser.Socket.last.sent.map(({ type }) => type), ["resume", "seen"]);
   assert.equal(heard.at(-1), "pong");
   await browser.clock.advance(5_000);
   socket.send(JSON.stringify({ type: "ping" }));
@@ -176,4 +184,55 @@ test("an address that the browser refuses ends the socket", async () => {
     }
   };
   assert.deepEqual((await tab(browser)).heard, [1006]);
+});
+
+const resumed = (rest) => JSON.stringify({ type: "resumed", epoch: "e1", is_restored: false, ...rest });
+
+test("a tab that connects again says what it knows", async () => {
+  const browser = new Browser();
+  const { connect } = await page(browser);
+  await connect();
+  assert.equal(browser.Socket.last.url, `${URL}?resume=1`);
+  browser.Socket.last.open();
+  browser.Socket.last.onmessage({ data: resumed() });
+  for (const seq of [3, 4]) browser.Socket.last.change(running({ seq }));
+  browser.Socket.last.drop(1006);
+  await connect();
+  browser.Socket.last.open();
+  assert.deepEqual(browser.Socket.last.sent, [{ type: "resume", epoch: "e1", known: { [ID]: 4 } }]);
+});
+
+test("a socket of one export says nothing", async () => {
+  const browser = new Browser();
+  await (await page(browser, "ada", `${URL}${ID}/`)).connect();
+  browser.Socket.last.open();
+  assert.deepEqual([browser.Socket.last.url, browser.Socket.last.sent], [`${URL}${ID}/`, []]);
+});
+
+test("a tab that was opened without a connection hears what the other one knows", async () => {
+  const browser = new Browser();
+  const { connect } = await page(browser);
+  await connect();
+  browser.Socket.last.open();
+  browser.Socket.last.change(running());
+  browser.Socket.last.drop(1006);
+  await connect();
+  const { heard } = await tab(browser);
+  browser.Socket.last.open();
+  browser.Socket.last.onmessage({ data: resumed() });
+  await settled();
+  assert.deepEqual(heard, ["open", "resumed", "export.changed"]);
+});
+
+test("after a restored backup nothing is known any more", async () => {
+  const browser = new Browser();
+  const { connect } = await page(browser);
+  await connect();
+  browser.Socket.last.open();
+  browser.Socket.last.change(running({ seq: 9 }));
+  browser.Socket.last.onmessage({ data: resumed({ epoch: "e2", is_restored: true }) });
+  browser.Socket.last.drop(1006);
+  await connect();
+  browser.Socket.last.open();
+  assert.deepEqual(browser.Socket.last.sent, [{ type: "resume", epoch: "e2", known: {} }]);
 });

@@ -1,0 +1,134 @@
+"""What a socket that connects again has missed: one query answers all that ask at about the same time.
+
+After a restart thousands of pages say which states they know, and most have missed nothing. Only the numbers of their
+exports are read then, from the database itself: a cache beside it could be behind it, lost or forged.
+"""
+
+import asyncio
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from functools import cache
+from typing import NamedTuple
+from uuid import UUID
+
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Q
+from django.utils import timezone
+
+from exports.access import tenants
+from exports.conf import config
+from exports.models import ACTIVE, FileRequest
+from exports.realtime import admission
+
+SNAPSHOT_AGE = timedelta(hours=24)
+WAIT_SECONDS = 0.05
+USERS_AT_ONCE = 100
+
+
+class Missed(NamedTuple):
+    """The exports whose states are to be sent, those that are gone, and what tells one database from another.
+
+    `is_restored` is True if the client has heard of another database, or of this one in a later state.
+    """
+
+    changed: list[UUID]
+    gone: list[UUID]
+    epoch: str
+    is_restored: bool
+
+
+class Question(NamedTuple):
+    """The exports of a user with the numbers of their states, as a client knows them, and the epoch that it heard."""
+
+    user_id: object
+    known: Mapping[UUID, int]
+    epoch: str | None
+
+
+_waiting: dict[tuple[asyncio.AbstractEventLoop, str], list[tuple[Question, asyncio.Future[Missed]]]] = defaultdict(list)
+_answering: set[asyncio.Task[None]] = set()
+
+
+async def missed(question: Question, tenant: str) -> Missed:
+    """Return what the client has missed, together with others of this tenant who ask within WAIT_SECONDS."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Missed] = loop.create_future()
+    if (loop, tenant) not in _waiting:
+        # A task of its own, since the client that asked first may leave.
+        answering = asyncio.create_task(_answer(loop, tenant))
+        _answering.add(answering)
+        answering.add_done_callback(_answering.discard)
+    _waiting[loop, tenant].append((question, future))
+    return await future
+
+
+async def _answer(loop: asyncio.AbstractEventLoop, tenant: str) -> None:
+    await asyncio.sleep(WAIT_SECONDS)
+    together = _waiting.pop((loop, tenant))
+    for start in range(0, len(together), USERS_AT_ONCE):
+        batch = [
+            (question, future) for question, future in together[start : start + USERS_AT_ONCE] if not future.done()
+        ]
+        try:
+            answers = await admission.handshakes.call(compare, [question for question, _ in batch], tenant)
+        except Exception as error:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if not future.done():
+                    future.set_result(answer)
+
+
+def compare(questions: Collection[Question], tenant: str) -> list[Missed]:
+    """Return what each client has missed, by one query for all of them."""
+    with tenants.active(tenant):
+        known = [export_id for question in questions for export_id in question.known]
+        rows = FileRequest.objects.of_tenant().filter(
+            removed_at=None, requester__in={each.user_id for each in questions}
+        )
+        rows = rows.filter(recent() | Q(pk__in=known)).order_by("-requested_at")
+        numbers: dict[object, dict[UUID, int]] = defaultdict(dict)
+        for user_id, export_id, seq in rows.values_list("requester_id", "pk", "seq"):
+            numbers[user_id][export_id] = seq
+        epoch = epoch_of(tenant)
+    return [_missed(question, numbers[question.user_id], epoch) for question in questions]
+
+
+def recent() -> Q:
+    """Return the condition of what a socket tells on connect: active exports and those ended within SNAPSHOT_AGE."""
+    return Q(status__in=ACTIVE) | Q(finished_at__gte=timezone.now() - SNAPSHOT_AGE)
+
+
+@cache
+def epoch_of(tenant: str) -> str:
+    """Return a text that is another one for another database. A backup is restored while no process runs.
+
+    PostgreSQL tells a restored cluster by its timeline, and restored tables by their numbers. Other databases only tell
+    when their tables were made first.
+    """
+    first = MigrationRecorder.Migration.objects.filter(app="exports").order_by("applied", "pk").first()
+    marks: list[object] = [tenant, first and first.applied.isoformat()]
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT system_identifier, timeline_id, to_regclass(%s)::oid FROM pg_control_system(),"
+                " pg_control_checkpoint()",
+                [FileRequest._meta.db_table],
+            )
+            marks += cursor.fetchone()
+    return hashlib.sha256(repr(marks).encode()).hexdigest()[:16]
+
+
+def _missed(question: Question, numbers: Mapping[UUID, int], epoch: str) -> Missed:
+    known = question.known
+    is_other = question.epoch not in (None, epoch)
+    is_restored = is_other or any(numbers.get(export_id, seq) < seq for export_id, seq in known.items())
+    newest = [*numbers][: config.SNAPSHOT_MAX_EXPORTS]
+    told = [*newest, *(export_id for export_id in numbers if export_id in known and export_id not in newest)]
+    changed = [export_id for export_id in told if is_restored or known.get(export_id) != numbers[export_id]]
+    return Missed(changed[::-1], [export_id for export_id in known if export_id not in numbers], epoch, is_restored)
