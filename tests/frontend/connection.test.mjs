@@ -574,3 +574,13 @@ test("the place of an export that waits is read every three seconds until it run
   await clock.advance(14_000);
   assert.equal(server.count(SELF), 3);
 });
+
+test("after a restored backup states with smaller numbers are shown", async () => {
+  const { Socket, calls } = given();
+  Socket.last.open();
+  Socket.last.change(running({ seq: 9 }));
+  Socket.last.change(running({ seq: 4 }));
+  Socket.last.onmessage({ data: '{"type": "resumed", "epoch": "e2", "is_restored": true}' });
+  Socket.last.change(running({ seq: 4 }));
+  assert.deepEqual(calls.states.map(({ seq }) => seq), [9, 4]);
+});
