@@ -18,7 +18,7 @@ from exports.models import Actor, AuditEntry, FileRequest, Preset, Status
 from exports.worker import loop
 from tests.office import people, rows
 from tests.office.browsers import signed_in
-from tests.office.exports import open_office
+from tests.office.exports import ReportExport, open_office
 from tests.shop.runs import configure
 
 pytestmark = pytest.mark.django_db
@@ -361,6 +361,19 @@ def test_addresses_and_methods_that_do_not_exist_are_problems_too(client: Client
     response = client.patch(f"{ROOT}exports/")
     check_problem(response, 405, "method_not_allowed")
     assert response.headers["Allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_of_the_code_is_left_to_django(
+    client: Client, settings: LazySettings, monkeypatch: pytest.MonkeyPatch, debug: bool
+):
+    def fail(*arguments: Any) -> None:
+        raise ZeroDivisionError
+
+    settings.DEBUG = debug
+    monkeypatch.setattr(ReportExport, "get_form", fail)
+    with pytest.raises(ZeroDivisionError):
+        client.get(f"{ROOT}types/report/")
 
 
 def test_a_site_without_a_queue_says_so(client: Client, settings: LazySettings):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -46,6 +46,11 @@ def admit(request: HttpRequest) -> AnyUser:
     return request.user
 
 
+def pass_on(request: HttpRequest, error: Exception) -> NoReturn:
+    """Let Django answer an error of the code, as it does for the pages; with DEBUG django-ninja would itself."""
+    raise error
+
+
 api = NinjaAPI(
     title="Live Exports",
     version="1",
@@ -59,6 +64,7 @@ api = NinjaAPI(
 api.add_router("/types", types.router)
 api.add_router("/exports", requests.router)
 api.add_router("", presets.router)
+api.add_exception_handler(Exception, pass_on)  # type: ignore[arg-type] # it is given exceptions alone
 for _error in problems.ANSWERED:
     api.add_exception_handler(_error, problems.answer)  # type: ignore[arg-type] # it is given exceptions alone
 
