@@ -20,7 +20,7 @@ from exports.models import Actor, AuditEntry, FileRequest, Status, Webhook, Webh
 from exports.webhooks import sending, signatures, verbs
 from tests.office.receiver import Received, Receiver, status
 from tests.shop.exports import OrderExport
-from tests.shop.requests import claimed, end, made, queued, user
+from tests.shop.requests import at_once, claimed, end, made, queued, user
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
@@ -353,6 +353,15 @@ def test_messages_are_given_up_in_the_end_and_can_be_sent_again(receiver: Receiv
     assert len(set(receiver.ids)) == 1
 
 
+def test_a_name_that_stands_for_an_address_of_this_host_gets_nothing(receiver: Receiver, settings: Any) -> None:
+    configure(settings, WEBHOOK_ALLOWED_NETWORKS=["10.0.0.0/8"])
+    webhook(receiver, url=f"http://localhost:{receiver.port}/")
+    ended()
+    assert housekeeping.send_webhooks() == 0
+    assert receiver.received == []
+    assert outcome() == (State.SUPPRESSED, "gave up: address not allowed", None)
+
+
 # Webhooks that do not work
 
 
@@ -443,6 +452,27 @@ def test_senders_side_by_side_send_each_message_once(receiver: Receiver) -> None
         thread.join(20)
     assert sorted(receiver.ids) == sorted(WebhookDelivery.objects.values_list("message_id", flat=True))
     assert len(receiver.ids) == 12
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_webhook_can_be_deleted_while_an_export_ends(receiver: Receiver) -> None:
+    found = webhook(receiver)
+    _, claim = claimed()
+    has_ended = threading.Event()
+
+    def end_slowly() -> bool:
+        with transaction.atomic():
+            won = transitions.publish(claim, made())
+            has_ended.set()
+            time.sleep(0.3)
+        return won
+
+    def delete() -> None:
+        has_ended.wait(10)
+        verbs.delete(found, Actor.of(found.owner))
+
+    assert at_once(end_slowly, delete) == [True, None]
+    assert (Webhook.objects.count(), WebhookDelivery.objects.count()) == (0, 0)
 
 
 def test_a_deleted_webhook_or_export_takes_its_messages_along(receiver: Receiver) -> None:

@@ -64,7 +64,6 @@ def deliver(delivery: WebhookDelivery) -> bool:
     current = rows.filter(pk=delivery.pk, state=WebhookDelivery.State.SENDING).first()
     if current is None:
         return False
-    status = None
     try:
         if reason := _reason_not_to_send(current):
             _settle(current, WebhookDelivery.State.SUPPRESSED, reason)

@@ -65,8 +65,11 @@ def disable(webhook: Webhook, actor: Actor) -> None:
 def delete(webhook: Webhook, actor: Actor) -> None:
     """Delete a webhook and its messages."""
     with transaction.atomic():
-        _record(webhook, "deleted", actor)
-        webhook.delete()
+        # Locked first, so that no end of an export adds a message between the deletion of these and of the webhook.
+        locked = Webhook.objects.select_for_update().filter(pk=webhook.pk).first()
+        if locked is not None:
+            _record(locked, "deleted", actor)
+            locked.delete()
 
 
 def send_again(delivery: WebhookDelivery, actor: Actor) -> None:
