@@ -82,6 +82,18 @@ def test_a_token_that_has_ended_is_refused(owner: User, end: Any):
     assert status_of(headers) == 401
 
 
+def test_no_token_outlives_the_longest_time_of_the_site(owner: User, settings: LazySettings):
+    settings.EXPORTS = {**settings.EXPORTS, "ACCESS_TOKEN_MAX_AGE_SECONDS": 60}
+    for asked in (None, timezone.now() + timedelta(days=1)):
+        token, _headers = made(owner, expires_at=asked)
+        assert timezone.now() < token.expires_at <= timezone.now() + timedelta(seconds=60)
+
+
+def test_a_field_of_the_projects_user_is_not_taken_for_a_token(owner: User):
+    owner.access_token = "a token of another site"
+    assert Actor.of(owner).kind == "user"
+
+
 def test_a_site_can_do_without_tokens(owner: User, settings: LazySettings):
     _token, headers = made(owner)
     settings.EXPORTS = {**settings.EXPORTS, "ACCESS_TOKENS": False}

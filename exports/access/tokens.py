@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from django.db import transaction
@@ -45,7 +45,13 @@ def create(
     exporters: Sequence[str] = (),
     expires_at: datetime | None = None,
 ) -> tuple[AccessToken, str]:
-    """Make a token for this user, with an entry in the audit log. Return it and its text, which is stored nowhere."""
+    """Make a token for this user, with an entry in the audit log. Return it and its text, which is stored nowhere.
+
+    It expires at the latest when EXPORTS["ACCESS_TOKEN_MAX_AGE_SECONDS"] have passed.
+    """
+    if config.ACCESS_TOKEN_MAX_AGE_SECONDS is not None:
+        latest = timezone.now() + timedelta(seconds=config.ACCESS_TOKEN_MAX_AGE_SECONDS)
+        expires_at = min(expires_at or latest, latest)
     text = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
     with transaction.atomic():
         token = AccessToken.objects.create(

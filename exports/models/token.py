@@ -1,7 +1,7 @@
 """AccessToken: a secret by which a program acts for a user, with the rights of that user or fewer.
 
-A user who comes by a token carries it in the attribute `access_token`. The querysets, the permission policy and the
-actor of each verb ask here what the token leaves of the user's rights.
+A user who comes by a token carries it in an attribute. The querysets, the permission policy and the actor of each verb
+ask here what the token leaves of the user's rights.
 """
 
 from datetime import datetime, timedelta
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 USED_AGAIN_SECONDS = 60
 """The last use of a token is written at most this often."""
+
+USER_ATTRIBUTE = "_exports_access_token"
+"""Where a user carries the token; no field of a project's user model has such a name."""
 
 ENDED_KEPT_SECONDS = 30 * DAY
 """For how long a token that was revoked or has expired is still listed."""
@@ -88,7 +91,7 @@ class AccessToken(models.Model):
     def user(self) -> "User":
         """Return the owner as the user of a request by this token."""
         user: User = self.owner
-        user.access_token = self  # type: ignore[attr-defined]
+        setattr(user, USER_ATTRIBUTE, self)
         return user
 
     def mark_used(self, now: datetime) -> None:
@@ -102,7 +105,7 @@ class AccessToken(models.Model):
 
 def token_of_user(user: AbstractUser | AnonymousUser) -> AccessToken | None:
     """Return the token by which this user has come; None for a session, and for a token that is not of this app."""
-    return getattr(user, "access_token", None)
+    return getattr(user, USER_ATTRIBUTE, None)
 
 
 def token_id_of(user: AbstractUser | AnonymousUser) -> int | None:
