@@ -30,7 +30,7 @@ State = WebhookDelivery.State
 
 @pytest.fixture
 def receiver(settings: Any) -> Iterator[Receiver]:
-    configure(settings, WEBHOOKS=True, WEBHOOK_ALLOWED_NETWORKS=["127.0.0.0/8"], WEBHOOK_TIMEOUT_SECONDS=0.5)
+    configure(settings, WEBHOOKS=True, WEBHOOK_ALLOWED_NETWORKS=["127.0.0.0/8"])
     with Receiver() as found:
         yield found
 
@@ -276,13 +276,13 @@ def test_a_redirect_is_not_followed(receiver: Receiver) -> None:
 
 
 def never_answer(handler: BaseHTTPRequestHandler) -> None:
-    time.sleep(2)
+    time.sleep(10)
 
 
 def drip_headers(handler: BaseHTTPRequestHandler) -> None:
     """Send a header in small pieces, each in time, for ever."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    for _ in range(100):
+    for _ in range(200):
         handler.wfile.write(b"x")
         handler.wfile.flush()
         time.sleep(0.05)
@@ -290,20 +290,21 @@ def drip_headers(handler: BaseHTTPRequestHandler) -> None:
 
 def only_announce(handler: BaseHTTPRequestHandler) -> None:
     """Send interim responses for ever."""
-    for _ in range(100):
+    for _ in range(200):
         handler.wfile.write(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         handler.wfile.flush()
         time.sleep(0.05)
 
 
 @pytest.mark.parametrize("answer", [never_answer, drip_headers, only_announce])
-def test_a_server_without_a_response_in_time_is_tried_again(receiver: Receiver, answer: Any) -> None:
+def test_a_server_without_a_response_in_time_is_tried_again(receiver: Receiver, settings: Any, answer: Any) -> None:
+    configure(settings, WEBHOOK_TIMEOUT_SECONDS=0.5)
     receiver.answers.append(answer)
     webhook(receiver)
     ended()
     began = time.monotonic()
     assert housekeeping.send_webhooks() == 0
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert outcome() == (State.PENDING, "ReadTimeout", None)
 
 
