@@ -101,6 +101,7 @@ def mails(name: str) -> Iterator[Finding]:
 def webhooks(name: str) -> Iterator[Finding]:
     """Report the messages of webhooks that wait, failed or were given up, and webhooks that were disabled for that."""
     if not config.WEBHOOKS:
+        yield ok(name, "None: EXPORTS['WEBHOOKS'] is off.")
         return
     waiting, settled = statistics.outbox(WebhookDelivery), statistics.settled(WebhookDelivery, DAY)
     disabled = Webhook.objects.exclude(disabled_at=None).count()
