@@ -30,6 +30,11 @@ CUT = """() => [...document.querySelectorAll("body *")].filter((element) => {
   return isCut && position !== "absolute" && element.textContent.trim() && element.checkVisibility();
 }).map((element) => element.outerHTML.slice(0, 120))"""
 LIST_OF_STAFF = "/admin/exports/filerequest/"
+# Colours change gradually.
+SETTLED = """() => {
+  const changing = document.getAnimations().filter((each) => each instanceof CSSTransition);
+  return Promise.allSettled(changing.map((each) => each.finished));
+}"""
 MOVING = "document.getAnimations().filter((each) => each.playState === 'running').length"
 
 COLOURS = ["color-contrast", "link-in-text-block"]
@@ -71,6 +76,7 @@ def faults_of(page: Page, name: str, include: str | None = None) -> list[str]:
     faults = []
 
     def judge(look: str, rules: list[str] | None = None) -> None:
+        page.evaluate(SETTLED)
         faults.extend(f"{name}, {look}: {each}" for each in page.evaluate(VIOLATIONS, [include, rules]))
 
     page.set_viewport_size(WIDE)

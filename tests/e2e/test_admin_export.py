@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.e2e.test_accessibility import AXE, faults_of
 from tests.e2e.test_screenshots import save
 from tests.e2e.visits import Visit
 from tests.office.browsers import signed_in
@@ -92,6 +93,7 @@ def test_a_filtered_list_is_exported_with_the_chosen_columns(
 ):
     with context_of(browser, site, color_scheme=scheme, viewport={"width": 1100, "height": 960}) as context:
         page = context.new_page()
+        page.add_init_script(path=AXE)
         page.goto(f"{ORDERS}?status__exact=sent&o=1")
         page.get_by_role("link", name="Export", exact=True).click()
         for label in ("Customer", "Large"):
@@ -112,6 +114,21 @@ def test_a_filtered_list_is_exported_with_the_chosen_columns(
         form = page.locator("export-form").bounding_box()
         assert form is not None
         assert form["x"] + form["width"] <= 360
+        assert faults_of(page, theme, include=".export-admin") == []
+
+
+@pytest.mark.parametrize("theme", ["plain"])
+def test_axe_finds_nothing_on_the_pages_of_a_site_without_a_stylesheet(browser: Browser, site: str, theme: str):
+    with context_of(browser, site) as context:
+        page = context.new_page()
+        page.add_init_script(path=AXE)
+        page.goto(f"{ORDERS}export/")
+        export_as(page, "csv")
+        title = page.locator("export-progress[status=ready] [data-part=title]")
+        title.wait_for(timeout=READY_MS)
+        for path in (title.get_attribute("href"), "/exports/"):
+            page.goto(path)
+            assert faults_of(page, path) == []
 
 
 @pytest.mark.parametrize("theme", ["plain"])
