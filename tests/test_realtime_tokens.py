@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -188,3 +189,16 @@ async def test_an_open_socket_takes_no_second_token(owner: User):
     async with opened(page_with(ALL, text)) as page:
         await page.send_json_to({"type": "authenticate", "token": text})
         assert await page.close_code() == 4400
+
+
+async def test_a_socket_that_resumes_hears_of_other_types_as_of_exports_that_do_not_exist(owner: User):
+    long, report = await made(rows.running, owner, file_type="long"), await made(rows.running, owner)
+    _token, text = await token_for(owner, exporters=["long"])
+    for others in (str(report.pk), str(uuid4())):
+        for number in (report.seq, report.seq + 9):
+            async with opened(page_with(f"{ALL}?resume=1", text)) as page:
+                await page.send_json_to({"type": "resume", "known": {others: number}, "epoch": None})
+                resumed = await page.next()
+                assert (resumed["type"], resumed["is_restored"]) == ("resumed", False)
+                assert await page.next() == {"type": "export.removed", "id": others}
+                assert (await page.next_state())["id"] == str(long.pk)

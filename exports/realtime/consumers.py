@@ -210,7 +210,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
     async def _resume(self, known: dict[UUID, int], epoch: str | None) -> None:
         """Tell a client that knows these states what it has missed. Raise SocketRefused if the user has signed out."""
         self._awaits_resume = False
-        missed = await resume.missed(resume.Question(self._user_id, known, epoch), self._tenant)
+        missed = await resume.missed(resume.Question(self._user_id, known, epoch, self._file_types), self._tenant)
         resumed = {"type": "resumed", "epoch": missed.epoch, "is_restored": missed.is_restored}
         gone = [{"type": "export.removed", "id": str(export_id)} for export_id in missed.gone]
         states = await in_thread(states_for)(self.scope, missed.changed) if missed.changed else []

@@ -41,11 +41,15 @@ class Missed(NamedTuple):
 
 
 class Question(NamedTuple):
-    """The exports of a user with the numbers of their states, as a client knows them, and the epoch that it heard."""
+    """The exports of a user with the numbers of their states, as a client knows them, and the epoch that it heard.
+
+    `file_types` are those that the client's API token opens; none means all.
+    """
 
     user_id: object
     known: Mapping[UUID, int]
     epoch: str | None
+    file_types: Collection[str] = ()
 
 
 _waiting: dict[tuple[asyncio.AbstractEventLoop, str], list[tuple[Question, asyncio.Future[Missed]]]] = defaultdict(list)
@@ -92,11 +96,16 @@ def compare(questions: Collection[Question], tenant: str) -> list[Missed]:
             removed_at=None, requester__in={each.user_id for each in questions}
         )
         rows = rows.filter(recent() | Q(pk__in=known)).order_by("-requested_at")
-        numbers: dict[object, dict[UUID, int]] = defaultdict(dict)
-        for user_id, export_id, seq in rows.values_list("requester_id", "pk", "seq"):
-            numbers[user_id][export_id] = seq
+        found: dict[object, list[tuple[UUID, int, str]]] = defaultdict(list)
+        for user_id, export_id, seq, file_type in rows.values_list("requester_id", "pk", "seq", "file_type"):
+            found[user_id].append((export_id, seq, file_type))
         epoch = epoch_of(tenant)
-    return [_missed(question, numbers[question.user_id], epoch) for question in questions]
+    answers = []
+    for question in questions:
+        opened = question.file_types
+        numbers = {pk: seq for pk, seq, file_type in found[question.user_id] if not opened or file_type in opened}
+        answers.append(_missed(question, numbers, epoch))
+    return answers
 
 
 def recent() -> Q:
