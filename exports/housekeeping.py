@@ -34,7 +34,7 @@ from exports.models import (
 from exports.models.audit import HOUSEKEEPING, record
 from exports.models.clock import Now
 from exports.models.locale import locale_of
-from exports.models.request import FileRequestQuerySet
+from exports.models.request import WITHOUT_FILE, FileRequestQuerySet
 from exports.queue import base as queue
 from exports.realtime import events
 from exports.webhooks import sending
@@ -261,20 +261,19 @@ def wake_again() -> int:
     """Wake the queues of due exports that no worker has picked up for EXPORTS["WAKE_AGAIN_SECONDS"]."""
     scheduling.let_go_all_with_room(_registered(), at_once=MAX_PER_STEP)
     waiting = _registered().due(Now()).filter(is_held_back=False).exclude(woken_at__gte=_ago(config.WAKE_AGAIN_SECONDS))
-    woken = [
-        export.queue_name
-        for export in waiting.order_by("requested_at")[:MAX_PER_STEP]
-        if transitions.mark_woken(export)
-    ]
-    for queue_name in sorted(set(woken)):
+    found = dict(waiting.order_by("requested_at").values_list("pk", "queue_name")[:MAX_PER_STEP])
+    woken = transitions.mark_woken(found)
+    for queue_name in sorted(set(found.values())) if woken else ():
         queue.wake(queue_name)
-    return len(woken)
+    return woken
 
 
 def expire() -> int:
     """Expire files that are past their retention: their links stop working, the bytes are deleted later."""
     due = FileRequest.objects.filter(status=Status.READY, expires_at__lt=Now())
-    return _for_each(due, lambda export: transitions.expire(export, HOUSEKEEPING) and _publish(export))
+    return _for_each(
+        due.order_by("expires_at"), lambda export: transitions.expire(export, HOUSEKEEPING) and _publish(export)
+    )
 
 
 def delete_files(delay: float | None = None) -> int:
@@ -323,7 +322,8 @@ def erase(delay: float | None = None) -> int:
 def remove_old_rows() -> int:
     """Delete the rows of exports that ended more than EXPORTS["HISTORY_SECONDS"] ago and have no file."""
     expired_before = _ago(config.FILE_DELETE_DELAY_SECONDS + config.HISTORY_SECONDS)
-    return _remove(Q(status=Status.EXPIRED, expires_at__lt=expired_before) | _failed_long_ago())
+    expired = FileRequest.objects.filter(status=Status.EXPIRED, expires_at__lt=expired_before)
+    return _remove(expired.order_by("expires_at")) + _remove(_failed_long_ago())
 
 
 def forget_keys() -> int:
@@ -357,7 +357,10 @@ def send_mails(stop: threading.Event | None = None) -> int:
             return notifications.deliver(_permitted([notification]), registry.exporter_of(export).own_mail(export))
 
     registered = ~Q(kind=Notification.Kind.READY) | Q(request__file_type__in=registry.handlers.keys())
-    return _for_each(Notification.objects.due(Now()).filter(registered).order_by("due_at"), send)
+    due = Notification.objects.due(Now()).filter(registered).order_by("due_at")
+    while notifications.suppress_unneeded(due.select_related("request__requester")[:MAX_PER_STEP]) == MAX_PER_STEP:
+        pass
+    return _for_each(due, send)
 
 
 def send_webhooks(stop: threading.Event | None = None) -> int:
@@ -414,12 +417,14 @@ def _publish(export: FileRequest) -> bool:
     return True
 
 
-def _failed_long_ago() -> Q:
-    return Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=_ago(config.HISTORY_SECONDS))
+def _failed_long_ago() -> FileRequestQuerySet:
+    old = FileRequest.objects.filter(WITHOUT_FILE, finished_at__lt=_ago(config.HISTORY_SECONDS))
+    return old.order_by("finished_at")
 
 
-def _remove(condition: Q) -> int:
-    keys = list(_registered().filter(condition).values_list("pk", flat=True)[:MAX_PER_STEP])
+def _remove(old: FileRequestQuerySet) -> int:
+    registered = old.filter(file_type__in=registry.handlers.keys())
+    keys = list(registered.values_list("pk", flat=True)[:MAX_PER_STEP])
     return FileRequest.objects.filter(pk__in=keys).delete()[1].get("exports.FileRequest", 0)
 
 

@@ -6,7 +6,7 @@ mail server's 250 and our commit it is sent again with the same Message-ID.
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from smtplib import SMTPDataError, SMTPRecipientsRefused
 from typing import Any, TypedDict
@@ -158,6 +158,20 @@ def deliver(claimed: Sequence[Notification], send: Callable[[], object] | None =
     faults.point("after_250")
     _settle(wanted, Notification.State.SENT, "")
     return True
+
+
+def suppress_unneeded(due: Iterable[Notification]) -> int:
+    """Settle mails never tried that are not to be sent, with a statement for each reason. Return how many."""
+    unneeded: dict[str, list[int]] = {}
+    for each in due:
+        is_usual = each.attempts == 0 and not has_own_mail(each)
+        if is_usual and (reason := _reason_not_to_send(each.request, each, is_own_mail=False)):
+            unneeded.setdefault(reason, []).append(each.pk)
+    settled = 0
+    for reason, keys in unneeded.items():
+        untried = Notification.objects.filter(pk__in=keys, state=Notification.State.PENDING, attempts=0)
+        settled += untried.update(state=Notification.State.SUPPRESSED, reason=reason, settled_at=Now())
+    return settled
 
 
 def suppress(notification: Notification, reason: str) -> bool:

@@ -507,13 +507,14 @@ def sign_ticket(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) 
     return url_of("file", ticket), datetime.fromtimestamp(expires, UTC)
 
 
-def state_for(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) -> State:
+def state_for(user: AnyUser, export: FileRequest, *, is_bearer: bool = False, queue_seconds: float = 0.0) -> State:
     """Return STATE as this user may see it.
 
     A user who may download the file gets a ticket, which counts without signing in if `is_bearer`. Others get no URL of
-    it, and an owner to whom the export class now refuses the file gets an error in its place.
+    it, and an owner to whom the export class now refuses the file gets an error in its place. For
+    `queue_seconds` see `state.serialize`.
     """
-    state = serialize(export)
+    state = serialize(export, queue_seconds=queue_seconds)
     if export.status != Status.READY:
         return state
     if may_download(user, export):

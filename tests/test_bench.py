@@ -1,5 +1,6 @@
 """The benchmark with few rows. Only bench/run itself runs other tools, since it installs their packages."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -250,3 +251,18 @@ def test_the_documentation_gets_the_results_between_its_markers(tmp_path: Path) 
 def test_the_documentation_has_markers_for_the_results() -> None:
     text = (run.DOCS / "performance.md").read_text()
     assert text.index(run.BEGIN) < text.index(run.END)
+
+
+# Pages and sweeps
+
+
+@pytest.mark.servers
+def test_the_history_is_measured_with_few_queries_a_page(tmp_path: Path) -> None:
+    found = tmp_path / "found.json"
+    command = [sys.executable, "-m", "bench.history", "--rows", "400", "--json", str(found)]
+    subprocess.run(command, check=True, cwd=databases.ROOT)
+    measured = json.loads(found.read_text())
+    queries = {each["what"]: each["queries"] for each in measured}
+    assert len(queries) == len(measured) > 15
+    assert all(number <= 6 for what, number in queries.items() if "search" not in what and "sweep" not in what), queries
+    assert queries["admin, search for a label"] <= 8

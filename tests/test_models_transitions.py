@@ -181,9 +181,9 @@ def test_a_claim_and_a_wake_lose_before_the_request_is_due() -> None:
     assert transitions.retry_later(claim, delay=60, code="unavailable", detail="", now=NOON)
     export.refresh_from_db()
 
-    assert not transitions.mark_woken(export, now=after(59))
+    assert not transitions.mark_woken([export.pk], now=after(59))
     assert not act("claim", export, after(59))
-    assert transitions.mark_woken(export, now=after(60))
+    assert transitions.mark_woken([export.pk], now=after(60))
     assert act("claim", export, after(60))
 
 
@@ -353,10 +353,10 @@ def test_the_last_allowed_crash_ends_the_export_as_failed_with_a_mail() -> None:
 
 def test_a_worker_is_woken_again_only_after_an_interval() -> None:
     export, interval = queued(woken_at=NOON), config.WAKE_AGAIN_SECONDS
-    assert not transitions.mark_woken(export, now=after(interval))
-    assert transitions.mark_woken(export, now=after(interval + 1))
+    assert not transitions.mark_woken([export.pk], now=after(interval))
+    assert transitions.mark_woken([export.pk], now=after(interval + 1))
     assert row(export.pk)["woken_at"] == after(interval + 1)
-    assert not transitions.mark_woken(export, now=after(interval + 2))
+    assert not transitions.mark_woken([export.pk], now=after(interval + 2))
 
 
 @pytest.mark.parametrize("status", Status.values)
@@ -368,7 +368,7 @@ def test_ended_exports_are_marked_as_seen_once_and_queued_ones_as_woken(status: 
     assert transitions.mark_seen(export, now=after(5)) is is_seen
     assert not transitions.mark_seen(export, now=after(6))
     assert changes(before, row(export.pk)) == ({"seen_at": after(5)} if is_seen else {})
-    assert transitions.mark_woken(export, now=LATER) is (status == Status.QUEUED)
+    assert transitions.mark_woken([export.pk], now=LATER) == (status == Status.QUEUED)
 
 
 # Active rows with one dedupe_key
@@ -422,7 +422,11 @@ def claim_now(export: FileRequest) -> Claim | None:
     return transitions.claim(export, owner="", extension="csv")
 
 
-TIMES = [("started_at", claim_now), ("finished_at", transitions.cancel), ("woken_at", transitions.mark_woken)]
+def mark_woken(export: FileRequest, *, now: Any = None) -> int:
+    return transitions.mark_woken([export.pk], now=now)
+
+
+TIMES = [("started_at", claim_now), ("finished_at", transitions.cancel), ("woken_at", mark_woken)]
 
 
 @pytest.mark.parametrize(("column", "transition"), TIMES)

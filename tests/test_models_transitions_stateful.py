@@ -224,7 +224,7 @@ class Transitions(RuleBasedStateMachine):
         for export in FileRequest.objects.exclude(status__in=AFTER_THE_END).order_by("pk"):
             self.rescue(export, self.expected[export.pk])
             self.time_out(export, self.expected[export.pk])
-            if transitions.mark_woken(export, now=self.now):
+            if transitions.mark_woken([export.pk], now=self.now):
                 self.wakes += 1
 
     @rule(number=numbers)

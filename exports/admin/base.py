@@ -1,7 +1,7 @@
 """What the admin pages of this app share."""
 
-from collections.abc import Collection
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
@@ -12,6 +12,7 @@ from exports import services
 from exports.access import tenants
 from exports.exceptions import TransitionNotAllowed
 from exports.http.actors import actor_of
+from exports.http.pages import NewestPages
 from exports.models import FileRequest
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class ReadOnlyAdmin(ModelAdmin):
     """
 
     tenant_path: ClassVar = "tenant"
+    paginator = NewestPages
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Model]:
         """Keep the rows of the current tenant, or all on a site without one."""
@@ -35,17 +39,23 @@ class ReadOnlyAdmin(ModelAdmin):
         return found.filter(**{self.tenant_path: tenants.current()}) if tenants.current() else found
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Return True for the lookups of `list_filter` and `date_hierarchy`.
+        """Return True for the lookups of `list_filter`.
 
         Django allows every lookup of a column, so `?criteria__startswith=` would tell what the pages do not show, and
         a regular expression may keep the database busy for minutes.
         """
-        allowed = {f"{self.date_hierarchy}__{unit}" for unit in ("year", "month", "day")}
-        for name in self.list_filter:
-            own_parameter = getattr(name, "parameter_name", None)
-            allowed |= (
-                {own_parameter} if own_parameter else {f"{name}{suffix}" for suffix in ("", "__exact", "__isnull")}
-            )
+        allowed: set[str] = set()
+        # Any: names, classes, and pairs of both.
+        filters: Sequence[Any] = self.list_filter
+        for given in filters:
+            match given:
+                case str(name):
+                    allowed |= {f"{name}{suffix}" for suffix in ("", "__exact", "__isnull")}
+                case (name, _):
+                    # A DateFieldListFilter
+                    allowed |= {f"{name}{suffix}" for suffix in ("__gte", "__lt", "__isnull")}
+                case _:
+                    allowed.add(given.parameter_name)
         return lookup in allowed
 
     def has_add_permission(self, request: HttpRequest, obj: object = None) -> bool:

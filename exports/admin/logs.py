@@ -8,6 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
 from exports.admin.base import ExportActionsAdmin, ReadOnlyAdmin
+from exports.admin.search import FormatFilter, TypeFilter
 from exports.http.actors import actor_of
 from exports.models import AuditEntry, Feed, Notification, Preset
 from exports.models.feed import revoke_feed
@@ -33,7 +34,7 @@ class PresetAdmin(ReadOnlyAdmin):
     """Who has saved which presets, without their criteria."""
 
     list_display = ("name", "file_type", "format", "owner", "is_shared", "changed_at")
-    list_filter = ("is_shared", "file_type", "format")
+    list_filter = ("is_shared", TypeFilter, FormatFilter)
     search_fields = ("name", f"owner__{get_user_model().USERNAME_FIELD}")
     list_select_related = ("owner",)
     fields = readonly_fields = list_display
@@ -46,7 +47,7 @@ class FeedAdmin(ExportActionsAdmin):
     list_display = (
         "name", "file_type", "format", "owner", "max_age_seconds", "created_at", "last_used_at", "revoked_at",
     )  # fmt: skip
-    list_filter = ("file_type", "format")
+    list_filter = (TypeFilter, FormatFilter)
     search_fields = ("name", f"owner__{get_user_model().USERNAME_FIELD}")
     list_select_related = ("owner",)
     fields = readonly_fields = list_display
@@ -67,7 +68,6 @@ class AuditEntryAdmin(ReadOnlyAdmin):
         "at", "actor_kind", "user", "actor_name", "verb", "outcome", "reason", "file_type", "export_id", "byte_count",
         "bytes_sent", "count", "address",
     )  # fmt: skip
-    list_filter = ("verb", "outcome", "actor_kind", "file_type")
+    list_filter = ("verb", "outcome", "actor_kind", TypeFilter, ("at", admin.DateFieldListFilter))
     search_fields = ("export__id", f"user__{get_user_model().USERNAME_FIELD}")
-    date_hierarchy = "at"
     list_select_related = ("user",)

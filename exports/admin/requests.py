@@ -23,7 +23,7 @@ from django.utils.translation import gettext_lazy as _
 
 from exports import services
 from exports.admin.base import ExportActionsAdmin
-from exports.admin.search import ErrorFilter, found
+from exports.admin.search import ErrorFilter, FormatFilter, QueueFilter, TypeFilter, found
 from exports.conf import url_of
 from exports.exceptions import InvalidForm, UnknownFileType
 from exports.http.actors import actor_of
@@ -48,12 +48,13 @@ class FileRequestAdmin(ExportActionsAdmin):
         "file_type", "label", "format", "requester", "rows_done", "file_size", "duration", "attempts", "error_code",
         "requested_at", "mail",
     )  # fmt: skip
-    list_filter = ("status", "file_type", ErrorFilter, "format", "queue_name")
+    list_filter = (
+        "status", TypeFilter, ErrorFilter, FormatFilter, QueueFilter, ("requested_at", admin.DateFieldListFilter),
+    )  # fmt: skip
     search_fields = ("id", "label", "filename", f"requester__{get_user_model().USERNAME_FIELD}")
     search_help_text = _(
         "An id, the beginning of a user's name or e-mail address, or a part of a label or a file name."
     )
-    date_hierarchy = "requested_at"
     list_select_related = ("requester",)
     fieldsets = (
         (None, {"fields": ("id", "file_type", "label", "description", "format", "requester", "permission")}),

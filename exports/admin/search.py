@@ -9,14 +9,17 @@ from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from exports.conf import config
+from exports.exporters import registry
 from exports.models import FileRequest, Status
+from exports.tabular import writers
 
-SEARCHED = 10_000
+SEARCHED = 2_000
 """In how many of the newest exports the labels and the file names are searched."""
 
 MAX_FOUND = 500
 MAX_USERS = 100
-SEARCHED_FAILURES = 1_000
+SEARCHED_FAILURES = 500
 
 
 def found(exports: QuerySet[Any], text: str) -> QuerySet[Any]:
@@ -56,3 +59,39 @@ class ErrorFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         return queryset.filter(status=Status.FAILED, error_code=self.value()) if self.value() else queryset
+
+
+class ColumnFilter(admin.SimpleListFilter):
+    """Rows with one value of a column, among values that are known without reading the rows."""
+
+    parameter_name: str
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
+        return queryset.filter(**{self.parameter_name: self.value()}) if self.value() else queryset
+
+
+class TypeFilter(ColumnFilter):
+    """Exports of one of the registered types."""
+
+    title, parameter_name = _("file type"), "file_type"
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted(registry.handlers)]
+
+
+class FormatFilter(ColumnFilter):
+    """Exports in one of the formats."""
+
+    title, parameter_name = _("format"), "format"
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [(writer.format, str(writer.label)) for writer in writers.formats()]
+
+
+class QueueFilter(ColumnFilter):
+    """Exports of one of the queues."""
+
+    title, parameter_name = _("queue name"), "queue_name"
+
+    def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
+        return [(name, name) for name in config.QUEUES]

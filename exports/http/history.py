@@ -4,7 +4,6 @@ from collections import Counter
 from typing import Any
 
 from django import forms
-from django.core.paginator import Paginator
 from django.db.models import F, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import render
@@ -19,12 +18,17 @@ from exports.exporters import registry
 from exports.exporters.stored_rows import StoredExport
 from exports.http import bodies
 from exports.http.actors import actor_of
+from exports.http.pages import NewestPages
 from exports.http.views import get_changeable, is_plain, refusal_response, signed_in, wants_json
 from exports.models import ACTIVE, AuditEntry, FileRequest, FileRequestQuerySet, Status
 from exports.models.request import AnyUser
 from exports.state import State
 
 PAGE_SIZE = 20
+MAX_SEARCHED = 2_000
+QUEUE_SECONDS = 1.0
+"""How old the places in a queue may be, which a list reads once for all its rows."""
+
 ACTIVE_CHOICE = "active"
 SORTS = {
     "": F("requested_at").desc(),
@@ -55,16 +59,22 @@ class ListFilter(forms.Form):
         super().__init__(*args, **kwargs)
         ended = [(str(status), status.label) for status in Status if status not in ACTIVE]
         self.fields["status"].choices = [("", _("All")), (ACTIVE_CHOICE, _("Under way")), *ended]  # type: ignore[attr-defined]
-        types = own.order_by("file_type").values_list("file_type", flat=True).distinct()
+        newest = own.order_by("-requested_at").values_list("file_type", flat=True)
+        types = sorted(set(newest[:MAX_SEARCHED]))
         titles = [(name, title_of_type(name)) for name in types]
         uses = Counter(title for _name, title in titles)
         named = [(name, title if uses[title] == 1 else f"{title} ({name})") for name, title in titles]
         self.fields["type"].choices = [("", _("All")), *named]  # type: ignore[attr-defined]
 
     def found(self, own: FileRequestQuerySet) -> FileRequestQuerySet:
-        """Keep the exports that match, in the chosen order."""
+        """Keep the exports that match, in the chosen order.
+
+        Texts are looked for, and other columns than the time sorted by, among the newest MAX_SEARCHED exports.
+        """
         self.is_valid()
         chosen = self.cleaned_data
+        if chosen.get("q") or chosen.get("sort") in ("name", "size"):
+            own = own.filter(pk__in=own.order_by("-requested_at").values("pk")[:MAX_SEARCHED])
         names = {"text": "q", "status": "status", "file_type": "type"}
         own = matching(own, **{name: chosen.get(field, "") for name, field in names.items()})
         return own.order_by(SORTS[chosen.get("sort", "")], "-requested_at", "pk")
@@ -97,7 +107,9 @@ def list_view(request: HttpRequest) -> HttpResponse:
     """List the user's own exports, newest first unless the query says otherwise; as JSON to a program."""
     own = FileRequest.objects.owned_by(request.user)
     chosen = ListFilter(request.GET, own=own)
-    page = Paginator(chosen.found(own.timed()), PAGE_SIZE).get_page(request.GET.get("page"))
+    # STATE reads the criteria of exports that can be retried.
+    shown = chosen.found(own.timed().defer("options", "columns", "error_detail"))
+    page = NewestPages(shown, PAGE_SIZE).get_page(request.GET.get("page"))
     exports = own_states(request.user, page)
     if wants_json(request):
         return JsonResponse({"exports": exports, "page": page.number, "pages": page.paginator.num_pages})
@@ -155,5 +167,5 @@ def own_states(user: AnyUser, exports: Any, *, is_bearer: bool = False) -> list[
     states = []
     for export in exports:
         export.requester = user
-        states.append(services.state_for(user, export, is_bearer=is_bearer))
+        states.append(services.state_for(user, export, is_bearer=is_bearer, queue_seconds=QUEUE_SECONDS))
     return states

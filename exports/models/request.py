@@ -50,6 +50,7 @@ class Status(models.TextChoices):
 
 ACTIVE = (Status.QUEUED, Status.RUNNING)
 TERMINAL = (Status.READY, Status.FAILED, Status.CANCELLED, Status.EXPIRED)
+WITHOUT_FILE = Q(status__in=[Status.FAILED, Status.CANCELLED])
 
 
 class FileRequestQuerySet(models.QuerySet["FileRequest"]):
@@ -157,7 +158,7 @@ class FileRequest(models.Model):
     filename = FileNameField(_("filename"), max_length=200, blank=True)
     description = models.TextField(_("description"), blank=True)
     label = models.CharField(_("label"), max_length=200, blank=True)
-    file_type = models.CharField(_("file type"), max_length=100, blank=True, db_index=True)
+    file_type = models.CharField(_("file type"), max_length=100, blank=True)
     content_type = models.CharField(max_length=200, blank=True)
     size = models.BigIntegerField(_("size"), null=True, blank=True)
     requester = models.ForeignKey(
@@ -166,6 +167,8 @@ class FileRequest(models.Model):
         null=True,
         blank=True,
         on_delete=models.CASCADE,
+        # The indexes of its history and of its turns begin with it.
+        db_index=False,
         related_name="requested_downloads",
     )
     requester_language = models.CharField(max_length=10, blank=True)
@@ -238,9 +241,29 @@ class FileRequest(models.Model):
             ("exceed_limits", "Is exempt from the limits per user"),
         )
         indexes = (
-            models.Index(fields=["status", "queue_name", "requested_at"], name="exports_queue"),
-            models.Index(fields=["status", "lease_expires_at"], name="exports_leases"),
+            # Pages, newest first
             models.Index(fields=["requester", "-requested_at"], name="exports_owner_history"),
+            models.Index(fields=["status", "-requested_at"], name="exports_by_status"),
+            models.Index(fields=["file_type", "-requested_at"], name="exports_by_type"),
+            models.Index(fields=["format", "-requested_at"], name="exports_by_format"),
+            # Sweeps
+            models.Index(
+                fields=["lease_expires_at"], name="exports_running_leases", condition=Q(status=Status.RUNNING)
+            ),
+            models.Index(fields=["expires_at"], name="exports_to_expire", condition=Q(status=Status.READY)),
+            models.Index(fields=["expires_at"], name="exports_expired", condition=Q(status=Status.EXPIRED)),
+            models.Index(
+                fields=["expires_at"],
+                name="exports_erase_expired",
+                condition=Q(status=Status.EXPIRED, erased_at=None),
+            ),
+            models.Index(fields=["finished_at"], name="exports_without_file", condition=WITHOUT_FILE),
+            models.Index(
+                fields=["finished_at"],
+                name="exports_erase_failed",
+                condition=WITHOUT_FILE & Q(erased_at=None),
+            ),
+            # The order of a queue
             models.Index(
                 fields=["queue_name", "is_held_back", "turn", "requested_at", "id"],
                 name="exports_in_turn",

@@ -9,7 +9,7 @@ docs/architecture.md has the table of transitions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import copy
@@ -35,7 +35,7 @@ from exports.models.clock import Now
 from exports.models.notification import Notification, new_message_id
 from exports.models.prepared import Bound, Columns, Given, Insert, Select, Update, given
 from exports.models.progress import COUNTING, DONE, QUEUED, Snapshot
-from exports.models.request import TERMINAL, DatabaseTime, FileRequest, FileRequestQuerySet, Status
+from exports.models.request import TERMINAL, WITHOUT_FILE, DatabaseTime, FileRequest, FileRequestQuerySet, Status
 from exports.models.result import ExportResult
 from exports.models.webhook import queue_deliveries
 
@@ -362,11 +362,11 @@ def share(export: FileRequest, actor: Actor = SYSTEM, *, seconds: float, now: Da
     return _change(guarded, AuditEntry.Verb.SHARE, export, actor, public_until=end)
 
 
-def mark_woken(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
-    """Record that a worker is woken for a due request. Only the caller that wins wakes it."""
+def mark_woken(keys: Collection[UUID], *, now: DatabaseTime | None = None) -> int:
+    """Record that workers are woken for due requests. Return for how many; only the caller that wins wakes them."""
     now = now or Now()
     not_lately = Q(woken_at=None) | Q(woken_at__lt=now - timedelta(seconds=config.WAKE_AGAIN_SECONDS))
-    return FileRequest.objects.due(now).filter(not_lately, pk=export.pk).update(woken_at=now) == 1
+    return FileRequest.objects.due(now).filter(not_lately, pk__in=keys).update(woken_at=now)
 
 
 def set_expiry_once(export: FileRequest, delta: timedelta, *, now: DatabaseTime | None = None) -> bool:
@@ -386,16 +386,22 @@ def erase_details(
     These are exports that expired before `expired_before`, and those that failed or were cancelled before
     `ended_before` (None: never). Return the number of rows, at most `at_once`.
     """
-    without_file = Q()
+    expired = Q(status=Status.EXPIRED, expires_at__lt=expired_before, erased_at=None)
+    found = _oldest(expired, "expires_at", at_once)
+    old = expired
     if ended_before is not None:
-        without_file = Q(status__in=(Status.FAILED, Status.CANCELLED), finished_at__lt=ended_before)
-    old = Q(status=Status.EXPIRED, expires_at__lt=expired_before) | without_file
-    found = FileRequest.objects.filter(old, erased_at=None).values_list("pk", flat=True)[:at_once]
-    erasable = FileRequest.objects.filter(old, pk__in=list(found), erased_at=None)
+        without_file = WITHOUT_FILE & Q(finished_at__lt=ended_before, erased_at=None)
+        found += _oldest(without_file, "finished_at", at_once - len(found))
+        old |= without_file
+    erasable = FileRequest.objects.filter(old, pk__in=found)
     erased: Columns = {"criteria": "", "label": "", "columns": [], "error_detail": "", "dedupe_key": ""}
     # A file name that contains the label goes with it.
     filename = Case(When(label="", then=F("filename")), default=Value(""))
     return erasable.update(seq=F("seq") + 1, erased_at=now or Now(), filename=filename, **erased)
+
+
+def _oldest(condition: Q, column: str, at_once: int) -> list[UUID]:
+    return list(FileRequest.objects.filter(condition).order_by(column).values_list("pk", flat=True)[:at_once])
 
 
 def keep_until(export: FileRequest, until: DatabaseTime) -> bool:

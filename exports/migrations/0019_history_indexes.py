@@ -1,0 +1,95 @@
+"""Indexes for the pages and sweeps of a long history. On PostgreSQL they are made while the site goes on writing."""
+
+from typing import Any
+
+import django.db.models.deletion
+from django.conf import settings
+from django.db import migrations, models
+from django.db.backends.base.schema import BaseDatabaseSchemaEditor
+from django.db.migrations.state import ProjectState
+
+
+class AddIndexConcurrently(migrations.AddIndex):
+    """Like the operation of `django.contrib.postgres`, which needs psycopg also where SQLite is the database."""
+
+    def database_forwards(
+        self,
+        app_label: str,
+        schema_editor: BaseDatabaseSchemaEditor,
+        from_state: ProjectState,
+        to_state: ProjectState,
+    ) -> None:
+        # Any: only the editor of PostgreSQL takes `concurrently`.
+        editor: Any = schema_editor
+        options = {"concurrently": True} if editor.connection.vendor == "postgresql" else {}
+        if self.allow_migrate_model(editor.connection.alias, to_state.apps.get_model(app_label, self.model_name)):
+            editor.add_index(to_state.apps.get_model(app_label, self.model_name), self.index, **options)
+
+
+class Migration(migrations.Migration):
+    # CREATE INDEX CONCURRENTLY runs in no transaction.
+    atomic = False
+
+    dependencies = [
+        ("exports", "0018_feeds"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    operations = [
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(fields=['status', '-requested_at'], name="exports_by_status"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(fields=['file_type', '-requested_at'], name="exports_by_type"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(fields=['format', '-requested_at'], name="exports_by_format"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_expires_at'], name="exports_running_leases"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('status', 'ready')), fields=['expires_at'], name="exports_to_expire"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('status', 'expired')), fields=['expires_at'], name="exports_expired"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('erased_at', None), ('status', 'expired')), fields=['expires_at'], name="exports_erase_expired"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('status__in', ['failed', 'cancelled'])), fields=['finished_at'], name="exports_without_file"),
+        ),
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('status__in', ['failed', 'cancelled']), ('erased_at', None)), fields=['finished_at'], name="exports_erase_failed"),
+        ),
+        migrations.RemoveIndex(model_name="filerequest", name="exports_queue"),
+        migrations.RemoveIndex(model_name="filerequest", name="exports_leases"),
+        migrations.AlterField(
+            model_name="filerequest",
+            name="file_type",
+            field=models.CharField(blank=True, max_length=100, verbose_name="file type"),
+        ),
+        migrations.AlterField(
+            model_name="filerequest",
+            name="requester",
+            field=models.ForeignKey(
+                blank=True,
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="requested_downloads",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="requester",
+            ),
+        ),
+    ]
