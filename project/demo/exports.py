@@ -33,6 +33,7 @@ class FlightExport(DemoExport):
     title = _("Flights")
     form_class = FlightFilter
     formats = FORMATS
+    feeds = True
     columns = (
         Column("year", _("Year"), width=6),
         Column("month", _("Month"), width=7),
