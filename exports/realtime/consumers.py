@@ -542,12 +542,17 @@ def check(scope: Scope) -> None:
 
 def visible(user: AnyUser, export_id: UUID, exports: FileRequestQuerySet) -> FileRequest:
     """Return one of these exports if the user may see it. Raises SocketRefused if not, or if it is gone."""
+    export = find_visible(user, export_id, exports)
+    if export is None:
+        raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
+    return export
+
+
+def find_visible(user: AnyUser, export_id: UUID | str, exports: FileRequestQuerySet) -> FileRequest | None:
+    """Return one of these exports if the user may see it, else None."""
     # Most are the user's own, and permissions cost two queries more.
-    for allowed in (exports.owned_by, exports.visible_to):
-        export = allowed(user).filter(pk=export_id).first()
-        if export is not None:
-            return export
-    raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
+    own = exports.owned_by(user).filter(pk=export_id).first()
+    return own or exports.visible_to(user).filter(pk=export_id).first()
 
 
 def ready_state_for(scope: Scope, export_id: str) -> State | None:
@@ -556,7 +561,7 @@ def ready_state_for(scope: Scope, export_id: str) -> State | None:
     Raises SocketRefused if the user is not signed in or active.
     """
     user = active_user(scope)
-    export = FileRequest.objects.visible_to(user).filter(pk=export_id).first()
+    export = find_visible(user, export_id, FileRequest.objects.all())
     if export is None:
         return None
     with urls_for(scope):
