@@ -259,7 +259,7 @@ def test_the_documentation_has_markers_for_the_results() -> None:
 @pytest.mark.servers
 def test_the_history_is_measured_with_few_queries_a_page(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
-    command = [sys.executable, "-m", "bench.history", "--rows", "400", "--json", str(found)]
+    command = [sys.executable, "-m", "bench.history", "--rows", "6000", "--json", str(found)]
     subprocess.run(command, check=True, cwd=databases.ROOT)
     measured = json.loads(found.read_text())
     queries = {each["what"]: each["queries"] for each in measured}

@@ -98,7 +98,7 @@ def queries() -> Iterator[list[str]]:
 @pytest.mark.parametrize("address", PAGES)
 def test_a_page_needs_as_few_queries_beside_any_history(root: Client, owner: User, address: str) -> None:
     counts = []
-    for more in (30, 270, 1200):
+    for more in (30, 100, 300):
         end_exports(owner, more)
         with queries() as found:
             assert root.get(address, headers=HTML).status_code == 200
@@ -179,7 +179,7 @@ def test_the_search_of_a_user_reads_their_newest_exports(
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="The plans are those of PostgreSQL.")
 def test_no_page_and_no_sweep_scans_the_history(root: Client, owner: User) -> None:
-    end_exports(owner, 1000)
+    end_exports(owner, 500)
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE exports_filerequest")
         # Where an index serves, it is taken then even for a table of a few pages.
