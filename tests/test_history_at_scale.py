@@ -18,7 +18,7 @@ from exports import housekeeping
 from exports.http import history, pages
 from exports.http.pages import AtLeast
 from exports.models import FileRequest, Notification, Status
-from exports.state import _queue_at
+from exports.state import _queues
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in
 from tests.office.exports import open_office
@@ -111,7 +111,7 @@ def test_the_list_as_json_reads_a_queue_once_for_all_that_wait(root: Client, own
     for _ in range(2):
         for _ in range(4):
             rows.queued(owner)
-        _queue_at.cache_clear()
+        _queues.clear()
         with queries() as found:
             states = root.get(LIST, headers=JSON).json()["exports"]
         counts.append(len(found))
