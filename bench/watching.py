@@ -214,11 +214,11 @@ def start(server: str, port: int, environment: dict[str, str]) -> subprocess.Pop
 
 async def in_worker(task: str, environment: dict[str, str], **given: Any) -> Any:
     """Run a function of bench.worker in a process and return its result, while the clients go on."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.worker", task, json.dumps(given),
-        env=environment, cwd=ROOT, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    output, _ = await process.communicate()
+    pipe = asyncio.subprocess.PIPE
+    command = [sys.executable, "-m", "bench.worker", task]
+    process = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stdin=pipe, stdout=pipe)
+    # The ids of 5,000 exports are too long for an argument.
+    output, _ = await process.communicate(json.dumps(given).encode())
     if process.returncode:
         raise RuntimeError(f"The worker ended with {process.returncode}.")
     return json.loads(output)

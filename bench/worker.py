@@ -1,4 +1,4 @@
-"""What a worker of bench/live does: `fill` creates rows, `send` changes them and tells when. Arguments are JSON.
+"""What a worker of bench/live does: `fill` creates rows, `send` changes them and tells when. Arguments are JSON on stdin.
 
 The clocks of its output and of `bench.watchers` are the same: seconds of the machine's monotonic clock.
 """
@@ -132,5 +132,5 @@ CHANGES: dict[str, Callable[[], Change]] = {
 
 if __name__ == "__main__":
     django.setup()
-    asked = json.loads(sys.argv[2])
+    asked = json.load(sys.stdin)
     print(json.dumps({"fill": fill, "send": send}[sys.argv[1]](**asked)))
