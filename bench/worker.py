@@ -1,4 +1,4 @@
-"""What a worker of bench/live does: `fill` creates rows, `send` changes them and tells when. Arguments are JSON on stdin.
+"""What a worker of bench/live does: `fill` creates rows, `send` changes them and tells when. Its input is JSON.
 
 The clocks of its output and of `bench.watchers` are the same: seconds of the machine's monotonic clock.
 """
