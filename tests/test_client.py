@@ -122,9 +122,14 @@ class Terminal:
     def __init__(self, site: Site, token: str, *arguments: str) -> None:
         command = [sys.executable, "-m", "exports.client", site.url, *arguments]
         environment = {**os.environ, "EXPORTS_TOKEN": token, "PYTHONPATH": str(ROOT)}
-        self.process = subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        # Tests that a shell has started in the background ignore Ctrl-C, and their processes would too.
+        ignored = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+        finally:
+            signal.signal(signal.SIGINT, ignored)
 
     def ended(self) -> Ran:
         written, said = self.process.communicate(timeout=20)

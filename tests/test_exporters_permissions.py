@@ -183,16 +183,16 @@ def test_stored_rows_of_a_deactivated_owner_become_no_file(owner: User, monkeypa
 # Mail
 
 
-@pytest.mark.parametrize("lose", [people.refuse, people.deactivate], ids=["demoted", "deactivated"])
+@pytest.mark.parametrize(("lose", "reason"), [(people.refuse, "permission lost"), (people.deactivate, "no requester")])
 def test_an_owner_without_permission_gets_no_mail_about_the_file(
-    owner: User, lose: Callable[[User], User], mailoutbox: list[Any]
+    owner: User, lose: Callable[[User], User], reason: str, mailoutbox: list[Any]
 ) -> None:
     export = rows.ready(owner)
     lose(owner)
     assert housekeeping.send_mails() == 0
     assert mailoutbox == []
     notification = Notification.objects.get(request=export)
-    assert (notification.state, notification.reason) == (Notification.State.SUPPRESSED, "permission lost")
+    assert (notification.state, notification.reason) == (Notification.State.SUPPRESSED, reason)
 
 
 def test_an_owner_who_lost_the_permission_is_told_why_by_mail(owner: User, mailoutbox: list[Any]) -> None:

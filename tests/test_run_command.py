@@ -265,8 +265,13 @@ def test_a_damaged_file_in_the_storage_is_not_handed_out(folder: Path, monkeypat
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_sigterm_cancel_the_export_and_leave_no_file(signum: int, folder: Path) -> None:
     slow = type("Slow", (Slow,), {"meanwhile": staticmethod(lambda: os.kill(os.getpid(), signum))})
-    with registered(slow), pytest.raises(CommandError, match="Stopped; the export is cancelled") as raised:
-        run("orders", "--system", "--output", "orders.csv")
+    # Tests that a shell has started in the background ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with registered(slow), pytest.raises(CommandError, match="Stopped; the export is cancelled") as raised:
+            run("orders", "--system", "--output", "orders.csv")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert raised.value.returncode == Exit.INTERRUPTED
     assert FileRequest.objects.get().status == Status.CANCELLED
     assert entries(verb="cancel") == [("cancel", "system", "command", "done")]

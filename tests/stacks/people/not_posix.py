@@ -27,7 +27,7 @@ NAMES = {
 KEPT = ("O_NONBLOCK", "sched_getaffinity")
 LIBRARIES = (
     "asyncio", "boto3", "celery.app.base", "channels.testing", "channels_redis.pubsub", "daphne.server",
-    "django.contrib.admin", "django.core.files.locks", "django.test", "health_check", "huey.consumer",
+    "django.contrib.admin", "django.core.files.locks", "django.test", "health_check", "huey.consumer", "mcp.server",
     "multiprocessing.spawn", "multiprocessing.popen_spawn_posix", "multiprocessing.resource_tracker",
     "prometheus_client", "psycopg", "pyarrow.parquet", "redis", "rest_framework", "subprocess",
     "twisted.internet.reactor", "xlsxwriter",
