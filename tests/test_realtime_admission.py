@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -79,6 +79,15 @@ async def test_an_open_socket_does_not_wait_for_handshakes(owner: User, browser:
     gate.set()
     for each in (page, *handshakes):
         await each.disconnect(timeout=IN_TIME) if each is page else await each.wait(IN_TIME)
+
+
+async def test_no_turn_is_lost_if_an_old_connection_cannot_be_closed(monkeypatch: pytest.MonkeyPatch):
+    def broken() -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(admission, "close_old_connections", broken)
+    turns = admission.Turns(1)
+    assert [await asyncio.wait_for(turns.call(lambda: 1), IN_TIME) for _ in range(2)] == [1, 1]
 
 
 async def test_no_work_is_done_for_a_handshake_that_leaves_while_it_waits(

@@ -11,7 +11,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import OperationalError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from exports import services
@@ -86,6 +86,41 @@ async def test_a_client_that_does_not_say_what_it_knows_is_told_everything(
 
 
 @pytest.mark.usefixtures("channel_layer")
+async def test_a_client_that_says_late_what_it_knows_is_answered_once(owner: User, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(consumers, "RESUME_TIMEOUT_SECONDS", 0.1)
+    said = {"type": "resume", "known": {str(uuid4()): 1}, "epoch": None}
+    async with opened(owner, RESUMING) as page:
+        assert (await page.next())["type"] == "resumed"
+        await page.send_json_to(said)
+        assert [(await page.next())["type"] for _ in range(2)] == ["resumed", "export.removed"]
+        await page.send_json_to(said)
+        assert await page.close_code() == 4400
+
+
+@pytest.mark.usefixtures("channel_layer")
+@pytest.mark.parametrize("says", [True, False], ids=["says what it knows", "says nothing"])
+async def test_a_database_error_during_resume_makes_the_client_connect_again(
+    owner: User, monkeypatch: pytest.MonkeyPatch, says: bool
+):
+    def broken(*_arguments: Any) -> None:
+        raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(consumers, "RESUME_TIMEOUT_SECONDS", IN_TIME if says else 0.1)
+    monkeypatch.setattr(resume, "compare", broken)
+    async with opened(owner, RESUMING) as page:
+        if says:
+            await page.send_json_to({"type": "resume", "known": {}, "epoch": None})
+        assert await page.close_code() == 1013
+
+
+@pytest.mark.parametrize("most", [10, 200])
+def test_a_client_may_know_fifty_exports_or_as_many_as_the_server_sends(settings: LazySettings, most: int):
+    settings.EXPORTS = {**settings.EXPORTS, "SNAPSHOT_MAX_EXPORTS": most}
+    known = {str(uuid4()): 123 for _ in range(max(50, most))}
+    assert consumers.parse_frame(json.dumps({"type": "resume", "epoch": "0" * 16, "known": known}))
+
+
+@pytest.mark.usefixtures("channel_layer")
 @pytest.mark.parametrize(
     "frame",
     [
@@ -147,3 +182,23 @@ def test_the_epoch_is_the_same_until_the_database_is_another_one(settings: LazyS
     assert resume.epoch_of("") == epoch
     assert resume.epoch_of("another tenant") != epoch
     assert json.dumps(epoch)
+
+
+@pytest.mark.both_databases
+def test_postgresql_need_not_tell_its_timeline():
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL has one")
+    resume.epoch_of.cache_clear()
+    epoch = resume.epoch_of("")
+    resume.epoch_of.cache_clear()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "CREATE FUNCTION public.pg_control_system() RETURNS TABLE (system_identifier bigint) LANGUAGE plpgsql"
+            " AS $$ BEGIN RAISE insufficient_privilege; END $$"
+        )
+        cursor.execute("SET LOCAL search_path = public, pg_catalog")
+        assert resume.epoch_of("") != epoch
+        assert FileRequest.objects.count() == 0
+        transaction.set_rollback(True)
+    resume.epoch_of.cache_clear()
+    assert resume.epoch_of("") == epoch

@@ -13,6 +13,7 @@ from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.conf import LazySettings, settings
 from django.contrib.auth.models import User
+from django.db import OperationalError
 from django.utils import timezone
 
 from exports.access import tokens
@@ -166,6 +167,40 @@ async def test_a_socket_that_sends_no_token_is_closed_in_time(owner: User, monke
         assert await page.close_code() == 4401
         await known.send_json_to({"type": "ping"})
         assert await known.next() == {"type": "pong"}
+
+
+async def test_a_token_sent_in_time_counts_however_long_the_join_takes(owner: User, monkeypatch: pytest.MonkeyPatch):
+    def slow(*arguments: Any) -> consumers.Opened:
+        time.sleep(0.6)
+        return open_for(*arguments)
+
+    open_for = consumers.open_for
+    monkeypatch.setattr(consumers, "TOKEN_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(consumers, "open_for", slow)
+    _token, text = await token_for(owner)
+    async with opened(page_with(WAITING)) as page:
+        await page.send_json_to({"type": "authenticate", "token": text})
+        await page.send_json_to({"type": "ping"})
+        assert await page.next() == {"type": "pong"}
+
+
+async def test_a_token_that_the_database_cannot_check_is_sent_again(owner: User, monkeypatch: pytest.MonkeyPatch):
+    def broken(*_arguments: Any) -> None:
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr(consumers, "open_for", broken)
+    _token, text = await token_for(owner)
+    async with opened(page_with(WAITING)) as page:
+        await page.send_json_to({"type": "authenticate", "token": text})
+        assert await page.close_code() == 1013
+
+
+async def test_a_header_that_a_proxy_adds_does_not_hide_the_token(owner: User):
+    _token, text = await token_for(owner)
+    async with opened(page_with(WAITING, authorization="Basic dTpw")) as page:
+        await page.send_json_to({"type": "authenticate", "token": text})
+        await page.send_json_to({"type": "ping"})
+        assert await page.next() == {"type": "pong"}
 
 
 async def test_only_so_many_sockets_may_wait_for_a_token(owner: User, monkeypatch: pytest.MonkeyPatch):

@@ -89,7 +89,9 @@ def with_token(scope: dict[str, Any], token: str) -> dict[str, Any]:
     """Return the scope of a socket as if it had been opened with this token in its header, and without cookies."""
     header = (b"authorization", f"Bearer {token}".encode("latin1", "replace"))
     kept = {name: value for name, value in scope.items() if name not in ("user", "session")}
-    return {**kept, "headers": [*scope["headers"], header], "cookies": {}}
+    # A proxy may have added another one, such as Basic's.
+    others = [(name, value) for name, value in scope["headers"] if name != b"authorization"]
+    return {**kept, "headers": [*others, header], "cookies": {}}
 
 
 def _asks_to_wait(request: HttpRequest) -> bool:

@@ -7,6 +7,7 @@ one connection to the database serves all that wait.
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 from django.db import close_old_connections
 
 from exports.exceptions import without_stop_iteration
+
+log = logging.getLogger("exports.realtime.admission")
 
 Result = TypeVar("Result")
 
@@ -51,7 +54,7 @@ class Turns:
 
     def _work_off(self) -> None:
         """Do the work that waits until there is none, with one connection to the database."""
-        close_old_connections()
+        _close_old_connections()
         while (following := self._next()) is not None:
             future, work = following
             if not future.set_running_or_notify_cancel():
@@ -60,18 +63,26 @@ class Turns:
                 future.set_result(work())
             except BaseException as error:
                 future.set_exception(error)
-                close_old_connections()
+                _close_old_connections()
 
     def _next(self) -> tuple["Future[Any]", Callable[[], Any]] | None:
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
-        close_old_connections()
+        _close_old_connections()
         with self._lock:
             if self._waiting:
                 return self._waiting.popleft()
             self._free += 1
             return None
+
+
+def _close_old_connections() -> None:
+    """Do what Django does between requests. An error is logged, since a turn that ended with one would be lost."""
+    try:
+        close_old_connections()
+    except Exception:
+        log.exception("an old connection to the database was not closed")
 
 
 handshakes = Turns(HANDSHAKES_AT_ONCE)

@@ -55,6 +55,8 @@ SNAPSHOT_QUEUE_SECONDS = 1.0
 TOKEN_TIMEOUT_SECONDS = 5.0
 RESUME_TIMEOUT_SECONDS = 5.0
 RESUME_BYTES_PER_EXPORT = 64
+MOST_KNOWN = 50
+"""How many exports a client may say that it knows: docs/protocol.md, and frontend/shared-socket.js."""
 MAX_WAITING_SOCKETS = 100
 """How many sockets may wait for a token in this process; further ones are refused."""
 # A code of the registry of RFC 6455.
@@ -138,7 +140,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._older_sockets: set[str] = set()
         self._is_closed = False
         self._file_types: list[str] = []
-        self._awaits_resume = resumes(self.scope)
+        self._awaits_resume = self._may_resume = resumes(self.scope)
         self._awaits_token = authentication.awaits_token(self.scope)
         is_full = self._awaits_token and connections.waiting_now() >= MAX_WAITING_SOCKETS
         if self.channel_layer is None or is_deaf(self.channel_layer) or is_full:
@@ -198,9 +200,10 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
 
     async def _authenticate(self, token: str) -> None:
         """Go on as if the token had been in the header of the handshake. Raise SocketRefused if it is not valid."""
+        # It came in time, however long it waits for its turn.
+        self._awaits_token = False
         self.scope = authentication.with_token(self.scope, token)
         self._begin(await self._join())
-        self._awaits_token = False
 
     async def _end_without_token(self) -> None:
         await asyncio.sleep(TOKEN_TIMEOUT_SECONDS)
@@ -223,7 +226,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
     async def _tell_without_resume(self) -> None:
         await asyncio.sleep(RESUME_TIMEOUT_SECONDS)
         if self._awaits_resume:
-            await self._end_if_refused(self._resume({}, None))
+            await self._end_if_failed(self._resume({}, None))
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle an event of the channel layer, or a message of the server.
@@ -271,13 +274,14 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         if frame is None or (frame["type"] == "authenticate" and not self._awaits_token):
             await self._end(CloseCode.MALFORMED, "malformed frame")
         elif frame["type"] == "authenticate":
-            await self._end_if_refused(self._authenticate(frame["token"]))
+            await self._end_if_failed(self._authenticate(frame["token"]))
         elif self._awaits_token:
             await self._end(CloseCode.LOGGED_OUT, "the first message is no token")
-        elif frame["type"] == "resume" and not self._awaits_resume:
+        elif frame["type"] == "resume" and not self._may_resume:
             await self._end(CloseCode.MALFORMED, "a second resume")
         elif frame["type"] == "resume":
-            await self._end_if_refused(self._resume(frame["known"], frame["epoch"]))
+            self._may_resume = False
+            await self._end_if_failed(self._resume(frame["known"], frame["epoch"]))
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
@@ -385,7 +389,19 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         except (DatabaseError, InterfaceError) as error:
             log.warning("the page will have to ask: %s", type(error).__name__)
 
-    async def _end(self, code: CloseCode, reason: str) -> None:
+    async def _end_if_failed(self, step: Awaitable[object]) -> None:
+        """Await a step that says what the client has missed, and close the socket if it raises SocketRefused.
+
+        A database error closes it, too: the client would wait for an answer, and has to connect again.
+        """
+        try:
+            await step
+        except SocketRefused as refused:
+            await self._end(refused.code, str(refused))
+        except (DatabaseError, InterfaceError) as error:
+            await self._end(TRY_AGAIN_LATER, type(error).__name__)
+
+    async def _end(self, code: int, reason: str) -> None:
         """Close the socket once; frames and events that arrive later are ignored."""
         if not self._is_closed:
             self._is_closed = True
@@ -427,7 +443,8 @@ def of_tenant(function: Callable[..., Result]) -> Callable[..., Result]:
 
 def parse_frame(text: str | None) -> dict[str, Any] | None:
     """Return a client's frame, or None if it is too long or docs/protocol.md does not define it."""
-    most_bytes = config.SOCKET_MAX_FRAME_BYTES + RESUME_BYTES_PER_EXPORT * config.SNAPSHOT_MAX_EXPORTS
+    most_known = max(MOST_KNOWN, config.SNAPSHOT_MAX_EXPORTS)
+    most_bytes = config.SOCKET_MAX_FRAME_BYTES + RESUME_BYTES_PER_EXPORT * most_known
     if text is None or len(text.encode()) > most_bytes:
         return None
     try:

@@ -6,6 +6,7 @@ exports are read then, from the database itself: a cache beside it could be behi
 
 import asyncio
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from datetime import timedelta
@@ -13,7 +14,7 @@ from functools import cache
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import connection
+from django.db import InternalError, NotSupportedError, ProgrammingError, connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Q
 from django.utils import timezone
@@ -22,6 +23,8 @@ from exports.access import tenants
 from exports.conf import config
 from exports.models import ACTIVE, FileRequest
 from exports.realtime import admission
+
+log = logging.getLogger("exports.realtime.resume")
 
 SNAPSHOT_AGE = timedelta(hours=24)
 WAIT_SECONDS = 0.05
@@ -117,20 +120,30 @@ def recent() -> Q:
 def epoch_of(tenant: str) -> str:
     """Return a text that is another one for another database. A backup is restored while no process runs.
 
-    PostgreSQL tells a restored cluster by its timeline, and restored tables by their numbers. Other databases only tell
-    when their tables were made first.
+    PostgreSQL tells a restored cluster by its timeline, if the user of the database may read that, and restored tables
+    by their numbers. Other databases only tell when their tables were made first.
     """
     first = MigrationRecorder.Migration.objects.filter(app="exports").order_by("applied", "pk").first()
     marks: list[object] = [tenant, first and first.applied.isoformat()]
     if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT system_identifier, timeline_id, to_regclass(%s)::oid FROM pg_control_system(),"
-                " pg_control_checkpoint()",
-                [FileRequest._meta.db_table],
-            )
-            marks += cursor.fetchone()
+        marks += first_row("SELECT to_regclass(%s)::oid", FileRequest._meta.db_table)
+        try:
+            # A savepoint, so that a refusal does not end an open transaction.
+            with transaction.atomic():
+                marks += first_row(
+                    "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()"
+                )
+        except (ProgrammingError, NotSupportedError, InternalError) as error:
+            # Not an OperationalError: an outage passes, and the epoch would change with it.
+            log.warning("PostgreSQL does not tell its timeline: %s", type(error).__name__)
     return hashlib.sha256(repr(marks).encode()).hexdigest()[:16]
+
+
+def first_row(query: str, *values: str) -> tuple[object, ...]:
+    """Return the first row of an SQL query. Raises DatabaseError."""
+    with connection.cursor() as cursor:
+        cursor.execute(query, values)
+        return tuple(cursor.fetchone())
 
 
 def _missed(question: Question, numbers: Mapping[UUID, int], epoch: str) -> Missed:
