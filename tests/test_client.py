@@ -402,6 +402,39 @@ def test_what_was_downloaded_by_a_client_that_was_killed_is_not_downloaded_again
     assert AuditEntry.objects.get(verb="download").byte_count == len(big) - 100_000
 
 
+def test_bytes_that_are_not_known_to_be_of_this_file_are_downloaded_again(client: Client, big: bytes) -> None:
+    export = client.run("report", month=4, format="csv")
+    Note(export.id, "", export.state["file"]["sha256"]).write(Path("big.csv"))
+    downloads.part_path(Path("big.csv")).write_bytes(big + b"x")
+    assert export.save("big.csv").read_bytes() == big
+    FileRequest.objects.update(sha256="")
+    Note(export.id, "").write(Path("big.csv"))
+    downloads.part_path(Path("big.csv")).write_bytes(b"x" * 1000)
+    assert client.get(export.id).save("big.csv").read_bytes() == big
+
+
+def test_a_file_that_expires_before_its_download_leaves_nothing(
+    client: Client, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expire(progress: Progress) -> None:
+        if progress.status == "ready":
+            services.expire(FileRequest.objects.get(), SYSTEM)
+
+    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+    with pytest.raises(RequestRefused):
+        client.download("report", "report.csv", month=4, format="csv", on_progress=expire)
+    assert names_in(here) == []
+
+
+def test_an_export_with_a_smaller_number_is_that_of_a_restored_backup(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "POLL_BESIDE_SOCKET_SECONDS", 0.0)
+    export = client.run("report", month=4, format="csv")
+    export.state.update(status="running", seq=export.state["seq"] + 5)
+    assert export.wait().status == "ready"
+
+
 def test_an_earlier_export_that_has_expired_is_requested_again(client: Client, site: Site, here: Path) -> None:
     first = client.run("report", month=4, format="csv", idempotency_key="earlier")
     services.expire(FileRequest.objects.get(), SYSTEM)

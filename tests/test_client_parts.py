@@ -1,12 +1,15 @@
 """The parts of the client that need no site, and that it needs no Django."""
 
 import io
+import json
 import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 import pytest
@@ -15,6 +18,8 @@ from rich.console import Console
 from exports.client import Client, Denied, Progress, RequestRefused, Unavailable
 from exports.client.__main__ import BarReporter, main, pairs
 from exports.client.downloads import Note, forget, note_path
+from exports.client.following import Follower
+from exports.client.progress import ignore
 from exports.client.site import Site, backoff, error_of, own_path, state_in
 from exports.exit_codes import Exit
 from tests.office.processes import ROOT
@@ -26,6 +31,7 @@ STATE = {
     "progress": {"rows_done": 1200, "rows_total": 4800, "fraction": 0.25, "eta_seconds": 3.4, "queue_position": None},
     "file": {"size": 2048},
 }
+FOLLOWED = {**STATE, "id": "1", "seq": 1, "urls": {"self": "/exports/1/"}}
 
 
 @pytest.mark.parametrize("code", ["import exports.client", "from exports.client.__main__ import parser; parser()"])
@@ -98,13 +104,21 @@ def test_a_site_may_have_a_path() -> None:
 
 
 class Elsewhere(BaseHTTPRequestHandler):
-    """Redirects the path /file to the same server under another name, and returns the header with the token."""
+    """Redirects a file and a socket to the same server under another name, and returns the header with the token."""
+
+    asked: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
-        if self.path == "/file":
+        self.asked.append(self.headers["Host"])
+        if self.path in ("/file", "/ws/exports/1/"):
             self.send_response(302)
-            self.send_header("Location", f"http://localhost:{self.server.server_port}/bytes")
+            self.send_header("Location", f"//localhost:{self.server.server_port}/bytes")
             self.end_headers()
+            return
+        if self.path == "/exports/1/":
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({**FOLLOWED, "status": "ready", "seq": 2}).encode())
             return
         self.send_response(200)
         self.end_headers()
@@ -114,17 +128,28 @@ class Elsewhere(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-async def test_a_redirect_to_another_host_takes_the_range_along_and_not_the_token() -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """The host and port of a server of Elsewhere."""
+    Elsewhere.asked.clear()
     with HTTPServer(("", 0), Elsewhere) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        async with Site(f"http://127.0.0.1:{server.server_port}", "exp_x") as site:
-            told = [
-                (await site.request("GET", path, headers={"Range": "bytes=3-"})).text for path in ("/here", "/file")
-            ]
+        yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+async def test_a_redirect_to_another_host_takes_the_range_along_and_not_the_token(elsewhere: str) -> None:
+    async with Site(f"http://{elsewhere}", "exp_x") as site:
+        told = [(await site.request("GET", path, headers={"Range": "bytes=3-"})).text for path in ("/here", "/file")]
     assert told == ["Bearer exp_x bytes=3-", "None bytes=3-"]
+
+
+async def test_a_socket_that_is_redirected_is_not_opened_at_another_host(elsewhere: str) -> None:
+    async with Site(f"http://{elsewhere}", "exp_x") as site:
+        assert (await Follower(site, FOLLOWED, ignore).follow())["status"] == "ready"
+    assert Elsewhere.asked == [elsewhere, elsewhere]
 
 
 def test_a_terminal_shows_a_bar() -> None:

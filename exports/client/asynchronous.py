@@ -125,7 +125,11 @@ class AsyncClient:
         except (ExportFailed, RequestRefused, Denied, asyncio.CancelledError):
             downloads.forget(path)
             raise
-        await downloads.save(self._site, export.state, path, note, on_progress)
+        try:
+            await downloads.save(self._site, export.state, path, note, on_progress)
+        except (RequestRefused, Denied):
+            downloads.forget(path)
+            raise
         return path
 
     async def _request(self, body: Mapping[str, Any], key: str) -> "AsyncExport":

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -72,7 +72,8 @@ async def save(site: Site, state: Mapping[str, Any], path: Path, note: Note, on_
     Raises DamagedFile, what `Site.request` raises, and OSError.
     """
     part, file = part_path(path), state["file"]
-    if note.sha256 != file["sha256"]:
+    # Without a SHA-256 nothing tells of which file the bytes are.
+    if not file["sha256"] or note.sha256 != file["sha256"]:
         part.unlink(missing_ok=True)
         Note(note.request, note.key, file["sha256"]).write(path)
     patience = site.patience()
@@ -111,17 +112,23 @@ async def _read_on(
             await response.aread()
             error = error_of(response)
             if response.status_code == 416:
-                target.truncate(0)
+                _empty(target)
             elif response.status_code not in PASSING_STATUSES:
                 raise error
             return error, retry_after(response)
         if response.status_code == 200 or not response.headers["Content-Range"].startswith(f"bytes {have}-"):
-            target.truncate(0)
+            _empty(target)
         # Without a size, so that what has arrived before a cut is kept.
         async for block in response.aiter_raw():
             target.write(block)
             on_progress(Progress.of_download(state, target.tell()))
     return None, 0.0
+
+
+def _empty(target: BinaryIO) -> None:
+    # `truncate` alone keeps the position, at which the next range would begin.
+    target.seek(0)
+    target.truncate()
 
 
 def _is_whole(part: Path, size: int, sha256: str) -> bool:

@@ -24,6 +24,13 @@ TOO_MANY_SOCKETS_SECONDS: Final = 60.0
 LOGGED_OUT, TOO_MANY_SOCKETS = 4401, 4430
 
 
+class Connect(connect):
+    """Opens a socket and follows no redirect: websockets 15 and 16 send the token along, also to another host."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
 class Follower:
     """Keeps the newest STATE of one export. Any: values of JSON."""
 
@@ -60,7 +67,7 @@ class Follower:
         """Read the socket until the export has ended. Raises an OSError or a WebSocketException when it breaks."""
         url, headers = self._site.socket_url(self.state["id"]), self._site.authorization
         # The server answers pings of the protocol's own kind, not those of WebSocket.
-        async with connect(
+        async with Connect(
             url, additional_headers=headers, ping_interval=None, max_size=None, ssl=self._site.socket_ssl
         ) as socket:
             await socket.send('{"type": "ping"}')
@@ -103,13 +110,16 @@ class Follower:
         self._poll_pause = max(retry_after(response), POLL_SECONDS)
         if response.status_code != 304:
             self._etag = response.headers.get("ETag", "")
-            self._take(state_in(response))
+            self._take(state_in(response), is_read=True)
 
-    def _take(self, state: dict[str, Any]) -> None:
-        """Keep a STATE unless it is older than the one that is known."""
-        if state["seq"] < self.state["seq"]:
+    def _take(self, state: dict[str, Any], *, is_read: bool = False) -> None:
+        """Keep a STATE, unless it is that of a message and older than the one that is known.
+
+        One that was read counts also with a smaller number: a backup of the site's database has been restored.
+        """
+        if state["seq"] < self.state["seq"] and not is_read:
             return
-        is_new = state["seq"] > self.state["seq"]
+        is_new = state["seq"] != self.state["seq"]
         self.state = state
         if is_new:
             self._on_progress(Progress.of_state(state))

@@ -139,7 +139,7 @@ class Client:
 
         A program that is killed and calls this again gets the same export, and goes on with the download: what it needs
         for that is in two files beside `path`, "*.part" and "*.part.json". They are deleted in the end, also after a
-        failure. Raises like `run`, and DamagedFile and OSError.
+        failure, unless another attempt may succeed. Raises like `run`, and DamagedFile and OSError.
         """
         saving = self._client.download(
             file_type,
