@@ -93,7 +93,8 @@ def _refresh(feed: Feed, actor: Actor) -> None:
     """Request a new run if one is still due. The file of the run before becomes the last good one if it is READY."""
     with transaction.atomic():
         # This locks the row: of many refreshes at once the first requests a run, and the others find it here.
-        Feed.objects.filter(pk=feed.pk).update(last_used_at=Now())
+        if not Feed.objects.filter(pk=feed.pk, revoked_at=None).update(last_used_at=Now()):
+            raise services.NotAllowed("This address has ended.")
         current = Feed.objects.select_related("owner", "export", "last_good").get(pk=feed.pk)
         if _is_due(current):
             if current.export is not None and current.export.status == Status.READY:
@@ -128,12 +129,15 @@ def _waited_for(export: FileRequest) -> FileRequest | None:
 
 
 def _note_good(feed: Feed, newest: FileRequest, actor: Actor) -> None:
-    """Note the newest file of the feed as its last good one; it replaces those of earlier runs."""
+    """Note the newest file of the feed as its last good one; it replaces those of earlier runs.
+
+    The last good one before stays until the next time, for downloads of it that have begun.
+    """
     if feed.last_good_id == newest.pk:
         return
     # Not if another request has begun a newer run meanwhile: that one will do it.
     if Feed.objects.filter(pk=feed.pk, export=newest).exclude(last_good=newest).update(last_good=newest):
-        services.remove_replaced(feed, newest, actor)
+        services.remove_replaced(feed, newest, actor, but=feed.last_good)
 
 
 def _note_use(feed: Feed, good: FileRequest) -> None:

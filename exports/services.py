@@ -8,7 +8,6 @@ raises ReadOnlyToken.
 
 import hashlib
 import json
-import zoneinfo
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -57,6 +56,7 @@ from exports.models import (
 )
 from exports.models.audit import record, refuse_reader
 from exports.models.idempotency import Repeatable
+from exports.models.locale import zone_name
 from exports.models.request import AnyUser
 from exports.models.token import present_user, token_id_of
 from exports.queue import base as queue
@@ -116,10 +116,7 @@ def request_export(
     asked = check_request(user, file_type, criteria, format=format, options=options, columns=columns, actor=actor)
     exporter, form = asked.exporter, asked.form
     callback = webhooks.callback_of(user, callback_url, file_type) if callback_url else None
-    try:
-        zone = zoneinfo.ZoneInfo(time_zone).key
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        zone = timezone.get_current_timezone_name()
+    zone = zone_name(time_zone)
     export = FileRequest(
         # Users that are no rows, as the system is, own nothing.
         requester=cast("User", user) if user.pk is not None else None,
@@ -166,6 +163,10 @@ def request_export(
 
     def request() -> tuple[FileRequest, bool]:
         found, is_new = (ready, False) if ready is not None else _enqueue(export, actor)
+        if found.feed_id is not None and found.feed_id != export.feed_id:
+            # Its owner has asked for it too, so the next run of that feed must not delete it.
+            transitions.release_from_feed(found, label=export.label, sends_mail=export.sends_mail)
+            found.refresh_from_db(fields=["feed", "label", "sends_mail"])
         if callback is not None:
             callback.add(found, actor)
         return found, is_new
@@ -385,10 +386,15 @@ def remove_ended(user: AnyUser, actor: Actor) -> int:
     return _remove_all(ended, actor)
 
 
-def remove_replaced(feed: Feed, newest: FileRequest, actor: Actor) -> int:
-    """Delete the runs of a feed that ended before its newest from the lists of its owner, and end their links."""
+def remove_replaced(feed: Feed, newest: FileRequest, actor: Actor, *, but: FileRequest | None = None) -> int:
+    """Delete the runs of a feed that ended before its newest from the lists of its owner, and end their links.
+
+    All `but` one, if it is given.
+    """
     refuse_reader(actor, AuditEntry.Verb.REMOVE, file_type=feed.file_type)
     replaced = feed.runs.filter(status__in=TERMINAL, requested_at__lt=newest.requested_at, removed_at=None)
+    if but is not None:
+        replaced = replaced.exclude(pk=but.pk)
     return _remove_all(replaced, actor)
 
 

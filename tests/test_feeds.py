@@ -16,14 +16,16 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import Permission, User
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 from django.utils import timezone, translation
 
-from exports import checks, housekeeping, services, storage
+from exports import checks, feeds, housekeeping, services, storage
+from exports.access import tokens
 from exports.exporters import Column
 from exports.models import AuditEntry, Feed, FileRequest, Notification, Status, transitions
 from exports.models.audit import SYSTEM
+from exports.models.feed import revoke_feed
 from exports.signing import SIGNED
 from exports.worker import loop
 from tests.bucket.server import Moto
@@ -396,6 +398,39 @@ def test_a_revoked_address_ends_a_download_that_has_begun(address: str, owner: U
     part.close()
 
 
+@pytest.mark.parametrize("end", ["revoked", "inactive"])
+def test_an_address_that_ends_while_its_refresh_waits_serves_nothing(
+    address: str, owner: User, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    def waited_for(export: FileRequest) -> FileRequest:
+        if end == "revoked":
+            revoke_feed(Feed.objects.get(), SYSTEM)
+        else:
+            people.deactivate(owner)
+        return finished
+
+    get(address)
+    finished = finish()
+    Feed.objects.update(export=rows.queued(owner))
+    monkeypatch.setattr(feeds, "_waited_for", waited_for)
+    assert told(get(address)) == told(get("/exports/feed/nonsense"))
+    assert not AuditEntry.objects.filter(verb="download", outcome="sent").exists()
+
+
+def test_an_address_that_ends_just_before_its_refresh_makes_no_run(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_due = feeds._is_due
+
+    def revoked(feed: Feed) -> bool:
+        revoke_feed(feed, SYSTEM)
+        return is_due(feed)
+
+    monkeypatch.setattr(feeds, "_is_due", revoked)
+    assert get(address).status_code == 404
+    assert not FileRequest.objects.exists()
+
+
 # The record, the list, and how long files are kept
 
 
@@ -423,16 +458,39 @@ def test_a_run_of_a_feed_is_labelled_in_the_list_and_sends_no_mail(
     assert not Notification.objects.filter(state="sent").exists()
 
 
-def test_a_newer_file_replaces_the_older_runs_in_the_list(address: str, owner: User) -> None:
-    first = filled(address)
+def test_a_newer_file_replaces_all_runs_but_the_one_before_in_the_list(address: str, owner: User) -> None:
+    first = newest = filled(address)
     by_hand, _ = services.request_export(owner, "report", {"month": "5"}, format="csv")
     for _ in range(2):
-        age(Feed.objects.get().export)
+        before = newest
+        age(newest)
         get(address)
         newest = finish()
         get(address)
-    assert set(FileRequest.objects.owned_by(owner)) == {newest, by_hand}
+    assert set(FileRequest.objects.owned_by(owner)) == {newest, before, by_hand}
     assert rows.fresh(first).status == Status.EXPIRED
+
+
+def test_a_newer_file_does_not_end_downloads_of_the_one_before(address: str) -> None:
+    age(filled(address))
+    part = Client().get(address).part
+    finish()
+    get(address)
+    assert part.may_go_on()
+    part.close()
+
+
+def test_a_run_that_its_owner_asks_for_too_is_their_own_and_stays_in_the_list(address: str, browser: Client) -> None:
+    get(address)
+    asked = browser.post(FORM, {"month": "4", "format": "csv"}, headers=JSON).json()
+    mine = FileRequest.objects.get(pk=asked["id"])
+    assert (mine.feed, mine.label, mine.sends_mail) == (None, "Month: 4", True)
+    for _ in range(3):
+        finish()
+        get(address)
+        age(Feed.objects.get().export)
+        get(address)
+    assert rows.fresh(mine).status == Status.READY
 
 
 def test_the_last_good_file_is_kept_as_long_after_its_last_use_as_others_after_their_run(address: str) -> None:
@@ -489,6 +547,22 @@ def test_the_form_makes_shows_once_and_ends_an_address_without_javascript(browse
     assert Feed.objects.get().criteria == ""
 
 
+def owner_by_header(request: HttpRequest) -> User | None:
+    """A function for EXPORTS["AUTHENTICATE"]: who a token of the site stands for."""
+    return User.objects.get(username="owner") if request.headers.get("Authorization") == "Bearer theirs" else None
+
+
+def test_no_token_lists_makes_or_ends_addresses(address: str, owner: User, settings: LazySettings) -> None:
+    configure(settings, AUTHENTICATE=owner_by_header)
+    _token, text = tokens.create(owner, "nightly", SYSTEM, can_create=True)
+    revoke = f"/exports/feeds/{Feed.objects.get().pk}/revoke/"
+    for carried in (text, "theirs"):
+        program = Client(headers={"authorization": f"Bearer {carried}"})
+        answers = [program.get(FEEDS), program.post(FEEDS, CHOSEN), program.post(revoke)]
+        assert [(each.status_code, each.json()["error"]["code"]) for each in answers] == [(403, "bad_feed")] * 3
+    assert Feed.objects.get().revoked_at is None
+
+
 def test_programs_list_make_and_end_feeds(browser: Client) -> None:
     created = browser.post(FEEDS, {"month": 4, "format": "csv"}, content_type="application/json", headers=JSON).json()
     assert (created["name"], created["max_age_seconds"]) == ("Month: 4", 900)
@@ -508,6 +582,14 @@ def test_a_feed_needs_valid_choices_and_one_of_the_ages(browser: Client, fields:
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
     assert browser.post(FEEDS, CHOSEN | fields, headers=HTML).status_code == 400
     assert not Feed.objects.exists()
+
+
+def test_control_characters_leave_the_name_and_an_unknown_time_zone_is_the_active_one(owner: User) -> None:
+    made(owner, feed_name="Month\0end", time_zone="a\0b")
+    feed = Feed.objects.get()
+    assert (feed.name, feed.time_zone) == ("Month end", timezone.get_current_timezone_name())
+    made(owner, feed_name="\0", time_zone="Asia/Tokyo")
+    assert Feed.objects.get(name="Month: 4").time_zone == "Asia/Tokyo"
 
 
 def test_an_export_offers_no_feeds_by_default(browser: Client) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -236,6 +237,19 @@ def test_an_api_token_cannot_change_where_messages_go(receiver: Receiver, owner:
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
     assert Webhook.objects.count() == 0
     assert audited()[0][2] == "denied"
+
+
+def owner_by_header(request: HttpRequest) -> User | None:
+    """A function for EXPORTS["AUTHENTICATE"]: who a token of the site stands for."""
+    return User.objects.get(username="owner") if request.headers.get("Authorization") == "Bearer theirs" else None
+
+
+def test_a_token_of_the_site_cannot_change_where_messages_go(receiver: Receiver, owner: User, settings: Any) -> None:
+    configure(settings, AUTHENTICATE=owner_by_header)
+    program = Client(headers={"authorization": "Bearer theirs"})
+    assert program.get(address("list"), headers=JSON).status_code == 200
+    assert program.post(address("webhooks"), {"url": receiver.url}).status_code == 403
+    assert Webhook.objects.count() == 0
 
 
 # Callbacks

@@ -13,10 +13,12 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import feeds, services
+from exports.access.authentication import carries_token
 from exports.access.tenants import base_url
 from exports.conf import url_of
 from exports.exceptions import BadOption, InvalidForm, LimitReached, UnknownFileType, UnknownFormat
 from exports.exporters import permissions
+from exports.filenames import visible_name
 from exports.http.actors import actor_of, feed_actor, record_refusal
 from exports.http.bodies import refuse_unknown_fields
 from exports.http.downloads import download_response
@@ -25,7 +27,7 @@ from exports.http.responses import SAFE_HEADERS
 from exports.http.views import error_response, render_form, signed_in, wants_json
 from exports.models import AuditEntry, Feed, FileRequest
 from exports.models.feed import MAX_AGES, create_feed, revoke_feed
-from exports.models.token import token_of_user
+from exports.models.locale import zone_name
 from exports.queue.base import QueueNotConfigured
 from exports.state import ERROR_MESSAGES, limit_message, rfc3339
 
@@ -55,6 +57,9 @@ def feed_view(request: HttpRequest, address: str) -> HttpResponseBase:
         if feeds.check(feed, actor).writer.extension != extension:
             return _not_found()
         export = feeds.current_file(feed, actor, may_run=request.method == "GET")
+        # It may have waited for a run, and the address or its owner may have ended meanwhile.
+        if not feeds.may_go_on(feed, export):
+            return _not_found()
         request.user = feed.owner
         response = download_response(
             request,
@@ -87,7 +92,7 @@ def feeds_view(request: HttpRequest, file_type: str) -> HttpResponse:
     exporter = permissions.find_exporter(user, file_type)
     if not permissions.offers_feeds(file_type):
         raise Http404
-    if token_of_user(user) is not None:
+    if carries_token(request):
         return _refused_to_token(request, file_type)
     own = Feed.objects.owned_by(user).filter(file_type=file_type)
     if request.method != "POST":
@@ -106,7 +111,7 @@ def feeds_view(request: HttpRequest, file_type: str) -> HttpResponse:
     if own.count() >= MAX_FEEDS:
         message = _("You have {count} addresses and may have no more.").format(count=MAX_FEEDS)
         return _again(request, asked, message)
-    given = " ".join(request.POST.get("feed_name", "").split())
+    given = " ".join(visible_name(request.POST.get("feed_name", "")).split())
     feed, token = create_feed(
         user,
         actor_of(request),
@@ -117,7 +122,7 @@ def feeds_view(request: HttpRequest, file_type: str) -> HttpResponse:
         options=asked.options,
         columns=asked.columns,
         language=translation.get_language() or "",
-        time_zone=request.POST.get("time_zone", "")[:200] or timezone.get_current_timezone_name(),
+        time_zone=zone_name(request.POST.get("time_zone", "")),
         max_age_seconds=int(seconds),
     )
     path = url_of("feed", f"{token}.{asked.writer.extension}")
@@ -135,7 +140,7 @@ def revoke_feed_view(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of the user's own feeds for ever."""
     refuse_unknown_fields(request)
     feed = Feed.objects.owned_by(request.user).get(pk=pk)
-    if token_of_user(request.user) is not None:
+    if carries_token(request):
         return _refused_to_token(request, feed.file_type)
     revoke_feed(feed, actor_of(request))
     if wants_json(request):
@@ -144,7 +149,7 @@ def revoke_feed_view(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def _refused_to_token(request: HttpRequest, file_type: str) -> HttpResponse:
-    """Refuse an API token: an address would outlive it, and has no limits of its own."""
+    """Refuse a token: an address would outlive it, and has no limits of its own."""
     record_refusal(request, AuditEntry.Verb.FEED, file_type=file_type)
     return error_response(403, "bad_feed", _("Addresses are made and ended by their users, and not with an API token."))
 

@@ -1,6 +1,6 @@
 """The pages of a user's webhooks: create one, see its messages, send them again, replace its secret, delete it.
 
-They are for people: a program with an API token cannot change where messages go.
+They are for people: a program with a token cannot change where messages go.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from exports.access.authentication import carries_token
 from exports.conf import config, url_of
 from exports.exceptions import TransitionNotAllowed
 from exports.exporters import permissions, registry
@@ -24,7 +25,6 @@ from exports.http.history import title_of_type
 from exports.http.views import error_response, refusal_response, signed_in, wants_json
 from exports.models import AccessToken, AuditEntry, Webhook, WebhookDelivery
 from exports.models.request import AnyUser
-from exports.models.token import token_of_user
 from exports.state import rfc3339
 from exports.webhooks import addresses, signatures, verbs
 
@@ -81,14 +81,14 @@ class WebhookForm(forms.Form):
 
 
 def for_people(view: View) -> View:
-    """Require a user who is signed in without an API token. Answer 404 on a site without webhooks."""
+    """Require a user who is signed in without a token. Answer 404 on a site without webhooks."""
 
     @signed_in
     @wraps(view)
     def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not config.WEBHOOKS:
             raise Http404
-        if token_of_user(request.user) is not None:
+        if carries_token(request):
             record_refusal(request, AuditEntry.Verb.WEBHOOK)
             return error_response(403, "not_allowed", str(_("An API token cannot change webhooks.")))
         return view(request, *args, **kwargs)

@@ -35,3 +35,11 @@ def zone_named(name: str) -> zoneinfo.ZoneInfo:
 def local_time(moment: datetime) -> datetime:
     """Return a time of the database in the active time zone; with USE_TZ = False it is local already."""
     return timezone.localtime(moment) if timezone.is_aware(moment) else moment
+
+
+def zone_name(name: str) -> str:
+    """Return the name of a time zone as it is stored: that of the active zone if it is empty or unknown."""
+    try:
+        return zoneinfo.ZoneInfo(name).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return timezone.get_current_timezone_name()

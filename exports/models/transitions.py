@@ -410,6 +410,11 @@ def keep_until(export: FileRequest, until: DatabaseTime) -> bool:
     return _update(earlier, expires_at=until)
 
 
+def release_from_feed(export: FileRequest, *, label: str, sends_mail: bool) -> bool:
+    """Let a run of a feed be like any request of its owner, with this label: no newer run of the feed replaces it."""
+    return _update(FileRequest.objects.filter(pk=export.pk), feed=None, label=label, sends_mail=sends_mail)
+
+
 def mark_seen(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     """Record that a page has shown the owner how the export ended, so that no mail is needed."""
     has_mail = Q(status__in=(Status.READY, Status.FAILED)) | Q(status=Status.CANCELLED, error_code=CANCELLED_BY_STAFF)
