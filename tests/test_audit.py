@@ -182,8 +182,9 @@ def test_refusals_of_different_exports_and_files_have_their_own_entries(owner: U
     ]  # fmt: skip
 
 
-def test_a_file_name_with_control_characters_can_be_recorded():
-    assert record("answer", None, SYSTEM, filename="a\x00b\u202e.csv").filename == "a b .csv"
+def test_names_with_control_characters_can_be_recorded():
+    entry = record("answer", None, SYSTEM, filename="a\x00b\u202e.csv", reason="created: a\x00b")
+    assert (entry.filename, entry.reason) == ("a b .csv", "created: a b")
 
 
 # Downloads

@@ -66,6 +66,16 @@ def test_columns_are_chosen_ordered_and_renamed(browser: Client) -> None:
     assert lines_of(export)[:2] == ["How many,Order number", "0,N0"]
 
 
+@pytest.mark.both_databases
+def test_control_characters_leave_headers_and_names_of_presets(browser: Client) -> None:
+    chosen = {"columns": "number", "header.number": "a\0b", "format": "csv"}
+    assert requested(browser, **chosen).columns == [["number", "a b"]]
+    assert browser.post(PRESETS, {**chosen, "preset_name": "Month\0end"}, headers=JSON).json()["name"] == "Month end"
+    preset = Preset.objects.get()
+    assert (preset.name, preset.columns) == ("Month end", [["number", "a b"]])
+    assert AuditEntry.objects.get(verb="preset").reason == "saved: Month end"
+
+
 def test_a_new_header_is_the_name_where_formats_have_names(owner: User) -> None:
     class Named(OrderExport):
         file_type = "named"
@@ -196,8 +206,9 @@ def test_a_private_preset_is_not_shown_to_others(browser: Client) -> None:
 
 
 def test_a_preset_needs_a_name_and_valid_choices(browser: Client) -> None:
-    nameless = save(browser, preset_name=" ")
-    assert (nameless.status_code, "Give the preset a name." in nameless.content.decode()) == (400, True)
+    for name in (" ", "\0\1"):
+        nameless = save(browser, preset_name=name)
+        assert (nameless.status_code, "Give the preset a name." in nameless.content.decode()) == (400, True)
     assert save(browser, city="Nowhere").status_code == 400
     assert not Preset.objects.exists()
 

@@ -8,6 +8,7 @@ from django.http import QueryDict
 
 from exports.exceptions import BadOption
 from exports.exporters.sheets import Sheet, spoken
+from exports.filenames import visible_name
 from exports.tabular.columns import Column
 from exports.tabular.readers.resolve import path_of
 from exports.tabular.writers import Writer
@@ -59,7 +60,8 @@ def checked(chosen: Chosen, available: Sequence[Column], usual: Sequence[str]) -
     """
     labels = {column.name: spoken(column) for column in available}
     kept: list[list[str]] = []
-    for name, header in chosen:
+    for name, given in chosen:
+        header = visible_name(given)
         if name not in labels:
             raise BadOption(FIELD, f"there is no column {name!r}. Columns: {', '.join(labels)}.")
         if len(header) > MAX_HEADER_LENGTH:

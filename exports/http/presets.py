@@ -10,6 +10,7 @@ from exports import services
 from exports.conf import url_of
 from exports.exceptions import InvalidForm
 from exports.exporters import QuerySetExport, permissions
+from exports.filenames import visible_name
 from exports.http.actors import actor_of, record_refusal
 from exports.http.bodies import refuse_unknown_fields
 from exports.http.estimates import check_rate, estimate
@@ -80,7 +81,7 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
 def keep_preset(request: HttpRequest, asked: Asked, name: str, options: dict[str, Any], *, is_shared: bool) -> Preset:
     """Save what the user asks for as a preset, in place of their own one of this name. Raise BadPreset."""
     user, file_type = request.user, asked.exporter.file_type
-    name = " ".join(name.split())[:100]
+    name = " ".join(visible_name(name).split())[:100]
     if is_shared and not user.has_perm("exports.share_preset"):
         record_refusal(request, AuditEntry.Verb.PRESET, file_type=file_type)
         raise BadPreset(403, _("You may not share presets."))

@@ -252,7 +252,7 @@ def new_entry(
         address=actor.address,
         verb=verb,
         outcome=outcome,
-        reason=reason,
+        reason=visible_name(reason),
         export_id=export_id,
         file_type=file_type,
         filename=visible_name(filename)[:200],
