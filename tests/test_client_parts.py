@@ -106,23 +106,21 @@ def test_a_site_may_have_a_path() -> None:
 class Elsewhere(BaseHTTPRequestHandler):
     """Redirects a file and a socket to the same server under another name, and returns the header with the token."""
 
+    protocol_version = "HTTP/1.1"
     asked: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         self.asked.append(self.headers["Host"])
-        if self.path in ("/file", "/ws/exports/1/"):
-            self.send_response(302)
+        is_redirected = self.path in ("/file", "/ws/exports/1/")
+        self.send_response(302 if is_redirected else 200)
+        self.send_header("Connection", "close")
+        if is_redirected:
             self.send_header("Location", f"//localhost:{self.server.server_port}/bytes")
-            self.end_headers()
-            return
-        if self.path == "/exports/1/":
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({**FOLLOWED, "status": "ready", "seq": 2}).encode())
-            return
-        self.send_response(200)
         self.end_headers()
-        self.wfile.write(f"{self.headers['Authorization']} {self.headers['Range']}".encode())
+        if self.path == "/exports/1/":
+            self.wfile.write(json.dumps({**FOLLOWED, "status": "ready", "seq": 2}).encode())
+        elif not is_redirected:
+            self.wfile.write(f"{self.headers['Authorization']} {self.headers['Range']}".encode())
 
     def log_message(self, format: str, *arguments: object) -> None:
         """Print nothing."""
