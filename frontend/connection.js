@@ -123,7 +123,8 @@ export class ExportsConnection {
     const watch = this.#watched.get(after.id);
     for (const listener of [...this.#subscribers, ...(watch?.listeners ?? [])]) listener.changed?.(after);
     if (watch && isTerminal(after)) watch.poll.stop();
-    else if (watch?.poll.isRunning && before?.status !== after.status) watch.poll.start(this.#intervalOf(watch));
+    else if (watch && this.#pollEvery !== null && this.#isFollowed(watch) && before?.status !== after.status)
+      watch.poll.start(this.#intervalOf(watch));
     if (watch) this.#noteSeen(after);
     this.#expectNews();
   }

@@ -56,7 +56,6 @@ export class ExportTray extends HTMLElement {
 
   #learn(state) {
     const before = this.#states.get(state.id);
-    if (before && before.seq > state.seq) return;
     this.#states.set(state.id, state);
     if (isActive(state)) this.#watch(state);
     else this.#unwatch(state.id);

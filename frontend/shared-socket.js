@@ -23,6 +23,8 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
   // What this tab has heard over all its sockets, whichever tab had the connection.
   const newest = new Map();
   let epoch = null;
+  // The epoch of the last backup that was restored meanwhile.
+  let restored = null;
 
   function note(text) {
     const [, id] = CHANGED.exec(text) ?? [];
@@ -30,8 +32,19 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
     newest.delete(REMOVED.exec(text)?.[1]);
     if (!RESUMED.test(text)) return;
     const resumed = JSON.parse(text);
-    if (resumed.is_restored) newest.clear();
+    if (resumed.is_restored) {
+      newest.clear();
+      restored = resumed.epoch;
+    }
     epoch = resumed.epoch;
+  }
+
+  /** Return the message for this tab, which may be older than a restored backup while the one that asked is not. */
+  function told(text) {
+    if (!RESUMED.test(text)) return text;
+    const resumed = JSON.parse(text);
+    const isOther = epoch !== null && resumed.epoch !== epoch;
+    return isOther ? JSON.stringify({ ...resumed, is_restored: true }) : text;
   }
 
   /** Return the message that says what is known, so that the server sends only what is newer. */
@@ -50,6 +63,8 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
     #waiting = new AbortController();
     #patience;
     #socket = null;
+    #unsent = [];
+    #isConnected = false;
     #heardAt = -Infinity;
     #isOpen = false;
     #isOver = false;
@@ -67,7 +82,7 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
     }
 
     send(text) {
-      if (this.#socket) this.#socket.send(text);
+      if (this.#socket) this.#sendSoon(text);
       else this.#tell({ kind: "send", text });
     }
 
@@ -92,7 +107,7 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
     #lead() {
       if (this.#isOver || this.#socket) return undefined;
       clock.clearTimeout(this.#patience);
-      this.#tell({ kind: "welcome", isOpen: false, texts: [] });
+      this.#tell({ kind: "welcome", isOpen: false, epoch: null, restored: null, texts: [] });
       try {
         this.#socket = new WebSocket(this.#resumes ? withResume(this.#url) : this.#url);
       } catch {
@@ -100,7 +115,9 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
         return this.#end(ABNORMAL);
       }
       this.#socket.onopen = () => {
+        this.#isConnected = true;
         if (this.#resumes) this.#socket.send(resume());
+        for (const text of this.#unsent.splice(0)) this.#socket.send(text);
         this.#pass({ kind: "open" });
       };
       this.#socket.onmessage = ({ data }) => this.#receive(data);
@@ -139,20 +156,24 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       if (kind === "close") this.#end(rest.code);
     }
 
-    #heard(text) {
+    #heard(given) {
+      const text = told(given);
       note(text);
       this.onmessage?.({ data: text });
     }
 
     #welcome() {
-      this.#tell({ kind: "welcome", isOpen: this.#isOpen, texts: [...newest.values()] });
+      this.#tell({ kind: "welcome", isOpen: this.#isOpen, epoch, restored, texts: [...newest.values()] });
     }
 
     /** Take part in the connection of another tab, and in what it has heard so far. */
-    #join({ isOpen, texts }) {
+    #join({ isOpen, texts, ...other }) {
       clock.clearTimeout(this.#patience);
       if (!isOpen || this.#isOpen) return;
       this.#opened();
+      const isRestored = epoch !== null && other.restored !== null && other.restored !== restored;
+      if (other.epoch) this.#heard(JSON.stringify({ type: "resumed", epoch: other.epoch, is_restored: isRestored }));
+      restored = other.restored ?? restored;
       for (const text of texts) this.#heard(text);
     }
 
@@ -161,7 +182,13 @@ export function sharedSocketClass({ reader, WebSocket, BroadcastChannel, locks, 
       if (!this.#isOpen) return;
       const isFresh = clock.now() - this.#heardAt < FRESH;
       if (text === PING && isFresh) this.#tell({ kind: "message", text: PONG });
-      else this.#socket.send(text);
+      else this.#sendSoon(text);
+    }
+
+    /** Send it now, or once the socket is open: this tab may have taken over from another one just now. */
+    #sendSoon(text) {
+      if (this.#isConnected) this.#socket.send(text);
+      else if (text !== PING) this.#unsent.push(text);
     }
 
     #opened() {

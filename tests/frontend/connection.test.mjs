@@ -584,3 +584,15 @@ test("after a restored backup states with smaller numbers are shown", async () =
   Socket.last.change(running({ seq: 4 }));
   assert.deepEqual(calls.states.map(({ seq }) => seq), [9, 4]);
 });
+
+test("an export that runs again after its end, as after a restored backup, is polled again", async () => {
+  const { clock, Socket, server, connection } = given({ shown: ready({ seq: 12, urls: { seen: null } }) });
+  connection.subscribe({});
+  Socket.last.open();
+  Socket.last.onmessage({ data: '{"type": "resumed", "epoch": "e2", "is_restored": true}' });
+  await clock.advance(20_000);
+  assert.equal(server.count(SELF), 0);
+  Socket.last.change(running({ seq: 5 }));
+  await clock.advance(15_000);
+  assert.equal(server.count(SELF), 1);
+});

@@ -76,12 +76,15 @@ async function page(browser, reader = "ada", url = URL) {
 }
 
 async function connected(socket) {
-  const heard = [];
+  const [heard, texts] = [[], []];
   socket.onopen = () => heard.push("open");
-  socket.onmessage = ({ data }) => heard.push(JSON.parse(data).type);
+  socket.onmessage = ({ data }) => {
+    heard.push(JSON.parse(data).type);
+    texts.push(data);
+  };
   socket.onclose = ({ code }) => heard.push(code);
   await settled();
-  return { socket, heard };
+  return { socket, heard, texts };
 }
 
 test("two tabs have one connection, and both hear it", async () => {
@@ -235,4 +238,73 @@ test("after a restored backup nothing is known any more", async () => {
   await connect();
   browser.Socket.last.open();
   assert.deepEqual(browser.Socket.last.sent, [{ type: "resume", epoch: "e2", known: {} }]);
+});
+
+test("a tab that connects later hears that a backup was restored while it had no connection", async () => {
+  for (const epoch of ["e2", "e1"]) {
+    const browser = new Browser();
+    const [first, second] = [await page(browser), await page(browser)];
+    await first.connect();
+    await second.connect();
+    browser.Socket.last.open();
+    browser.Socket.last.receive(resumed());
+    browser.Socket.last.change(running({ seq: 12 }));
+    await settled();
+    browser.Socket.last.drop(1006);
+    await settled();
+    await first.connect();
+    browser.Socket.last.open();
+    browser.Socket.last.receive(resumed({ epoch, is_restored: true }));
+    browser.Socket.last.change(running({ seq: 5 }));
+    await settled();
+    const { heard, texts } = await second.connect();
+    assert.deepEqual(heard, ["open", "resumed", "export.changed"]);
+    assert.equal(JSON.parse(texts[0]).is_restored, true);
+    assert.deepEqual((await tab(browser)).texts.map((text) => JSON.parse(text).is_restored), [false, undefined]);
+  }
+});
+
+test("for a tab that has heard another epoch a backup was restored, even if the tab with the connection is new", async () => {
+  const browser = new Browser();
+  const old = await page(browser);
+  await old.connect();
+  browser.Socket.last.open();
+  browser.Socket.last.receive(resumed());
+  browser.Socket.last.drop(1006);
+  await settled();
+  await tab(browser);
+  browser.Socket.last.open();
+  const { texts } = await old.connect();
+  browser.Socket.last.receive(resumed({ epoch: "e2" }));
+  await settled();
+  assert.deepEqual(texts.map((text) => JSON.parse(text).is_restored), [true]);
+});
+
+test("a tab that joined later says the epoch when it takes over", async () => {
+  const browser = new Browser();
+  const first = await tab(browser);
+  browser.Socket.last.open();
+  browser.Socket.last.receive(resumed());
+  browser.Socket.last.change(running({ seq: 12 }));
+  await tab(browser);
+  first.socket.close();
+  await settled();
+  browser.Socket.last.open();
+  assert.deepEqual(browser.Socket.last.sent, [{ type: "resume", epoch: "e1", known: { [ID]: 12 } }]);
+});
+
+test("what a tab says while it takes over is sent once its socket is open", async () => {
+  const browser = new Browser();
+  const [first, second, third] = [await tab(browser), await tab(browser), await tab(browser)];
+  browser.Socket.last.open();
+  await settled();
+  first.socket.close();
+  await settled();
+  second.socket.send('{"type":"seen"}');
+  third.socket.send('{"type":"seen"}');
+  for (const { socket } of [second, third]) socket.send('{"type":"ping"}');
+  await settled();
+  assert.deepEqual(browser.Socket.last.sent, []);
+  browser.Socket.last.open();
+  assert.deepEqual(browser.Socket.last.sent.map(({ type }) => type), ["resume", "seen", "seen"]);
 });
