@@ -1,7 +1,8 @@
 """A long history costs nothing: few queries a page however many exports have ended, each by an index."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -175,6 +177,57 @@ def test_the_search_of_a_user_reads_their_newest_exports(
 
 
 # Indexes
+
+
+def migrate(name: str = "") -> None:
+    """Migrate the app to the migration of this name, or all apps to their newest."""
+    executor = MigrationExecutor(connection)
+    executor.migrate([("exports", name)] if name else executor.loader.graph.leaf_nodes())
+
+
+@pytest.fixture
+def without_indexes() -> Iterator[None]:
+    """Undo the migrations that make the indexes."""
+    migrate("0018_feeds")
+    yield
+    migrate()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
+def test_the_migration_of_the_indexes_can_be_run_again_after_an_interruption() -> None:
+    def interrupt(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith("CREATE INDEX") and "exports_by_format" in sql:
+            raise InterruptedError
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(interrupt), pytest.raises(InterruptedError):
+        migrate()
+    migrate()
+
+    with connection.cursor() as cursor:
+        made = connection.introspection.get_constraints(cursor, "exports_filerequest")
+    assert {index.name for index in FileRequest._meta.indexes} <= set(made)
+
+
+@pytest.mark.skipif("postgresql" in connection.vendor, reason="PostgreSQL changes the table in place.")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
+def test_others_wait_with_a_new_export_while_sqlite_copies_the_table() -> None:
+    errors = []
+
+    def write_meanwhile(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith('DROP TABLE "exports_filerequest"'):
+            with closing(sqlite3.connect(connection.settings_dict["NAME"], timeout=0)) as other:
+                with pytest.raises(sqlite3.OperationalError) as refused:
+                    other.execute("BEGIN IMMEDIATE")
+                errors.append(str(refused.value))
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(write_meanwhile):
+        migrate()
+
+    assert set(errors) == {"database is locked"}
 
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="The plans are those of PostgreSQL.")

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import django.db.models.deletion
-from django.conf import settings
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.state import ProjectState
@@ -21,8 +19,12 @@ class AddIndexConcurrently(migrations.AddIndex):
     ) -> None:
         # Any: only the editor of PostgreSQL takes `concurrently`.
         editor: Any = schema_editor
-        options = {"concurrently": True} if editor.connection.vendor == "postgresql" else {}
+        is_postgresql = editor.connection.vendor == "postgresql"
         if self.allow_migrate_model(editor.connection.alias, to_state.apps.get_model(app_label, self.model_name)):
+            # An interrupted run leaves indexes, the last one perhaps invalid.
+            drop = "DROP INDEX CONCURRENTLY IF EXISTS" if is_postgresql else "DROP INDEX IF EXISTS"
+            editor.execute(f"{drop} {editor.quote_name(self.index.name)}")
+            options = {"concurrently": True} if is_postgresql else {}
             editor.add_index(to_state.apps.get_model(app_label, self.model_name), self.index, **options)
 
 
@@ -30,10 +32,7 @@ class Migration(migrations.Migration):
     # CREATE INDEX CONCURRENTLY runs in no transaction.
     atomic = False
 
-    dependencies = [
-        ("exports", "0018_feeds"),
-        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-    ]
+    dependencies = [("exports", "0018_feeds")]
 
     operations = [
         AddIndexConcurrently(
@@ -71,25 +70,5 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             model_name="filerequest",
             index=models.Index(condition=models.Q(('status__in', ['failed', 'cancelled']), ('erased_at', None)), fields=['finished_at'], name="exports_erase_failed"),
-        ),
-        migrations.RemoveIndex(model_name="filerequest", name="exports_queue"),
-        migrations.RemoveIndex(model_name="filerequest", name="exports_leases"),
-        migrations.AlterField(
-            model_name="filerequest",
-            name="file_type",
-            field=models.CharField(blank=True, max_length=100, verbose_name="file type"),
-        ),
-        migrations.AlterField(
-            model_name="filerequest",
-            name="requester",
-            field=models.ForeignKey(
-                blank=True,
-                db_index=False,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="requested_downloads",
-                to=settings.AUTH_USER_MODEL,
-                verbose_name="requester",
-            ),
         ),
     ]
