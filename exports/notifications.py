@@ -164,8 +164,15 @@ def suppress_unneeded(due: Iterable[Notification]) -> int:
     """Settle mails never tried that are not to be sent, with a statement for each reason. Return how many."""
     unneeded: dict[str, list[int]] = {}
     for each in due:
-        is_usual = each.attempts == 0 and not has_own_mail(each)
-        if is_usual and (reason := _reason_not_to_send(each.request, each, is_own_mail=False)):
+        try:
+            is_usual = each.attempts == 0 and not has_own_mail(each)
+            reason = _reason_not_to_send(each.request, each, is_own_mail=False) if is_usual else ""
+        except Exception as error:
+            if failures.is_outage(error):
+                raise
+            # The project's code raised it. It raises it again when this mail is to be sent, and is reported there.
+            continue
+        if reason:
             unneeded.setdefault(reason, []).append(each.pk)
     settled = 0
     for reason, keys in unneeded.items():

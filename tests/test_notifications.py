@@ -19,6 +19,7 @@ from exports.exceptions import TransitionNotAllowed
 from exports.models import Actor, AuditEntry, FileRequest, Notification, Status, transitions
 from exports.state import ERROR_MESSAGES
 from tests.servers import Smtp
+from tests.shop.exports import OrderExport
 from tests.shop.requests import claimed, in_status, made, queued, user
 from tests.shop.runs import configure, send_mails_by
 
@@ -97,6 +98,39 @@ def test_the_site_decides_who_gets_mails(settings: Any, setting: bool | str, cou
     assert housekeeping.send_mails() == count
     assert [message.to for message in mail.outbox] == [["eve@shop.example"]] * count
     assert settled(notification) == ("suppressed", "not wanted")
+
+
+def fails_for_eve(someone: User) -> bool:
+    if someone.username == "eve":
+        raise LookupError("Eve has no profile.")
+    return True
+
+
+def test_a_mail_whose_function_of_the_site_fails_does_not_stop_the_others(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(settings, SEND_MAILS="tests.test_notifications.fails_for_eve")
+    ended(requester=user("eve"))
+    ended()
+    assert housekeeping.send_mails() == 1
+    assert [message.to for message in mail.outbox] == [["ada@shop.example"]]
+    assert "LookupError" in caplog.text
+
+
+def test_a_mail_whose_exporter_fails_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing, _ = ended(requester=user("eve"))
+    ended()
+
+    def own_mail(self: OrderExport, export: FileRequest) -> None:
+        if export.pk == failing.pk:
+            raise LookupError
+
+    monkeypatch.setattr(OrderExport, "own_mail", own_mail)
+    assert housekeeping.send_mails() == 1
+    assert [message.to for message in mail.outbox] == [["ada@shop.example"]]
+    assert "LookupError" in caplog.text
 
 
 # Content
