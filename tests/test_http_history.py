@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from exports import services
 from exports.exceptions import LimitReached, TransitionNotAllowed
-from exports.models import Actor, AuditEntry, FileRequest, Status
+from exports.models import Actor, AuditEntry, FileRequest, Status, transitions
 from exports.models.quotas import check_quota
-from tests.shop.requests import in_status, user
+from tests.shop.requests import claimed, in_status, made, user
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
@@ -100,6 +100,15 @@ def test_an_export_that_runs_cannot_be_deleted(ada: Client) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "too_late")
     with pytest.raises(TransitionNotAllowed):
         services.remove(export, Actor.of(user("ada")))
+
+
+def test_an_export_that_became_ready_since_it_was_read_is_not_deleted() -> None:
+    export, claim = claimed()
+    read_before = FileRequest.objects.get(pk=export.pk)
+    assert transitions.publish(claim, made())
+    assert not transitions.remove(read_before)
+    export.refresh_from_db()
+    assert (export.status, export.removed_at) == (Status.READY, None)
 
 
 def test_an_export_of_another_user_cannot_be_deleted(ada: Client) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import connection, transaction
+from django.contrib.auth.models import User
+from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
 from exports.models import AuditEntry, FileRequest, Status, prepared, transitions
@@ -95,6 +96,18 @@ def test_an_end_is_rolled_back_with_the_transaction_around_it() -> None:
         transaction.set_rollback(True)
     assert row(export.pk)["status"] == Status.RUNNING
     assert verbs_of(export.pk) == ["request", "start"]
+
+
+def test_an_error_of_a_statement_rolls_back_the_transaction_around_it() -> None:
+    entry = AuditEntry(verb=None)
+    committed: list[bool] = []
+    with transaction.atomic():
+        user("bob")
+        transaction.on_commit(lambda: committed.append(True))
+        with pytest.raises(IntegrityError):
+            prepared.Insert(AuditEntry).bind_row(entry).run()
+    assert not committed
+    assert not User.objects.exists()
 
 
 def test_values_of_every_kind_arrive_as_they_are_given() -> None:

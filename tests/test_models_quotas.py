@@ -1,5 +1,8 @@
 """Quotas per user: which one was reached, when it ends, what does not count, and that they hold under concurrency."""
 
+import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -7,7 +10,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import AnonymousUser, Permission, User
-from django.db import connection
+from django.db import connection, transaction
 from django.http import HttpResponse
 from django.test import Client, RequestFactory
 from django.utils import timezone, translation
@@ -15,18 +18,19 @@ from django.utils import timezone, translation
 from exports import checks, services
 from exports.contrib.bgfiles import toolbox
 from exports.exceptions import LimitReached
-from exports.models import Artifact, FileRequest, Status, transitions
+from exports.models import Artifact, FileRequest, Status, quotas, transitions
 from exports.shortcuts import export_response
 from exports.state import limit_message
 from tests.office import people, rows
 from tests.office.browsers import HTML, JSON, signed_in, url_of
-from tests.shop.requests import at_once, queued
+from tests.shop.requests import WAIT_SECONDS, at_once, queued
 from tests.shop.runs import configure
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db, pytest.mark.usefixtures("office")]
 
 FORM = "/exports/new/report/"
 HOUR = 3600
+WAITS_FOR_THIS = "NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
 ONE_OF_EACH = {"MAX_QUEUED_PER_USER": 1, "MAX_PER_USER_PER_DAY": 1, "MAX_RUNNING_PER_USER": 1}
 
 
@@ -107,6 +111,20 @@ def test_a_lowered_daily_quota_ends_when_enough_are_a_day_old(settings: LazySett
         asked_ago(ada, number, hours=hours)
     configure(settings, MAX_PER_USER_PER_DAY=2)
     assert reached(ada).seconds == pytest.approx(4 * HOUR, abs=60)
+
+
+def test_a_request_that_is_deleted_while_the_quotas_are_read_is_no_error(settings: LazySettings, ada: User) -> None:
+    configure(settings, MAX_PER_USER_PER_DAY=5, MAX_QUEUED_PER_USER=None)
+    asked = [ask(ada, number) for number in range(2)]
+
+    def delete_after(execute: Callable[..., Any], *call: Any) -> Any:
+        result = execute(*call)
+        if asked:
+            asked.pop().delete()
+        return result
+
+    with connection.execute_wrapper(delete_after):
+        assert [quota.code for quota in quotas.quotas_of(ada.pk)] == ["too_many_today"]
 
 
 # Exemptions
@@ -236,6 +254,35 @@ def test_simultaneous_claims_do_not_exceed_the_running_quota(settings: LazySetti
     assert len([each for each in claims if each]) == 2
     assert FileRequest.objects.filter(status=Status.RUNNING).count() == 2
     assert Artifact.objects.count() == 2
+
+
+@pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no row locks.")
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_that_waits_for_the_owner_begins_after_the_wait(settings: LazySettings, ada: User) -> None:
+    configure(settings, MAX_RUNNING_PER_USER=2)
+    export, is_locked, released_at = ask(ada), threading.Event(), []
+
+    def hold() -> None:
+        with transaction.atomic():
+            quotas.lock_owner(export)
+            is_locked.set()
+            with connection.cursor() as cursor:
+                for _ in range(100):
+                    cursor.execute(f"SELECT count(*) FROM pg_locks WHERE {WAITS_FOR_THIS}")
+                    if cursor.fetchone()[0]:
+                        break
+                    time.sleep(0.05)
+                cursor.execute("SELECT clock_timestamp()")
+                released_at.extend(cursor.fetchone())
+
+    def wait() -> None:
+        assert is_locked.wait(WAIT_SECONDS)
+        assert claim(export)
+
+    at_once(hold, wait)
+
+    export.refresh_from_db()
+    assert export.started_at >= released_at[0]
 
 
 def test_the_running_quota_is_counted_per_queue(settings: LazySettings, ada: User) -> None:

@@ -232,11 +232,12 @@ def _execute(
     connection: BaseDatabaseWrapper, cursor: CursorWrapper, statements: Sequence[tuple[str, Sequence[Any]]]
 ) -> None:
     """Run statements one after the other. The cursor then has the result of the last one."""
-    if is_one_transaction(connection):
-        together = "; ".join(sql for sql, _ in statements)
-        cursor.execute(together, [each for _, parameters in statements for each in parameters])
-        while cursor.nextset():
-            pass
-    else:
-        for sql, parameters in statements:
-            cursor.execute(sql, parameters)
+    with transaction.mark_for_rollback_on_error(using=connection.alias):
+        if is_one_transaction(connection):
+            together = "; ".join(sql for sql, _ in statements)
+            cursor.execute(together, [each for _, parameters in statements for each in parameters])
+            while cursor.nextset():
+                pass
+        else:
+            for sql, parameters in statements:
+                cursor.execute(sql, parameters)

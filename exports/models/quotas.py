@@ -109,12 +109,11 @@ def quotas_of(requester_id: Any) -> list[Quota]:
     if (limit := config.MAX_PER_USER_PER_DAY) is not None:
         now = timezone.now()
         newest_first = counted.filter(requested_at__gt=now - timedelta(seconds=DAY)).order_by("-requested_at")
-        count = newest_first.count()
+        times = list(newest_first.values_list("requested_at", flat=True)[:limit])
         # With none left, another is allowed once the oldest of the last `limit` is a day old.
-        place = min(count, limit) - 1
-        oldest = newest_first.values_list("requested_at", flat=True)[place] if place >= 0 else now
+        oldest = times[-1] if times else now
         reset_seconds = max(DAY - (now - oldest).total_seconds(), 0.0)
-        found.append(Quota("too_many_today", limit, max(limit - count, 0), DAY, reset_seconds))
+        found.append(Quota("too_many_today", limit, limit - len(times), DAY, reset_seconds))
     return found
 
 

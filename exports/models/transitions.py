@@ -341,7 +341,9 @@ def remove(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
     The row stays as long as that of an expired file, since it counts toward the quota of the day.
     """
     now = now or Now()
-    guarded = FileRequest.objects.filter(pk=export.pk, status__in=TERMINAL, epoch=export.epoch, removed_at=None)
+    ended = FileRequest.objects.filter(pk=export.pk, status__in=TERMINAL, epoch=export.epoch, removed_at=None)
+    # One that was read while it was running may be READY now, with links to end.
+    guarded = ended.filter(status=export.status)
     gone: Columns = {"removed_at": now}
     if export.status == Status.READY:
         gone |= _expired(now)
@@ -450,8 +452,13 @@ def _claim(
     )
     entry = new_entry(AuditEntry.Verb.START, export.pk, WORKER, file_type=export.file_type)
     with _short_transaction(savepoint=False):
+        lock = [] if limit is None else quotas.owner_lock(export, waits=waits)
+        if waits:
+            # Statements that are sent together share the time of their arrival: the lease would begin before the wait.
+            for each in lock:
+                each.run()
         won = _run(
-            [] if limit is None else quotas.owner_lock(export, waits=waits),
+            [] if waits else lock,
             start,
             [_NEW_ARTIFACT.bind_row(Artifact(request_id=export.pk, epoch=epoch, key=key)), _NEW_ENTRY.bind_row(entry)],
             now,
