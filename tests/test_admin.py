@@ -238,6 +238,17 @@ def test_a_search_reads_a_bounded_part_of_the_history(root: Client, owner: User,
     assert labels == ["newest", "new"]
 
 
+def test_a_search_finds_the_user_of_exactly_this_name_beside_many_longer_names(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(search, "MAX_USERS", 2)
+    owners = [people.user(name) for name in ("smithson", "smithers", "smithy", "smith")]
+    for each in owners:
+        rows.queued(each)
+    found = root.get(LIST, {"q": "smith"}).context["cl"].queryset
+    assert {export.requester.username for export in found} == {"smith", "smithers"}
+
+
 def test_a_search_keeps_the_filters_of_the_list(root: Client, owner: User):
     rows.queued(owner)
     lost = rows.failed(owner)

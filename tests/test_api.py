@@ -2,6 +2,7 @@
 
 import json
 import re
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -290,6 +291,11 @@ def test_the_list_has_filters(client: Client, ada: User):
     assert state["id"] == str(ready.pk)
 
 
+def cursor(moment: str) -> str:
+    return urlsafe_b64encode(f"{moment} {'0' * 32}".encode()).decode()
+
+
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("query", "code"),
     [
@@ -298,6 +304,8 @@ def test_the_list_has_filters(client: Client, ada: User):
         ("q=%00", "invalid_parameters"),
         ("cursor=nothing", "invalid_parameters"),
         ("cursor=MjAyNiBh", "invalid_parameters"),
+        (f"cursor={cursor('0001-01-01T00:00:00+23:59')}", "invalid_parameters"),
+        (f"cursor={cursor('9999-12-31T23:59:59-23:59')}", "invalid_parameters"),
         ("sort=size", "unknown_fields"),
     ],
 )

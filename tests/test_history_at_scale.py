@@ -176,6 +176,31 @@ def test_the_search_of_a_user_reads_their_newest_exports(
     assert [each["label"] for each in found] == ["April 0", "April 1"]
 
 
+@pytest.mark.parametrize("query", ["", "?q=owner"])
+def test_a_separator_of_thousands_leaves_a_bounded_count_as_it_is(
+    root: Client, owner: User, settings: LazySettings, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True
+    monkeypatch.setattr(pages, "MAX_LISTED", 1000)
+    end_exports(owner, 1001)
+    shown = " ".join(root.get(ADMIN + query).content.decode().split())
+    assert "1000+ file requests" in shown
+    assert "100,0+" not in shown
+
+
+def test_a_type_that_the_newest_exports_do_not_have_is_found(
+    root: Client, owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "MAX_SEARCHED", 1)
+    for number, file_type in enumerate(("report", "long")):
+        asked_at = timezone.now() - timedelta(minutes=number)
+        rows.queued(owner, file_type=file_type, label=file_type, requested_at=asked_at)
+    found = root.get(f"{LIST}?type=long", headers=JSON).json()["exports"]
+    assert [each["label"] for each in found] == ["long"]
+    for unknown in ("nothing", "%00"):
+        assert len(root.get(f"{LIST}?type={unknown}", headers=JSON).json()["exports"]) == 2
+
+
 # Indexes
 
 

@@ -30,6 +30,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
     tenant_path: ClassVar = "tenant"
     paginator = NewestPages
+    change_list_template = "exports/admin/list.html"
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
 

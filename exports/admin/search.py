@@ -44,7 +44,9 @@ def _users_of(text: str) -> list[Any]:
     users = get_user_model()
     names = {users.USERNAME_FIELD, users.get_email_field_name()} & {field.name for field in users._meta.fields}
     matching = Q(*((f"{name}__istartswith", text) for name in sorted(names)), _connector=Q.OR)
-    return list(users._default_manager.filter(matching).values_list("pk", flat=True)[:MAX_USERS])
+    # In this order a name stands before the longer ones that begin with it.
+    in_order = users._default_manager.filter(matching).order_by(users.USERNAME_FIELD)
+    return list(in_order.values_list("pk", flat=True)[:MAX_USERS])
 
 
 class ErrorFilter(admin.SimpleListFilter):

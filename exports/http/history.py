@@ -60,8 +60,12 @@ class ListFilter(forms.Form):
         ended = [(str(status), status.label) for status in Status if status not in ACTIVE]
         self.fields["status"].choices = [("", _("All")), (ACTIVE_CHOICE, _("Under way")), *ended]  # type: ignore[attr-defined]
         newest = own.order_by("-requested_at").values_list("file_type", flat=True)
-        types = sorted(set(newest[:MAX_SEARCHED]))
-        titles = [(name, title_of_type(name)) for name in types]
+        types = set(newest[:MAX_SEARCHED])
+        asked = self.data.get("type", "")
+        # PostgreSQL refuses texts with NUL.
+        if asked and asked not in types and "\0" not in asked and own.filter(file_type=asked).exists():
+            types.add(asked)
+        titles = [(name, title_of_type(name)) for name in sorted(types)]
         uses = Counter(title for _name, title in titles)
         named = [(name, title if uses[title] == 1 else f"{title} ({name})") for name, title in titles]
         self.fields["type"].choices = [("", _("All")), *named]  # type: ignore[attr-defined]

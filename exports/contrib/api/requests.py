@@ -2,7 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
@@ -180,7 +180,8 @@ def _after(own: FileRequestQuerySet, cursor: str) -> FileRequestQuerySet:
     try:
         moment_text, _blank, pk_text = urlsafe_b64decode(cursor.encode()).decode().partition(" ")
         moment, pk = datetime.fromisoformat(moment_text), UUID(pk_text)
-        is_ours = (moment.tzinfo is not None) == settings.USE_TZ
+        # In another time zone, the first and the last day of the calendar may be outside of it.
+        is_ours = (moment.tzinfo is not None) == settings.USE_TZ and MINYEAR < moment.year < MAXYEAR
     except ValueError:
         is_ours = False
     if not is_ours:
