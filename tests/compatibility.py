@@ -60,7 +60,7 @@ VARIATIONS: Mapping[str, Variation] = {
     "replica router": Variation("yes", "[a router in front](deploying.md#read-from-replicas)"),
     "WebKit, the engine of Safari": Variation("yes", "nothing to do; beside Chromium and Firefox"),
     "MariaDB and MySQL": Variation(
-        "no", "[`manage.py check` refuses](checks.md) the app's tables there; a router may keep them in PostgreSQL"
+        "no", "[`manage.py check` refuses](checks.md) the app's tables there; exports may read rows of it"
     ),
     "Windows": Variation(
         "not tried", "nothing needs a POSIX system: all runs with what only those have taken out of Python"

@@ -12,7 +12,8 @@ import pytest
 from django.conf import LazySettings
 from django.core.checks import CheckMessage, Error, Info, Warning, run_checks
 from django.core.files.storage import FileSystemStorage
-from django.db import connection
+from django.db import connection, connections
+from django.db.models import Model
 from django.urls import include, path
 from huey import MemoryHuey
 from huey.serializer import SignedSerializer
@@ -313,6 +314,22 @@ def test_the_tables_of_the_app_must_be_in_a_database_that_is_supported(monkeypat
     monkeypatch.setattr(connection, "vendor", "mysql")
     [message] = basic_checks()
     assert ids([message]) == ["E024"]
+
+
+class WritesElsewhere:
+    """A router that keeps the tables of the app out of the default database."""
+
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        return "other" if model._meta.app_label == "exports" else None
+
+    db_for_read = db_for_write
+
+
+def test_the_tables_of_the_app_must_be_in_the_default_database(settings: LazySettings, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(connections.settings, "other", connection.settings_dict)
+    settings.DATABASE_ROUTERS = [WritesElsewhere()]
+    [message] = basic_checks()
+    assert ids([message]) == ["E061"]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
-from django.db import connections, router
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.shortcuts import resolve_url
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve
 from django.utils import timezone
@@ -32,8 +32,18 @@ def check_database() -> Iterator[CheckMessage]:
     connection = connections[router.db_for_write(FileRequest)]
     if connection.vendor not in DATABASES:
         message = f"The tables of the app are in {connection.display_name}, where equal requests are not joined safely."
-        hint = "Keep them in PostgreSQL or SQLite, by a database router; exports may read the rows of any database."
+        hint = "Use PostgreSQL or SQLite as DATABASES['default']; exports may read the rows of any database."
         yield checks.Error(message, hint=hint, id="exports.E024")
+
+
+@register()
+def check_default_database() -> Iterator[CheckMessage]:
+    """Refuse to write the tables of the app to another database than the one whose transactions the app begins."""
+    alias = router.db_for_write(FileRequest)
+    if alias != DEFAULT_DB_ALIAS:
+        message = f"A database router writes the tables of the app to {alias!r}, where transitions are not safe."
+        hint = f"Let it write them to {DEFAULT_DB_ALIAS!r}; exports may read the rows of any database."
+        yield checks.Error(message, hint=hint, id="exports.E061")
 
 
 @register()
