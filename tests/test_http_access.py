@@ -250,7 +250,7 @@ def test_only_users_who_may_have_the_file_see_its_urls(worlds: dict[str, World],
 
 # Programs with API tokens
 
-CHANGES = ("ask", "cancel", "expire", "revoke", "retry", "retry fresh", "share")
+CHANGES = ("ask", "cancel", "expire", "revoke", "seen", "retry", "retry fresh", "share")
 
 
 def expected_of_token(view: str, name: str, status: str) -> int:

@@ -237,3 +237,17 @@ async def test_a_socket_that_resumes_hears_of_other_types_as_of_exports_that_do_
                 assert (resumed["type"], resumed["is_restored"]) == ("resumed", False)
                 assert await page.next() == {"type": "export.removed", "id": others}
                 assert (await page.next_state())["id"] == str(long.pk)
+
+
+async def test_a_token_that_only_reads_does_not_mark_the_end_of_an_export_as_seen(owner: User):
+    export = await made(rows.ready, owner)
+    for can_create in (False, True):
+        assert (await made(rows.fresh, export)).seen_at is None
+        _token, text = await token_for(owner, can_create=can_create)
+        async with opened(page_with(one(export), text)) as page:
+            await page.next_state()
+            await page.send_json_to({"type": "seen", "id": str(export.pk)})
+            await page.send_json_to({"type": "ping"})
+            while (await page.next())["type"] != "pong":
+                pass
+    assert (await made(rows.fresh, export)).seen_at is not None

@@ -51,6 +51,7 @@ from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
 from exports.http.refusals import REFUSALS, NotOwner, refusal_of
 from exports.models import AuditEntry, Feed, FileRequest, Preset, Status
+from exports.models.audit import refuse_reader
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
 from exports.queue.base import QueueNotConfigured
@@ -293,6 +294,7 @@ def seen_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     """Note that the owner's page has shown the end, so that no mail is sent. Other users' pages do not count."""
     bodies.refuse_unknown_fields(request)
     export = get_visible(request, pk)
+    refuse_reader(actor_of(request), None)
     if export.requester_id == request.user.pk:
         services.mark_seen(export)
     return state_response(request, export)

@@ -203,10 +203,15 @@ class AuditEntry(models.Model):
         return hmac.digest(key.encode(), json.dumps(sealed, sort_keys=True).encode(), "sha256").hex()
 
 
-def refuse_reader(actor: Actor, verb: str, export_id: UUID | None = None, *, file_type: str = "") -> None:
-    """Raise ReadOnlyToken, and record it, for an actor that came by a token that only reads. Each verb asks first."""
+def refuse_reader(actor: Actor, verb: str | None, export_id: UUID | None = None, *, file_type: str = "") -> None:
+    """Raise ReadOnlyToken for an actor that came by a token that only reads. Each verb asks first.
+
+    It is recorded, except for what is no `verb` of the log.
+    """
     if actor.is_reader:
-        record(verb, export_id, actor, file_type=file_type, outcome=AuditEntry.Outcome.DENIED, reason="read_only_token")
+        if verb is not None:
+            denied = AuditEntry.Outcome.DENIED
+            record(verb, export_id, actor, file_type=file_type, outcome=denied, reason="read_only_token")
         raise ReadOnlyToken(gettext("This API token only reads: it can request nothing and change nothing."))
 
 

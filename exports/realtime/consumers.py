@@ -34,7 +34,7 @@ from exports import failures, services
 from exports.access import authentication, tenants
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
-from exports.models import FileRequest, Status
+from exports.models import Actor, FileRequest, Status
 from exports.models.request import AnyUser, FileRequestQuerySet
 from exports.models.token import token_of_user
 from exports.realtime import admission, connections, events, resume
@@ -588,9 +588,9 @@ def ready_state_for(scope: Scope, export_id: str) -> State | None:
 def mark_seen(scope: Scope, export_id: UUID) -> None:
     """Note that the owner's page has shown how the export ended; does nothing for exports of other users.
 
-    Raises SocketRefused if the user is not signed in or active.
+    Nor does it for a token that only reads. Raises SocketRefused if the user is not signed in or active.
     """
     user = active_user(scope)
     export = FileRequest.objects.owned_by(user).filter(pk=export_id).first()
-    if export is not None:
+    if export is not None and not Actor.of(user).is_reader:
         services.mark_seen(export)
