@@ -1,8 +1,10 @@
 """API tokens: made, scoped, expiring, used and revoked, for requests over HTTP."""
 
 import hashlib
+import re
 from contextlib import closing
 from datetime import timedelta
+from functools import partial
 from inspect import isfunction, signature
 from typing import Any
 
@@ -11,6 +13,7 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 from django.utils import timezone
+from django.views.debug import ExceptionReporter
 
 from exports import housekeeping, services
 from exports.access import tenants, tokens
@@ -18,6 +21,7 @@ from exports.exceptions import ReadOnlyToken
 from exports.http import responses
 from exports.models import AccessToken, Actor, AuditEntry, Feed, Preset, Status
 from exports.models.audit import SYSTEM
+from exports.models.feed import create_feed
 from tests.office import people, rows
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("office")]
@@ -144,6 +148,37 @@ def test_a_token_that_only_reads_changes_nothing(owner: User, view: str, status:
     _token, headers = made(owner)
     answer = Client().post(f"/exports/{export.pk}/{view}/", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (403, {"code": "read_only_token", "message": READ_ONLY})
+
+
+def test_a_token_that_only_reads_does_not_mark_the_end_of_an_export_as_seen(owner: User):
+    export = rows.ready(owner)
+    for can_create, status in ((False, 403), (True, 200)):
+        assert rows.fresh(export).seen_at is None
+        _token, headers = made(owner, can_create=can_create)
+        assert Client().post(f"/exports/{export.pk}/seen/", headers=headers).status_code == status
+    assert rows.fresh(export).seen_at is not None
+
+
+def test_reports_of_errors_do_not_show_the_text_of_a_token_or_of_an_address(
+    owner: User, monkeypatch: pytest.MonkeyPatch
+):
+    text = tokens.create(owner, "nightly", SYSTEM)[1]
+    request = RequestFactory().get("/exports/", headers={"authorization": f"Bearer {text}"})
+    monkeypatch.setattr(AccessToken, "mark_used", lambda *_args: 1 / 0)
+    monkeypatch.setattr("exports.access.tokens.record", lambda *_args, **_columns: 1 / 0)
+    monkeypatch.setattr("exports.models.feed.record", lambda *_args, **_columns: 1 / 0)
+    chosen = {"name": "Month end", "file_type": "report"}
+    for call in (
+        partial(tokens.token_of, request), partial(tokens.create, owner, "monthly", SYSTEM),
+        partial(create_feed, owner, SYSTEM, **chosen),
+    ):  # fmt: skip
+        with pytest.raises(ZeroDivisionError) as caught:
+            call()
+        # The first frame is that of this test.
+        reporter = ExceptionReporter(request, caught.type, caught.value, caught.tb.tb_next)
+        for report in (reporter.get_traceback_html(), reporter.get_traceback_text()):
+            assert "ZeroDivisionError" in report
+            assert not re.search(r"(exp|feed)_[\w-]{43}", report)
 
 
 @pytest.mark.parametrize("verb", sorted(name for name, each in vars(services).items() if takes_actor(each)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils import timezone
+from django.views.decorators.debug import sensitive_variables
 
 from exports.conf import config
 from exports.models.audit import Actor, AuditEntry, record
@@ -36,6 +37,7 @@ SHOWN = 10
 HEADER = re.compile(rf"bearer +({PREFIX}\S*)\s*", re.IGNORECASE)
 
 
+@sensitive_variables("text")
 def create(
     owner: AnyUser,
     name: str,
@@ -84,6 +86,7 @@ def is_carried_by(request: HttpRequest) -> bool:
     return _text_of(request) is not None
 
 
+@sensitive_variables("text")
 def token_of(request: HttpRequest) -> AccessToken | None:
     """Return the valid token of this app that the request carries, with its owner, and note that it was used."""
     text = _text_of(request)
@@ -97,10 +100,12 @@ def token_of(request: HttpRequest) -> AccessToken | None:
     return token
 
 
+@sensitive_variables("found")
 def _text_of(request: HttpRequest) -> str | None:
     found = HEADER.fullmatch(request.META.get("HTTP_AUTHORIZATION", "")) if config.ACCESS_TOKENS else None
     return found and found[1]
 
 
+@sensitive_variables("text")
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import feeds, services
@@ -42,6 +43,7 @@ INVALID_CHOICES = (InvalidForm, UnknownFormat, BadOption)
 # A run that is requested while a transaction is open would begin only when the response is sent.
 @transaction.non_atomic_requests
 @require_safe
+@sensitive_variables("address", "token")
 def feed_view(request: HttpRequest, address: str) -> HttpResponseBase:
     """Return the file of a feed to anyone who has its address, streamed by the app, with its age.
 
@@ -83,6 +85,7 @@ def feed_view(request: HttpRequest, address: str) -> HttpResponseBase:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 @signed_in
+@sensitive_variables("token", "path", "address")
 def feeds_view(request: HttpRequest, file_type: str) -> HttpResponse:
     """List the user's own feeds of an export (GET), or make one of what is chosen in the form (POST).
 

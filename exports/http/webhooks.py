@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.debug import sensitive_variables
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports.access.authentication import carries_token
@@ -218,6 +219,7 @@ def _change(request: HttpRequest, pk: int, verb: Callable[..., None]) -> HttpRes
     return JsonResponse(as_json(webhook)) if wants_json(request) else _see(url_of("webhook", pk))
 
 
+@sensitive_variables("secret")
 def _with_secret(request: HttpRequest, webhook: Webhook, *, status: int = 200) -> HttpResponse:
     secret = signatures.secret_of(webhook)
     if wants_json(request):
@@ -230,6 +232,7 @@ def _render_list(request: HttpRequest, form: WebhookForm, *, status: int = 200) 
     return render(request, "exports/webhooks.html", context, status=status)
 
 
+@sensitive_variables("secret", "context")
 def _render_webhook(request: HttpRequest, webhook: Webhook, *, secret: str = "", status: int = 200) -> HttpResponse:
     deliveries = webhook.deliveries.select_related("request").order_by("-pk")
     page = Paginator(deliveries, PAGE_SIZE).get_page(request.GET.get("page"))

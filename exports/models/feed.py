@@ -10,6 +10,7 @@ from django.db import models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.debug import sensitive_variables
 
 from exports.access import tenants
 from exports.conf import DAY, HOUR, config
@@ -39,6 +40,7 @@ class FeedQuerySet(models.QuerySet["Feed"]):
         own: Self = within_token(self.live().filter(owner=user.pk), user)
         return own
 
+    @sensitive_variables("token")
     def with_token(self, token: str) -> Self:
         """Keep the live feed with this token."""
         return self.live().filter(token_hash=hash_of(token)).select_related("owner", "export", "last_good")
@@ -103,6 +105,7 @@ class Feed(models.Model):
 
 
 # Any: the values of columns.
+@sensitive_variables("token")
 def create_feed(owner: Any, actor: Actor, **chosen: Any) -> tuple[Feed, str]:
     """Create a feed, with an entry in the audit log. Return it and its token, which is not stored."""
     token = PREFIX + secrets.token_urlsafe(32)
@@ -122,6 +125,7 @@ def revoke_feed(feed: Feed, actor: Actor) -> bool:
     return won
 
 
+@sensitive_variables("token")
 def hash_of(token: str) -> str:
     """Return the SHA-256 of a token. It needs no salt: the token has 256 random bits."""
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
