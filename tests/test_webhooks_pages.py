@@ -329,6 +329,39 @@ def test_the_callback_of_a_token_is_signed_by_its_own_secret(receiver: Receiver,
     assert WebhookCallback.objects.get().webhook == own
 
 
+def test_an_address_that_a_token_named_is_told_nothing_once_the_token_is_revoked(
+    receiver: Receiver, browser: Client, owner: User
+) -> None:
+    verbs.create(owner, "", SYSTEM)
+    token, text = tokens.create(owner, "nightly", SYSTEM, can_create=True)
+    program = Client(headers={"authorization": f"Bearer {text}"})
+    ask(program, f"{receiver.url}?program")
+    ask(program, f"{receiver.url}?both")
+    ask(browser, f"{receiver.url}?both")
+    tokens.revoke(token, SYSTEM)
+    end(FileRequest.objects.get(), Status.CANCELLED)
+    assert housekeeping.send_webhooks() == 1
+    assert [each.path for each in receiver.received] == ["/hook?both"]
+    assert WebhookDelivery.objects.get(state="suppressed").reason == "token not valid"
+
+
+def test_only_so_many_messages_to_callbacks_may_wait(
+    receiver: Receiver, browser: Client, owner: User, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those about exports that still run count like those about exports that have ended."""
+    configure(settings, REUSE_WITHIN_SECONDS=600)
+    monkeypatch.setattr(verbs, "MAX_CALLBACKS", 2)
+    verbs.create(owner, "", SYSTEM)
+    codes = [ask(browser, f"{receiver.url}?{number}").status_code for number in range(3)]
+    end(FileRequest.objects.get(), Status.READY)
+    refused = ask(browser, receiver.url)
+    assert (codes, refused.json()["error"]["code"]) == ([202, 202, 400], "bad_option")
+    assert "Too many messages wait" in refused.json()["error"]["message"]
+    assert WebhookCallback.objects.count() == 2
+    assert housekeeping.send_webhooks() == 2
+    assert ask(browser, receiver.url).status_code in (200, 202)
+
+
 def test_a_request_over_the_api_names_an_address_too(receiver: Receiver, owner: User) -> None:
     _token, text = tokens.create(owner, "nightly", SYSTEM, can_create=True)
     verbs.create(owner, "", SYSTEM)

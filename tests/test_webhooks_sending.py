@@ -17,6 +17,7 @@ from standardwebhooks import WebhookVerificationError
 from exports import housekeeping, services
 from exports.access import tokens
 from exports.models import Actor, AuditEntry, FileRequest, Status, Webhook, WebhookDelivery, transitions
+from exports.models.audit import SYSTEM
 from exports.webhooks import sending, signatures, verbs
 from tests.office.receiver import Received, Receiver, status
 from tests.shop.exports import OrderExport
@@ -408,6 +409,15 @@ def test_webhooks_that_work_go_first_and_each_gets_one_message_at_a_time(receive
     assert sending.claim(first)
     assert {each.webhook for each in WebhookDelivery.objects.next_due(now)} == {failing}
     assert not sending.claim(first)
+
+
+def test_a_callback_that_fails_takes_turns_with_webhooks_that_fail(receiver: Receiver) -> None:
+    now = timezone.now()
+    failing = webhook(receiver, failing_since=now)
+    verbs.Callback(webhook(receiver, url=""), f"{receiver.url}?callback").add(ended(), SYSTEM)
+    fell_due(attempts=1)
+    assert WebhookDelivery.objects.filter(webhook=failing).update(due_at=now - timedelta(seconds=5)) == 1
+    assert [each.webhook == failing for each in WebhookDelivery.objects.next_due(now)] == [True, False]
 
 
 # Processes that die

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connection, models
-from django.db.models import F
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -93,10 +93,14 @@ class Webhook(models.Model):
 
 
 class WebhookCallback(models.Model):
-    """The `callback_url` of a request, and the webhook that signs its messages."""
+    """The `callback_url` of a request, the webhook that signs its messages, and the API token that named it, if any.
+
+    It ends with that token.
+    """
 
     request = models.ForeignKey(FileRequest, on_delete=models.CASCADE, related_name="callbacks")
     webhook = models.ForeignKey(Webhook, on_delete=models.CASCADE, related_name="callbacks")
+    token = models.ForeignKey(AccessToken, null=True, on_delete=models.CASCADE, related_name="callbacks")
     url = models.CharField(_("address"), max_length=500)
 
     class Meta:
@@ -112,12 +116,16 @@ class WebhookDeliveryQuerySet(OutboxQuerySet["WebhookDelivery"]):
     """Queries of the sender and of the pages."""
 
     def next_due(self, now: DatabaseTime) -> Self:
-        """Keep due messages of webhooks to which none is being sent, those of webhooks that work first."""
+        """Keep due messages of webhooks to which none is being sent, first those of webhooks that work, not tried yet.
+
+        All others take turns, also those to a callback_url, whose webhook is never said to fail.
+        """
         sent_now = WebhookDelivery.objects.filter(
             webhook=models.OuterRef("webhook"), state=OutboxEntry.State.SENDING, due_at__gt=now
         )
-        order = (F("webhook__failing_since").asc(nulls_first=True), "attempts", "due_at", "pk")
-        return self.due(now).filter(~models.Exists(sent_now)).order_by(*order)
+        is_hopeful = Q(webhook__failing_since=None, attempts=0)
+        place = models.Case(models.When(is_hopeful, then=0), default=1)
+        return self.due(now).filter(~models.Exists(sent_now)).order_by(place, "due_at", "pk")
 
     def settled(self) -> Self:
         return self.filter(state__in=(OutboxEntry.State.SENT, OutboxEntry.State.SUPPRESSED))
@@ -171,11 +179,20 @@ def queue_deliveries(request_id: UUID, status: Status, now: DatabaseTime) -> Non
     _queue(export, EVENTS[status], to, now)
 
 
-def add_callback(export: FileRequest, webhook: Webhook, url: str, now: DatabaseTime) -> None:
-    """Let `url` be told of the ends of this export, and at once if it has ended. Call this in a transaction."""
+def add_callback(
+    export: FileRequest, webhook: Webhook, url: str, now: DatabaseTime, *, token: AccessToken | None = None
+) -> None:
+    """Let `url` be told of the ends of this export, and at once if it has ended. Call this in a transaction.
+
+    What a token has named already lasts as long as the newest request that names it; without a token, for ever.
+    """
     # Locked, so that it cannot end in between.
     current = FileRequest.objects.select_for_update().only("status").get(pk=export.pk)
-    WebhookCallback.objects.get_or_create(request=export, url=url, defaults={"webhook": webhook})
+    named = WebhookCallback.objects.filter(request=export, url=url)
+    if not named.exists():
+        WebhookCallback.objects.create(request=export, url=url, webhook=webhook, token=token)
+    else:
+        named.exclude(token=None).update(webhook=webhook, token=token)
     if current.status in EVENTS:
         _queue(export, EVENTS[Status(current.status)], [(webhook.pk, url)], now)
 

@@ -14,7 +14,7 @@ from exports import failures
 from exports.access.tenants import absolute_url
 from exports.conf import config
 from exports.exporters import permissions
-from exports.models import AuditEntry, Webhook, WebhookDelivery
+from exports.models import AccessToken, AuditEntry, Webhook, WebhookDelivery
 from exports.models.audit import HOUSEKEEPING, record
 from exports.models.clock import Now
 from exports.models.locale import locale_of
@@ -110,9 +110,17 @@ def _reason_not_to_send(delivery: WebhookDelivery) -> str:
         return "no requester"
     if not delivery.webhook.is_active:
         return "webhook not active"
-    if delivery.webhook.token is not None and not delivery.webhook.token.is_valid:
+    token = delivery.webhook.token or _token_that_named(delivery)
+    if token is not None and not token.is_valid:
         return "token not valid"
     return ""
+
+
+def _token_that_named(delivery: WebhookDelivery) -> AccessToken | None:
+    """Return the API token whose request named this callback_url."""
+    if delivery.webhook.url:
+        return None
+    return AccessToken.objects.filter(callbacks__request=delivery.request_id, callbacks__url=delivery.url).first()
 
 
 def _note_failure(delivery: WebhookDelivery, status: int | None, reason: str, *, gives_up: bool = False) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from exports.conf import config
 from exports.exceptions import BadOption, TransitionNotAllowed
-from exports.models import AccessToken, Actor, AuditEntry, FileRequest, Webhook, WebhookDelivery
+from exports.models import ACTIVE, AccessToken, Actor, AuditEntry, FileRequest, Webhook, WebhookDelivery
 from exports.models.audit import record
 from exports.models.clock import Now
 from exports.models.request import AnyUser
@@ -25,6 +25,8 @@ from exports.webhooks.addresses import check_url
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
+MAX_CALLBACKS = 100
+"""How many messages to addresses of single requests may wait for each webhook that signs them."""
 
 
 def create(
@@ -87,14 +89,15 @@ def send_again(delivery: WebhookDelivery, actor: Actor) -> None:
 
 @dataclass(frozen=True)
 class Callback:
-    """The address that one request names, and the webhook that signs its messages."""
+    """The address that one request names, the webhook that signs its messages, and the token of the request."""
 
     webhook: Webhook
     url: str
+    token: AccessToken | None = None
 
     def add(self, export: FileRequest, actor: Actor) -> None:
         """Let the address be told how this export ends, at once if it has ended. Call this in a transaction."""
-        add_callback(export, self.webhook, self.url, Now())
+        add_callback(export, self.webhook, self.url, Now(), token=self.token)
         _record(self.webhook, "callback", actor, export)
 
 
@@ -112,7 +115,10 @@ def callback_of(user: AnyUser, url: str, file_type: str) -> Callback:
     signing = own.filter(token=token) if token else own.none()
     for webhook in (*signing, *own.filter(token=None)):
         if webhook.wants(file_type):
-            return Callback(webhook, url)
+            unsent = WebhookDelivery.objects.open().filter(webhook=webhook).count()
+            if unsent + webhook.callbacks.filter(request__status__in=ACTIVE).count() >= MAX_CALLBACKS:
+                raise BadOption("callback_url", _("Too many messages wait to be sent."))
+            return Callback(webhook, url, token)
     raise BadOption("callback_url", _("Create a webhook without an address first: its secret signs these messages."))
 
 
