@@ -235,6 +235,24 @@ def test_the_migration_of_the_indexes_can_be_run_again_after_an_interruption() -
     assert {index.name for index in FileRequest._meta.indexes} <= set(made)
 
 
+@pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has no other way to make them.")
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("without_indexes")
+def test_on_postgresql_the_indexes_are_made_while_others_write() -> None:
+    made = []
+
+    def note(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if sql.startswith("CREATE INDEX") and '"exports_filerequest"' in sql:
+            made.append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(note):
+        migrate()
+
+    assert "exports_of_feed" in str(made)
+    assert {sql.partition(' "')[0] for sql in made} == {"CREATE INDEX CONCURRENTLY"}
+
+
 @pytest.mark.skipif("postgresql" in connection.vendor, reason="PostgreSQL changes the table in place.")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("without_indexes")

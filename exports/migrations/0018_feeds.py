@@ -58,8 +58,4 @@ class Migration(migrations.Migration):
             name='feed',
             field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='runs', to='exports.feed'),
         ),
-        migrations.AddIndex(
-            model_name='filerequest',
-            index=models.Index(condition=models.Q(('feed__isnull', False)), fields=['feed'], name='exports_of_feed'),
-        ),
     ]

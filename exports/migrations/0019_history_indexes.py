@@ -1,4 +1,7 @@
-"""Indexes for the pages and sweeps of a long history. On PostgreSQL they are made while the site goes on writing."""
+"""Indexes for feeds, and for the pages and sweeps of a long history.
+
+On PostgreSQL they are made while the site goes on writing.
+"""
 
 from typing import Any
 
@@ -35,6 +38,10 @@ class Migration(migrations.Migration):
     dependencies = [("exports", "0018_feeds")]
 
     operations = [
+        AddIndexConcurrently(
+            model_name="filerequest",
+            index=models.Index(condition=models.Q(('feed__isnull', False)), fields=['feed'], name="exports_of_feed"),
+        ),
         AddIndexConcurrently(
             model_name="filerequest",
             index=models.Index(fields=['status', '-requested_at'], name="exports_by_status"),
