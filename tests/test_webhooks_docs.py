@@ -39,6 +39,7 @@ def by_the_library(secret: str, headers: dict[str, str], body: bytes) -> bool:
     return True
 
 
+@pytest.mark.django_db
 @pytest.mark.parametrize("block", SETTINGS, ids=lambda block: block.name)
 def test_the_settings_of_the_page_are_valid(settings: Any, block: Any) -> None:
     given: dict[str, Any] = {}

@@ -166,8 +166,8 @@ def _refused(feed: Feed, error: Exception) -> HttpResponse:
             case feeds.NoFileYet(ended=None):
                 message = _("The file is still being made. Please refresh again in a moment.")
             case feeds.NoFileYet(ended=FileRequest(error_code=code)):
-                reason = ERROR_MESSAGES.get(code, "")
-                message = f"{_('The file could not be made.')} {reason}".strip()
+                failed = _("The file could not be made.")
+                message = f"{failed} {ERROR_MESSAGES.get(code, '')}".strip()
             case QueueNotConfigured():
                 message = _("No files can be made on this site at the moment.")
             case _:

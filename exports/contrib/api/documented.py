@@ -32,6 +32,8 @@ HEADERS_OF: Final = {
     401: ("WWW-Authenticate",),
     429: ("Retry-After", "RateLimit", "RateLimit-Policy"),
 }
+# The names in RFC 9110, which Python has since 3.13.
+NAME_OF: Final = {413: "Content Too Large", 422: "Unprocessable Content"}
 SECURITY: Final = {
     "token": {"type": "http", "scheme": "bearer"},
     "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
@@ -67,6 +69,7 @@ def document_of(api: NinjaAPI, root: str) -> Document:
             for status, response in responses.items():
                 if status >= 400 and status != 410:
                     response["content"] = {PROBLEM: next(iter(response["content"].values()))}
+                response["description"] = NAME_OF.get(status, response["description"])
                 if names := HEADERS_OF.get(status):
                     response["headers"] = {name: HEADERS[name] for name in names}
     return document
