@@ -1,6 +1,6 @@
 """Faults at random moments: a page never shows a speed or a time left older than six seconds, and ends right.
 
-CHAOS_RUNS=100 .venv/bin/python -m pytest tests/e2e/test_chaos.py makes so many runs, at other moments each.
+CHAOS_RUNS=100 .venv/bin/python -m pytest tests/e2e/test_chaos.py makes 100 runs, each at other moments.
 """
 
 import os

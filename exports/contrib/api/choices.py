@@ -46,7 +46,7 @@ def check(request: HttpRequest, exporter: QuerySetExport, given: Choices) -> ser
 
 # Any: values of JSON.
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with numbers in place of their digits. So many digits that Python refuses them stay a text."""
+    """Return the options with numbers in place of their digits. A number too long for Python stays a text."""
     plain = {}
     for name, value in options.items():
         try:
