@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import timedelta
 
 import pytest
 from django.contrib import admin
@@ -232,8 +232,8 @@ def test_exports_are_found_by_id_label_file_name_and_owner(root: Client, owner: 
 @pytest.mark.both_databases
 def test_a_search_reads_a_bounded_part_of_the_history(root: Client, owner: User, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(search, "SEARCHED", 2)
-    for day, label in enumerate(("old", "new", "newest")):
-        rows.queued(owner, label=label, requested_at=datetime(2026, 1, 1 + day, tzinfo=UTC))
+    for age, label in ((3, "old"), (2, "new"), (1, "newest")):
+        rows.queued(owner, label=label, requested_at=timezone.now() - timedelta(days=age))
     labels = [export.label for export in root.get(LIST, {"q": "report"}).context["cl"].queryset]
     assert labels == ["newest", "new"]
 

@@ -102,7 +102,7 @@ def faults_of(page: Page, name: str, include: str | None = None) -> list[str]:
 
 
 def judged(visit: Visit, path: str, **options: Any) -> list[str]:
-    visit.go(path).page.wait_for_function("window.axe")
+    visit.go(path).page.wait_for_function("() => window.axe")
     return faults_of(visit.page, path, **options)
 
 
@@ -134,7 +134,7 @@ def test_axe_finds_nothing_on_an_export_in_any_status_nor_in_the_admin(open_judg
     visit, staff = open_judged("ada"), open_judged("staff")
     faults = judged(staff, LIST_OF_STAFF, include="export-progress")
     for status, path in exports.items():
-        visit.go(path).page.wait_for_function("window.axe")
+        visit.go(path).page.wait_for_function("() => window.axe")
         expect(visit.page.locator(f"export-progress[status={status}]").first).to_be_visible(timeout=FINISH)
         faults += faults_of(visit.page, status)
     staff_page = f"{LIST_OF_STAFF}{exports['failed'].split('/')[2]}/change/"

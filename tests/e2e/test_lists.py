@@ -14,7 +14,7 @@ def test_an_export_of_a_program_appears_in_every_list_and_its_form(stack: Stack,
         open_visit("ada").go(path) for path in ("/", "/exports/", "/exports/new/flights/", "/exports/new/weather/")
     ]
     for visit in visits:
-        visit.page.wait_for_function("document.querySelector('export-list:defined') !== null")
+        visit.page.wait_for_function("() => document.querySelector('export-list:defined') !== null")
     state = stack.client("ada").request_export(month_from="6")
     for visit in visits[:3]:
         expect(visit.card(state["id"])).to_be_visible()

@@ -36,7 +36,7 @@ def test_the_tray_follows_what_was_requested_elsewhere_to_the_download(stack: St
     state = stack.client("grace").request_export(month_from="9")
     pill = visit.page.locator(".export-tray-pill")
     expect(pill).to_contain_text("1 running", timeout=FINISH)
-    visit.page.wait_for_function("/^[0-9]+% · /.test(document.title)")
+    visit.page.wait_for_function("() => /^[0-9]+% · /.test(document.title)")
     pill.click()
     expect(visit.page.locator(".export-tray-rows")).to_contain_text("Writing rows")
     toast = visit.page.locator(".export-tray-toast")
@@ -44,7 +44,7 @@ def test_the_tray_follows_what_was_requested_elsewhere_to_the_download(stack: St
     with visit.page.expect_download() as download:
         toast.get_by_role("button", name="Download").click()
     assert download.value.suggested_filename.endswith(".csv")
-    visit.page.wait_for_function("!/^[0-9]+% · /.test(document.title)")
+    visit.page.wait_for_function("() => !/^[0-9]+% · /.test(document.title)")
     assert stack.client("grace").state(state)["urls"]["seen"] is None
 
 
@@ -96,7 +96,7 @@ def test_a_user_who_asked_for_it_is_notified_on_the_desktop(stack: Stack, open_v
     expect(visit.page.locator(".export-tray-toast")).to_contain_text("Ready")
     visit.page.evaluate("isAway = true")
     client.make("weather", origin="LGA")
-    visit.page.wait_for_function("notes.length > 0")
+    visit.page.wait_for_function("() => notes.length > 0")
     assert visit.page.evaluate("notes.map((note) => note.replace(/-20.*/, ''))") == [
         "Weather, Airport: La Guardia (LGA): Ready: weather-airport-la-guardia-lga"
     ]
