@@ -37,7 +37,7 @@ def made(owner: User, **scope: Any) -> tuple[AccessToken, dict[str, str]]:
 
 def takes_actor(function: object) -> bool:
     """Return True for the public verbs of services, all of which name their actor."""
-    is_verb = isfunction(function) and function.__module__ == services.__name__ and function.__name__[0] != "_"
+    is_verb = isfunction(function) and function.__module__.startswith(services.__name__)
     # A public link is for anyone, whoever opens it.
     return is_verb and "actor" in signature(function).parameters and function is not services.find_public
 

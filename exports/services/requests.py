@@ -1,20 +1,12 @@
-"""What users do with exports: request, retry, cancel, expire, share, revoke. Views, sockets and the admin call these.
-
-Each verb makes one transition, with an entry in the audit log that names its actor, and publishes it when the
-transaction commits. A verb that comes too late for the status of the export raises TransitionNotAllowed and changes
-nothing. A verb that the user may not do is recorded as denied; one that an API token may not do, since it only reads,
-raises ReadOnlyToken.
-"""
+"""Request an export, rows or a queryset, or the same as before."""
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
@@ -27,7 +19,7 @@ from django.utils.translation import gettext as _
 from exports import faults, notifications
 from exports.access import tenants
 from exports.access.system import SystemUser
-from exports.conf import config, url_of
+from exports.conf import config
 from exports.exceptions import BadOption, InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
 from exports.exporters.base import table_of
@@ -43,26 +35,22 @@ from exports.exporters.stored_rows import (
     table_of_rows,
 )
 from exports.models import (
-    TERMINAL,
     Actor,
     AuditEntry,
     Feed,
     FileRequest,
-    FileRequestQuerySet,
     Status,
     idempotency,
     quotas,
     transitions,
 )
-from exports.models.audit import record, refuse_reader
+from exports.models.audit import refuse_reader
 from exports.models.idempotency import Repeatable
 from exports.models.locale import zone_name
 from exports.models.request import AnyUser
-from exports.models.token import present_user, token_id_of
 from exports.queue import base as queue
 from exports.realtime import events
-from exports.signing import InvalidLink, PublicLink, Ticket
-from exports.state import State, error_state, rfc3339, serialize
+from exports.services.verbs import refused
 from exports.tabular import writers
 from exports.tabular.writers import Writer
 from exports.webhooks import verbs as webhooks
@@ -70,14 +58,8 @@ from exports.webhooks import verbs as webhooks
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-Verb = Callable[[FileRequest, Actor], None]
-
 MIN_REMAINING_SECONDS = 300
 """A file that expires sooner is not offered again."""
-
-
-class NotAllowed(Exception):
-    """The export does not allow this to the user."""
 
 
 def request_export(
@@ -205,14 +187,14 @@ def check_request(
     exporter = permissions.find_exporter(user, file_type)
     refuse_reader(actor, AuditEntry.Verb.REQUEST, file_type=file_type)
     if not permissions.may_open_form(user, exporter):
-        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
+        raise refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
     writer = exporter.writer_of(format)
     cleaned_options = exporter.clean_options(writer, options or {})
     form = exporter.get_form(criteria if isinstance(criteria, QueryDict) else as_query_dict(criteria), user)
     if not form.is_valid():
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
-        raise _refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
+        raise refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
     declared = exporter.columns_for(user, form.cleaned_data)
     available, _withheld = exporter.columns_to_choose(user, form.cleaned_data)
     usual, chosen = exporter.usual_columns(available), []
@@ -230,7 +212,7 @@ def check_request(
     column_permissions = exporter.held(user, declared)
     if declared and all(is_withheld(column, column_permissions) for column in declared):
         message = _("You may not export any of its columns.")
-        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
+        raise refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
     return Asked(exporter, writer, form, exporter.stored(form), cleaned_options, chosen, column_permissions)
 
 
@@ -307,7 +289,7 @@ def retry(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
         raise TransitionNotAllowed(_("This cannot be tried again here. Please ask for it where you did before."))
     if not permissions.is_still_granted(export):
         message = _("You may not export this.")
-        raise _refused(AuditEntry.Verb.REQUEST, actor, message, file_type=export.file_type, export_id=export.pk)
+        raise refused(AuditEntry.Verb.REQUEST, actor, message, file_type=export.file_type, export_id=export.pk)
     # Exports without a form: stored rows, whose input now belongs to the new row, stored querysets, and handlers.
     new = FileRequest(
         requester=export.requester,
@@ -351,216 +333,9 @@ def can_regenerate(export: FileRequest) -> bool:
     return export.status == Status.READY and registry.is_offered(export.file_type)
 
 
-def cancel(export: FileRequest, actor: Actor) -> None:
-    """End a QUEUED or RUNNING export now. Raises TransitionNotAllowed if it has ended."""
-    refuse_reader(actor, AuditEntry.Verb.CANCEL, export.pk, file_type=export.file_type)
-    _transition(transitions.cancel, export, actor)
-    # The owner's next export may have room now, and the worker that ran this one may notice late.
-    transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
-
-
-def expire(export: FileRequest, actor: Actor) -> None:
-    """End the links to a READY file now; housekeeping deletes the bytes later.
-
-    Raises TransitionNotAllowed if the export is not READY.
-    """
-    refuse_reader(actor, AuditEntry.Verb.EXPIRE, export.pk, file_type=export.file_type)
-    _transition(transitions.expire, export, actor)
-
-
-def remove(export: FileRequest, actor: Actor) -> None:
-    """Delete an export that has ended from its owner's lists, and end the links of its file.
-
-    Raises TransitionNotAllowed if the export is QUEUED or RUNNING.
-    """
-    refuse_reader(actor, AuditEntry.Verb.REMOVE, export.pk, file_type=export.file_type)
-    # Who deletes it knows how it ended, so no mail is needed.
-    transitions.mark_seen(export)
-    _transition(transitions.remove, export, actor, publish=events.send_removal)
-
-
-def remove_ended(user: AnyUser, actor: Actor) -> int:
-    """Delete this user's failed, cancelled and expired exports from their lists. Return how many were deleted."""
-    refuse_reader(actor, AuditEntry.Verb.REMOVE)
-    ended = FileRequest.objects.owned_by(user).filter(status__in=(Status.FAILED, Status.CANCELLED, Status.EXPIRED))
-    return _remove_all(ended, actor)
-
-
-def remove_replaced(feed: Feed, newest: FileRequest, actor: Actor, *, but: FileRequest | None = None) -> int:
-    """Delete the runs of a feed that ended before its newest from the lists of its owner, and end their links.
-
-    All `but` one, if it is given.
-    """
-    refuse_reader(actor, AuditEntry.Verb.REMOVE, file_type=feed.file_type)
-    replaced = feed.runs.filter(status__in=TERMINAL, requested_at__lt=newest.requested_at, removed_at=None)
-    if but is not None:
-        replaced = replaced.exclude(pk=but.pk)
-    return _remove_all(replaced, actor)
-
-
-def revoke(export: FileRequest, actor: Actor) -> None:
-    """End every ticket and the public link of a READY file, which stays.
-
-    Raises TransitionNotAllowed if the export is not READY.
-    """
-    refuse_reader(actor, AuditEntry.Verb.REVOKE, export.pk, file_type=export.file_type)
-    _transition(transitions.revoke_links, export, actor)
-
-
-def share(export: FileRequest, actor: Actor) -> None:
-    """Create a public link to a READY file; an older one stops working.
-
-    Raises NotAllowed if the export class offers no public links, and TransitionNotAllowed if the export is not READY.
-    """
-    refuse_reader(actor, AuditEntry.Verb.SHARE, export.pk, file_type=export.file_type)
-    seconds = permissions.public_link_seconds(export)
-    if seconds is None:
-        message = _("This export has no links for anyone.")
-        raise _refused(AuditEntry.Verb.SHARE, actor, message, file_type=export.file_type, export_id=export.pk)
-    _transition(partial(transitions.share, seconds=seconds), export, actor)
-
-
-def resend_mail(export: FileRequest, actor: Actor) -> None:
-    """Send the mail about the end of this export once more, if it was sent or given up.
-
-    Raises TransitionNotAllowed if it still waits, was not needed, or if the export has changed since.
-    """
-    refuse_reader(actor, AuditEntry.Verb.RESEND, export.pk, file_type=export.file_type)
-    with transaction.atomic():
-        if not notifications.send_again(export):
-            raise TransitionNotAllowed(_("There is no mail about this export that can be sent again."))
-        record(AuditEntry.Verb.RESEND, export.pk, actor, file_type=export.file_type)
-
-
-def mark_seen(export: FileRequest) -> None:
-    """Note that the owner has seen how the export ended, so that no mail is sent."""
-    transitions.mark_seen(export)
-
-
 def counts_toward_quota(user: AnyUser) -> bool:
     """Return True if the quotas limit what this user may request."""
     return user.is_authenticated and not user.has_perm("exports.exceed_limits")
-
-
-def may_share(user: AnyUser, export: FileRequest) -> bool:
-    """Return True if the user may create a public link: if they may change the export and download its file."""
-    offers_links = export.requester_id is not None and permissions.public_link_seconds(export) is not None
-    return offers_links and export.is_changeable_by(user) and may_download(user, export)
-
-
-def may_download(user: AnyUser, export: FileRequest) -> bool:
-    """Return True if the user may have this file now. The export class is asked again about the owner."""
-    if not export.is_downloadable_by(user):
-        return False
-    return export.requester_id != user.pk or permissions.is_still_granted(export)
-
-
-def may_go_on(user: AnyUser | None, export: FileRequest) -> bool:
-    """Return True if a download that has begun may go on: by this user, or by a public link if `user` is None.
-
-    The user, their token, the export and its permission are read again. A download may outlast its link and, until the
-    bytes are deleted, the time for which the file is kept.
-    """
-    current = FileRequest.objects.select_related("requester").filter(pk=export.pk).first()
-    if current is None:
-        return False
-    has_expired = export.expires_at is not None and export.expires_at <= timezone.now()
-    in_its_time = (Status.EXPIRED, export.epoch + 1) if has_expired else (Status.READY, export.epoch)
-    if (current.status, current.epoch) not in (in_its_time, (Status.READY, export.epoch)):
-        return False
-    if user is None:
-        is_same_link = current.public_until == export.public_until
-        return (
-            is_same_link
-            and permissions.public_link_seconds(current) is not None
-            and permissions.is_still_granted(current)
-        )
-    present = present_user(user.pk, token_id_of(user))
-    return present is not None and may_download(present, current)
-
-
-def public_link_of(export: FileRequest) -> str | None:
-    """Return the signed text of the export's public link, or None if it has no valid one."""
-    until = export.public_until
-    if export.status != Status.READY or until is None or until <= timezone.now():
-        return None
-    return PublicLink(export.pk, export.epoch, int(until.timestamp())).sign()
-
-
-def find_public(text: str, actor: Actor) -> FileRequest:
-    """Return the READY export of a public link. Raises FileRequest.DoesNotExist for a link that is not valid.
-
-    The export class must still offer public links, and its owner must still be allowed to have the file.
-    """
-    try:
-        link = PublicLink.read(text)
-    except InvalidLink:
-        raise FileRequest.DoesNotExist from None
-    shared = FileRequest.objects.filter(status=Status.READY, epoch=link.epoch, public_until__gt=timezone.now())
-    export = shared.select_related("requester").filter(pk=link.request_id).first()
-    if export is not None and export.public_until is not None:
-        is_newest = int(export.public_until.timestamp()) == link.until
-        if is_newest and permissions.public_link_seconds(export) is not None and permissions.is_still_granted(export):
-            return export
-    record(AuditEntry.Verb.DOWNLOAD, link.request_id, actor, outcome=AuditEntry.Outcome.DENIED)
-    raise FileRequest.DoesNotExist
-
-
-def sign_ticket(user: AnyUser, export: FileRequest, *, is_bearer: bool = False) -> tuple[str, datetime]:
-    """Return the URL of a fresh ticket for this user, and when it expires. The caller has checked the permission."""
-    expires = int(timezone.now().timestamp()) + config.TICKET_MAX_AGE_SECONDS
-    ticket = Ticket(export.pk, export.epoch, str(user.pk), expires, is_bearer, token_id_of(user)).sign()
-    return url_of("file", ticket), datetime.fromtimestamp(expires, UTC)
-
-
-def state_for(user: AnyUser, export: FileRequest, *, is_bearer: bool = False, queue_seconds: float = 0.0) -> State:
-    """Return STATE as this user may see it.
-
-    A user who may download the file gets a ticket, which counts without signing in if `is_bearer`. Others get no URL of
-    it, and an owner to whom the export class now refuses the file gets an error in its place. For
-    `queue_seconds` see `state.serialize`.
-    """
-    state = serialize(export, queue_seconds=queue_seconds)
-    if export.status != Status.READY:
-        return state
-    if may_download(user, export):
-        state["urls"]["ticket"], expires = sign_ticket(user, export, is_bearer=is_bearer)
-        state["urls"]["ticket_expires_at"] = rfc3339(expires)
-        return state
-    state["urls"]["download"] = None
-    if export.requester_id == user.pk:
-        state["file"] = None
-        state["error"] = error_state(export, "permission_lost")
-    return state
-
-
-def _refused(verb: str, actor: Actor, message: str, *, file_type: str, export_id: UUID | None = None) -> NotAllowed:
-    """Record that the actor may not do this, and return the exception to raise."""
-    record(verb, export_id, actor, file_type=file_type, outcome=AuditEntry.Outcome.DENIED)
-    return NotAllowed(message)
-
-
-def _transition(
-    transition: Callable[[FileRequest, Actor], bool],
-    export: FileRequest,
-    actor: Actor,
-    *,
-    publish: Callable[[FileRequest], None] = events.send_state,
-) -> None:
-    won = transition(export, actor)
-    export.refresh_from_db()
-    if not won:
-        raise TransitionNotAllowed(_("It is too late for that: the export has changed since."))
-    _on_commit(publish, export)
-
-
-def _remove_all(exports: FileRequestQuerySet, actor: Actor) -> int:
-    removed = 0
-    for export in exports.without_details():
-        if transitions.remove(export, actor):
-            removed += 1
-            _on_commit(events.send_removal, export)
-    return removed
 
 
 def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, bool]:
@@ -570,7 +345,7 @@ def _enqueue(export: FileRequest, actor: Actor | None) -> tuple[FileRequest, boo
         faults.point("after_insert")
         # Not a partial: Django reads __qualname__ of a callback that raises.
         transaction.on_commit(lambda: queue.wake(export.queue_name), robust=True)
-        _on_commit(events.send_state, export)
+        transaction.on_commit(lambda: events.send_state(export), robust=True)
     return export, is_new
 
 
@@ -587,10 +362,6 @@ def _once(
         if (earlier := idempotency.find_earlier(user, repeatable)) is None:
             raise
         return earlier, False
-
-
-def _on_commit(publish: Callable[[FileRequest], None], export: FileRequest) -> None:
-    transaction.on_commit(lambda: publish(export), robust=True)
 
 
 def _request_again(export: FileRequest, actor: Actor) -> tuple[FileRequest, bool]:
