@@ -1,7 +1,8 @@
 """Mail about exports that are ready, failed or were cancelled by staff, for users who did not see it on a page.
 
 A mail links to the export's page behind login, never to the file. It is sent at least once: after a crash between the
-mail server's 250 and our commit it is sent again with the same Message-ID.
+mail server's 250 and our commit, or from a sender that was frozen for longer than its claim, it is sent again with the
+same Message-ID.
 """
 
 import logging

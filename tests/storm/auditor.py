@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -21,7 +22,7 @@ MAILS = (
     "SELECT n.id, n.request_id, n.message_id, n.state, u.email, n.kind FROM exports_notification n "
     "JOIN exports_filerequest r ON r.id = n.request_id JOIN auth_user u ON u.id = r.requester_id"
 )
-SENDINGS = "SELECT mail_id, at, old_state, state FROM storm_mails ORDER BY id"
+SENDINGS = "SELECT mail_id, at, old_state, state, split_part(writer, ':', 1) FROM storm_mails ORDER BY id"
 PARCELS = "SELECT number, name, price, day FROM storm_parcel WHERE number >= %s AND number < %s ORDER BY number"
 
 
@@ -126,7 +127,8 @@ def content_of(site: Site, key: str) -> bytes:
 
 # Mails
 
-MailStep = tuple[datetime, str | None, str]
+# When, the state before and after, and the role of the process that wrote it.
+MailStep = tuple[datetime, str | None, str, str]
 
 
 @dataclass(frozen=True)
@@ -141,12 +143,22 @@ class Notification:
     kind: str
 
 
+@dataclass
+class Attempt:
+    """An attempt to send: when it began, who sent, the state written afterwards (or ""), and a freeze during it."""
+
+    began: float
+    role: str
+    state: str = ""
+    was_frozen: bool = False
+
+
 def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[str]:
     """Yield the mails that are missing, superfluous or wrong.
 
     Each export whose owner has not seen the end is told in exactly one mail, any other in none. A second copy, with the
-    same Message-ID, is allowed only if the sender died between the server's 250 and its commit. A mail that the server
-    has refused for good is given up.
+    same Message-ID, is allowed only if the sender died between the server's 250 and its commit, or was frozen while it
+    had the mail and sent it afterwards. A mail that the server has refused for good is given up.
     """
     notifications = [Notification(pk, str(request), *rest) for pk, request, *rest in site.sql(MAILS)]
     arrived: dict[str, list[Mail]] = defaultdict(list)
@@ -160,8 +172,8 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
                 yield f"mail: {mail.message_id} tells of request {request_id}, which has another mail"
     refused = site.mailbox.refused_for_good()
     steps: dict[int, list[MailStep]] = defaultdict(list)
-    for mail_id, at, old_state, state in site.sql(SENDINGS):
-        steps[mail_id].append((at, old_state, state))
+    for mail_id, *step in site.sql(SENDINGS):
+        steps[mail_id].append(tuple(step))
     unseen = {(row.id, row.status) for row in rows if row.seen_at is None}
     notified = {(each.request_id, each.kind) for each in notifications}
     for row in rows:
@@ -176,11 +188,12 @@ def _wrong_mails(site: Site, rows: list[Row], counts: Counter[str]) -> Iterator[
         if each.state == "suppressed" and each.message_id in refused:
             counts["refused mails"] += 1
             continue
-        if fault := _fault_of_mail(each, (each.request_id, each.kind) in unseen, copies, steps[each.id]):
+        attempts = _attempts(site, steps[each.id])
+        if fault := _fault_of_mail(each, (each.request_id, each.kind) in unseen, copies, attempts):
             yield f"mail: {each.kind} mail of request {each.request_id}: {fault}"
 
 
-def _fault_of_mail(notification: Notification, unseen: bool, copies: list[Mail], steps: list[MailStep]) -> str:
+def _fault_of_mail(notification: Notification, unseen: bool, copies: list[Mail], attempts: list[Attempt]) -> str:
     if any(notification.address not in mail.to for mail in copies):
         return "it went to another address"
     if notification.state != "sent":
@@ -188,21 +201,23 @@ def _fault_of_mail(notification: Notification, unseen: bool, copies: list[Mail],
         return "" if is_right else f"it is {notification.state}, and {len(copies)} arrived"
     if not copies:
         return "it was never sent"
-    attempts = _attempts(steps)
-    by_attempt = Counter(sum(at <= mail.at for at, _ in attempts) for mail in copies)
-    if 0 in by_attempt or max(by_attempt.values()) > 1:
+    by_attempt = Counter(sum(attempt.began <= mail.at for attempt in attempts) for mail in copies)
+    late = sum(attempt.was_frozen for attempt in attempts)
+    if 0 in by_attempt or sum(by_attempt.values()) - len(by_attempt) > late:
         return f"{len(copies)} arrived, more than one of one attempt"
-    if any(attempts[number - 1][1] == "pending" for number in by_attempt):
+    if any(attempts[number - 1].state == "pending" for number in by_attempt):
         return "it was queued again although the server had accepted it"
     return ""
 
 
-def _attempts(steps: list[MailStep]) -> list[tuple[float, str]]:
-    """Return when each attempt to send began, and the state that its sender wrote afterwards ('' if it died before)."""
-    attempts: list[tuple[float, str]] = []
-    for at, old_state, state in steps:
+def _attempts(site: Site, steps: list[MailStep]) -> list[Attempt]:
+    attempts: list[Attempt] = []
+    for at, old_state, state, role in steps:
         if state == "sending":
-            attempts.append((at.timestamp(), ""))
+            attempts.append(Attempt(at.timestamp(), role))
         elif old_state == "sending":
-            attempts[-1] = (attempts[-1][0], state)
+            attempts[-1].state = state
+    for attempt, following in pairwise(attempts):
+        freezes = site.programs[attempt.role].freezes if not attempt.state and attempt.role in site.programs else []
+        attempt.was_frozen = any(attempt.began <= at < following.began for at, _ in freezes)
     return attempts

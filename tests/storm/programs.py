@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +34,9 @@ class Program(Server):
         self._environment = {**environment, "STORM_ROLE": role, "TMPDIR": str(self.folder / "tmp")}
         self._log_offset = 0
         self.is_frozen = False
+        # When it was frozen and went on, in seconds since 1970.
+        self.freezes: list[tuple[float, float]] = []
+        self._frozen_at = 0.0
 
     def command(self) -> list[str]:
         # The tether ends the process when the thread that started it ends, even by SIGKILL.
@@ -70,11 +74,14 @@ class Program(Server):
             self.process.wait()
 
     def freeze(self) -> None:
+        self._frozen_at = time.time()
         self._send(signal.SIGSTOP)
         self.is_frozen = True
 
     def thaw(self) -> None:
         self._send(signal.SIGCONT)
+        if self.is_frozen:
+            self.freezes.append((self._frozen_at, time.time()))
         self.is_frozen = False
 
     def tell_to_stop(self) -> None:

@@ -198,6 +198,29 @@ def test_a_duplicate_after_a_crash_between_250_and_commit_is_only_counted(site: 
     assert audited.counts["duplicate mails"] == 1
 
 
+def test_a_duplicate_from_a_sender_that_was_frozen_meanwhile_is_only_counted(site: Site, mail: Path, transaction: Any):
+    """It sent the mail when it went on, after another sender had taken the mail over."""
+    housekeeper = next(each for each in site.programs.values() if each.role.startswith("housekeeper"))
+    arrived = float(mail.name.split("-")[0])
+    message_id = next(each.message_id for each in site.mailbox.mails() if each.at == arrived)
+    transaction.execute(
+        "INSERT INTO storm_mails (id, at, writer, mail_id, old_state, state, attempts) "
+        "SELECT -1, s.at - interval '5 s', %s, mail_id, old_state, s.state, s.attempts FROM storm_mails s "
+        "JOIN exports_notification n ON n.id = s.mail_id WHERE s.state = 'sending' AND n.message_id = %s",
+        [f"{housekeeper.role}:1", message_id],
+    )
+    copy = mail.with_name(f"{arrived + 0.001:.6f}-copy.eml")
+    copy.write_bytes(mail.read_bytes())
+    without_freeze = findings(site)
+    housekeeper.freezes.append((arrived - 4, arrived))
+    audited = audit(site)
+    copy.unlink()
+    housekeeper.freezes.clear()
+
+    assert "2 arrived, more than one of one attempt" in without_freeze
+    assert audited.findings == []
+
+
 def test_a_lost_row_is_found(site: Site, transaction: Any):
     lost = site.requested[0].id
     transaction.execute("DELETE FROM exports_filerequest WHERE id = %s", [lost])
