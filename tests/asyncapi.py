@@ -8,7 +8,7 @@ from jsonschema import Draft7Validator
 
 from exports.models import Status, progress
 from exports.realtime import SOCKET_PATH
-from exports.realtime.consumers import CloseCode
+from exports.realtime.protocol import CloseCode
 from exports.state import State
 
 Schema = dict[str, Any]

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 
 from exports import services
 from exports.models.audit import Actor
-from exports.realtime.consumers import parse_frame
+from exports.realtime.protocol import parse_frame
 from exports.state import serialize
 from tests import asyncapi, docs_tables
 from tests.office import rows

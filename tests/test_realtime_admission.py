@@ -11,7 +11,7 @@ from django.db import OperationalError, connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from exports.realtime import admission, consumers
+from exports.realtime import admission, users
 from tests.office import people, rows
 from tests.office.browsers import signed_in
 from tests.office.pages import ALL, IN_TIME, Page, made, one, page_of
@@ -23,13 +23,13 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """Handshakes at work wait until this event is set."""
-    opened, active_user = threading.Event(), consumers.active_user
+    opened, active_user = threading.Event(), users.active_user
 
-    def wait_and_find(scope: consumers.Scope) -> Any:
+    def wait_and_find(scope: users.Scope) -> Any:
         assert opened.wait(IN_TIME)
         return active_user(scope)
 
-    monkeypatch.setattr(consumers, "active_user", wait_and_find)
+    monkeypatch.setattr(users, "active_user", wait_and_find)
     return opened
 
 
@@ -43,7 +43,7 @@ async def is_open(page: Page) -> bool:
 
 
 async def test_a_burst_of_handshakes_is_admitted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch):
-    at_work, most, lock, open_for = 0, 0, threading.Lock(), consumers.open_for
+    at_work, most, lock, open_for = 0, 0, threading.Lock(), users.open_for
 
     def counted(*args: Any) -> Any:
         nonlocal at_work, most
@@ -56,7 +56,7 @@ async def test_a_burst_of_handshakes_is_admitted_a_few_at_a_time(monkeypatch: py
             with lock:
                 at_work -= 1
 
-    monkeypatch.setattr(consumers, "open_for", counted)
+    monkeypatch.setattr(users, "open_for", counted)
     browsers = [await sync_to_async(lambda name: signed_in(people.user(name)))(f"user{number}") for number in range(20)]
     pages = [page_of(browser, ALL) for browser in browsers]
     assert all(await asyncio.gather(*map(is_open, pages)))
@@ -73,7 +73,7 @@ async def test_an_open_socket_does_not_wait_for_handshakes(owner: User, browser:
     handshakes = [page_of(browser, ALL) for _ in range(3 * admission.HANDSHAKES_AT_ONCE)]
     for handshake in handshakes:
         await handshake.send_input({"type": "websocket.connect"})
-    assert await asyncio.wait_for(consumers.in_thread(lambda scope: scope["path"])(page.scope), IN_TIME) == ALL
+    assert await asyncio.wait_for(users.in_thread(lambda scope: scope["path"])(page.scope), IN_TIME) == ALL
     for handshake in handshakes:
         await handshake.send_input({"type": "websocket.disconnect", "code": 1006})
     gate.set()
@@ -93,13 +93,13 @@ async def test_no_turn_is_lost_if_an_old_connection_cannot_be_closed(monkeypatch
 async def test_no_work_is_done_for_a_handshake_that_leaves_while_it_waits(
     browser: Client, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, valkey: Valkey
 ):
-    begun, open_for = [], consumers.open_for
+    begun, open_for = [], users.open_for
 
-    def noted(scope: consumers.Scope, join: Any) -> Any:
+    def noted(scope: users.Scope, join: Any) -> Any:
         begun.append(scope)
         return open_for(scope, join)
 
-    monkeypatch.setattr(consumers, "open_for", noted)
+    monkeypatch.setattr(users, "open_for", noted)
     pages = [page_of(browser, ALL) for _ in range(5 * admission.HANDSHAKES_AT_ONCE)]
     for page in pages:
         await page.send_input({"type": "websocket.connect"})
@@ -138,11 +138,11 @@ async def test_a_connect_takes_three_queries_however_many_exports_it_shows(owner
     @sync_to_async
     def queries_of_the_second() -> list[str]:
         # Within a second all sockets share what the first one learned about the queue.
-        consumers.open_for(scope, lambda *groups: None)
+        users.open_for(scope, lambda *groups: None)
         with CaptureQueriesContext(
             connection,
         ) as captured:
-            states = consumers.open_for(scope, lambda *groups: None).states
+            states = users.open_for(scope, lambda *groups: None).states
         assert [state["progress"]["queue_position"] for state in states][:10] == list(range(1, len(states) + 1))[:10]
         return [query["sql"] for query in captured]
 

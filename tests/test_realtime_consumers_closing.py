@@ -16,7 +16,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.db import InterfaceError, connection
 from django.test import Client
 
-from exports.realtime import consumers, events
+from exports.realtime import events, users
 from exports.realtime.routing import websocket_application
 from tests.office import people, rows
 from tests.office.browsers import second_window, signed_in
@@ -246,7 +246,7 @@ async def test_a_lost_database_connection_loses_a_state_and_keeps_the_socket(
     async with opened(owner) as page:
         await page.next_state()
         with monkeypatch.context() as lost:
-            lost.setattr(consumers, "ready_state_for", fail)
+            lost.setattr(users, "ready_state_for", fail)
             await sync_to_async(events.send_state)(export)
             await sync_to_async(wait_until)(lambda: log_lines(LOGGER) == ["the page will have to ask: InterfaceError"])
         await sync_to_async(events.send_state)(export)

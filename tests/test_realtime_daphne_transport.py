@@ -14,7 +14,7 @@ from django.test import Client
 
 from exports.asgi.daphne_transport import unread_bytes
 from exports.realtime import consumers
-from exports.realtime.consumers import CloseCode
+from exports.realtime.protocol import CloseCode
 from exports.realtime.routing import websocket_application
 from tests.office import rows
 from tests.office.pages import ALL, IN_TIME, QUIET, Page, made, page_of, written

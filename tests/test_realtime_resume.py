@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 from exports import services
 from exports.models import FileRequest
 from exports.models.audit import Actor
-from exports.realtime import consumers, resume
+from exports.realtime import consumers, protocol, resume
 from exports.realtime.resume import Question, compare
 from tests import asyncapi
 from tests.office import people, rows
@@ -117,7 +117,7 @@ async def test_a_database_error_during_resume_makes_the_client_connect_again(
 def test_a_client_may_know_fifty_exports_or_as_many_as_the_server_sends(settings: LazySettings, most: int):
     settings.EXPORTS = {**settings.EXPORTS, "SNAPSHOT_MAX_EXPORTS": most}
     known = {str(uuid4()): 123 for _ in range(max(50, most))}
-    assert consumers.parse_frame(json.dumps({"type": "resume", "epoch": "0" * 16, "known": known}))
+    assert protocol.parse_frame(json.dumps({"type": "resume", "epoch": "0" * 16, "known": known}))
 
 
 @pytest.mark.usefixtures("channel_layer")

@@ -19,7 +19,7 @@ from django.utils import timezone
 from exports.access import tokens
 from exports.models import AccessToken, transitions
 from exports.models.audit import SYSTEM
-from exports.realtime import connections, consumers, events
+from exports.realtime import connections, consumers, events, users
 from exports.realtime.routing import websocket_application
 from tests.office import people, rows
 from tests.office.browsers import signed_in
@@ -170,13 +170,13 @@ async def test_a_socket_that_sends_no_token_is_closed_in_time(owner: User, monke
 
 
 async def test_a_token_sent_in_time_counts_however_long_the_join_takes(owner: User, monkeypatch: pytest.MonkeyPatch):
-    def slow(*arguments: Any) -> consumers.Opened:
+    def slow(*arguments: Any) -> users.Opened:
         time.sleep(0.6)
         return open_for(*arguments)
 
-    open_for = consumers.open_for
+    open_for = users.open_for
     monkeypatch.setattr(consumers, "TOKEN_TIMEOUT_SECONDS", 0.2)
-    monkeypatch.setattr(consumers, "open_for", slow)
+    monkeypatch.setattr(users, "open_for", slow)
     _token, text = await token_for(owner)
     async with opened(page_with(WAITING)) as page:
         await page.send_json_to({"type": "authenticate", "token": text})
@@ -188,7 +188,7 @@ async def test_a_token_that_the_database_cannot_check_is_sent_again(owner: User,
     def broken(*_arguments: Any) -> None:
         raise OperationalError("database is locked")
 
-    monkeypatch.setattr(consumers, "open_for", broken)
+    monkeypatch.setattr(users, "open_for", broken)
     _token, text = await token_for(owner)
     async with opened(page_with(WAITING)) as page:
         await page.send_json_to({"type": "authenticate", "token": text})

@@ -9,77 +9,38 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from enum import IntEnum
-from functools import partial
-from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import parse_qs
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import InMemoryChannelLayer
 from channels.utils import await_many_dispatch
-from django.conf import settings
-from django.contrib.auth import get_user, get_user_model
-from django.contrib.auth.models import AnonymousUser
-from django.core.handlers import asgi
 from django.db import DatabaseError, InterfaceError
-from django.urls import get_script_prefix, set_script_prefix
-from django.utils import translation
 
-from exports import failures, services
-from exports.access import authentication, tenants
+from exports import failures
+from exports.access import authentication
 from exports.asgi.daphne_transport import unread_bytes
 from exports.conf import LOCAL, config
-from exports.models import Actor, FileRequest, Status
-from exports.models.request import AnyUser, FileRequestQuerySet
-from exports.models.token import token_of_user
-from exports.realtime import admission, connections, events, resume
-from exports.state import State, serialize, urls_of
+from exports.models import Status
+from exports.realtime import admission, connections, events, resume, users
+from exports.realtime.protocol import TRY_AGAIN_LATER, CloseCode, SocketRefused, parse_frame
+from exports.realtime.users import Scope, in_thread
+from exports.state import State, urls_of
 
 log = logging.getLogger("exports.realtime.consumers")
-
-Scope = dict[str, Any]
-Result = TypeVar("Result")
-
 SEND_INTERVAL_SECONDS = 0.05
 MAX_UNREAD_BYTES = 64 * 1024
 UNREAD_CHECK_SECONDS = 0.5
 JOIN_SECONDS = 10.0
 # Django sends its signals just before a session ends, so one check at once is not enough.
 RECHECK_DELAYS_SECONDS = (0.0, 0.2, 1.0)
-SNAPSHOT_QUEUE_SECONDS = 1.0
 TOKEN_TIMEOUT_SECONDS = 5.0
 RESUME_TIMEOUT_SECONDS = 5.0
-RESUME_BYTES_PER_EXPORT = 64
-MOST_KNOWN = 50
-"""How many exports a client may say that it knows: docs/protocol.md, and frontend/shared-socket.js."""
 MAX_WAITING_SOCKETS = 100
 """How many sockets may wait for a token in this process; further ones are refused."""
-# A code of the registry of RFC 6455.
-TRY_AGAIN_LATER = 1013
-
-
-class CloseCode(IntEnum):
-    """Why the server closed a socket; docs/protocol.md says what a client does then."""
-
-    MALFORMED = 4400
-    LOGGED_OUT = 4401
-    NOT_FOUND = 4404
-    SILENT = 4408
-    TOO_FAST = 4429
-    TOO_MANY = 4430
-
-
-class SocketRefused(Exception):
-    """The user may not listen to this socket, or not any more."""
-
-    def __init__(self, code: CloseCode, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
 
 
 class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels has no annotations
@@ -140,7 +101,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         self._older_sockets: set[str] = set()
         self._is_closed = False
         self._file_types: list[str] = []
-        self._awaits_resume = self._may_resume = resumes(self.scope)
+        self._awaits_resume = self._may_resume = users.resumes(self.scope)
         self._awaits_token = authentication.awaits_token(self.scope)
         is_full = self._awaits_token and connections.waiting_now() >= MAX_WAITING_SOCKETS
         if self.channel_layer is None or is_deaf(self.channel_layer) or is_full:
@@ -170,7 +131,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         def join(*groups: str) -> None:
             asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)
 
-        first = await admission.handshakes.call(of_tenant(open_for), self.scope, join)
+        first = await admission.handshakes.call(users.of_tenant(users.open_for), self.scope, join)
         self._user_id, self._tenant, self._file_types = first.user_id, first.tenant, first.file_types
         self._opened = [time.time(), self.channel_name]
         if config.MAX_SOCKETS_PER_USER is not None:
@@ -216,7 +177,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         missed = await resume.missed(resume.Question(self._user_id, known, epoch, self._file_types), self._tenant)
         resumed = {"type": "resumed", "epoch": missed.epoch, "is_restored": missed.is_restored}
         gone = [{"type": "export.removed", "id": str(export_id)} for export_id in missed.gone]
-        states = await in_thread(states_for)(self.scope, missed.changed) if missed.changed else []
+        states = await in_thread(users.states_for)(self.scope, missed.changed) if missed.changed else []
         if not self._is_closed:
             for message in [resumed, *gone]:
                 await self.send(text_data=json.dumps(message))
@@ -285,7 +246,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         elif frame["type"] == "ping":
             await self.send(text_data='{"type": "pong"}')
         else:
-            await self._end_if_refused(in_thread(mark_seen)(self.scope, frame["id"]))
+            await self._end_if_refused(in_thread(users.mark_seen)(self.scope, frame["id"]))
 
     async def _next_event(self) -> dict[str, Any]:
         """Return the next event that this site sent to this socket. Drop other messages, and log the first of them."""
@@ -348,9 +309,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         """Send a state with its reader's URLs; a READY one is read again, to check the user and to sign a ticket."""
         latest: State | None
         if state["status"] == Status.READY:
-            latest = await in_thread(ready_state_for)(self.scope, state["id"])
+            latest = await in_thread(users.ready_state_for)(self.scope, state["id"])
         else:
-            with urls_for(self.scope):
+            with users.urls_for(self.scope):
                 # Spelled out, so that mypy knows the keys.
                 applies = {
                     name: bool(state["urls"][name])
@@ -370,7 +331,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
                 await self._end(CloseCode.SILENT, "silent")
             elif now - checked_at > config.SOCKET_RECHECK_SECONDS:
                 checked_at = now
-                await self._end_if_refused(in_thread(check)(self.scope))
+                await self._end_if_refused(in_thread(users.check)(self.scope))
 
     async def _recheck_user(self) -> None:
         """Check the user at once and twice more; then again, if that was asked for meanwhile."""
@@ -378,7 +339,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
             self._wants_recheck = False
             for seconds in RECHECK_DELAYS_SECONDS:
                 await asyncio.sleep(seconds)
-                await self._end_if_refused(in_thread(check)(self.scope))
+                await self._end_if_refused(in_thread(users.check)(self.scope))
 
     async def _end_if_refused(self, step: Awaitable[object]) -> None:
         """Await a step that checks the user, and close the socket if it raises SocketRefused."""
@@ -419,178 +380,3 @@ def is_deaf(layer: object) -> bool:
         return False
     log.warning("socket refused: InMemoryChannelLayer receives no events of workers (check exports.W037); pages poll")
     return True
-
-
-def in_thread(function: Callable[..., Result]) -> Callable[..., Awaitable[Result]]:
-    """Return an async version of a function that queries the database for an open socket, whose scope it takes first.
-
-    The tenant is as in `of_tenant`.
-    """
-    return partial(admission.open_sockets.call, of_tenant(function))
-
-
-def of_tenant(function: Callable[..., Result]) -> Callable[..., Result]:
-    """Let a function run with the tenant of the request that opened the socket, whose scope it takes first."""
-
-    def call(scope: Scope, *args: Any) -> Result:
-        if config.TENANT_OF is None:
-            return function(scope, *args)
-        with tenants.active(tenants.tenant_of(authentication.request_of(scope))):
-            return function(scope, *args)
-
-    return call
-
-
-def parse_frame(text: str | None) -> dict[str, Any] | None:
-    """Return a client's frame, or None if it is too long or docs/protocol.md does not define it."""
-    most_known = max(MOST_KNOWN, config.SNAPSHOT_MAX_EXPORTS)
-    most_bytes = config.SOCKET_MAX_FRAME_BYTES + RESUME_BYTES_PER_EXPORT * most_known
-    if text is None or len(text.encode()) > most_bytes:
-        return None
-    try:
-        frame = json.loads(text)
-        if frame["type"] == "resume":
-            known = {UUID(export_id): seq for export_id, seq in frame["known"].items()}
-            is_valid = all(type(seq) is int for seq in known.values()) and isinstance(frame["epoch"], str | None)
-            return {"type": "resume", "known": known, "epoch": frame["epoch"]} if is_valid else None
-        if len(text.encode()) > config.SOCKET_MAX_FRAME_BYTES:
-            return None
-        if frame["type"] == "seen":
-            return {"type": "seen", "id": UUID(frame["id"])}
-        if frame["type"] == "authenticate" and isinstance(frame["token"], str):
-            return {"type": "authenticate", "token": frame["token"]}
-        return {"type": "ping"} if frame["type"] == "ping" else None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-@contextmanager
-def urls_for(scope: Scope) -> Iterator[None]:
-    """Let `reverse` make URLs as for the page that opened this socket: below its site's path, in its language."""
-    [language] = parse_qs(scope["query_string"].decode("latin1")).get("language", [""])[-1:]
-    before = get_script_prefix()
-    set_script_prefix(asgi.get_script_prefix(scope))
-    try:
-        with translation.override(language if language in dict(settings.LANGUAGES) else translation.get_language()):
-            yield
-    finally:
-        set_script_prefix(before)
-
-
-def active_user(scope: Scope) -> AnyUser:
-    """Return the user of the token or the session cookie as they are in the database now.
-
-    A project's own middleware may set scope["user"] instead of the cookie. Raises SocketRefused if the user is not
-    signed in or not active.
-    """
-    request = authentication.request_of(scope)
-
-    def session_user() -> AnyUser:
-        if "user" in scope:
-            return get_user_model()._default_manager.filter(pk=scope["user"].pk).first() or AnonymousUser()
-        # Django's get_user reads nothing but the session of a request.
-        engine = import_module(settings.SESSION_ENGINE)
-        request.session = engine.SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
-        return get_user(request)
-
-    user = authentication.user_of(request, session_user)
-    if not user.is_authenticated or not user.is_active:
-        raise SocketRefused(CloseCode.LOGGED_OUT, "signed out")
-    return user
-
-
-class Opened(NamedTuple):
-    """Whose socket this is: the group of the user's sockets, the types that the token opens, and the first states."""
-
-    reader: str
-    user_id: object
-    tenant: str
-    file_types: list[str]
-    states: list[State]
-
-
-def open_for(scope: Scope, join: Callable[..., None]) -> Opened:
-    """Return whose socket this is, and the states of active exports and of those that ended lately, oldest first.
-
-    A client that says what it knows gets no states yet. `join` is called with the groups of the socket before the rows
-    are read, so that no change falls between the two. Raises SocketRefused if the user is not signed in or active, or
-    may not see the export.
-    """
-    user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
-    token, reader = token_of_user(user), events.group_of_reader(user.pk)
-    exports: list[FileRequest] = []
-    if export_id is not None:
-        join(events.group_of_request(export_id), reader)
-        exports = [visible(user, export_id, FileRequest.objects.without_details().timed())]
-    else:
-        join(events.group_of_user(user.pk, tenants.current()), reader)
-        if not resumes(scope):
-            newest = FileRequest.objects.owned_by(user).filter(resume.recent()).without_details().timed()
-            exports = [*reversed(newest.order_by("-requested_at")[: config.SNAPSHOT_MAX_EXPORTS])]
-    return Opened(reader, user.pk, tenants.current(), token.exporters if token is not None else [], states_of(exports))
-
-
-def resumes(scope: Scope) -> bool:
-    """Return True if the client of this socket begins by saying what it knows. A socket of one export never does."""
-    asked = parse_qs(scope["query_string"].decode("latin1")).get("resume") == ["1"]
-    return asked and scope["url_route"]["kwargs"].get("pk") is None
-
-
-def states_for(scope: Scope, export_ids: Sequence[UUID]) -> list[State]:
-    """Return the states of these exports, oldest first, as far as they are the user's own.
-
-    Raises SocketRefused if the user is not signed in or active.
-    """
-    own = FileRequest.objects.owned_by(active_user(scope)).without_details().timed()
-    return states_of([*own.filter(pk__in=export_ids).order_by("requested_at")])
-
-
-def states_of(exports: Sequence[FileRequest]) -> list[State]:
-    """Return the states of many exports; what they say about queues may be a second old."""
-    return [serialize(export, queue_seconds=SNAPSHOT_QUEUE_SECONDS) for export in exports]
-
-
-def check(scope: Scope) -> None:
-    """Raise SocketRefused if the user is not signed in or active, or may not see the export any more."""
-    user, export_id = active_user(scope), scope["url_route"]["kwargs"].get("pk")
-    if export_id is not None:
-        visible(user, export_id, FileRequest.objects.only("pk"))
-
-
-def visible(user: AnyUser, export_id: UUID, exports: FileRequestQuerySet) -> FileRequest:
-    """Return one of these exports if the user may see it. Raises SocketRefused if not, or if it is gone."""
-    export = find_visible(user, export_id, exports)
-    if export is None:
-        raise SocketRefused(CloseCode.NOT_FOUND, "no such request")
-    return export
-
-
-def find_visible(user: AnyUser, export_id: UUID | str, exports: FileRequestQuerySet) -> FileRequest | None:
-    """Return one of these exports if the user may see it, else None."""
-    # Most are the user's own, and permissions cost two queries more.
-    own = exports.owned_by(user).filter(pk=export_id).first()
-    return own or exports.visible_to(user).filter(pk=export_id).first()
-
-
-def ready_state_for(scope: Scope, export_id: str) -> State | None:
-    """Return the present state with a ticket for this user, or None if the export was deleted.
-
-    Raises SocketRefused if the user is not signed in or active.
-    """
-    user = active_user(scope)
-    export = find_visible(user, export_id, FileRequest.objects.all())
-    if export is None:
-        return None
-    with urls_for(scope):
-        return services.state_for(user, export, is_bearer=authentication.socket_carries_token(scope))
-
-
-def mark_seen(scope: Scope, export_id: UUID) -> None:
-    """Note that the owner's page has shown how the export ended; does nothing for exports of other users.
-
-    Nor does it for a token that only reads. Raises SocketRefused if the user is not signed in or active.
-    """
-    user = active_user(scope)
-    export = FileRequest.objects.owned_by(user).filter(pk=export_id).first()
-    if export is not None and not Actor.of(user).is_reader:
-        services.mark_seen(export)
