@@ -59,7 +59,7 @@ def filtered(self: QuerySetExport, user: AnyUser, criteria: Mapping[str, Any]) -
         (
             {"get_queryset": QuerySetExport.get_queryset},
             "E018",
-            "Wrong must define get_queryset(user, criteria)",
+            "Wrong must define get_queryset, get_rows or get_arrow.",
         ),
         ({"get_queryset": broken}, "E018", "FieldError: Cannot resolve keyword 'colour'"),
         ({"get_queryset": lambda *args: [{"number": 1}]}, "E018", "returned a list, which is no queryset"),

@@ -173,7 +173,10 @@ def write_into_a_row(self: QuerySetExport, sheet: SheetDesign) -> None:
     ("attributes", "sentence"),
     [
         ({"format": "xlsx", "design": write_into_a_row}, "A `design` hook wrote or formatted rows below the header."),
-        ({"get_queryset": None}, "WrongExport must define get_queryset(user, criteria), or get_rows(user, criteria)."),
+        (
+            {"get_queryset": None},
+            "WrongExport must define get_queryset, get_rows or get_arrow.",
+        ),
         ({"columns": ()}, "A file needs at least one column."),
     ],
 )

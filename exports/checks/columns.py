@@ -34,6 +34,13 @@ def check_columns(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
     if (export.tables, export.produce) != (QuerySetExport.tables, QuerySetExport.produce):
         # It may have no queryset.
         return
+    sources = export.sources()
+    # A subclass may replace the source that it inherits, and then defines it alone.
+    own = next((own for each in export.__mro__ if (own := [name for name in sources if name in vars(each)])), [])
+    if own != sources[-1:] and not export.has_sheets():
+        message = f"{export.__name__} defines {' and '.join(sources)}: only {sources[-1]} is called."
+        hint = "Define one of get_queryset, get_rows and get_arrow."
+        yield checks.Warning(message, hint=hint, obj=export, id="exports.W025")
     if export.columns_need_database:
         return
     try:
@@ -54,7 +61,7 @@ def check_columns(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
 
 def _check_sheet(export: type[QuerySetExport], sheet: Sheet) -> Iterator[CheckMessage]:
     name = export.__name__
-    if not sheet.columns:
+    if not sheet.columns and "get_arrow" not in export.sources():
         hint = "Set `columns`, or define get_columns(user, criteria)."
         yield checks.Error(f"{name} has no columns.", hint=hint, obj=export, id="exports.E018")
     by_name = [each.label for each in export.offered() if issubclass(each, JsonLinesWriter | ParquetWriter)]
@@ -91,7 +98,7 @@ def sample_sheets(exporter: QuerySetExport) -> Sequence[Sheet]:
     vars(user).update(is_active=True, is_superuser=True)
     if user.pk is None:
         user.pk = 0
-    if not exporter.has_sheets() and type(exporter).get_rows is not QuerySetExport.get_rows:
+    if exporter.is_read_by_worker():
         # Rows that are made in the worker, perhaps by asking other services.
         return [Sheet("", (), as_columns(exporter.get_columns(user, {})))]
     form = exporter.get_form(QueryDict(), user)

@@ -26,7 +26,6 @@ from exports.tabular.cells.sql_csv import Dialect
 from exports.tabular.columns import Alterations, Column
 from exports.tabular.plan import TimeLimits
 from exports.tabular.readers import querysets
-from exports.tabular.readers import rows as row_reader
 from exports.tabular.writers import Batch, Writer, XlsxWriter
 from exports.tabular.writers.xlsx.workbook import SheetDesign
 
@@ -242,8 +241,7 @@ def tables_of(
                     total = replace(total, is_estimate=True)
                 batches = querysets.batches(sheet.rows, columns, size=size, dialect=dialect, limits=time_limits())
             else:
-                total = Total(row_reader.length(sheet.rows))
-                batches = row_reader.batches(sheet.rows, columns, sheet.names, size=size)
+                total, batches = Total(sheet.length), sheet.batches(columns, size=size)
             tables.append(Table(columns, total, reading.enter_context(closing(batches)), sheet.title))
         yield tables
 

@@ -35,6 +35,8 @@ def first_rows(exporter: QuerySetExport, export: FileRequest) -> FirstRows | Non
     None for rows that only a worker reads. The caller has asked the permission policy about the export. The rows are
     those of now. Raise what the worker would raise, and QueryTooSlow after EXPORTS["ESTIMATE_SECONDS"].
     """
+    if exporter.is_read_by_worker():
+        return None
     with locale_of(export):
         sheet, *_others = exporter.permitted_sheets(export)[0]
         if not isinstance(sheet.rows, QuerySet):

@@ -108,9 +108,7 @@ class QuerySetExport(TableExport):
 
     def get_queryset(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any]:
         """Return the rows that `user` may have under these criteria."""
-        raise MissingMethod(
-            f"{type(self).__name__} must define get_queryset(user, criteria), or get_rows(user, criteria)."
-        )
+        raise MissingMethod(f"{type(self).__name__} must define get_queryset, get_rows or get_arrow.")
 
     def get_rows(self, user: AnyUser, criteria: Mapping[str, Any]) -> QuerySet[Any] | Rows:
         """Return the rows that `user` may have under these criteria, by default those of `get_queryset`.
@@ -125,6 +123,15 @@ class QuerySetExport(TableExport):
                 "For rows of other kinds define get_rows(user, criteria) in its place."
             )
         return queryset
+
+    def get_arrow(self, user: AnyUser, criteria: Mapping[str, Any]) -> object:
+        """Return the rows that `user` may have under these criteria as an Arrow stream, in place of `get_rows`.
+
+        It is any object with `__arrow_c_stream__`, such as a relation of DuckDB, a frame of Polars, a table or a
+        RecordBatchReader of pyarrow. It is called in the worker, which reads one record batch after the other. Without
+        `columns` the file has all fields. See docs/arrow.md.
+        """
+        raise MissingMethod(f"{type(self).__name__} must define get_arrow(user, criteria).")
 
     def has_permission(self, user: AnyUser, criteria: Mapping[str, Any]) -> bool:
         """Return True if `user` may export this now.
@@ -174,7 +181,15 @@ class QuerySetExport(TableExport):
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
         columns = as_columns(self.get_columns(user, criteria))
-        return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
+        if "get_arrow" not in self.sources():
+            return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
+        stream: Any = self.get_arrow(user, criteria)
+        if not hasattr(stream, "__arrow_c_stream__"):
+            raise DeclarationError(
+                f"{type(self).__name__}.get_arrow() returned a {type(stream).__name__}, which has no "
+                "__arrow_c_stream__. For rows of other kinds define get_rows(user, criteria) in its place."
+            )
+        return [Sheet(str(self.title), stream, columns)]
 
     def describe(self, criteria: Mapping[str, Any]) -> str | None:
         """Return what the user chose, in words of the active language; None, by default, to say it from the form.
@@ -197,11 +212,11 @@ class QuerySetExport(TableExport):
     def get_queue_name(self, user: AnyUser, criteria: Mapping[str, Any]) -> str:
         """Return `queue_name`, or else "small" for up to EXPORTS["SMALL_QUEUE_MAX_ROWS"] rows and "large" for more.
 
-        It is "large" for an export that defines `get_rows`, which is left to the worker.
+        It is "large" for an export that defines `get_rows` or `get_arrow`, which are left to the worker.
         """
         if self.queue_name:
             return self.queue_name
-        if not self.has_sheets() and type(self).get_rows is not QuerySetExport.get_rows:
+        if self.is_read_by_worker():
             return "large"
         sheets = self._checked_sheets(user, criteria)
         return "small" if has_at_most(sheets, config.SMALL_QUEUE_MAX_ROWS) else "large"
@@ -246,6 +261,18 @@ class QuerySetExport(TableExport):
     def has_sheets(cls) -> bool:
         """Return True if the file may have several sheets."""
         return cls.get_sheets is not QuerySetExport.get_sheets
+
+    @classmethod
+    def is_read_by_worker(cls) -> bool:
+        """Return True if the rows are no queryset, and are left to the worker."""
+        has_others = {"get_rows", "get_arrow"} & set(cls.sources())
+        return bool(has_others) and not cls.has_sheets()
+
+    @classmethod
+    def sources(cls) -> list[str]:
+        """Return the names of the methods that the class defines to say where its rows come from."""
+        names = ("get_queryset", "get_rows", "get_arrow")
+        return [name for name in names if getattr(cls, name) is not getattr(QuerySetExport, name)]
 
     @classmethod
     def offered(cls) -> list[type[Writer]]:

@@ -1,6 +1,6 @@
 """Sheets of an export: what is declared, what a user's column permissions leave of it, and how many rows it has."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -11,7 +11,9 @@ from django.utils.text import capfirst
 from exports.exceptions import DeclarationError, RowsDiffer
 from exports.tabular.columns import Column, as_columns
 from exports.tabular.readers import querysets, resolve
-from exports.tabular.readers.rows import Rows, length
+from exports.tabular.readers import rows as row_reader
+from exports.tabular.readers.arrow import ArrowRows, is_stream
+from exports.tabular.readers.rows import Batch, Rows
 
 COUNTS: Final = ("exact", "estimate", "none")
 """How the rows can be counted before they are read: counted, estimated by the database, or not at all."""
@@ -23,14 +25,14 @@ class Sheet:
 
     Attributes:
         title: The name of the sheet.
-        rows: A queryset, or what `get_rows` may return.
-        columns: The columns, each a Column or the name of a plain one.
+        rows: A queryset, or what `get_rows` or `get_arrow` may return.
+        columns: The columns, each a Column or the name of a plain one; for an Arrow stream all of its fields if empty.
         names: For rows that are tuples: the names of all their values, also of columns that are withheld.
 
     """
 
     title: str
-    rows: QuerySet[Any] | Rows
+    rows: QuerySet[Any] | Rows | ArrowRows
     # After the initialization each is a Column.
     columns: Sequence[Column]
     names: Sequence[str] = ()
@@ -39,7 +41,11 @@ class Sheet:
         object.__setattr__(self, "columns", as_columns(self.columns))
         if isinstance(self.rows, BaseManager):
             object.__setattr__(self, "rows", self.rows.all())
-        elif not isinstance(self.rows, Iterable):
+        elif is_stream(self.rows):
+            rows = ArrowRows.of(self.rows)
+            object.__setattr__(self, "rows", rows)
+            object.__setattr__(self, "columns", self.columns or as_columns(rows.names))
+        elif not isinstance(self.rows, Iterable | ArrowRows):
             raise DeclarationError(
                 f"The rows of the sheet {self.title!r} are a {type(self.rows).__name__}: return a queryset or rows."
             )
@@ -50,7 +56,20 @@ class Sheet:
         """Return columns of this sheet, completed. Raise UnknownColumn."""
         if isinstance(self.rows, QuerySet):
             return resolve.resolve(self.rows, columns)
+        if isinstance(self.rows, ArrowRows):
+            return self.rows.resolve(columns)
         return resolve.resolve_for_rows(columns)
+
+    @property
+    def length(self) -> int | None:
+        """The number of rows that are no queryset, or None where only reading them shows it."""
+        return self.rows.length if isinstance(self.rows, ArrowRows) else row_reader.length(self.rows)
+
+    def batches(self, columns: Sequence[Column], *, size: int) -> Generator[Batch, None, None]:
+        """Yield rows that are no queryset in batches of at most `size`. `columns` are resolved."""
+        if isinstance(self.rows, ArrowRows):
+            return self.rows.batches(columns, size=size)
+        return row_reader.batches(self.rows, columns, self.names, size=size)
 
 
 Held = Mapping[str, bool]
@@ -130,8 +149,7 @@ def has_at_most(sheets: Iterable[Sheet], rows: int) -> bool:
             unordered = sheet.rows if sheet.rows.query.is_sliced else sheet.rows.order_by()
             rows -= querysets.count(unordered[: rows + 1])
         else:
-            found = length(sheet.rows)
-            rows -= rows + 1 if found is None else found
+            rows -= rows + 1 if sheet.length is None else sheet.length
         if rows < 0:
             return False
     return True

@@ -14,7 +14,6 @@ from django.utils.translation import ngettext
 
 from exports.conf import config
 from exports.exceptions import LimitReached
-from exports.exporters import QuerySetExport
 from exports.exporters.sheets import Sheet
 from exports.http.words import duration_text, grouped, rows_text, word
 from exports.models import FileRequest, Status
@@ -23,7 +22,6 @@ from exports.models.request import AnyUser
 from exports.services import Asked
 from exports.state import took_seconds
 from exports.tabular.readers import querysets
-from exports.tabular.readers.rows import length
 from exports.tabular.writers import XlsxWriter
 from exports.tabular.writers.xlsx.writer import MAX_ROWS
 from exports.worker.limits import RunLimits
@@ -77,7 +75,7 @@ def estimate(user: AnyUser, asked: Asked) -> Estimate:
     Rows that only the worker reads are not counted.
     """
     exporter = asked.exporter
-    if not exporter.has_sheets() and type(exporter).get_rows is not QuerySetExport.get_rows:
+    if exporter.is_read_by_worker():
         return _estimate(None, _("The rows are counted while the file is made."))
     counts = _counts(exporter.get_sheets(user, asked.form.cleaned_data))
     if counts is None:
@@ -111,7 +109,7 @@ def _counts(sheets: Sequence[Sheet]) -> list[int] | None:
         if isinstance(sheet.rows, QuerySet):
             count = querysets.count_within(sheet.rows, max(ends - time.monotonic(), MIN_COUNT_SECONDS))
         else:
-            count = length(sheet.rows)
+            count = sheet.length
         if count is None:
             return None
         counts.append(count)

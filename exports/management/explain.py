@@ -18,6 +18,7 @@ from exports.exporters.sheets import Sheet
 from exports.models.request import AnyUser
 from exports.tabular import writers
 from exports.tabular.readers import explain
+from exports.tabular.readers.arrow import ArrowRows
 from exports.tabular.readers.explain import Explanation
 
 
@@ -31,7 +32,8 @@ def lines(
     csv_options = registry.find_exporter(file_type).clean_options(writers.get("csv"), {})
     for sheet in sheets:
         if not isinstance(sheet.rows, QuerySet):
-            yield f"{sheet.title or file_type}: rows from Python ({type(sheet.rows).__name__}), read in batches."
+            source = "Arrow" if isinstance(sheet.rows, ArrowRows) else f"Python ({type(sheet.rows).__name__})"
+            yield f"{sheet.title or file_type}: rows from {source}, read in batches."
             continue
         queryset = sheet.rows.using(database) if database else sheet.rows
         try:
