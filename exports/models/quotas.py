@@ -66,7 +66,10 @@ def is_busy(error: OperationalError) -> bool:
 @cache
 def _lock(*, waits: bool) -> Select:
     user = get_user_model()
-    return Select(user, lambda now: _locked_users(waits=waits).filter(pk=Given("user", user._meta.pk)))
+    # Requests wait for it, whose processes run few of these statements.
+    return Select(
+        user, lambda now: _locked_users(waits=waits).filter(pk=Given("user", user._meta.pk)), is_reused=not waits
+    )
 
 
 def _locking_owner_of_request(now: Any) -> AnyRows:

@@ -21,6 +21,7 @@ from exports.models.clock import Now
 from exports.models.prepared import Columns, Given, Insert, Select, Update, given
 from exports.models.progress import COUNTING, Snapshot
 from exports.models.request import DatabaseTime, FileRequest, FileRequestQuerySet, Status
+from exports.models.server_side import Stale
 from exports.models.transitions.updates import (
     NEW_ENTRY,
     NO_PROGRESS,
@@ -53,9 +54,11 @@ def claim_first(
     `queue_name` is None for all queues. `attempt` tells what kind of attempt it will be. An owner who has
     EXPORTS["MAX_RUNNING_PER_USER"] running is passed over.
     """
-    first, waiting = _first_in_turn(queue_name, tuple(file_types)), _waiting(queue_name, file_types)
+    types = tuple(file_types)
+    first = _first_in_turn(queue_name, types)
     skips_locked = connection.features.has_select_for_update_skip_locked
-    limit = [] if connection.in_atomic_block else transaction_limit()
+    is_outermost = not connection.in_atomic_block
+    limit = transaction_limit() if is_outermost else []
     export: FileRequest | None = None
     while True:
         try:
@@ -65,9 +68,14 @@ def claim_first(
                 if export is None:
                     return None
                 extension, runtime = attempt(export)
-                claimed = _claim(export, owner, extension, runtime, waiting, now, waits=not skips_locked)
+                is_last = skips_locked and is_outermost
+                claimed = _claim(export, owner, extension, runtime, now, waits=not skips_locked, is_last=is_last)
             if claimed is not None:
                 return export, claimed
+            _hold_back_without_room(export, _waiting(queue_name, types), now)
+        except Stale:
+            if not is_outermost:
+                raise
         except OperationalError as error:
             if export is None or not quotas.is_busy(error):
                 raise
@@ -84,8 +92,10 @@ def claim(
     `runtime` is the number of seconds that the attempt may take, None for no deadline. A request whose owner has
     EXPORTS["MAX_RUNNING_PER_USER"] running is held back instead.
     """
-    alone = FileRequest.objects.filter(pk=export.pk)
-    return _claim(export, owner, extension, runtime, alone, now, waits=True)
+    claimed = _claim(export, owner, extension, runtime, now, waits=True)
+    if claimed is None:
+        _hold_back_without_room(export, FileRequest.objects.filter(pk=export.pk), now)
+    return claimed
 
 
 def renew_lease(
@@ -131,12 +141,12 @@ def _claim(
     owner: str,
     extension: str,
     runtime: float | None,
-    waiting: FileRequestQuerySet,
     now: DatabaseTime | None,
     *,
     waits: bool,
+    is_last: bool = False,
 ) -> Claim | None:
-    """Claim a request, or hold back the owner's due ones among `waiting`. For `waits` see `quotas.lock_owner`."""
+    """Claim a request if its owner has room. For `waits` see `quotas.owner_lock`, for `is_last` `prepared.change`."""
     epoch = export.epoch + 1
     key = storage.new_key(export.pk, epoch, extension)
     limit = config.MAX_RUNNING_PER_USER if export.counts_toward_quota else None
@@ -164,12 +174,19 @@ def _claim(
             start,
             [_NEW_ARTIFACT.bind_row(Artifact(request_id=export.pk, epoch=epoch, key=key)), NEW_ENTRY.bind_row(entry)],
             now,
+            is_last=is_last,
         )
         if won:
             log_entry(entry)
-        elif not scheduling.has_room(export):
-            scheduling.hold_back(export, waiting.due(now or Now()))
     return Claim(export.pk, epoch, key, export.file_type) if won else None
+
+
+def _hold_back_without_room(export: FileRequest, waiting: FileRequestQuerySet, now: DatabaseTime | None) -> None:
+    """Hold back the owner's due requests among `waiting`, if the owner has no room for this one."""
+    with short_transaction():
+        quotas.lock_owner(export)
+        if not scheduling.has_room(export):
+            scheduling.hold_back(export, waiting.due(now or Now()))
 
 
 def _waiting(queue_name: str | None, file_types: Iterable[str]) -> FileRequestQuerySet:

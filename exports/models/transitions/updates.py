@@ -77,7 +77,7 @@ def change(
         reason=reason,
         byte_count=byte_count,
     )
-    update = Update(FileRequest, lambda now: (guarded, {"seq": F("seq") + 1, **columns}))
+    update = Update(FileRequest, lambda now: (guarded, {"seq": F("seq") + 1, **columns}), is_reused=False)
     # The end of a READY file makes no room.
     makes_room = columns.get("status", Status.RUNNING) not in (Status.RUNNING, Status.EXPIRED)
     return record_change(update.bind(), entry, then, columns.get("status"), makes_room=makes_room, now=now)
@@ -110,10 +110,17 @@ def record_change(
     return won
 
 
-def run_statements(before: Sequence[Bound], update: Bound, then: Sequence[Bound], now: DatabaseTime | None) -> bool:
+def run_statements(
+    before: Sequence[Bound],
+    update: Bound,
+    then: Sequence[Bound],
+    now: DatabaseTime | None,
+    *,
+    is_last: bool = False,
+) -> bool:
     """Run statements like `prepared.change`, in one transaction."""
     if prepared.is_one_transaction(connection):
-        return prepared.change(before, update, then, now)
+        return prepared.change(before, update, then, now, is_last=is_last)
     with short_transaction(savepoint=False):
         return prepared.change(before, update, then, now)
 
