@@ -64,7 +64,7 @@ class Storm:
         for server in self.site.servers:
             server.start()
         self._end_strikes(math.inf)
-        self.site.wait_until_ended(seconds=400)
+        self.site.wait_until_ended(seconds=400 + self.exports)
         self.site.wait_until_mailed(seconds=120)
         self.site.wait_until_clean(seconds=120)
 
