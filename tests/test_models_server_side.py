@@ -102,6 +102,15 @@ def test_an_end_that_finds_its_statement_forgotten_changes_nothing_and_can_be_re
     assert transitions.publish(claim, made())
 
 
+def test_a_name_that_is_taken_sends_the_statement_whole() -> None:
+    """As behind a pool that tells no number of its own."""
+    claim_and_publish()
+    with connection.cursor() as cursor:
+        cursor.execute("PREPARE exports_0 AS SELECT 1")
+    claim_and_publish(times=2)
+    assert prepared() == ["exports_0"]
+
+
 def forget() -> None:
     with connection.cursor() as cursor:
         cursor.execute("DEALLOCATE ALL")

@@ -301,10 +301,10 @@ def _execute(
                 cursor.execute(*_as_text(each))
             return
         session = server_side.session_of(connection)
-        statements = [_as_sent(connection, session, each) for each in commands]
-        # Where a transaction has ended, psycopg sends nothing when Django commits it.
-        together = "; ".join([*(sql for sql, _ in statements), *(["COMMIT"] if commits else [])])
         try:
+            statements = [_as_sent(connection, session, each) for each in commands]
+            # Where a transaction has ended, psycopg sends nothing when Django commits it.
+            together = "; ".join([*(sql for sql, _ in statements), *(["COMMIT"] if commits else [])])
             cursor.execute(together, [each for _, parameters in statements for each in parameters])
         except DatabaseError as error:
             if session.may_prepare and server_side.is_stale(error):
