@@ -2,12 +2,12 @@
 
 import logging
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from http.cookiejar import Cookie
 from pathlib import Path
 from typing import Any, Self
 from uuid import UUID
@@ -16,7 +16,6 @@ import httpx
 import psycopg
 
 from exports import faults
-from project.demo import source
 from project.launcher import Demo, running
 from project.processes import Process
 from tests.servers import Postgres, Smtp, free_port, wait_until
@@ -54,6 +53,7 @@ class Stack:
         self.demo = Demo(inherited | own | SHORT_TIMES, report=logging.getLogger("site").warning)
         self.processes: dict[str, Process] = {}
         self._open = ExitStack()
+        self._sessions: dict[str, list[Cookie]] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as opened:
@@ -75,6 +75,10 @@ class Stack:
         """Let workers pause after each batch of rows while the block runs, so that a test can interrupt them."""
         self._faults.write_text(f"mid_rows=sleep:{BATCH_SECONDS}")
         yield
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Let workers go on at full speed: the test has interrupted what it wanted to interrupt."""
         self._faults.write_text("")
 
     @contextmanager
@@ -101,7 +105,12 @@ class Stack:
         """Return an HTTP client that is signed in as this user, or anonymous for None."""
         client = self._open.enter_context(Client(self.url))
         if username:
-            client.sign_in(username, self.demo.passwords[username])
+            # Hashing a password takes most of a second on a busy machine. A test may have ended the session.
+            for cookie in self._sessions.get(username, ()):
+                client.cookies.jar.set_cookie(cookie)
+            if client.get("/login/").status_code != 302:
+                client.sign_in(username, self.demo.passwords[username])
+                self._sessions[username] = list(client.cookies.jar)
         return client
 
     def cancel_all(self) -> None:
@@ -140,7 +149,6 @@ class Client(httpx.Client):
         super().__init__(base_url=url, timeout=30, headers={"Referer": f"{url}/"}, trust_env=False)
 
     def sign_in(self, username: str, password: str) -> None:
-        self.get("/login/")
         answer = self.send_form("/login/", username=username, password=password)
         assert answer.status_code == 302, answer.text
 
@@ -169,10 +177,3 @@ class Client(httpx.Client):
     def make(self, file_type: str = "flights", **chosen: str) -> State:
         """Request an export, wait until it is READY, and return its state."""
         return self.wait_for(self.request_export(file_type, **chosen), "ready")
-
-
-def prepared_folder(folder: Path) -> Path:
-    """Prepare the folder of a demo with the archive of flights, which is downloaded once into var/data."""
-    (folder / "data").mkdir(parents=True)
-    shutil.copy(source.fetch(ROOT / "var" / "data"), folder / "data")
-    return folder

@@ -15,7 +15,6 @@ from playwright.sync_api import Browser, BrowserContext, Page
 
 from tests.e2e.test_accessibility import AXE, faults_of
 from tests.e2e.test_screenshots import save
-from tests.e2e.visits import Visit
 from tests.office.browsers import signed_in
 from tests.office.processes import Daphne, Worker
 from tests.shop.models import Customer, Order
@@ -87,11 +86,10 @@ def numbers_in(path: Path) -> list[Any]:
     return [row[0] for row in sheet.iter_rows(values_only=True)]
 
 
-@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_a_filtered_list_is_exported_with_the_chosen_columns(
-    browser: Browser, site: str, theme: str, scheme: Any, tmp_path: Path, folder: Path
+    browser: Browser, site: str, theme: str, tmp_path: Path, folder: Path
 ):
-    with context_of(browser, site, color_scheme=scheme, viewport={"width": 1100, "height": 960}) as context:
+    with context_of(browser, site, viewport={"width": 1100, "height": 960}) as context:
         page = context.new_page()
         page.add_init_script(path=AXE)
         page.goto(f"{ORDERS}?status__exact=sent&o=1")
@@ -101,8 +99,8 @@ def test_a_filtered_list_is_exported_with_the_chosen_columns(
         export_as(page, "xlsx")
         card = page.locator("export-progress[status=ready]")
         card.wait_for(timeout=READY_MS)
-        if (theme, scheme) == ("plain", "light"):
-            save(Visit(page), folder, "admin.png")
+        if theme == "plain":
+            save(page, folder, "admin.png")
         with page.expect_download() as downloading:
             card.locator("[data-part=download]").click()
         downloading.value.save_as(tmp_path / "orders.xlsx")
@@ -114,9 +112,8 @@ def test_a_filtered_list_is_exported_with_the_chosen_columns(
         form = page.locator("export-form").bounding_box()
         assert form is not None
         assert form["x"] + form["width"] <= 360
-        # It changes the scheme of the page by itself, which unfold notices only on a page that began light.
-        if scheme == "light":
-            assert faults_of(page, theme, include=".export-admin") == []
+        # In light, dark and forced colours.
+        assert faults_of(page, theme, include=".export-admin") == []
 
 
 @pytest.mark.parametrize("theme", ["plain"])

@@ -1,7 +1,9 @@
 """The site with its files in a bucket: browsers download them from another host."""
 
 import csv
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from playwright.sync_api import Download
 from project.launcher import Demo
 from tests.bucket.server import Moto
 from tests.e2e.conftest import OpenVisit
-from tests.e2e.stack import Stack, prepared_folder
+from tests.e2e.stack import Stack
 from tests.e2e.visits import FINISH, Visit
 from tests.servers import Smtp
 
@@ -18,11 +20,11 @@ APRIL_FLIGHTS = 28_330
 
 
 @pytest.fixture(scope="module", params=["bucket"])
-def stack(s3_server: Moto, tmp_path_factory: Any, smtp_server: Smtp) -> Iterator[Stack]:
+def stack(s3_server: Moto, tmp_path_factory: Any, loaded: Path, smtp_server: Smtp) -> Iterator[Stack]:
     """The site with all flights loaded, on SQLite, with its files in a bucket."""
     s3_server.start()
     s3_server.reset()
-    given = Stack(prepared_folder(tmp_path_factory.mktemp("bucket") / "var"), smtp_server)
+    given = Stack(shutil.copytree(loaded, tmp_path_factory.mktemp("bucket") / "var"), smtp_server)
     given.demo.close()
     bucket = {
         "EXPORTS_S3_BUCKET": s3_server.BUCKET,

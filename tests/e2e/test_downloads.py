@@ -62,13 +62,15 @@ def test_an_export_downloads_by_itself_after_a_reload(visit: Visit):
     visit.wait_for_bar(export_id, 0.05)
     with visit.page.expect_download(timeout=FINISH) as download:
         visit.page.reload()
+        visit.stack.hurry()
     assert rows_of(download.value) == 27_004 + 24_951
 
 
 @pytest.mark.usefixtures("slowly")
 def test_of_exports_requested_together_the_first_is_downloaded(visit: Visit):
     names = collect_downloads(visit.page)
-    ids = [visit.export(month_from=month) for month in "123"]
+    ids = [visit.export(month_from=month, month_to=month) for month in "123"]
+    visit.stack.hurry()
     for export_id in ids:
         visit.wait_for_status(export_id, "ready")
     visit.page.wait_for_timeout(500)

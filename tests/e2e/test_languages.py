@@ -27,7 +27,7 @@ def test_the_page_of_an_export_in_arabic(open_visit: OpenVisit, folder: Path):
     visit.wait_for_status(export_id, "ready")
     visit.page.locator(".site-languages [value=ar]").click()
     visit.go(f"/exports/{export_id}/page/").wait_for_status(export_id, "ready")
-    save(visit, folder, "arabic.png")
+    save(visit.page, folder, "arabic.png")
 
 
 def test_the_card_speaks_the_language_of_the_page(open_visit: OpenVisit):

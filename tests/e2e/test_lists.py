@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
-from tests.e2e.visits import FINISH, Visit
+from tests.e2e.visits import FINISH
 
 
 @pytest.mark.usefixtures("slowly")
@@ -38,7 +38,7 @@ def test_after_back_the_list_has_what_was_requested_meanwhile(open_visit: OpenVi
 def test_a_deleted_export_leaves_the_lists_of_all_tabs(stack: Stack, open_visit: OpenVisit):
     state = stack.client("ada").make("weather", origin="JFK")
     listed = open_visit("ada").go("/exports/")
-    second = Visit(listed.page.context.new_page()).go("/exports/new/weather/")
+    second = listed.new_tab().go("/exports/new/weather/")
     listed.part(state["id"], "delete").get_by_role("button").click()
     expect(listed.card(state["id"])).to_have_count(0)
     expect(second.card(state["id"])).to_have_count(0)
@@ -78,4 +78,5 @@ def test_the_receipt_appears_on_the_page_of_an_export_without_a_reload(stack: St
     state = stack.client("ada").request_export(month_from="12")
     visit = open_visit("ada").go(state["urls"]["page"])
     assert visit.page.locator(".export-receipt").count() == 0
+    stack.hurry()
     expect(visit.page.locator(".export-receipt")).to_contain_text("28,135 rows", timeout=FINISH)

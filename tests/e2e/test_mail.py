@@ -26,11 +26,11 @@ def wait_for_notification(stack: Stack, export_id: str) -> None:
 
 
 @pytest.mark.usefixtures("slowly")
-@pytest.mark.parametrize("stack", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_a_user_who_closed_the_tab_gets_exactly_one_mail(stack: Stack, visit: Visit):
     export_id = visit.export()
     visit.wait_for_bar(export_id, 0.1)
     visit.page.close()
+    stack.hurry()
     wait_for_notification(stack, export_id)
     stack.housekeep()
     [mail] = mails_about(stack.smtp, export_id)

@@ -27,7 +27,7 @@ def answering(status: int, body: dict[str, Any], **headers: str) -> Callable[[Ro
 
 
 def test_a_recent_file_is_shown_with_its_age_and_a_button_for_a_new_one(stack: Stack, visit: Visit) -> None:
-    made = stack.client("ada").make()
+    made = stack.client("ada").make(month_from="1", month_to="1")
     visit.page.route(REQUEST_URL, answering(200, {**made, "reused": {"age_seconds": 180}}))
 
     press_export(visit.page)

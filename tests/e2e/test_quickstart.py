@@ -221,6 +221,7 @@ def test_the_quickstart_leads_to_a_live_export_on_each_server(project: NewUser, 
     print(f"{commands_alone:6.1f} s  without the installation, on all servers")
 
 
+@pytest.mark.slow
 def test_an_export_that_a_reload_interrupts_is_made_again(project: NewUser):
     slowed = project.environment | {faults.VARIABLE: "mid_rows=sleep:0.03"}
     command, client = commands_to_run()[-1], Client(f"http://127.0.0.1:{project.port}")

@@ -5,23 +5,24 @@
 
 from pathlib import Path
 
+from playwright.sync_api import Page
+
 from tests.e2e.conftest import OpenVisit
-from tests.e2e.visits import Visit
 
 LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 440}
 
 
-def save(visit: Visit, folder: Path, name: str) -> None:
+def save(page: Page, folder: Path, name: str) -> None:
     """Take a picture that documents show under this name."""
-    assert visit.page.evaluate("document.documentElement.scrollWidth") <= visit.page.viewport_size["width"]
-    visit.page.screenshot(path=folder / name)
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+    page.screenshot(path=folder / name)
     assert (folder / name).stat().st_size > 5_000
 
 
 def test_an_export_in_progress(open_visit: OpenVisit, folder: Path):
     visit = open_visit("ada", viewport=LAPTOP).go()
     visit.wait_for_bar(visit.export("xlsx"), 0.6)
-    save(visit, folder, "live.png")
+    save(visit.page, folder, "live.png")
 
 
 def test_an_export_in_progress_on_a_phone_in_the_dark(open_visit: OpenVisit, folder: Path):
@@ -30,7 +31,7 @@ def test_an_export_in_progress_on_a_phone_in_the_dark(open_visit: OpenVisit, fol
     visit.wait_for_bar(export_id, 0.3)
     visit.page.goto(visit.state(export_id)["urls"]["page"])
     visit.wait_for_bar(export_id, 0.4)
-    save(visit, folder, "phone.png")
+    save(visit.page, folder, "phone.png")
 
 
 def test_the_page_of_a_ready_export(open_visit: OpenVisit, folder: Path):
@@ -39,9 +40,9 @@ def test_the_page_of_a_ready_export(open_visit: OpenVisit, folder: Path):
     visit.wait_for_status(export_id, "ready")
     visit.page.goto(visit.state(export_id)["urls"]["page"])
     visit.wait_for_status(export_id, "ready")
-    save(visit, folder, "ready.png")
+    save(visit.page, folder, "ready.png")
 
 
 def test_the_form_of_an_export(open_visit: OpenVisit, folder: Path):
     visit = open_visit("grace", viewport={"width": 1000, "height": 480}).go("/exports/new/weather/")
-    save(visit, folder, "form.png")
+    save(visit.page, folder, "form.png")

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
-from tests.e2e.visits import FINISH, Visit
+from tests.e2e.visits import FINISH
 
 COUNT_SOCKETS = (
     "window.sockets = 0; window.WebSocket = class extends WebSocket { constructor(url) { super(url); sockets += 1; } };"
@@ -39,6 +39,7 @@ def test_the_tray_follows_what_was_requested_elsewhere_to_the_download(stack: St
     visit.page.wait_for_function("() => /^[0-9]+% · /.test(document.title)")
     pill.click()
     expect(visit.page.locator(".export-tray-rows")).to_contain_text("Writing rows")
+    stack.hurry()
     toast = visit.page.locator(".export-tray-toast")
     toast.get_by_role("button", name="Download").wait_for(timeout=FINISH)
     with visit.page.expect_download() as download:
@@ -54,6 +55,7 @@ def test_an_export_downloads_by_itself_on_the_next_page(stack: Stack, open_visit
     visit = open_visit("grace").go()
     export_id = visit.export(month_from="10")
     visit.wait_for_bar(export_id, 0.05)
+    stack.hurry()
     with visit.page.expect_download(timeout=FINISH):
         visit.go(path)
 
@@ -75,7 +77,7 @@ def test_several_ready_files_are_one_note_that_opens_the_list(stack: Stack, open
 def test_the_tabs_of_a_browser_share_one_socket_and_the_last_one_keeps_it(stack: Stack, open_visit: OpenVisit):
     first = open_visit("grace")
     first.page.context.add_init_script(COUNT_SOCKETS)
-    tabs = [first.go("/exports/"), *(Visit(first.page.context.new_page()).go("/exports/") for _ in range(3))]
+    tabs = [first.go("/exports/"), *(first.new_tab().go("/exports/") for _ in range(3))]
     state = stack.client("grace").request_export(month_from="11")
     for tab in tabs:
         expect(tab.card(state["id"])).to_be_visible()

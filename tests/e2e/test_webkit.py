@@ -15,6 +15,7 @@ WATCH = f"""
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("slowly")
 @pytest.mark.shows("WebKit, the engine of Safari")
 def test_an_export_is_requested_followed_and_downloadable_in_webkit(stack: Stack):

@@ -31,7 +31,6 @@ pytestmark = pytest.mark.parametrize(
         ("sqlite", "xlsx"),
         ("sqlite", "csv"),
         pytest.param("postgres", "csv", marks=pytest.mark.slow),
-        pytest.param("postgres", "xlsx", marks=pytest.mark.slow),
     ],
     indirect=True,
 )

@@ -36,8 +36,12 @@ class Entry:
 class Visit:
     """One browser tab."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Page, stack: Stack) -> None:
         self.page = page
+        self.stack = stack
+
+    def new_tab(self) -> "Visit":
+        return Visit(self.page.context.new_page(), self.stack)
 
     def go(self, path: str = "/") -> Self:
         self.page.goto(path)
@@ -68,7 +72,8 @@ class Visit:
         assert self.card(export_id).get_attribute("status") == "running"
 
     def wait_for_ready(self, export_id: str) -> None:
-        """Wait until the page shows READY and the recorder has requested the link."""
+        """Wait until the page shows READY and the recorder has requested the link. Workers no longer pause."""
+        self.stack.hurry()
         self.wait_for_status(export_id, "ready")
         self.page.wait_for_function("(id) => Number(window.recorder.answers[id]) > 0", arg=export_id, timeout=FINISH)
 
@@ -104,7 +109,7 @@ def visiting(stack: Stack, browser: Browser, username: str | None = "ada", **opt
         cookies = stack.client(username).cookies.jar
         context.add_cookies([{"name": each.name, "value": each.value, "url": stack.url} for each in cookies])
     with closing(context):
-        yield Visit(context.new_page())
+        yield Visit(context.new_page(), stack)
 
 
 def moves(entries: list[Entry]) -> int:
