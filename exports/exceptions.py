@@ -22,6 +22,7 @@
   x QueryTooSlow            It took too long, or produced nothing.
   x TookTooLong
   x Stalled
+  x JobLost
   x NoFile
   x DeclarationError        A class or a hook of the project is wrong, or a library; a developer must act.
     x MissingMethod
@@ -231,6 +232,12 @@ class Stalled(ExportError):
     """Raised for a run without progress for EXPORTS["STALL_TIMEOUT_SECONDS"]."""
 
     code = "stalled"
+
+
+class JobLost(ExportError):
+    """Raised by a DelegatedExport whose engine does not know the job any more."""
+
+    code = "job_lost"
 
 
 class DeclarationError(ExportError, ValueError):

@@ -24,6 +24,7 @@ from exports.models import (
     AccessToken,
     Artifact,
     AuditEntry,
+    DelegatedJob,
     FileRequest,
     IdempotencyKey,
     Notification,
@@ -64,6 +65,7 @@ class Swept:
     expired: int = 0
     deleted: int = 0
     erased: int = 0
+    ended_jobs: int = 0
     removed_rows: int = 0
     mailed: int = 0
     webhooks_sent: int = 0
@@ -107,6 +109,7 @@ def sweep(*, sends: bool = True) -> Swept:
         expired=expire,
         deleted=delete_files,
         erased=erase,
+        ended_jobs=end_jobs,
         removed_rows=remove_old_rows,
         work_dirs=runner.sweep_work_dirs,
         **outboxes,
@@ -219,6 +222,7 @@ def clean(
             timed_out=repeat(time_out),
             expired=repeat(expire),
             deleted=repeat(lambda: delete_files(delete_delay)),
+            ended_jobs=repeat(end_jobs),
             removed_rows=repeat(lambda: _remove(_failed_long_ago())),
             work_dirs=runner.sweep_work_dirs,
             sealed=repeat(audit.seal),
@@ -317,6 +321,12 @@ def erase(delay: float | None = None) -> int:
     delay = config.FILE_DELETE_DELAY_SECONDS if delay is None else delay
     ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + delay)
     return transitions.erase_details(_ago(delay), ended_before, at_once=MAX_PER_STEP)
+
+
+def end_jobs() -> int:
+    """Let engines end the jobs of exports that have ended, and delete what these wrote."""
+    unneeded = DelegatedJob.objects.unneeded().filter(file_type__in=registry.handlers.keys()).order_by("pk")
+    return _for_each(unneeded, lambda job: bool(registry.find(job.file_type)().end(job)))
 
 
 def remove_old_rows() -> int:

@@ -145,6 +145,7 @@ ERROR_MESSAGES = {
         "The database took longer than allowed to find the rows. Please narrow the filter and try again."
     ),
     "stalled": _("The export stopped making progress. Please try again."),
+    "job_lost": _("The system that makes this file lost the job. Please try again."),
     "process_lost": _("A process that was making the file ended. Please try again later."),
     "storage_failed": _("The file could not be stored. Please try again later."),
     "storage_denied": _("The storage did not let the file in. Please tell your administrator."),

@@ -49,6 +49,7 @@ OWN_TESTS = {
     "api.md": "test_api_guide.py",
     "client.md": "test_client.py",
     "custom-writers.md": "test_custom_writers.py",
+    "delegated.md": "test_exporters_dask.py",
     "exports.md": "test_exporters_guide.py",
     "migrating-from-dj-bgfiles.md": "test_migration_guide.py",
     "protocol.md": "e2e/test_client.py",

@@ -14,7 +14,7 @@ from exports.checks.numbers import NumberRule
 from exports.checks.registration import check_each, register, registered_classes
 from exports.conf import config
 from exports.exceptions import BadOption
-from exports.exporters import QuerySetExport, registry
+from exports.exporters import DelegatedExport, QuerySetExport, registry
 from exports.exporters.base import TableExport
 from exports.exporters.sheets import COUNTS
 from exports.models import FileRequest
@@ -74,6 +74,21 @@ def check_exports(export: type[QuerySetExport]) -> Iterator[CheckMessage]:
         hint = f"Use one of EXPORTS['QUEUES']: {', '.join(map(repr, queues))}. No worker serves another queue."
         message = f"{name}.queue_name is {export.queue_name!r}."
         yield checks.Error(message, hint=hint, obj=export, id="exports.E028")
+
+
+@check_each(DelegatedExport)
+def check_delegated(export: type[DelegatedExport]) -> Iterator[CheckMessage]:
+    """Report exports of engines that cannot work, or whose texts a spreadsheet might run."""
+    name = export.__name__
+    if not export.target_root:
+        hint = "Set an absolute path that workers and engine share, or a URL such as 's3://bucket/exports'."
+        yield checks.Error(f"{name}.target_root is empty.", hint=hint, obj=export, id="exports.E062")
+    if as_columns(export.columns):
+        hint = "Leave `columns` out: `start` says what the engine writes, and for whom."
+        yield checks.Error(f"{name}.columns has no effect.", hint=hint, obj=export, id="exports.E062")
+    if not export.for_machines and {"csv", "tsv"} & set(export.formats):
+        hint = "The engine does not escape formulas. Set `for_machines = True` if only programs read the files."
+        yield checks.Error(f"{name} offers CSV or TSV to people.", hint=hint, obj=export, id="exports.E062")
 
 
 @check_each(QuerySetExport)

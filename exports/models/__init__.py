@@ -4,6 +4,7 @@ from exports.models.artifact import Artifact
 from exports.models.audit import Actor, AuditEntry
 from exports.models.feed import Feed
 from exports.models.idempotency import IdempotencyKey
+from exports.models.job import DelegatedJob
 from exports.models.notification import Notification
 from exports.models.preset import Preset
 from exports.models.request import ACTIVE, TERMINAL, FileRequest, FileRequestQuerySet, Status
@@ -17,6 +18,7 @@ __all__ = [
     "Actor",
     "Artifact",
     "AuditEntry",
+    "DelegatedJob",
     "Feed",
     "FileRequest",
     "FileRequestQuerySet",
