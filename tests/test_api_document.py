@@ -26,9 +26,9 @@ from schemathesis.specs.openapi.checks import (
 
 from exports.access import tokens
 from exports.contrib.api.documented import document_of
+from exports.contrib.api.state_schema import state_schemas
 from exports.contrib.api.urls import api
 from exports.models import Actor, Preset
-from exports.state_schema import state_schemas
 from tests import docs_tables
 from tests.office import people, rows
 from tests.office.browsers import signed_in, url_of

@@ -8,7 +8,7 @@ from ninja import NinjaAPI
 
 from exports.contrib.api.problems import PROBLEM
 from exports.contrib.api.schemas import ProblemAnswer
-from exports.state_schema import state_schemas
+from exports.contrib.api.state_schema import state_schemas
 
 # Any: a document of JSON.
 Document = dict[str, Any]
