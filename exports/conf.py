@@ -137,7 +137,7 @@ class Settings:
 
     def unknown(self) -> list[str]:
         """Return the names in EXPORTS that are not settings of this app."""
-        return sorted(set(_given()) - set(DEFAULTS))
+        return sorted(set(getattr(django_settings, "EXPORTS", {})) - set(DEFAULTS))
 
 
 DEFAULTS: dict[str, Any] = {name: default for name, default in vars(Settings).items() if name.isupper()}
@@ -162,11 +162,12 @@ class _LiveSettings(Settings):
             if name.isupper():
                 raise AttributeError(f"EXPORTS has no setting named {name!r}.")
             return super().__getattribute__(name)
-        given = _given()
+        given: dict[str, Any] = getattr(django_settings, "EXPORTS", {})
         if name in given:
             return given[name]
         if name == "QUEUE_BACKEND":
-            return _default_queue()
+            # huey where its server is configured, else the queue of development under DEBUG, else none.
+            return HUEY if "REDIS_URL" in given else LOCAL if django_settings.DEBUG else ""
         if name in DJ_BGFILES_NAMES:
             return getattr(django_settings, DJ_BGFILES_NAMES[name], DEFAULTS[name])
         return DEFAULTS[name]
@@ -236,14 +237,3 @@ def _namespaces(urlconf: Any) -> tuple[str, ...]:
 @cache
 def _digest(key: str) -> str:
     return hashlib.sha256(f"exports.names:{key}".encode()).hexdigest()[:12]
-
-
-def _default_queue() -> str:
-    """Return huey where its server is configured, else the queue of development under DEBUG, else "" for none."""
-    if "REDIS_URL" in _given():
-        return HUEY
-    return LOCAL if django_settings.DEBUG else ""
-
-
-def _given() -> dict[str, Any]:
-    return getattr(django_settings, "EXPORTS", {})

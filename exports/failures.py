@@ -133,16 +133,16 @@ def _place(error: BaseException) -> str:
     frames = [frame for each in chain for frame in reversed(traceback.extract_tb(each.__traceback__))]
     if not frames:
         return ""
-    not_ours = [frame for frame in frames if not _is_library(frame.filename)]
-    projects = [frame for frame in not_ours if not _is_package(frame.filename)]
+    not_ours = [
+        frame
+        for frame in frames
+        if not (frame.filename.startswith("<") or any(Path(frame.filename).is_relative_to(each) for each in LIBRARIES))
+    ]
+    # Compiled modules have relative names, such as "pandas/_libs/lib.pyx".
+    projects = [
+        frame
+        for frame in not_ours
+        if Path(frame.filename).is_absolute() and not any(name in frame.filename for name in PACKAGES)
+    ]
     frame = [*projects, *not_ours, *frames][0]
     return f" at {'/'.join(Path(frame.filename).parts[-2:])}:{frame.lineno} in {frame.name}"
-
-
-def _is_package(filename: str) -> bool:
-    # Compiled modules have relative names, such as "pandas/_libs/lib.pyx".
-    return not Path(filename).is_absolute() or any(name in filename for name in PACKAGES)
-
-
-def _is_library(filename: str) -> bool:
-    return filename.startswith("<") or any(Path(filename).is_relative_to(folder) for folder in LIBRARIES)

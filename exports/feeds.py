@@ -65,8 +65,11 @@ def current_file(feed: Feed, actor: Actor, *, may_run: bool) -> FileRequest:
         if limit is not None:
             raise limit
         raise NoFileYet(newest if newest is not None and not newest.is_active else None)
-    if good == newest:
-        _note_good(feed, good, actor)
+    is_new = good == newest and feed.last_good_id != good.pk
+    # Not if another request has begun a newer run meanwhile: that one will do it.
+    if is_new and Feed.objects.filter(pk=feed.pk, export=good).exclude(last_good=good).update(last_good=good):
+        # The last good one before stays until the next time, for downloads of it that have begun.
+        services.remove_replaced(feed, good, actor, but=feed.last_good)
     _note_use(feed, good)
     return good
 
@@ -126,18 +129,6 @@ def _waited_for(export: FileRequest) -> FileRequest | None:
         pause = min(2 * pause, LAST_PAUSE_SECONDS)
         current = FileRequest.objects.select_related("requester").filter(pk=export.pk).first()
     return current
-
-
-def _note_good(feed: Feed, newest: FileRequest, actor: Actor) -> None:
-    """Note the newest file of the feed as its last good one; it replaces those of earlier runs.
-
-    The last good one before stays until the next time, for downloads of it that have begun.
-    """
-    if feed.last_good_id == newest.pk:
-        return
-    # Not if another request has begun a newer run meanwhile: that one will do it.
-    if Feed.objects.filter(pk=feed.pk, export=newest).exclude(last_good=newest).update(last_good=newest):
-        services.remove_replaced(feed, newest, actor, but=feed.last_good)
 
 
 def _note_use(feed: Feed, good: FileRequest) -> None:

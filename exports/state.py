@@ -200,7 +200,7 @@ def serialize(export: FileRequest, *, queue_seconds: float = 0.0) -> State:
         eta_seconds = progress.eta(export.progress, rows_per_second)
     queued: QueuedState = {"queue_position": None, "wait_seconds": None, "unserved_queue": None}
     if status == Status.QUEUED:
-        queued = _queued_lately(export, queue_seconds) if queue_seconds else _queued_now(export)
+        queued = _queued(export, queue_seconds)
     worker: WorkerState | None = None
     if status == Status.RUNNING and export.lease_expires_at is not None:
         lease_began_at = export.lease_expires_at - timedelta(seconds=config.LEASE_SECONDS)
@@ -321,14 +321,13 @@ def error_of(export: FileRequest) -> ErrorState | None:
 def error_state(export: FileRequest, code: str) -> ErrorState:
     """Return an error with its message in the language of the user who requested the export."""
     with translation.override(export.requester_language or translation.get_language()):
-        numbers = {name: _shown_number(code, number) for name, number in export.error_numbers.items()}
+        numbers = {
+            name: filesizeformat(number) if code == "too_many_bytes" else number_format(number, 0, force_grouping=True)
+            for name, number in export.error_numbers.items()
+        }
         if code == export.error_code and code in MESSAGES_WITH_NUMBERS and numbers:
             return {"code": code, "message": str(MESSAGES_WITH_NUMBERS[code]).format(**numbers)}
         return {"code": code, "message": str(ERROR_MESSAGES.get(code, UNKNOWN_ERROR_MESSAGE))}
-
-
-def _shown_number(code: str, number: int) -> str:
-    return filesizeformat(number) if code == "too_many_bytes" else number_format(number, 0, force_grouping=True)
 
 
 def limit_message(error: LimitReached) -> str:
@@ -355,16 +354,12 @@ def limit_message(error: LimitReached) -> str:
     ) % {"limit": error.limit, "moment": date_format(ends, "DATETIME_FORMAT")}
 
 
-def _queued_now(export: FileRequest) -> QueuedState:
-    place = queue_position(export)
-    return {
-        "queue_position": place,
-        "wait_seconds": estimated_wait(export, place) if place is not None else None,
-        "unserved_queue": _unserved(export.queue_name),
-    }
-
-
-def _queued_lately(export: FileRequest, seconds: float) -> QueuedState:
+def _queued(export: FileRequest, seconds: float) -> QueuedState:
+    """Return where the export is in its queue. What it says may be up to `seconds` old."""
+    if not seconds:
+        place = queue_position(export)
+        wait = estimated_wait(export, place) if place is not None else None
+        return {"queue_position": place, "wait_seconds": wait, "unserved_queue": _unserved(export.queue_name)}
     key = export.queue_name, tenants.current()
     known = _queues.get(key)
     is_old = known is None or time.monotonic() - known.seen_at > seconds

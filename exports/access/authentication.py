@@ -32,9 +32,10 @@ def carries_token(request: HttpRequest) -> bool:
 
     Such a request needs no check against forgery (CSRF, Origin), and its cookies do not count.
     """
-    if tokens.is_carried_by(request):
-        return True
-    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    if not header or tokens.is_carried_by(request):
+        return bool(header)
+    scheme, _, credentials = header.partition(" ")
     return bool(function_of("AUTHENTICATE") and scheme and credentials) and scheme.lower() not in BROWSER_SCHEMES
 
 
@@ -44,11 +45,12 @@ def user_of(request: HttpRequest, session_user: Callable[[], Any]) -> AbstractUs
     A token alone decides if the request carries one, even if it is not valid. Otherwise the session does, whose user
     `session_user` returns, and for a session without a user EXPORTS["AUTHENTICATE"] is asked.
     """
-    if tokens.is_carried_by(request):
+    has_token = carries_token(request)
+    if has_token and tokens.is_carried_by(request):
         token = tokens.token_of(request)
         return AnonymousUser() if token is None else token.user()
     authenticate = function_of("AUTHENTICATE")
-    if authenticate is None or not carries_token(request):
+    if authenticate is None or not has_token:
         user: AbstractUser | AnonymousUser = session_user()
         if user.is_authenticated or authenticate is None:
             return user

@@ -31,22 +31,17 @@ def found(exports: QuerySet[Any], text: str) -> QuerySet[Any]:
         return exports.filter(pk=UUID(text))
     except ValueError:
         pass
-    matching = Q(requester__in=_users_of(text))
+    users = get_user_model()
+    names = {users.USERNAME_FIELD, users.get_email_field_name()} & {field.name for field in users._meta.fields}
+    begins_so = Q(*((f"{name}__istartswith", text) for name in sorted(names)), _connector=Q.OR)
+    # In this order a name stands before the longer ones that begin with it.
+    in_order = users._default_manager.filter(begins_so).order_by(users.USERNAME_FIELD)
+    matching = Q(requester__in=list(in_order.values_list("pk", flat=True)[:MAX_USERS]))
     if "@" not in text:
         newest = exports.order_by("-requested_at").values("pk")[:SEARCHED]
         has_text = Q(label__icontains=text) | Q(filename__icontains=text)
         matching |= Q(pk__in=list(exports.filter(has_text, pk__in=newest).values_list("pk", flat=True)[:MAX_FOUND]))
     return exports.filter(matching)
-
-
-def _users_of(text: str) -> list[Any]:
-    """Return the keys of the users whose name or e-mail address begins with this text."""
-    users = get_user_model()
-    names = {users.USERNAME_FIELD, users.get_email_field_name()} & {field.name for field in users._meta.fields}
-    matching = Q(*((f"{name}__istartswith", text) for name in sorted(names)), _connector=Q.OR)
-    # In this order a name stands before the longer ones that begin with it.
-    in_order = users._default_manager.filter(matching).order_by(users.USERNAME_FIELD)
-    return list(in_order.values_list("pk", flat=True)[:MAX_USERS])
 
 
 class ErrorFilter(admin.SimpleListFilter):

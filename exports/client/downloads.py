@@ -91,9 +91,13 @@ async def save(site: Site, state: Mapping[str, Any], path: Path, note: Note, on_
             await patience.wait(error, retry_after=pause)
         target.flush()
         os.fsync(target.fileno())
-    if not _is_whole(part, file["size"], file["sha256"]):
-        forget(path)
-        raise DamagedFile(f"The bytes of {path.name} are not those that the export made.", code="damaged_file")
+    # Nothing is known of a file that a handler attached itself.
+    if file["sha256"]:
+        with part.open("rb") as arrived:
+            is_whole = hashlib.file_digest(arrived, "sha256").hexdigest() == file["sha256"]
+        if not is_whole or part.stat().st_size != file["size"]:
+            forget(path)
+            raise DamagedFile(f"The bytes of {path.name} are not those that the export made.", code="damaged_file")
     part.replace(path)
     note_path(path).unlink(missing_ok=True)
 
@@ -129,11 +133,3 @@ def _empty(target: BinaryIO) -> None:
     # `truncate` alone keeps the position, at which the next range would begin.
     target.seek(0)
     target.truncate()
-
-
-def _is_whole(part: Path, size: int, sha256: str) -> bool:
-    """Return True if these are the bytes of the file. Nothing is known of a file that a handler attached itself."""
-    if not sha256:
-        return True
-    with part.open("rb") as file:
-        return part.stat().st_size == size and hashlib.file_digest(file, "sha256").hexdigest() == sha256

@@ -52,21 +52,22 @@ def find(file_type: str) -> Handler:
 
 def find_exporter(file_type: str) -> QuerySetExport:
     """Return the exporter that users can request under this type. Raise UnknownFileType if it has no form."""
-    if not has_form(file_type):
+    handler = find(file_type)
+    if not (is_exporter(handler) and issubclass(handler, QuerySetExport)):
         raise UnknownFileType(f"{file_type!r} has a handler without a form; request it in the view that offers it.")
-    exporter: QuerySetExport = find(file_type)()
-    return exporter
+    return handler()
 
 
 def has_form(file_type: str) -> bool:
     """Return True if users can request this type through a form. Raise UnknownFileType."""
-    handler = find(file_type)
-    return is_exporter(handler) and issubclass(handler, QuerySetExport)
+    find(file_type)
+    return is_offered(file_type)
 
 
 def is_offered(file_type: str) -> bool:
     """Return True if users can request this type through a form that is registered now."""
-    return file_type in handlers and has_form(file_type)
+    handler = handlers.get(file_type)
+    return is_exporter(handler) and issubclass(handler, QuerySetExport)
 
 
 def is_repeatable(export: FileRequest) -> bool:
@@ -74,9 +75,7 @@ def is_repeatable(export: FileRequest) -> bool:
 
     Any other was allowed by a view of the project, which would not be asked.
     """
-    handler = handlers.get(export.file_type)
-    has_form = is_exporter(handler) and issubclass(handler, QuerySetExport)
-    return has_form or (bool(export.permission) and handler is not None)
+    return is_offered(export.file_type) or (bool(export.permission) and export.file_type in handlers)
 
 
 def exporter_of(export: FileRequest) -> Exporter:

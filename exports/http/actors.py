@@ -38,10 +38,11 @@ def client_address(request: HttpRequest) -> str:
     IP address.
     """
     address: str = request.META.get("REMOTE_ADDR", "")
-    forwarded = request.headers.get("X-Forwarded-For", "").split(",")
-    networks = [ipaddress.ip_network(network) for network in config.TRUSTED_PROXIES]
-    while forwarded and any(parsed in network for network in networks if (parsed := _parsed(address))):
-        address = forwarded.pop().strip() or address
+    if header := request.headers.get("X-Forwarded-For"):
+        forwarded = header.split(",")
+        networks = [ipaddress.ip_network(network) for network in config.TRUSTED_PROXIES]
+        while forwarded and any(parsed in network for network in networks if (parsed := _parsed(address))):
+            address = forwarded.pop().strip() or address
     return address if _parsed(address) else ""
 
 

@@ -125,11 +125,14 @@ def download_response(
         # Browsers apply the CSP directive form-action to redirects too, so a form must not lead to another site.
         return state_response(request, export)
     if isinstance(response, FileStream):
-        try:
-            _begin_reading(reader)
-        except LimitReached as refused:
+        limit = config.MAX_DOWNLOADS_PER_USER
+        # Also of requests at the same time, only as many are read.
+        with _counting:
+            is_refused = limit is not None and _reading[reader] >= limit
+            _reading[reader] += not is_refused
+        if limit is not None and is_refused:
             response.part.close()
-            return refuse(request, refused)
+            return refuse(request, LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS))
         response.part.on_close = lambda _sent: _end_reading(reader)
         response.part.may_go_on = may_go_on or partial(services.may_go_on, user, export)
     if request.method != "HEAD" and response.status_code in DELIVERING:
@@ -142,15 +145,6 @@ def download_response(
 
             response.part.on_close = close
     return response
-
-
-def _begin_reading(reader: str) -> None:
-    """Count a file that is read. Raise LimitReached if it is one too many, also of requests at the same time."""
-    limit = config.MAX_DOWNLOADS_PER_USER
-    with _counting:
-        if limit is not None and _reading[reader] >= limit:
-            raise LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS)
-        _reading[reader] += 1
 
 
 def _end_reading(reader: str) -> None:

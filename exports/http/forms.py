@@ -35,8 +35,10 @@ def form_context(
         for name, value in opened.options.items():
             if field := options_form.fields.get(f"{PREFIX}{format}.{name}"):
                 field.initial = str(value).lower() if isinstance(value, bool) else str(value)
-    else:
-        format = _last_format(user, exporter)
+    elif user.is_authenticated:
+        # That of their last request.
+        own = FileRequest.objects.owned_by(user).filter(file_type=exporter.file_type).order_by("-requested_at")
+        format = own.values_list("format", flat=True).first() or ""
     criteria = form.cleaned_data if form.is_bound and form.is_valid() else None
     available, withheld = exporter.columns_to_choose(user, *([] if criteria is None else [criteria]))
     usual = exporter.usual_columns(available)
@@ -80,11 +82,3 @@ def erased_message(opened: FileRequest | Preset | None) -> str:
     """Return why the form is empty although it opens an export, or ""."""
     is_erased = isinstance(opened, FileRequest) and opened.erased_at is not None
     return _("The choices of this export have been deleted. Please request it again.") if is_erased else ""
-
-
-def _last_format(user: AnyUser, exporter: QuerySetExport) -> str:
-    """Return the format in which the user last requested this export, or ""."""
-    if not user.is_authenticated:
-        return ""
-    own = FileRequest.objects.owned_by(user).filter(file_type=exporter.file_type).order_by("-requested_at")
-    return own.values_list("format", flat=True).first() or ""

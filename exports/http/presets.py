@@ -71,7 +71,10 @@ def presets_view(request: HttpRequest, file_type: str) -> HttpResponse:
     try:
         preset = keep_preset(request, asked, name, options, is_shared=is_shared)
     except BadPreset as error:
-        return _again(request, exporter, str(error), error.status)
+        if wants_json(request):
+            return error_response(error.status, "bad_preset", str(error))
+        form = exporter.get_form(request.POST, request.user)
+        return render_form(request, exporter, form, status=error.status, preset_error=str(error))
     if wants_json(request):
         return JsonResponse({"id": preset.pk, "name": preset.name, "is_shared": preset.is_shared}, status=201)
     return HttpResponseRedirect(f"{url_of('form', file_type)}?preset={preset.pk}")
@@ -123,11 +126,3 @@ def check_posted(request: HttpRequest, exporter: QuerySetExport, *more: str) -> 
         return render_form(request, exporter, error.form, status=400)
     except REFUSALS as error:
         return refusal_response(request, error)
-
-
-def _again(request: HttpRequest, exporter: Any, message: str, status: int) -> HttpResponse:
-    """Return the form as it was posted, with a message beside the name of the preset."""
-    if wants_json(request):
-        return error_response(status, "bad_preset", message)
-    form = exporter.get_form(request.POST, request.user)
-    return render_form(request, exporter, form, status=status, preset_error=message)

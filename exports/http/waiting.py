@@ -29,33 +29,22 @@ def wait_until_ended(export: FileRequest, seconds: float) -> float:
     """
     seconds = min(seconds, config.MAX_WAIT_SECONDS)
     user = str(export.requester_id)
-    if seconds <= 0 or connection.in_atomic_block or not _begin(user):
+    if seconds <= 0 or connection.in_atomic_block:
         return 0.0
+    with _counting:
+        if _waiting.total() >= MAX_WAITING or _waiting[user] >= MAX_WAITING_PER_USER:
+            return 0.0
+        _waiting[user] += 1
     try:
+        active = FileRequest.objects.active().filter(pk=export.pk)
         ends, pause = time.monotonic() + seconds, FIRST_PAUSE_SECONDS
-        while (left := ends - time.monotonic()) > 0 and _is_active(export):
+        while (left := ends - time.monotonic()) > 0 and active.exists():
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, LAST_PAUSE_SECONDS)
     finally:
-        _end(user)
+        with _counting:
+            _waiting[user] -= 1
+            if not _waiting[user]:
+                del _waiting[user]
     export.refresh_from_db()
     return seconds
-
-
-def _is_active(export: FileRequest) -> bool:
-    return FileRequest.objects.active().filter(pk=export.pk).exists()
-
-
-def _begin(user: str) -> bool:
-    with _counting:
-        if _waiting.total() >= MAX_WAITING or _waiting[user] >= MAX_WAITING_PER_USER:
-            return False
-        _waiting[user] += 1
-        return True
-
-
-def _end(user: str) -> None:
-    with _counting:
-        _waiting[user] -= 1
-        if not _waiting[user]:
-            del _waiting[user]

@@ -20,7 +20,7 @@ from exports.conf import LOCAL, config
 from exports.models.locale import local_time
 from exports.models.scheduling import MAX_PLACE
 from exports.queue import base as queue
-from exports.state import NAME, ProgressState, State
+from exports.state import NAME, State
 from exports.tabular.columns import alteration_sentence
 
 WORDS: Mapping[str, Promise] = {
@@ -162,7 +162,14 @@ def status_text(state: State) -> str:
         case "running" if state["resumed"]:
             return word("resumed", attempt=state["attempt"])
         case "running" if state["phase"] == "writing":
-            return _writing_text(progress)
+            done, total = grouped(progress["rows_done"]), progress["rows_total"]
+            if total is None:
+                return word("writing_unknown", done=done)
+            if not progress["rows_total_is_estimate"]:
+                return word("writing", done=done, total=grouped(total))
+            # Three significant digits: more would look exact.
+            rounded = round(total, min(0, 3 - len(str(total))))
+            return word("writing", done=done, total=word("about", number=grouped(rounded)))
         case "running":
             return word(state["phase"] if state["phase"] in ("counting", "finishing", "storing") else "working")
         case "ready" if error is not None:
@@ -271,17 +278,6 @@ def _start_worker(queue_name: str) -> str:
     if config.QUEUE_BACKEND == LOCAL:
         return word("restart_server")
     return word("start_worker", command=queue.worker_command(queue_name))
-
-
-def _writing_text(progress: ProgressState) -> str:
-    done, total = grouped(progress["rows_done"]), progress["rows_total"]
-    if total is None:
-        return word("writing_unknown", done=done)
-    if not progress["rows_total_is_estimate"]:
-        return word("writing", done=done, total=grouped(total))
-    # Three significant digits: more would look exact.
-    rounded = round(total, min(0, 3 - len(str(total))))
-    return word("writing", done=done, total=word("about", number=grouped(rounded)))
 
 
 def grouped(number: int) -> str:

@@ -19,7 +19,6 @@ from exports.models.request import AnyUser
 from exports.tabular import writers
 from exports.tabular.readers import explain
 from exports.tabular.readers.arrow import ArrowRows
-from exports.tabular.readers.explain import Explanation
 
 
 def lines(
@@ -40,7 +39,16 @@ def lines(
             explained = explain.explain(queryset, sheet.columns, dialect_of("csv", csv_options), time_limits())
         except UnknownColumn as error:
             raise CommandError(str(error)) from error
-        yield from _describe(sheet.title or file_type, explained, has_sql=verbosity > 1)
+        title = sheet.title or file_type
+        yield f"{title}: {explained.strategy} ({explained.summary}), database {explained.database!r}."
+        yield from (f"  {reason}" for reason in explained.reasons)
+        if explained.obstacles is not None:
+            yield f"  The lines of CSV are written by {'Python' if explained.obstacles else 'PostgreSQL'}."
+            yield from (f"    {obstacle}" for obstacle in explained.obstacles)
+        width = max((len(name) for name, _ in explained.columns), default=0)
+        yield from (f"    {name.ljust(width)}  {decoder}" for name, decoder in explained.columns)
+        if verbosity > 1:
+            yield f"  {explained.sql}"
 
 
 def _sheets(file_type: str, criteria: Sequence[str], username: str | None) -> Sequence[Sheet]:
@@ -79,15 +87,3 @@ def _clean(export: QuerySetExport, criteria: Sequence[str], user: AnyUser) -> Ma
             f"These criteria are not valid. {wrong} Use {examples or '--criteria'} as the form takes it."
         )
     return form.cleaned_data
-
-
-def _describe(title: str, explained: Explanation, *, has_sql: bool) -> Iterator[str]:
-    yield f"{title}: {explained.strategy} ({explained.summary}), database {explained.database!r}."
-    yield from (f"  {reason}" for reason in explained.reasons)
-    if explained.obstacles is not None:
-        yield f"  The lines of CSV are written by {'Python' if explained.obstacles else 'PostgreSQL'}."
-        yield from (f"    {obstacle}" for obstacle in explained.obstacles)
-    width = max((len(name) for name, _ in explained.columns), default=0)
-    yield from (f"    {name.ljust(width)}  {decoder}" for name, decoder in explained.columns)
-    if has_sql:
-        yield f"  {explained.sql}"

@@ -53,7 +53,12 @@ def run(
                 raise CommandError(f"{user} has no valid token {name!r}.")
             yield from (f"revoked: {token}" for token in named)
         else:
-            yield from map(_line, own)
+            for token in own:
+                state = "valid" if token.is_valid else "revoked" if token.revoked_at else "expired"
+                rights = "creates" if token.can_create else "reads"
+                opened = ", ".join(token.exporters) or "all types"
+                used, expires = rfc3339(token.last_used_at) or "never", rfc3339(token.expires_at) or "never"
+                yield f"{token}: {state}, {rights} {opened}; last used: {used}; expires: {expires}"
 
 
 # Any: the values of a form.
@@ -78,11 +83,3 @@ def _create(owner: AnyUser, *, days: str, types: Sequence[str], **fields: Any) -
         expires_at=timezone.now() + timedelta(days=days_valid),
     )
     return text
-
-
-def _line(token: AccessToken) -> str:
-    state = "valid" if token.is_valid else "revoked" if token.revoked_at else "expired"
-    rights = "creates" if token.can_create else "reads"
-    opened = ", ".join(token.exporters) or "all types"
-    used, expires = rfc3339(token.last_used_at) or "never", rfc3339(token.expires_at) or "never"
-    return f"{token}: {state}, {rights} {opened}; last used: {used}; expires: {expires}"

@@ -9,7 +9,7 @@ however many requests wait.
 from collections import Counter, deque
 from collections.abc import Hashable, Iterator
 from datetime import datetime
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -108,8 +108,20 @@ def queue_position(export: FileRequest) -> int | None:
 
 
 def places(queue_name: str) -> dict[UUID, int]:
-    """Return the requests up to MAX_PLACE with their places."""
-    return {pk: place for place, pk in enumerate(islice(_forecast(queue_name), MAX_PLACE), start=1)}
+    """Return the requests up to MAX_PLACE with their places: in the order of the claims, those not due last."""
+    waiting, now = _waiting(queue_name), Now()
+    due = waiting.due(now)
+    columns = ("turn", "requested_at", "pk", "requester_id", "counts_toward_quota")
+    pending = [
+        WaitingRow(*values)
+        for is_held_back in (False, True)
+        for values in due.filter(is_held_back=is_held_back).in_turn().values_list(*columns)[:MAX_PLACE]
+    ]
+    # By turn, time of the request and key, which is another one for each row.
+    pending.sort()
+    not_due = waiting.filter(not_before__gt=now).order_by("not_before", "pk").values_list("pk", flat=True)
+    in_order = chain(_simulate(queue_name, pending), not_due[:MAX_PLACE])
+    return {pk: place for place, pk in enumerate(islice(in_order, MAX_PLACE), start=1)}
 
 
 def estimated_wait(export: FileRequest, place: int) -> float | None:
@@ -135,23 +147,6 @@ def seconds_per_place(queue_name: str) -> float | None:
         return None
     workers = max(1, rows.filter(status=Status.RUNNING).count())
     return sum(runs) / len(runs) / workers
-
-
-def _forecast(queue_name: str) -> Iterator[UUID]:
-    """Yield the ids of the first waiting requests in the order in which they will be claimed, those not due last."""
-    waiting, now = _waiting(queue_name), Now()
-    due = waiting.due(now)
-    columns = ("turn", "requested_at", "pk", "requester_id", "counts_toward_quota")
-    pending = [
-        WaitingRow(*values)
-        for is_held_back in (False, True)
-        for values in due.filter(is_held_back=is_held_back).in_turn().values_list(*columns)[:MAX_PLACE]
-    ]
-    pending.sort(key=lambda row: row[:3])
-    places = len(pending)
-    yield from _simulate(queue_name, pending)
-    not_due = waiting.filter(not_before__gt=now).order_by("not_before", "pk")
-    yield from not_due.values_list("pk", flat=True)[: max(0, MAX_PLACE - places)]
 
 
 def _simulate(queue_name: str, pending: list[WaitingRow]) -> Iterator[UUID]:

@@ -290,20 +290,17 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
     async def _send_states(self) -> None:
         """Send the waiting states, at most once in SEND_INTERVAL_SECONDS, until none waits."""
         while self._waiting and not self._is_closed:
-            await self._wait_until_read()
+            # A client that does not read is waited for.
+            give_up_at = time.monotonic() + config.SOCKET_IDLE_TIMEOUT_SECONDS
+            while unread_bytes(self.base_send) > MAX_UNREAD_BYTES and not self._is_closed:
+                if time.monotonic() > give_up_at:
+                    await self._end(CloseCode.SILENT, "it does not read")
+                else:
+                    await asyncio.sleep(UNREAD_CHECK_SECONDS)
             waiting, self._waiting = self._waiting, {}
             for state in waiting.values():
                 await self._end_if_refused(self._send_state(state))
             await asyncio.sleep(SEND_INTERVAL_SECONDS)
-
-    async def _wait_until_read(self) -> None:
-        """Wait while the client does not read; close the socket after SOCKET_IDLE_TIMEOUT_SECONDS."""
-        give_up_at = time.monotonic() + config.SOCKET_IDLE_TIMEOUT_SECONDS
-        while unread_bytes(self.base_send) > MAX_UNREAD_BYTES and not self._is_closed:
-            if time.monotonic() > give_up_at:
-                await self._end(CloseCode.SILENT, "it does not read")
-            else:
-                await asyncio.sleep(UNREAD_CHECK_SECONDS)
 
     async def _send_state(self, state: State) -> None:
         """Send a state with its reader's URLs; a READY one is read again, to check the user and to sign a ticket."""

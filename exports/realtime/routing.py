@@ -52,7 +52,11 @@ class SameOrigin:
         headers = {name.decode("latin1"): value.decode("latin1") for name, value in scope["headers"]}
         # Of two headers of one name, the server in front and Django may each trust a different one.
         are_unique = names.count(b"origin") == 1 and names.count(b"host") <= 1
-        is_secure = _is_secure(scope, headers)
+        is_secure = scope.get("scheme") == "wss"
+        if settings.SECURE_PROXY_SSL_HEADER:
+            name, value = settings.SECURE_PROXY_SSL_HEADER
+            given = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
+            is_secure = is_secure if given is None else given.split(",")[0].strip() == value
         is_allowed = are_unique and is_allowed_origin(headers, is_secure=is_secure)
         # Only a page that knows the token can send it, and no cookie counts then.
         is_allowed = is_allowed or authentication.socket_carries_token(scope) or authentication.awaits_token(scope)
@@ -116,16 +120,6 @@ def _parse_origin(origin: str) -> tuple[str, str, int] | None:
     except ValueError:
         return None
     return (parts.scheme, parts.hostname, port) if parts.hostname else None
-
-
-def _is_secure(scope: Scope, headers: dict[str, str]) -> bool:
-    """Return True if the page was loaded over HTTPS; behind a proxy SECURE_PROXY_SSL_HEADER tells."""
-    if settings.SECURE_PROXY_SSL_HEADER:
-        name, value = settings.SECURE_PROXY_SSL_HEADER
-        given = headers.get(name.removeprefix("HTTP_").replace("_", "-").lower())
-        if given is not None:
-            return given.split(",")[0].strip() == value
-    return scope.get("scheme") == "wss"
 
 
 # URLRouter raises for an unknown path; the last route refuses the handshake instead.

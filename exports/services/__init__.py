@@ -6,6 +6,7 @@ nothing. A verb that the user may not do is recorded as denied; one that an API 
 raises ReadOnlyToken.
 """
 
+from exports.models.transitions import mark_seen
 from exports.services.files import (
     find_public,
     may_download,
@@ -30,7 +31,6 @@ from exports.services.verbs import (
     Verb,
     cancel,
     expire,
-    mark_seen,
     remove,
     remove_ended,
     remove_replaced,

@@ -113,11 +113,6 @@ def resend_mail(export: FileRequest, actor: Actor) -> None:
         record(AuditEntry.Verb.RESEND, export.pk, actor, file_type=export.file_type)
 
 
-def mark_seen(export: FileRequest) -> None:
-    """Note that the owner has seen how the export ended, so that no mail is sent."""
-    transitions.mark_seen(export)
-
-
 def refused(verb: str, actor: Actor, message: str, *, file_type: str, export_id: UUID | None = None) -> NotAllowed:
     """Record that the actor may not do this, and return the exception to raise."""
     record(verb, export_id, actor, file_type=file_type, outcome=AuditEntry.Outcome.DENIED)

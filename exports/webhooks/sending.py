@@ -110,22 +110,22 @@ def _reason_not_to_send(delivery: WebhookDelivery) -> str:
         return "no requester"
     if not delivery.webhook.is_active:
         return "webhook not active"
-    token = delivery.webhook.token or _token_that_named(delivery)
+    token = delivery.webhook.token
+    if token is None and not delivery.webhook.url:
+        # The token whose request named this callback_url.
+        named = AccessToken.objects.filter(callbacks__request=delivery.request_id, callbacks__url=delivery.url)
+        token = named.first()
     if token is not None and not token.is_valid:
         return "token not valid"
     return ""
 
 
-def _token_that_named(delivery: WebhookDelivery) -> AccessToken | None:
-    """Return the API token whose request named this callback_url."""
-    if delivery.webhook.url:
-        return None
-    return AccessToken.objects.filter(callbacks__request=delivery.request_id, callbacks__url=delivery.url).first()
-
-
 def _note_failure(delivery: WebhookDelivery, status: int | None, reason: str, *, gives_up: bool = False) -> None:
     """Give the message up, or try again later, and disable a webhook that has failed for too long or is gone."""
-    if gives_up or _is_time_up(delivery):
+    since = Coalesce("resent_at", "happened_at")
+    began_before = Now() - timedelta(seconds=config.WEBHOOK_RETRY_SECONDS)
+    same = WebhookDelivery.objects.annotate(since=since).filter(pk=delivery.pk)
+    if gives_up or same.filter(since__lt=began_before).exists():
         _settle(delivery, WebhookDelivery.State.SUPPRESSED, f"{GAVE_UP}: {reason}", response_status=status)
     else:
         own = WebhookDelivery.objects.filter(pk=delivery.pk)
@@ -141,15 +141,6 @@ def _note_failure(delivery: WebhookDelivery, status: int | None, reason: str, *,
         if useless.update(is_active=False, disabled_at=Now()):
             why = f"disabled {delivery.webhook_id}: {reason}"
             record(AuditEntry.Verb.WEBHOOK, None, HOUSEKEEPING, outcome=AuditEntry.Outcome.FAILED, reason=why[:100])
-
-
-def _is_time_up(delivery: WebhookDelivery) -> bool:
-    before = Now() - timedelta(seconds=config.WEBHOOK_RETRY_SECONDS)
-    return (
-        WebhookDelivery.objects.annotate(since=Coalesce("resent_at", "happened_at"))
-        .filter(pk=delivery.pk, since__lt=before)
-        .exists()
-    )
 
 
 # Any: the values of columns.

@@ -6,7 +6,6 @@ EXPORTS["WEBHOOK_KEYS"]. With several keys, and while a secret is replaced, a me
 
 import base64
 import hmac
-from collections.abc import Sequence
 from typing import Final
 
 from django.utils import timezone
@@ -31,16 +30,12 @@ def headers_of(webhook: Webhook, message_id: str, body: bytes, *, at: int | None
         seeds.append(webhook.old_seed)
     signed = f"{message_id}.{at}.".encode() + body
     secrets = [_secret(key, seed) for seed in seeds for key in secret_keys("WEBHOOK_KEYS")]
+    digests = [hmac.digest(secret, signed, "sha256") for secret in secrets]
     return {
         "webhook-id": message_id,
         "webhook-timestamp": str(at),
-        "webhook-signature": " ".join(_signatures(secrets, signed)),
+        "webhook-signature": " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests),
     }
-
-
-def _signatures(secrets: Sequence[bytes], signed: bytes) -> list[str]:
-    digests = [hmac.digest(secret, signed, "sha256") for secret in secrets]
-    return [f"v1,{base64.b64encode(digest).decode()}" for digest in digests]
 
 
 def _secret(key: str, seed: str) -> bytes:

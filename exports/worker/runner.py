@@ -236,12 +236,22 @@ def _make_and_publish(attempt: Run, exporter: FileMaker, on_change: OnChange, cl
 
 
 def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:
-    """Return the file, stored and checked, or None if the exporter has attached and published it itself."""
+    """Return the file, stored and checked, or None if the exporter has attached and published it itself.
+
+    Raise NoFile if it did neither. A file that it has attached expires if its owner may not have it any more.
+    """
     attempt.check()
     result = exporter.produce(attempt)
     faults.point("after_close")
     if result is None:
-        _check_attached(attempt, exporter)
+        # A file that is attached twice has another epoch than the claim.
+        ready = FileRequest.objects.filter(pk=attempt.export.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
+        export = ready.select_related("requester").first()
+        if export is None:
+            attempt.check()
+            raise NoFile("The handler attached no file.")
+        if permissions.refusal(export, exporter) is not None:
+            transitions.expire(export, WORKER)
         return None
     attempt.check()
     with work_dir.open_finished(attempt.path) as file:
@@ -264,18 +274,6 @@ def _make_file(attempt: Run, exporter: FileMaker) -> ExportResult | None:
     receipt = {**result.receipt, "rows": result.rows, "sha256": sha256}
     _retry_database(partial(permissions.check_before_publishing, attempt.export, exporter, receipt))
     return replace(result, size=size, sha256=sha256, receipt=receipt)
-
-
-def _check_attached(attempt: Run, exporter: FileMaker) -> None:
-    """Raise NoFile if the handler attached no file. Expire a file that its owner may not have any more."""
-    # A file that is attached twice has another epoch than the claim.
-    ready = FileRequest.objects.filter(pk=attempt.export.pk, epoch__gte=attempt.claim.epoch, status=Status.READY)
-    export = ready.select_related("requester").first()
-    if export is None:
-        attempt.check()
-        raise NoFile("The handler attached no file.")
-    if permissions.refusal(export, exporter) is not None:
-        transitions.expire(export, WORKER)
 
 
 def _retry_database(step: Callable[[], Answer]) -> Answer:

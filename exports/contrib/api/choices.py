@@ -33,7 +33,14 @@ def chosen_by(given: Choices) -> dict[str, Any]:
             [each.name, each.header.strip()] if isinstance(each, RenamedColumn) else [each, ""]
             for each in given.columns
         ]
-    return {"format": given.format, "options": _plain(given.options), "columns": columns}
+    options = {}
+    for name, value in given.options.items():
+        try:
+            options[name] = json.loads(value.digits) if isinstance(value, Number) else value
+        except ValueError:
+            # A number too long for Python stays a text.
+            options[name] = value.digits
+    return {"format": given.format, "options": options, "columns": columns}
 
 
 def check(request: HttpRequest, exporter: QuerySetExport, given: Choices) -> services.Asked:
@@ -42,15 +49,3 @@ def check(request: HttpRequest, exporter: QuerySetExport, given: Choices) -> ser
     return services.check_request(
         request.user, exporter.file_type, criteria, **chosen_by(given), actor=actor_of(request)
     )
-
-
-# Any: values of JSON.
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options with numbers in place of their digits. A number too long for Python stays a text."""
-    plain = {}
-    for name, value in options.items():
-        try:
-            plain[name] = json.loads(value.digits) if isinstance(value, Number) else value
-        except ValueError:
-            plain[name] = value.digits
-    return plain

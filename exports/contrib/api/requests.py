@@ -95,7 +95,10 @@ def list_exports(request: HttpRequest, query: Query[ListQuery]) -> HttpResponse:
     if query.cursor:
         found = _after(found, query.cursor)
     page = list(found[: query.limit + 1])
-    next_cursor = _cursor_of(page[query.limit - 1]) if len(page) > query.limit else None
+    next_cursor = None
+    if len(page) > query.limit:
+        last = page[query.limit - 1]
+        next_cursor = urlsafe_b64encode(f"{last.requested_at.isoformat()} {last.pk.hex}".encode()).decode()
     states = own_states(request.user, page[: query.limit], is_bearer=carries_token(request))
     return json_response({"exports": states, "next": next_cursor})
 
@@ -156,7 +159,8 @@ def _created(request: HttpRequest, export: FileRequest, *, status: int = 0, to_f
     state = _state(request, export)
     if to_file and (ticket := state["urls"]["ticket"]):
         return json_response(state, status=303, headers={"Location": ticket})
-    headers = {"Location": reverse(f"{_namespace(request)}:export", args=[export.pk])}
+    namespace = request.resolver_match.namespace if request.resolver_match is not None else ""
+    headers = {"Location": reverse(f"{namespace}:export", args=[export.pk])}
     if export.is_active:
         headers["Retry-After"] = str(views.POLL_SECONDS)
     return json_response(state, status=status or (202 if export.is_active else 200), headers=headers)
@@ -164,15 +168,6 @@ def _created(request: HttpRequest, export: FileRequest, *, status: int = 0, to_f
 
 def _state(request: HttpRequest, export: FileRequest) -> State:
     return services.state_for(request.user, export, is_bearer=carries_token(request))
-
-
-def _namespace(request: HttpRequest) -> str:
-    match = request.resolver_match
-    return match.namespace if match is not None else ""
-
-
-def _cursor_of(export: FileRequest) -> str:
-    return urlsafe_b64encode(f"{export.requested_at.isoformat()} {export.pk.hex}".encode()).decode()
 
 
 def _after(own: FileRequestQuerySet, cursor: str) -> FileRequestQuerySet:

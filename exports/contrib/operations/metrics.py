@@ -51,9 +51,22 @@ class ExportsCollector(Collector):
         yield _gauge("window_seconds", "How far back the metrics of ended requests go.", window)
         yield _gauge("sockets", "Open WebSockets of this web process.", connections.open_now())
         yield from _requests(window)
-        yield from _deliveries(window)
-        if queue.has_own_workers():
-            yield from _processes()
+        yield from _outbox("mails", "Mails", Notification, window)
+        if config.WEBHOOKS:
+            yield from _outbox("webhooks", "Webhook messages", WebhookDelivery, window)
+        count, size = statistics.downloads(window)
+        yield _gauge("downloads", "Downloads begun in the window.", count)
+        yield _gauge("downloaded_bytes", "Bytes sent by them.", size)
+        if not queue.has_own_workers():
+            return
+        processes = statistics.processes()
+        yield _gauge("queue_up", "1 if the queue's server answers, else 0.", processes is not None)
+        if processes is not None:
+            yield _by_queue("queue_messages", "Wake-up messages that no worker has read yet.", processes.messages)
+            counts = {queue_name: len(processes.workers.get(queue_name, ())) for queue_name in config.QUEUES}
+            yield _by_queue("workers", "Worker processes.", counts)
+            age = processes.housekeeper.age if processes.housekeeper else worker_registry.KEEP_SECONDS
+            yield _gauge("housekeeping_age_seconds", "Seconds since housekeeping ran; at most a day.", age)
 
 
 def _requests(window: float) -> Iterator[Metric]:
@@ -90,15 +103,6 @@ def _requests(window: float) -> Iterator[Metric]:
     yield _histogram("rows_per_second", "Rows per second of each file.", ROWS_PER_SECOND, speeds)
 
 
-def _deliveries(window: float) -> Iterator[Metric]:
-    yield from _outbox("mails", "Mails", Notification, window)
-    if config.WEBHOOKS:
-        yield from _outbox("webhooks", "Webhook messages", WebhookDelivery, window)
-    count, size = statistics.downloads(window)
-    yield _gauge("downloads", "Downloads begun in the window.", count)
-    yield _gauge("downloaded_bytes", "Bytes sent by them.", size)
-
-
 def _outbox(name: str, messages: str, model: type[OutboxEntry], window: float) -> Iterator[Metric]:
     outbox = statistics.outbox(model)
     waiting = GaugeMetricFamily(f"exports_{name}_waiting", f"{messages} that are not sent yet.", labels=["state"])
@@ -112,18 +116,6 @@ def _outbox(name: str, messages: str, model: type[OutboxEntry], window: float) -
     for outcome, count in statistics.settled(model, window).items():
         settled.add_metric([outcome], count)
     yield settled
-
-
-def _processes() -> Iterator[Metric]:
-    processes = statistics.processes()
-    yield _gauge("queue_up", "1 if the queue's server answers, else 0.", processes is not None)
-    if processes is None:
-        return
-    yield _by_queue("queue_messages", "Wake-up messages that no worker has read yet.", processes.messages)
-    counts = {queue_name: len(processes.workers.get(queue_name, ())) for queue_name in config.QUEUES}
-    yield _by_queue("workers", "Worker processes.", counts)
-    age = processes.housekeeper.age if processes.housekeeper else worker_registry.KEEP_SECONDS
-    yield _gauge("housekeeping_age_seconds", "Seconds since housekeeping ran; at most a day.", age)
 
 
 def _gauge(name: str, description: str, value: float) -> Metric:

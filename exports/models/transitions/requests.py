@@ -15,7 +15,7 @@ from exports.models.audit import HOUSEKEEPING, SYSTEM, Actor, AuditEntry, record
 from exports.models.clock import Now
 from exports.models.notification import Notification
 from exports.models.prepared import Columns
-from exports.models.request import DatabaseTime, FileRequest, FileRequestQuerySet, Status
+from exports.models.request import DatabaseTime, FileRequest, Status
 from exports.models.transitions.updates import (
     CANCELLED_BY_STAFF,
     NO_LEASE,
@@ -61,7 +61,8 @@ def cancel(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | No
 
 def time_out(export: FileRequest, *, now: DatabaseTime | None = None) -> bool:
     """End a request as FAILED that no worker has begun in time."""
-    return end_as_failed(_unclaimed(export), export, HOUSEKEEPING, code="expired_in_queue", detail="", now=now)
+    unclaimed = FileRequest.objects.filter(pk=export.pk, status=Status.QUEUED, epoch=export.epoch, finished_at=None)
+    return end_as_failed(unclaimed, export, HOUSEKEEPING, code="expired_in_queue", detail="", now=now)
 
 
 def mark_woken(keys: Collection[UUID], *, now: DatabaseTime | None = None) -> int:
@@ -91,7 +92,3 @@ def _insert(export: FileRequest, actor: Actor) -> None:
     with transaction.atomic():
         export.save(force_insert=True)
         record(AuditEntry.Verb.REQUEST, export.pk, actor, file_type=export.file_type)
-
-
-def _unclaimed(export: FileRequest) -> FileRequestQuerySet:
-    return FileRequest.objects.filter(pk=export.pk, status=Status.QUEUED, epoch=export.epoch, finished_at=None)

@@ -81,7 +81,8 @@ def integer_cells(values: Sequence[int], context: ConversionContext) -> Sequence
     if -end < min(integers) and max(integers) < end:
         return integers
     cells = [integer if -end < integer < end else str(integer) for integer in integers]
-    return _count_texts(cells, "number_as_text", context)
+    context.count("number_as_text", sum(isinstance(cell, str) for cell in cells))
+    return cells
 
 
 def decimal_cells(values: Sequence[Decimal], context: ConversionContext) -> Values:
@@ -205,12 +206,6 @@ def _fit_text(text: str, context: ConversionContext) -> str:
     context.count("text_cut")
     # Ignoring errors leaves out half a character at the cut.
     return units[: 2 * MAX_TEXT_UNITS].decode("utf-16-le", errors="ignore")
-
-
-def _count_texts(cells: list[Any], alteration: str, context: ConversionContext) -> list[Any]:
-    """Return the cells. Count those that became text."""
-    context.count(alteration, sum(isinstance(cell, str) for cell in cells))
-    return cells
 
 
 def _cells_and_texts(

@@ -29,7 +29,7 @@ def batches(rows: Rows, columns: Sequence[Column], names: Sequence[str], *, size
     Raises UnknownColumn for an attribute or a column of a DataFrame that does not exist, DeclarationError for a tuple
     of another length and for equal names in a DataFrame, and DuplicateColumn for equal names of columns of tuples.
     """
-    iterator = iter(_records(rows, columns, size) if _is_frame(rows) else rows)
+    iterator = iter(_records(rows, columns, size) if hasattr(rows, "itertuples") else rows)
     getters: list[Callable[[Any], object]] = []
     rows_before = 0
     try:
@@ -75,10 +75,6 @@ def _getter(column: Column, row: object, names: Sequence[str]) -> Callable[[Any]
 
 def _is_tuple(row: object) -> TypeGuard[Collection[object]]:
     return isinstance(row, tuple | list) and not hasattr(row, "_fields")
-
-
-def _is_frame(rows: Rows) -> bool:
-    return hasattr(rows, "itertuples")
 
 
 def _records(frame: Any, columns: Sequence[Column], size: int) -> Iterator[Mapping[str, object]]:

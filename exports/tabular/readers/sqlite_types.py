@@ -39,8 +39,10 @@ def checked_column(
     """Return the column and its decoder; converted values and "value" where the values do not fit the decoder."""
     decoder = selected.decoder
     is_undeclared = isinstance(selected.expression, Undeclared)
-    if decoder is not None and (not _needs_check(decoder, is_undeclared) or _fits(decoder, values)):
-        return values, decoder
+    if decoder is not None:
+        is_of_text = decoder == "sqlite uuid" or decoder in _FORMATS or decoder.startswith("sqlite decimal:")
+        if not (is_undeclared or is_of_text) or _fits(decoder, values):
+            return values, decoder
     if is_undeclared and decoder is not None:
         # What the driver would have returned, had it seen how the column is declared.
         parse = _PARSERS[decoder]
@@ -49,10 +51,6 @@ def checked_column(
             for value in values
         ]
     return apply_converters(selected.expression, selected.converters, values, connection), "value"
-
-
-def _needs_check(decoder: str, is_undeclared: bool) -> bool:
-    return is_undeclared or decoder == "sqlite uuid" or decoder in _FORMATS or decoder.startswith("sqlite decimal:")
 
 
 def _fits(decoder: str, values: Sequence[Any]) -> bool:

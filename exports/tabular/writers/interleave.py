@@ -18,19 +18,15 @@ def interleave(pieces: Sequence[str], columns: Mapping[int, Sequence[str]]) -> b
     """
     width, rows = len(pieces), len(next(iter(columns.values())))
     texts = [_bytes_as_text(piece) for piece in pieces] * rows
-    encoded = {id(column): _column_as_text(column) for column in columns.values()}
+    encoded: dict[int, Sequence[str]] = {}
     for place, column in columns.items():
+        if id(column) not in encoded:
+            joined = SEPARATOR.join(column)
+            split = column if joined.isascii() else _bytes_as_text(joined).split(SEPARATOR)
+            # A text may contain the separator in a format that leaves control characters alone.
+            encoded[id(column)] = split if len(split) == len(column) else list(map(_bytes_as_text, column))
         texts[place::width] = encoded[id(column)]
     return "".join(texts).encode("latin-1")
-
-
-def _column_as_text(column: Sequence[str]) -> Sequence[str]:
-    joined = SEPARATOR.join(column)
-    if joined.isascii():
-        return column
-    encoded = _bytes_as_text(joined).split(SEPARATOR)
-    # A text may contain the separator in a format that leaves control characters alone.
-    return encoded if len(encoded) == len(column) else list(map(_bytes_as_text, column))
 
 
 def _bytes_as_text(text: str) -> str:

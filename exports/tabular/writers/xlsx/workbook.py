@@ -153,7 +153,13 @@ def _add_worksheet(book: Workbook, sheet: XlsxSheet, formats: _Formats, design: 
     for number, (column, label, width) in enumerate(zip(sheet.columns, sheet.labels, sheet.widths, strict=True)):
         if _write_header(worksheet, number, label, formats.get(column, header_properties(column))):
             raise LostCells(f"Excel's limits do not allow the header of column {column.label!r}.")
-        worksheet.set_column(number, number, _column_width(column, label, width))
+        font_size = column.style.get("font_size", USUAL_FONT_SIZE)
+        if isinstance(font_size, int | float):
+            width *= max(1, font_size / USUAL_FONT_SIZE)
+        usual = max(MIN_WIDTH, min(text_width(label) + FILTER_ARROW_WIDTH, MAX_TEXT_WIDTH))
+        # Numbers that do not fit would be shown as ####.
+        fitting = max(usual if column.width is None else column.width, width + MARGIN)
+        worksheet.set_column(number, number, min(fitting, MAX_WIDTH))
         for row, properties in enumerate(internals.probe_styles(column), start=1):
             worksheet.write_blank(row, number, None, formats.get(column, properties))
     if design is not None:
@@ -175,15 +181,6 @@ def _with_table_labels(columns: Sequence[Column], labels: Sequence[str]) -> list
         taken[unique.lower()] += 1
         made.append(column if unique == column.label else replace(column, header=unique))
     return made
-
-
-def _column_width(column: Column, label: str, cells: float) -> float:
-    """Return the width of a column with a widest cell of that width. Numbers that do not fit would be shown as ####."""
-    font_size = column.style.get("font_size", USUAL_FONT_SIZE)
-    if isinstance(font_size, int | float):
-        cells *= max(1, font_size / USUAL_FONT_SIZE)
-    usual = max(MIN_WIDTH, min(text_width(label) + FILTER_ARROW_WIDTH, MAX_TEXT_WIDTH))
-    return min(max(usual if column.width is None else column.width, cells + MARGIN), MAX_WIDTH)
 
 
 def _write_header(worksheet: Worksheet, number: int, text: str, style: Format) -> int:

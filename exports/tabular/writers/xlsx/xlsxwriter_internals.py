@@ -117,7 +117,11 @@ def read_template(xml: str, columns: Sequence[Column], rows: int) -> SheetTempla
     last = f"{last_letters}{1 + rows}"
     cells = first if first == last else f"{first}:{last}"
     head = _DIMENSION.sub(f'<dimension ref="{cells}"', xml[: header.end()])
-    defaults = _column_styles(xml[: header.start()], len(columns))
+    # What XlsxWriter's `set_column` gives to cells without a style.
+    defaults = [""] * len(columns)
+    for first_number, last_number, style in _COLUMN_STYLE.findall(xml[: header.start()]):
+        for index in range(int(first_number) - 1, min(int(last_number), len(columns))):
+            defaults[index] = f' s="{style}"'
     found = _probed_styles(xml, probe_rows, [probe_styles(column) for column in columns])
     styles = [_cell_styles(*each) for each in zip(columns, found, defaults, strict=True)]
     return SheetTemplate(head.encode(), xml[probe_rows[-1].end() :].encode(), styles)
@@ -155,15 +159,6 @@ def _cell_styles(column: Column, by_key: Mapping[str, str], default: str) -> Cel
         attribute = default if default and is_plain else by_key.get(properties_key(each), "")
         number_format = each.get("num_format", "")
         styles[kind] = CellStyle(attribute, number_format if isinstance(number_format, str) else BUILT_IN_FORMAT)
-    return styles
-
-
-def _column_styles(xml: str, columns: int) -> list[str]:
-    """Return the style attribute that each column gives to its cells without a style (XlsxWriter's `set_column`)."""
-    styles = [""] * columns
-    for first, last, style in _COLUMN_STYLE.findall(xml):
-        for index in range(int(first) - 1, min(int(last), columns)):
-            styles[index] = f' s="{style}"'
     return styles
 
 
