@@ -27,8 +27,9 @@ from exports.exporters.stored_rows import HOW_TO_NAME, columns_of_queryset, tabl
 from exports.http.actors import actor_of, record_refusal
 from exports.http.downloads import download_response
 from exports.http.lists import EXPORT_PARAMETER, LIST_FORMATS
+from exports.http.refusals import refusal_response
 from exports.http.responses import buffer_response
-from exports.http.views import refusal_response, state_response
+from exports.http.views import state_response
 from exports.models import Actor, AuditEntry, Status
 from exports.models.audit import record
 from exports.tabular import writers

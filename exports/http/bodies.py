@@ -1,4 +1,7 @@
-"""The body of a POST: a form, or a JSON object with the same fields. What is not understood is refused by name."""
+"""The body of a POST: a form, or a JSON object with the same fields. What is not understood is refused by name.
+
+`wants_json` tells if the response is to be JSON, too.
+"""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -10,6 +13,7 @@ from django.forms import Form
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext as _
 
+from exports.access.authentication import carries_token
 from exports.exporters.json_schema import inputs_of
 
 JSON: Final = "application/json"
@@ -130,3 +134,9 @@ def _texts(name: str, value: object) -> Iterator[str]:
         elif each is not None:
             message = _("The field %(name)s must be a text, a number, true, false, null or a list of these.")
             raise BadBody(400, "invalid_body", message % {"name": name}, fields={name: [_("Enter a valid value.")]})
+
+
+def wants_json(request: HttpRequest) -> bool:
+    """Return True if the client carries a token, sends JSON, or prefers JSON to HTML."""
+    types = [JSON, "text/html"] if request.content_type == JSON else ["text/html", JSON]
+    return carries_token(request) or request.get_preferred_type(types) == JSON

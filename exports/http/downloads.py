@@ -18,8 +18,10 @@ from exports.access.authentication import carries_token
 from exports.conf import config, url_of
 from exports.exceptions import LimitReached
 from exports.http.actors import actor_of, public_actor, record_refusal
+from exports.http.decorators import answering, signed_in
+from exports.http.refusals import not_found, refusal_response
 from exports.http.responses import DELIVERING, FileStream, file_response
-from exports.http.views import answering, get_visible, not_found, refusal_response, signed_in, state_response
+from exports.http.views import get_visible, state_response
 from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.models.audit import ActorKind, record
 from exports.models.token import present_user

@@ -21,11 +21,13 @@ from exports.exceptions import BadOption, InvalidForm, LimitReached, UnknownFile
 from exports.exporters import permissions
 from exports.filenames import visible_name
 from exports.http.actors import actor_of, feed_actor, record_refusal
-from exports.http.bodies import refuse_unknown_fields
+from exports.http.bodies import refuse_unknown_fields, wants_json
+from exports.http.decorators import signed_in
 from exports.http.downloads import download_response
 from exports.http.presets import check_posted
+from exports.http.refusals import error_response
 from exports.http.responses import SAFE_HEADERS
-from exports.http.views import error_response, render_form, signed_in, wants_json
+from exports.http.views import render_form
 from exports.models import AuditEntry, Feed, FileRequest
 from exports.models.feed import MAX_AGES, create_feed, revoke_feed
 from exports.models.locale import zone_name

@@ -18,8 +18,11 @@ from exports.exporters import registry
 from exports.exporters.stored_rows import StoredExport
 from exports.http import bodies
 from exports.http.actors import actor_of
+from exports.http.bodies import wants_json
+from exports.http.decorators import signed_in
 from exports.http.pages import NewestPages
-from exports.http.views import get_changeable, is_plain, refusal_response, signed_in, wants_json
+from exports.http.refusals import refusal_response
+from exports.http.views import get_changeable, is_plain
 from exports.models import ACTIVE, AuditEntry, FileRequest, FileRequestQuerySet, Status
 from exports.models.request import AnyUser
 from exports.state import State

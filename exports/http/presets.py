@@ -12,19 +12,11 @@ from exports.exceptions import InvalidForm
 from exports.exporters import QuerySetExport, permissions
 from exports.filenames import visible_name
 from exports.http.actors import actor_of, record_refusal
-from exports.http.bodies import refuse_unknown_fields
+from exports.http.bodies import refuse_unknown_fields, wants_json
+from exports.http.decorators import signed_in
 from exports.http.estimates import check_rate, estimate
-from exports.http.refusals import REFUSALS
-from exports.http.views import (
-    YES,
-    error_response,
-    posted_choices,
-    refusal_response,
-    refuse_unknown_choices,
-    render_form,
-    signed_in,
-    wants_json,
-)
+from exports.http.refusals import REFUSALS, error_response, refusal_response
+from exports.http.views import YES, posted_choices, refuse_unknown_choices, render_form
 from exports.models import AuditEntry, Preset
 from exports.models.preset import delete_preset, save_preset
 from exports.services import Asked

@@ -1,12 +1,18 @@
-"""How refusals of the services are told: the status, the stable code and the sentence, for pages and the JSON API."""
+"""How refusals of the services are told: the status, the stable code and the sentence, for pages and the JSON API.
+
+`refusal_response` and the functions below it make the responses.
+"""
 
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
 
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 
 from exports import services
+from exports.conf import config
 from exports.exceptions import (
     BadOption,
     InvalidForm,
@@ -17,6 +23,7 @@ from exports.exceptions import (
     UnknownFormat,
     UnstorableQuerySet,
 )
+from exports.http.bodies import wants_json
 from exports.state import ERROR_MESSAGES, limit_message
 
 
@@ -74,3 +81,34 @@ def refusal_of(error: Exception) -> Refusal:
             return Refusal(400, "too_many_rows", str(ERROR_MESSAGES["too_many_rows"]))
         case _:
             raise TypeError(f"{error!r} is not a refusal.")
+
+
+def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Return the response to a request that a service refused with one of REFUSALS: 400, 403, 409 or 429."""
+    refusal = refusal_of(error)
+    response = refuse(request, refusal.status, refusal.code, refusal.message, **refusal.extra)
+    if refusal.retry_seconds is not None:
+        response.headers["Retry-After"] = str(refusal.retry_seconds)
+    return response
+
+
+def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
+    """Return an error as docs/protocol.md describes it."""
+    headers = {"Cache-Control": "private, no-store", "Vary": "Accept"}
+    if status == 401 and (config.ACCESS_TOKENS or config.AUTHENTICATE):
+        headers["WWW-Authenticate"] = "Bearer"
+    return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
+
+
+def not_found(request: HttpRequest) -> HttpResponse:
+    """Return the 404 of every export that does not exist or that the user may not see; for HTML, raise Http404."""
+    if wants_json(request):
+        return error_response(404, "not_found", _("There is no such export."))
+    raise Http404(_("There is no such export."))
+
+
+def refuse(request: HttpRequest, status: int, code: str, message: str, **extra: object) -> HttpResponse:
+    """Return an error to a program, the page that says so to a browser."""
+    if wants_json(request):
+        return error_response(status, code, message, **extra)
+    return render(request, "exports/refused.html", {"message": message}, status=status)

@@ -23,8 +23,10 @@ from exports.exceptions import InvalidForm
 from exports.exporters import permissions, registry
 from exports.http import bodies
 from exports.http.actors import actor_of, record_refusal
+from exports.http.bodies import wants_json
+from exports.http.decorators import signed_in
 from exports.http.history import title_of_type
-from exports.http.views import error_response, refusal_response, signed_in, wants_json
+from exports.http.refusals import error_response, refusal_response
 from exports.models import AccessToken, AuditEntry
 from exports.models.request import AnyUser
 from exports.state import rfc3339

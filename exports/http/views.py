@@ -8,124 +8,49 @@ STATE; browsers are redirected to the page of the export.
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
-from functools import partial, wraps
+from collections.abc import Mapping
+from functools import partial
 from math import ceil
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 from urllib.parse import urljoin
 from uuid import UUID
 
 from django.conf import settings
-from django.contrib.auth.views import redirect_to_login
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.utils import timezone
-from django.utils.cache import patch_cache_control
 from django.utils.translation import gettext as _
-from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from exports import services
-from exports.access import authentication
 from exports.access.authentication import carries_token
 from exports.access.tenants import base_url
-from exports.conf import config, url_of
-from exports.exceptions import (
-    ExportError,
-    InvalidForm,
-    LimitReached,
-    ReadOnlyToken,
-    TransitionNotAllowed,
-    UnknownFileType,
-)
+from exports.conf import url_of
+from exports.exceptions import ExportError, InvalidForm, LimitReached, TransitionNotAllowed
 from exports.exporters import QuerySetExport, permissions, registry
 from exports.exporters.choosing import FIELD, HEADER, OFFERED_FIELD, POSITION, posted_columns
 from exports.exporters.options import PREFIX, posted_options
 from exports.exporters.preview import FirstRows, first_rows
 from exports.http import bodies
 from exports.http.actors import actor_of, record_refusal
+from exports.http.bodies import wants_json
+from exports.http.decorators import identify, signed_in
 from exports.http.estimates import check_rate, estimate
 from exports.http.forms import erased_message, form_context, opened_by
 from exports.http.ranges import is_match
-from exports.http.refusals import REFUSALS, NotOwner, refusal_of
-from exports.models import AuditEntry, Feed, FileRequest, Preset, Status
+from exports.http.refusals import REFUSALS, NotOwner, error_response, refusal_response, refuse
+from exports.models import AuditEntry, FileRequest, Preset, Status
 from exports.models.audit import refuse_reader
 from exports.models.locale import zone_named
 from exports.models.request import AnyUser
-from exports.queue.base import QueueNotConfigured
 from exports.state import limit_message
-
-if TYPE_CHECKING:
-    from django.contrib.auth.models import User
 
 log = logging.getLogger("exports.http.views")
 
 POLL_SECONDS = 2
 YES = ("1", "true")
-
-View = Callable[..., HttpResponseBase]
-
-
-def signed_in(view: View) -> View:
-    """Require a user, by session or by token, and answer like `answering`.
-
-    Django's check against forged requests is left to us: it is only for requests without a token.
-    """
-    answer = answering(view)
-
-    @wraps(view)
-    def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        identify(request)
-        if not request.user.is_authenticated:
-            if wants_json(request):
-                return error_response(401, "not_signed_in", _("Please sign in."))
-            is_safe = request.method in ("GET", "HEAD")
-            return redirect_to_login(request.get_full_path() if is_safe else url_of("list"))
-        return answer(request, *args, **kwargs)
-
-    protected = csrf_protect(respond)
-
-    @csrf_exempt
-    @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        return (respond if carries_token(request) else protected)(request, *args, **kwargs)
-
-    return wrapper
-
-
-def answering(view: View) -> View:
-    """Answer 404 for exports that do not exist or that the user may not see, and let no cache store the response."""
-
-    @wraps(view)
-    def wrapper(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        try:
-            if request.method == "POST":
-                bodies.read_body(request)
-            response = view(request, *args, **kwargs)
-        except bodies.BadBody as error:
-            return _refuse(request, error.status, error.code, str(error), **error.extra)
-        except (FileRequest.DoesNotExist, Preset.DoesNotExist, Feed.DoesNotExist, UnknownFileType, Http404):
-            return not_found(request)
-        except ReadOnlyToken as error:
-            return refusal_response(request, error)
-        except QueueNotConfigured:
-            # The log says what to set.
-            return _refuse(request, 503, "no_queue", _("No files can be made on this site at the moment."))
-        if "Cache-Control" not in response.headers:
-            patch_cache_control(response, private=True, no_store=True)
-        # With "no-referrer" browsers send "Origin: null" with forms, and Django's CSRF check fails.
-        response.headers.setdefault("Referrer-Policy", "same-origin")
-        return response
-
-    return wrapper
-
-
-def identify(request: HttpRequest) -> None:
-    """Set `request.user` to the user of the token or the session."""
-    session_user = request.user
-    request.user = cast("User", authentication.user_of(request, lambda: session_user))
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -146,7 +71,7 @@ def form_view(
     shown = partial(render_form, request, exporter, template_name=template_name, extra_context=extra_context)
     if not permissions.may_open_form(request.user, exporter):
         record_refusal(request, AuditEntry.Verb.REQUEST, file_type=file_type)
-        return _refuse(request, 403, "not_allowed", _("You may not export this."))
+        return refuse(request, 403, "not_allowed", _("You may not export this."))
     if request.method != "POST":
         if own_url := exporter.get_form_url():
             return HttpResponseRedirect(f"{own_url}?{request.GET.urlencode()}")
@@ -280,7 +205,7 @@ def share_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     export = get_changeable(request, pk, AuditEntry.Verb.SHARE)
     if not services.may_share(request.user, export):
         record_refusal(request, AuditEntry.Verb.SHARE, pk)
-        return _refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
+        return refuse(request, 403, "not_shareable", _("You may make no link for anyone to this file."))
     try:
         services.share(export, actor_of(request))
     except TransitionNotAllowed:
@@ -348,12 +273,6 @@ def polled_state(request: HttpRequest, export: FileRequest) -> HttpResponse:
     if export.is_active:
         response.headers["Retry-After"] = str(POLL_SECONDS)
     return response
-
-
-def wants_json(request: HttpRequest) -> bool:
-    """Return True if the client carries a token, sends JSON, or prefers JSON to HTML."""
-    types = [bodies.JSON, "text/html"] if request.content_type == bodies.JSON else ["text/html", bodies.JSON]
-    return carries_token(request) or request.get_preferred_type(types) == bodies.JSON
 
 
 def is_plain(request: HttpRequest) -> bool:
@@ -434,30 +353,6 @@ def render_form(
     return render(request, template_name, context, status=status)
 
 
-def refusal_response(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Return the response to a request that a service refused with one of REFUSALS: 400, 403, 409 or 429."""
-    refusal = refusal_of(error)
-    response = _refuse(request, refusal.status, refusal.code, refusal.message, **refusal.extra)
-    if refusal.retry_seconds is not None:
-        response.headers["Retry-After"] = str(refusal.retry_seconds)
-    return response
-
-
-def error_response(status: int, code: str, message: str, **extra: object) -> JsonResponse:
-    """Return an error as docs/protocol.md describes it."""
-    headers = {"Cache-Control": "private, no-store", "Vary": "Accept"}
-    if status == 401 and (config.ACCESS_TOKENS or config.AUTHENTICATE):
-        headers["WWW-Authenticate"] = "Bearer"
-    return JsonResponse({"error": {"code": code, "message": message, **extra}}, status=status, headers=headers)
-
-
-def not_found(request: HttpRequest) -> HttpResponse:
-    """Return the 404 of every export that does not exist or that the user may not see; for HTML, raise Http404."""
-    if wants_json(request):
-        return error_response(404, "not_found", _("There is no such export."))
-    raise Http404(_("There is no such export."))
-
-
 def get_changeable(request: HttpRequest, pk: UUID, verb: str) -> FileRequest:
     """Return an export that the user may change. Raises DoesNotExist or Http404, and records the refusal."""
     export = get_visible(request, pk, verb)
@@ -475,12 +370,6 @@ def _change(request: HttpRequest, pk: UUID, name: str, verb: services.Verb) -> H
     except TransitionNotAllowed:
         return state_response(request, export, status=409)
     return state_response(request, export)
-
-
-def _refuse(request: HttpRequest, status: int, code: str, message: str, **extra: object) -> HttpResponse:
-    if wants_json(request):
-        return error_response(status, code, message, **extra)
-    return render(request, "exports/refused.html", {"message": message}, status=status)
 
 
 def _first_rows(user: AnyUser, export: FileRequest) -> FirstRows | None:

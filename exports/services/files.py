@@ -6,12 +6,7 @@ from django.utils import timezone
 
 from exports.conf import config, url_of
 from exports.exporters import permissions
-from exports.models import (
-    Actor,
-    AuditEntry,
-    FileRequest,
-    Status,
-)
+from exports.models import Actor, AuditEntry, FileRequest, Status
 from exports.models.audit import record
 from exports.models.request import AnyUser
 from exports.models.token import present_user, token_id_of

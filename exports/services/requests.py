@@ -34,16 +34,7 @@ from exports.exporters.stored_rows import (
     store_rows,
     table_of_rows,
 )
-from exports.models import (
-    Actor,
-    AuditEntry,
-    Feed,
-    FileRequest,
-    Status,
-    idempotency,
-    quotas,
-    transitions,
-)
+from exports.models import Actor, AuditEntry, Feed, FileRequest, Status, idempotency, quotas, transitions
 from exports.models.audit import refuse_reader
 from exports.models.idempotency import Repeatable
 from exports.models.locale import zone_name

@@ -10,16 +10,7 @@ from django.utils.translation import gettext as _
 from exports import notifications
 from exports.exceptions import TransitionNotAllowed
 from exports.exporters import permissions
-from exports.models import (
-    TERMINAL,
-    Actor,
-    AuditEntry,
-    Feed,
-    FileRequest,
-    FileRequestQuerySet,
-    Status,
-    transitions,
-)
+from exports.models import TERMINAL, Actor, AuditEntry, Feed, FileRequest, FileRequestQuerySet, Status, transitions
 from exports.models.audit import record, refuse_reader
 from exports.models.request import AnyUser
 from exports.queue import base as queue

@@ -19,7 +19,7 @@ from exports.contrib.api.documented import document_text
 from exports.contrib.api.problems import Forged, NotSignedIn
 from exports.exceptions import without_stop_iteration
 from exports.http.bodies import read_json
-from exports.http.views import identify
+from exports.http.decorators import identify
 from exports.models.request import AnyUser
 
 app_name = "exports_api"

@@ -12,12 +12,7 @@ from exports.models.audit import SYSTEM, Actor, AuditEntry
 from exports.models.clock import Now
 from exports.models.prepared import Columns
 from exports.models.request import TERMINAL, WITHOUT_FILE, DatabaseTime, FileRequest, Status
-from exports.models.transitions.updates import (
-    CANCELLED_BY_STAFF,
-    change,
-    expired_columns,
-    update,
-)
+from exports.models.transitions.updates import CANCELLED_BY_STAFF, change, expired_columns, update
 
 
 def expire(export: FileRequest, actor: Actor = SYSTEM, *, now: DatabaseTime | None = None) -> bool:
