@@ -1,7 +1,7 @@
 """JSON Schemas of what a program may ask of an export: its criteria, its columns and the options of its formats."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from django import forms
 from django.forms.models import ModelChoiceField
@@ -97,7 +97,12 @@ def _schema_of_field(field: forms.Field) -> Schema:
     if isinstance(field, forms.NullBooleanField):
         return {"type": ["boolean", "null"]}
     if isinstance(field, forms.ChoiceField):
-        one = _schema_of_choices(field)
+        # One of the choices, whose keys forms read as texts. Any: the stubs also allow what Django has made a list of.
+        options, choices = [], cast(Any, field.choices)
+        for key, label in choices:
+            group = label if isinstance(label, list | tuple) else [(key, label)]
+            options += [{"const": str(value), "title": str(title)} for value, title in group if value not in ("", None)]
+        one = {"oneOf": options} if 0 < len(options) <= MAX_CHOICES else {"type": ["string", "integer"]}
         return {"type": "array", "items": one} if isinstance(field, forms.MultipleChoiceField) else one
     described = next((dict(schema) for kind, schema in TYPES.items() if isinstance(field, kind)), {})
     limits = {"min_value": "minimum", "max_value": "maximum", "min_length": "minLength", "max_length": "maxLength"}
@@ -108,16 +113,3 @@ def _schema_of_field(field: forms.Field) -> Schema:
     if not callable(field.initial) and isinstance(field.initial, str | int | float | bool):
         described["default"] = field.initial
     return described
-
-
-def _schema_of_choices(field: forms.ChoiceField) -> Schema:
-    """Return the schema of one of the choices. Forms read their keys as texts."""
-    options = []
-    # Any: the stubs also allow what Django has made a list of.
-    choices: Any = field.choices
-    for key, label in choices:
-        group = label if isinstance(label, list | tuple) else [(key, label)]
-        options += [{"const": str(value), "title": str(title)} for value, title in group if value not in ("", None)]
-    if not 0 < len(options) <= MAX_CHOICES:
-        return {"type": ["string", "integer"]}
-    return {"oneOf": options}

@@ -83,8 +83,15 @@ def load(text: str) -> QuerySet[Any]:
         if stored["filter"] is not None:
             queryset = queryset.filter(_q(stored["filter"]))
         if stored["order"] is not None or not stored["default_order"]:
-            orders = stored["order"] or ()
-            queryset = queryset.order_by(*(each if isinstance(each, str) else _order_by(*each) for each in orders))
+            orders: list[str | OrderBy] = []
+            for each in stored["order"] or ():
+                if isinstance(each, str):
+                    orders.append(each)
+                else:
+                    name, descending, nulls_first, nulls_last = each
+                    order = OrderBy(F(name), descending=descending, nulls_first=nulls_first, nulls_last=nulls_last)
+                    orders.append(order)
+            queryset = queryset.order_by(*orders)
         if stored["values"]:
             queryset = queryset.values(*stored["values"])
         if stored["distinct"]:
@@ -154,10 +161,6 @@ def _order(order: Any) -> str | list[Any]:
         raise UnstorableQuerySet("it is ordered by an expression")
     name = order.expression.name  # type: ignore[attr-defined]  # The stubs do not declare it.
     return [name, order.descending, order.nulls_first, order.nulls_last]
-
-
-def _order_by(name: str, descending: bool, nulls_first: bool | None, nulls_last: bool | None) -> OrderBy:
-    return OrderBy(F(name), descending=descending, nulls_first=nulls_first, nulls_last=nulls_last)
 
 
 def _sql(queryset: QuerySet[Any]) -> tuple[str, Any] | None:

@@ -1,7 +1,6 @@
 """The output of `manage.py exports explain`: the strategy of each sheet of an export, and why no faster one is used."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
@@ -12,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import QueryDict
 
 from exports.exceptions import UnknownColumn, UnknownFileType
-from exports.exporters import QuerySetExport, registry
+from exports.exporters import registry
 from exports.exporters.base import dialect_of, time_limits
 from exports.exporters.sheets import Sheet
 from exports.models.request import AnyUser
@@ -61,18 +60,6 @@ def _sheets(file_type: str, criteria: Sequence[str], username: str | None) -> Se
         raise CommandError(str(error)) from error
     except ObjectDoesNotExist as error:
         raise CommandError(f"There is no user {username!r}.") from error
-    cleaned = _clean(export, criteria, user)
-    try:
-        return export.get_sheets(user, cleaned)
-    except (TypeError, ValueError) as error:
-        if username is not None:
-            raise
-        raise CommandError(
-            f"{file_type!r} has no rows for an anonymous user ({error}). Name a user: --user NAME."
-        ) from error
-
-
-def _clean(export: QuerySetExport, criteria: Sequence[str], user: AnyUser) -> Mapping[str, Any]:
     query = QueryDict(mutable=True)
     for pair in criteria:
         name, equals, value = pair.partition("=")
@@ -86,4 +73,11 @@ def _clean(export: QuerySetExport, criteria: Sequence[str], user: AnyUser) -> Ma
         raise CommandError(
             f"These criteria are not valid. {wrong} Use {examples or '--criteria'} as the form takes it."
         )
-    return form.cleaned_data
+    try:
+        return export.get_sheets(user, form.cleaned_data)
+    except (TypeError, ValueError) as error:
+        if username is not None:
+            raise
+        raise CommandError(
+            f"{file_type!r} has no rows for an anonymous user ({error}). Name a user: --user NAME."
+        ) from error

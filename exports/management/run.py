@@ -89,7 +89,10 @@ def run(
     check_output(output)
     with tenants.active(tenant), _interrupted_by_sigterm():
         asker, actor = _asker(user)
-        exporter = _exporter(file_type)
+        try:
+            exporter = registry.find_exporter(file_type)
+        except UnknownFileType as error:
+            raise CommandError(str(error), returncode=Exit.USAGE) from error
         fields, choices = _choices(exporter, asker, criteria, format, option, column)
 
         def publish(export: FileRequest) -> None:
@@ -128,13 +131,6 @@ def _asker(username: str | None) -> tuple[AnyUser, Actor]:
     except ObjectDoesNotExist as error:
         raise CommandError(f"There is no user {username!r}.", returncode=Exit.USAGE) from error
     return user, Actor(ActorKind.USER, user.pk, name=ACTOR_NAME)
-
-
-def _exporter(file_type: str) -> QuerySetExport:
-    try:
-        return registry.find_exporter(file_type)
-    except UnknownFileType as error:
-        raise CommandError(str(error), returncode=Exit.USAGE) from error
 
 
 # Any: arguments of different types.

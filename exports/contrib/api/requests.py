@@ -27,7 +27,6 @@ from exports.http.history import matching, own_states
 from exports.http.waiting import wait_until_ended
 from exports.models import AuditEntry, FileRequest
 from exports.models.idempotency import Repeatable
-from exports.models.request import FileRequestQuerySet
 from exports.state import State
 
 router = Router(tags=["exports"])
@@ -93,7 +92,17 @@ def list_exports(request: HttpRequest, query: Query[ListQuery]) -> HttpResponse:
     own = FileRequest.objects.owned_by(request.user).timed().order_by("-requested_at", "-pk")
     found = matching(own, text=query.q, status=query.status, file_type=query.type)
     if query.cursor:
-        found = _after(found, query.cursor)
+        try:
+            moment_text, _blank, pk_text = urlsafe_b64decode(query.cursor.encode()).decode().partition(" ")
+            moment, pk = datetime.fromisoformat(moment_text), UUID(pk_text)
+            # In another time zone, the first and the last day of the calendar may be outside of it.
+            is_ours = (moment.tzinfo is not None) == settings.USE_TZ and MINYEAR < moment.year < MAXYEAR
+        except ValueError:
+            is_ours = False
+        if not is_ours:
+            message = "This cursor is not one of this API."
+            raise BadBody(400, "invalid_parameters", message, fields={"cursor": [message]})
+        found = found.filter(Q(requested_at__lt=moment) | Q(requested_at=moment, pk__lt=pk))
     page = list(found[: query.limit + 1])
     next_cursor = None
     if len(page) > query.limit:
@@ -168,18 +177,3 @@ def _created(request: HttpRequest, export: FileRequest, *, status: int = 0, to_f
 
 def _state(request: HttpRequest, export: FileRequest) -> State:
     return services.state_for(request.user, export, is_bearer=carries_token(request))
-
-
-def _after(own: FileRequestQuerySet, cursor: str) -> FileRequestQuerySet:
-    """Keep the exports that come after the one of the cursor. Raise BadBody for a cursor that is none of ours."""
-    try:
-        moment_text, _blank, pk_text = urlsafe_b64decode(cursor.encode()).decode().partition(" ")
-        moment, pk = datetime.fromisoformat(moment_text), UUID(pk_text)
-        # In another time zone, the first and the last day of the calendar may be outside of it.
-        is_ours = (moment.tzinfo is not None) == settings.USE_TZ and MINYEAR < moment.year < MAXYEAR
-    except ValueError:
-        is_ours = False
-    if not is_ours:
-        message = "This cursor is not one of this API."
-        raise BadBody(400, "invalid_parameters", message, fields={"cursor": [message]})
-    return own.filter(Q(requested_at__lt=moment) | Q(requested_at=moment, pk__lt=pk))

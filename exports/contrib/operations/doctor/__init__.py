@@ -62,8 +62,14 @@ class _ProbeThread(threading.Thread):
     def run(self) -> None:
         try:
             findings = list(self._probe.run(self._probe.name))
+        except ExportError as exception:
+            findings = [error(self._probe.name, str(exception), self._probe.advice)]
         except Exception as exception:
-            findings = [error(self._probe.name, _reason(exception), self._probe.advice)]
+            # One line, without a password: a ValueError of urllib.parse quotes the URL that it cannot parse.
+            lines = [] if isinstance(exception, ValueError) else str(exception).splitlines()
+            name = type(exception).__name__
+            reason = f"{name}: {lines[0][:MAX_REASON_LENGTH]}" if lines else f"{name}."
+            findings = [error(self._probe.name, reason, self._probe.advice)]
         finally:
             connections.close_all()
         self._findings = findings
@@ -72,13 +78,3 @@ class _ProbeThread(threading.Thread):
         """Wait up to `seconds` and return the findings."""
         self.join(max(seconds, 0.0))
         return self._findings or [error(self._probe.name, "No answer in time.", self._probe.advice)]
-
-
-def _reason(exception: Exception) -> str:
-    """Return the exception in one line, without a message that may contain a password."""
-    name = type(exception).__name__
-    if isinstance(exception, ExportError):
-        return str(exception)
-    # A ValueError of urllib.parse quotes the URL that it cannot parse.
-    lines = [] if isinstance(exception, ValueError) else str(exception).splitlines()
-    return f"{name}: {lines[0][:MAX_REASON_LENGTH]}" if lines else f"{name}."
