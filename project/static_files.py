@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from asgiref.sync import markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+from django.utils.text import compress_string
 from whitenoise.middleware import WhiteNoiseMiddleware
 from whitenoise.responders import StaticFile
 
@@ -13,7 +15,8 @@ class StaticFiles(WhiteNoiseMiddleware):
     """whitenoise's middleware as a coroutine.
 
     The original is synchronous: each request behind it would occupy a thread while it waits. It also responds with a
-    synchronous iterator, which Django warns about under ASGI; these files are small, so they are sent whole.
+    synchronous iterator, which Django warns about under ASGI; these files are small, so they are sent whole. Texts that
+    `collectstatic` has not compressed, as in development, are compressed here.
     """
 
     sync_capable = False
@@ -41,4 +44,12 @@ class StaticFiles(WhiteNoiseMiddleware):
         del response["Content-Type"]
         for name, value in found.headers:
             response[name] = value
+        accepts_gzip = "gzip" in request.META.get("HTTP_ACCEPT_ENCODING", "")
+        is_text = response["Content-Type"].startswith(("text/", "image/svg"))
+        if content and response.status_code == 200 and is_text and "Content-Encoding" not in response:
+            patch_vary_headers(response, ["Accept-Encoding"])
+            if accepts_gzip:
+                response.content = compress_string(content)
+                response["Content-Encoding"] = "gzip"
+                response["Content-Length"] = str(len(response.content))
         return response

@@ -44,13 +44,25 @@ def test_a_changed_module_makes_pages_load_the_modules(tmp_path: Path) -> None:
     assert not assets.is_bundle_current(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["bundle.js", "bundle.css"])
-async def test_the_bundle_is_served_compressed(settings: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("url", "source"),
+    [
+        ("exports/bundle.js", "frontend/bundle.js"),
+        ("exports/bundle.css", "frontend/bundle.css"),
+        ("exports/exports.js", "frontend/exports.js"),
+        ("site.css", "project/static/site.css"),
+    ],
+)
+async def test_scripts_and_styles_are_served_compressed(settings: Any, url: str, source: str) -> None:
     async def not_found(request: HttpRequest) -> HttpResponse:
         return HttpResponse(status=404)
 
     settings.WHITENOISE_USE_FINDERS = settings.WHITENOISE_AUTOREFRESH = True
-    request = RequestFactory().get(f"/static/exports/{name}", headers={"accept-encoding": "gzip"})
-    answer = await StaticFiles(not_found)(request)
-    assert answer["Content-Encoding"] == "gzip"
-    assert gzip.decompress(answer.content) == (ROOT / "frontend" / name).read_bytes()
+    settings.STATICFILES_DIRS = [ROOT / "project" / "static"]
+    get, content = RequestFactory().get, (ROOT / source).read_bytes()
+    answer = await StaticFiles(not_found)(get(f"/static/{url}", headers={"accept-encoding": "gzip"}))
+    assert (answer["Content-Encoding"], answer["Vary"]) == ("gzip", "Accept-Encoding")
+    assert gzip.decompress(answer.content) == content
+    assert int(answer["Content-Length"]) == len(answer.content)
+    plain = await StaticFiles(not_found)(get(f"/static/{url}"))
+    assert ("Content-Encoding" in plain, plain.content) == (False, content)

@@ -12,6 +12,7 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.core.checks import CheckMessage
 
 from exports import checks, housekeeping, services, storage
+from exports.exceptions import BadOption
 from exports.exporters import Column, QuerySetExport, Sheet, permissions
 from exports.models import FileRequest, Notification, Status
 from exports.worker import loop
@@ -161,6 +162,13 @@ def test_a_sheet_without_permitted_columns_is_left_out():
         "Orders": [("Order number", "Price"), ("N1", 10.5)]
     }
     assert export.receipt["columns_withheld"] == ["Customers: Full name", "Customers: City", "Orders: Customer"]
+
+
+def test_the_columns_of_several_sheets_cannot_be_chosen():
+    ada = may(user(), PRICES, CUSTOMERS)
+    assert b"export-columns" not in signed_in(ada).get("/exports/new/priced_sheets/", headers=HTML).content
+    with pytest.raises(BadOption, match="no columns to choose"):
+        services.request_export(ada, "priced_sheets", {}, format="xlsx", columns=[("price", "")])
 
 
 def test_columns_are_chosen_when_the_file_is_made():

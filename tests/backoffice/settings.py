@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from tests.office.settings import *  # noqa: F403
-from tests.office.settings import INSTALLED_APPS, MIDDLEWARE, SCRATCH
+from tests.office.settings import EXPORTS, INSTALLED_APPS, MIDDLEWARE, SCRATCH
 
 THEME = ["unfold"] if os.environ.get("WITH_UNFOLD") else []
 INSTALLED_APPS = [*THEME, *INSTALLED_APPS, "django.contrib.staticfiles", "tests.backoffice"]
@@ -16,3 +16,4 @@ STATICFILES_DIRS = [("exports", Path(__file__).resolve().parents[2] / "frontend"
 STATIC_ROOT = SCRATCH / "static"
 ROOT_URLCONF = "tests.backoffice.urls"
 LOGIN_URL = "/backoffice/login/"
+EXPORTS = {**EXPORTS, "WEBHOOKS": True}

@@ -11,8 +11,9 @@ import openpyxl
 import pytest
 from django.conf import settings as django_settings
 from django.contrib.auth.models import User
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from exports.models import Webhook
 from tests.e2e.test_accessibility import AXE, faults_of
 from tests.e2e.test_screenshots import save
 from tests.office.browsers import signed_in
@@ -121,13 +122,16 @@ def test_axe_finds_nothing_on_the_pages_of_a_site_without_a_stylesheet(browser: 
     with context_of(browser, site) as context:
         page = context.new_page()
         page.add_init_script(path=AXE)
+        webhook = Webhook.objects.create(owner=User.objects.get(), url="https://hooks.example/")
         page.goto(f"{ORDERS}export/")
         export_as(page, "csv")
         title = page.locator("export-progress[status=ready] [data-part=title]")
         title.wait_for(timeout=READY_MS)
-        for path in (title.get_attribute("href"), "/exports/"):
+        webhooks = ["/exports/webhooks/", f"/exports/webhooks/{webhook.pk}/"]
+        for path in (title.get_attribute("href"), "/exports/", *webhooks):
             page.goto(path)
             assert faults_of(page, path) == []
+        expect(page.get_by_role("rowheader", name="ready")).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["plain"])

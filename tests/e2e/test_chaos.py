@@ -85,10 +85,10 @@ FAULTS: dict[str, Fault] = {
 
 
 @pytest.mark.usefixtures("slowly")
-@pytest.mark.parametrize("run", range(ceil(int(os.environ.get("CHAOS_RUNS", len(FAULTS))) / len(FAULTS))))
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name == "offline" else pytest.mark.slow) for name in FAULTS]
 )
+@pytest.mark.parametrize("run", range(ceil(int(os.environ.get("CHAOS_RUNS", len(FAULTS))) / len(FAULTS))))
 def test_a_page_never_shows_an_old_speed_and_ends_right(stack: Stack, open_visit: OpenVisit, name: str, run: int):
     visit = open_visit("ada")
     visit.page.add_init_script(WATCH)
