@@ -4,7 +4,7 @@ import csv
 import re
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect
+from playwright.sync_api import ConsoleMessage, Page, Response, expect
 
 from tests.e2e.conftest import OpenVisit, in_both_browsers
 from tests.e2e.stack import Stack
@@ -99,6 +99,18 @@ def test_screen_readers_get_the_progress_and_the_end(visit: Visit):
     announcement = visit.part(export_id, "announce")
     assert announcement.get_attribute("role") == "status"
     assert "ready" in announcement.inner_text().lower()
+
+
+@in_both_browsers
+def test_a_page_loads_three_scripts_and_styles_all_compressed(visit: Visit):
+    answers: list[Response] = []
+    visit.page.on("response", lambda answer: answers.append(answer))
+    visit.go()
+    encodings = {
+        each.url: each.headers.get("content-encoding") for each in answers if re.search(r"\.(js|css)$", each.url)
+    }
+    assert len(encodings) == 3
+    assert set(encodings.values()) == {"gzip"}
 
 
 def test_without_javascript_an_export_can_be_requested_and_downloaded(open_visit: OpenVisit):
