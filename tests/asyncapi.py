@@ -1,5 +1,7 @@
 """docs/asyncapi.yaml: the messages of the sockets, with the schema of STATE made from its type in exports/state.py."""
 
+from collections.abc import Collection
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Final, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -58,6 +60,7 @@ FIELDS: Final[dict[str, dict[str, Schema]]] = {
 }
 
 
+@cache
 def document() -> Schema:
     """Return the AsyncAPI document."""
     schemas: dict[str, Schema] = {}
@@ -150,10 +153,10 @@ def text() -> str:
     return yaml.dump(document(), Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def errors_of(sent: Schema) -> list[str]:
-    """Return what is wrong with a message of the server."""
+def errors_of(sent: Schema, names: Collection[str] = SENT) -> list[str]:
+    """Return what is wrong with a message of the server, or of a client if `names` are RECEIVED."""
     whole = document()
-    if sent.get("type") not in SENT:
-        return [f"{sent.get('type')} is no message of the server"]
+    if sent.get("type") not in names:
+        return [f"{sent.get('type')} is none of the messages {', '.join(names)}"]
     schema = {**whole["components"]["messages"][sent["type"]]["payload"], "components": whole["components"]}
     return [f"{error.json_path}: {error.message}" for error in Draft7Validator(schema).iter_errors(sent)]

@@ -368,7 +368,20 @@ def test_addresses_and_methods_that_do_not_exist_are_problems_too(client: Client
     check_problem(client.get(f"{ROOT}exports/nothing/"), 404, "not_found")
     response = client.patch(f"{ROOT}exports/")
     check_problem(response, 405, "method_not_allowed")
-    assert response.headers["Allow"] == "GET, POST"
+    assert response.headers["Allow"] == "GET, HEAD, POST"
+
+
+def test_head_is_answered_as_get_without_a_body(client: Client, ada: User):
+    export = rows.ready(ada)
+    for path in (f"exports/{export.pk}/", "exports/", "types/", "types/report/", "types/report/presets/"):
+        asked, got = client.head(f"{ROOT}{path}"), client.get(f"{ROOT}{path}")
+        assert (asked.status_code, asked.content) == (200, b"")
+        assert asked.headers["Content-Length"] == got.headers["Content-Length"]
+        assert asked.headers.get("ETag") == got.headers.get("ETag")
+    response = client.head(f"{ROOT}exports/{export.pk}/cancel/")
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    assert client.head(f"{ROOT}exports/nothing/").status_code == 404
+    assert Client().head(f"{ROOT}types/").status_code == 401
 
 
 @pytest.mark.parametrize("debug", [False, True])

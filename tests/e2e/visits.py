@@ -1,14 +1,19 @@
 """A user with the site in Chromium, and what recorder.js has recorded of the cards on the page."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page
+from playwright.sync_api import Browser, Locator, Page, WebSocket
 
+from exports.realtime import SOCKET_PATH
+from tests import asyncapi
 from tests.e2e.stack import FINISH_SECONDS, Stack
 from tests.servers import wait_until
 
@@ -108,8 +113,23 @@ def visiting(stack: Stack, browser: Browser, username: str | None = "ada", **opt
     if username:
         cookies = stack.client(username).cookies.jar
         context.add_cookies([{"name": each.name, "value": each.value, "url": stack.url} for each in cookies])
+    wrong: list[str] = []
+    context.on("page", lambda page: page.on("websocket", lambda socket: check_frames(socket, wrong)))
     with closing(context):
         yield Visit(context.new_page(), stack)
+    assert wrong == []
+
+
+def check_frames(socket: WebSocket, wrong: list[str]) -> None:
+    """Note each frame of a socket of this app that is not as docs/asyncapi.yaml says."""
+    if not urlsplit(socket.url).path.startswith(SOCKET_PATH):
+        wrong.append(f"an unknown socket: {socket.url}")
+
+    def check(names: Collection[str], frame: str | bytes) -> None:
+        wrong.extend(f"{error} in {frame!r}" for error in asyncapi.errors_of(json.loads(frame), names))
+
+    socket.on("framereceived", partial(check, asyncapi.SENT))
+    socket.on("framesent", partial(check, asyncapi.RECEIVED))
 
 
 def moves(entries: list[Entry]) -> int:

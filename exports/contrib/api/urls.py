@@ -77,17 +77,25 @@ def openapi_view(request: HttpRequest) -> HttpResponseBase:
     return HttpResponse(document_text(api, root), content_type="application/json")
 
 
-def as_problem(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Answer methods that an address does not have with a problem, too."""
+def answering_each_method(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
+    """Answer HEAD as GET, whose body the server leaves out, and a method that an address lacks with a problem."""
 
     @wraps(view)
     def respond(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        response = view(request, *args, **kwargs)
+        method = request.method
+        # django-ninja (checked against 1.7.1) has no HEAD.
+        if method == "HEAD":
+            request.method = "GET"
+        try:
+            response = view(request, *args, **kwargs)
+        finally:
+            request.method = method
         if response.status_code == 405:
             # django-ninja takes them from a set.
-            allowed = ", ".join(sorted(response.headers["Allow"].split(", ")))
-            response = problems.problem(405, "method_not_allowed", f"Allowed: {allowed}.")
-            response.headers["Allow"] = allowed
+            allowed = {*response.headers["Allow"].split(", ")}
+            listed = ", ".join(sorted(allowed | ({"HEAD"} if "GET" in allowed else set())))
+            response = problems.problem(405, "method_not_allowed", f"Allowed: {listed}.")
+            response.headers["Allow"] = listed
         return response
 
     return respond
@@ -100,4 +108,4 @@ urlpatterns: list[URLPattern] = [
 ]
 
 for _pattern in urlpatterns:
-    _pattern.callback = as_problem(without_stop_iteration(_pattern.callback))
+    _pattern.callback = answering_each_method(without_stop_iteration(_pattern.callback))
