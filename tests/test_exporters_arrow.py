@@ -107,7 +107,7 @@ VALUES = [
     (pa.array([1, None], pa.int8()), [1, None], "integer"),
     (pa.array([2**64 - 1], pa.uint64()), [2**64 - 1], "integer"),
     (pa.array([1.5, float("inf"), None], pa.float64()), [1.5, float("inf"), None], "float"),
-    (pa.array([1.5], pa.float16()), [1.5], "float"),
+    (pa.array([1.5]).cast(pa.float16()), [1.5], "float"),
     (pa.array([True, None]), [True, None], "boolean"),
     (pa.array([Decimal("-1.20")], pa.decimal128(9, 2)), [Decimal("-1.20")], "decimal"),
     (pa.array([Decimal("1200")], pa.decimal128(9, -2)), [Decimal("1200")], "decimal"),
