@@ -76,7 +76,7 @@ def verify(head: tuple[int, str] | None = None) -> Iterator[str]:
     """Yield a sentence for each place where the chain is broken. `head` is a position and its seal, noted before."""
     keys = secret_keys("AUDIT_KEYS")
     last, last_seal = 0, ""
-    for entry in _sealed().iterator():
+    for entry in _entries():
         number = entry.position or 0
         if not last:
             retention = config.AUDIT_RETENTION_SECONDS
@@ -97,6 +97,14 @@ def verify(head: tuple[int, str] | None = None) -> Iterator[str]:
     late = timezone.now() - timedelta(seconds=MAX_UNSEALED_SECONDS)
     if unsealed := AuditEntry.objects.filter(position=None, at__lt=late).count():
         yield f"Entries that are not sealed although they are old: {unsealed}. Does housekeeping run?"
+
+
+def _entries() -> Iterator[AuditEntry]:
+    """Yield the sealed entries in batches: a pooler of transactions knows no cursor that stays open between them."""
+    last = 0
+    while batch := list(_sealed().filter(position__gt=last)[:MAX_PER_STEP]):
+        yield from batch
+        last = batch[-1].position or 0
 
 
 def _sealed() -> QuerySet[AuditEntry]:

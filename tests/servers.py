@@ -148,23 +148,30 @@ class TcpValkey(Valkey):
 
     SERVICE = "mymaster"
 
-    def __init__(self, primary: "TcpValkey | None" = None, *, watched: "TcpValkey | None" = None) -> None:
+    def __init__(
+        self,
+        primary: "TcpValkey | None" = None,
+        *,
+        watched: "TcpValkey | None" = None,
+        address: str = "127.0.0.1",
+    ) -> None:
         super().__init__()
-        self.port = free_port()
+        self.address, self.port = address, free_port(address)
         self.primary, self.watched = primary, watched
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.address}:{self.port}/0"
 
     def command(self) -> list[str]:
-        network = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
+        network = ["--bind", self.address, "--port", str(self.port), "--dir", str(self.folder)]
+        network += ["--protected-mode", "no"]
         if self.watched is not None:
             # Sentinel writes into its configuration.
             configuration = self.folder / "sentinel.conf"
-            configuration.write_text(f"sentinel monitor {self.SERVICE} 127.0.0.1 {self.watched.port} 1\n")
+            configuration.write_text(f"sentinel monitor {self.SERVICE} {self.address} {self.watched.port} 1\n")
             return [valkey_executable(), str(configuration), "--sentinel", *network]
-        replication = ["--replicaof", "127.0.0.1", str(self.primary.port)] if self.primary else []
+        replication = ["--replicaof", self.address, str(self.primary.port)] if self.primary else []
         return [valkey_executable(), *network, "--save", "", *replication]
 
 
@@ -296,10 +303,10 @@ def wait_until(
         time.sleep(POLL_SECONDS)
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     """Return a free TCP port of this machine."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((address, 0))
         return probe.getsockname()[1]
 
 

@@ -93,6 +93,8 @@ class WorkerLoop:
         while self.run_next() is not None:
             handled += 1
             close_old_connections()
+        # Housekeeping may run on another host, which does not see what a killed process left on this one.
+        runner.sweep_work_dirs()
         return handled
 
     def run_next(self) -> FileRequest | None:

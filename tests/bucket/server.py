@@ -22,14 +22,14 @@ class Moto(Server):
     BUCKET = "private-exports"
     KEY, SECRET = "AKIAEXAMPLE", "an-example-secret"
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
-        self.port = free_port()
+        self.address, self.port = address, free_port(address)
         self._clients: dict[str, BaseClient] = {}
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def start(self) -> None:
         if not self.is_running:
@@ -78,7 +78,7 @@ class Moto(Server):
             self._tell("reset-auth", b"inf")
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+        return [sys.executable, "-m", "moto.server", "-H", self.address, "-p", str(self.port)]
 
     def answers(self) -> bool:
         with suppress(OSError), urlopen(f"{self.url}/moto-api/", timeout=5):

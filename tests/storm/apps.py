@@ -1,3 +1,5 @@
+import os
+
 from django.apps import AppConfig
 
 
@@ -7,9 +9,9 @@ class StormConfig(AppConfig):
     def ready(self) -> None:
         from exports.exporters import registry
         from exports.models import outbox
-        from tests.storm.exports import EXPORTS
+        from tests.storm.exports import EXPORTS, NewerExport
 
-        for exporter in EXPORTS:
+        for exporter in (*EXPORTS, *([NewerExport] if os.environ.get("STORM_NEWER") else [])):
             registry.register(exporter)
         # A storm lasts minutes, so mails are sent again after seconds.
         outbox.CLAIM_SECONDS, outbox.RETRY_SECONDS = 4, 1

@@ -108,7 +108,7 @@ def _orphans(site: Site, rows: list[Row]) -> Iterator[str]:
     wanted = {row.key for row in rows if row.status == READY}
     yield from (f"orphan: object {key}" for key in stored_keys(site) if key not in wanted)
     yield from (f"orphan: unfinished upload of {key}" for key in (site.moto.unfinished() if site.moto else ()))
-    yield from (f"orphan: work file {path}" for path in site.work.rglob("*"))
+    yield from (f"orphan: work file {path}" for path in site.work_files())
     for program in site.programs.values():
         yield from (f"orphan: temporary file {path}" for path in (program.folder / "tmp").rglob("*") if path.is_file())
 

@@ -41,6 +41,12 @@ class ParcelExport(QuerySetExport):
         return "small" if criteria["rows"] <= SMALL else "large"
 
 
+class NewerExport(ParcelExport):
+    """An export that only hosts with the newer code know, during an upgrade of one host after the other."""
+
+    file_type = "newer"
+
+
 class PoisonExport(ParcelExport):
     """Kill every process that runs it."""
 

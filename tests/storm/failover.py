@@ -13,10 +13,10 @@ from tests.servers import TcpValkey, wait_until
 class ValkeyPair:
     """The servers as one: `stop` ends the present primary alone, so that Sentinel may promote the other."""
 
-    def __init__(self) -> None:
-        self._first = TcpValkey()
-        self._second = TcpValkey(self._first)
-        self._sentinel = TcpValkey(watched=self._first)
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        self._first = TcpValkey(address=address)
+        self._second = TcpValkey(self._first, address=address)
+        self._sentinel = TcpValkey(watched=self._first, address=address)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -36,7 +36,7 @@ class ValkeyPair:
 
     @property
     def url(self) -> str:
-        return f"redis+sentinel://127.0.0.1:{self._sentinel.port}/{TcpValkey.SERVICE}/0"
+        return f"redis+sentinel://{self._sentinel.address}:{self._sentinel.port}/{TcpValkey.SERVICE}/0"
 
     @property
     def primary(self) -> TcpValkey:
@@ -69,5 +69,5 @@ class ValkeyPair:
 
     @contextmanager
     def _client_of_sentinel(self) -> Iterator[redis.Redis]:
-        with redis.Redis(port=self._sentinel.port, decode_responses=True) as client:
+        with redis.Redis(self._sentinel.address, self._sentinel.port, decode_responses=True) as client:
             yield client

@@ -1,6 +1,6 @@
 """An SMTP server in a separate process. It stores every mail in a file before it answers 250.
 
-python -m tests.storm.mailbox PORT FOLDER
+python -m tests.storm.mailbox ADDRESS PORT FOLDER
 """
 
 import asyncio
@@ -37,16 +37,16 @@ class Mail:
 class Mailbox(Server):
     """The server as a child process. `behave` changes what it answers to every mail."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "127.0.0.1") -> None:
         super().__init__()
-        self.port = free_port()
+        self.address, self.port = address, free_port(address)
         self.accepted = self.folder / "accepted"
         self.accepted.mkdir()
         self.refused = self.folder / "refused"
         self.refused.mkdir()
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.storm.mailbox", str(self.port), str(self.folder)]
+        return [sys.executable, "-m", "tests.storm.mailbox", self.address, str(self.port), str(self.folder)]
 
     def answers(self) -> bool:
         return "mailbox ready" in self.log.read_text(errors="replace")
@@ -103,11 +103,11 @@ class Handler:
         return "550 No such user" if is_refused else "250 OK"
 
 
-def serve(port: int, folder: Path) -> None:
-    Controller(Handler(folder), hostname="127.0.0.1", port=port).start()
+def serve(address: str, port: int, folder: Path) -> None:
+    Controller(Handler(folder), hostname=address, port=port).start()
     print("mailbox ready", flush=True)
     signal.pause()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), Path(sys.argv[2]))
+    serve(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))

@@ -102,7 +102,7 @@ class Page:
             attempt += 1
 
     async def _listen(self) -> None:
-        origin = f"http://127.0.0.1:{self.site.port}"
+        origin = f"http://{self.site.address}:{self.site.port}"
         path = "/ws/exports/" if len(self.export_ids) > 1 else f"/ws/exports/{self.export_ids[0]}/"
         headers = {"Cookie": f"sessionid={self.site.sessions[self.user]}"}
         options = {"origin": origin, "additional_headers": headers, "open_timeout": 10, "ping_interval": None}

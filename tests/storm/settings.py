@@ -11,7 +11,7 @@ GIVEN = json.loads(os.environ["STORM_SETTINGS"])
 
 SECRET_KEY = "only-for-storms"
 DEBUG = False
-ALLOWED_HOSTS = ["127.0.0.1"]
+ALLOWED_HOSTS = [GIVEN["address"]]
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en"
@@ -39,7 +39,7 @@ ROOT_URLCONF = "tests.storm.urls"
 LOGIN_URL = "/"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 # The timeout is shorter than the time after which another housekeeper sends the mail (tests/storm/apps.py).
-mails = {"EMAIL_HOST": "127.0.0.1", "EMAIL_PORT": GIVEN["smtp_port"], "EMAIL_TIMEOUT": 3}
+mails = {"EMAIL_HOST": GIVEN["address"], "EMAIL_PORT": GIVEN["smtp_port"], "EMAIL_TIMEOUT": 3}
 globals().update(mail_settings({"EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend", **mails}))
 LAYER = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [GIVEN["redis"]]}}
 CHANNEL_LAYERS = {"default": LAYER}

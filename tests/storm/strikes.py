@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
@@ -21,6 +21,8 @@ from tests.storm.site import PROFILE, Site
 SIZES = (50, 120, 500, 1500, 5000, 20_000)
 MAX_FREEZE_SECONDS = 3 * PROFILE["LEASE_SECONDS"]
 MAX_TROUBLE_SECONDS = 4.0
+Strikes = Mapping[str, tuple[int, Callable[[], bool]]]
+"""By name: how often it is chosen, relative to the others, and what strikes, or returns False if it found no target."""
 REQUESTING_SHARE = 0.7
 
 
@@ -28,7 +30,7 @@ REQUESTING_SHARE = 0.7
 class Storm:
     """Request `exports` during the first part of `seconds`, and strike about every `pause` seconds.
 
-    The storm lasts longer if fewer than `kills` processes were killed by then.
+    The storm lasts longer if fewer than `kills` processes were killed, or `faults` strikes made, by then.
     """
 
     site: Site
@@ -37,6 +39,7 @@ class Storm:
     exports: int
     pause: float
     kills: float = 0
+    faults: int = 0
     strikes: Counter[str] = field(default_factory=Counter)
     _ends: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
@@ -48,6 +51,7 @@ class Storm:
             (now := time.monotonic()) < began + self.seconds
             or requested < self.exports
             or sum(count for name, count in self.strikes.items() if name.endswith("killed")) < self.kills
+            or self.strikes.total() < self.faults
         ):
             if requested < self.exports * min((now - began) / (self.seconds * REQUESTING_SHARE), 1):
                 self._request(requested)
@@ -83,8 +87,13 @@ class Storm:
         self.site.request(user, format=format, first=first, rows=rows)
 
     def _strike(self) -> None:
-        # The weights add up to 100. A strike returns False if it found no target.
-        strikes: dict[str, tuple[int, Callable[[], bool]]] = {
+        strikes = self._strikes()
+        name = self.chance.choices(list(strikes), [weight for weight, _ in strikes.values()])[0]
+        if strikes[name][1]():
+            self.strikes[name] += 1
+
+    def _strikes(self) -> Strikes:
+        return {
             "worker killed": (40, lambda: self._strike_process("worker", Program.kill)),
             "housekeeper killed": (12, lambda: self._strike_process("housekeeper", Program.kill)),
             "web killed": (8, lambda: self._strike_process("web", Program.kill)),
@@ -101,9 +110,6 @@ class Storm:
             "mail refused for good": (1, lambda: self._trouble_mail(REFUSES_FOR_GOOD)),
             "mail server silent": (3, lambda: self._trouble_mail(IS_SILENT)),
         }
-        name = self.chance.choices(list(strikes), [weight for weight, _ in strikes.values()])[0]
-        if strikes[name][1]():
-            self.strikes[name] += 1
 
     def _strike_process(self, role: str, strike: Callable[[Program], None]) -> bool:
         """Strike a random process of the role that works: one that is still starting has nothing to lose."""

@@ -69,6 +69,8 @@ def mark_woken(keys: Collection[UUID], *, now: DatabaseTime | None = None) -> in
     """Record that workers are woken for due requests. Return for how many; only the caller that wins wakes them."""
     now = now or Now()
     not_lately = Q(woken_at=None) | Q(woken_at__lt=now - timedelta(seconds=config.WAKE_AGAIN_SECONDS))
+    # A web host whose clock is ahead writes a time of the future.
+    not_lately |= Q(woken_at__gt=now)
     return FileRequest.objects.due(now).filter(not_lately, pk__in=keys).update(woken_at=now)
 
 
