@@ -106,6 +106,12 @@ def test_an_export_that_is_queued_too_long_fails() -> None:
     assert row(young.pk)["status"] == "queued"
 
 
+def test_a_queue_is_woken_for_an_export_of_a_web_host_whose_clock_is_ahead(woken: list[str]) -> None:
+    waiting(woken_at=ago(-300))
+
+    assert (housekeeping.wake_again(), housekeeping.wake_again(), woken) == (1, 0, ["large"])
+
+
 def test_each_queue_is_woken_once_for_the_exports_that_were_not_picked_up(woken: list[str]) -> None:
     waiting(woken_at=ago(config.WAKE_AGAIN_SECONDS + 1))
     waiting(woken_at=None)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -312,6 +313,15 @@ def test_sweeping_deletes_work_folders_of_attempts_that_ended() -> None:
     assert runner.sweep_work_dirs() == 3
     assert sorted(folder.name for folder in work_folders()) == sorted([names[0], names[4], names[5]])
     assert runner.sweep_work_dirs() == 0
+
+
+def test_a_worker_that_looks_for_exports_deletes_what_killed_processes_of_its_host_left(db: None):
+    left = work_dir.ensure_private() / f"{uuid4()}-1"
+    left.mkdir()
+
+    loop.WorkerLoop("large").run_due()
+
+    assert not left.exists()
 
 
 def test_every_transition_of_a_run_is_published(events: Events) -> None:
