@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections
 
 from exports import failures, faults
 from exports.exporters import registry
@@ -35,13 +35,19 @@ def work(queue_name: str, *, on_ready: Callable[[], None] = lambda: None, may_ex
     if may_exit_process:
         lease.may_exit_process.set()
     presence = worker_registry.Presence(worker_registry.WORKER, queue_name)
+
+    def leave() -> None:
+        presence.leave()
+        # The thread that has made the files ends, and Django closes only the connections of the main one.
+        connections.close_all()
+
     queue.listen(
         queue_name,
         WorkerLoop(queue_name).run_due,
         stop=runner.stopping,
         on_start=runner.sweep_work_dirs,
         on_poll=presence.show,
-        on_exit=presence.leave,
+        on_exit=leave,
         on_ready=on_ready,
     )
 

@@ -16,7 +16,12 @@ from tests.servers import Server, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT_SECONDS = 60
-START = "import django; django.setup()\n"
+START = """
+import atexit, django
+from django.db import connections
+django.setup()
+atexit.register(connections.close_all)
+"""
 
 
 def environment(folder: Path, **changes: Any) -> dict[str, str]:
