@@ -164,10 +164,17 @@ def date_serials(texts: Sequence[str]) -> list[str] | None:
         return None
 
 
+def parse_time(text: str) -> time:
+    """Return a time of day. Raise ValueError also for PostgreSQL's 24:00:00, which Python 3.14 reads as midnight."""
+    if text.startswith("24"):
+        raise ValueError(f"Python has no such time: {text}")
+    return time.fromisoformat(text)
+
+
 def times_since_midnight(texts: Sequence[str]) -> list[timedelta] | None:
     """Return how long after midnight times of day are, or None if a text is not a time of day."""
     try:
-        return list(map(since_midnight, map(time.fromisoformat, texts)))
+        return list(map(since_midnight, map(parse_time, texts)))
     except ValueError:
         return None
 

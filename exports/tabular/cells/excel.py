@@ -18,6 +18,7 @@ from exports.tabular.cells.datetimes import (
     date_serials,
     datetimes_since_epoch,
     duration_serials,
+    parse_time,
     times_since_midnight,
     times_that_occur_twice,
     to_local,
@@ -305,9 +306,7 @@ EXCEL_FORMAT: Final[CellFormat] = CellFormat(
         "utc datetime": lambda texts, context: _raw_time_cells(
             "datetime", utc_datetimes_since_epoch(texts, context.zone), texts, _parse_utc, context
         ),
-        "time": lambda texts, context: _raw_time_cells(
-            "time", times_since_midnight(texts), texts, time.fromisoformat, context
-        ),
+        "time": lambda texts, context: _raw_time_cells("time", times_since_midnight(texts), texts, parse_time, context),
         "uuid": fit_texts,
         "text": fit_texts,
         "json": lambda texts, context: convert_raw_json(texts, context, EXCEL_FORMAT, _fit_json),

@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 from exports.tabular.cells.conversion import family_of, type_family
-from exports.tabular.cells.datetimes import to_local
+from exports.tabular.cells.datetimes import parse_time, to_local
 from exports.tabular.cells.raw_columns import RawColumn, Values
 
 # What people read in place of values. Any: values of any type have labels.
@@ -42,7 +42,7 @@ PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "date": date.fromisoformat,
     "datetime": datetime.fromisoformat,
     "utc datetime": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
-    "time": time.fromisoformat,
+    "time": parse_time,
     "uuid": UUID,
     "text": str,
     "json": json.loads,
