@@ -1,5 +1,6 @@
 """Limits of one run: rows, bytes, time, and free disk space."""
 
+import io
 import math
 import shutil
 import time
@@ -128,7 +129,8 @@ def test_a_too_large_file_ends_the_run_while_it_is_written(settings: LazySetting
 
     assert ended.error_code == "too_many_bytes"
     size = int(ended.error_detail.split("TooManyBytes: ")[1].split(" bytes")[0].replace(",", ""))
-    assert size < 60_000
+    # Python buffers what is written, since 3.14 in 128 KiB.
+    assert size < 60_000 + io.DEFAULT_BUFFER_SIZE
 
 
 def test_a_file_of_exactly_the_allowed_size_is_published(settings: LazySettings) -> None:
