@@ -140,6 +140,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     app = tmp_path_factory.mktemp("image") / "app"
     (app / "var").mkdir(parents=True)
     # What npm has installed already.
+    (ROOT / "var" / "npm").mkdir(parents=True, exist_ok=True)
     (app / "var" / "npm").symlink_to(ROOT / "var" / "npm")
     first_stage = dockerfile()[1 : [word for word, _ in dockerfile()].index("FROM", 1)]
     for word, rest in first_stage:
