@@ -247,7 +247,11 @@ def test_no_worker_can_claim_the_export_in_between(folder: Path) -> None:
     assert (folder / "orders.csv").exists()
 
 
-def test_a_damaged_file_in_the_storage_is_not_handed_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.both_databases
+@pytest.mark.parametrize("output", ["orders.csv", "-"])
+def test_a_damaged_file_in_the_storage_is_not_handed_out(
+    output: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
     def damage(*_given: Any) -> None:
         export = FileRequest.objects.get()
         path = Path(export.filehandle.path)
@@ -256,10 +260,20 @@ def test_a_damaged_file_in_the_storage_is_not_handed_out(folder: Path, monkeypat
 
     monkeypatch.setattr(services, "mark_seen", damage)
     with pytest.raises(CommandError, match="not the one that was made") as raised:
-        run("orders", "--system", "--output", "orders.csv")
+        run("orders", "--system", "--output", output)
     assert raised.value.returncode == Exit.DAMAGED
-    assert names_in(folder) == []
-    assert entries(verb="download") == [("download", "system", "command", "begun")]
+    assert (names_in(folder), capsysbinary.readouterr().out) == ([], b"")
+    assert entries(verb="download") == [("download", "system", "command", "failed")]
+    assert AuditEntry.objects.get(verb="download").bytes_sent == 0
+
+
+def test_a_file_that_cannot_be_written_is_recorded_as_failed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "out").mkdir()
+    monkeypatch.setattr(services, "mark_seen", lambda _: (folder / "out").rmdir())
+    with pytest.raises(CommandError, match="cannot be written") as raised:
+        run("orders", "--system", "--output", "out/orders.csv")
+    assert raised.value.returncode == Exit.FAILED
+    assert entries(verb="download") == [("download", "system", "command", "failed")]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,9 @@ log. It is claimed in the transaction that inserts it, so that no worker takes i
 
 import hashlib
 import os
+import shutil
 import signal
+import tempfile
 import threading
 import time
 from argparse import ArgumentParser
@@ -14,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import IO, Any, TextIO
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ObjectDoesNotExist
@@ -216,35 +218,48 @@ def _save(export: FileRequest, user: AnyUser, actor: Actor, output: str | None, 
         raise CommandError("The user may not have this file any more.", returncode=Exit.DENIED)
     size = storage.size_of(str(export.filehandle))
     entry = record_download(outcome=AuditEntry.Outcome.BEGUN, byte_count=size)
+    written = ""
+    try:
+        written = _write(export, output, stdout)
+    except OSError as error:
+        raise CommandError(f"The file cannot be written: {error}", returncode=Exit.FAILED) from error
+    finally:
+        entry.end(size if written else 0, of=size, is_failed=not written)
+    return written
+
+
+def _write(export: FileRequest, output: str | None, stdout: TextIO) -> str:
+    """Check the bytes, write them, and return the path or STDOUT. Raises CommandError or OSError."""
     if output == STDOUT:
-        entry.end(_copy(export, stdout.buffer), of=size)
+        with tempfile.TemporaryFile(dir=work_dir.ensure_private()) as checked:
+            _copy(export, checked)
+            checked.seek(0)
+            shutil.copyfileobj(checked, stdout.buffer, BLOCK_BYTES)
+            stdout.buffer.flush()
         return STDOUT
     path = Path(output or ".")
     path = path / export.filename if path.is_dir() else path
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:
-            entry.end(_copy(export, file), of=size)
+            _copy(export, file)
             os.fsync(file.fileno())
         part.replace(path)
-    except OSError as error:
-        raise CommandError(f"The file cannot be written: {error}", returncode=Exit.FAILED) from error
     finally:
         part.unlink(missing_ok=True)
     return str(path)
 
 
-def _copy(export: FileRequest, target: BinaryIO) -> int:
-    """Copy the stored bytes and return their number. Raises CommandError if they are not those that were made."""
-    digest, copied = hashlib.sha256(), 0
+def _copy(export: FileRequest, target: IO[bytes]) -> None:
+    """Copy the stored bytes. Raises CommandError if they are not those that were made."""
+    digest = hashlib.sha256()
     with storage.open_file(str(export.filehandle)) as source:
         while block := source.read(BLOCK_BYTES):
             digest.update(block)
-            copied += target.write(block)
+            target.write(block)
     target.flush()
     if digest.hexdigest() != export.sha256:
         raise CommandError("The stored file is not the one that was made.", returncode=Exit.DAMAGED)
-    return copied
 
 
 @contextmanager

@@ -180,9 +180,13 @@ class AuditEntry(models.Model):
             str(part) for part in (self.actor_kind, self.user_id, self.actor_name) if part not in (None, "")
         )
 
-    def end(self, sent: int, *, of: int) -> None:
-        """Record that a response of `of` bytes ended after `sent`. The response is over, so an error is only logged."""
-        self.outcome = self.Outcome.SENT if sent == of else self.Outcome.ABORTED
+    def end(self, sent: int, *, of: int, is_failed: bool = False) -> None:
+        """Record that a response of `of` bytes ended after `sent`. The response is over, so an error is only logged.
+
+        With `is_failed` the site refused the bytes itself, or could not write them.
+        """
+        ended = self.Outcome.SENT if sent == of else self.Outcome.ABORTED
+        self.outcome = self.Outcome.FAILED if is_failed else ended
         unsealed = AuditEntry.objects.filter(pk=self.pk, position=None)
         try:
             total = Coalesce(F("bytes_sent"), 0) + sent
