@@ -5,6 +5,8 @@ import { test } from "node:test";
 const FOLDER = new URL("../../frontend/", import.meta.url);
 // plain.js is no module: it helps pages whose modules were not loaded. bundle.js is made of the modules.
 const OTHERS = ["plain.js", "bundle.js"];
+// The entry of pages, and that of programs.
+const ENTRIES = ["exports.js", "client.js"];
 const modules = readdirSync(FOLDER).filter((name) => name.endsWith(".js") && !OTHERS.includes(name));
 const importsOf = (name) => [...read(name).matchAll(/ from "\.\/(.+?)";/g)].map(([, path]) => path);
 const read = (name) => readFileSync(new URL(name, FOLDER), "utf8");
@@ -25,8 +27,8 @@ test("every import names a file that exists", () => {
   }
 });
 
-test("the entry reaches every module", () => {
-  const reached = new Set(["exports.js"]);
+test("the entries reach every module", () => {
+  const reached = new Set(ENTRIES);
   for (const name of reached) {
     for (const path of importsOf(name)) reached.add(path);
   }
