@@ -18,7 +18,6 @@ from django.utils import timezone
 
 from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
-from exports.exceptions import RetryableError
 from exports.exporters import permissions, registry
 from exports.models import (
     AccessToken,
@@ -327,7 +326,8 @@ def erase(delay: float | None = None) -> int:
 
 def end_jobs() -> int:
     """Let engines end the jobs of exports that have ended, and delete what these wrote."""
-    unneeded = DelegatedJob.objects.unneeded().filter(file_type__in=registry.handlers.keys()).order_by("pk")
+    # In any order: an engine that is away must not keep those of others from their turn.
+    unneeded = DelegatedJob.objects.unneeded().filter(file_type__in=registry.handlers.keys()).order_by("?")
     return _for_each(unneeded, lambda job: bool(registry.find(job.file_type)().end(job)))
 
 
@@ -416,7 +416,7 @@ def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
             if failures.is_outage(error):
                 raise
             failures.report(log, "%s %s: %s", type(row).__name__, row.pk, error=error)
-            failures_in_a_row += isinstance(error, RetryableError)
+            failures_in_a_row += failures.may_pass(error)
         if failures_in_a_row == MAX_FAILURES_IN_A_ROW:
             break
     return done

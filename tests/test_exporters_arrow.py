@@ -130,6 +130,7 @@ VALUES = [
     (pa.array([{"t": time(1), "w": "x"}], pa.struct([("t", pa.time64("ns")), ("w", pa.string())])),
      [{"t": time(1), "w": "x"}], ""),
     (pa.array([[("a", MOMENT)]], pa.map_(pa.string(), pa.timestamp("ns", "UTC"))), [{"a": MOMENT}], ""),
+    (pa.RunEndEncodedArray.from_arrays([1, 3], ["a", None]), ["a", None, None], "text"),
     (pa.nulls(2), [None, None], ""),
 ]  # fmt: skip
 
@@ -176,6 +177,7 @@ def breaking() -> Iterator[pa.RecordBatch]:
 TWICE = pa.table([[1], [2]], names=["n", "n"])
 BROKEN = "SELECT if(i > 200000, error('secret'), i) AS n FROM range(300000) AS rows(i)"
 NANOSECOND = pa.table({"at": pa.array([1], pa.timestamp("ns"))})
+NESTED_KEY = pa.table({"at": pa.array([[({"k": 1}, 1)]], pa.map_(pa.struct([("k", pa.int8())]), pa.int8()))})
 
 
 @pytest.mark.parametrize(
@@ -187,6 +189,11 @@ NANOSECOND = pa.table({"at": pa.array([1], pa.timestamp("ns"))})
         ({"stream": lambda: TWICE}, "export_failed", "Several fields of the Arrow stream have one name: n, n."),
         ({"stream": lambda: [{"n": 1}]}, "export_failed", "get_arrow() returned a list, which has no __arrow_c_str"),
         ({"stream": lambda: NANOSECOND}, "unfit_value", "The field 'at' of type timestamp[ns] has a value"),
+        (
+            {"stream": lambda: NESTED_KEY},
+            "unfit_value",
+            "The field 'at' of type map<struct<k: int8>, int8> has",
+        ),
         ({"columns": [Column("x", source=lambda row: row["price"] + 1)]}, "export_failed", "column 'x', row 2"),
         ({"max_rows": 1}, "too_many_rows", ""),
     ],

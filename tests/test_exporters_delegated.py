@@ -1,13 +1,16 @@
 """DelegatedExport: an engine makes the file, a worker starts its job, follows it and fetches what it wrote."""
 
+import http.server
 import io
 import threading
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from exports import housekeeping, services, storage
 from exports.exceptions import JobLost
@@ -164,6 +167,8 @@ def test_an_export_that_is_cancelled_ends_the_job_within_a_poll(engine):
     [
         ([JobLost("The engine restarted.")], [], "csv", "job_lost"),
         ([ValueError("of the engine")], [], "csv", "export_failed"),
+        ([lambda: JobProgress(float("nan"), 2)], [], "csv", "export_failed"),
+        ([lambda: JobProgress(1, -1)], [], "csv", "export_failed"),
         ([DONE], [], "csv", "no_file"),
         ([DONE], ["one", "two"], "parquet", "export_failed"),
         ([DONE], ["/nowhere"], "csv", "export_failed"),
@@ -176,12 +181,50 @@ def test_a_job_that_cannot_be_finished_fails_the_export_and_is_ended(engine, ste
     assert engine.cancelled == [{"job": 7}]
 
 
-@pytest.mark.parametrize("handle", [None, object()])
+@pytest.mark.parametrize("handle", [None, object(), {"rows": float("nan")}, "a\0b"])
 def test_a_handle_that_is_no_json_fails_the_export_and_its_job_is_ended(engine, handle):
+    if handle == "a\0b" and connection.vendor == "sqlite":
+        pytest.skip("SQLite stores every text.")
     engine.handle = handle
     request = made()
     assert "start() returned a" in request.error_detail
     assert engine.cancelled == [handle]
+
+
+def test_a_handle_that_is_stored_while_housekeeping_looks_is_not_forgotten(engine, export):
+    job = DelegatedJob.objects.create(request=None, file_type="delegated")
+    DelegatedJob.objects.update(handle={"job": 7})
+    assert not export().end(job)
+    assert (housekeeping.sweep().ended_jobs, engine.cancelled) == (1, [{"job": 7}])
+
+
+class Truncating(http.server.BaseHTTPRequestHandler):
+    """Ends its answer early."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "7")
+        self.end_headers()
+        self.wfile.write(b"a\r\n")
+
+    def log_message(self, *args: Any) -> None:
+        """Keep silent."""
+
+
+def test_an_answer_that_ends_early_is_fetched_again(engine):
+    with http.server.HTTPServer(("127.0.0.1", 0), Truncating) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}") as answer:
+            engine.parts = answer
+            request = made()
+        thread.join()
+    assert (request.status, request.error_code) == (Status.QUEUED, "unavailable")
+
+
+def test_parts_whose_last_line_has_no_end_stay_apart(engine):
+    engine.parts = [io.BytesIO(b"a\n1"), io.BytesIO(b""), io.BytesIO(b"2\n"), io.BytesIO(b"3")]
+    assert content_of(made()) == b"a\n1\n2\n3"
 
 
 def test_a_job_that_was_started_twice_is_ended_once(engine):

@@ -73,9 +73,12 @@ def test_a_plan_is_made_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_other_connections_prepare_their_own() -> None:
     claim_and_publish(times=3)
+    before = prepared()
     connection.close()
     claim_and_publish(times=2)
     assert len(prepared()) == 5
+    # Behind a pool that tells no number of its own, a session may meet the statements of another.
+    assert not set(prepared()) & set(before)
 
 
 def test_a_setting_for_pools_of_connections_turns_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,13 +105,13 @@ def test_an_end_that_finds_its_statement_forgotten_changes_nothing_and_can_be_re
     assert transitions.publish(claim, made())
 
 
-def test_a_name_that_is_taken_sends_the_statement_whole() -> None:
-    """As behind a pool that tells no number of its own."""
+def test_a_name_that_is_taken_sends_the_statement_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_side, "token_hex", lambda size: "a")
     claim_and_publish()
     with connection.cursor() as cursor:
-        cursor.execute("PREPARE exports_0 AS SELECT 1")
+        cursor.execute("PREPARE exports_a_0 AS SELECT 1")
     claim_and_publish(times=2)
-    assert prepared() == ["exports_0"]
+    assert prepared() == ["exports_a_0"]
 
 
 def forget() -> None:

@@ -6,8 +6,13 @@ import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from http.client import HTTPResponse
+from operator import index
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Final
+
+from django.db import DataError, transaction
+from django.db.models import BigIntegerField
 
 from exports import failures
 from exports.conf import config
@@ -50,11 +55,27 @@ class Target:
 
 @dataclass(frozen=True)
 class JobProgress:
-    """How far a job is: the rows written, their total if it is known, and whether the files can be collected."""
+    """How far a job is: the rows written, their total if it is known, and whether the files can be collected.
+
+    Raise DeclarationError for numbers that are no counts.
+    """
 
     rows_done: int = 0
     rows_total: int | None = None
     is_done: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("rows_done", "rows_total"):
+            value = getattr(self, name)
+            if value is None and name == "rows_total":
+                continue
+            try:
+                count = index(value)
+            except TypeError:
+                count = -1
+            if not 0 <= count <= BigIntegerField.MAX_BIGINT:
+                raise DeclarationError(f"JobProgress: {name} is {value!r}, and must be a whole number of rows.")
+            object.__setattr__(self, name, count)
 
 
 class DelegatedExport(QuerySetExport):
@@ -146,9 +167,10 @@ class DelegatedExport(QuerySetExport):
                 failures.report(log, "request %s: its job is not ended yet: %s", export.pk, error=error)
 
     def end(self, job: DelegatedJob) -> bool:
-        """Let the engine end a job, and forget it. Return True."""
-        if job.handle is not None:
-            self.cancel(job.handle)
+        """Let the engine end a job, and forget it. Return False if its handle has been stored meanwhile."""
+        if job.handle is None:
+            return DelegatedJob.objects.filter(pk=job.pk, handle__isnull=True).delete()[0] == 1
+        self.cancel(job.handle)
         job.delete()
         return True
 
@@ -162,14 +184,19 @@ class DelegatedExport(QuerySetExport):
         target = Target(name, f"{self.target_root.rstrip('/')}/{name}", export.format, export.options)
         run.check()
         handle = self.start(export.owner, self.restore(export), target)
+        is_first = False
         try:
-            stored = json.loads(json.dumps(handle))
-        except (TypeError, ValueError):
+            stored = json.loads(json.dumps(handle, allow_nan=False))
+            if stored is not None:
+                with transaction.atomic():
+                    is_first = bool(DelegatedJob.objects.filter(pk=job.pk, handle__isnull=True).update(handle=stored))
+        except (TypeError, ValueError, DataError):
+            # DataError: PostgreSQL stores no NUL within a text of JSON.
             stored = None
         if stored is None:
             self.cancel(handle)
             raise DeclarationError(f"{type(self).__name__}.start() returned a {type(handle).__name__}, and not JSON.")
-        if DelegatedJob.objects.filter(pk=job.pk, handle__isnull=True).update(handle=stored):
+        if is_first:
             return stored
         # The lease was lost meanwhile: the export has ended, or another worker has started the job.
         known = DelegatedJob.objects.filter(pk=job.pk).first()
@@ -188,8 +215,11 @@ class DelegatedExport(QuerySetExport):
         extension = self.writer_of(run.export.format).extension
         with run.path.open("xb") as file:
             if not self.is_archive:
+                is_complete = True
                 for part in parts:
-                    _copy(run, part, file)
+                    if not is_complete:
+                        file.write(b"\n")
+                    is_complete = _copy(run, part, file)
                 return
             with zipfile.ZipFile(file, "w") as archive:
                 for number, part in enumerate(parts, start=1):
@@ -206,9 +236,15 @@ def _wait(run: ExportRun, seconds: float) -> None:
     run.check()
 
 
-def _copy(run: ExportRun, part: Part, file: Any) -> None:
-    """Append a file of the engine to `file`, in chunks."""
+def _copy(run: ExportRun, part: Part, file: Any) -> bool:
+    """Append a file of the engine to `file`, in chunks. Return False if its last line has no end."""
+    last = b"\n"
     with Path(part).open("rb") if isinstance(part, str | Path) else part as source:
         while chunk := source.read(CHUNK_BYTES):
             file.write(chunk)
             run.finishing(run.path.stat().st_size, None)
+            last = chunk[-1:]
+        # Read in chunks, an answer that ends early raises nothing.
+        if isinstance(source, HTTPResponse) and source.length:
+            raise ConnectionError(f"The engine ended its answer {source.length:,} bytes early.")
+    return last == b"\n"

@@ -6,6 +6,7 @@ only such statements together in one message.
 
 from collections.abc import Callable, Hashable
 from itertools import count
+from secrets import token_hex
 from time import monotonic
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -35,7 +36,9 @@ class Session:
         self._run: set[Hashable] = set()
         # The name of a statement, and when it was prepared.
         self._prepared: dict[Hashable, tuple[str, float]] = {}
-        self._names = (f"exports_{number}" for number in count())
+        # Behind a pool that tells no number of its own, another session's statement must not have the same name.
+        of_session = token_hex(8)
+        self._names = (f"exports_{of_session}_{number}" for number in count())
 
     def name_of(self, connection: BaseDatabaseWrapper, key: Hashable, numbered: Callable[[], Numbered]) -> str | None:
         """Return the name of the prepared statement, or None if the SQL is to be sent."""

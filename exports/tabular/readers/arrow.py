@@ -126,16 +126,20 @@ class ArrowRows:
 
 def _python_values(name: str, array: "pa.Array") -> list[Any]:
     """Return the values of one batch of a field as Python has them. Raise UnfitValue."""
+    import pyarrow.compute
+
+    if pyarrow.types.is_run_end_encoded(array.type):
+        array = pyarrow.compute.run_end_decode(array)
     type_ = _plain_type(array.type)
     try:
         plain = array if array.type.equals(type_) else array.cast(type_)
         return list(plain.to_pylist(maps_as_pydicts="strict"))
-    except (ValueError, OverflowError, KeyError, NotImplementedError):
+    except (ValueError, OverflowError, KeyError, TypeError, NotImplementedError):
         # Without the cause, whose message shows the value.
         raise UnfitValue(
             f"The field {name!r} of type {array.type} has a value that Python does not have, such as a time with "
-            "nanoseconds, a year beyond 9999, text that is not UTF-8 or a map with equal keys. Cast the field in the "
-            "query that makes the stream."
+            "nanoseconds, a year beyond 9999, text that is not UTF-8 or a map with equal or nested keys. Cast the "
+            "field in the query that makes the stream."
         ) from None
 
 
