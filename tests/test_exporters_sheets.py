@@ -205,3 +205,27 @@ def test_the_queue_of_a_sliced_queryset_depends_on_its_rows(settings: Any) -> No
 
     assert type("Two", (Newest,), {"rows": 2})().get_queue_name(user(), {}) == "small"
     assert type("Three", (Newest,), {"rows": 3})().get_queue_name(user(), {}) == "large"
+
+
+class Counted(list[Any]):
+    """Rows that note how often their number is asked for, as a search service would be."""
+
+    asked = 0
+
+    def __len__(self) -> int:
+        self.asked += 1
+        return super().__len__()
+
+
+def test_rows_from_python_are_counted_once(settings: Any) -> None:
+    rows = Counted([{"city": "Oslo"}])
+
+    class Searched(QuerySetExport):
+        file_type = "searched"
+        formats = ("xlsx",)
+
+        def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+            return [Sheet("Cities", rows, [Column("city")])]
+
+    configure(settings, SMALL_QUEUE_MAX_ROWS=1)
+    assert (Searched().get_queue_name(user(), {}), rows.asked) == ("small", 1)

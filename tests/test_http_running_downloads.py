@@ -102,6 +102,8 @@ def test_a_user_has_so_many_downloads_at_once_and_then_gets_429(
             assert client.head(address).status_code == 200
             assert status_of(client, link_of(export)) == 200
         assert status_of(client, address) == 200
+    settings.EXPORTS = {**settings.EXPORTS, "MAX_DOWNLOADS_PER_USER": 0}
+    assert (status_of(client, address), downloads._reading) == (429, {})
 
 
 def test_a_download_that_begins_meanwhile_counts(

@@ -149,7 +149,8 @@ def has_at_most(sheets: Iterable[Sheet], rows: int) -> bool:
             unordered = sheet.rows if sheet.rows.query.is_sliced else sheet.rows.order_by()
             rows -= querysets.count(unordered[: rows + 1])
         else:
-            rows -= rows + 1 if sheet.length is None else sheet.length
+            count = sheet.length
+            rows -= rows + 1 if count is None else count
         if rows < 0:
             return False
     return True

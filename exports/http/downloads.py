@@ -131,7 +131,8 @@ def download_response(
         # Also of requests at the same time, only as many are read.
         with _counting:
             is_refused = limit is not None and _reading[reader] >= limit
-            _reading[reader] += not is_refused
+            if not is_refused:
+                _reading[reader] += 1
         if limit is not None and is_refused:
             response.part.close()
             return refuse(request, LimitReached("too_many_downloads", limit, seconds=RETRY_SECONDS))
