@@ -18,7 +18,9 @@ export function connectTo(site, { token, WebSocket = globalThis.WebSocket, fetch
   };
   const fetchWithToken = (path, { headers, ...options }) => {
     const given = { ...options, credentials: "omit", redirect: "manual", headers: { ...headers, Authorization: header } };
-    return fetch(new URL(path, root), given);
+    const address = new URL(path, root);
+    if (address.origin !== root.origin) throw new TypeError(`${address.origin} must not get the token`);
+    return fetch(address.href, given);
   };
   const tokens = () => [];
   return new ExportsConnection({ url: url.href, WebSocket: SocketWithToken, fetch: fetchWithToken, tokens, isVisible });

@@ -24,7 +24,10 @@ def displayed(path: Path) -> list[list[list[str]]]:
     How wide the columns are makes no difference. Raises NotInstalled.
     """
     if not PACKAGE.is_dir():
-        raise NotInstalled("SheetJS is not installed: npm install --prefix .venv --no-save xlsx@0.18.5 axe-core@4.11.0")
+        raise NotInstalled(
+            "SheetJS is not installed: npm install --prefix .venv --no-save "
+            "xlsx@0.18.5 axe-core@4.11.0 typescript@5.9.3"
+        )
     command = ["node", "-e", SCRIPT, str(PACKAGE), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS)
     return json.loads(done.stdout)

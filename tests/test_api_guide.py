@@ -20,7 +20,7 @@ from tests.office.wires import daphne_with
 from tests.servers import Valkey
 
 BLOCKS = list(blocks_of(ROOT / "docs" / "api.md"))
-COMMANDS = "\n".join(each.code for each in BLOCKS if each.language == "sh" and not each.code.startswith("pip"))
+COMMANDS = "\n".join(each.code for each in BLOCKS if each.language == "sh" and not each.code.startswith(("pip", "npm")))
 IN_THE_OFFICE = {"flights/": "report/", '"flights"': '"report"', '"carrier": "UA"': '"month": 4'}
 
 

@@ -72,7 +72,7 @@ NOT_RUN = {
     ("migrating-from-dj-bgfiles.md", "migrations.RunSQL("): "a part of a migration",
     ("operations.md", "ZeroDivisionError at shop/exports.py:31"): "a line of a log",
 }
-LANGUAGES = ("bash", "css", "html", "ini", "javascript", "js", "json", "po", "python", "sh", "yaml")
+LANGUAGES = ("bash", "css", "html", "ini", "javascript", "js", "json", "po", "python", "sh", "ts", "yaml")
 SETTINGS = ("CHANNEL_LAYERS", "DATABASES", "EXPORTS", "INSTALLED_APPS", "MIDDLEWARE", "STORAGES", "TEMPLATES")
 
 

@@ -164,7 +164,8 @@ def open_judged(open_visit: OpenVisit) -> OpenVisit:
     """Return a function like `open_visit` for tabs in which axe is loaded."""
     if not AXE.is_file():
         raise NotInstalled(
-            "axe-core is not installed: npm install --prefix .venv --no-save xlsx@0.18.5 axe-core@4.11.0"
+            "axe-core is not installed: npm install --prefix .venv --no-save "
+            "xlsx@0.18.5 axe-core@4.11.0 typescript@5.9.3"
         )
 
     def open(*user: str | None) -> Visit:
