@@ -19,12 +19,9 @@ export class Announcements {
     const before = this.#last;
     this.#last = state;
     if (state.attempt !== before.attempt) this.#quarter = 0;
-    if (isNewStatus(before, state)) return this.#said(state, this.#words.status(state));
-    return this.#reachesQuarter(state) ? this.#said(state, this.#words.reached(percentOf(state), state)) : null;
-  }
-
-  #said(state, text) {
-    return this.#words.text("announcement", { title: this.#words.name(state), text });
+    if (isNewStatus(before, state)) return this.#words.announcement(state);
+    if (!this.#reachesQuarter(state)) return null;
+    return this.#words.announcement(state, { text: this.#words.reached(percentOf(state), state) });
   }
 
   #reachesQuarter(state) {

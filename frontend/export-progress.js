@@ -87,7 +87,7 @@ export class ExportProgress extends HTMLElement {
     this.#connection = connectionTo(socketUrl(this).replace(this.#firstId, state.id));
     this.#stop = this.#connection.watch(state, this.#listener);
     if (isActive(state) && this.hasAttribute("autodownload")) autoDownloads().want(state.id);
-    if (isTerminal(state)) this.#downloadIfWanted(state);
+    this.#downloadIfWanted(state);
   }
 
   #change(state) {
@@ -99,8 +99,8 @@ export class ExportProgress extends HTMLElement {
     if (state.status !== before.status || !this.#isNoticeLasting) this.#notice("");
     this.#show(state);
     if (before.status !== "running" && state.status === "running") mark("first-progress");
-    if (isTerminal(state)) this.#downloadIfWanted(state);
-    this.#say(this.#announcements.next(state));
+    const announcement = this.#announcements.next(state);
+    if (!this.#downloadIfWanted(state)) this.#say(announcement);
     this.#fireEvents(before, state);
   }
 
@@ -171,10 +171,11 @@ export class ExportProgress extends HTMLElement {
     next?.focus({ preventScroll: true });
   }
 
-  #notice(text, { isLasting = false, hasLogin = false } = {}) {
+  /** Show a notice and announce it: in one sentence with the end of the export, if `unsaid` is its last STATE. */
+  #notice(text, { isLasting = false, hasLogin = false, unsaid = null } = {}) {
     this.#isNoticeLasting = isLasting;
     this.#text("notice", text);
-    if (text) this.#say(text);
+    if (text) this.#say(unsaid ? this.#words.announcement(unsaid, { notice: text }) : text);
     if (this.#parts.login) this.#parts.login.hidden = !hasLogin || this.#state === null;
   }
 
@@ -247,9 +248,9 @@ export class ExportProgress extends HTMLElement {
     if (this.isConnected) location.assign(new URL("../../", new URL(this.#state.urls.page, location.href)));
   }
 
-  #refused(reply) {
+  #refused(reply, unsaid = null) {
     const sentence = this.#words.refusal(reply, systemClock.now());
-    this.#notice(sentence, { isLasting: true, hasLogin: reply.status === 401 });
+    this.#notice(sentence, { isLasting: true, hasLogin: reply.status === 401, unsaid });
   }
 
   #setBusy(form, isPosting) {
@@ -267,7 +268,7 @@ export class ExportProgress extends HTMLElement {
     // The list shows both, and may have heard of the new one before.
     if (list) list.insert(state).scrollIntoView({ block: "nearest" });
     else this.#continueWith(state);
-    this.#say(this.#words.text("announcement", { title: state.title, text: this.#words.status(state) }));
+    this.#say(this.#words.announcement(state));
   }
 
   #continueWith(state) {
@@ -277,13 +278,19 @@ export class ExportProgress extends HTMLElement {
     this.#fire("changed", state);
   }
 
-  /** Download by itself what this tab has requested, unless another download has begun since. */
+  /**
+   * Download by itself what this tab has requested, unless another download has begun since. Return true if the notice
+   * about that announces the end of the export, too.
+   */
   #downloadIfWanted(state) {
-    if (!autoDownloads().wants(state.id)) return;
-    const hasRows = isReady(state) && !isEmpty(state);
-    if (!hasRows || state.urls.download === null) return autoDownloads().forget(state.id);
-    if (autoDownloads().take(state.id)) this.#download();
-    else this.#notice(this.#words.text("download_waits"), { isLasting: true });
+    if (isActive(state) || !autoDownloads().wants(state.id)) return false;
+    if (!isReady(state) || isEmpty(state) || state.urls.download === null) {
+      autoDownloads().forget(state.id);
+      return false;
+    }
+    if (autoDownloads().take(state.id)) this.#download(state);
+    else this.#notice(this.#words.text("download_waits"), { isLasting: true, unsaid: state });
+    return true;
   }
 
   /** Download in place, unless the user asks the browser for another tab or window. */
@@ -293,21 +300,19 @@ export class ExportProgress extends HTMLElement {
     this.#download();
   }
 
-  async #download() {
+  /** Download the file. `unsaid` is the STATE whose end has not been announced, or null. */
+  async #download(unsaid = null) {
     if (this.#isFetching) return;
     const { signal } = this.#listening;
     this.#isFetching = true;
     const { state, refusal } = await freshLink(this.#state, { fetch: pageFetch, clock: systemClock });
     this.#isFetching = false;
     if (signal.aborted) return;
-    if (refusal) return this.#refused(refusal);
+    if (refusal) return this.#refused(refusal, unsaid);
     this.#connection.learn(state);
-    if (state.urls.ticket === null) return;
+    if (state.urls.ticket === null) return unsaid && this.#say(this.#words.announcement(state));
     save(state);
-    const started = this.#words.text("download_started");
-    this.#notice(started, { isLasting: true });
-    // A screen reader may not have come to the end of the export yet, and hears only the last sentence.
-    this.#say(`${this.#words.status(state)}. ${started}`);
+    this.#notice(this.#words.text("download_started"), { isLasting: true, unsaid });
   }
 }
 

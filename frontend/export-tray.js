@@ -97,7 +97,7 @@ export class ExportTray extends HTMLElement {
     if (ready.length === 0) return this.#parts.toast.replaceChildren();
     const [state] = ready;
     const isOne = ready.length === 1;
-    const text = isOne ? this.#words.text("announcement", { title: this.#words.name(state), text: this.#words.status(state) }) : this.#words.counted("files_ready", ready.length);
+    const text = isOne ? this.#words.announcement(state) : this.#words.counted("files_ready", ready.length);
     const act = isOne
       ? { label: this.#words.text("download"), press: () => this.#download(state) }
       : { label: this.#words.text("show"), press: () => this.#open(true) };

@@ -166,6 +166,12 @@ export class Words {
     return new Intl.ListFormat(this.#locale, { style: "narrow", type: "unit" }).format(parts.filter(Boolean));
   }
 
+  /** Return the name and the status, or another `text`, in one sentence; a `notice` follows it. */
+  announcement(state, { text = this.status(state), notice = "" } = {}) {
+    const sentence = this.text("announcement", { title: this.name(state), text });
+    return notice ? `${sentence}. ${notice}` : sentence;
+  }
+
   /** Return the title and, if there is one, the label. */
   name(state) {
     return state.label ? this.text("name", state) : state.title;

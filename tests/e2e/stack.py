@@ -88,6 +88,16 @@ class Stack:
         yield
         self._faults.write_text("")
 
+    @contextmanager
+    def without_sessions(self) -> Iterator[None]:
+        """Let the web process answer signed-in users with 500 while the block runs: their table has another name."""
+        rename = "ALTER TABLE {} RENAME TO {}"
+        list(self.rows(rename.format("django_session", "hidden_session")))
+        try:
+            yield
+        finally:
+            list(self.rows(rename.format("hidden_session", "django_session")))
+
     def kill(self, name: str) -> None:
         """Send SIGKILL to a process; the launcher starts it again."""
         self.processes[name].kill()

@@ -75,6 +75,8 @@ FORMS = [
     ("/exports/tokens/", "[name=name]", "Report", "Make a token"),
     ("/exports/new/flights/", "[name=feed_name]", "Workbook", "Make an address"),
 ]
+# More fields than Django reads.
+TOO_LONG = f"/?{'a&' * 1001}"
 NOTICES = {"ready": Status.READY, "failed": Status.FAILED, "cancelled": Status.CANCELLED}
 
 
@@ -218,6 +220,21 @@ def test_axe_finds_nothing_on_what_forms_answer(open_judged: OpenVisit, exports:
     page.evaluate(SUBMIT_TO, "/exports/tokens/")
     page.get_by_role("heading", name="Not accepted").wait_for()
     faults += faults_of(page, "403 of the site")
+    assert faults == []
+
+
+def test_axe_finds_nothing_without_javascript_nor_on_the_error_pages(stack: Stack, open_judged: OpenVisit):
+    ready = stack.client("ada").make("weather", origin="JFK")["urls"]["page"]
+    visit = open_judged("ada")
+    # The page's own scripts are blocked; axe is put into the page by the browser.
+    visit.page.route("**/*.js", lambda route: route.abort())
+    faults = judged(visit, ready)
+    expect(visit.page.locator(".export-tray-link")).to_be_visible()
+    faults += judged(visit, f"{ready}?plain=1") + judged(visit, TOO_LONG)
+    expect(visit.page.get_by_role("heading", name="Not understood")).to_be_visible()
+    with stack.without_sessions():
+        faults += judged(visit, "/")
+        expect(visit.page.get_by_role("heading", name="Something went wrong")).to_be_visible()
     assert faults == []
 
 

@@ -15,6 +15,14 @@ PATHS = {
     "ada": ["/", "/?month_from=2", "/exports/", "/exports/new/flights/", "/exports/new/weather/", "/nothing-here/"],
     "staff": ["/admin/", "/admin/exports/filerequest/"],
 }
+# What screen readers hear: each text that a live region gets.
+RECORD_ANNOUNCEMENTS = """() => {
+  window.announced = [];
+  new MutationObserver((records) => {
+    const regions = records.map(({ target }) => target.closest?.("[role=status]")).filter(Boolean);
+    announced.push(...new Set(regions.map((region) => region.textContent)));
+  }).observe(document, { subtree: true, childList: true });
+}"""
 
 
 def collect_errors(page: Page) -> list[str]:
@@ -99,6 +107,18 @@ def test_screen_readers_get_the_progress_and_the_end(visit: Visit):
     announcement = visit.part(export_id, "announce")
     assert announcement.get_attribute("role") == "status"
     assert "ready" in announcement.inner_text().lower()
+
+
+def test_ready_is_announced_once_with_the_download_that_starts_by_itself(visit: Visit):
+    visit.page.evaluate(RECORD_ANNOUNCEMENTS)
+    with visit.page.expect_download() as download:
+        export_id = visit.export(month_from="4", month_to="4")
+    name = download.value.suggested_filename
+    visit.part(export_id, "notice").get_by_text("The download has started.").wait_for()
+    [spoken] = [each for each in visit.page.evaluate("announced") if "Ready" in each]
+    assert re.match(rf"Flights, .*: Ready: {re.escape(name)}, \S+\sMB\. The download has started\. ", spoken)
+    visit.part(export_id, "download").click()
+    expect(visit.part(export_id, "announce")).to_have_text(re.compile("^The download has started"))
 
 
 @in_both_browsers

@@ -32,6 +32,13 @@ test("each status has its text", () => {
   for (const [state, sentence] of cases) assert.equal(words.status(state), sentence);
 });
 
+test("the end and the notice about its download are one sentence that says Ready once", () => {
+  const notice = words.text("download_started");
+  const spoken = words.announcement(ready({ file: FILE, label: "January" }), { notice });
+  assert.equal(spoken, `Flights, January: Ready: flights.xlsx, 46.0\u00a0MB. ${notice}`);
+  assert.equal(notice.includes("Ready"), false);
+});
+
 test("the server's first render and the script say the same", () => {
   const error = { code: "stalled", message: "It stalled." };
   const progress = { rows_done: 120_000, rows_total: 336_776 };
