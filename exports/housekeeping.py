@@ -19,6 +19,7 @@ from django.utils import timezone
 from exports import audit, failures, faults, notifications, storage
 from exports.conf import config
 from exports.exporters import permissions, registry
+from exports.exporters.delegated import DelegatedExport
 from exports.models import (
     AccessToken,
     Artifact,
@@ -326,9 +327,12 @@ def erase(delay: float | None = None) -> int:
 
 def end_jobs() -> int:
     """Let engines end the jobs of exports that have ended, and delete what these wrote."""
+    exporters = {
+        file_type: handler for file_type, handler in registry.handlers.items() if issubclass(handler, DelegatedExport)
+    }
     # In any order: an engine that is away must not keep those of others from their turn.
-    unneeded = DelegatedJob.objects.unneeded().filter(file_type__in=registry.handlers.keys()).order_by("?")
-    return _for_each(unneeded, lambda job: bool(registry.find(job.file_type)().end(job)))
+    unneeded = DelegatedJob.objects.unneeded().filter(file_type__in=exporters).order_by("?")
+    return _for_each(unneeded, lambda job: exporters[job.file_type]().end(job))
 
 
 def remove_old_rows() -> int:

@@ -120,6 +120,14 @@ def folder(settings: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def events() -> Any:
+    """Return the list of events that runs of exports fill."""
+    from tests.shop.runs import Events
+
+    return Events()
+
+
+@pytest.fixture
 def woken(settings: Any) -> list[str]:
     """The names of the queues that this process wakes, in order. No worker hears them."""
     from tests.shop.exports import heard

@@ -32,6 +32,7 @@ def shown(state: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.servers
+@pytest.mark.skipif(not node.has_websocket(), reason="Node is missing or older than 20.10")
 async def test_a_forged_message_shows_nothing_to_a_program(owner: User, valkey: Valkey):
     export, claim = await made(rows.claimed, owner)
     _, token = await made(tokens.create, owner, "nightly", SYSTEM, can_create=True)

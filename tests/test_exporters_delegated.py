@@ -14,7 +14,7 @@ from django.db import connection
 
 from exports import housekeeping, services, storage
 from exports.exceptions import JobLost
-from exports.exporters import DelegatedExport, JobProgress, Target
+from exports.exporters import DelegatedExport, JobProgress, QuerySetExport, Target, registry
 from exports.models import DelegatedJob, FileRequest, Status, transitions
 from exports.worker import loop, runner
 from tests.shop.exports import registered
@@ -256,6 +256,17 @@ def test_housekeeping_ends_the_jobs_of_exports_that_ended_without_a_worker(engin
     monkeypatch.undo()
     assert housekeeping.sweep().ended_jobs == 1
     assert housekeeping.sweep().ended_jobs == 0
+
+
+def test_the_jobs_of_a_type_that_is_another_kind_of_export_now_wait(engine, export, monkeypatch, log_lines):
+    request = asked()
+    DelegatedJob.objects.create(request=request, file_type="delegated", handle={"job": 7})
+    transitions.cancel(request)
+    with monkeypatch.context() as redeployed:
+        redeployed.setitem(registry.handlers, "delegated", QuerySetExport)
+        assert housekeeping.sweep().ended_jobs == 0
+    assert log_lines("exports.housekeeping") == []
+    assert housekeeping.sweep().ended_jobs == 1
 
 
 def test_what_a_delegated_export_lacks_is_found(export):

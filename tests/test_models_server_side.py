@@ -1,9 +1,6 @@
 """Statements that PostgreSQL prepares for a connection, and what happens where it cannot or does not know them."""
 
-import shutil
-import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -11,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from exports.models import FileRequest, Status, server_side, transitions
-from tests.servers import Server, as_unprivileged_user, free_port
+from tests.pooler import PgBouncer
 from tests.shop.requests import after, made, queued, row
 from tests.shop.runs import configure
 
@@ -77,7 +74,7 @@ def test_other_connections_prepare_their_own() -> None:
     connection.close()
     claim_and_publish(times=2)
     assert len(prepared()) == 5
-    # Behind a pool that tells no number of its own, a session may meet the statements of another.
+    # A pool may hand a connection with the statements of another session to this one.
     assert not set(prepared()) & set(before)
 
 
@@ -133,38 +130,12 @@ def alter_label(length: int) -> None:
         cursor.execute(f'ALTER TABLE "{FileRequest._meta.db_table}" ALTER COLUMN "label" TYPE varchar({length})')
 
 
-class PgBouncer(Server):
-    """A pool that gives each transaction any of its connections to the server of a database."""
-
-    # Any: what psycopg knows of a connection.
-    def __init__(self, info: Any) -> None:
-        super().__init__()
-        self.port = free_port()
-        self.folder.chmod(0o755)
-        (self.folder / "users.txt").write_text(f'"{info.user}" ""\n')
-        (self.folder / "pgbouncer.ini").write_text(
-            f"[databases]\npool = host={info.host} port={info.port} dbname={info.dbname} user={info.user}\n"
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir =\n"
-            f"auth_type = trust\nauth_file = {self.folder / 'users.txt'}\npool_mode = transaction\n"
-        )
-
-    def command(self) -> list[str]:
-        return ["pgbouncer", str(self.folder / "pgbouncer.ini")]
-
-    def options(self) -> dict[str, object]:
-        return as_unprivileged_user()
-
-    def answers(self) -> bool:
-        return subprocess.run(["pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode == 0
-
-
 def test_nothing_is_prepared_behind_a_pool_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    if shutil.which("pgbouncer") is None:
-        pytest.skip("PgBouncer is not installed.")
     connection.ensure_connection()
-    with PgBouncer(connection.connection.info) as pool, monkeypatch.context() as through_pool:
+    info = connection.connection.info
+    with PgBouncer(info.host, info.user) as pool, monkeypatch.context() as through_pool:
         connection.close()
-        for name, value in {"HOST": "127.0.0.1", "PORT": str(pool.port), "NAME": "pool", "OPTIONS": {}}.items():
+        for name, value in {"HOST": pool.address, "PORT": str(pool.port), "OPTIONS": {}}.items():
             through_pool.setitem(connection.settings_dict, name, value)
         claim_and_publish(times=3)
         assert prepared() == []

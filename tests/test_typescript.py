@@ -11,7 +11,7 @@ from exports.access import tokens
 from exports.models import AuditEntry
 from exports.models.audit import SYSTEM
 from tests.doc_blocks import blocks_of
-from tests.office.node import NODE
+from tests.office.node import NODE, has_websocket
 from tests.office.processes import ROOT
 from tests.office.wires import daphne_with
 from tests.servers import Valkey
@@ -49,6 +49,7 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.skipif(not has_websocket(), reason="Node is missing or older than 20.10")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("office")
 def test_the_program_of_the_page_gets_a_file(valkey: Valkey, owner: User, package: Path):

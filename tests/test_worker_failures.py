@@ -33,23 +33,12 @@ from tests.shop.runs import (
     run_now,
     until,
     until_ended,
-    use_folders,
     work_folders,
     write,
 )
 
 SECRET = "row-4711-of-Ada"
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def events() -> Events:
-    return Events()
-
-
-@pytest.fixture(autouse=True)
-def files(settings: Any, tmp_path: Path) -> Path:
-    return use_folders(settings, tmp_path)
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 
 # What goes wrong
@@ -364,7 +353,7 @@ def test_the_default_work_folder_is_in_the_temporary_folder(settings: Any) -> No
     assert work_dir.root().name == f"exports-work-{os.geteuid()}"
 
 
-def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, files: Path) -> None:
+def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, folder: Path) -> None:
     inodes: list[int] = []
 
     def make(run: Run) -> None:
@@ -374,4 +363,4 @@ def test_files_on_the_same_disk_are_moved_and_not_copied(events: Events, files: 
     export, _ = run_now(make, events)
 
     assert isinstance(storage.exports_storage(), FileSystemStorage)
-    assert (files / export.filehandle.name).stat().st_ino == inodes[0]
+    assert (folder / export.filehandle.name).stat().st_ino == inodes[0]

@@ -25,18 +25,12 @@ from exports.worker.limits import DiskWatch, RunLimits, free_bytes
 from tests.shop.exports import OrderExport, heard, registered
 from tests.shop.models import Order
 from tests.shop.requests import NOON, queued, row
-from tests.shop.runs import configure, stored_files, use_folders, work_folders
+from tests.shop.runs import configure, stored_files, work_folders
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 TERABYTE = 1 << 40
 DAY = 86_400
-
-
-@pytest.fixture(autouse=True)
-def files(settings: LazySettings, tmp_path: Path) -> Path:
-    """Where finished files lie."""
-    return use_folders(settings, tmp_path)
 
 
 @pytest.fixture
@@ -62,7 +56,7 @@ def run(**columns: Any) -> FileRequest:
 # Rows
 
 
-def test_more_rows_than_allowed_fail_at_the_count(settings: LazySettings, files: Path) -> None:
+def test_more_rows_than_allowed_fail_at_the_count(settings: LazySettings, folder: Path) -> None:
     configure(settings, MAX_ROWS=5)
     make_orders(6)
 
@@ -71,11 +65,11 @@ def test_more_rows_than_allowed_fail_at_the_count(settings: LazySettings, files:
     assert (ended.status, ended.error_code, ended.rows_done) == (Status.FAILED, "too_many_rows", 0)
     assert ended.error_detail.startswith("TooManyRows: 6 rows, and 5 are allowed.")
     assert "narrow the filter" in error_of(ended)["message"]
-    assert (stored_files(files), work_folders()) == ([], [])
+    assert (stored_files(folder), work_folders()) == ([], [])
     assert list(Notification.objects.values_list("kind", flat=True)) == ["failed"]
 
 
-def test_without_a_count_the_first_row_too_many_ends_the_run(settings: LazySettings, files: Path) -> None:
+def test_without_a_count_the_first_row_too_many_ends_the_run(settings: LazySettings, folder: Path) -> None:
     configure(settings, MAX_ROWS=25, BATCH_ROWS=10)
     make_orders(100)
 
@@ -83,7 +77,7 @@ def test_without_a_count_the_first_row_too_many_ends_the_run(settings: LazySetti
         ended = run()
 
     assert (ended.status, ended.error_code) == (Status.FAILED, "too_many_rows")
-    assert (stored_files(files), work_folders()) == ([], [])
+    assert (stored_files(folder), work_folders()) == ([], [])
 
 
 def test_an_estimate_does_not_end_the_run(settings: LazySettings) -> None:
@@ -109,7 +103,7 @@ def test_an_exporter_can_have_its_own_row_limit(settings: LazySettings, own: flo
 
 @pytest.mark.parametrize("format", ["csv", "xlsx"])
 def test_a_file_that_grows_too_large_ends_its_run_and_is_deleted(
-    settings: LazySettings, files: Path, format: str
+    settings: LazySettings, folder: Path, format: str
 ) -> None:
     configure(settings, MAX_BYTES=2000, BATCH_ROWS=10)
     make_orders(2000)
@@ -118,7 +112,7 @@ def test_a_file_that_grows_too_large_ends_its_run_and_is_deleted(
 
     assert (ended.status, ended.error_code) == (Status.FAILED, "too_many_bytes")
     assert "narrow the filter" in error_of(ended)["message"]
-    assert (stored_files(files), work_folders()) == ([], [])
+    assert (stored_files(folder), work_folders()) == ([], [])
 
 
 def test_a_too_large_file_ends_the_run_while_it_is_written(settings: LazySettings) -> None:

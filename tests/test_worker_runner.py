@@ -29,22 +29,11 @@ from tests.shop.runs import (
     stored_files,
     until,
     until_ended,
-    use_folders,
     work_folders,
     write,
 )
 
-pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def events() -> Events:
-    return Events()
-
-
-@pytest.fixture(autouse=True)
-def files(settings: Any, tmp_path: Path) -> Path:
-    return use_folders(settings, tmp_path)
+pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("folder")]
 
 
 # Files
@@ -158,7 +147,7 @@ def test_the_lease_is_renewed_while_one_batch_takes_long(events: Events) -> None
     assert run_now(make, events)[0].status == Status.READY
 
 
-def test_a_cancel_in_the_middle_stops_the_run_and_leaves_no_file(events: Events, files: Path) -> None:
+def test_a_cancel_in_the_middle_stops_the_run_and_leaves_no_file(events: Events, folder: Path) -> None:
     stopped: list[BaseException] = []
 
     def make(run: Run) -> None:
@@ -181,7 +170,7 @@ def test_a_cancel_in_the_middle_stops_the_run_and_leaves_no_file(events: Events,
     assert not export.filehandle
     assert len(events) == said[0]
     assert work_folders() == []
-    assert stored_files(files) == []
+    assert stored_files(folder) == []
     assert set(Artifact.objects.deletable(NOON).values_list("key", flat=True)) == {claim.key}
 
 
@@ -229,7 +218,7 @@ def test_a_fenced_run_that_finishes_changes_nothing_and_its_file_is_deleted(even
     assert not storage.exports_storage().exists(claim.key)
 
 
-def test_deleting_the_export_ends_its_run(events: Events, files: Path) -> None:
+def test_deleting_the_export_ends_its_run(events: Events, folder: Path) -> None:
     def make(run: Run) -> None:
         FileRequest.objects.all().delete()
         until_ended(run)
@@ -239,7 +228,7 @@ def test_deleting_the_export_ends_its_run(events: Events, files: Path) -> None:
 
     assert not FileRequest.objects.exists()
     assert list(events) == []
-    assert stored_files(files) == []
+    assert stored_files(folder) == []
 
 
 # Stopping

@@ -15,19 +15,9 @@ from exports.models import Status
 from exports.worker import work_dir
 from exports.worker.runner import Run
 from tests.shop.requests import queued
-from tests.shop.runs import Events, configure, run_now, use_folders, write
+from tests.shop.runs import Events, configure, run_now, write
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def events() -> Events:
-    return Events()
-
-
-@pytest.fixture
-def files(settings: LazySettings, tmp_path: Path) -> Path:
-    return use_folders(settings, tmp_path)
 
 
 @pytest.fixture
@@ -102,7 +92,7 @@ def pipe(run: Run) -> Any:
 
 
 @pytest.mark.parametrize("make", [link_to_a_secret, pipe])
-def test_what_is_no_file_is_not_published(make: Callable[[Run], Any], events: Events, files: Path):
+def test_what_is_no_file_is_not_published(make: Callable[[Run], Any], events: Events, folder: Path):
     def produce(run: Run) -> Any:
         result = write(b"abc")(run)
         run.path.unlink()
@@ -111,17 +101,17 @@ def test_what_is_no_file_is_not_published(make: Callable[[Run], Any], events: Ev
 
     export, _ = run_now(produce, events)
     assert (export.status, export.error_code) == (Status.FAILED, "no_file")
-    assert not [each for each in files.rglob("*") if each.is_file()]
+    assert not [each for each in folder.rglob("*") if each.is_file()]
 
 
 def test_a_file_that_is_written_to_while_it_is_stored_is_not_published(
-    events: Events, files: Path, monkeypatch: pytest.MonkeyPatch
+    events: Events, folder: Path, monkeypatch: pytest.MonkeyPatch
 ):
     put = storage.put
 
     def put_and_write(path: Path, key: str, **options: Any) -> None:
         put(path, key, **options)
-        with (files / key).open("ab") as stored:
+        with (folder / key).open("ab") as stored:
             stored.write(b"more")
 
     monkeypatch.setattr(storage, "put", put_and_write)

@@ -36,7 +36,7 @@ class Session:
         self._run: set[Hashable] = set()
         # The name of a statement, and when it was prepared.
         self._prepared: dict[Hashable, tuple[str, float]] = {}
-        # Behind a pool that tells no number of its own, another session's statement must not have the same name.
+        # A pool may hand this connection to another session, whose statements must not have the same names.
         of_session = token_hex(8)
         self._names = (f"exports_{of_session}_{number}" for number in count())
 
@@ -87,5 +87,5 @@ def _is_direct(connection: BaseDatabaseWrapper) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         [process] = cursor.fetchone()
-    # A pool tells its clients a number of its own.
+    # A pool reports another process than the server's.
     return bool(connection.connection.info.backend_pid == process)

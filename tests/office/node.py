@@ -2,14 +2,28 @@
 
 import asyncio
 import json
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 
 from tests.office.processes import ROOT
 
-# Before Node 22 a program asks for the WebSocket of browsers.
+# Before Node 22 a program asks for the WebSocket of browsers, which came with Node 20.10.
 NODE = ["node", "--experimental-websocket"]
+
+
+@cache
+def has_websocket() -> bool:
+    """Return True if Node is installed and has the WebSocket of browsers."""
+    if shutil.which("node") is None:
+        return False
+    done = subprocess.run([*NODE, "--eval", "new WebSocket"], capture_output=True, text=True)
+    return "not defined" not in done.stderr and "bad option" not in done.stderr
+
+
 FOLLOW = ROOT / "tests" / "frontend" / "follow.mjs"
 
 

@@ -23,13 +23,13 @@ from pathlib import Path
 from random import Random
 
 from tests.office import nginx
+from tests.pooler import PgBouncer
 from tests.servers import Server
 from tests.storm.auditor import Audit, audit
 from tests.storm.failover import ValkeyPair
 from tests.storm.mailbox import IS_SILENT, REFUSES
 from tests.storm.network import ADDRESS, OWN, Host, HostProgram, isolate
 from tests.storm.pages import OpenPages, Page
-from tests.storm.pooler import PgBouncer
 from tests.storm.programs import ROOT, Program
 from tests.storm.site import PATIENT, PROFILE, USERS, Site
 from tests.storm.strikes import Storm, Strikes
@@ -82,7 +82,7 @@ class Fleet(Site):
         super().__init__(folder, bucket=True, sentinel=True, workers=(), housekeepers=0, exports=own, rows=rows,
                          address=ADDRESS)  # fmt: skip
         self.hosts: dict[str, Host] = {}
-        self.pooler = PgBouncer(self.postgres, ADDRESS)
+        self.pooler = PgBouncer(str(self.postgres.folder), self.postgres.USER, ADDRESS)
         self._commands = {}
         for name in ("web1", "web2", "worker1", "worker2", "worker3", "housekeeper1"):
             self._add_host(name)

@@ -1,6 +1,6 @@
 """Hosts as network namespaces of one machine, which share a bridge with this process and nothing else.
 
-Call `isolate` first: it needs a process in a network and a mount namespace of its own (`UNSHARED`), with which
+Call `isolate` first: it needs a process in a separate network and mount namespace (`UNSHARED`), with which
 everything ends here.
 """
 

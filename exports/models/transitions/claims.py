@@ -183,6 +183,8 @@ def _claim(
 
 def _hold_back_without_room(export: FileRequest, waiting: FileRequestQuerySet, now: DatabaseTime | None) -> None:
     """Hold back the owner's due requests among `waiting`, if the owner has no room for this one."""
+    if config.MAX_RUNNING_PER_USER is None or not export.counts_toward_quota:
+        return
     with short_transaction():
         quotas.lock_owner(export)
         if not scheduling.has_room(export):

@@ -56,7 +56,7 @@ class ArrowRows:
             raise UnsupportedLibrary(
                 "Rows of an Arrow stream need pyarrow: pip install 'django-live-exports[parquet]'."
             ) from error
-        # A reader of pyarrow's raises the errors of its own Python code, which an imported stream has as text only.
+        # pyarrow's own reader raises the errors of Python code as they are; an imported stream has only their text.
         reader = stream if isinstance(stream, pa.RecordBatchReader) else pa.RecordBatchReader.from_stream(stream)
         names = reader.schema.names
         if len(set(names)) < len(names):

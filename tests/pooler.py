@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import psycopg
 
-from tests.servers import NotInstalled, Postgres, Server, as_unprivileged_user, free_port
+from tests.servers import NotInstalled, Server, as_unprivileged_user, free_port
 
 CONFIGURATION = """
 [databases]
-* = host={folder} user={user}
+* = host={host} user={user}
 [pgbouncer]
 listen_addr = {address}
 listen_port = {port}
@@ -23,22 +23,24 @@ server_login_retry = 1
 
 
 class PgBouncer(Server):
-    """The pooler as a child process. A connection of a client has a connection to PostgreSQL during a transaction."""
+    """The pooler as a child process. A connection of a client has a connection to PostgreSQL during a transaction.
 
-    def __init__(self, postgres: Postgres, address: str = "127.0.0.1") -> None:
+    `host` is the folder of the server's socket.
+    """
+
+    def __init__(self, host: str, user: str, address: str = "127.0.0.1") -> None:
         super().__init__()
-        self.postgres, self.address, self.port = postgres, address, free_port(address)
+        self._host, self._user = host, user
+        self.address, self.port = address, free_port(address)
 
     def url(self, database: str) -> str:
-        return f"postgres://{Postgres.USER}@{self.address}:{self.port}/{database}"
+        return f"postgres://{self._user}@{self.address}:{self.port}/{database}"
 
     def command(self) -> list[str]:
         found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
         if found is None:
             raise NotInstalled("pgbouncer was not found. Install the package pgbouncer.")
-        text = CONFIGURATION.format(
-            folder=self.postgres.folder, user=Postgres.USER, address=self.address, port=self.port
-        )
+        text = CONFIGURATION.format(host=self._host, user=self._user, address=self.address, port=self.port)
         configuration = self.folder / "pgbouncer.ini"
         configuration.write_text(text)
         if as_unprivileged_user():
