@@ -14,7 +14,7 @@ import pytest
 
 from exports import storage
 from exports.exporters import Column, QuerySetExport, Sheet
-from exports.models import FileRequest, Status
+from exports.models import FileRequest, Status, transitions
 from exports.tabular.columns import Column as TabularColumn
 from exports.tabular.readers.arrow import ArrowRows
 from tests.shop.exports import registered
@@ -163,6 +163,34 @@ def test_large_record_batches_are_sliced_and_small_ones_left(settings):
     assert (export.rows_done, seen[0], len(lines_of(export))) == (8, 0, 9)
     sizes = [len(values) for [values] in ArrowRows.of(pa.table({"x": range(7)})).batches([TabularColumn("x")], size=3)]
     assert sizes == [3, 3, 1]
+
+
+def test_a_cancel_ends_a_stream_that_has_no_end():
+    taken = 0
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        nonlocal taken
+        while taken < 1_000_000:
+            taken += 1
+            if taken == 3:
+                transitions.cancel(FileRequest.objects.get())
+            yield pa.record_batch({"name": ["x"]}, schema=SCHEMA)
+
+    export = arrow(lambda: pa.RecordBatchReader.from_batches(SCHEMA, batches()))
+    assert export.status == Status.CANCELLED
+    assert taken < 1_000_000
+
+
+def test_batches_are_not_read_ahead():
+    taken: list[int] = []
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for number in range(3):
+            taken.append(number)
+            yield pa.record_batch({"name": ["x"]}, schema=SCHEMA)
+
+    rows = ArrowRows.of(pa.RecordBatchReader.from_batches(SCHEMA, batches())).batches([TabularColumn("name")], size=3)
+    assert (next(rows), taken) == ([["x"]], [0])
 
 
 class Failed(Exception):

@@ -18,7 +18,7 @@ from exports.exporters import DelegatedExport, JobProgress, QuerySetExport, Targ
 from exports.models import DelegatedJob, FileRequest, Status, transitions
 from exports.worker import loop, runner
 from tests.shop.exports import registered
-from tests.shop.requests import user
+from tests.shop.requests import NOON, user
 from tests.shop.runs import configure, use_folders
 from tests.test_checks import basic_checks
 
@@ -136,6 +136,17 @@ def test_another_worker_takes_up_the_job_of_one_that_stops(engine):
     assert loop.dispatch(request.pk)
     request.refresh_from_db()
     assert (request.status, len(engine.targets)) == (Status.READY, 1)
+
+
+def test_another_worker_takes_up_the_job_of_one_that_was_killed(engine):
+    request = asked()
+    assert transitions.claim(request, owner="killed", extension="csv")
+    DelegatedJob.objects.create(request=request, file_type="delegated", handle={"job": 7})
+    FileRequest.objects.update(lease_expires_at=NOON)
+    assert housekeeping.sweep().rescued == 1
+    assert loop.dispatch(request.pk)
+    request.refresh_from_db()
+    assert (request.status, engine.targets) == (Status.READY, [])
 
 
 def test_an_engine_that_does_not_answer_is_asked_again_about_the_same_job(engine):
