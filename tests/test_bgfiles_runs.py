@@ -45,7 +45,7 @@ class Slow(FullPattern):
 
     file_type = "slow"
     content_type = "text/plain"
-    pace = 0.01
+    pace = 0.02
 
     def get_items(self, criteria: Any) -> Any:
         return LoginEvent.objects.order_by("pk")
@@ -135,7 +135,7 @@ def assert_grew(progress: list[dict[str, Any]], *, total: int | None) -> None:
     """Check that the pages saw a growing number of rows and the right total."""
     done = [each["rows_done"] for each in progress]
     assert done == sorted(done)
-    assert len(set(done)) > 4
+    assert len(set(done)) > 2  # between the first and the last
     assert {each["rows_total"] for each in progress[1:-1]} <= {None, total}
     fractions = [each["fraction"] for each in progress if each["fraction"] is not None]
     assert fractions == sorted(fractions)
