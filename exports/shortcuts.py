@@ -119,7 +119,11 @@ def export_response(
     full_name = f"{filename.removesuffix('.' + writer.extension)}.{writer.extension}"
     if wait is None and count <= limit:
         if settings.DEBUG and isinstance(rows, QuerySet):
-            _warn_of_limit(rows)
+            # The developer, who has few rows, learns what happens in production with many.
+            try:
+                stored_querysets.dump(rows)
+            except UnstorableQuerySet as error:
+                log.warning("export_response: more than %d rows will be refused. %s", config.STORED_MAX_ROWS, error)
         return _write_response(rows, names, writer, cleaned_options, full_name, actor)
     if not request.user.is_authenticated:
         raise PermissionDenied(_("Please sign in: this export is too big to be made at once."))
@@ -189,14 +193,6 @@ class ExportableListMixin:
             columns=self.export_columns,
             permission=self.export_permission,
         )
-
-
-def _warn_of_limit(queryset: QuerySet[Any]) -> None:
-    """Tell the developer, who has few rows, what happens in production with many."""
-    try:
-        stored_querysets.dump(queryset)
-    except UnstorableQuerySet as error:
-        log.warning("export_response: more than %d rows will be refused. %s", config.STORED_MAX_ROWS, error)
 
 
 def _write_response(

@@ -6,7 +6,7 @@ classes of its queries and compilers, checked with Django 5.2, 6.0 and 6.1.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
@@ -72,7 +72,9 @@ class Statement(ABC):
         key = (connection.alias, is_given)
         if key not in self._made or connection.vendor == "sqlite":
             # On SQLite the present offset of the time zone is part of the statement.
-            with _may_lock(connection):
+            # Django makes SQL with FOR UPDATE only in a transaction; no statement is run.
+            is_locking = connection.vendor == "postgresql"
+            with transaction.atomic(connection.alias, savepoint=False) if is_locking else nullcontext():
                 self._made[key] = self.compile(connection, Given("now", DateTimeField()) if is_given else Now())
         return self._made[key]
 
@@ -282,13 +284,6 @@ def is_one_transaction(connection: Any) -> bool:
     if connection.vendor != "postgresql" or connection.features.uses_server_side_binding:
         return False
     return hasattr(connection.Database, "pq")  # psycopg 3
-
-
-def _may_lock(connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
-    """Return a context in which Django makes the SQL of queries with FOR UPDATE; no statement is run."""
-    if connection.vendor != "postgresql":
-        return nullcontext()
-    return transaction.atomic(connection.alias, savepoint=False)
 
 
 def _execute(

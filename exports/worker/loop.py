@@ -124,7 +124,11 @@ class WorkerLoop:
             try:
                 exporter = registry.exporter_of(export)
             except Exception as error:
-                _fail(export, claim, error)
+                # The row says why it could not begin; the queue goes on with the next one.
+                export.refresh_from_db()
+                if runner.record_failure(export, claim, error):
+                    export.refresh_from_db()
+                    runner.notify(events.send_state, export)
             else:
                 run_claimed(export, claim, exporter)
         except (DatabaseError, InterfaceError, FileRequest.DoesNotExist) as error:
@@ -189,14 +193,6 @@ def _attempt(export: FileRequest, exporter_of: Callable[[FileRequest], FileMaker
         # The run asks again and fails for the same reason, which is then on the row.
         failures.report(log, "request %s: %s", export.pk, error=error)
         return transitions.Attempt("bin", None)
-
-
-def _fail(export: FileRequest, claim: transitions.Claim, error: Exception) -> None:
-    """Record why a claimed export could not begin; the queue goes on with the next one."""
-    export.refresh_from_db()
-    if runner.record_failure(export, claim, error):
-        export.refresh_from_db()
-        runner.notify(events.send_state, export)
 
 
 def run_claimed(

@@ -94,14 +94,6 @@ def _escape_column(texts: Sequence[str], context: ConversionContext) -> RawColum
     return RawColumn(escape_formulas(texts, context), "text")
 
 
-def _escape_json(texts: Sequence[str], context: ConversionContext) -> RawColumn:
-    return _escape_column(name_non_finite(texts, context), context)
-
-
-def _unchanged(texts: Values, context: ConversionContext) -> Values:
-    return texts
-
-
 CSV_FORMAT: Final[CellFormat] = CellFormat(
     values={
         "boolean": _conversion(format_booleans),
@@ -121,13 +113,15 @@ CSV_FORMAT: Final[CellFormat] = CellFormat(
         "enum": lambda values, context: convert(enum_values(values), context, CSV_FORMAT),
     },
     raw={
-        **dict.fromkeys(("integer", "date", "uuid", CSV_READY), _unchanged),
+        **dict.fromkeys(("integer", "date", "uuid", CSV_READY), lambda texts, context: texts),
         **dict.fromkeys(("decimal", "float"), with_decimal_mark),
         "datetime": lambda texts, context: for_profile(format_naive_datetimes(texts), context),
         "utc datetime": lambda texts, context: for_profile(format_utc_datetimes(texts, context.zone), context),
         "time": lambda texts, context: times_for_profile(format_times(texts), context),
         "text": _escape_column,
-        "json": lambda texts, context: convert_raw_json(texts, context, CSV_FORMAT, _escape_json),
+        "json": lambda texts, context: convert_raw_json(
+            texts, context, CSV_FORMAT, lambda raw, context: _escape_column(name_non_finite(raw, context), context)
+        ),
     },
     empty="",
     combine=lambda cells: RawColumn(cells, "text"),

@@ -95,10 +95,6 @@ def _quote_non_finite(texts: Sequence[str], context: ConversionContext) -> Seque
     ]
 
 
-def _quote_non_finite_in_json(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
-    return list(replace_surrogates(name_non_finite(texts, context), context))
-
-
 def _escape_strings(texts: Sequence[str], context: ConversionContext) -> Sequence[str]:
     """Return the texts as JSON strings without their quotes."""
     joined = "".join(texts)
@@ -142,7 +138,7 @@ JSON_FORMAT: Final[CellFormat] = CellFormat(
         "integer": lambda texts, context: list(texts),
         "decimal": _quote_non_finite,
         "float": _quote_non_finite,
-        "json": _quote_non_finite_in_json,
+        "json": lambda texts, context: list(replace_surrogates(name_non_finite(texts, context), context)),
     },
     empty="null",
     combine=lambda cells: cells,

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Context, Decimal
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -202,10 +203,6 @@ def _keeping_nulls(decode: Callable[..., Values]) -> Callable[..., Values]:
     return decode_present
 
 
-def _raw_column(family: str) -> Callable[[Values], Values]:
-    return lambda raw: RawColumn(raw, family)
-
-
 def _pad_decimals(numbers: Sequence[str], places: int) -> list[str] | None:
     """Return the numbers with exactly that many decimal places, or None if one has more."""
     point = slice(-places - 1, -places) if places else slice(0)
@@ -229,7 +226,7 @@ DECODERS: Final[dict[str, Callable[..., Values]]] = {
     "string": list,
     # Texts that need no decoding.
     **{
-        family: _raw_column(family)
+        family: partial(RawColumn, family=family)
         for family in ("text", "integer", "decimal", "date", "datetime", "utc datetime", "time", "uuid")
     },
     # Texts of PostgreSQL.

@@ -72,17 +72,15 @@ def format_binary(values: Sequence[bytes | bytearray | memoryview]) -> list[str]
     return [bytes(value).hex() for value in values]
 
 
+# Any: both drivers of PostgreSQL have a class of ranges.
 def format_ranges(values: Sequence[Any], zone: tzinfo) -> list[str]:
     """Return ranges of PostgreSQL as it writes them, such as "[1,5)", with the texts of their bounds."""
-    return [_format_range(value, zone) for value in values]
-
-
-# Any: both drivers of PostgreSQL have a class of ranges.
-def _format_range(value: Any, zone: tzinfo) -> str:
-    if value.isempty:
-        return "empty"
-    lower, upper = ("" if bound is None else text_of(bound, zone) for bound in (value.lower, value.upper))
-    return f"{'[' if value.lower_inc else '('}{lower},{upper}{']' if value.upper_inc else ')'}"
+    texts = []
+    for value in values:
+        lower, upper = ("" if bound is None else text_of(bound, zone) for bound in (value.lower, value.upper))
+        text = f"{'[' if value.lower_inc else '('}{lower},{upper}{']' if value.upper_inc else ')'}"
+        texts.append("empty" if value.isempty else text)
+    return texts
 
 
 def enum_values(values: Sequence[Enum]) -> list[object]:
