@@ -14,6 +14,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='filerequest',
             name='tenant',
-            field=models.CharField(blank=True, default=exports.access.tenants.current, editable=False, max_length=100),
+            field=models.CharField(blank=True, db_default='', default=exports.access.tenants.current, editable=False, max_length=100),
         ),
     ]

@@ -19,27 +19,11 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='filerequest',
             name='is_held_back',
-            field=models.BooleanField(default=False, editable=False),
+            field=models.BooleanField(db_default=False, default=False, editable=False),
         ),
         migrations.AddField(
             model_name='filerequest',
             name='turn',
-            field=models.BigIntegerField(default=0, editable=False),
-        ),
-        migrations.AddIndex(
-            model_name='filerequest',
-            index=models.Index(condition=models.Q(('status', 'queued')), fields=['queue_name', 'is_held_back', 'turn', 'requested_at', 'id'], name='exports_in_turn'),
-        ),
-        migrations.AddIndex(
-            model_name='filerequest',
-            index=models.Index(condition=models.Q(('is_held_back', True), ('status', 'queued')), fields=['queue_name', 'requester', 'turn', 'requested_at'], name='exports_held_back'),
-        ),
-        migrations.AddIndex(
-            model_name='filerequest',
-            index=models.Index(fields=['queue_name', 'requester', 'turn'], name='exports_owner_turns'),
-        ),
-        migrations.AddIndex(
-            model_name='filerequest',
-            index=models.Index(condition=models.Q(('started_at__isnull', False)), fields=['queue_name', 'started_at'], name='exports_started'),
+            field=models.BigIntegerField(db_default=0, default=0, editable=False),
         ),
     ]

@@ -20,7 +20,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='preset',
             name='tenant',
-            field=models.CharField(blank=True, default=exports.access.tenants.current, editable=False, max_length=100),
+            field=models.CharField(blank=True, db_default='', default=exports.access.tenants.current, editable=False, max_length=100),
         ),
         migrations.AddConstraint(
             model_name='preset',

@@ -169,7 +169,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='filerequest',
             name='label',
-            field=models.CharField(blank=True, max_length=200, verbose_name='label'),
+            field=models.CharField(blank=True, db_default='', default='', max_length=200, verbose_name='label'),
         ),
         migrations.AlterField(
             model_name='filerequest',
@@ -179,7 +179,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='filerequest',
             name='permission',
-            field=models.CharField(blank=True, editable=False, max_length=200, verbose_name='permission'),
+            field=models.CharField(blank=True, db_default='', default='', editable=False, max_length=200, verbose_name='permission'),
         ),
         migrations.AlterField(
             model_name='filerequest',

@@ -1,4 +1,4 @@
-"""Indexes for feeds, and for the pages and sweeps of a long history.
+"""Indexes for the order in a queue, for feeds, and for the pages and sweeps of a long history.
 
 On PostgreSQL they are made while the site goes on writing.
 """
@@ -38,6 +38,22 @@ class Migration(migrations.Migration):
     dependencies = [("exports", "0018_feeds")]
 
     operations = [
+        AddIndexConcurrently(
+            model_name='filerequest',
+            index=models.Index(condition=models.Q(('status', 'queued')), fields=['queue_name', 'is_held_back', 'turn', 'requested_at', 'id'], name='exports_in_turn'),
+        ),
+        AddIndexConcurrently(
+            model_name='filerequest',
+            index=models.Index(condition=models.Q(('is_held_back', True), ('status', 'queued')), fields=['queue_name', 'requester', 'turn', 'requested_at'], name='exports_held_back'),
+        ),
+        AddIndexConcurrently(
+            model_name='filerequest',
+            index=models.Index(fields=['queue_name', 'requester', 'turn'], name='exports_owner_turns'),
+        ),
+        AddIndexConcurrently(
+            model_name='filerequest',
+            index=models.Index(condition=models.Q(('started_at__isnull', False)), fields=['queue_name', 'started_at'], name='exports_started'),
+        ),
         AddIndexConcurrently(
             model_name="filerequest",
             index=models.Index(condition=models.Q(('feed__isnull', False)), fields=['feed'], name="exports_of_feed"),

@@ -51,7 +51,7 @@ class Preset(models.Model):
     options = models.JSONField(default=dict, blank=True)
     columns = models.JSONField(default=list, blank=True)
     changed_at = models.DateTimeField(_("changed at"), default=timezone.now)
-    tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current)
+    tenant = models.CharField(max_length=100, blank=True, editable=False, default=tenants.current, db_default="")
 
     objects = PresetQuerySet.as_manager()
 
