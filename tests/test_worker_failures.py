@@ -140,10 +140,10 @@ def test_a_file_that_is_stored_incompletely_is_not_published(events: Events, set
 
 
 def test_counting_rows_may_take_longer_than_the_stall_timeout(events: Events, settings: Any) -> None:
-    configure(settings, STALL_TIMEOUT_SECONDS=1.0, PROGRESS_INTERVAL_SECONDS=0.01)
+    configure(settings, STALL_TIMEOUT_SECONDS=2.0, PROGRESS_INTERVAL_SECONDS=0.01)
 
     def make(run: Run) -> None:
-        counted = time.monotonic() + 1.3
+        counted = time.monotonic() + 2.3
         until(lambda: run.check() or time.monotonic() > counted)
         run.begin(10)
         until(lambda: run.check() or (events and events[-1].phase == "writing"))
@@ -153,13 +153,13 @@ def test_counting_rows_may_take_longer_than_the_stall_timeout(events: Events, se
 
 
 def test_slow_rows_do_not_count_as_stalled(events: Events, settings: Any) -> None:
-    configure(settings, STALL_TIMEOUT_SECONDS=1.2)
+    configure(settings, STALL_TIMEOUT_SECONDS=2.4)
 
     def make(run: Run) -> None:
         run.begin(10)
         for number in range(1, 5):
             run.advance(number)
-            pause = time.monotonic() + 0.4
+            pause = time.monotonic() + 0.7
             until(lambda pause=pause: run.check() or time.monotonic() > pause)
         run.path.write_bytes(b"abc")
 
