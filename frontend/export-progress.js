@@ -263,12 +263,13 @@ export class ExportProgress extends HTMLElement {
   /** Show the answer to a POST: Cancel answers with this export, Try again with a new one. */
   #take(state) {
     if (state.id === this.#state.id) return this.#connection.learn(state);
-    autoDownloads().want(state.id);
     const list = this.closest("export-list");
     // The list shows both, and may have heard of the new one before.
-    if (list) list.insert(state).scrollIntoView({ block: "nearest" });
+    const card = list ? list.insert(state) : this;
+    if (list) card.scrollIntoView({ block: "nearest" });
     else this.#continueWith(state);
-    this.#say(this.#words.announcement(state));
+    autoDownloads().want(state.id);
+    if (!card.#downloadIfWanted(card.#state)) this.#say(this.#words.announcement(state));
   }
 
   #continueWith(state) {
