@@ -33,6 +33,7 @@ from exports.client import (
 )
 from exports.client.asynchronous import request_body
 from exports.client.downloads import Note
+from exports.client.sockets import Socket, Sockets
 from exports.exit_codes import Exit
 from exports.models import AccessToken, AuditEntry, FileRequest, Status
 from exports.models.audit import SYSTEM
@@ -275,9 +276,28 @@ def test_a_token_that_is_revoked_meanwhile_ends_the_wait(client: Client, long: L
 
 
 def test_without_sockets_the_client_polls(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exports.client.site.SOCKETS", "/ws/nowhere/")
+    monkeypatch.setattr("exports.client.sockets.SOCKETS", "/ws/nowhere/")
     monkeypatch.setattr(following, "POLL_SECONDS", 0.1)
     assert client.run("report", month=4, format="csv").status == "ready"
+
+
+async def test_exports_that_are_followed_at_once_share_a_socket(
+    site: Site, token: str, long: Long, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(sockets: Sockets, path: str, **options: bool) -> Socket:
+        opened.append(path)
+        return open_socket(sockets, path, **options)
+
+    opened: list[str] = []
+    open_socket = Sockets._open
+    monkeypatch.setattr(Sockets, "_open", note)
+    async with AsyncClient(site.url, token) as client:
+        exports = [await client.request("long", long.criteria, log=f"{long.log}{number}") for number in range(5)]
+        waiting = asyncio.gather(*(export.wait() for export in exports))
+        await asyncio.sleep(0)
+        long.let_go()
+        assert [export.status for export in await asyncio.wait_for(waiting, 60)] == ["ready"] * 5
+    assert opened[:2] == [f"{exports[0].id}/", ""]
 
 
 # Restarts, cuts and damage

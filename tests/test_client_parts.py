@@ -99,8 +99,8 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 def test_a_site_may_have_a_path() -> None:
     site = Site("https://site.example/intern/", "exp_x")
     assert site.api("types/") == "/intern/exports/api/v1/types/"
-    assert site.socket_url("1") == "wss://site.example/intern/ws/exports/1/"
-    assert Site("http://[::1]:8000", "exp_x").socket_url("1") == "ws://[::1]:8000/ws/exports/1/"
+    assert site.sockets.url_of("1/") == "wss://site.example/intern/ws/exports/1/"
+    assert Site("http://[::1]:8000", "exp_x").sockets.url_of("1/") == "ws://[::1]:8000/ws/exports/1/"
 
 
 class Elsewhere(BaseHTTPRequestHandler):

@@ -1,34 +1,25 @@
 """Follow one export until it ends: by a WebSocket while there is one, else by polling."""
 
 import asyncio
-import json
 import time
 from typing import Any, Final
 
 import websockets
-from websockets.asyncio.client import ClientConnection, connect
 
 from exports.client.errors import ClientError, Denied
 from exports.client.progress import OnProgress, Progress
 from exports.client.site import Site, backoff, retry_after, state_in
+from exports.client.sockets import PING_SECONDS, Inbox
 
 ACTIVE: Final = ("queued", "running")
 
 # As docs/protocol.md asks of clients.
 POLL_SECONDS: Final = 1.0
 POLL_BESIDE_SOCKET_SECONDS: Final = 15.0
-PING_SECONDS: Final = 25.0
 SILENCE_SECONDS: Final = 5.0
 STABLE_SECONDS: Final = 10.0
 TOO_MANY_SOCKETS_SECONDS: Final = 60.0
 LOGGED_OUT, TOO_MANY_SOCKETS = 4401, 4430
-
-
-class Connect(connect):
-    """Opens a socket and follows no redirect: websockets 15 and 16 send the token along, also to another host."""
-
-    def process_redirect(self, exc: Exception) -> Exception | str:
-        return exc
 
 
 class Follower:
@@ -65,32 +56,28 @@ class Follower:
 
     async def _listen(self) -> None:
         """Read the socket until the export has ended. Raises an OSError or a WebSocketException when it breaks."""
-        url, headers = self._site.socket_url(self.state["id"]), self._site.authorization
-        # The server answers pings of the protocol's own kind, not those of WebSocket.
-        async with Connect(
-            url, additional_headers=headers, ping_interval=None, max_size=None, ssl=self._site.socket_ssl
-        ) as socket:
-            await socket.send('{"type": "ping"}')
-            pinged_at = time.monotonic()
+        async with self._site.sockets.listen(self.state["id"]) as (socket, inbox):
+            if socket.is_shared:
+                # It tells what changes from now on, and of what was before only some.
+                await self._poll()
             while self._is_active:
                 try:
-                    await self._receive(socket)
+                    await self._receive(inbox)
                 except TimeoutError:
                     # It may be silent because it is cut: the answer to a ping, or the end of the export, must come.
-                    await socket.send('{"type": "ping"}')
-                    pinged_at = time.monotonic()
-                    await self._receive(socket)
-                if time.monotonic() - pinged_at > PING_SECONDS:
-                    await socket.send('{"type": "ping"}')
-                    pinged_at = time.monotonic()
+                    await socket.ping()
+                    await self._receive(inbox)
+                await socket.ping(unless_within=PING_SECONDS)
                 if time.monotonic() - self._polled_at > POLL_BESIDE_SOCKET_SECONDS:
                     await self._poll()
 
-    async def _receive(self, socket: ClientConnection) -> None:
-        message = json.loads(await asyncio.wait_for(socket.recv(), SILENCE_SECONDS))
-        if message.get("type") == "export.changed" and message["export"]["id"] == self.state["id"]:
+    async def _receive(self, inbox: Inbox) -> None:
+        message = await asyncio.wait_for(inbox.get(), SILENCE_SECONDS)
+        if isinstance(message, Exception):
+            raise message
+        if message["type"] == "export.changed":
             self._take(message["export"])
-        elif message.get("type") == "export.removed" and message["id"] == self.state["id"]:
+        elif message["type"] == "export.removed":
             raise ClientError("The export was deleted.", code="not_found")
 
     async def _poll_for(self, seconds: float) -> None:

@@ -12,9 +12,9 @@ from typing import Any, Final, Self
 import httpx
 
 from exports.client.errors import ClientError, Denied, RequestRefused, Unavailable
+from exports.client.sockets import Sockets
 
 API: Final = "/exports/api/v1/"
-SOCKETS: Final = "/ws/exports/"
 MAX_WAIT_SECONDS: Final = 15.0
 # What a proxy answers while the site behind it restarts, and the site itself when it has too much to do.
 PASSING_STATUSES: Final = (429, 502, 503, 504)
@@ -47,15 +47,14 @@ class Site:
         self.url = httpx.URL(url.rstrip("/"))
         if self.url.scheme not in ("http", "https") or not self.url.host:
             raise RequestRefused(f"{url!r} is not the address of a site, such as 'https://example.com'.", code="url")
-        self.authorization = {"Authorization": f"Bearer {token}"}
-        # What websockets takes as `ssl`: a context or True for wss, None for ws.
-        self.socket_ssl = (ssl_context or True) if self.url.scheme == "https" else None
+        authorization = {"Authorization": f"Bearer {token}"}
+        self.sockets = Sockets(self.url, authorization, ssl_context)
         self._patience_seconds = patience_seconds
         self._has_answered = False
         self._http = httpx.AsyncClient(
             base_url=self.url.copy_with(path="/"),
             # httpx does not send it along when it is redirected to another host, such as that of a bucket.
-            headers={**self.authorization, "Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={**authorization, "Accept": "application/json", "Accept-Encoding": "identity"},
             follow_redirects=True,
             timeout=timeout_seconds,
             verify=True if ssl_context is None else ssl_context,
@@ -73,11 +72,6 @@ class Site:
     def api(self, path: str) -> str:
         """Return the path of a resource of the API."""
         return f"{self.url.path.rstrip('/')}{API}{path}"
-
-    def socket_url(self, export_id: str) -> str:
-        """Return the URL of the WebSocket that follows one export."""
-        scheme = "wss" if self.url.scheme == "https" else "ws"
-        return str(self.url.copy_with(scheme=scheme, path=f"{self.url.path.rstrip('/')}{SOCKETS}{export_id}/"))
 
     def patience(self) -> "Patience":
         """Return what waits for this site: not for long until it has answered once, since its address may be wrong."""
