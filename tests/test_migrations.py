@@ -8,8 +8,6 @@ from django.db.migrations.loader import MigrationLoader
 
 from exports.models import FileRequest
 
-linter = pytest.importorskip("django_migration_linter")
-
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db]
 
 EXEMPT = {
@@ -29,6 +27,7 @@ EXEMPT = {
 
 @pytest.mark.skipif("sqlite" in connection.vendor, reason="SQLite has one writer, who waits for a migration.")
 def test_the_linter_of_migrations_finds_nothing_but_what_has_a_reason() -> None:
+    linter = pytest.importorskip("django_migration_linter")
     lint = linter.MigrationLinter(analyser_string="postgresql", no_cache=True)
     found = {}
     for (app, name), migration in lint.migration_loader.disk_migrations.items():
