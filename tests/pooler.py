@@ -1,9 +1,12 @@
-"""pgbouncer in transaction mode in front of a PostgreSQL server."""
+"""pgbouncer in front of a PostgreSQL server, in transaction mode unless a test wants another."""
 
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import psycopg
+import pytest
+from django.db import connection
 
 from tests.servers import NotInstalled, Server, as_unprivileged_user, free_port
 
@@ -15,7 +18,7 @@ listen_addr = {address}
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = 30
 max_client_conn = 1000
 server_login_retry = 1
@@ -28,9 +31,9 @@ class PgBouncer(Server):
     `host` is the folder of the server's socket.
     """
 
-    def __init__(self, host: str, user: str, address: str = "127.0.0.1") -> None:
+    def __init__(self, host: str, user: str, address: str = "127.0.0.1", *, mode: str = "transaction") -> None:
         super().__init__()
-        self._host, self._user = host, user
+        self._host, self._user, self._mode = host, user, mode
         self.address, self.port = address, free_port(address)
 
     def url(self, database: str) -> str:
@@ -40,7 +43,9 @@ class PgBouncer(Server):
         found = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
         if found is None:
             raise NotInstalled("pgbouncer was not found. Install the package pgbouncer.")
-        text = CONFIGURATION.format(host=self._host, user=self._user, address=self.address, port=self.port)
+        text = CONFIGURATION.format(
+            host=self._host, user=self._user, address=self.address, port=self.port, mode=self._mode
+        )
         configuration = self.folder / "pgbouncer.ini"
         configuration.write_text(text)
         if as_unprivileged_user():
@@ -55,3 +60,18 @@ class PgBouncer(Server):
             psycopg.connect(self.url("postgres"), connect_timeout=2).close()
             return True
         return False
+
+
+@contextmanager
+def behind_pooler(mode: str = "transaction") -> Iterator[None]:
+    """Let the connection of the tests to PostgreSQL go through pgbouncer."""
+    connection.ensure_connection()
+    info = connection.connection.info
+    with PgBouncer(info.host, info.user, mode=mode) as pool, pytest.MonkeyPatch.context() as patched:
+        connection.close()
+        for name, value in {"HOST": pool.address, "PORT": str(pool.port), "OPTIONS": {}}.items():
+            patched.setitem(connection.settings_dict, name, value)
+        try:
+            yield
+        finally:
+            connection.close()

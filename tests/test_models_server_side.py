@@ -8,7 +8,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from exports.models import FileRequest, Status, server_side, transitions
-from tests.pooler import PgBouncer
+from tests.pooler import behind_pooler
 from tests.shop.requests import after, made, queued, row
 from tests.shop.runs import configure
 
@@ -130,13 +130,7 @@ def alter_label(length: int) -> None:
         cursor.execute(f'ALTER TABLE "{FileRequest._meta.db_table}" ALTER COLUMN "label" TYPE varchar({length})')
 
 
-def test_nothing_is_prepared_behind_a_pool_of_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    connection.ensure_connection()
-    info = connection.connection.info
-    with PgBouncer(info.host, info.user) as pool, monkeypatch.context() as through_pool:
-        connection.close()
-        for name, value in {"HOST": pool.address, "PORT": str(pool.port), "OPTIONS": {}}.items():
-            through_pool.setitem(connection.settings_dict, name, value)
+def test_nothing_is_prepared_behind_a_pool_of_connections() -> None:
+    with behind_pooler():
         claim_and_publish(times=3)
         assert prepared() == []
-        connection.close()

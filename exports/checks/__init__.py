@@ -8,6 +8,7 @@ from exports.checks import columns, site  # noqa: F401
 from exports.checks.deployment import channel_layer_backend, check_base_url, check_channel_layer, check_mail_backend
 from exports.checks.exporters import check_exports, check_permissions
 from exports.checks.folders import check_work_dir
+from exports.checks.pooler import check_pooler
 from exports.checks.queue import check_queue
 from exports.checks.secrets import check_secrets
 from exports.checks.settings import check_settings
@@ -20,6 +21,7 @@ __all__ = (
     "check_exports",
     "check_mail_backend",
     "check_permissions",
+    "check_pooler",
     "check_queue",
     "check_secrets",
     "check_settings",

@@ -12,20 +12,23 @@ from exports.exporters import registry
 from exports.failures import describe_error
 
 T = TypeVar("T")
-Check = Callable[[], Iterator[CheckMessage]]
+Check = Callable[..., Iterator[CheckMessage]]
 ClassCheck = Callable[[type[T]], Iterator[CheckMessage]]
 # Any: Django calls each with arguments that no check needs.
 Registered = Callable[..., Iterator[CheckMessage]]
 
 
-def register(*, deploy: bool = False) -> Callable[[Check], Registered]:
-    """Register a check of the settings or the site; with `deploy` only for `check --deploy`."""
+def register(*, deploy: bool = False, database: bool = False) -> Callable[[Check], Registered]:
+    """Register a check of the settings or the site; with `deploy` only for `check --deploy`.
+
+    With `database` the check gets the aliases of those databases that may be asked: of `check --database`, if any.
+    """
 
     def decorate(check: Check) -> Registered:
         @checks.register("exports", deploy=deploy)
         def run(**kwargs: Any) -> Iterator[CheckMessage]:
             try:
-                yield from check()
+                yield from check(kwargs.get("databases") or ()) if database else check()
             except Exception as error:
                 message = f"{check.__name__} could not be carried out: {describe_error(error, with_message=True)}"
                 hint = "Correct what the other messages name first, else the setting or the code that raised this."

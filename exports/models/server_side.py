@@ -46,7 +46,8 @@ class Session:
             self._run.add(key)
             return None
         if self.may_prepare is None:
-            self.may_prepare = _is_direct(connection)
+            is_pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS")
+            self.may_prepare = not is_pooled and is_direct(connection)
         if not self.may_prepare:
             return None
         name, prepared_at = self._prepared.get(key, ("", 0.0))
@@ -80,12 +81,16 @@ def is_stale(error: DatabaseError) -> bool:
     return getattr(error.__cause__, "sqlstate", None) in STALE
 
 
-def _is_direct(connection: BaseDatabaseWrapper) -> bool:
-    """Return True if no pool, such as PgBouncer, gives each transaction another connection to the server."""
-    if connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS"):
-        return False
+def is_direct(connection: BaseDatabaseWrapper) -> bool:
+    """Return True if no pool, such as PgBouncer, is between this connection and the server."""
+    process = process_of(connection)
+    # A pool reports another process than the server's.
+    return bool(connection.connection.info.backend_pid == process)
+
+
+def process_of(connection: BaseDatabaseWrapper) -> int:
+    """Return the process of the server that runs the present transaction."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         [process] = cursor.fetchone()
-    # A pool reports another process than the server's.
-    return bool(connection.connection.info.backend_pid == process)
+    return int(process)

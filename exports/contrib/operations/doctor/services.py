@@ -46,7 +46,8 @@ def database(name: str) -> Iterator[Finding]:
         advice = "Set init_command to PRAGMA journal_mode=WAL, see docs/deploying.md."
         yield warning(name, f"{version} is not in WAL mode: readers and writers wait for each other.", advice)
     else:
-        yield ok(name, f"{version}, all migrations applied.")
+        found = from_checks(name, checks.check_pooler(databases=[connection.alias]))
+        yield from found or [ok(name, f"{version}, all migrations applied.")]
 
 
 def clocks(name: str) -> Iterator[Finding]:
