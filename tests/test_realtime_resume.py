@@ -184,6 +184,7 @@ def socket_of(export: FileRequest, told: list[str]) -> ExportsConsumer:
 
 
 @pytest.mark.both_databases
+@pytest.mark.usefixtures("channel_layer")
 async def test_ten_thousand_sockets_that_missed_nothing_cost_a_hundred_queries(monkeypatch: pytest.MonkeyPatch):
     def make_exports() -> list[FileRequest]:
         resume.epoch_of("")
