@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -37,6 +38,7 @@ from exports.client.sockets import Socket, Sockets
 from exports.exit_codes import Exit
 from exports.models import AccessToken, AuditEntry, FileRequest, Status
 from exports.models.audit import SYSTEM
+from tests import asyncapi
 from tests.doc_blocks import blocks_of
 from tests.office import people
 from tests.office.processes import ROOT, Daphne, Worker
@@ -90,6 +92,21 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return tmp_path / "here"
+
+
+@pytest.fixture(autouse=True)
+def frames(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each message that the clients of this process get is as docs/asyncapi.yaml says."""
+    wrong: list[str] = []
+    deliver = Socket._deliver
+
+    def check(socket: Socket, message: dict[str, Any]) -> None:
+        wrong.extend(asyncapi.errors_of(message))
+        deliver(socket, message)
+
+    monkeypatch.setattr(Socket, "_deliver", check)
+    yield
+    assert wrong == []
 
 
 class Long:

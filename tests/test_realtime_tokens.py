@@ -77,6 +77,13 @@ async def test_a_token_opens_sockets_and_shows_nothing_of_other_types(owner: Use
         assert await page.next() == {"type": "export.removed", "id": str(long.pk)}
 
 
+@pytest.mark.parametrize("name", ["token", "access_token", "authorization", "authenticate"])
+async def test_a_token_in_the_address_does_not_count(owner: User, name: str):
+    _token, text = await token_for(owner)
+    for given in (text, quote(f"Bearer {text}")):
+        assert await page_with(f"{ALL}?{name}={given}").connect(timeout=IN_TIME) == (False, 1000)
+
+
 async def test_a_revoked_token_closes_its_sockets_within_two_seconds_and_no_others(owner: User):
     (token, text), (_other, other_text) = await token_for(owner), await token_for(owner)
     async with opened(page_with(ALL, text)) as page, opened(page_with(ALL, other_text)) as other:
