@@ -138,4 +138,5 @@ def test_names_are_columns_and_a_plain_relation_is_an_error_of_check() -> None:
     assert NamedExport.columns == [Column("number"), STATUS, Column("customer")]
     assert len(messages) == 1
     assert "display=True" in messages[0].msg
-    assert [column.name for column in NamedExport().columns_for(User(), {})] == ["number", "status", "customer"]
+    [sheet] = NamedExport().declared_sheets(User(), {})
+    assert [column.name for column in sheet.columns] == ["number", "status", "customer"]

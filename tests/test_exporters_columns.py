@@ -164,11 +164,15 @@ def test_a_sheet_without_permitted_columns_is_left_out():
     assert export.receipt["columns_withheld"] == ["Customers: Full name", "Customers: City", "Orders: Customer"]
 
 
-def test_the_columns_of_several_sheets_cannot_be_chosen():
-    ada = may(user(), PRICES, CUSTOMERS)
-    assert b"export-columns" not in signed_in(ada).get("/exports/new/priced_sheets/", headers=HTML).content
-    with pytest.raises(BadOption, match="no columns to choose"):
-        services.request_export(ada, "priced_sheets", {}, format="xlsx", columns=[("price", "")])
+def test_of_several_sheets_only_permitted_columns_can_be_chosen():
+    ada = may(user(), PRICES)
+    page = signed_in(ada).get("/exports/new/priced_sheets/", headers=HTML).content.decode()
+    assert "Customers: Name, Customers: City, Orders: Customer" in page
+    assert 'value="Orders.price"' in page
+    assert 'value="Customers.name"' not in page
+    for name in ("Customers.name", "Orders.customer__name", "price"):
+        with pytest.raises(BadOption, match="there is no column"):
+            services.request_export(ada, "priced_sheets", {}, format="xlsx", columns=[(name, "")])
 
 
 def test_columns_are_chosen_when_the_file_is_made():

@@ -1,6 +1,7 @@
 """Exports of several sheets: one snapshot, one progress, and only formats that can hold several tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,19 @@ from typing import Any
 import openpyxl
 import pytest
 from django.db.models import Count
+from django.forms import BooleanField, Form
+from django.utils import translation
+from django.utils.translation import gettext as _
 
 from exports import checks, services, storage
-from exports.exceptions import NoFile, UnknownFormat
+from exports.exceptions import BadOption, NoFile, UnknownFormat
 from exports.exporters import Column, QuerySetExport, Sheet
-from exports.models import FileRequest, Status
+from exports.exporters.json_schema import schema_of_columns
+from exports.models import Actor, FileRequest, Status
 from exports.models.progress import Snapshot
 from exports.worker import loop, runner
+from tests.office.browsers import HTML, JSON, signed_in
+from tests.office.markup import HtmlPage
 from tests.shop.exports import registered
 from tests.shop.models import Customer, Order
 from tests.shop.requests import at_once, queued, user
@@ -128,6 +135,94 @@ def test_all_sheets_are_read_from_one_snapshot() -> None:
     assert len(sheets_of(request)["Customers"]) == 3
     assert (request.receipt["rows_asked"], request.receipt["rows"]) == (5, 5)
     assert Customer.objects.count() == 5
+
+
+# Columns
+
+
+class ChosenExport(ShopExport):
+    """The orders can be left out; the title of the customers is translated."""
+
+    file_type = "chosen"
+    form_class = type("Filter", (Form,), {"has_orders": BooleanField(required=False)})
+
+    def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+        customers, orders, cities = super().get_sheets(user, criteria)
+        customers = replace(customers, title=str(_("Columns")), key="people")
+        return [customers, orders, cities] if criteria["has_orders"] else [customers, cities]
+
+
+COLUMNS = [("Orders.customer__name", "Who"), ("Orders.number", ""), ("people.city", "")]
+
+
+def finished(export: FileRequest) -> FileRequest:
+    assert loop.dispatch(export.pk)
+    return FileRequest.objects.get(pk=export.pk)
+
+
+def test_the_columns_of_each_sheet_are_chosen_ordered_and_renamed() -> None:
+    with registered(ChosenExport):
+        export, _new = services.request_export(user(), "chosen", {"has_orders": "on"}, columns=COLUMNS)
+        assert export.columns == [["people.city", ""], ["Orders.customer__name", "Who"], ["Orders.number", ""]]
+        sheets = sheets_of(finished(export))
+        again, _new = services.regenerate(FileRequest.objects.get(pk=export.pk), Actor.of(user()))
+    assert {title: rows[0] for title, rows in sheets.items()} == {
+        "Columns": ("City",),
+        "Orders": ("Who", "Order number"),
+        # None of its columns was chosen.
+        "Cities": ("City", "Orders"),
+    }
+    assert sheets["Orders"][1] == ("Ada", "N0")
+    assert again.columns == export.columns
+
+
+def test_a_key_names_columns_of_a_sheet_whose_title_is_translated() -> None:
+    with registered(ChosenExport):
+        with translation.override("de"):
+            export, _new = services.request_export(user(), "chosen", {}, columns=[("people.city", "")])
+        assert {title: rows[0] for title, rows in sheets_of(finished(export)).items()} == {
+            "Spalten": ("City",),
+            "Cities": ("City", "Orders"),
+        }
+
+
+def test_columns_that_the_form_offered_for_a_sheet_that_is_not_made_are_left_out() -> None:
+    class Inverted(ChosenExport):
+        def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
+            return super().get_sheets(user, {"has_orders": not criteria["has_orders"]})
+
+    with registered(Inverted):
+        export, _new = services.request_export(user(), "chosen", {"has_orders": "on"}, columns=COLUMNS)
+        assert export.columns == [["people.city", ""]]
+        with pytest.raises(BadOption, match=r"there is no column 'city'\. Columns: people\.name, people\.city, "):
+            services.request_export(user(), "chosen", {"has_orders": "on"}, columns=[("city", "")])
+
+
+def test_the_form_offers_the_columns_by_sheet_and_a_preset_keeps_them() -> None:
+    with registered(ShopExport):
+        browser = signed_in(user())
+        page = HtmlPage(browser.get("/exports/new/shop/", headers=HTML).content.decode())
+        assert "<legend>Cities</legend>" in page.text
+        names = [each["value"] for each in page.all("input") if each.get("name") == "columns"]
+        assert names == [
+            f"{sheet.title}.{column.name}" for sheet in ShopExport().get_sheets(None, {}) for column in sheet.columns
+        ]
+        fields = {"columns": ["Orders.number", "Cities.count"], "header.Cities.count": "How many"}
+        saved = browser.post("/exports/new/shop/presets/", {**fields, "preset_name": "Brief"}, headers=HTML)
+        page = HtmlPage(browser.get(saved["Location"], headers=HTML).content.decode())
+        chosen = [each["value"] for each in page.all("input") if "checked" in each and each["name"] == "columns"]
+        assert chosen == ["Customers.name", "Customers.city", "Orders.number", "Cities.count"]
+        asked = {**fields, "position.Orders.number": "2"}
+        state = browser.post("/exports/new/shop/", asked, headers=JSON).json()
+        export = FileRequest.objects.get(pk=state["id"])
+        assert export.columns == [["Orders.number", ""], ["Cities.count", "How many"]]
+        assert sheets_of(finished(export))["Cities"] == [("How many",), (2,), (1,)]
+
+
+def test_programs_are_told_the_columns_of_all_sheets() -> None:
+    schema = schema_of_columns(user(), ShopExport())
+    assert schema["default"][:3] == ["Customers.name", "Customers.city", "Orders.number"]
+    assert {"const": "Orders.customer__name", "title": "Customer"} in schema["items"]["anyOf"][0]["oneOf"]
 
 
 # Formats

@@ -1,7 +1,8 @@
 """The columns that a user has chosen: which ones, in which order, under which headers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from django.http import QueryDict
@@ -36,6 +37,14 @@ class ColumnChoice:
     header: str = ""
 
 
+@dataclass(frozen=True)
+class SheetChoice:
+    """A sheet as the form offers its columns; the only one has no title."""
+
+    title: str
+    columns: Sequence[ColumnChoice]
+
+
 def posted_columns(posted: QueryDict) -> list[list[str]] | None:
     """Return the columns of a posted form in their order; None if it did not offer them.
 
@@ -53,52 +62,69 @@ def posted_columns(posted: QueryDict) -> list[list[str]] | None:
     return [[names[place], posted.get(f"{HEADER}{names[place]}", "").strip()] for place in order]
 
 
-def checked(chosen: Chosen, available: Sequence[Column], usual: Sequence[str]) -> list[list[str]]:
-    """Return the chosen columns as a row stores them: [] for the usual ones in their order, with their own headers.
+def named(sheets: Sequence[Sheet]) -> dict[str, Column]:
+    """Return the columns of all sheets by the names that choices use."""
+    return {sheet.name_of(column): column for sheet in sheets for column in sheet.columns}
+
+
+def checked(chosen: Chosen, available: Sequence[Sheet], usual: Sequence[str]) -> list[list[str]]:
+    """Return the chosen columns as a row stores them, sheet by sheet: [] for the usual ones with their own headers.
 
     Raise BadOption for a column that is not available, or that is chosen twice, and for a header that is too long.
     """
-    labels = {column.name: spoken(column) for column in available}
+    columns = named(available)
     kept: list[list[str]] = []
     for name, given in chosen:
         header = visible_name(given)
-        if name not in labels:
-            raise BadOption(FIELD, f"there is no column {name!r}. Columns: {', '.join(labels)}.")
+        if name not in columns:
+            raise BadOption(FIELD, f"there is no column {name!r}. Columns: {', '.join(columns)}.")
         if len(header) > MAX_HEADER_LENGTH:
             raise BadOption(FIELD, f"the header of {name!r} is longer than {MAX_HEADER_LENGTH} characters.")
-        kept.append([name, "" if header == labels[name] else header])
+        kept.append([name, "" if header == spoken(columns[name]) else header])
     if len({name for name, _header in kept}) < len(kept):
         raise BadOption(FIELD, "a column is chosen twice.")
+    by_sheet = [[pair for pair in kept if pair[0] in named([sheet])] for sheet in available]
+    kept = list(chain.from_iterable(by_sheet))
     return [] if kept == [[name, ""] for name in usual] else kept
 
 
-def offered_columns(available: Sequence[Column], chosen: Chosen, usual: Sequence[str]) -> list[ColumnChoice]:
-    """Return the columns of a form: the chosen ones first, or else the usual ones, and then the others."""
-    headers: Mapping[str, str] = dict(chosen or [(name, "") for name in usual])  # type: ignore[arg-type]  # Pairs.
-    by_name = {column.name: column for column in available}
-    names = [*(name for name in headers if name in by_name), *(name for name in by_name if name not in headers)]
-    return [
-        ColumnChoice(name, spoken(by_name[name]), name in headers, number, headers.get(name, ""))
-        for number, name in enumerate(names, start=1)
-    ]
+def offered_columns(available: Sequence[Sheet], chosen: Chosen, usual: Sequence[str]) -> list[SheetChoice]:
+    """Return the columns of a form by their sheets: the chosen ones first, or else the usual ones, then the others."""
+    offered = []
+    for sheet in available:
+        by_name = named([sheet])
+        own = [(name, header) for name, header in chosen if name in by_name]
+        headers = dict(own or [(name, "") for name in usual if name in by_name])
+        names = [*headers, *(name for name in by_name if name not in headers)]
+        choices = [
+            ColumnChoice(name, spoken(by_name[name]), name in headers, number, headers.get(name, ""))
+            for number, name in enumerate(names, start=1)
+        ]
+        offered.append(SheetChoice(sheet.title if sheet.key else "", choices))
+    return offered
 
 
-def choose(sheet: Sheet, chosen: Chosen, writer: type[Writer]) -> Sheet:
-    """Return the sheet with the chosen columns alone. Columns that are gone since are left out.
+def choose(sheets: Sequence[Sheet], chosen: Chosen, writer: type[Writer]) -> list[Sheet]:
+    """Return the sheets with the chosen columns alone. Columns that are gone since are left out.
 
-    A new header is also the name of the column in formats that tell columns by their names.
+    One of several sheets, of whose columns none is chosen, keeps all of them. A new header is also the name of the
+    column in formats that tell columns by their names.
     """
-    by_name = {column.name: column for column in sheet.columns}
     has_names = issubclass(writer, JsonLinesWriter | ParquetWriter)
-    columns, names = [], list(sheet.names)
-    for name, header in chosen:
-        if (column := by_name.get(name)) is None:
-            continue
-        if header and has_names:
-            names[names.index(name)] = header
-            source = path_of(column) if column.source is None else column.source
-            column = replace(column, name=header, header=header, source=source)
-        elif header:
-            column = replace(column, header=header)
-        columns.append(column)
-    return replace(sheet, columns=columns, names=names)
+    left = []
+    for sheet in sheets:
+        by_name = named([sheet])
+        columns, names = [], list(sheet.names)
+        for name, header in chosen:
+            if (column := by_name.get(name)) is None:
+                continue
+            if header and has_names:
+                names[names.index(column.name)] = header
+                source = path_of(column) if column.source is None else column.source
+                column = replace(column, name=header, header=header, source=source)
+            elif header:
+                column = replace(column, header=header)
+            columns.append(column)
+        keeps_all = sheet.key and not columns
+        left.append(sheet if keeps_all else replace(sheet, columns=columns, names=names))
+    return left

@@ -7,7 +7,7 @@ from django import forms
 from django.forms.models import ModelChoiceField
 from django.forms.widgets import ChoiceWidget
 
-from exports.exporters.choosing import MAX_HEADER_LENGTH
+from exports.exporters.choosing import MAX_HEADER_LENGTH, named
 from exports.exporters.queryset import QuerySetExport
 from exports.exporters.sheets import spoken
 from exports.models.request import AnyUser
@@ -63,7 +63,8 @@ def schema_of_columns(user: AnyUser, exporter: QuerySetExport) -> Schema:
     available, _withheld = exporter.columns_to_choose(user)
     if not available:
         return {"type": "array", "maxItems": 0}
-    names = {"oneOf": [{"const": column.name, "title": spoken(column)} for column in available]}
+    titles = {name: spoken(column) for name, column in named(available).items()}
+    names = {"oneOf": [{"const": name, "title": title} for name, title in titles.items()]}
     header = {"type": "string", "maxLength": MAX_HEADER_LENGTH}
     renamed = {
         "type": "object",

@@ -28,12 +28,21 @@ from exports.exceptions import (
     UnknownFormat,
 )
 from exports.exporters.base import Table, TableExport, dialect_of, tables_of
-from exports.exporters.choosing import choose
+from exports.exporters.choosing import choose, named
 from exports.exporters.criteria import NoCriteriaYet, UndecidedYet
 from exports.exporters.labels import bounded, describe_form
 from exports.exporters.options import PREFIX, option_field, with_language
 from exports.exporters.sensitive import refuse_sensitive
-from exports.exporters.sheets import Sheet, has_at_most, headers_withheld, is_withheld, permitted, spoken
+from exports.exporters.sheets import (
+    Sheet,
+    columns_of,
+    has_at_most,
+    headers_withheld,
+    is_withheld,
+    permitted,
+    spoken,
+    with_keys,
+)
 from exports.filenames import slug_of
 from exports.models import FileRequest
 from exports.models.locale import local_time
@@ -179,7 +188,10 @@ class QuerySetExport(TableExport):
         return self.columns
 
     def get_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
-        """Return the sheets of the file, at least one. An override offers only formats that can hold several tables."""
+        """Return the sheets of the file, at least one. An override offers only formats that can hold several tables.
+
+        It is called for the form too, whose columns are those of its sheets: see docs/exports.md.
+        """
         columns = as_columns(self.get_columns(user, criteria))
         if "get_arrow" not in self.sources():
             return [Sheet(str(self.title), self.get_rows(user, criteria), columns)]
@@ -221,11 +233,11 @@ class QuerySetExport(TableExport):
         sheets = self._checked_sheets(user, criteria)
         return "small" if has_at_most(sheets, config.SMALL_QUEUE_MAX_ROWS) else "large"
 
-    def columns_for(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Column]:
-        """Return the columns of all sheets, as they are declared."""
+    def declared_sheets(self, user: AnyUser, criteria: Mapping[str, Any]) -> list[Sheet]:
+        """Return the sheets with their columns as they are declared; the only one of an export without rows."""
         if not self.has_sheets():
-            return as_columns(self.get_columns(user, criteria))
-        return [column for sheet in self.get_sheets(user, criteria) for column in sheet.columns]
+            return [Sheet("", (), as_columns(self.get_columns(user, criteria)))]
+        return with_keys(self.get_sheets(user, criteria))
 
     def held(self, user: AnyUser, columns: Iterable[Column]) -> dict[str, bool]:
         """Return the permissions that these columns require, in alphabetical order, and whether `user` holds them."""
@@ -237,25 +249,31 @@ class QuerySetExport(TableExport):
 
     def columns_to_choose(
         self, user: AnyUser, criteria: Mapping[str, Any] = NO_CRITERIA
-    ) -> tuple[list[Column], list[str]]:
-        """Return the columns that `user` may choose, and the names for people of those that they may not have.
+    ) -> tuple[list[Sheet], list[str]]:
+        """Return sheets with the columns that `user` may choose, and the names of those that they may not have.
 
-        Both are empty for exports with several sheets, and where they are only known once the form is filled in.
-        Columns of which two have one name are all in the file.
+        Both are empty where they are only known once the form is filled in. Several sheets are those of the empty form,
+        if it is valid. Columns of which two have one name are all in the file.
         """
+        if criteria is NO_CRITERIA and self.has_sheets():
+            form = self.get_form(QueryDict(), user)
+            criteria = form.cleaned_data if form.is_valid() else NO_CRITERIA
         try:
-            columns = [] if self.has_sheets() else as_columns(self.get_columns(user, criteria))
+            sheets = self.declared_sheets(user, criteria)
         except UndecidedYet:
             return [], []
-        held = self.held(user, columns)
-        withheld = [spoken(column) for column in columns if is_withheld(column, held)]
-        available = [column for column in columns if not is_withheld(column, held)]
-        is_unique = len({column.name for column in available}) == len(available)
+        held = self.held(user, columns_of(sheets))
+        withheld = []
+        for sheet in sheets:
+            title = f"{sheet.title}: " if sheet.key else ""
+            withheld += [f"{title}{spoken(column)}" for column in sheet.columns if is_withheld(column, held)]
+        available = permitted(sheets, held)
+        is_unique = len(named(available)) == len(columns_of(available))
         return available if is_unique else [], withheld
 
-    def usual_columns(self, available: Iterable[Column]) -> list[str]:
+    def usual_columns(self, available: Sequence[Sheet]) -> list[str]:
         """Return the names of the columns that a file has if the user chooses none."""
-        return [column.name for column in available if not self.default_columns or column.name in self.default_columns]
+        return [name for name in named(available) if not self.default_columns or name in self.default_columns]
 
     @classmethod
     def has_sheets(cls) -> bool:
@@ -371,21 +389,15 @@ class QuerySetExport(TableExport):
         """
         owner = export.owner
         sheets = self._checked_sheets(owner, self.restore(export))
-        columns: list[Column] = []
-        for sheet in sheets:
-            columns += sheet.columns
-        named = [*self.sensitive_columns, *(column.name for column in self.columns)]
+        declared = [*self.sensitive_columns, *(column.name for column in self.columns)]
         how = f"Leave it out, or name it in {type(self).__name__}.sensitive_columns."
-        refuse_sensitive(columns, named=named, how=how)
-        if not self.has_sheets():
-            [sheet] = sheets
-            chosen = export.columns or (self.default_columns and [(name, "") for name in self.usual_columns(columns)])
-            if chosen:
-                sheets = [choose(sheet, chosen, self.writer_of(export.format))]
-                columns = list(sheets[0].columns)
-            if export.columns and not columns:
-                raise UnknownColumn("None of the chosen columns exists any more.")
-        held = self.held(owner, columns)
+        refuse_sensitive(columns_of(sheets), named=declared, how=how)
+        chosen = export.columns or (self.default_columns and [(name, "") for name in self.usual_columns(sheets)])
+        if chosen:
+            sheets = choose(sheets, chosen, self.writer_of(export.format))
+        if export.columns and not columns_of(sheets):
+            raise UnknownColumn("None of the chosen columns exists any more.")
+        held = self.held(owner, columns_of(sheets))
         if not held:
             return sheets, {}
         receipt = {"columns_withheld": headers_withheld(sheets, held), "column_permissions": held}
@@ -401,7 +413,7 @@ class QuerySetExport(TableExport):
         sheets = self.get_sheets(user, criteria)
         if not sheets:
             raise NoFile(f"{type(self).__name__}.get_sheets() gave no sheet, and a file has at least one.")
-        return sheets
+        return with_keys(sheets) if self.has_sheets() else sheets
 
 
 def as_query_dict(criteria: Mapping[str, Any]) -> QueryDict:

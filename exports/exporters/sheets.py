@@ -28,6 +28,7 @@ class Sheet:
         rows: A queryset, or what `get_rows` or `get_arrow` may return.
         columns: The columns, each a Column or the name of a plain one; for an Arrow stream all of its fields if empty.
         names: For rows that are tuples: the names of all their values, also of columns that are withheld.
+        key: What choices of columns call a sheet of `get_sheets`, by default its title: "<key>.<name of the column>".
 
     """
 
@@ -36,6 +37,7 @@ class Sheet:
     # After the initialization each is a Column.
     columns: Sequence[Column]
     names: Sequence[str] = ()
+    key: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "columns", as_columns(self.columns))
@@ -59,6 +61,10 @@ class Sheet:
         if isinstance(self.rows, ArrowRows):
             return self.rows.resolve(columns)
         return resolve.resolve_for_rows(columns)
+
+    def name_of(self, column: Column) -> str:
+        """Return what choices of columns call this column."""
+        return f"{self.key}.{column.name}" if self.key else column.name
 
     @property
     def length(self) -> int | None:
@@ -85,6 +91,16 @@ def permitted(sheets: Iterable[Sheet], held: Held) -> list[Sheet]:
     """Return the sheets without the withheld columns, and without sheets that have no other columns."""
     left = [replace(sheet, columns=[each for each in sheet.columns if not is_withheld(each, held)]) for sheet in sheets]
     return [sheet for sheet in left if sheet.columns]
+
+
+def columns_of(sheets: Iterable[Sheet]) -> list[Column]:
+    """Return the columns of all sheets."""
+    return [column for sheet in sheets for column in sheet.columns]
+
+
+def with_keys(sheets: Iterable[Sheet]) -> list[Sheet]:
+    """Return the sheets of `get_sheets`, each with its title as key where it has none."""
+    return [replace(sheet, key=sheet.key or sheet.title) for sheet in sheets]
 
 
 def headers_withheld(sheets: Sequence[Sheet], held: Held) -> list[str]:

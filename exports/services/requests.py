@@ -23,9 +23,9 @@ from exports.conf import config
 from exports.exceptions import BadOption, InvalidForm, TransitionNotAllowed, UnstorableQuerySet
 from exports.exporters import permissions, registry
 from exports.exporters.base import table_of
-from exports.exporters.choosing import FIELD, Chosen, checked
+from exports.exporters.choosing import FIELD, Chosen, checked, choose, named
 from exports.exporters.queryset import QuerySetExport, as_query_dict
-from exports.exporters.sheets import Sheet, has_at_most, is_withheld
+from exports.exporters.sheets import Sheet, columns_of, has_at_most, permitted
 from exports.exporters.stored_rows import (
     StoredQuerySet,
     StoredRows,
@@ -186,7 +186,7 @@ def check_request(
         raise InvalidForm("The criteria are not valid.", form=form)
     if not exporter.has_permission(user, form.cleaned_data):
         raise refused(AuditEntry.Verb.REQUEST, actor, _("You may not export this."), file_type=file_type)
-    declared = exporter.columns_for(user, form.cleaned_data)
+    declared = exporter.declared_sheets(user, form.cleaned_data)
     available, _withheld = exporter.columns_to_choose(user, form.cleaned_data)
     usual, chosen = exporter.usual_columns(available), []
     if columns is not None and available:
@@ -194,14 +194,17 @@ def check_request(
             # Beside its fields, where errors of the form stand too.
             form.errors["columns"] = form.error_class([_("Choose at least one column.")])
             raise InvalidForm("No column is chosen.", form=form)
+        if exporter.has_sheets():
+            # The form may have offered columns of a sheet that these criteria do not give.
+            absent = named(exporter.columns_to_choose(user)[0]).keys() - named(available).keys()
+            columns = [pair for pair in columns if pair[0] not in absent]
         chosen = checked(columns, available, usual)
     elif columns:
         raise BadOption(FIELD, "this export has no columns to choose.")
-    if available:
-        names = {name for name, _header in chosen} or set(exporter.default_columns)
-        declared = [column for column in declared if not names or column.name in names]
-    column_permissions = exporter.held(user, declared)
-    if declared and all(is_withheld(column, column_permissions) for column in declared):
+    if available and (chosen or exporter.default_columns):
+        declared = choose(declared, chosen or [(name, "") for name in usual], writer)
+    column_permissions = exporter.held(user, columns_of(declared))
+    if columns_of(declared) and not permitted(declared, column_permissions):
         message = _("You may not export any of its columns.")
         raise refused(AuditEntry.Verb.REQUEST, actor, message, file_type=file_type)
     return Asked(exporter, writer, form, exporter.stored(form), cleaned_options, chosen, column_permissions)

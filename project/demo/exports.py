@@ -123,10 +123,10 @@ class ReferenceExport(DemoExport):
     def get_sheets(self, user: Any, criteria: Mapping[str, Any]) -> Sequence[Sheet]:
         airlines = (Column("carrier", width=8), Column("name", width=28))
         return [
-            Sheet(str(_("Airlines in numbers")), Flight.objects.by_airline(), self.columns_of_summary),
-            Sheet(str(_("Airlines")), Airline.objects.all(), airlines),
-            Sheet(str(_("Airports")), Airport.objects.all(), self.columns_of_airports),
-            Sheet(str(_("Planes")), Plane.objects.all(), self.columns_of_planes),
+            Sheet(str(_("Airlines in numbers")), Flight.objects.by_airline(), self.columns_of_summary, key="numbers"),
+            Sheet(str(_("Airlines")), Airline.objects.all(), airlines, key="airlines"),
+            Sheet(str(_("Airports")), Airport.objects.all(), self.columns_of_airports, key="airports"),
+            Sheet(str(_("Planes")), Plane.objects.all(), self.columns_of_planes, key="planes"),
         ]
 
     def design(self, sheet: SheetDesign) -> None:
