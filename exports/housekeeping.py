@@ -45,6 +45,8 @@ from exports.worker import registry as worker_registry
 log = logging.getLogger("exports.housekeeping")
 
 MAX_PER_STEP = 500
+MAX_PER_STATEMENT = 100
+"""How many rows one statement changes: others wait for their locks until it ends."""
 MAX_FAILURES_IN_A_ROW = 3
 WEBHOOK_THREADS = 4
 """How many webhooks one process sends side by side, so that a slow address does not delay the others."""
@@ -322,7 +324,7 @@ def erase(delay: float | None = None) -> int:
     """
     delay = config.FILE_DELETE_DELAY_SECONDS if delay is None else delay
     ended_before = None if config.RETENTION_SECONDS is None else _ago(config.RETENTION_SECONDS + delay)
-    return transitions.erase_details(_ago(delay), ended_before, at_once=MAX_PER_STEP)
+    return _in_batches(lambda number: transitions.erase_details(_ago(delay), ended_before, at_once=number))
 
 
 def end_jobs() -> int:
@@ -374,8 +376,12 @@ def send_mails(stop: threading.Event | None = None) -> int:
 
     registered = ~Q(kind=Notification.Kind.READY) | Q(request__file_type__in=registry.handlers.keys())
     due = Notification.objects.due(Now()).filter(registered).order_by("due_at")
-    while notifications.suppress_unneeded(due.select_related("request__requester")[:MAX_PER_STEP]) == MAX_PER_STEP:
-        pass
+    kept = 0
+    while kept < MAX_PER_STEP:
+        batch = due.select_related("request__requester")[kept : kept + MAX_PER_STATEMENT]
+        kept += len(batch) - notifications.suppress_unneeded(batch)
+        if len(batch) < MAX_PER_STATEMENT:
+            break
     return _for_each(due, send)
 
 
@@ -426,6 +432,18 @@ def _for_each(rows: QuerySet[Row], handle: Callable[[Row], bool]) -> int:
     return done
 
 
+def _in_batches(change: Callable[[int], int]) -> int:
+    """Change at most MAX_PER_STEP rows, MAX_PER_STATEMENT at a time. Return how many `change` says that it changed."""
+    done = 0
+    while done < MAX_PER_STEP:
+        number = min(MAX_PER_STATEMENT, MAX_PER_STEP - done)
+        changed = change(number)
+        done += changed
+        if changed < number:
+            break
+    return done
+
+
 def _publish(export: FileRequest) -> bool:
     """Send a transition to open pages. Return True."""
     export.refresh_from_db()
@@ -440,8 +458,12 @@ def _failed_long_ago() -> FileRequestQuerySet:
 
 def _remove(old: FileRequestQuerySet) -> int:
     registered = old.filter(file_type__in=registry.handlers.keys())
-    keys = list(registered.values_list("pk", flat=True)[:MAX_PER_STEP])
-    return FileRequest.objects.filter(pk__in=keys).delete()[1].get("exports.FileRequest", 0)
+
+    def remove(number: int) -> int:
+        keys = list(registered.values_list("pk", flat=True)[:number])
+        return FileRequest.objects.filter(pk__in=keys).delete()[1].get("exports.FileRequest", 0)
+
+    return _in_batches(remove)
 
 
 def _registered() -> FileRequestQuerySet:

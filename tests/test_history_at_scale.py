@@ -41,6 +41,10 @@ PAGES = [
     f"{ADMIN}?status__exact=failed",
     f"{ADMIN}?file_type=report",
     f"{ADMIN}?format=csv",
+    f"{ADMIN}?error=stalled",
+    f"{ADMIN}?q=owner",
+    f"{ADMIN}?q=report+1",
+    f"{ADMIN}?q=owner%40example.com",
     reverse("admin:exports_auditentry_changelist"),
     reverse("admin:exports_notification_changelist"),
 ]
@@ -135,9 +139,35 @@ def test_mails_that_are_not_needed_are_settled_together(owner: User, django_asse
     end_exports(owner, 200)
     FileRequest.objects.update(status=Status.READY, seen_at=timezone.now())
     Notification.objects.update(state="pending")
-    with django_assert_max_num_queries(4):
+    # A SELECT and an UPDATE for each hundred, and a look at what is left.
+    with django_assert_max_num_queries(6):
         housekeeping.send_mails()
     assert set(Notification.objects.values_list("state", "reason")) == {("suppressed", "seen")}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "done"), [(housekeeping.erase, 30), (housekeeping.remove_old_rows, 30), (housekeeping.send_mails, 0)]
+)
+def test_a_sweep_changes_a_few_rows_at_a_time(
+    owner: User, monkeypatch: pytest.MonkeyPatch, sweep: Callable[[], int], done: int
+) -> None:
+    monkeypatch.setattr(housekeeping, "MAX_PER_STATEMENT", 7)
+    end_exports(owner, 40)
+    long_ago = timezone.now() - timedelta(days=1000)
+    FileRequest.objects.update(finished_at=long_ago, expires_at=long_ago, seen_at=long_ago)
+    Notification.objects.update(state="pending")
+    changed = []
+
+    def note(execute: Callable[..., Any], sql: str, parameters: Any, many: bool, context: dict[str, Any]) -> Any:
+        result = execute(sql, parameters, many, context)
+        if sql.startswith(("UPDATE", "DELETE")):
+            changed.append(context["cursor"].rowcount)
+        return result
+
+    with connection.execute_wrapper(note):
+        assert sweep() == done
+    assert max(changed) == 7
+    assert not sweep()
 
 
 def test_due_exports_are_marked_as_woken_together(owner: User, django_assert_max_num_queries: Any) -> None:

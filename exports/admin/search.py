@@ -5,13 +5,16 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db.models import Model, Q, QuerySet
+from django.db.models import CharField, Model, Q, QuerySet, Value
+from django.db.models.functions import Cast
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from exports.conf import config
+from exports.exceptions import ExportError
 from exports.exporters import registry
-from exports.models import FileRequest, Status
+from exports.models import Status
+from exports.state import ERROR_MESSAGES
 from exports.tabular import writers
 
 SEARCHED = 2_000
@@ -19,7 +22,6 @@ SEARCHED = 2_000
 
 MAX_FOUND = 500
 MAX_USERS = 100
-SEARCHED_FAILURES = 500
 
 
 def found(exports: QuerySet[Any], text: str) -> QuerySet[Any]:
@@ -36,26 +38,43 @@ def found(exports: QuerySet[Any], text: str) -> QuerySet[Any]:
     begins_so = Q(*((f"{name}__istartswith", text) for name in sorted(names)), _connector=Q.OR)
     # In this order a name stands before the longer ones that begin with it.
     in_order = users._default_manager.filter(begins_so).order_by(users.USERNAME_FIELD)
-    matching = Q(requester__in=list(in_order.values_list("pk", flat=True)[:MAX_USERS]))
+    asked = _keys("requester", users._default_manager.filter(pk__in=in_order.values("pk")[:MAX_USERS]))
     if "@" not in text:
         newest = exports.order_by("-requested_at").values("pk")[:SEARCHED]
         has_text = Q(label__icontains=text) | Q(filename__icontains=text)
-        matching |= Q(pk__in=list(exports.filter(has_text, pk__in=newest).values_list("pk", flat=True)[:MAX_FOUND]))
-    return exports.filter(matching)
+        named = exports.filter(has_text, pk__in=newest).values("pk")[:MAX_FOUND]
+        asked = asked.union(_keys("pk", exports.model._default_manager.filter(pk__in=named)), all=True)
+    # Known before the exports are read: a database that would find them meanwhile might read all rows instead.
+    keys: dict[str, list[str]] = {"requester": [], "pk": []}
+    for column, key in asked:
+        keys[column].append(key)
+    return exports.filter(Q(requester__in=keys["requester"]) | Q(pk__in=keys["pk"]))
+
+
+def _keys(column: str, rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Return the keys of the rows as texts, beside the column of an export that has them."""
+    keyed = rows.order_by().annotate(found_by=Value(column), found_key=Cast("pk", CharField()))
+    found: QuerySet[Any] = keyed.values_list("found_by", "found_key")
+    return found
 
 
 class ErrorFilter(admin.SimpleListFilter):
-    """Failed exports with one error code, among the codes of some of them."""
+    """Failed exports with one error code, among those of the app and of the project's exceptions."""
 
     title = _("error code")
     parameter_name = "error"
 
     def lookups(self, request: HttpRequest, model_admin: "admin.ModelAdmin[Any]") -> list[tuple[str, str]]:
-        codes = FileRequest.objects.filter(status=Status.FAILED).values_list("error_code", flat=True)
-        return [(code, code) for code in sorted(set(codes[:SEARCHED_FAILURES]))]
+        known = {*ERROR_MESSAGES, *_codes(ExportError), self.value() or ""}
+        return [(code, code) for code in sorted(known - {""})]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Model]) -> QuerySet[Model]:
         return queryset.filter(status=Status.FAILED, error_code=self.value()) if self.value() else queryset
+
+
+def _codes(error: type[ExportError]) -> set[str]:
+    """Return the code of an exception and those of the ones derived from it."""
+    return {error.code}.union(*map(_codes, error.__subclasses__()))
 
 
 class ColumnFilter(admin.SimpleListFilter):
