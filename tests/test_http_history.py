@@ -1,14 +1,18 @@
 """The list of a user's exports: search, filter, sort and group it, delete one, clear what ended."""
 
+import re
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
 from exports import services
 from exports.exceptions import LimitReached, TransitionNotAllowed
+from exports.http.pages import Place
 from exports.models import Actor, AuditEntry, FileRequest, Status, transitions
 from exports.models.quotas import check_quota
 from tests.shop.requests import claimed, in_status, made, user
@@ -63,6 +67,54 @@ def test_the_list_can_be_searched_filtered_and_sorted(ada: Client, query: str, e
     if "size" in query:
         FileRequest.objects.filter(description="C").update(size=1)
     assert listed(ada, query) == expected
+
+
+@pytest.mark.parametrize("sort", ["", "sort=oldest"])
+def test_no_export_is_on_two_pages_or_on_none_while_others_are_requested(ada: Client, sort: str) -> None:
+    now = timezone.now()
+    for number in range(85):
+        # Up to four of one moment.
+        own(requested_at=now - timedelta(hours=number // 4 + 1))
+    newest_first = [each.pk for each in FileRequest.objects.order_by("-requested_at", "-pk")]
+    expected = newest_first[::-1] if sort else newest_first
+
+    def page(query: str) -> tuple[list[Any], Any]:
+        shown = ada.get(f"{LIST}?{query}").context
+        own(requested_at=now if not sort else now - timedelta(days=9))
+        return [UUID(state["id"]) for state in shown["exports"]], shown
+
+    pages, shown = [], page(sort)
+    while shown[1]["page"].has_next() and len(pages) < 5:
+        pages.append(shown[0])
+        shown = page(shown[1]["older"])
+    walked = [pk for each in pages for pk in each]
+    assert walked[:80] == expected[:80]
+
+    back = []
+    while shown[1]["page"].number > 2:
+        shown = page(shown[1]["newer"])
+        back.append(shown[0])
+    assert back[:3] == pages[:0:-1][:3]
+    assert "before" not in shown[1]["newer"]
+
+
+@pytest.mark.parametrize("place", ["", "x", "MjAyNiBh", "%00", "after=&before=x"])
+def test_a_place_that_is_none_leaves_the_page_to_its_number(ada: Client, place: str) -> None:
+    for number in range(25):
+        own(description=str(number), requested_at=timezone.now() - timedelta(hours=number))
+    assert listed(ada, f"page=2&after={place}") == ["20", "21", "22", "23", "24"]
+
+
+def test_a_place_is_found_by_the_index_of_the_history(ada: Client) -> None:
+    if connection.vendor == "sqlite":
+        pytest.skip("The plan is that of PostgreSQL.")
+    exports = [own(requested_at=timezone.now() - timedelta(hours=number)) for number in range(30)]
+    rows = FileRequest.objects.owned_by(user("ada")).order_by("-requested_at", "-pk")
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    plan = rows.filter(Place.of(exports[9]).earlier())[:20].explain()
+    # Which of the two that begin with the time or its owner is a matter of statistics.
+    assert re.search(r"Index Cond: .*requested_at <=", plan), plan
 
 
 def test_types_of_one_title_are_told_apart_in_the_filter(ada: Client) -> None:

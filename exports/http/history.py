@@ -4,8 +4,9 @@ from collections import Counter
 from typing import Any
 
 from django import forms
+from django.core.paginator import Page
 from django.db.models import F, Q
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, QueryDict
 from django.shortcuts import render
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
@@ -20,7 +21,7 @@ from exports.http import bodies
 from exports.http.actors import actor_of
 from exports.http.bodies import wants_json
 from exports.http.decorators import signed_in
-from exports.http.pages import NewestPages
+from exports.http.pages import NewestPages, Place
 from exports.http.refusals import refusal_response
 from exports.http.views import get_changeable, is_plain
 from exports.models import ACTIVE, AuditEntry, FileRequest, FileRequestQuerySet, Status
@@ -33,11 +34,11 @@ QUEUE_SECONDS = 1.0
 """How old the places in a queue may be, which a list reads once for all its rows."""
 
 ACTIVE_CHOICE = "active"
-SORTS = {
-    "": F("requested_at").desc(),
-    "oldest": F("requested_at").asc(),
-    "name": F("label").asc(),
-    "size": F("size").desc(nulls_last=True),
+SORTS: dict[str, tuple[Any, ...]] = {
+    "": ("-requested_at", "-pk"),
+    "oldest": ("requested_at", "pk"),
+    "name": ("label", "-requested_at", "-pk"),
+    "size": (F("size").desc(nulls_last=True), "-requested_at", "-pk"),
 }
 
 
@@ -84,7 +85,7 @@ class ListFilter(forms.Form):
             own = own.filter(pk__in=own.order_by("-requested_at").values("pk")[:MAX_SEARCHED])
         names = {"text": "q", "status": "status", "file_type": "type"}
         own = matching(own, **{name: chosen.get(field, "") for name, field in names.items()})
-        return own.order_by(SORTS[chosen.get("sort", "")], "-requested_at", "pk")
+        return own.order_by(*SORTS[chosen.get("sort", "")])
 
 
 def matching(own: FileRequestQuerySet, *, text: str, status: str, file_type: str) -> FileRequestQuerySet:
@@ -116,21 +117,24 @@ def list_view(request: HttpRequest) -> HttpResponse:
     chosen = ListFilter(request.GET, own=own)
     # STATE reads the criteria of exports that can be retried.
     shown = chosen.found(own.timed().defer("options", "columns", "error_detail"))
-    page = NewestPages(shown, PAGE_SIZE).get_page(request.GET.get("page"))
-    exports = own_states(request.user, page)
+    sort = chosen.cleaned_data.get("sort", "")
+    page = page_of(shown, sort, request.GET)
+    rows = list(page)
+    exports = own_states(request.user, rows)
     if wants_json(request):
         return JsonResponse({"exports": exports, "page": page.number, "pages": page.paginator.num_pages})
-    query = request.GET.copy()
-    query.pop("page", None)
+    # By their places what is requested meanwhile moves no row to another page; new rows are on the first.
+    places = (Place.of(rows[0]), Place.of(rows[-1])) if rows and sort in ("", "oldest") else None
     context = {
         "page": page,
         "exports": exports,
         "chosen": chosen,
         # What is asked for decides where an export belongs, so the page asks again instead of adding it at the top.
         "is_filtered": any(chosen.cleaned_data.values()) or page.number > 1,
-        "is_grouped": not chosen.cleaned_data.get("sort") or chosen.cleaned_data["sort"] == "oldest",
+        "is_grouped": sort in ("", "oldest"),
         "source": request.get_full_path(),
-        "query": query.urlencode(),
+        "newer": page_link(request, page.number - 1, before=places[0] if places and page.number > 2 else None),
+        "older": page_link(request, page.number + 1, after=places[1] if places else None),
         "count": PAGE_SIZE,
         "is_live": any(state["status"] in ACTIVE for state in exports),
         "is_plain": is_plain(request),
@@ -138,6 +142,31 @@ def list_view(request: HttpRequest) -> HttpResponse:
         "has_webhooks": config.WEBHOOKS,
     }
     return render(request, "exports/list.html", context)
+
+
+def page_of(shown: FileRequestQuerySet, sort: str, asked: QueryDict) -> "Page[Any]":
+    """Return the page of the list that is asked for by its number and, in the order of time, by a place in the list."""
+    page = NewestPages(shown, PAGE_SIZE).get_page(asked.get("page"))
+    is_before = "before" in asked
+    place = Place.read(asked.get("before" if is_before else "after") or "")
+    if place is None or page.number == 1 or sort not in ("", "oldest"):
+        return page
+    beyond = shown.filter(place.later() if is_before == (sort == "") else place.earlier())
+    rows = list((beyond.reverse() if is_before else beyond)[:PAGE_SIZE])
+    # So many were deleted meanwhile that the page would be short: its number alone decides.
+    if len(rows) == PAGE_SIZE or (rows and not is_before):
+        page.object_list = rows[::-1] if is_before else rows
+    return page
+
+
+def page_link(request: HttpRequest, number: int, **place: Place | None) -> str:
+    """Return the query of this list for another page, which begins after or ends before a place."""
+    query = request.GET.copy()
+    for name in ("page", "after", "before"):
+        query.pop(name, None)
+    query["page"] = str(number)
+    query.update({name: str(each) for name, each in place.items() if each is not None})
+    return query.urlencode()
 
 
 @require_POST

@@ -1,13 +1,9 @@
 """The exports of a user: request, follow, list, cancel, retry, expire and delete them."""
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Annotated, Final
 from uuid import UUID
 
-from django.conf import settings
-from django.db.models import Q
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from ninja import Header, Query, Router
@@ -24,6 +20,7 @@ from exports.http import views
 from exports.http.actors import actor_of
 from exports.http.bodies import BadBody, read_json, refuse_unknown
 from exports.http.history import matching, own_states
+from exports.http.pages import Place
 from exports.http.waiting import wait_until_ended
 from exports.models import AuditEntry, FileRequest
 from exports.models.idempotency import Repeatable
@@ -92,22 +89,13 @@ def list_exports(request: HttpRequest, query: Query[ListQuery]) -> HttpResponse:
     own = FileRequest.objects.owned_by(request.user).timed().order_by("-requested_at", "-pk")
     found = matching(own, text=query.q, status=query.status, file_type=query.type)
     if query.cursor:
-        try:
-            moment_text, _blank, pk_text = urlsafe_b64decode(query.cursor.encode()).decode().partition(" ")
-            moment, pk = datetime.fromisoformat(moment_text), UUID(pk_text)
-            # In another time zone, the first and the last day of the calendar may be outside of it.
-            is_ours = (moment.tzinfo is not None) == settings.USE_TZ and MINYEAR < moment.year < MAXYEAR
-        except ValueError:
-            is_ours = False
-        if not is_ours:
+        place = Place.read(query.cursor)
+        if place is None:
             message = "This cursor is not one of this API."
             raise BadBody(400, "invalid_parameters", message, fields={"cursor": [message]})
-        found = found.filter(Q(requested_at__lt=moment) | Q(requested_at=moment, pk__lt=pk))
+        found = found.filter(place.earlier())
     page = list(found[: query.limit + 1])
-    next_cursor = None
-    if len(page) > query.limit:
-        last = page[query.limit - 1]
-        next_cursor = urlsafe_b64encode(f"{last.requested_at.isoformat()} {last.pk.hex}".encode()).decode()
+    next_cursor = str(Place.of(page[query.limit - 1])) if len(page) > query.limit else None
     states = own_states(request.user, page[: query.limit], is_bearer=carries_token(request))
     return json_response({"exports": states, "next": next_cursor})
 
