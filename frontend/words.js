@@ -117,9 +117,9 @@ export class Words {
     return queue && this.text("start_worker", { queue });
   }
 
-  /** Return when a worker is expected to take a waiting export, or false if that is not known. */
-  wait({ progress: { wait_seconds: wait } }) {
-    return Number.isFinite(wait) && this.text("starts_in", { duration: this.duration(Math.max(1, wait), "short") });
+  /** Return when a worker is expected to take a waiting export, or false if that is not known or none is running. */
+  wait({ progress: { wait_seconds: wait, unserved_queue: queue } }) {
+    return !queue && Number.isFinite(wait) && this.text("starts_in", { duration: this.duration(Math.max(1, wait), "short") });
   }
 
   phase(state) {

@@ -12,8 +12,9 @@ from django.utils import timezone
 
 from exports import services
 from exports.exporters import Column, preview
-from exports.http import estimates
+from exports.http import estimates, words
 from exports.models import FileRequest
+from exports.state import serialize
 from exports.tabular.readers import querysets
 from exports.worker import loop
 from tests.office import people, rows
@@ -43,6 +44,14 @@ def export(owner: User) -> FileRequest:
 
 def first_rows(browser: Client, export: FileRequest) -> Any:
     return browser.get(reverse("exports:rows", args=[export.pk]), headers=JSON)
+
+
+def test_an_export_that_waits_says_without_javascript_when_it_is_expected_to_start(export: FileRequest) -> None:
+    state = serialize(export)
+    state["progress"] |= {"queue_position": 2, "wait_seconds": 40.0, "unserved_queue": None}
+    assert words.detail_text(state) == "Starts in about 40 seconds"
+    state["progress"]["unserved_queue"] = "small"
+    assert words.detail_text(state) == ""
 
 
 # The first rows

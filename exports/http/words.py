@@ -196,7 +196,13 @@ def name_text(state: State) -> str:
 
 
 def detail_text(state: State) -> str:
-    """Return how many rows a ready file has, and when and how quickly it was made; "" for any other status."""
+    """Return when an export is expected to start; of a ready one how many rows it has, when and how quickly it was made.
+
+    "" for any other status, and where neither is known.
+    """
+    progress = state["progress"]
+    if progress["wait_seconds"] is not None and not progress["unserved_queue"]:
+        return capfirst(word("starts_in", duration=duration_text(progress["wait_seconds"])))
     if state["status"] != "ready" or state["error"] is not None or state["finished_at"] is None:
         return ""
     rows, took = state["receipt"].get("rows"), state["took_seconds"]

@@ -64,6 +64,16 @@ test("only the catalogue of staff says how a missing worker is started", () => {
   assert.match(words.detail(stateOf({ requested_at: "2026-11-22T06:05:00Z" })), /^Asked for [^·]+$/);
 });
 
+test("an export that waits says when it is expected to start, unless no worker is running", () => {
+  const waiting = (progress) => words.detail(stateOf({ progress: { queue_position: 2, wait_seconds: 40, ...progress } }));
+  assert.match(waiting(), /^Starts in about 40 sec · Asked for/i);
+  assert.match(waiting({ unserved_queue: "small" }), /^[^·]*Asked for/i);
+});
+
+test("silence of the worker is told with its length", () => {
+  assert.equal(words.noNews(20), "No news from the worker for 20 seconds");
+});
+
 test("an estimate is always marked as one", () => {
   const progress = { rows_done: 120_000, rows_total: 1_003_417, rows_total_is_estimate: true, fraction: 0.1236 };
   const state = running({ progress });
