@@ -196,7 +196,7 @@ def name_text(state: State) -> str:
 
 
 def detail_text(state: State) -> str:
-    """Return when an export is expected to start; of a ready one how many rows it has, when and how quickly it was made.
+    """Return when an export is expected to start; or, if it is ready, its rows, when and how quickly it was made.
 
     "" for any other status, and where neither is known.
     """
