@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from typing import Final
 
 from django.http import QueryDict
@@ -83,8 +82,8 @@ def checked(chosen: Chosen, available: Sequence[Sheet], usual: Sequence[str]) ->
         kept.append([name, "" if header == spoken(columns[name]) else header])
     if len({name for name, _header in kept}) < len(kept):
         raise BadOption(FIELD, "a column is chosen twice.")
-    by_sheet = [[pair for pair in kept if pair[0] in named([sheet])] for sheet in available]
-    kept = list(chain.from_iterable(by_sheet))
+    sheet_of = {name: number for number, sheet in enumerate(available) for name in named([sheet])}
+    kept.sort(key=lambda pair: sheet_of[pair[0]])
     return [] if kept == [[name, ""] for name in usual] else kept
 
 
