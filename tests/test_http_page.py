@@ -124,7 +124,7 @@ def test_the_receipt_is_in_words_with_formatted_numbers(browser: Client, owner: 
         started_at="2026-01-02T10:00:00Z", finished_at="2026-01-02T10:00:01.2Z"
     )
     page = browser.get(url_of("page", export)).content.decode()
-    assert "2,000 rows asked for, and all of them written. That took 2 seconds." in page
+    assert "2,000 rows asked for, and everything written. That took 2 seconds." in page
     assert "<dt>Language</dt><dd>English</dd>" in page
 
 

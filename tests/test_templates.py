@@ -184,7 +184,7 @@ def test_the_receipt_says_when_the_rows_were_not_counted(browser: Client, owner:
 def test_the_receipt_shows_rows_alterations_and_the_hash(browser: Client, owner: User):
     request = rows.ready(owner)
     page = browser.get(url_of("page", request)).content.decode()
-    assert "2,000 rows asked for, and all of them written." in page
+    assert "2,000 rows asked for, and everything written." in page
     assert request.sha256 in page
     assert "control" in page.lower()
 

@@ -225,9 +225,9 @@ def receipt_text(state: State) -> str:
     receipt, took = state["receipt"], state["took_seconds"]
     rows, asked = rows_text(receipt.get("rows", 0)), receipt.get("rows_asked")
     if asked is None:
-        text = _("{rows} written; they were not counted beforehand.")
+        text = _("{rows} written, without a count beforehand.")
     elif asked == receipt.get("rows"):
-        text = _("{rows} asked for, and all of them written.")
+        text = _("{rows} asked for, and everything written.")
     else:
         text = _("{asked} asked for, {rows} written.")
     said = str(text).format(rows=rows, asked=grouped(asked or 0))
