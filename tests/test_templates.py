@@ -178,7 +178,7 @@ def test_the_receipt_says_when_the_rows_were_not_counted(browser: Client, owner:
     receipt = {"rows_asked": None, "rows": 7, "alterations": {}, "language": "en", "time_zone": "UTC", "sha256": "ab"}
     assert transitions.publish(claim, ExportResult("a.csv", "text/csv", 7, receipt, size=1, sha256="ab"))
     page = browser.get(url_of("page", request)).content.decode()
-    assert "7 rows written; they were not counted beforehand." in page
+    assert "7 rows written, without a count beforehand." in page
 
 
 def test_the_receipt_shows_rows_alterations_and_the_hash(browser: Client, owner: User):
