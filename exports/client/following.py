@@ -64,6 +64,8 @@ class Follower:
                 try:
                     await self._receive(inbox)
                 except TimeoutError:
+                    if socket.has_ended:
+                        raise
                     # It may be silent because it is cut: the answer to a ping, or the end of the export, must come.
                     await socket.ping()
                     await self._receive(inbox)
