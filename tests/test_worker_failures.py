@@ -70,6 +70,20 @@ def test_temporary_errors_are_retried_with_growing_delays(error: Exception, even
     assert events.statuses == ["queued", "queued", "failed"]
 
 
+@pytest.mark.parametrize(("attempts", "crashes", "factor"), [(14, 14, 1), (16, 14, 4), (1500, 14, 1024)])
+def test_lost_workers_do_not_lengthen_delays_which_end_growing(
+    events: Events, settings: Any, attempts: int, crashes: int, factor: int
+) -> None:
+    configure(settings, MAX_ATTEMPTS=2000, RETRY_DELAY_SECONDS=100)
+    export = queued()
+    FileRequest.objects.filter(pk=export.pk).update(attempts=attempts, crashes=crashes)
+    export.refresh_from_db()
+
+    export, _ = run_now(raiser(ConnectionResetError()), events, export)
+
+    assert 50 * factor <= (export.not_before - export.progressed_at).total_seconds() <= 150 * factor
+
+
 @pytest.mark.parametrize("error", [ValueError(SECRET), KeyError(SECRET), MemoryError(), RecursionError()])
 def test_other_errors_fail_the_export_at_once(error: Exception, events: Events) -> None:
     export, _ = run_now(raiser(error), events)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from django.db import InterfaceError, InternalError, OperationalError, connection
 
@@ -49,6 +49,8 @@ from exports.worker.progress import Progress
 
 log = logging.getLogger("exports.worker.runner")
 
+# Later delays are not longer than the 11th: about 85 minutes with the default settings.
+MAX_DOUBLINGS: Final = 10
 WORK_DIR_NAME = re.compile(r"(?P<request>[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})-(?P<epoch>[0-9]{1,9})")
 
 Answer = TypeVar("Answer")
@@ -184,7 +186,9 @@ def record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
     level = logging.ERROR if code == ExportError.code else logging.WARNING
     failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
     if is_retryable and export.attempts < config.MAX_ATTEMPTS:
-        delay = config.RETRY_DELAY_SECONDS * 2 ** (export.attempts - 1) * random.uniform(0.5, 1.5)
+        # Attempts whose worker was lost say nothing about what fails.
+        doublings = min(export.attempts - export.crashes - 1, MAX_DOUBLINGS)
+        delay = config.RETRY_DELAY_SECONDS * 2**doublings * random.uniform(0.5, 1.5)
         return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
     return _retry_database(partial(transitions.fail, claim, code=code, detail=detail, numbers=numbers))
 
