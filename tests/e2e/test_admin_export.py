@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from exports.models import Webhook
 from tests.e2e.test_accessibility import AXE, faults_of
 from tests.e2e.test_screenshots import save
+from tests.e2e.visits import checking_frames
 from tests.office.browsers import signed_in
 from tests.office.processes import Daphne, Worker
 from tests.shop.models import Customer, Order
@@ -68,13 +69,14 @@ def site(valkey: Any, settings: Any, tmp_path: Path, theme: str) -> Iterator[str
         yield f"http://127.0.0.1:{web.port}"
 
 
-def context_of(browser: Browser, site: str, **options: Any) -> BrowserContext:
-    """Return a browser context in which a superuser is signed in."""
+@contextmanager
+def context_of(browser: Browser, site: str, **options: Any) -> Iterator[BrowserContext]:
+    """Open a browser context in which a superuser is signed in."""
     root = User.objects.filter(username="sees all").first() or User.objects.create_superuser("sees all")
-    context = browser.new_context(base_url=site, **options)
     cookie = signed_in(root).cookies[django_settings.SESSION_COOKIE_NAME].value
-    context.add_cookies([{"name": django_settings.SESSION_COOKIE_NAME, "value": cookie, "url": site}])
-    return context
+    with browser.new_context(base_url=site, **options) as context, checking_frames(context):
+        context.add_cookies([{"name": django_settings.SESSION_COOKIE_NAME, "value": cookie, "url": site}])
+        yield context
 
 
 def export_as(page: Page, format: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Page, WebSocket
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, WebSocket
 
 from exports.realtime import SOCKET_PATH
 from tests import asyncapi
@@ -113,10 +113,16 @@ def visiting(stack: Stack, browser: Browser, username: str | None = "ada", **opt
     if username:
         cookies = stack.client(username).cookies.jar
         context.add_cookies([{"name": each.name, "value": each.value, "url": stack.url} for each in cookies])
+    with closing(context), checking_frames(context):
+        yield Visit(context.new_page(), stack)
+
+
+@contextmanager
+def checking_frames(context: BrowserContext) -> Iterator[None]:
+    """Raise AssertionError at the end if a frame of the pages opened inside is not as docs/asyncapi.yaml says."""
     wrong: list[str] = []
     context.on("page", lambda page: page.on("websocket", lambda socket: check_frames(socket, wrong)))
-    with closing(context):
-        yield Visit(context.new_page(), stack)
+    yield
     assert wrong == []
 
 
