@@ -1,7 +1,10 @@
 """The main job in WebKit, Safari's engine."""
 
+import json
+
 import pytest
 
+from tests import asyncapi
 from tests.e2e.stack import Stack
 from tests.e2e.webkit import webkit
 
@@ -12,6 +15,14 @@ WATCH = f"""
     window.earlier = arguments[0];
     window.bars = new Set();
     setInterval(() => bars.add({CARD}?.querySelector('progress')?.value), 50);
+"""
+LISTEN = """
+    window.heard = [];
+    const {get} = Object.getOwnPropertyDescriptor(MessageEvent.prototype, 'data');
+    Object.defineProperty(MessageEvent.prototype, 'data', {get() {
+        if (this.target instanceof WebSocket) heard.push(get.call(this));
+        return get.call(this);
+    }});
 """
 
 
@@ -25,6 +36,7 @@ def test_an_export_is_requested_followed_and_downloadable_in_webkit(stack: Stack
             browser.send("cookie", cookie={"name": cookie.name, "value": cookie.value, "path": "/"})
         browser.go(f"{stack.url}/")
         browser.wait_for("customElements.get('export-progress') !== undefined")
+        browser.run(LISTEN)
         listed = stack.client("grace").get("/exports/", headers={"Accept": "application/json"}).json()
         browser.run(WATCH, [each["id"] for each in listed["exports"]])
         for name, value in (("month_from", "2"), ("month_to", "2"), ("format", "csv")):
@@ -36,5 +48,8 @@ def test_an_export_is_requested_followed_and_downloadable_in_webkit(stack: Stack
         state = browser.run(f"return {CARD}.state")
         assert state["receipt"]["rows"] == 24_951
         assert browser.run("return bars.size") > 3
+        frames = [json.loads(frame) for frame in browser.run("return heard")]
+        assert "export.changed" in [frame["type"] for frame in frames]
+        assert [errors for frame in frames for errors in asyncapi.errors_of(frame)] == []
         link = browser.run(f"return {CARD}.querySelector('[data-part=download]').href")
         assert stack.client("grace").get(link, follow_redirects=True).status_code == 200
