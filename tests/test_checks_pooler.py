@@ -69,6 +69,7 @@ def test_a_role_that_others_would_get_is_a_warning() -> None:
         cursor.execute("CREATE ROLE reporter")
     with behind_pooler(), pytest.MonkeyPatch.context() as patched:
         plain = connections.create_connection("default")
+        plain.ensure_connection()
         patched.setitem(connection.settings_dict, "OPTIONS", {"assume_role": "reporter"})
         [warning] = warnings("default")
         with closing(plain), plain.cursor() as cursor:
