@@ -4,11 +4,17 @@
 """
 
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Page
+import pytest
+from playwright.sync_api import Browser, Page
 
+from exports.models import Notification, Status
+from exports.notifications import compose
 from tests.e2e.conftest import OpenVisit
+from tests.shop.requests import in_status
 
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 LAPTOP, PHONE = {"width": 1000, "height": 880}, {"width": 360, "height": 440}
 
 
@@ -46,3 +52,15 @@ def test_the_page_of_a_ready_export(open_visit: OpenVisit, folder: Path):
 def test_the_form_of_an_export(open_visit: OpenVisit, folder: Path):
     visit = open_visit("grace", viewport={"width": 1000, "height": 480}).go("/exports/new/weather/")
     save(visit.page, folder, "form.png")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("width", [360, 700])
+def test_a_mail(browser: Browser, folder: Path, tmp_path: Path, width: int):
+    notice = Notification(request=in_status(Status.READY, label="Status: Open"), kind="ready")
+    with browser.new_page(viewport={"width": width, "height": 480}) as page:
+        page.set_content(str(compose([notice]).alternatives[0][0]))
+        for scheme in SCHEMES:
+            page.emulate_media(color_scheme=scheme)
+            is_shown = (width, scheme) in ((360, "dark"), (700, "light"))
+            save(page, folder if is_shown else tmp_path, f"mail-{width}-{scheme}.png")
