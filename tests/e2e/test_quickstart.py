@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, Page, WebSocket
 from exports import faults
 from tests.doc_blocks import ROOT, Block, blocks_of
 from tests.e2e.stack import Client
+from tests.e2e.visits import checking_frames
 from tests.servers import free_port, wait_until
 
 GUIDE = ROOT / "docs" / "quickstart.md"
@@ -147,7 +148,7 @@ def commands_to_run() -> list[str]:
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    with browser.new_context(accept_downloads=True) as context:
+    with browser.new_context(accept_downloads=True) as context, checking_frames(context):
         yield context.new_page()
 
 
