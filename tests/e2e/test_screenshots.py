@@ -62,5 +62,8 @@ def test_a_mail(browser: Browser, folder: Path, tmp_path: Path, width: int):
         page.set_content(str(compose([notice]).alternatives[0][0]))
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
-            is_shown = (width, scheme) in ((360, "dark"), (700, "light"))
-            save(page, folder if is_shown else tmp_path, f"mail-{width}-{scheme}.png")
+            save(page, tmp_path, f"{scheme}.png")
+            if (width, scheme) == (700, "light"):
+                save(page, folder, "mail.png")
+            elif (width, scheme) == (360, "dark"):
+                save(page, folder, "mail_dark.png")
