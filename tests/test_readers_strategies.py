@@ -10,12 +10,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.postgres import fields as postgres
-from django.db import connection, models
+from django.db import OperationalError, ProgrammingError, connection, models, transaction
 from django.db.models import Avg, Count, Exists, ExpressionWrapper, F, Func, Max, OuterRef, Q, QuerySet, Sum, Value
 from django.db.models.functions import Cast, Coalesce, ExtractYear, Lower, Now, TruncDate, TruncMonth
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from exports import failures
 from exports.tabular.cells.csv import to_csv_cells
 from exports.tabular.cells.excel import to_excel_cells
 from exports.tabular.cells.plain_values import python_values
@@ -240,3 +241,17 @@ def test_the_time_now_is_read_as_a_datetime():
     save([{}])
     [batch] = querysets.batches(EveryField.objects.all(), [Column("now", source=Now())])
     assert batch[0].family == "utc datetime"
+
+
+@needs_postgres
+def test_an_answer_that_is_not_that_of_copy_is_taken_for_an_outage():
+    with pytest.raises(OperationalError) as raised, transaction.atomic():
+        list(psycopg_internals.copy_rows(connection, "SELECT 1", (), 10, options="; SELECT 1", row_start=b""))
+    assert failures.is_outage(raised.value)
+
+
+@needs_postgres
+def test_an_error_of_the_server_at_a_copy_is_no_outage():
+    with pytest.raises(ProgrammingError) as raised, transaction.atomic():
+        list(psycopg_internals.copy_rows(connection, "SELECT nothing", (), 10, options="", row_start=b""))
+    assert not failures.is_outage(raised.value)

@@ -1,6 +1,6 @@
-"""Where the first altered cells of each kind are: found by converting the cells of a batch once more, one by one."""
+"""Where the first altered cells of each kind are: found by converting the rows of a batch once more, by bisection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from exports.tabular.cells.raw_columns import Values, slice_column
@@ -23,29 +23,35 @@ def locate(
     batch: Sequence[Values],
     columns: int,
     first_row: int,
-    kinds: set[str],
+    counts: Mapping[str, int],
 ) -> list[AlteredCell]:
-    """Return the first MAX_PLACES altered cells of each of these kinds in a batch, row by row.
+    """Return the first altered cells of a batch, row by row, of each kind in `counts` that number at most.
 
     `convert` converts a batch of this many columns and counts what it alters; a column of None has empty cells.
     """
+    values = [batch[number] for number in range(columns)]
+    missing, found = dict(counts), []
 
-    def altered(number: int, values: Values) -> set[str]:
-        found = Alterations()
-        convert([values if place == number else [None] * len(values) for place in range(columns)], found)
-        return kinds & set(found)
+    def altered(some: Sequence[Values]) -> set[str]:
+        alterations = Alterations()
+        convert(some, alterations)
+        return missing.keys() & alterations
 
-    found = []
-    for number in range(columns):
-        values = batch[number]
-        # The whole column first: most columns have no altered cell.
-        missing = dict.fromkeys(altered(number, values), MAX_PLACES)
-        for row in range(len(values)):
-            if not missing:
-                break
-            for kind in altered(number, slice_column(values, row, row + 1)) & set(missing):
-                found.append(AlteredCell(kind, first_row + row, number))
+    def search(start: int, stop: int) -> None:
+        """Search rows of which one at least has an altered cell: their halves, or the columns of a single row."""
+        if stop - start > 1:
+            middle = (start + stop) // 2
+            for half in ((start, middle), (middle, stop)):
+                if missing and altered([slice_column(column, *half) for column in values]):
+                    search(*half)
+            return
+        for number, column in enumerate(values):
+            cell = slice_column(column, start, stop)
+            for kind in altered([cell if place == number else [None] for place in range(columns)]):
+                found.append(AlteredCell(kind, first_row + start, number))
                 missing[kind] -= 1
                 if not missing[kind]:
                     del missing[kind]
-    return sorted(found, key=lambda cell: (cell.row, cell.column))
+
+    search(0, len(values[0]))
+    return found

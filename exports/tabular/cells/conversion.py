@@ -76,8 +76,8 @@ def convert(values: Values, context: ConversionContext, cell_format: CellFormat)
     """Return the cells of a column. All values of one type are converted in one call; None is an empty cell."""
     types = set(map(type, values))
     if NoneType in types:
-        present = (value for value in values if value is not None)
-        kept = RawColumn(present, values.family) if isinstance(values, RawColumn) else list(present)
+        present = [value for value in values if value is not None]
+        kept = RawColumn(present, values.family) if isinstance(values, RawColumn) else present
         return restore_nulls(values, convert(kept, context, cell_format), cell_format.empty)
     if not types:
         return []

@@ -7,6 +7,7 @@ strings. A text of another shape (a year of five digits, "infinity") is returned
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
+from operator import itemgetter, sub
 from typing import Final, NamedTuple
 
 from exports.tabular.cells.numbers import format_numbers
@@ -76,7 +77,8 @@ class _LocalSpans(dict[str, _LocalSpan | None]):
             return None
         # Where the year is 10000 in the zone, the time is still in UTC.
         is_in_calendar = first.replace(tzinfo=None) >= FIRST_EXCEL_DATETIME and last.tzinfo is self._zone
-        is_shown = is_in_calendar and not occurs_twice(first) and not occurs_twice(last)
+        may_occur_twice = is_in_calendar and _sets_clocks_back(self._zone, first.toordinal())
+        is_shown = is_in_calendar and not (may_occur_twice and (occurs_twice(first) or occurs_twice(last)))
         return _LocalSpan(iso[: self.end], iso[SECONDS_END:], EXCEL_EPOCH - offset if is_shown else None)
 
 
@@ -105,7 +107,7 @@ def format_utc_datetimes(texts: Sequence[str], zone: tzinfo) -> list[str]:
         return [_move(text, zone) for text in texts]
     if not set(map(len, texts)) <= {SECONDS_END, FRACTION_END}:
         texts = [_pad_fraction(text) for text in texts]
-    starts = {text[:end] for text in texts}
+    starts = set(map(itemgetter(slice(end)), texts))
     if all(
         (span := spans[start]) and span.suffix == "+00:00" and span.prefix == start.replace(" ", "T")
         for start in starts
@@ -133,14 +135,13 @@ def utc_datetimes_since_epoch(texts: Sequence[str], zone: tzinfo) -> list[timede
 
     Returns None if a text is outside of Excel's calendar, or if its local time occurs twice.
     """
-    spans, parse = _local_spans(zone), datetime.fromisoformat
-    end = spans.end
-    starts = {text[:end] for text in texts}
-    epochs = {start: span.excel_epoch for start in starts if (span := spans[start]) and span.excel_epoch}
-    if len(epochs) < len(starts) or _have_years_before_christ(texts):
+    spans = _local_spans(zone)
+    starts = list(map(itemgetter(slice(spans.end)), texts))
+    epochs = {start: (span := spans[start]) and span.excel_epoch for start in set(starts)}
+    if None in epochs.values() or _have_years_before_christ(texts):
         return None
     try:
-        return [parse(text) - epochs[text[:end]] for text in texts]
+        return list(map(sub, map(datetime.fromisoformat, texts), map(epochs.__getitem__, starts)))
     except ValueError:
         return None
 

@@ -47,8 +47,6 @@ _REPLACEMENTS: Final = (
     (re.compile(f"[{SURROGATES}]"), "\ufffd", "surrogate_replaced"),
     (re.compile("\r\n?"), "\n", "line_break_changed"),
 )
-# An exponent, Infinity or NaN in the text of a Decimal.
-_NOT_PLAIN_DECIMAL = re.compile("[EIN]")
 _tzinfo, _microsecond, _microseconds = attrgetter("tzinfo"), attrgetter("microsecond"), attrgetter("microseconds")
 
 
@@ -70,7 +68,8 @@ def fit_texts(texts: Sequence[str], context: ConversionContext) -> Sequence[str 
     joined = " ".join(texts)
     # A character is at most two UTF-16 units.
     are_short = len(joined) <= MAX_TEXT_UNITS // 2 or max(map(len, texts)) <= MAX_TEXT_UNITS // 2
-    if are_short and (joined.isprintable() or not UNFIT.search(joined)):
+    # A line feed fits, but is not printable.
+    if are_short and (joined.replace("\n", " ").isprintable() or not UNFIT.search(joined)):
         return [text or None for text in texts] if "" in texts else list(texts)
     return [_fit_text(text, context) or None for text in texts]
 
@@ -89,7 +88,7 @@ def integer_cells(values: Sequence[int], context: ConversionContext) -> Sequence
 def decimal_cells(values: Sequence[Decimal], context: ConversionContext) -> Values:
     """Return numbers of at most 15 digits, and text for NaN, infinity and longer ones."""
     texts = list(map(str, values))
-    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
+    if _are_plain_decimals(texts):
         return NumberColumn(texts, "decimal")
     cells: list[Decimal | str] = []
     for value, text in zip(values, texts, strict=True):
@@ -179,7 +178,7 @@ def raw_integer_cells(texts: Sequence[str], context: ConversionContext) -> Value
 
 def raw_decimal_cells(texts: Sequence[str], context: ConversionContext) -> Values:
     """Return the texts as numbers if all have at most 15 digits."""
-    if max(map(len, texts)) <= MAX_DIGITS and not _NOT_PLAIN_DECIMAL.search("".join(texts)):
+    if _are_plain_decimals(texts):
         return NumberColumn(texts, "decimal")
     return decimal_cells(list(map(Decimal, texts)), context)
 
@@ -191,6 +190,12 @@ def raw_float_cells(texts: Sequence[str], context: ConversionContext) -> Values:
     if "e" in joined or "n" in joined:
         return float_cells(list(map(float, texts)), context)
     return NumberColumn(texts, "float")
+
+
+def _are_plain_decimals(texts: Sequence[str]) -> bool:
+    """Return True if the texts of Decimals have at most 15 digits, and no exponent, NaN or infinity."""
+    joined = "".join(texts)
+    return max(map(len, texts)) <= MAX_DIGITS and not any(letter in joined for letter in "EIN")
 
 
 def _fit_json(texts: Sequence[str], context: ConversionContext) -> Sequence[str | None]:

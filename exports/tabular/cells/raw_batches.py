@@ -168,7 +168,7 @@ def decode_sqlite_booleans(values: Values) -> Values:
 def decode_sqlite_decimals(values: Sequence[float | int], places: str, digits: str) -> Values:
     """Decode decimals that SQLite stores as floats: 15 digits are certain, the others are rounded off."""
     end = 10 ** (min(int(digits), FLOAT_SAFE_DIGITS) - int(places))
-    if set(map(type, values)) <= {int, float} and -end < min(values) and max(values) < end:
+    if -end < min(values) and max(values) < end:
         # The shortest digits of a float are those of the decimal with 15 digits that it was made of.
         texts = _pad_decimals(format_numbers(values), int(places))
         if texts is not None:

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def copy_rows(
 
     with transaction.atomic(using=connection.alias), connection.cursor() as cursor, connection.wrap_database_errors:
         query = ClientCursor(connection.connection).mogrify(sql, params)
-        with cursor.copy(f"COPY ({query}) TO STDOUT{options}") as copy:
+        with _wrong_answers_as_outages(), cursor.copy(f"COPY ({query}) TO STDOUT{options}") as copy:
             rows = iter(copy)
             lock = connection.connection.lock
             while True:
@@ -66,6 +66,20 @@ def copy_rows(
                     yield content
                 finally:
                     lock.acquire()
+
+
+@contextmanager
+def _wrong_answers_as_outages() -> Iterator[None]:
+    """Raise OperationalError where the answer is not that to COPY, as from a pooler that has lost its server."""
+    from psycopg import ProgrammingError
+
+    try:
+        yield
+    except ProgrammingError as error:
+        # The server gives each of its errors an SQLSTATE. This one is psycopg's.
+        if error.sqlstate is None:
+            raise OperationalError(str(error)) from error
+        raise
 
 
 def type_name(connection: BaseDatabaseWrapper, oid: int) -> str:

@@ -63,7 +63,7 @@ def _fits(decoder: str, values: Sequence[Any]) -> bool:
         return True
     if decoder.startswith("sqlite decimal:"):
         # Django 6.1 keeps all digits of integers, and takes text; earlier versions round integers and refuse text.
-        return types <= {int, float} and not any(type(value) is int and abs(value) >= 10**15 for value in present)
+        return types <= {int, float} and max(map(abs, present)) < 10**15
     if types != {str}:
         return False
     return are_hex_uuids(present) if decoder == "sqlite uuid" else _have_format(_FORMATS[decoder], present)

@@ -299,12 +299,17 @@ class BatchSerializer:
     def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
         serializer = self._serializer
         content = convert_batch(lambda some: serializer(some, first, findings), batch, serializer.columns, first)
-        if kinds := {kind for kind in findings.alterations if self._located[kind] < MAX_PLACES}:
+        missing = {
+            kind: min(cells, MAX_PLACES - self._located[kind])
+            for kind, cells in findings.alterations.items()
+            if self._located[kind] < MAX_PLACES
+        }
+        if missing:
 
             def convert(some: Batch, alterations: Alterations) -> None:
                 serializer(some, first, Findings(alterations))
 
-            findings.places = locate(convert, batch, len(serializer.columns), first, kinds)
+            findings.places = locate(convert, batch, len(serializer.columns), first, missing)
             self._located.update(cell.kind for cell in findings.places)
         return content
 

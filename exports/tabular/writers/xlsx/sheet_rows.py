@@ -63,7 +63,7 @@ class SheetSerializer:
 
     def __call__(self, batch: Batch, first: int, findings: Findings) -> bytes:
         start = 1 + HEADER_ROWS + first
-        rows = _RowsXml(list(map(str, range(start, start + row_count(batch)))))
+        rows = _RowsXml(format_numbers(list(range(start, start + row_count(batch)))))
         for number, (column, styles) in enumerate(zip(self.columns, self.styles, strict=True)):
             cells = to_excel_cells(column, batch[number], zone=self.zone, alterations=findings.alterations)
             width = rows.add_column(xl_col_to_name(number), cells, styles, column.width is not None)
@@ -157,19 +157,21 @@ def _cells_xml(kind: str, cells: Sequence[object], styles: CellStyles, has_width
         return _CellsXml(opening, ["1" if cell else "0" for cell in cells], "</v></c>", BOOLEAN_WIDTH)
     contents = cast("Sequence[str]", cells) if isinstance(cells, NumberColumn) else NUMBER_TEXTS[kind](cells)
     if kind in NUMERIC or kind == LONG:
-        return _number_cells_xml(kind, contents, styles, has_width)
+        return _number_cells_xml(kind, cells, contents, styles, has_width)
     if kind in MICROSECONDS and not isinstance(cells, NumberColumn) and any(map(MICROSECONDS[kind], cells)):
         kind = f"{kind}{WITH_FRACTION}"
     attribute, number_format = styles[kind]
     return _CellsXml(f'"{attribute}><v>', contents, "</v></c>", number_width(number_format, MAX_HOURS))
 
 
-def _number_cells_xml(kind: str, numbers: Sequence[str], styles: CellStyles, has_width: bool) -> _CellsXml:
+def _number_cells_xml(
+    kind: str, cells: Sequence[Any], numbers: Sequence[str], styles: CellStyles, has_width: bool
+) -> _CellsXml:
     length = digits = max(map(len, numbers))
     has_places = kind in ("decimal", "float")
     # For short numbers, the length is close enough to the digits before the point.
     if has_places and (has_width or length > MAX_SHOWN_DIGITS):
-        values = parse_numbers(numbers)
+        values = cells if isinstance(cells[0], float) else parse_numbers(numbers)
         digits = max(len(f"{min(values):.0f}"), len(f"{max(values):.0f}"))
     if not styles[kind].number_format and (digits if kind == "float" else length) > MAX_SHOWN_DIGITS:
         if has_places:
@@ -215,11 +217,10 @@ def _text_cells_xml(texts: Sequence[str], styles: CellStyles, has_width: bool) -
     space = "" if list(map(str.strip, texts)) == texts else ' xml:space="preserve"'
     # One replacement for all texts. None of them contains the separator, since control characters are removed.
     joined = SEPARATOR.join(texts)
-    has_lines = "\n" in joined
-    lines = joined.replace("\n", SEPARATOR).split(SEPARATOR) if has_lines else texts
-    width = 0 if has_width else max(map(len, lines))
-    if 0 < width < MAX_TEXT_WIDTH and not joined.isascii():
-        width = text_width(max(lines, key=len))
+    longest = max(texts, key=len)
+    if "\n" in longest:
+        longest = max(joined.replace("\n", SEPARATOR).split(SEPARATOR), key=len)
+    width = 0 if has_width else min(text_width(longest[:MAX_TEXT_WIDTH]), MAX_TEXT_WIDTH)
     escaped = joined.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if escaped is not joined:
         texts = escaped.split(SEPARATOR)
@@ -228,8 +229,7 @@ def _text_cells_xml(texts: Sequence[str], styles: CellStyles, has_width: bool) -
         texts = ["".join(f"<r>{before}{run}{after}</r>" for run in _SPLIT_BEFORE.split(text)) for text in texts]
         before = after = ""
     plain = f'{styles["text"].attribute} t="inlineStr"><is>{before}'
-    width = min(width, MAX_TEXT_WIDTH)
-    if not has_lines:
+    if "\n" not in joined:
         return _CellsXml(f'"{plain}', texts, f"{after}</is></c>", width)
     wrapped = f'{styles[LINES].attribute} t="inlineStr"><is>{before}'
     contents = [(wrapped if "\n" in text else plain) + text for text in texts]
