@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from exports.worker import work_dir
 from tests.servers import wait_until
 from tests.shop.exports import OrderExport, heard, order_rule, registered
 from tests.shop.requests import at_once, claimed, in_status, made, queued, row, user
-from tests.shop.runs import claimed_now, configure, send_mails_by
+from tests.shop.runs import Events, claimed_now, configure, run_now, send_mails_by, stored_files, use_folders, write
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db, pytest.mark.usefixtures("folder")]
 
@@ -196,6 +196,36 @@ def test_the_file_of_an_ended_attempt_is_deleted_even_if_written_later(end: Call
     sweep()
     assert not exists(key)
     assert not Artifact.objects.exists()
+
+
+class FrozenStorage(FileSystemStorage):
+    """A storage whose worker is frozen before it writes, until housekeeping has deleted the file twice."""
+
+    ages: Sequence[float] = ()
+
+    def _save(self, name: str, content: Any) -> str:
+        # Housekeeping on the same host deletes the work file.
+        read = ContentFile(content.read())
+        assert rescue(FileRequest.objects.get())
+        for age in self.ages:
+            sweep()
+            Artifact.objects.update(deleted_at=ago(age))
+        return super()._save(name, read)
+
+
+@pytest.mark.parametrize("ages", [(), (0,), (2 * config.LEASE_SECONDS + 1, 0)], ids=["none", "once", "twice"])
+def test_a_worker_deletes_the_file_that_it_has_written_after_housekeeping_deleted_it(
+    settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ages: Sequence[float]
+) -> None:
+    folder = use_folders(settings, tmp_path)
+    settings.STORAGES["exports"]["BACKEND"] = "tests.test_housekeeping.FrozenStorage"
+    monkeypatch.setattr(FrozenStorage, "ages", ages)
+    export, claim = run_now(write(b"late"), Events(), waiting())
+    assert export.status == Status.QUEUED
+    assert Artifact.objects.filter(key=claim.key).exists() == (len(ages) < 2)
+    if not ages:
+        sweep()
+    assert stored_files(folder) == []
 
 
 class StubbornStorage(FileSystemStorage):

@@ -37,7 +37,7 @@ from exports.exceptions import (
 from exports.exporters import permissions
 from exports.exporters.base import FileMaker
 from exports.filenames import extension_of
-from exports.models import FileRequest, Status, transitions
+from exports.models import Artifact, FileRequest, Status, transitions
 from exports.models.audit import WORKER
 from exports.models.progress import FINISHING, STORING
 from exports.models.result import ExportResult
@@ -166,9 +166,25 @@ def run(
         won = record_failure(export, claim, error)
     if not won:
         log.info("request %s epoch %d: the lease was lost, nothing was published", claim.request_id, claim.epoch)
+        _delete_late_file(claim)
         return
     export.refresh_from_db()
     notify(on_change, export)
+
+
+def _delete_late_file(claim: Claim) -> None:
+    """Delete what a frozen worker has stored after housekeeping deleted the key, perhaps for the last time.
+
+    Housekeeping deletes a file whose key it has not deleted yet. One that was published after all is kept.
+    """
+    needed = Artifact.objects.filter(key=claim.key).exclude(state=Artifact.State.DELETED)
+    try:
+        if not _retry_database(needed.exists):
+            storage.delete(claim.key)
+    except Exception as error:
+        failures.report(
+            log, "request %s epoch %d: the file was not deleted: %s", claim.request_id, claim.epoch, error=error
+        )
 
 
 def record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:

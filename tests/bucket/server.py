@@ -56,11 +56,15 @@ class Moto(Server):
 
     def stored(self) -> list[str]:
         """Return the keys of the stored objects."""
-        return [each["Key"] for each in self.client().list_objects_v2(Bucket=self.BUCKET).get("Contents", ())]
+        return self._keys("list_objects_v2", "Contents")
 
     def unfinished(self) -> list[str]:
         """Return the keys of the uploads that are neither completed nor aborted."""
-        return [each["Key"] for each in self.client().list_multipart_uploads(Bucket=self.BUCKET).get("Uploads", ())]
+        return self._keys("list_multipart_uploads", "Uploads")
+
+    def _keys(self, operation: str, found: str) -> list[str]:
+        pages = self.client().get_paginator(operation).paginate(Bucket=self.BUCKET)
+        return [each["Key"] for page in pages for each in page.get(found, ())]
 
     @contextmanager
     def allowing(self, policy: Mapping[str, object]) -> Iterator[str]:
