@@ -100,7 +100,8 @@ def shown(client: Client, query: str) -> list[str]:
 
 def offered(client: Client, url: str = EXPORT) -> list[str]:
     """The names of the columns that the form offers."""
-    return [column.name for column in client.get(url).context["columns"]]
+    [sheet] = client.get(url).context["columns"]
+    return [column.name for column in sheet.columns]
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,8 @@ def test_an_export_is_edited_in_the_admin(orders: list[Order]):
     form = client.get(edit, follow=True)
     assert form.redirect_chain == [(f"{EXPORT}?from={export.pk}", 302)]
     assert form.context["form"].initial == {"query": "status__exact=sent&o=1", "selected": [str(orders[4].pk)]}
-    assert [column.name for column in form.context["columns"] if column.is_chosen] == ["status", "number"]
+    [sheet] = form.context["columns"]
+    assert [column.name for column in sheet.columns if column.is_chosen] == ["status", "number"]
     other = signed_in(employee("ada"))
     assert other.get(f"{EXPORT}?from={export.pk}").status_code == 404
 

@@ -52,7 +52,10 @@ async def test_a_client_that_knows_all_is_told_nothing_and_hears_what_changes_th
 async def test_a_client_is_told_what_is_new_what_changed_and_what_is_gone(owner: User):
     known, changed, new = [await made(rows.running, owner) for _ in range(3)]
     deleted = await made(rows.ready, owner)
-    await sync_to_async(services.remove)(deleted, Actor.of(owner))
+    async with opened(owner) as earlier:
+        await sync_to_async(services.remove)(deleted, Actor.of(owner))
+        while (await earlier.next())["type"] != "export.removed":
+            pass
     foreign, unknown = await made(rows.running, await made(people.user, "other")), uuid4()
     knows = {known.pk: known.seq, changed.pk: changed.seq - 1, deleted.pk: deleted.seq, foreign.pk: 1, unknown: 1}
     async with resumed(owner, knows) as (page, _):

