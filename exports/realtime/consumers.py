@@ -129,6 +129,9 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         loop = asyncio.get_running_loop()
 
         def join(*groups: str) -> None:
+            # The event loop may have ended as well, and would not await what joins.
+            if self._has_left:
+                raise SocketRefused(CloseCode.SILENT, "gone")
             asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)
 
         first = await admission.handshakes.call(users.of_tenant(users.open_for), self.scope, join)
