@@ -108,7 +108,7 @@ def test_screen_readers_get_the_progress_and_the_end(visit: Visit):
     visit.wait_for_ready(export_id)
     announcement = visit.part(export_id, "announce")
     assert announcement.get_attribute("role") == "status"
-    assert "ready" in announcement.inner_text().lower()
+    expect(announcement).to_contain_text("Ready", timeout=FINISH)
 
 
 def test_ready_is_announced_once_with_the_download_that_starts_by_itself(visit: Visit):
