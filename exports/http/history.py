@@ -153,7 +153,7 @@ def page_of(shown: FileRequestQuerySet, sort: str, asked: QueryDict) -> "Page[An
         return page
     beyond = shown.filter(place.later() if is_before == (sort == "") else place.earlier())
     rows = list((beyond.reverse() if is_before else beyond)[:PAGE_SIZE])
-    # So many were deleted meanwhile that the page would be short: its number alone decides.
+    # Too few rows are left there if many were deleted meanwhile. Then the number of the page decides.
     if len(rows) == PAGE_SIZE or (rows and not is_before):
         page.object_list = rows[::-1] if is_before else rows
     return page

@@ -129,7 +129,7 @@ class ExportsConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels
         loop = asyncio.get_running_loop()
 
         def join(*groups: str) -> None:
-            # The event loop may have ended as well, and would not await what joins.
+            # The event loop may have ended too, and a coroutine that it never awaits causes a warning.
             if self._has_left:
                 raise SocketRefused(CloseCode.SILENT, "gone")
             asyncio.run_coroutine_threadsafe(self._join_groups(groups), loop).result(JOIN_SECONDS)

@@ -202,7 +202,7 @@ def record_failure(export: FileRequest, claim: Claim, error: Exception) -> bool:
     level = logging.ERROR if code == ExportError.code else logging.WARNING
     failures.report(log, "request %s epoch %d: %s (%s)", claim.request_id, claim.epoch, code, error=error, level=level)
     if is_retryable and export.attempts < config.MAX_ATTEMPTS:
-        # Attempts whose worker was lost say nothing about what fails.
+        # A crash is no sign that the database or the storage needs more time.
         doublings = min(export.attempts - export.crashes - 1, MAX_DOUBLINGS)
         delay = config.RETRY_DELAY_SECONDS * 2**doublings * random.uniform(0.5, 1.5)
         return _retry_database(partial(transitions.retry_later, claim, delay=delay, code=code, detail=detail))
